@@ -1,0 +1,157 @@
+package handoff
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// receive polls the worker's end, which never blocks.
+func receive(t *testing.T, fd int) (Message, int) {
+	t.Helper()
+	buf := make([]byte, MaxMessage)
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		m, client, err := Receive(fd, buf)
+		if errors.Is(err, ErrAgain) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m, client
+	}
+	t.Fatal("nothing came")
+	return Message{}, -1
+}
+
+func TestClientWithItsSocket(t *testing.T) {
+	primary, worker, err := Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer primary.Close()
+	defer worker.Close()
+
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	want := Client{ID: 7, Key: "ab", From: 1 << 40, Response: []byte("HTTP/1.1 101\r\n\r\n"), Early: []byte{0x89, 0x80, 1, 2, 3, 4}}
+	if err := primary.SendClient(want, int(w.Fd()), time.Second); err != nil {
+		t.Fatal(err)
+	}
+	w.Close() // the worker's duplicate lives on
+
+	m, fd := receive(t, int(worker.Fd()))
+	if m.Client == nil || m.Client.ID != want.ID || m.Client.From != want.From || string(m.Client.Response) != string(want.Response) || string(m.Client.Early) != string(want.Early) {
+		t.Fatalf("got %+v", m.Client)
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Fatalf("descriptor is not close-on-exec (%v)", err)
+	}
+	if _, err := unix.Write(fd, []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(fd)
+	if b, err := io.ReadAll(r); err != nil || string(b) != "x" {
+		t.Fatalf("through the passed descriptor came %q, %v", b, err)
+	}
+}
+
+func TestMessagesFromTheWorker(t *testing.T) {
+	primary, worker, err := Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer primary.Close()
+	for _, m := range []Message{{Ready: &Ready{PID: 3}}, {Closed: &Closed{ID: 9, Disconnect: "too-slow"}}, {Positions: []Position{{ID: 1, Offset: 2}}}} {
+		b, err := Encode(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := Send(int(worker.Fd()), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m, err := primary.Receive(); err != nil || m.Ready == nil || m.Ready.PID != 3 {
+		t.Fatalf("%+v %v", m, err)
+	}
+	if m, err := primary.Receive(); err != nil || m.Closed == nil || m.Closed.Disconnect != "too-slow" {
+		t.Fatalf("%+v %v", m, err)
+	}
+	if m, err := primary.Receive(); err != nil || len(m.Positions) != 1 || m.Positions[0].Offset != 2 {
+		t.Fatalf("%+v %v", m, err)
+	}
+	worker.Close()
+	if _, err := primary.Receive(); err != io.EOF {
+		t.Fatalf("the worker's end is closed: %v", err)
+	}
+}
+
+func TestPrimaryGone(t *testing.T) {
+	primary, worker, err := Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer worker.Close()
+	buf := make([]byte, MaxMessage)
+	if _, _, err := Receive(int(worker.Fd()), buf); err != ErrAgain {
+		t.Fatalf("nothing sent yet: %v", err)
+	}
+	primary.Close()
+	if _, _, err := Receive(int(worker.Fd()), buf); err != io.EOF {
+		t.Fatalf("the primary's end is closed: %v", err)
+	}
+	if err := Send(int(worker.Fd()), []byte("{}")); err != io.EOF {
+		t.Fatalf("send to nobody: %v", err)
+	}
+}
+
+func TestSendTimesOutWhenTheWorkerDoesNotRead(t *testing.T) {
+	primary, worker, err := Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer primary.Close()
+	defer worker.Close()
+	m := Message{Close: &Close{ID: 1, Disconnect: strings.Repeat("x", 1000)}}
+	for range 1 << 14 {
+		err = primary.Send(m, 20*time.Millisecond)
+		if err != nil {
+			break
+		}
+	}
+	var ne net.Error
+	if !errors.As(err, &ne) || !ne.Timeout() {
+		t.Fatalf("want a timeout, got %v", err)
+	}
+}
+
+func TestTooBig(t *testing.T) {
+	if _, err := Encode(Message{Client: &Client{Early: make([]byte, MaxMessage)}}); !errors.Is(err, ErrTooBig) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, s := range []string{`{}`, `{"client":{"id":1,"from":2,"response":"QQ=="}}`, `{"positions":[{"i":1,"o":2}]}`, `null`, `[`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := Decode(b)
+		if err != nil {
+			return
+		}
+		if _, err := Encode(m); err != nil && !errors.Is(err, ErrTooBig) {
+			t.Fatal(err)
+		}
+	})
+}

@@ -1,0 +1,123 @@
+package handoff
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// MaxMessage is the largest packet, in bytes. The largest message in practice
+// is a Client with the bytes that arrived behind its request.
+const MaxMessage = 64 << 10
+
+// ErrTooBig is returned for a message that does not fit a packet.
+var ErrTooBig = errors.New("handoff: message larger than a packet")
+
+// Message is one packet. Exactly one member is set.
+type Message struct {
+	// Primary to worker.
+	Settings *Settings `json:"settings,omitempty"`
+	Client   *Client   `json:"client,omitempty"`
+	Close    *Close    `json:"close,omitempty"`
+	Drain    *Drain    `json:"drain,omitempty"`
+
+	// Worker to primary.
+	Ready     *Ready     `json:"ready,omitempty"`
+	Closed    *Closed    `json:"closed,omitempty"`
+	Stats     *Stats     `json:"stats,omitempty"`
+	Positions []Position `json:"positions,omitempty"`
+}
+
+// Settings are what a worker needs to know; the first message is one, and a
+// later one replaces what a reload may change (everything but FrameLog).
+type Settings struct {
+	Worker         int    `json:"worker"`         // number in logs and metrics, from 1
+	FrameLog       string `json:"frameLog"`       // directory of the frame log
+	PingIntervalMS int64  `json:"pingIntervalMS"` // keep-alive ping after so long without one
+	PingTimeoutMS  int64  `json:"pingTimeoutMS"`  // closed when nothing came back for so long
+	LingerMS       int64  `json:"lingerMS"`       // wait so long for more frames before a send; 0: send at once
+	Sendfile       bool   `json:"sendfile"`       // sendfile(2) in place of write(2)
+	LogLevel       string `json:"logLevel"`
+}
+
+// Client hands over a socket, which travels beside the message. The worker
+// writes Response, then treats Early as the first bytes from the client.
+type Client struct {
+	ID       uint64 `json:"id"`       // unique for the life of the primary
+	Key      string `json:"key"`      // the collector's public key, for logs
+	From     uint64 `json:"from"`     // offset in the frame log of the first byte to send; a frame boundary
+	Response []byte `json:"response"` // the 101
+	Early    []byte `json:"early,omitempty"`
+}
+
+// Close ends one client's connection. An unknown ID is no error: the client
+// may have gone by itself.
+type Close struct {
+	ID         uint64 `json:"id"`
+	Disconnect string `json:"disconnect"` // name of a wsproto.Disconnect
+}
+
+// Drain ends the worker: clients that are behind get up to WithinMS to catch
+// up with Head, then all are closed with the named disconnect, then the
+// process exits with 0.
+type Drain struct {
+	Head       uint64 `json:"head"`
+	WithinMS   int64  `json:"withinMS"`
+	Disconnect string `json:"disconnect"`
+}
+
+// Ready says that the worker has its frame log open and takes clients.
+type Ready struct {
+	PID int `json:"pid"`
+}
+
+// Closed says that a client's connection has ended and why.
+type Closed struct {
+	ID         uint64 `json:"id"`
+	Disconnect string `json:"disconnect"` // name of a wsproto.Disconnect
+	Detail     string `json:"detail,omitempty"`
+	Sent       uint64 `json:"sent"`     // offset up to which bytes were given to the kernel
+	Acked      uint64 `json:"acked"`    // offset that the client has confirmed by a pong; 0: none
+	Messages   uint64 `json:"messages"` // data frames it sent us (ignored)
+}
+
+// Position is how far a client has confirmed.
+type Position struct {
+	ID     uint64 `json:"i"`
+	Offset uint64 `json:"o"`
+}
+
+// Stats are a worker's counters since its start, and its state now.
+type Stats struct {
+	Clients     int    `json:"clients"`
+	Blocked     int    `json:"blocked"`     // clients whose socket is full
+	SentBytes   uint64 `json:"sentBytes"`   // data bytes given to the kernel, control frames not counted
+	Sends       uint64 `json:"sends"`       // system calls that did so
+	Pings       uint64 `json:"pings"`       // pings sent
+	MinCursor   uint64 `json:"minCursor"`   // of the client furthest behind; 0: no client
+	LoopBusyNS  uint64 `json:"loopBusyNS"`  // time the loop has spent working
+	HeapBytes   uint64 `json:"heapBytes"`   // of the Go heap in use
+	Goroutines  int    `json:"goroutines"`  //
+	Descriptors int    `json:"descriptors"` // open files
+}
+
+// Encode returns the packet of m.
+func Encode(m Message) ([]byte, error) {
+	b, err := json.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("handoff: encode: %w", err)
+	}
+	if len(b) > MaxMessage {
+		return nil, fmt.Errorf("%w: %d bytes", ErrTooBig, len(b))
+	}
+	return b, nil
+}
+
+// Decode reads a packet.
+func Decode(packet []byte) (Message, error) {
+	var m Message
+	if err := json.Unmarshal(packet, &m); err != nil {
+		return Message{}, fmt.Errorf("handoff: decode: %w", err)
+	}
+	return m, nil
+}
