@@ -15,12 +15,12 @@
 // # The life of a channel
 //
 //	primary                              worker
-//	  │ Settings ──────────────────────────▶ │  opens the frame log
-//	  │ ◀─────────────────────────────── Ready │
-//	  │ Client + descriptor ───────────────▶ │  writes the 101, owns the socket
-//	  │ Close, Settings ───────────────────▶ │
-//	  │ ◀──────────────── Closed, Stats, Positions │
-//	  │ Drain ─────────────────────────────▶ │  closes its clients, exits 0
+//	  │ Settings ─────────────────────────▶ │  opens the frame log
+//	  │ ◀──────────────────────────── Ready │
+//	  │ Client + descriptor ──────────────▶ │  writes the 101, owns the socket
+//	  │ Close, Settings ──────────────────▶ │
+//	  │ ◀──────────────────── Closed, Stats │
+//	  │ Drain ────────────────────────────▶ │  closes its clients, exits 0
 //
 // Either end sees the other's death as the end of the channel (io.EOF): a
 // worker then exits at once, the primary starts another.

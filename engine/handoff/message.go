@@ -22,10 +22,9 @@ type Message struct {
 	Drain    *Drain    `json:"drain,omitempty"`
 
 	// Worker to primary.
-	Ready     *Ready     `json:"ready,omitempty"`
-	Closed    *Closed    `json:"closed,omitempty"`
-	Stats     *Stats     `json:"stats,omitempty"`
-	Positions []Position `json:"positions,omitempty"`
+	Ready  *Ready  `json:"ready,omitempty"`
+	Closed *Closed `json:"closed,omitempty"`
+	Stats  *Stats  `json:"stats,omitempty"`
 }
 
 // Settings are what a worker needs to know; the first message is one, and a
@@ -35,9 +34,7 @@ type Settings struct {
 	FrameLog       string `json:"frameLog"`       // directory of the frame log
 	PingIntervalMS int64  `json:"pingIntervalMS"` // keep-alive ping after so long without one
 	PingTimeoutMS  int64  `json:"pingTimeoutMS"`  // closed when nothing came back for so long
-	LingerMS       int64  `json:"lingerMS"`       // wait so long for more frames before a send; 0: send at once
-	Sendfile       bool   `json:"sendfile"`       // sendfile(2) in place of write(2)
-	LogLevel       string `json:"logLevel"`
+	LogLevel       string `json:"logLevel"`       // a slog level's name
 }
 
 // Client hands over a socket, which travels beside the message. The worker
@@ -81,24 +78,15 @@ type Closed struct {
 	Messages   uint64 `json:"messages"` // data frames it sent us (ignored)
 }
 
-// Position is how far a client has confirmed.
-type Position struct {
-	ID     uint64 `json:"i"`
-	Offset uint64 `json:"o"`
-}
-
-// Stats are a worker's counters since its start, and its state now.
+// Stats are a worker's counters since its start, and its state now. A worker
+// sends them about once a second.
 type Stats struct {
-	Clients     int    `json:"clients"`
-	Blocked     int    `json:"blocked"`     // clients whose socket is full
-	SentBytes   uint64 `json:"sentBytes"`   // data bytes given to the kernel, control frames not counted
-	Sends       uint64 `json:"sends"`       // system calls that did so
-	Pings       uint64 `json:"pings"`       // pings sent
-	MinCursor   uint64 `json:"minCursor"`   // of the client furthest behind; 0: no client
-	LoopBusyNS  uint64 `json:"loopBusyNS"`  // time the loop has spent working
-	HeapBytes   uint64 `json:"heapBytes"`   // of the Go heap in use
-	Goroutines  int    `json:"goroutines"`  //
-	Descriptors int    `json:"descriptors"` // open files
+	Clients   int    `json:"clients"`
+	Blocked   int    `json:"blocked"`   // clients whose socket is full
+	SentBytes uint64 `json:"sentBytes"` // data bytes given to the kernel, control frames not counted
+	Sends     uint64 `json:"sends"`     // system calls that did so
+	Pings     uint64 `json:"pings"`     // pings sent
+	MinCursor uint64 `json:"minCursor"` // of the client furthest behind; 0: no client
 }
 
 // Encode returns the packet of m.
