@@ -1,0 +1,57 @@
+// Package wsproto holds the WebSocket protocol as the firehose speaks it: what goes over a client's connection, byte by
+// byte, and nothing of sockets, loops or timers. It owns
+//
+//   - the frames that we send (AppendTextFrame, AppendControl, AppendClose),
+//   - the parsing of what clients send (Reader),
+//   - why connections end (Disconnect),
+//   - where in the stream a client is, or wants to begin (Position, From),
+//   - the rules and bytes of the upgrade (CheckUpgrade, AppendUpgradeResponse).
+//
+// It does not authenticate (that is the gateway, with wsproto/shardus), does not compress, and does not keep what clients
+// say: a collector has nothing to say, so its messages are counted and dropped. How much of that is too much is for the
+// Handler to decide.
+//
+// # Frames
+//
+// All are unmasked and final, without extensions:
+//
+//	message   81 | length | {"receipt":…,"sign":{…}}      length: 1 byte up to 125, 7e + 2 bytes up to 65535,
+//	                                                        7f + 8 bytes above; big-endian, always the shortest
+//	ping      89 | length | position token                 the client's pong brings the token back
+//	pong      8a | length | the client's payload
+//	close     88 | length | code (2 bytes) | reason        or 88 00: no code
+//
+// What a client sends looks alike, with the mask bit set in the length byte and four bytes of mask before the payload.
+//
+// A position token is the ping's payload and a parameter of the upgrade URL:
+//
+//	000102030405060708090a0b0c0d0eff-12345
+//	└ life of the frame log, hex ──┘ └ offset in bytes, decimal
+//
+// A client that answers a ping has read all frames that end at or before the token's offset. The bytes of the message
+// frames that arrive between two pings of one connection are as many as the offsets differ.
+//
+// # Use
+//
+// The functions are pure and safe from anywhere. A Reader belongs to one connection and one goroutine; it allocates
+// only when it fails. Errors about a client wrap the Disconnect to close with; panics are for frames of our own that no
+// client would accept.
+//
+// # Compatibility
+//
+// The replaced service speaks through npm ws 8.17; collectors do too. Kept from it, against the letter of the RFC or the
+// habits of gobwas/ws, each with the test that pins it:
+//
+//   - Versions 8 and 13 are both accepted; the first subprotocol offered is answered whatever it is; compression is never
+//     negotiated; refusals are HTML-typed one-liners in ws' words: TestRecordedHandshakes.
+//   - The checks of the upgrade come in ws' order: TestCheckUpgradeOrder. Repeated headers are joined by ", ":
+//     TestRepeatedHeaders. A request without "Connection: Upgrade" is no upgrade: TestRecordedHandshakes.
+//   - Subprotocols are parsed as strictly as ws does (no empty ones, none twice): TestSubprotocols.
+//   - Close codes 1012 to 1014 are accepted, which gobwas/ws refuses: TestReaderCloseCodes.
+//   - A data frame may carry its length in a longer form than needed: TestReaderHearsWhatIsSent. A control frame may not:
+//     TestReaderRefuses.
+//   - The limit of a message is 100 MiB: TestReaderRefuses.
+//
+// Different from it: Sec-WebSocket-Version must be the plain number; a payload length with the highest bit set is 1002
+// (ws: 1009); the text of client messages is not checked for UTF-8.
+package wsproto

@@ -1,0 +1,16 @@
+package wsproto
+
+import "errors"
+
+// ErrPosition: a text is no position token.
+var ErrPosition = errors.New("wsproto: malformed position token")
+
+// The rules that gobwas/ws does not check for us. Each is wrapped together with its Disconnect.
+var (
+	errReservedBits  = errors.New("reserved bits set")
+	errLengthBit     = errors.New("highest bit of the payload length set")
+	errCloseBody     = errors.New("close frame with a body of one byte")
+	errCloseCode     = errors.New("close frame with a code that may not be sent")
+	errCloseReason   = errors.New("close reason is not UTF-8")
+	errMessageLength = errors.New("message longer than allowed")
+)

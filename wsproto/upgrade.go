@@ -1,0 +1,145 @@
+package wsproto
+
+import (
+	"crypto/sha1"
+	"encoding/base64"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// A Refusal is why a request cannot become a WebSocket. It is an error, and an HTTP answer.
+type Refusal struct {
+	Status int    // HTTP status: 400 or 405
+	Text   string // the body: npm ws' words
+}
+
+func (e *Refusal) Error() string { return "wsproto: upgrade refused: " + e.Text }
+
+// AppendResponse appends the whole answer, header for header as npm ws writes it. The connection ends after it.
+func (e *Refusal) AppendResponse(dst []byte) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(e.Status), 10)
+	dst = append(append(dst, ' '), http.StatusText(e.Status)...)
+	dst = append(dst, "\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len(e.Text)), 10)
+	return append(append(dst, "\r\n\r\n"...), e.Text...)
+}
+
+var (
+	errMethod   = &Refusal{http.StatusMethodNotAllowed, "Invalid HTTP method"}
+	errUpgrade  = &Refusal{http.StatusBadRequest, "Invalid Upgrade header"}
+	errKey      = &Refusal{http.StatusBadRequest, "Missing or invalid Sec-WebSocket-Key header"}
+	errVersion  = &Refusal{http.StatusBadRequest, "Missing or invalid Sec-WebSocket-Version header"}
+	errProtocol = &Refusal{http.StatusBadRequest, "Invalid Sec-WebSocket-Protocol header"}
+)
+
+// An Upgrade is what the 101 answer needs of a request.
+type Upgrade struct {
+	Key      string // Sec-WebSocket-Key, 24 characters
+	Protocol string // the subprotocol to answer; empty: none was offered
+}
+
+// IsUpgrade reports whether the request asks to change the protocol at all, as Node's HTTP server decides it: there is
+// an Upgrade header, and Connection lists "upgrade". Without it the request is a plain one, whatever else it says.
+func IsUpgrade(h http.Header) bool {
+	if len(h.Values("Upgrade")) == 0 {
+		return false
+	}
+	for token := range strings.SplitSeq(joined(h, "Connection"), ",") {
+		if strings.EqualFold(strings.Trim(token, " \t"), "upgrade") {
+			return true
+		}
+	}
+	return false
+}
+
+// CheckUpgrade applies the rules of npm ws 8.17, in its order. The error is always a *Refusal. Of the subprotocols
+// offered the first is answered; no extension is negotiated.
+func CheckUpgrade(r *http.Request) (Upgrade, error) {
+	key := joined(r.Header, "Sec-WebSocket-Key")
+	version := joined(r.Header, "Sec-WebSocket-Version")
+	switch {
+	case r.Method != http.MethodGet:
+		return Upgrade{}, errMethod
+	case !strings.EqualFold(joined(r.Header, "Upgrade"), "websocket"):
+		return Upgrade{}, errUpgrade
+	case !validKey(key):
+		return Upgrade{}, errKey
+	// ws would also take other spellings of these numbers ("13.0", "0xd"): nobody writes them.
+	case version != "13" && version != "8":
+		return Upgrade{}, errVersion
+	}
+	u := Upgrade{Key: key}
+	if len(r.Header.Values("Sec-WebSocket-Protocol")) > 0 {
+		var ok bool
+		if u.Protocol, ok = firstProtocol(joined(r.Header, "Sec-WebSocket-Protocol")); !ok {
+			return Upgrade{}, errProtocol
+		}
+	}
+	return u, nil
+}
+
+// joined returns a header's value with repeated ones joined as Node does it.
+func joined(h http.Header, name string) string { return strings.Join(h.Values(name), ", ") }
+
+// validKey: the base64 of 16 bytes. As in ws, the unused bits of the last digit may be anything.
+func validKey(key string) bool {
+	if len(key) != 24 || key[22:] != "==" {
+		return false
+	}
+	for _, c := range []byte(key[:22]) {
+		if !isAlphanumeric(c) && c != '+' && c != '/' {
+			return false
+		}
+	}
+	return true
+}
+
+// firstProtocol checks a list of subprotocols: tokens, separated by commas and white space, none empty, none twice.
+func firstProtocol(list string) (first string, ok bool) {
+	seen := map[string]bool{}
+	for item := range strings.SplitSeq(list, ",") {
+		// ws allows white space on both sides of an item, but none at the two ends of the value, where
+		// HTTP has trimmed it already.
+		item = strings.Trim(item, " \t")
+		if !isToken(item) || seen[item] {
+			return "", false
+		}
+		if len(seen) == 0 {
+			first = item
+		}
+		seen[item] = true
+	}
+	return first, true
+}
+
+// isToken: RFC 9110 §5.6.2, not empty.
+func isToken(s string) bool {
+	for _, c := range []byte(s) {
+		if !isAlphanumeric(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func isAlphanumeric(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
+}
+
+// AppendUpgradeResponse appends the 101 answer: the headers of the replaced service, in its order. protocol may be empty.
+func AppendUpgradeResponse(dst []byte, key, protocol string) []byte {
+	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	dst = append(dst, AcceptKey(key)...)
+	if protocol != "" {
+		dst = append(append(dst, "\r\nSec-WebSocket-Protocol: "...), protocol...)
+	}
+	return append(dst, "\r\n\r\n"...)
+}
+
+// AcceptKey returns the Sec-WebSocket-Accept that belongs to a Sec-WebSocket-Key (RFC 6455 §4.2.2).
+func AcceptKey(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
