@@ -1,0 +1,104 @@
+package simulator
+
+import (
+	"bytes"
+	"strconv"
+)
+
+// Odd says which share of records, 0 to 1, comes with something odd that a reader must get right.
+type Odd struct {
+	NonCanonical float64 // written with its members in another order and with white space: the same record
+	Trailer      float64 // the record has a memo that reads like a log's trailer
+	Damaged      float64 // after the record comes a line that breaks off: no record
+	Blank        float64 // after the record comes a blank line
+}
+
+type oddKind int
+
+const (
+	oddNonCanonical oddKind = iota
+	oddTrailer
+	oddDamaged
+	oddBlank
+	oddKinds
+)
+
+var oddNames = [oddKinds]string{"noncanonical", "trailer", "damaged", "blank"}
+
+func (o *Odd) share(k oddKind) *float64 {
+	return [oddKinds]*float64{&o.NonCanonical, &o.Trailer, &o.Damaged, &o.Blank}[k]
+}
+
+// appendNonCanonical appends another spelling of a canonical object: last member first, spaces and
+// tabs between its members. No line ends: they would make two lines of it.
+func appendNonCanonical(dst, record []byte) []byte {
+	first := memberEnd(record, 1)
+	if record[first] == '}' { // one member only: white space must do
+		dst = append(dst, "{ "...)
+		return append(dst, record[1:]...)
+	}
+	dst = append(dst, "{ "...)
+	dst = append(dst, record[first+1:len(record)-1]...)
+	dst = append(dst, " ,\t"...)
+	dst = append(dst, record[1:first]...)
+	return append(dst, " }"...)
+}
+
+// appendMemo appends the canonical object record with a member "memo" more, in its sorted place.
+func appendMemo(dst, record []byte, memo string) []byte {
+	at := 1
+	for record[at] != '}' {
+		if key := record[at+1:]; bytes.Compare(key[:bytes.IndexByte(key, '"')], []byte("memo")) > 0 {
+			break
+		}
+		at = memberEnd(record, at)
+		if record[at] == '}' {
+			break
+		}
+		at++
+	}
+	last := record[at] == '}'
+	dst = append(dst, record[:at]...)
+	if last {
+		dst = append(dst, ',')
+	}
+	dst = append(dst, `"memo":"`...)
+	dst = appendChars(dst, memo)
+	dst = append(dst, '"')
+	if !last {
+		dst = append(dst, ',')
+	}
+	return append(dst, record[at:]...)
+}
+
+// memberEnd returns where the member that begins at from ends: at the comma, or the brace, behind it.
+func memberEnd(record []byte, from int) int {
+	depth := 0
+	for i := from; ; i++ {
+		switch record[i] {
+		case '"':
+			for i++; record[i] != '"'; i++ {
+				if record[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return i
+			}
+			depth--
+		case ',':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+}
+
+// trailerMemo is what a mischievous user writes into a transaction to stop its readers.
+func (r *random) trailerMemo() string {
+	kind := pick(r, []string{"entries", "bytes"})
+	return "End: Number of " + kind + ": " + strconv.Itoa(r.between(1, 1000))
+}
