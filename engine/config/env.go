@@ -1,0 +1,41 @@
+package config
+
+import "strings"
+
+// env applies the environment. An empty variable counts as not set, and variables that are no key are nobody's
+// business: the environment is shared with everything else on the machine.
+func (l *loader) env(environ []string) {
+	vars := make(map[string]string, len(environ))
+	for _, v := range environ {
+		if name, value, ok := strings.Cut(v, "="); ok {
+			vars[name] = value
+		}
+	}
+	for _, k := range keys {
+		name := k.name
+		if vars[name] == "" {
+			name = k.alias
+		}
+		value := vars[name]
+		if name == "" || value == "" {
+			continue
+		}
+		place := "environment variable " + name
+		switch k.kind() {
+		case kindBoolean:
+			// Only true is true; whoever wrote 1 or yes may think otherwise.
+			is := strings.EqualFold(value, "true")
+			if !is && !strings.EqualFold(value, "false") {
+				l.warn(k.name, "%s: %s counts as false: only true is true", place, quote(value))
+			}
+			k.set(l.cfg, is)
+			l.origin[k.name] = place
+		case kindList, kindObject:
+			// Replaces what the file says, not merged with it.
+			k.set(l.cfg, k.def)
+			l.jsonText(k, place, value)
+		default:
+			l.setText(k, place, value)
+		}
+	}
+}

@@ -1,0 +1,144 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// DefaultFile is read if no other file is named. It may be missing.
+const DefaultFile = "distributor-config.json"
+
+// ErrHelp is what Load returns if the flags ask for help (--help or -h); WriteHelp has it.
+var ErrHelp = errors.New("config: help asked for")
+
+// Source is where settings come from. The same Source is used again for a reload.
+type Source struct {
+	Path string   // the file; "" is DefaultFile. --config in Args takes its place
+	Env  []string // NAME=value, as os.Environ gives it
+	Args []string // the flags, without the program's name and command
+}
+
+// A Warning is something that does not stop the start but that the operator may not have meant.
+type Warning struct {
+	Key  string // the key or name it is about, "" if none
+	Text string // all of it in words
+}
+
+func (w Warning) String() string { return w.Text }
+
+// Load reads all layers. The error joins all problems found, one line each; with an error there is no Config, but the
+// warnings are there.
+func Load(src Source) (*Config, []Warning, error) {
+	l := &loader{cfg: Default(), origin: map[string]string{}, bad: map[string]bool{}}
+	flags, err := l.scanFlags(src.Args)
+	if err != nil {
+		return nil, nil, err
+	}
+	path := src.Path
+	if flags.config != "" {
+		path = flags.config
+	}
+	l.file(path)
+	l.env(src.Env)
+	for _, f := range flags.settings {
+		l.flag(f)
+	}
+	l.checkTogether()
+	if l.moreWarnings > 0 {
+		l.warnings = append(l.warnings, Warning{Text: fmt.Sprintf("… and %d more warnings", l.moreWarnings)})
+	}
+	if l.moreErrs > 0 {
+		l.errs = append(l.errs, fmt.Errorf("… and %d more problems", l.moreErrs))
+	}
+	if err := errors.Join(l.errs...); err != nil {
+		return nil, l.warnings, err
+	}
+	return l.cfg, l.warnings, nil
+}
+
+// maxReported bounds how many problems, and how many warnings, one Load lists: the rest is counted.
+const maxReported = 50
+
+// loader is the state of one Load: the settings so far, and what was wrong with them.
+type loader struct {
+	cfg    *Config
+	origin map[string]string // key → where its value came from; absent: default
+	bad    map[string]bool   // keys that had a problem: nothing more is concluded from their values
+
+	errs     []error
+	moreErrs int // problems beyond maxReported
+
+	warnings     []Warning
+	moreWarnings int
+}
+
+func (l *loader) fail(format string, args ...any) {
+	if len(l.errs) == maxReported {
+		l.moreErrs++
+		return
+	}
+	l.errs = append(l.errs, fmt.Errorf(format, args...))
+}
+
+func (l *loader) warn(name, format string, args ...any) {
+	if len(l.warnings) == maxReported {
+		l.moreWarnings++
+		return
+	}
+	l.warnings = append(l.warnings, Warning{name, fmt.Sprintf(format, args...)})
+}
+
+// wrong notes a value that is not as expected. place is where it stands, name the key or a member of it.
+func (l *loader) wrong(k *key, place, name, found, expected string) {
+	l.bad[k.name] = true
+	if k.secret() { // what is short enough to be shown may still be a part of it
+		switch {
+		case found[0] == '"':
+			found = "text of the wrong form"
+		case strings.ContainsRune("-0123456789", rune(found[0])):
+			found = "a number"
+		}
+	}
+	if !strings.HasSuffix(place, name) { // a variable or flag has the name already
+		place += ": " + name
+	}
+	l.fail("%s: found %s, expected %s", place, found, expected)
+}
+
+// secret says whether its value must not be shown.
+func (k *key) secret() bool {
+	_, ok := k.def.(Secret)
+	return ok
+}
+
+// place of a key's value for messages about several keys.
+func (l *loader) place(name string) string {
+	if o, ok := l.origin[name]; ok {
+		return o
+	}
+	return "default"
+}
+
+// setText takes a value that came as text, from place (the environment or the flags).
+func (l *loader) setText(k *key, place, s string) {
+	ok := false
+	switch k.kind() {
+	case kindText:
+		ok = k.setText(l.cfg, s)
+	case kindNumber:
+		ok = k.setNumber(l.cfg, s)
+	case kindBoolean:
+		is := strings.EqualFold(s, "true")
+		if ok = is || strings.EqualFold(s, "false"); ok {
+			k.set(l.cfg, is)
+		}
+	default:
+		panic("config: " + k.name + " cannot be read from text")
+	}
+	if !ok {
+		l.wrong(k, place, k.name, quote(s), k.want())
+		return
+	}
+	l.origin[k.name] = place
+}

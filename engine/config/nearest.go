@@ -1,0 +1,55 @@
+package config
+
+import (
+	"strings"
+
+	"github.com/agnivade/levenshtein"
+)
+
+// didYouMean is "; did you mean NAME?" with the nearest of names, or nothing if none is near.
+func didYouMean(name string, names []string) string {
+	if n := nearest(name, names); n != "" {
+		return "; did you mean " + n + "?"
+	}
+	return ""
+}
+
+// nearest is the one of names that begins with name, or else the one that differs least, in about one letter of six
+// at most; "" if there is none. Case does not count.
+func nearest(name string, names []string) string {
+	lower := strings.ToLower(name)
+	best, least := "", 0
+	begins := make([]string, 0, len(names))
+	for _, n := range names {
+		known := strings.ToLower(n)
+		if len(lower) > 2*len(known) { // far away whatever it is; bounds the work for hostile names
+			continue
+		}
+		if d := levenshtein.ComputeDistance(lower, known); d <= 1+len(known)/6 && (best == "" || d < least) {
+			best, least = n, d
+		}
+		if len(lower) >= 4 && strings.HasPrefix(known, lower) {
+			begins = append(begins, n)
+		}
+	}
+	if len(begins) == 1 {
+		return begins[0]
+	}
+	return best
+}
+
+func keyNames() []string {
+	names := make([]string, len(keys))
+	for i, k := range keys {
+		names[i] = k.name
+	}
+	return names
+}
+
+// short is a name as it is shown.
+func short(name string) string {
+	if runes := []rune(name); len(runes) > maxShown {
+		return string(runes[:maxShown]) + "…"
+	}
+	return name
+}

@@ -1,0 +1,85 @@
+package config
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// WriteHelp writes what --help prints of the settings.
+func WriteHelp(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	fmt.Fprintf(b, `Settings: defaults < file < environment < flags. Names are the same everywhere.
+Flags: --NAME VALUE, --NAME=VALUE, and --NAME or --no-NAME for a boolean.
+
+  --config PATH
+        JSON file, comments and trailing commas allowed. Default: %s in the
+        working directory, which may be missing. Relative paths are relative to the working directory.
+`, DefaultFile)
+	defaults := Default()
+	for _, k := range keys {
+		switch kind := k.kind(); kind {
+		case kindBoolean:
+			fmt.Fprintf(b, "  --%s\n", k.name)
+		case kindList, kindObject:
+			fmt.Fprintf(b, "  %s (%s; in the file, or as JSON in the environment)\n", k.name, kind)
+		default:
+			fmt.Fprintf(b, "  --%s %s\n", k.name, strings.ToUpper(kind))
+		}
+		value := k.showDefault(defaults)
+		if value == "" {
+			value = "empty"
+		}
+		fmt.Fprintf(b, "        %s\n        Default: %s.", k.doc, value)
+		if allowed := strings.TrimSpace(k.allowed() + " " + k.unitName()); allowed != "" {
+			fmt.Fprintf(b, " Allowed: %s.", allowed)
+		}
+		if k.reload {
+			fmt.Fprint(b, " A reload applies it.")
+		}
+		fmt.Fprintln(b)
+	}
+	return b.Flush()
+}
+
+// WriteMarkdown writes the README's table of settings.
+func WriteMarkdown(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	fmt.Fprintln(b, "| key | type | default | unit | allowed | reload | what it is |")
+	fmt.Fprintln(b, "| --- | --- | --- | --- | --- | --- | --- |")
+	defaults := Default()
+	for _, k := range keys {
+		reload := "restart"
+		if k.reload {
+			reload = "yes"
+		}
+		value := k.showDefault(defaults)
+		if value != "" && !k.secret() {
+			value = "`" + value + "`"
+		}
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", k.name, k.kind(), value, k.unitName(), k.allowed(), reload, k.doc)
+	}
+	return b.Flush()
+}
+
+// allowed is the range of a number, or the form of a text, as far as there is something to say.
+func (k *key) allowed() string {
+	switch k.kind() {
+	case kindNumber:
+		return fmt.Sprintf("%d to %d", k.min, k.max)
+	case kindText:
+		if w := k.rule.want; w != anyText.want && w != notEmpty.want {
+			return w
+		}
+	}
+	return ""
+}
+
+// showDefault is the default value; that of the secret is no secret, but nothing to copy either.
+func (k *key) showDefault(defaults *Config) string {
+	if k.secret() {
+		return "the public sample"
+	}
+	return k.show(defaults)
+}

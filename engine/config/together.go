@@ -1,0 +1,62 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// fewCollectors is where the room for collectors is so small that it was hardly meant: a file of the replaced service
+// brings MAX_CLIENTS_PER_CHILD 2, which that service never looked at.
+const fewCollectors = 256
+
+// checkTogether looks at what keys mean together. Nothing is said about keys that are wrong by themselves.
+func (l *loader) checkTogether() {
+	c := l.cfg
+	if l.good("DISTRIBUTOR_PUBLIC_KEY", "DISTRIBUTOR_SECRET_KEY") && !strings.EqualFold(string(c.SecretKey[64:]), c.PublicKey) {
+		l.clash("DISTRIBUTOR_SECRET_KEY", "must end in the 64 digits of", "DISTRIBUTOR_PUBLIC_KEY")
+	}
+	if l.good("FRAME_LOG_BYTES", "FRAME_LOG_SEGMENT_BYTES") && c.FrameLogBytes < 2*c.FrameLogSegmentBytes {
+		l.clash("FRAME_LOG_BYTES", "must be at least twice", "FRAME_LOG_SEGMENT_BYTES")
+	}
+	if l.good("PING_TIMEOUT_MS", "PING_INTERVAL_MS") && c.PingTimeout <= c.PingInterval {
+		l.clash("PING_TIMEOUT_MS", "must be more than", "PING_INTERVAL_MS")
+	}
+	if l.good("MAX_WORKERS", "NUMBER_OF_WORKERS") && c.NumberOfWorkers > c.MaxWorkers {
+		l.warn("NUMBER_OF_WORKERS", "NUMBER_OF_WORKERS (%s) is %d, MAX_WORKERS (%s) only %d: going on with %d",
+			l.place("NUMBER_OF_WORKERS"), c.NumberOfWorkers, l.place("MAX_WORKERS"), c.MaxWorkers, c.MaxWorkers)
+		c.NumberOfWorkers = c.MaxWorkers
+	}
+	if room := c.MaxClientsPerChild * c.MaxWorkers; l.good("MAX_CLIENTS_PER_CHILD", "MAX_WORKERS") && room < fewCollectors {
+		l.warn("MAX_CLIENTS_PER_CHILD", "only %d collectors can connect: MAX_CLIENTS_PER_CHILD (%s) %d × MAX_WORKERS (%s) %d; raise MAX_CLIENTS_PER_CHILD or MAX_WORKERS if more are to",
+			room, l.place("MAX_CLIENTS_PER_CHILD"), c.MaxClientsPerChild, l.place("MAX_WORKERS"), c.MaxWorkers)
+	}
+	if l.good("limitToSubscribersOnly", "subscribers") && c.LimitToSubscribersOnly && len(c.Subscribers) == 0 {
+		l.warn("limitToSubscribersOnly", "limitToSubscribersOnly (%s) is true and subscribers is empty: nobody can connect", l.place("limitToSubscribersOnly"))
+	}
+	for _, other := range []string{"ARCHIVER_DB_DIR", "ARCHIVER_DATA"} {
+		if _, given := l.origin[other]; given && c.ArchiverDBPath != "" {
+			l.warn(other, "%s (%s) has no effect: ARCHIVER_DB_PATH (%s) takes its place", other, l.place(other), l.place("ARCHIVER_DB_PATH"))
+		}
+	}
+}
+
+func (l *loader) good(names ...string) bool {
+	for _, name := range names {
+		if l.bad[name] {
+			return false
+		}
+	}
+	return true
+}
+
+// clash notes two keys that do not go together, with both places; values are shown unless secret.
+func (l *loader) clash(name, must, other string) {
+	found := func(name string) string {
+		k := keyByName[name]
+		if k.kind() == kindNumber {
+			return fmt.Sprintf("%s (%s) %s", name, l.place(name), k.show(l.cfg))
+		}
+		return fmt.Sprintf("%s (%s)", name, l.place(name))
+	}
+	l.fail("%s %s %s", found(name), must, found(other))
+}
