@@ -1,0 +1,127 @@
+package shardus
+
+import (
+	"fmt"
+	"hash"
+	"sync"
+
+	"golang.org/x/crypto/blake2b"
+)
+
+// Signer signs records and objects with one secret key. It is safe for concurrent use.
+type Signer struct {
+	key     *expandedKey
+	hashers sync.Pool // of *hasher
+	owner   string    // `,"sign":{"owner":"…","sig":"`, what stands between record and signature
+}
+
+const (
+	signHead  = `,"sign":{"owner":"`
+	signSig   = `","sig":"`
+	signTail  = `"}}`
+	sigDigits = 2 * (64 + 32) // signature ‖ hash
+	ownerLen  = 2 * 32
+)
+
+// NewSigner makes a Signer.
+func NewSigner(key SecretKey, hashKey HashKey) *Signer {
+	return &Signer{
+		key:     newExpandedKey(key),
+		hashers: sync.Pool{New: func() any { return newHasher(hashKey) }},
+		owner:   signHead + key.Public().String() + signSig,
+	}
+}
+
+// PublicKey gives the key that the signatures are made with.
+func (s *Signer) PublicKey() PublicKey { return s.key.public }
+
+// AppendMessage appends the message of a record: {"<stream>":<record>,"sign":{"owner":"…","sig":"…"}}. record is what
+// AppendRecord gave; stream is "cycle", "originalTx" or "receipt" (a name that sorts before "sign" and needs no
+// escapes). The signature is over {"<stream>":<record>}. record may not overlap the free room of dst. Nothing is allocated when dst has
+// room for MessageSize bytes more.
+func (s *Signer) AppendMessage(dst []byte, stream string, record []byte) []byte {
+	start := len(dst)
+	dst = append(dst, `{"`...)
+	dst = append(dst, stream...)
+	dst = append(dst, `":`...)
+	dst = append(dst, record...)
+	dst = append(dst, '}')
+	sig := s.sign(dst[start:])
+	dst = append(dst[:len(dst)-1], s.owner...)
+	dst = append(dst, sig[:]...)
+	return append(dst, signTail...)
+}
+
+// MessageSize is the length of the message that AppendMessage makes of a record of so many bytes.
+func MessageSize(stream string, record int) int {
+	return len(`{"":`) + len(stream) + record + len(signHead) + ownerLen + len(signSig) + sigDigits + len(signTail)
+}
+
+// AppendSigned appends an object with `sign` added in its sorted place (or replaced), signed over the object without
+// it. ErrNotObject, ErrTyped; on an error dst comes back as it was.
+func (s *Signer) AppendSigned(dst []byte, object Value) ([]byte, error) {
+	object = object.Without("sign")
+	if object.kind != Object || object.isBuffer() {
+		return dst, ErrNotObject
+	}
+	start := len(dst)
+	out, err := object.AppendCanonical(dst)
+	if err != nil {
+		return dst, fmt.Errorf("sign an object: %w", err)
+	}
+	if !IsCanonical(out[start:]) { // as for a record: the copy that is signed is one writing and parsing later
+		if object, err = Parse(out[start:]); err == nil {
+			out, err = object.AppendCanonical(out[:start])
+		}
+		if err != nil {
+			return dst, fmt.Errorf("sign an object: %w", err)
+		}
+		if object.kind != Object || object.isBuffer() {
+			return dst, ErrNotObject
+		}
+	}
+	sig := s.sign(out[start:])
+	return object.With("sign", ObjectValue(
+		Member{"owner", TextValue(s.key.public.String())},
+		Member{"sig", TextValue(string(sig[:]))},
+	)).AppendCanonical(out[:start])
+}
+
+// sign gives the combined signature of a canonical text, in hex.
+func (s *Signer) sign(canonical []byte) (digits [sigDigits]byte) {
+	h := s.hashers.Get().(*hasher)
+	h.Reset()
+	h.Write(canonical)
+	hash := *h.sum()
+	s.hashers.Put(h)
+	sig := s.key.sign(&hash)
+	putHex(digits[:128], sig[:])
+	putHex(digits[128:], hash[:])
+	return digits
+}
+
+func putHex(dst, src []byte) {
+	for i, b := range src {
+		dst[2*i], dst[2*i+1] = hexDigits[b>>4], hexDigits[b&15]
+	}
+}
+
+// hasher is a keyed BLAKE2b-256 with room for its result, so that both can be used again.
+type hasher struct {
+	hash.Hash
+	room [blake2b.Size256]byte
+}
+
+func newHasher(key HashKey) *hasher {
+	h, err := blake2b.New256(key[:])
+	if err != nil {
+		panic("shardus: " + err.Error()) // keys of 32 bytes are always taken
+	}
+	return &hasher{Hash: h}
+}
+
+// sum gives the hash of what was written; it is valid until the next sum.
+func (h *hasher) sum() *[32]byte {
+	h.Sum(h.room[:0])
+	return &h.room
+}

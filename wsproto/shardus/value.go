@@ -1,0 +1,190 @@
+package shardus
+
+import (
+	"iter"
+	"slices"
+	"unicode/utf8"
+)
+
+// Kind is what a Value is in JavaScript.
+type Kind uint8
+
+// The kinds. The zero Value is Undefined: what Get gives for a member that is not there.
+const (
+	Undefined Kind = iota
+	Null
+	Bool
+	Number
+	Text
+	BigInt // {"dataType":"bi"}
+	Bytes  // {"dataType":"u8ab"}, a Uint8Array
+	Buffer // {"dataType":"bb"}, a Node Buffer
+	Array
+	Object
+
+	broken // only while parsing: a typed value that JavaScript would have thrown on
+)
+
+// Value is one JavaScript value as safeJsonParse makes it. It is immutable and may be shared between goroutines. It
+// keeps the text alive that it was parsed from.
+type Value struct {
+	kind Kind
+	num  float64  // Number; Bool: 1 or 0
+	text string   // Text: WTF-8. BigInt: hex digits, lower case, no leading zeros. Bytes, Buffer: the bytes
+	list []Member // Array: items, with empty keys. Object: members, sorted by UTF-16, no key twice
+}
+
+// Member is a named value of an object.
+type Member struct {
+	Key   string
+	Value Value
+}
+
+// NullValue gives null.
+func NullValue() Value { return Value{kind: Null} }
+
+// BoolValue gives true or false.
+func BoolValue(b bool) Value {
+	if b {
+		return Value{kind: Bool, num: 1}
+	}
+	return Value{kind: Bool}
+}
+
+// NumberValue gives a number; NaN and the infinities are written as null.
+func NumberValue(f float64) Value { return Value{kind: Number, num: f} }
+
+// TextValue gives a text. What is no UTF-8 in s becomes U+FFFD.
+func TextValue(s string) Value { return Value{kind: Text, text: repaired(s)} }
+
+func repaired(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return string(appendRepaired(nil, []byte(s)))
+}
+
+// ArrayValue gives an array of the items.
+func ArrayValue(items ...Value) Value {
+	list := make([]Member, len(items))
+	for i, v := range items {
+		list[i].Value = v
+	}
+	return Value{kind: Array, list: list}
+}
+
+// ObjectValue gives an object. Members come in any order; the last of several with the same key counts. Keys are
+// UTF-8, as texts are.
+func ObjectValue(members ...Member) Value {
+	list := make([]Member, len(members))
+	for i, m := range members {
+		list[i] = Member{repaired(m.Key), m.Value}
+	}
+	return Value{kind: Object, list: sorted(list)}
+}
+
+// sorted puts members into canonical order, in place, and leaves the last of those with the same key.
+func sorted(list []Member) []Member {
+	order := func(a, b Member) int { return compareUTF16(a.Key, b.Key) }
+	for i := 1; i < len(list); i++ {
+		if order(list[i-1], list[i]) < 0 {
+			continue
+		}
+		slices.SortStableFunc(list, order)
+		kept := list[:0]
+		for j, m := range list {
+			if j+1 == len(list) || list[j+1].Key != m.Key {
+				kept = append(kept, m)
+			}
+		}
+		return kept
+	}
+	return list
+}
+
+// Kind says what v is.
+func (v Value) Kind() Kind { return v.kind }
+
+// Bool gives the truth of a Bool, false for every other kind.
+func (v Value) Bool() bool { return v.kind == Bool && v.num != 0 }
+
+// Number gives the number of a Number (infinite where the text was too large), 0 for every other kind.
+func (v Value) Number() float64 {
+	if v.kind != Number {
+		return 0
+	}
+	return v.num
+}
+
+// Text gives the text of a Text, "" for every other kind. It is UTF-8 except for lone surrogates, each of which is
+// there as the three bytes ED A0..BF 80..BF, so that texts that differ stay different.
+func (v Value) Text() string {
+	if v.kind != Text {
+		return ""
+	}
+	return v.text
+}
+
+// Hex gives the lower-case hex digits of a BigInt, without leading zeros; "" for every other kind.
+func (v Value) Hex() string {
+	if v.kind != BigInt {
+		return ""
+	}
+	return v.text
+}
+
+// Bytes gives the content of Bytes or a Buffer as a string, "" for every other kind.
+func (v Value) Bytes() string {
+	if v.kind != Bytes && v.kind != Buffer {
+		return ""
+	}
+	return v.text
+}
+
+// Len is the number of items of an Array or of members of an Object, 0 for every other kind.
+func (v Value) Len() int { return len(v.list) }
+
+// Index gives an item of an Array (or a member's value of an Object, in canonical order); 0 <= i < Len().
+func (v Value) Index(i int) Value { return v.list[i].Value }
+
+// Get gives an Object's member, and an Undefined value where there is none or v is no Object.
+func (v Value) Get(key string) Value {
+	if v.kind != Object {
+		return Value{}
+	}
+	if i, ok := v.find(key); ok {
+		return v.list[i].Value
+	}
+	return Value{}
+}
+
+func (v Value) find(key string) (int, bool) {
+	return slices.BinarySearchFunc(v.list, key, func(m Member, key string) int { return compareUTF16(m.Key, key) })
+}
+
+// All goes through the members of an Object in canonical order, or the items of an Array (with empty keys).
+func (v Value) All() iter.Seq2[string, Value] {
+	return func(yield func(string, Value) bool) {
+		for _, m := range v.list {
+			if !yield(m.Key, m.Value) {
+				return
+			}
+		}
+	}
+}
+
+// With gives a copy of an Object with one member set.
+func (v Value) With(key string, member Value) Value {
+	without := v.Without(key)
+	i, _ := without.find(key)
+	return Value{kind: Object, list: slices.Insert(slices.Clip(without.list), i, Member{repaired(key), member})}
+}
+
+// Without gives an Object without the member of that key; v itself when it has none.
+func (v Value) Without(key string) Value {
+	i, ok := v.find(key)
+	if !ok {
+		return v
+	}
+	return Value{kind: v.kind, list: slices.Concat(v.list[:i], v.list[i+1:])}
+}
