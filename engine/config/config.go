@@ -10,7 +10,8 @@ import (
 // Config holds every setting, one field a key of the table in keys.go, which says what each means, its unit and its
 // range. Load is the way to get one; it is read-only from then on.
 type Config struct {
-	// File is the path of the file that was read, "" if there was none. It is no key.
+	// File is the path of the file that was read, "" if there was none. It is no key. A reload that has none where the
+	// start had one met a file that is just being replaced: better refused than taken for "all defaults".
 	File string
 
 	DistributorIP          string

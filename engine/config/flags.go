@@ -55,13 +55,13 @@ func (l *loader) scanFlags(args []string) (flags, error) {
 		case wordFollows:
 			i++
 			value = args[i]
-		default:
-			l.fail("flag --%s: found no value, expected --%s VALUE or --%s=VALUE", name, name, name)
+		case k != nil:
+			l.wrong(k, "flag --"+name, k.name, "no value", "--"+name+" VALUE or --"+name+"=VALUE")
 			continue
 		}
-		if k == nil {
+		if k == nil { // --config
 			if value == "" {
-				l.fail("flag --config: found %q, expected a path", value)
+				l.fail("flag --config: found no value, expected --config PATH or --config=PATH")
 			}
 			f.config = value
 			continue

@@ -111,11 +111,12 @@ func TestNamedFile(t *testing.T) {
 		}
 	}
 	for want, src := range map[string]Source{
-		"reading the configuration: open missing.json: no such file or directory":  {Path: "missing.json"},
-		"reading the configuration: open none.json: no such file or directory":     {Args: []string{"--config=none.json"}},
-		"reading the configuration: read .: is a directory":                        {Path: "."},
-		`flag --config: found "", expected a path`:                                 {Args: []string{"--config="}},
-		"flag --config: found no value, expected --config VALUE or --config=VALUE": {Args: []string{"--config"}},
+		"reading the configuration: open missing.json: no such file or directory": {Path: "missing.json"},
+		"reading the configuration: open none.json: no such file or directory":    {Args: []string{"--config=none.json"}},
+		"reading the configuration: read .: is a directory":                       {Path: "."},
+		"flag --config: found no value, expected --config PATH or --config=PATH":  {Path: "a.json", Args: []string{"--config="}},
+		"flag --config: found no value, expected --config PATH or --config=PATH\n" +
+			"flag --RATE_LIMIT: found no value, expected --RATE_LIMIT VALUE or --RATE_LIMIT=VALUE": {Args: []string{"--config", "--RATE_LIMIT"}},
 	} {
 		if _, _, err := Load(src); err == nil || err.Error() != want {
 			t.Errorf("%v:\ngot  %v\nwant %s", src, err, want)

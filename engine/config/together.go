@@ -15,8 +15,8 @@ func (l *loader) checkTogether() {
 	if l.good("DISTRIBUTOR_PUBLIC_KEY", "DISTRIBUTOR_SECRET_KEY") && !strings.EqualFold(string(c.SecretKey[64:]), c.PublicKey) {
 		l.clash("DISTRIBUTOR_SECRET_KEY", "must end in the 64 digits of", "DISTRIBUTOR_PUBLIC_KEY")
 	}
-	if l.good("FRAME_LOG_BYTES", "FRAME_LOG_SEGMENT_BYTES") && c.FrameLogBytes < 2*c.FrameLogSegmentBytes {
-		l.clash("FRAME_LOG_BYTES", "must be at least twice", "FRAME_LOG_SEGMENT_BYTES")
+	if l.good("FRAME_LOG_BYTES", "FRAME_LOG_SEGMENT_BYTES") && c.FrameLogBytes < c.FrameLogSegmentBytes {
+		l.clash("FRAME_LOG_BYTES", "must be at least", "FRAME_LOG_SEGMENT_BYTES")
 	}
 	if l.good("PING_TIMEOUT_MS", "PING_INTERVAL_MS") && c.PingTimeout <= c.PingInterval {
 		l.clash("PING_TIMEOUT_MS", "must be more than", "PING_INTERVAL_MS")
