@@ -26,6 +26,7 @@ type Config struct {
 	RateLimit              int
 	Verbose                bool
 	DataLogDir             string
+	DataLogStale           time.Duration
 	FileStreamInterval     time.Duration
 	NumberOfWorkers        int // never more than MaxWorkers
 	MaxClientsPerChild     int
@@ -46,8 +47,6 @@ type Config struct {
 	Drain                time.Duration
 	MaxRecordBytes       int
 	AdminAddr            string
-	SendMode             string // "write" or "sendfile"
-	Linger               time.Duration
 	LogLevel             string // "debug", "info", "warn" or "error"; see Level
 	LogFormat            string // "text" or "json"
 }

@@ -8,7 +8,7 @@ import (
 func TestDiff(t *testing.T) {
 	from, _, err := load(t, `{"subscribers": [
 		{"publicKey": "`+someKey+`", "expirationTimestamp": 0, "subscriptionType": "FIREHOSE"},
-		{"publicKey": "`+otherKey+`", "expirationTimestamp": 0, "subscriptionType": "FIREHOSE"}], "RATE_LIMIT": 5, "LINGER_MS": 50}`, nil, nil)
+		{"publicKey": "`+otherKey+`", "expirationTimestamp": 0, "subscriptionType": "FIREHOSE"}], "RATE_LIMIT": 5, "ADMIN_ADDR": "localhost:1"}`, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +31,7 @@ func TestDiff(t *testing.T) {
 		" DISTRIBUTOR_SECRET_KEY: (secret) → (secret)" +
 		` ARCHIVER_DATA: {"cycleDB":"cycles.sqlite3","accountDB":"accounts.sqlite3","transactionDB":"transactions.sqlite3","receiptDB":"receipts.sqlite3","originalTxDataDB":"originalTxsData.sqlite3"}` +
 		` → {"cycleDB":"c","accountDB":"accounts.sqlite3","transactionDB":"transactions.sqlite3","receiptDB":"receipts.sqlite3","originalTxDataDB":"originalTxsData.sqlite3"}` +
-		" LINGER_MS: 50 → 0]"
+		" ADMIN_ADDR: localhost:1 → ]"
 	if got := fmt.Sprint(refused); got != wantRefused {
 		t.Errorf("refused\n%s\nwant\n%s", got, wantRefused)
 	}
@@ -77,7 +77,7 @@ func TestReloadableKeys(t *testing.T) {
 			got = append(got, k.name)
 		}
 	}
-	want := "[NUMBER_OF_WORKERS MAX_WORKERS MAX_CLIENTS_PER_CHILD limitToSubscribersOnly subscribers stopDistributionAtCycle" +
+	want := "[DATA_LOG_STALE_MS NUMBER_OF_WORKERS MAX_WORKERS MAX_CLIENTS_PER_CHILD limitToSubscribersOnly subscribers stopDistributionAtCycle" +
 		" RATE_LIMIT HANDSHAKE_WINDOW_MS PING_INTERVAL_MS PING_TIMEOUT_MS DRAIN_MS LOG_LEVEL VERBOSE]"
 	if fmt.Sprint(got) != want {
 		t.Errorf("got %v", got)

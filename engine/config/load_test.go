@@ -26,14 +26,14 @@ const (
 )
 
 func TestPrecedence(t *testing.T) {
-	const file = `{"DISTRIBUTOR_IP": "file", "RATE_LIMIT": 1, "SEND_MODE": "sendfile", "DRAIN_MS": 1500}`
+	const file = `{"DISTRIBUTOR_IP": "file", "RATE_LIMIT": 1, "LOG_FORMAT": "json", "DRAIN_MS": 1500}`
 	cfg, warnings, err := load(t, file,
 		[]string{"DISTRIBUTOR_IP=env", "RATE_LIMIT=2", "DRAIN_MS=", "PATH=/bin", "=odd", "odd"},
 		[]string{"--DISTRIBUTOR_IP", "flag"})
 	if err != nil || len(warnings) != 0 {
 		t.Fatal(warnings, err)
 	}
-	if cfg.DistributorIP != "flag" || cfg.RateLimit != 2 || cfg.SendMode != "sendfile" || cfg.Drain != 1500*time.Millisecond ||
+	if cfg.DistributorIP != "flag" || cfg.RateLimit != 2 || cfg.LogFormat != "json" || cfg.Drain != 1500*time.Millisecond ||
 		cfg.DistributorPort != 6100 || cfg.File != DefaultFile {
 		t.Errorf("got %v", cfg)
 	}

@@ -21,7 +21,7 @@ var messages = []struct {
   "DISTRIBUTOR_PORT": 70000, "RATE_LIMIT": "", "DRAIN_MS": 1.5, "PING_INTERVAL_MS": null,
   "VERBOSE": "true", "limitToSubscribersOnly": 1,
   "subscribers": {}, "ARCHIVER_DATA": [],
-  "DISTRIBUTOR_HASH_KEY": "abc", "DATA_LOG_DIR": "", "SEND_MODE": "WRITE", "LOG_LEVEL": [1],
+  "DISTRIBUTOR_HASH_KEY": "abc", "DATA_LOG_DIR": "", "LOG_FORMAT": "JSON", "LOG_LEVEL": [1],
   "LISTEN_ADDR": "127.0.0.1:6100", "ADMIN_ADDR": "6101", "distributorMode": "MQ",
   "FRAME_LOG_BYTES": 123456789012345678901234567890123456789012345678901234567890
 }`},
