@@ -1,0 +1,237 @@
+package collector
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"distributor/wsproto"
+	"distributor/wsproto/shardus"
+
+	"github.com/gobwas/ws"
+)
+
+const (
+	defaultDialTimeout = 10 * time.Second
+	writeTimeout       = 10 * time.Second // for a pong or close frame, into a socket that is nearly always writable
+	closeTimeout       = 2 * time.Second  // for the server's half of the close handshake
+)
+
+// Options say where to connect, as whom, and from where in the stream.
+type Options struct {
+	URL              string            // "http://host:port" or "ws://host:port"; a path and further parameters are kept
+	Keys             shardus.SecretKey // of the collector
+	HashKey          shardus.HashKey
+	ExpectOwner      shardus.PublicKey // of the server; zero: that of the first good message holds for the connection
+	SubscriptionType string            // default "FIREHOSE"
+	From             wsproto.From
+	DialTimeout      time.Duration // for connection and upgrade together; default 10 s
+	MaxMessage       int           // in bytes; default wsproto.DefaultMaxMessage
+	VerifyEvery      int           // verify one message in so many; default 1: all. The first is always verified
+	Logger           *slog.Logger  // default: silent
+}
+
+// A Collector is one connection. It belongs to one goroutine.
+type Collector struct {
+	options  Options
+	conn     net.Conn
+	in       input
+	out      []byte // the frame being written
+	parts    []byte // a message that comes in several frames, so far,
+	partSize int    // and the size of these frames
+	messages uint64
+	err      error // why the connection is over
+
+	owner    shardus.PublicKey
+	ownerHex string
+	pinned   bool
+
+	// position is that of the newest ping, or where we asked to begin; since counts the bytes of message frames after it.
+	position wsproto.Position
+	located  bool
+	since    uint64
+}
+
+// Dial connects, and returns when the server has accepted the upgrade. Errors: *RefusedError, ErrLost, ErrProtocol,
+// ErrOptions.
+func Dial(ctx context.Context, o Options) (*Collector, error) {
+	if o.SubscriptionType == "" {
+		o.SubscriptionType = "FIREHOSE"
+	}
+	if o.DialTimeout <= 0 {
+		o.DialTimeout = defaultDialTimeout
+	}
+	if o.MaxMessage <= 0 {
+		o.MaxMessage = wsproto.DefaultMaxMessage
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	request, err := requestURL(&o, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
+	defer cancel()
+	conn, early, err := connect(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	c := &Collector{options: o, conn: conn}
+	c.in = input{conn: conn, buf: make([]byte, max(firstBuffer, len(early))), maxPayload: o.MaxMessage, readAt: time.Now()}
+	c.in.end = copy(c.in.buf, early)
+	if o.ExpectOwner != (shardus.PublicKey{}) {
+		c.pin(o.ExpectOwner)
+	}
+	if o.From.Start == wsproto.At {
+		c.position, c.located = o.From.Position, true
+	}
+	return c, nil
+}
+
+// Next waits for the next message. On the way it answers pings and learns positions.
+// After ErrForged, which comes with the message as far as it could be read, a *GapError, and the error of ctx, it may be
+// called again; any other error (*CloseError, ErrLost, ErrProtocol) is final.
+func (c *Collector) Next(ctx context.Context) (Message, error) {
+	if c.err != nil {
+		return Message{}, c.err
+	}
+	for {
+		f, err := c.in.next(ctx)
+		if err != nil {
+			return Message{}, c.fail(err)
+		}
+		switch f.op {
+		case ws.OpPing:
+			if err := c.write(ws.OpPong, f.payload); err != nil {
+				return Message{}, c.fail(err)
+			}
+			if err := c.locate(f.payload); err != nil {
+				return Message{}, err
+			}
+		case ws.OpPong:
+		case ws.OpClose:
+			return Message{}, c.fail(c.answerClose(f.payload))
+		case ws.OpBinary:
+			return Message{}, c.fail(fmt.Errorf("%w: a binary message", ErrProtocol))
+		default:
+			text, whole, err := c.assemble(f)
+			if err != nil {
+				return Message{}, c.fail(err)
+			}
+			if whole {
+				c.since += uint64(c.partSize)
+				c.partSize = 0
+				return c.take(text)
+			}
+		}
+	}
+}
+
+// assemble joins the frames of a message. One frame, the rule, is not copied.
+func (c *Collector) assemble(f frame) (text []byte, whole bool, err error) {
+	c.partSize += f.size
+	if f.op == ws.OpText {
+		if f.final {
+			return f.payload, true, nil
+		}
+		c.parts = c.parts[:0]
+	}
+	if len(c.parts)+len(f.payload) > c.options.MaxMessage {
+		return nil, false, fmt.Errorf("%w: a message of more than %d bytes", ErrProtocol, c.options.MaxMessage)
+	}
+	c.parts = append(c.parts, f.payload...)
+	return c.parts, f.final, nil
+}
+
+// locate learns from a ping's payload, and checks that what came since the last one is what lies between.
+func (c *Collector) locate(payload []byte) error {
+	p, err := wsproto.ParsePosition(payload)
+	if err != nil {
+		return nil // a ping of another kind
+	}
+	from, received, known := c.position, c.since, c.located
+	c.position, c.since, c.located = p, 0, true
+	if known && (p.Log != from.Log || p.Offset != from.Offset+received) {
+		return &GapError{From: from, To: p, Received: received}
+	}
+	return nil
+}
+
+// Position returns the place in the stream behind the last message that Next returned; ok is false while the server has
+// not said where we are. Save it once that message is dealt with.
+func (c *Collector) Position() (p wsproto.Position, ok bool) {
+	return wsproto.Position{Log: c.position.Log, Offset: c.position.Offset + c.since}, c.located
+}
+
+// Owner returns the server's key; ok is false while it is neither given nor learned.
+func (c *Collector) Owner() (key shardus.PublicKey, ok bool) { return c.owner, c.pinned }
+
+// Pending reports whether more bytes of the server are here already, so that the next Next may well return at once.
+func (c *Collector) Pending() bool { return c.in.end > c.in.start }
+
+// Close ends the connection with a close handshake, for which it waits at most two seconds. It is not for another
+// goroutine than Next's: cancel Next's context first. Calling it twice does nothing.
+func (c *Collector) Close() {
+	if c.err != nil {
+		return
+	}
+	if c.write(ws.OpClose, []byte{0x03, 0xe8}) == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		for {
+			f, err := c.in.next(ctx)
+			if err != nil || f.op == ws.OpClose {
+				break
+			}
+		}
+	}
+	_ = c.fail(fmt.Errorf("%w: %w", ErrLost, net.ErrClosed))
+}
+
+// answerClose makes an error of the server's close frame, which it echoes.
+func (c *Collector) answerClose(body []byte) error {
+	closed := &CloseError{Code: wsproto.NoStatus}
+	if len(body) >= 2 {
+		closed.Code = binary.BigEndian.Uint16(body)
+		closed.Reason = clip(string(body[2:]))
+		body = body[:2]
+	}
+	if len(body) != 1 {
+		_ = c.write(ws.OpClose, body) // the server may be gone; the close frame is here all the same
+	}
+	return closed
+}
+
+// fail closes the connection and remembers why, unless it is only the caller's context that has ended.
+func (c *Collector) fail(err error) error {
+	if !errors.Is(err, ErrLost) && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+		return err
+	}
+	if errors.Is(err, ErrProtocol) {
+		_ = c.write(ws.OpClose, []byte{0x03, 0xea})
+	}
+	c.in.unwatch()
+	_ = c.conn.Close()
+	c.err = err
+	return err
+}
+
+// write sends a control frame.
+func (c *Collector) write(op ws.OpCode, payload []byte) error {
+	mask := ws.NewMask()
+	c.out = append(c.out[:0], 0x80|byte(op), 0x80|byte(len(payload)))
+	c.out = append(append(c.out, mask[:]...), payload...)
+	ws.Cipher(c.out[6:], mask, 0)
+	if err := c.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	if _, err := c.conn.Write(c.out); err != nil {
+		return fmt.Errorf("%w: writing: %w", ErrLost, err)
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package collector
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"distributor/wsproto"
+	"distributor/wsproto/shardus"
+
+	"github.com/gobwas/ws"
+)
+
+// maxAnswer bounds what is read of the server's answer to the upgrade, in bytes.
+const maxAnswer = 64 << 10
+
+var errAnswerTooLong = errors.New("answer to the upgrade is too long")
+
+// requestURL builds the URL with the signed request, as the real collector does:
+// `?data=` + encodeURIComponent(safeStringify({collectorInfo, sender, sign})).
+func requestURL(o *Options, now time.Time) (string, error) {
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	if (u.Scheme != "http" && u.Scheme != "ws") || u.Host == "" || u.User != nil {
+		return "", fmt.Errorf("%w: the URL must be http://host:port or ws://host:port, not %q", ErrOptions, u.Redacted())
+	}
+	if o.Keys == (shardus.SecretKey{}) {
+		return "", fmt.Errorf("%w: no key pair", ErrOptions)
+	}
+	u.Scheme, u.Fragment = "ws", ""
+	signer := shardus.NewSigner(o.Keys, o.HashKey)
+	request := shardus.ObjectValue(
+		shardus.Member{Key: "collectorInfo", Value: shardus.ObjectValue(
+			shardus.Member{Key: "subscriptionType", Value: shardus.TextValue(o.SubscriptionType)},
+			shardus.Member{Key: "timestamp", Value: shardus.NumberValue(float64(now.UnixMilli()))},
+		)},
+		shardus.Member{Key: "sender", Value: shardus.TextValue(signer.PublicKey().String())},
+	)
+	signed, err := signer.AppendSigned(nil, request)
+	if err != nil {
+		return "", fmt.Errorf("collector: signing the upgrade request: %w", err)
+	}
+	query := "data=" + encodeURIComponent(signed)
+	if o.From != (wsproto.From{}) {
+		query += "&from=" + o.From.String()
+	}
+	if u.RawQuery != "" {
+		query += "&" + u.RawQuery
+	}
+	u.RawQuery = query
+	return u.String(), nil
+}
+
+// encodeURIComponent is JavaScript's. (url.QueryEscape writes blanks and !*'() differently.)
+func encodeURIComponent(text []byte) string {
+	const hexDigits = "0123456789ABCDEF"
+	var b strings.Builder
+	for _, c := range text {
+		switch {
+		case c >= '0' && c <= '9', c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', strings.IndexByte("-_.!~*'()", c) >= 0:
+			b.WriteByte(c)
+		default:
+			b.WriteByte('%')
+			b.WriteByte(hexDigits[c>>4])
+			b.WriteByte(hexDigits[c&0xf])
+		}
+	}
+	return b.String()
+}
+
+// connect dials and upgrades within ctx. early holds frames that came with the answer.
+func connect(ctx context.Context, requestURL string) (conn net.Conn, early []byte, err error) {
+	var raw net.Conn
+	var refused error
+	dialer := ws.Dialer{
+		NetDial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			var d net.Dialer
+			var err error
+			if raw, err = d.DialContext(ctx, network, address); err != nil {
+				return nil, err
+			}
+			return &bounded{Conn: raw, left: maxAnswer}, nil
+		},
+		OnStatusError: func(status int, reason []byte, answer io.Reader) {
+			refused = &RefusedError{Status: status, Reason: refusalReason(answer, string(reason))}
+		},
+	}
+	_, buffered, _, err := dialer.Dial(ctx, requestURL)
+	switch {
+	case refused != nil:
+		return nil, nil, refused
+	case ctx.Err() != nil && err != nil:
+		return nil, nil, fmt.Errorf("%w: connecting: %w", ErrLost, context.Cause(ctx))
+	case errors.Is(err, errAnswerTooLong), isHandshakeError(err):
+		return nil, nil, fmt.Errorf("%w: %w", ErrProtocol, err)
+	case err != nil:
+		return nil, nil, fmt.Errorf("%w: connecting: %w", ErrLost, err)
+	}
+	if buffered != nil {
+		early, _ = buffered.Peek(buffered.Buffered())
+		early = bytes.Clone(early)
+		ws.PutReader(buffered)
+	}
+	return raw, early, nil
+}
+
+// isHandshakeError tells an answer that is no proper 101 from trouble with the network.
+func isHandshakeError(err error) bool {
+	var protocol ws.ProtocolError
+	for _, known := range []error{
+		ws.ErrMalformedResponse, ws.ErrHandshakeBadProtocol, ws.ErrHandshakeBadUpgrade, ws.ErrHandshakeBadConnection,
+		ws.ErrHandshakeBadSecAccept, ws.ErrHandshakeBadSubProtocol, ws.ErrHandshakeBadExtensions,
+	} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return errors.As(err, &protocol)
+}
+
+// bounded is a connection from which only so many bytes can be read: the Dialer itself collects a line of any length.
+type bounded struct {
+	net.Conn
+	left int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, errAnswerTooLong
+	}
+	n, err := b.Conn.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
+// refusalReason finds the server's words: the member "error" or "message" of a JSON body, else the body, else the
+// reason phrase (the replaced service's 401 has no complete headers, let alone a body).
+func refusalReason(answer io.Reader, phrase string) string {
+	response, err := http.ReadResponse(bufio.NewReader(answer), nil)
+	if err != nil {
+		return clip(phrase)
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	var object struct {
+		Error   any
+		Message any
+	}
+	if json.Unmarshal(body, &object) == nil {
+		for _, words := range []any{object.Error, object.Message} {
+			if s, ok := words.(string); ok && s != "" {
+				return clip(s)
+			}
+		}
+	}
+	if text := strings.TrimSpace(string(body)); text != "" {
+		return clip(text)
+	}
+	return clip(phrase)
+}
+
+// clip keeps a foreign text fit for one line of a log.
+func clip(s string) string {
+	if len(s) > 300 {
+		s = s[:300]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+}

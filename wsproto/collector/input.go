@@ -1,0 +1,141 @@
+package collector
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+const firstBuffer = 64 << 10
+
+// input cuts the server's bytes into frames. Bytes buf[start:end] are received and not yet taken.
+type input struct {
+	conn       net.Conn
+	buf        []byte
+	start, end int
+	maxPayload int
+	fragmented bool      // inside a message of several frames
+	readAt     time.Time // when the last bytes came
+
+	// A read is broken off by moving its deadline, which watch does when ctx ends. One watch serves all calls with the
+	// same context, so that a call costs nothing while messages are there.
+	ctx       context.Context
+	stopWatch func() bool
+}
+
+// A frame is one frame of the server. The payload is borrowed until the next call of next.
+type frame struct {
+	op      ws.OpCode
+	final   bool
+	payload []byte
+	size    int // with header
+}
+
+var longAgo = time.Unix(1, 0)
+
+// next waits for a whole frame. When ctx ends first nothing is lost: a later call goes on.
+func (in *input) next(ctx context.Context) (frame, error) {
+	if err := in.need(ctx, 2); err != nil {
+		return frame{}, err
+	}
+	b0, b1 := in.buf[in.start], in.buf[in.start+1]
+	h := ws.Header{Fin: b0&0x80 != 0, Rsv: b0 >> 4 & 7, OpCode: ws.OpCode(b0 & 0xf), Masked: b1&0x80 != 0, Length: int64(b1 & 0x7f)}
+	state := ws.StateClientSide
+	if in.fragmented {
+		state = state.Set(ws.StateFragmented)
+	}
+	if err := ws.CheckHeader(h, state); err != nil {
+		return frame{}, fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	length, headerSize := uint64(h.Length), 2
+	switch h.Length {
+	case 126:
+		headerSize = 4
+		if err := in.need(ctx, headerSize); err != nil {
+			return frame{}, err
+		}
+		length = uint64(binary.BigEndian.Uint16(in.buf[in.start+2:]))
+	case 127:
+		headerSize = 10
+		if err := in.need(ctx, headerSize); err != nil {
+			return frame{}, err
+		}
+		length = binary.BigEndian.Uint64(in.buf[in.start+2:])
+	}
+	if length > uint64(in.maxPayload) {
+		return frame{}, fmt.Errorf("%w: a frame of %d bytes, at most %d are taken", ErrProtocol, length, in.maxPayload)
+	}
+	size := headerSize + int(length)
+	if err := in.need(ctx, size); err != nil {
+		return frame{}, err
+	}
+	f := frame{op: h.OpCode, final: h.Fin, payload: in.buf[in.start+headerSize : in.start+size : in.start+size], size: size}
+	in.start += size
+	if f.op.IsData() {
+		in.fragmented = !f.final
+	}
+	return f, nil
+}
+
+// need reads until n bytes are there.
+func (in *input) need(ctx context.Context, n int) error {
+	for in.end-in.start < n {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if in.start == in.end {
+			in.start, in.end = 0, 0
+		} else if in.start+n > len(in.buf) {
+			in.end = copy(in.buf, in.buf[in.start:in.end])
+			in.start = 0
+		}
+		// The buffer grows as bytes arrive: an announced length alone costs no memory.
+		if in.end == len(in.buf) {
+			in.buf = append(in.buf, make([]byte, max(firstBuffer, min(len(in.buf), n-len(in.buf))))...)
+		}
+		in.watch(ctx)
+		k, err := in.conn.Read(in.buf[in.end:])
+		in.end += k
+		if k > 0 {
+			in.readAt = time.Now()
+			continue
+		}
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			// The watch on an earlier context fired late.
+			if err := in.conn.SetReadDeadline(time.Time{}); err != nil {
+				return fmt.Errorf("%w: %w", ErrLost, err)
+			}
+		default:
+			return fmt.Errorf("%w: %w", ErrLost, err)
+		}
+	}
+	return nil
+}
+
+// watch makes reads end with ctx.
+func (in *input) watch(ctx context.Context) {
+	if ctx == in.ctx {
+		return
+	}
+	in.unwatch()
+	_ = in.conn.SetReadDeadline(time.Time{}) // an error shows at the read
+	in.ctx = ctx
+	in.stopWatch = context.AfterFunc(ctx, func() { _ = in.conn.SetReadDeadline(longAgo) })
+}
+
+func (in *input) unwatch() {
+	if in.stopWatch != nil {
+		in.stopWatch()
+	}
+	in.ctx, in.stopWatch = nil, nil
+}
