@@ -1,0 +1,24 @@
+package framelog
+
+// op names a file operation that a test can make fail.
+type op string
+
+const (
+	opCreate   op = "create"
+	opAllocate op = "allocate"
+	opMap      op = "map"
+	opRename   op = "rename"
+	opSync     op = "sync"
+	opTrim     op = "trim"
+	opUnlink   op = "unlink"
+)
+
+// faults decides, before an operation on path, whether it fails, and how. A nil faults never does.
+type faults func(o op, path string) error
+
+func (f faults) check(o op, path string) error {
+	if f == nil {
+		return nil
+	}
+	return f(o, path)
+}

@@ -1,0 +1,171 @@
+package framelog
+
+import (
+	"encoding/hex"
+	"fmt"
+	"hash/crc32"
+	"sync/atomic"
+	"unsafe"
+)
+
+// The structs below lie over mapped pages: their layout is the file format (drawn in doc.go, pinned by golden_test.go).
+// Words that another process may read while they are written are atomics; everything else is written before the
+// atomic store that publishes it.
+
+const (
+	pageSize  = 4096
+	entrySize = 64
+
+	formatVersion = 1
+
+	headMagic  = 0x4441_4548_474f_4c46 // "FLOGHEAD" read as a little-endian word
+	indexMagic = 0x5844_4e49_474f_4c46 // "FLOGINDX"
+
+	// goneFloor in the head's floor word tells readers that this ID is over: no offset is at or above it.
+	goneFloor = 1<<64 - 1
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// ID names one life of a log: an offset means the same bytes for as long as the ID stays the same.
+type ID [16]byte
+
+// String is the ID as 32 lower-case hex digits.
+func (id ID) String() string { return hex.EncodeToString(id[:]) }
+
+// Meta is what the log keeps beside a frame.
+type Meta struct {
+	Stream uint8    // 0 … MaxStreams-1; what it means is the caller's business
+	Cycle  int64    // -1: none
+	Time   int64    // Unix nanoseconds
+	Source [32]byte // where the frame came from; opaque
+}
+
+// head states.
+const (
+	stateOpen  = 1 // a writer has it open, or died with it open
+	stateClean = 2 // closed, and everything on disk before it said so
+	stateGone  = 3 // the ID is given up
+)
+
+// headPage is the head file. Its first line is written once, before the file gets its name.
+type headPage struct {
+	Magic   uint64
+	Version uint64
+	ID      ID
+	Check   uint64        // CRC-32C of the 32 bytes before it
+	Boot    bootID        // of the machine when the log was last opened; writers only
+	_       uint64        //
+	Head    atomic.Uint64 // all bytes before it are committed; always a frame's end
+	Frames  atomic.Uint64 // committed since the log's first life; stored before Head
+	_       [6]uint64     //
+	Floor   atomic.Uint64 // nothing below it is served; always a frame's end or a segment's base
+	Synced  atomic.Uint64 // everything below it had reached the disk
+	State   atomic.Uint64
+}
+
+// indexHeader is the first page of an index file.
+type indexHeader struct {
+	Magic   uint64
+	Version uint64
+	Base    uint64 // logical offset of the first byte
+	Frames  uint64 // frames in all the segments before
+	_       [3]uint64
+	Check   uint64        // CRC-32C of the page with Check and Sealed zero
+	Sealed  atomic.Uint64 // 0: active; else the logical end, which counts once the head has passed it
+	_       [7]uint64
+	Sources [MaxStreams]sourceAt // as they stood when the segment began
+}
+
+type sourceAt struct {
+	End    uint64 // of the frame it came with; 0: no frame of this stream yet
+	Source [32]byte
+}
+
+// entry describes one frame: it begins where the entry before ends. One cache line.
+type entry struct {
+	End    atomic.Uint64
+	Cycle  int64
+	Time   int64
+	Source [32]byte
+	Stream uint8
+	Flags  uint8 // none yet
+	_      uint16
+	Check  uint32 // CRC-32C of the 60 bytes before it, then of the frame
+}
+
+func asHead(page []byte) *headPage { return (*headPage)(unsafe.Pointer(&page[:pageSize][0])) }
+
+func asHeader(index []byte) *indexHeader {
+	return (*indexHeader)(unsafe.Pointer(&index[:pageSize][0]))
+}
+
+// asEntries is the whole of an index file after its header.
+func asEntries(index []byte) []entry {
+	body := index[pageSize:]
+	return unsafe.Slice((*entry)(unsafe.Pointer(unsafe.SliceData(body))), len(body)/entrySize)
+}
+
+func (e *entry) check(frame []byte) uint32 {
+	described := unsafe.Slice((*byte)(unsafe.Pointer(e)), entrySize-4)
+	return crc32.Update(crc32.Update(0, castagnoli, described), castagnoli, frame)
+}
+
+func (e *entry) meta() Meta {
+	return Meta{Stream: e.Stream, Cycle: e.Cycle, Time: e.Time, Source: e.Source}
+}
+
+func (h *indexHeader) check() uint64 {
+	const checkAt, after = unsafe.Offsetof(h.Check), unsafe.Offsetof(h.Sealed) + 8
+	page := unsafe.Slice((*byte)(unsafe.Pointer(h)), pageSize)
+	sum := crc32.Update(0, castagnoli, page[:checkAt])
+	return uint64(crc32.Update(sum, castagnoli, page[after:]))
+}
+
+func (h *headPage) check() uint64 {
+	return uint64(crc32.Checksum(unsafe.Slice((*byte)(unsafe.Pointer(h)), unsafe.Offsetof(h.Check)), castagnoli))
+}
+
+// valid says what is wrong with a head page, or nil.
+func (h *headPage) valid() error {
+	switch {
+	case h.Magic != headMagic:
+		return fmt.Errorf("%w: head: magic is %#x", ErrDamaged, h.Magic)
+	case h.Version != formatVersion:
+		return fmt.Errorf("%w: head: version %d, this program writes %d", ErrVersion, h.Version, formatVersion)
+	case h.Check != h.check():
+		return fmt.Errorf("%w: head: check of the ID is wrong", ErrDamaged)
+	}
+	return nil
+}
+
+// valid says what is wrong with the header of the index file for base, or nil.
+func (h *indexHeader) valid(base uint64) error {
+	switch {
+	case h.Magic != indexMagic:
+		return fmt.Errorf("%w: index: magic is %#x", ErrDamaged, h.Magic)
+	case h.Version != formatVersion:
+		return fmt.Errorf("%w: index: version %d, this program writes %d", ErrVersion, h.Version, formatVersion)
+	case h.Base != base:
+		return fmt.Errorf("%w: index: base is %016x", ErrDamaged, h.Base)
+	case h.Check != h.check():
+		return fmt.Errorf("%w: index: header check is wrong", ErrDamaged)
+	}
+	return nil
+}
+
+// frameAfter is the index of the first entry that ends after offset, for any offset below the head.
+// Entries that are not committed end beyond the head or are zero, so that the search never has to know how many are
+// (see "Reading the index" in doc.go).
+func frameAfter(entries []entry, offset uint64) int {
+	lo, hi := 0, len(entries)
+	for lo < hi {
+		mid := int(uint(lo+hi) >> 1)
+		if entries[mid].End.Load()-1 >= offset { // zero wraps to the largest
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	return lo
+}

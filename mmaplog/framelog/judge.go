@@ -1,0 +1,115 @@
+package framelog
+
+import "fmt"
+
+// stretch is a part of the log that verified, or that did not.
+type stretch struct {
+	start, end uint64
+	bad        string // why not; empty: all good
+	base       uint64 // of its segment
+}
+
+// Damage is a part of the log that was committed once and is not served any more.
+type Damage struct {
+	File       string // name of the frames file it belongs to; it may be the one that is missing
+	Start, End uint64 // logical offsets
+	What       string
+}
+
+func (d Damage) String() string {
+	return fmt.Sprintf("%s: offsets %d to %d: %s", d.File, d.Start, d.End, d.What)
+}
+
+const mismatch = "frames and index do not match, or are missing"
+
+// stretches joins what verifying showed into one gapless sequence from floor on; to end, where that is not unknown.
+func stretches(segments []*scanned, floor, end uint64) []stretch {
+	var all []stretch
+	at := floor
+	add := func(base, to uint64, bad string) {
+		if to <= at {
+			return
+		}
+		if n := len(all); n > 0 && all[n-1].base == base && (all[n-1].bad == "") == (bad == "") {
+			all[n-1].end = to
+		} else {
+			all = append(all, stretch{at, to, bad, base})
+		}
+		at = to
+	}
+	for _, s := range segments {
+		if s.limit <= floor {
+			continue
+		}
+		add(s.base, s.base, "segment is missing")
+		if s.problem != nil {
+			end := s.limit
+			if end == unknown {
+				end = at + 1 // who knows; it is cut anyway
+			}
+			add(s.base, end, s.problem.Error())
+			continue
+		}
+		for i := s.first; i < s.count; i++ {
+			start, end := s.start(i), s.entries[i].End.Load()
+			switch {
+			case s.bad[i]: // the next good one says how far it goes
+			case start < floor && floor < end:
+				add(s.base, end, "the floor stood inside of this frame")
+			default:
+				add(s.base, start, mismatch)
+				add(s.base, end, "")
+			}
+		}
+		if s.limit != unknown {
+			add(s.base, s.limit, mismatch)
+		}
+	}
+	if end != unknown {
+		add(end, end, "segment is missing")
+	}
+	return all
+}
+
+// verdict is what is left of a log.
+type verdict struct {
+	head, floor uint64
+	cut         []Damage // committed, and given up at the end
+	damaged     []Damage // below the new floor
+}
+
+// judge decides what is served: durable is up to where everything was safe on disk (the head, unless the machine went
+// down). A bad place below it is damage: the floor rises above it. One beyond it is where the log ends now. And so it
+// does before any bad place at the very end.
+func judge(all []stretch, floor, durable uint64) verdict {
+	v := verdict{floor: floor, head: floor}
+	keep := 0
+	for keep < len(all) && (all[keep].bad == "" || all[keep].end <= durable) {
+		keep++
+	}
+	for keep > 0 && all[keep-1].bad != "" {
+		keep--
+	}
+	for i, s := range all {
+		if i < keep {
+			v.head = s.end
+		}
+		if s.bad == "" {
+			if i >= keep {
+				v.cut = append(v.cut, s.damage("was not on disk up to here when the machine went down"))
+			}
+			continue
+		}
+		if i < keep {
+			v.floor = s.end
+			v.damaged = append(v.damaged, s.damage(s.bad))
+		} else {
+			v.cut = append(v.cut, s.damage(s.bad))
+		}
+	}
+	return v
+}
+
+func (s stretch) damage(what string) Damage {
+	return Damage{File: fmt.Sprintf("%016x%s", s.base, framesExt), Start: s.start, End: s.end, What: what}
+}

@@ -1,0 +1,80 @@
+package framelog
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/edsrzf/mmap-go"
+	"golang.org/x/sys/unix"
+)
+
+// mapFile maps the first size bytes of f, shared with everyone. A size of 0 maps nothing.
+func mapFile(f *os.File, size int64, prot int, fault faults) (mmap.MMap, error) {
+	if size == 0 {
+		return nil, nil
+	}
+	err := fault.check(opMap, f.Name())
+	if err == nil {
+		var m mmap.MMap
+		if m, err = mmap.MapRegion(f, int(size), prot, 0, 0); err == nil {
+			return m, nil
+		}
+	}
+	return nil, fmt.Errorf("framelog: map %s: %w", f.Name(), err)
+}
+
+func unmap(m *mmap.MMap) {
+	if *m == nil {
+		return
+	}
+	if err := m.Unmap(); err != nil {
+		panic(fmt.Sprintf("framelog: unmap: %v", err)) // only a mapping that is not ours can fail
+	}
+}
+
+// populate makes the pages of b present and writable, so that the first store into each does not fault (3–5 times the
+// cost of the store). It reports false where the kernel cannot (before Linux 5.14).
+func populate(b []byte) bool {
+	return ignoringEINTR(func() error { return unix.Madvise(b, unix.MADV_POPULATE_WRITE) }) == nil
+}
+
+// touch does what populate does, by hand. Adding nothing, atomically, changes nothing even if somebody stores there.
+func touch(b []byte) {
+	for at := 0; at < len(b); at += pageSize {
+		atomic.AddUint32((*uint32)(unsafe.Pointer(&b[at])), 0)
+	}
+}
+
+// guarded runs f, which reads mapped files. Where one of them turns out to be shorter than its mapping (somebody
+// truncated it) or the disk cannot deliver a page, the kernel sends SIGBUS; that becomes ErrDamaged here instead of
+// the end of the process.
+func guarded(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer recoverFault(&err)
+	return f()
+}
+
+// recoverFault is deferred; it turns a memory fault into an error.
+func recoverFault(err *error) {
+	if p := recover(); p != nil {
+		*err = faultError(p)
+	}
+}
+
+// faultError is the error for a recovered memory fault. Any other panic goes on.
+func faultError(p any) error {
+	var addressed interface {
+		error
+		Addr() uintptr
+	}
+	if err, ok := p.(error); ok && errors.As(err, &addressed) {
+		return fmt.Errorf("%w: a mapped file cannot be read (truncated, or the disk fails): %w", ErrDamaged, err)
+	}
+	panic(p)
+}
+
+func roundToPage(n int64) int64 { return (n + pageSize - 1) &^ (pageSize - 1) }

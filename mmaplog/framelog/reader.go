@@ -1,0 +1,363 @@
+package framelog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"sync"
+
+	"github.com/edsrzf/mmap-go"
+	"golang.org/x/sys/unix"
+)
+
+// Reader reads what a Writer, in this process or any other, has committed. One goroutine calls Frames, FrameEnd, Meta
+// and Close; Head, Floor and ID may be called from any until Close.
+type Reader struct {
+	dir     string
+	id      ID
+	head    *headPage
+	headMap mmap.MMap
+
+	segments []*readSegment // mapped, by base
+	current  *readSegment   // the one last read
+	dropped  uint64         // floor up to which segments were unmapped
+	memo     answer
+	reading  sync.WaitGroup // reading ahead
+}
+
+type readSegment struct {
+	base    uint64
+	frames  mmap.MMap
+	index   mmap.MMap
+	header  *indexHeader
+	entries []entry
+}
+
+// answer is what Frames said last.
+type answer struct {
+	from, head uint64
+	max        int
+	frames     []byte
+}
+
+// OpenReader opens the log in dir. ErrNoLog: there is none (yet); ErrReplaced: a new one is about to be there; ErrVersion, ErrDamaged.
+func OpenReader(dir string) (*Reader, error) {
+	path := filepath.Join(dir, headName)
+	m, err := mapReadOnly(path, pageSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", ErrNoLog, dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := &Reader{dir: dir, headMap: m, head: asHead(m)}
+	if err := guarded(r.head.valid); err != nil {
+		unmap(&r.headMap)
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	r.id = r.head.ID
+	if r.Floor() == goneFloor {
+		unmap(&r.headMap)
+		return nil, ErrReplaced
+	}
+	return r, nil
+}
+
+// ID is the life of the log that this reader reads. A log with a new ID needs a new Reader (ErrReplaced).
+func (r *Reader) ID() ID { return r.id }
+
+// Head is the end of what is committed.
+func (r *Reader) Head() uint64 { return r.head.Head.Load() }
+
+// Floor is the oldest offset that can be read. It is above Head when the log has been replaced.
+func (r *Reader) Floor() uint64 { return r.head.Floor.Load() }
+
+// Frames returns the committed bytes that begin at from, which may stand inside of a frame, and end where the last frame
+// within max (≥ 1) bytes ends, or after max bytes where a single frame is longer. They are of one segment: after its end
+// comes the next call. At the head there are none.
+//
+// The bytes are mapped, read-only, and valid until the next call of this Reader's methods. They are right also when the
+// floor passes them meanwhile. Where a file was truncated by somebody, handing them to a system call gives EFAULT.
+//
+// Errors: ErrBelowFloor, ErrBeyondHead, ErrReplaced, ErrDamaged.
+func (r *Reader) Frames(from uint64, max int) ([]byte, error) {
+	head, floor := r.Head(), r.Floor()
+	if m := &r.memo; from == m.from && head == m.head && max == m.max && from >= floor && m.frames != nil {
+		return m.frames, nil // most clients stand where the one before stood
+	}
+	if from == head && floor <= head {
+		return nil, nil
+	}
+	return r.find(from, head, floor, max)
+}
+
+// find is Frames without memory.
+func (r *Reader) find(from, head, floor uint64, max int) (b []byte, err error) {
+	if max < 1 {
+		panic(fmt.Sprintf("framelog: Frames of at most %d bytes", max))
+	}
+	if err := within(from, floor, head); err != nil {
+		return nil, err
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer recoverFault(&err)
+	s, err := r.segmentAt(from, floor)
+	if err != nil {
+		return nil, err
+	}
+	limit := min(head, s.end())
+	if limit-from > uint64(max) {
+		limit = from + uint64(max)
+		if i := frameAfter(s.entries, limit); i > 0 {
+			if end := s.entries[i-1].End.Load(); end > from && end <= limit {
+				limit = end
+			}
+		}
+	}
+	if limit <= from || limit-s.base > uint64(len(s.frames)) {
+		return nil, fmt.Errorf("%w: segment %016x: cannot hold offset %d", ErrDamaged, s.base, limit)
+	}
+	b = s.frames[from-s.base : limit-s.base : limit-s.base]
+	r.memo = answer{from: from, head: head, max: max, frames: b}
+	return b, nil
+}
+
+// FrameEnd returns offset if a frame ends or begins there, else the end of the frame that it stands in.
+// Errors as for Frames.
+func (r *Reader) FrameEnd(offset uint64) (end uint64, err error) {
+	head, floor := r.Head(), r.Floor()
+	if err := within(offset, floor, head); err != nil {
+		return 0, err
+	}
+	if offset == head || offset == floor {
+		return offset, nil
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer recoverFault(&err)
+	s, err := r.segmentAt(offset, floor)
+	if err != nil || offset == s.base {
+		return offset, err
+	}
+	_, end, err = s.frameWith(offset-1, head)
+	return end, err
+}
+
+// Meta describes the frame with the byte before offset: the last one a client at that offset has got, or is getting.
+// At the floor there is none: ErrBelowFloor. Errors as for Frames.
+func (r *Reader) Meta(offset uint64) (m Meta, err error) {
+	head, floor := r.Head(), r.Floor()
+	if offset == floor {
+		return Meta{}, fmt.Errorf("%w: no frame before offset %d is kept", ErrBelowFloor, offset)
+	}
+	if err := within(offset, floor, head); err != nil {
+		return Meta{}, err
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer recoverFault(&err)
+	s, err := r.segmentAt(offset-1, floor)
+	if err != nil {
+		return Meta{}, err
+	}
+	e, _, err := s.frameWith(offset-1, head)
+	if err != nil {
+		return Meta{}, err
+	}
+	return e.meta(), nil
+}
+
+// Close unmaps everything: slices from Frames must not be used any more.
+func (r *Reader) Close() error {
+	for _, s := range r.segments {
+		s.unmap()
+	}
+	r.segments, r.current, r.memo = nil, nil, answer{}
+	r.reading.Wait()
+	unmap(&r.headMap)
+	return nil
+}
+
+func within(offset, floor, head uint64) error {
+	switch {
+	case floor == goneFloor:
+		return ErrReplaced
+	case offset < floor:
+		return fmt.Errorf("%w: offset %d, floor %d", ErrBelowFloor, offset, floor)
+	case offset > head:
+		return fmt.Errorf("%w: offset %d, head %d", ErrBeyondHead, offset, head)
+	}
+	return nil
+}
+
+// end is where the segment ends, if it does. The caller has loaded a head that offset is below, before: so that if the
+// head is beyond the end, the end is seen here.
+func (s *readSegment) end() uint64 {
+	if sealed := s.header.Sealed.Load(); sealed != 0 {
+		return sealed
+	}
+	return goneFloor
+}
+
+// frameWith finds the frame that the byte at offset, which is below the head, belongs to.
+func (s *readSegment) frameWith(offset, head uint64) (*entry, uint64, error) {
+	i := frameAfter(s.entries, offset)
+	if i < len(s.entries) {
+		if end := s.entries[i].End.Load(); end > offset && end <= head {
+			return &s.entries[i], end, nil
+		}
+	}
+	return nil, 0, fmt.Errorf("%w: index of segment %016x: no frame with offset %d", ErrDamaged, s.base, offset)
+}
+
+// segmentAt returns the mapped segment with the byte at offset: floor ≤ offset < head.
+func (r *Reader) segmentAt(offset, floor uint64) (*readSegment, error) {
+	if floor != r.dropped {
+		r.drop(floor)
+	}
+	if s := r.current; s != nil && offset >= s.base && offset < s.end() {
+		return s, nil
+	}
+	base, found := offset, false
+	for _, s := range slices.Backward(r.segments) {
+		if s.base > offset {
+			continue
+		}
+		if offset < s.end() {
+			r.current = s
+			return s, nil
+		}
+		found = offset == s.end() // the next one begins here: no need to look for its name
+		break
+	}
+	if !found {
+		var err error
+		if base, err = r.baseOf(offset); err != nil {
+			return nil, err
+		}
+	}
+	s, err := r.open(base)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Retention raises the floor before it unlinks.
+		if err := within(offset, r.Floor(), r.Head()); err != nil {
+			return nil, err
+		}
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if offset >= s.end() {
+		s.unmap()
+		return nil, fmt.Errorf("%w: no segment holds offset %d", ErrDamaged, offset)
+	}
+	at, _ := slices.BinarySearchFunc(r.segments, base, func(s *readSegment, base uint64) int {
+		if s.base < base {
+			return -1
+		}
+		return 1
+	})
+	r.segments = slices.Insert(r.segments, at, s)
+	r.current = s
+	return s, nil
+}
+
+// baseOf looks into the directory for the segment that offset is in.
+func (r *Reader) baseOf(offset uint64) (uint64, error) {
+	pairs, err := listSegments(r.dir)
+	if err != nil {
+		return 0, err
+	}
+	for _, p := range slices.Backward(pairs) {
+		if p.base <= offset {
+			return p.base, nil
+		}
+	}
+	if err := within(offset, r.Floor(), r.Head()); err != nil {
+		return 0, err
+	}
+	return 0, fmt.Errorf("%w: no segment holds offset %d", ErrDamaged, offset)
+}
+
+func (r *Reader) open(base uint64) (s *readSegment, err error) {
+	s = &readSegment{base: base}
+	defer func() {
+		if err != nil {
+			s.unmap()
+		}
+	}()
+	path := segmentPath(r.dir, base, indexExt)
+	if s.index, err = mapReadOnly(path, 0); err != nil {
+		return nil, err
+	}
+	if len(s.index) < pageSize {
+		return nil, fmt.Errorf("%w: %s: %d bytes", ErrDamaged, path, len(s.index))
+	}
+	s.header, s.entries = asHeader(s.index), asEntries(s.index)
+	if err := s.header.valid(base); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if s.frames, err = mapReadOnly(segmentPath(r.dir, base, framesExt), 0); err != nil {
+		return nil, err
+	}
+	if end := s.end(); end != goneFloor { // a past one: it may not be in memory
+		r.reading.Go(func() {
+			readAhead(segmentPath(r.dir, base, framesExt))
+			readAhead(segmentPath(r.dir, end, framesExt))
+		})
+	}
+	return s, nil
+}
+
+// drop unmaps what lies below the floor.
+func (r *Reader) drop(floor uint64) {
+	r.dropped = floor
+	r.segments = slices.DeleteFunc(r.segments, func(s *readSegment) bool {
+		if s.end() > floor {
+			return false
+		}
+		if r.current == s {
+			r.current = nil
+		}
+		if r.memo.from >= s.base && r.memo.from < s.end() {
+			r.memo = answer{}
+		}
+		s.unmap()
+		return true
+	})
+}
+
+func (s *readSegment) unmap() {
+	unmap(&s.frames)
+	unmap(&s.index)
+}
+
+// mapReadOnly maps a whole file; size is what it must have, 0: any.
+func mapReadOnly(path string, size int64) (mmap.MMap, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("framelog: open: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("framelog: open: %w", err)
+	}
+	if size != 0 && info.Size() != size {
+		return nil, fmt.Errorf("%w: %s: %d bytes instead of %d", ErrDamaged, path, info.Size(), size)
+	}
+	return mapFile(f, info.Size(), mmap.RDONLY, nil)
+}
+
+// readAhead starts bringing a file into memory, if it is there.
+func readAhead(path string) {
+	f, err := os.Open(path)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	// Best effort: without it the pages come one fault at a time.
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_WILLNEED)
+}

@@ -1,0 +1,448 @@
+package framelog
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/edsrzf/mmap-go"
+)
+
+// Recovery tells what OpenWriter found and did.
+type Recovery struct {
+	ID          ID
+	NewID       string // why the ID is a new one; empty: the log lives on
+	Head, Floor uint64
+	Frames      uint64   // verified
+	Bytes       uint64   // verified
+	GivenUp     []Damage // committed frames at the end that are no more; their records are after LastSource
+	Damaged     []Damage // lost in the middle; the floor stands above
+	Took        time.Duration
+}
+
+// known is what a head file says.
+type known struct {
+	id                          ID
+	head, floor, synced, frames uint64
+	state                       uint64
+	boot                        bootID
+}
+
+// findings is what is left of a log, and why it gets a new ID, if it does.
+type findings struct {
+	verdict
+	newID    string
+	pairs    []pair
+	segments []*scanned
+}
+
+func (h *headPage) known() *known {
+	return &known{id: h.ID, head: h.Head.Load(), floor: h.Floor.Load(), synced: h.Synced.Load(),
+		frames: h.Frames.Load(), state: h.State.Load(), boot: h.Boot}
+}
+
+// examine reads all there is and decides what is left. It changes nothing. h is nil where there is no usable head.
+func examine(dir string, h *known, now bootID) (*findings, error) {
+	pairs, err := listSegments(dir)
+	if err != nil {
+		return nil, err
+	}
+	f := &findings{pairs: pairs}
+	first, last := bounds(pairs)
+	end, floor, durable := uint64(unknown), first, last
+	switch {
+	case h == nil && len(pairs) == 0:
+		f.newID = "there was no log"
+	case h == nil:
+		f.newID = "the head file was missing or damaged"
+	case h.state == stateGone:
+		f.newID = "an earlier recovery was interrupted"
+		end, durable = h.head, h.head
+	default:
+		end, durable = h.head, h.head
+		if h.state != stateClean && (now.isZero() || h.boot != now) {
+			f.newID = "the machine went down while the log was open"
+			durable = min(h.synced, h.head)
+		}
+		if (h.floor >= floor || f.newID == "") && h.floor <= h.head {
+			floor = h.floor
+		}
+	}
+	if f.segments, err = scanSegments(dir, pairs, floor, end); err != nil {
+		return nil, err
+	}
+	if end != unknown && end != floor && !endsAt(f.segments, end) {
+		// Not a place where this log ever ended: go by what verifies.
+		f.newID = fmt.Sprintf("the head stood at %d, where no frame ends", end)
+		closeScanned(f.segments)
+		end, floor, durable = unknown, first, last
+		if f.segments, err = scanSegments(dir, pairs, floor, end); err != nil {
+			return nil, err
+		}
+	}
+	f.verdict = judge(stretches(f.segments, floor, end), floor, durable)
+	if len(f.cut) > 0 && f.newID == "" {
+		f.newID = "committed frames at the end were damaged"
+	}
+	return f, nil
+}
+
+// bounds are the first and the last base of complete segments. Before the first there may be one that was being
+// removed, after the last one that was being made.
+func bounds(pairs []pair) (first, last uint64) {
+	for _, p := range slices.Backward(pairs) {
+		if p.frames && p.index {
+			first, last = p.base, max(last, p.base)
+		}
+	}
+	return first, last
+}
+
+// endsAt says whether the last of the segments has an entry for the log's end.
+func endsAt(segments []*scanned, end uint64) bool {
+	if len(segments) == 0 {
+		return false
+	}
+	last := segments[len(segments)-1]
+	return last.problem == nil && last.count > 0 && last.entries[last.count-1].End.Load() == end
+}
+
+// keeps says whether something of a segment is left.
+func (f *findings) keeps(s *scanned) bool {
+	return s.problem == nil && s.base < f.head && min(s.limit, f.head) > f.floor
+}
+
+// last is the segment that the head stands in (or at the end of), and how many entries it keeps. nil: none is left.
+func (f *findings) last() (*scanned, int) {
+	for i := len(f.segments) - 1; i >= 0; i-- {
+		s := f.segments[i]
+		if !f.keeps(s) {
+			continue
+		}
+		for n := s.count; n > s.first; n-- {
+			if !s.bad[n-1] && s.entries[n-1].End.Load() == f.head {
+				return s, n
+			}
+		}
+	}
+	return nil, 0
+}
+
+// sources are the newest ones of what is left: those that a segment began with, and those of its good frames.
+func (f *findings) sources() (sources [MaxStreams]sourceAt) {
+	for _, s := range f.segments {
+		if s.problem != nil || s.entries == nil || s.base > f.head {
+			continue
+		}
+		sources = s.sources
+		for i := s.first; i < s.count; i++ {
+			if e := &s.entries[i]; !s.bad[i] && e.End.Load() <= f.head {
+				sources[e.Stream] = sourceAt{e.End.Load(), e.Source}
+			}
+		}
+	}
+	return sources
+}
+
+func (f *findings) verified() (frames, bytes uint64) {
+	for _, s := range f.segments {
+		for i := s.first; i < s.count && s.entries != nil; i++ {
+			if end := s.entries[i].End.Load(); !s.bad[i] && end <= f.head && end > f.floor {
+				frames++
+				bytes += end - s.start(i)
+			}
+		}
+	}
+	return frames, bytes
+}
+
+// OpenWriter opens the log in o.Dir for writing, or makes one. All that is kept is verified first. What was appended
+// and not committed is gone. Damage is not an error: it is in the Recovery, in the log, and below the floor.
+// Errors: ErrLocked, ErrVersion, ErrNoSpace, and those of the file system.
+func OpenWriter(o Options) (*Writer, Recovery, error) {
+	began := time.Now()
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, Recovery{}, err
+	}
+	if err := os.MkdirAll(o.Dir, dirMode); err != nil {
+		return nil, Recovery{}, fmt.Errorf("framelog: make directory: %w", err)
+	}
+	w := &Writer{opts: o, spare: make(chan spare, 1)}
+	if w.lock, err = lockDir(o.Dir); err != nil {
+		return nil, Recovery{}, err
+	}
+	r, err := w.recover()
+	if err != nil {
+		if w.active != nil {
+			w.active.close()
+		}
+		w.letGo()
+		return nil, Recovery{}, noSpace(err)
+	}
+	w.ahead, w.behind = newQueue(), newQueue()
+	w.finishOld()
+	w.askSpare()
+	r.Took = time.Since(began)
+	r.report(&o)
+	return w, r, nil
+}
+
+func (r *Recovery) report(o *Options) {
+	for _, d := range r.Damaged {
+		o.Log.Error("frame log: DAMAGE: committed frames are lost; nothing below them is served", "dir", o.Dir, "file", d.File,
+			"start", d.Start, "end", d.End, "what", d.What)
+	}
+	for _, d := range r.GivenUp {
+		o.Log.Error("frame log: committed frames at the end are given up, to be made again", "dir", o.Dir, "file", d.File,
+			"start", d.Start, "end", d.End, "what", d.What)
+	}
+	o.Log.Info("frame log: open", "dir", o.Dir, "id", r.ID, "new_id", r.NewID, "head", r.Head, "floor", r.Floor,
+		"frames_verified", r.Frames, "bytes_verified", r.Bytes, "took", r.Took)
+}
+
+// recover brings the directory into the state that examine found to be right. It may be killed anywhere: what it
+// left is then found by the next one, which comes to the same end.
+func (w *Writer) recover() (r Recovery, err error) {
+	dir, fault := w.opts.Dir, w.opts.fault
+	if err := w.openHead(); err != nil {
+		return r, err
+	}
+	var h *known
+	if w.head != nil {
+		h = w.head.known()
+	}
+	f, err := examine(dir, h, w.opts.boot)
+	if err != nil {
+		return r, err
+	}
+	defer closeScanned(f.segments)
+	r = Recovery{NewID: f.newID, Head: f.head, Floor: f.floor, GivenUp: f.cut, Damaged: f.damaged}
+	r.Frames, r.Bytes = f.verified()
+
+	if h != nil && f.newID != "" { // from here on readers of the old ID get nothing more
+		w.head.State.Store(stateGone)
+		w.head.Floor.Store(goneFloor)
+		if err := syncFile(w.headFile, fault); err != nil {
+			return r, err
+		}
+	} else if h != nil {
+		w.head.State.Store(stateOpen)
+		w.head.Floor.Store(f.floor) // before anything below it goes
+	}
+	if err := w.removeRest(f); err != nil {
+		return r, err
+	}
+	if err := w.openActive(f, h); err != nil {
+		return r, err
+	}
+	if f.newID != "" {
+		if err := w.newHead(f.floor); err != nil {
+			return r, err
+		}
+		if h != nil {
+			w.head.Synced.Store(min(h.synced, f.head))
+		}
+	}
+	w.head.Boot = w.opts.boot
+	w.head.Frames.Store(w.frames)
+	w.head.Floor.Store(f.floor)
+	w.head.State.Store(stateOpen)
+	w.id, r.ID = w.head.ID, w.head.ID
+	return r, syncFile(w.headFile, fault)
+}
+
+// openHead maps the head file. A missing or damaged one leaves w.head nil.
+func (w *Writer) openHead() error {
+	path := filepath.Join(w.opts.Dir, headName)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("framelog: open head: %w", err)
+	}
+	w.headFile = f
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("framelog: open head: %w", err)
+	}
+	if info.Size() != pageSize {
+		w.opts.Log.Error("frame log: DAMAGE: the head file is not one page", "path", path, "size", info.Size())
+		return nil
+	}
+	if w.headMap, err = mapFile(f, pageSize, mmap.RDWR, w.opts.fault); err != nil {
+		return err
+	}
+	err = guarded(asHead(w.headMap).valid)
+	if errors.Is(err, ErrVersion) {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err != nil {
+		w.opts.Log.Error("frame log: DAMAGE: the head file is not usable", "path", path, "err", err)
+		unmap(&w.headMap)
+		return nil
+	}
+	w.head = asHead(w.headMap)
+	return nil
+}
+
+// removeRest unlinks what is not part of the log: spares, halves, segments below the floor or beyond the head.
+func (w *Writer) removeRest(f *findings) error {
+	keep := map[uint64]bool{}
+	for _, s := range f.segments {
+		keep[s.base] = f.keeps(s)
+	}
+	for _, p := range f.pairs {
+		if keep[p.base] {
+			continue
+		}
+		w.opts.Log.Info("frame log: removing a segment that is not part of the log", "dir", w.opts.Dir, "base", fmt.Sprintf("%016x", p.base))
+		if err := unlinkSegment(w.opts.Dir, p.base, w.opts.fault); err != nil {
+			return err
+		}
+	}
+	if err := unlink(filepath.Join(w.opts.Dir, tempHead), w.opts.fault); err != nil {
+		return err
+	}
+	return removeSpare(w.opts.Dir, w.opts.fault)
+}
+
+// openActive makes the last segment ready to be appended to at the head, or begins a new one there.
+func (w *Writer) openActive(f *findings, h *known) (err error) {
+	dir, fault := w.opts.Dir, w.opts.fault
+	last, count := f.last()
+	w.last, w.tail = f.sources(), f.head
+	for _, s := range f.segments {
+		if !f.keeps(s) {
+			continue
+		}
+		w.counted.segments.Add(1)
+		if s == last && s.sealed != f.head {
+			break
+		}
+		w.kept = append(w.kept, span{s.base, min(s.limit, f.head)})
+		if err := w.repairSeal(s, min(s.limit, f.head)); err != nil {
+			return err
+		}
+	}
+	if h != nil {
+		w.frames = h.frames
+	}
+	if last != nil {
+		w.frames = asHeader(last.index).Frames + uint64(count)
+	}
+	if last != nil && last.sealed != f.head {
+		frames, index := segmentPath(dir, last.base, framesExt), segmentPath(dir, last.base, indexExt)
+		size := int64(0) // readers have mapped what there is
+		if f.newID != "" {
+			size = w.opts.SegmentBytes // it may have been trimmed; readers of the old ID are done with it
+		}
+		if w.active, err = openSegment(frames, index, 0, size, fault); err != nil {
+			return err
+		}
+		w.active.reopen(last.base, count, int(f.head-last.base))
+		return nil
+	}
+	if w.active, err = createSpare(dir, w.opts.SegmentBytes, fault); err != nil {
+		return err
+	}
+	w.counted.segments.Add(1)
+	return w.active.begin(dir, f.head, w.frames, &w.last, fault)
+}
+
+// finishOld does for sealed segments what the writer that sealed them may not have come to.
+func (w *Writer) finishOld() {
+	for _, k := range w.kept {
+		w.behind.do(func() {
+			s := &segment{base: k.base, used: int(k.end - k.base)}
+			for i, ext := range [2]string{framesExt, indexExt} {
+				f, err := os.OpenFile(segmentPath(w.opts.Dir, k.base, ext), os.O_RDWR, 0)
+				if err != nil {
+					w.failed("open a sealed segment", err)
+					w.syncFailed = true
+					s.close()
+					return
+				}
+				s.files[i] = f
+			}
+			w.finish(s)
+		})
+	}
+}
+
+// repairSeal sets the end of a segment that others follow, where that is not what its header says.
+func (w *Writer) repairSeal(s *scanned, end uint64) error {
+	if s.sealed == end {
+		return nil
+	}
+	path := segmentPath(w.opts.Dir, s.base, indexExt)
+	w.opts.Log.Error("frame log: DAMAGE repaired: the sealed end was wrong", "path", path, "was", s.sealed, "is", end)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("framelog: repair seal: %w", err)
+	}
+	defer f.Close()
+	page, err := mapFile(f, pageSize, mmap.RDWR, w.opts.fault)
+	if err != nil {
+		return err
+	}
+	defer unmap(&page)
+	asHeader(page).Sealed.Store(end)
+	return nil
+}
+
+// reopen makes a mapped segment the active one with what is left of it. Entries behind that go, the last one first:
+// readers search the whole index, and what is there must end beyond the head or be zero.
+func (s *segment) reopen(base uint64, count, used int) {
+	s.base, s.count, s.used = base, count, used
+	s.header.Sealed.Store(0)
+	for i := len(s.entries) - 1; i >= count; i-- {
+		if s.entries[i].End.Load() != 0 {
+			s.entries[i] = entry{}
+		}
+	}
+	s.prepared = used &^ (pageSize - 1)
+}
+
+// newHead makes a head with a new ID. It is complete before it gets its name.
+func (w *Writer) newHead(floor uint64) error {
+	unmap(&w.headMap)
+	if w.headFile != nil {
+		w.headFile.Close()
+	}
+	temp, fault := filepath.Join(w.opts.Dir, tempHead), w.opts.fault
+	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, fileMode)
+	if err != nil {
+		return fmt.Errorf("framelog: make head: %w", err)
+	}
+	w.headFile = f
+	if err := allocate(f, pageSize, fault); err != nil {
+		return err
+	}
+	if w.headMap, err = mapFile(f, pageSize, mmap.RDWR, fault); err != nil {
+		return err
+	}
+	h := asHead(w.headMap)
+	h.Magic, h.Version = headMagic, formatVersion
+	rand.Read(h.ID[:])
+	h.Check = h.check()
+	h.Boot = w.opts.boot
+	h.Head.Store(w.tail)
+	h.Frames.Store(w.frames)
+	h.Floor.Store(floor)
+	h.State.Store(stateOpen)
+	if err := syncFile(f, fault); err != nil {
+		return err
+	}
+	if err := rename(temp, filepath.Join(w.opts.Dir, headName), fault); err != nil {
+		return err
+	}
+	w.head = h
+	return syncDir(w.opts.Dir, fault)
+}

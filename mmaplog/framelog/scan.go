@@ -1,0 +1,196 @@
+package framelog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"sync"
+
+	"github.com/edsrzf/mmap-go"
+	"golang.org/x/sys/unix"
+)
+
+// verifyRun is how many frames one goroutine verifies before it takes the next piece of work: about 4 MB.
+const verifyRun = 1024
+
+// scanned is a segment as it was found when a log is opened or inspected, and what verifying it showed.
+type scanned struct {
+	base    uint64
+	limit   uint64 // where it has to end, or unknown
+	problem error  // it cannot be read at all
+	sealed  uint64
+	sources [MaxStreams]sourceAt
+
+	frames, index mmap.MMap
+	entries       []entry
+	first, count  int    // entries from first to before count were verified
+	bad           []bool // by entry
+}
+
+// unknown stands for the log's end where the head does not tell.
+const unknown = goneFloor
+
+// scanSegments reads and verifies the segments that begin below end, from floor on; the last one from its own beginning,
+// because the newest sources are in there. ErrVersion is the only error: damage is a finding.
+func scanSegments(dir string, pairs []pair, floor, end uint64) ([]*scanned, error) {
+	var segments []*scanned
+	for i, p := range pairs {
+		if p.base >= end {
+			break
+		}
+		s := &scanned{base: p.base, limit: end}
+		from := uint64(0)
+		if i+1 < len(pairs) && pairs[i+1].base < end {
+			s.limit, from = pairs[i+1].base, floor
+		}
+		segments = append(segments, s)
+		if s.limit <= from {
+			continue
+		}
+		s.problem = s.open(dir, from)
+		if errors.Is(s.problem, ErrVersion) {
+			closeScanned(segments)
+			return nil, s.problem
+		}
+	}
+	verify(segments)
+	return segments, nil
+}
+
+func closeScanned(segments []*scanned) {
+	for _, s := range segments {
+		unmap(&s.frames)
+		unmap(&s.index)
+		s.entries = nil
+	}
+}
+
+// open maps both files and decides which entries are to be verified: those of frames that end above from.
+func (s *scanned) open(dir string, from uint64) (err error) {
+	if s.index, err = mapForScan(segmentPath(dir, s.base, indexExt)); err != nil {
+		return err
+	}
+	if len(s.index) < pageSize {
+		return fmt.Errorf("%w: index: %d bytes", ErrDamaged, len(s.index))
+	}
+	if s.frames, err = mapForScan(segmentPath(dir, s.base, framesExt)); err != nil {
+		return err
+	}
+	return guarded(func() error {
+		header := asHeader(s.index)
+		if err := header.valid(s.base); err != nil {
+			return err
+		}
+		s.sealed, s.sources = header.Sealed.Load(), header.Sources
+		s.entries = asEntries(s.index)
+		s.count = s.countEntries()
+		s.bad = make([]bool, s.count)
+		for s.first < s.count && s.entries[s.first].End.Load() <= from {
+			s.first++
+		}
+		return nil
+	})
+}
+
+// countEntries looks for the entry that ends at the limit. Without one, all entries up to the first unused count.
+func (s *scanned) countEntries() int {
+	unused := -1
+	for i := range s.entries {
+		switch s.entries[i].End.Load() {
+		case s.limit:
+			return i + 1
+		case 0:
+			if unused < 0 {
+				unused = i
+			}
+		}
+	}
+	if unused < 0 {
+		return len(s.entries)
+	}
+	return unused
+}
+
+// start is where entry i begins, if the entry before is right.
+func (s *scanned) start(i int) uint64 {
+	if i == 0 {
+		return s.base
+	}
+	return s.entries[i-1].End.Load()
+}
+
+// verify checks every frame of the segments, on all cores.
+func verify(segments []*scanned) {
+	type run struct {
+		s        *scanned
+		from, to int
+	}
+	var runs []run
+	for _, s := range segments {
+		for from := s.first; s.problem == nil && from < s.count; from += verifyRun {
+			runs = append(runs, run{s, from, min(from+verifyRun, s.count)})
+		}
+	}
+	work := make(chan run)
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(runs)) {
+		workers.Go(func() {
+			for r := range work {
+				r.s.verify(r.from, r.to)
+			}
+		})
+	}
+	for _, r := range runs {
+		work <- r
+	}
+	close(work)
+	workers.Wait()
+}
+
+// verify marks the bad ones of a run of entries. A place that the disk cannot deliver is bad like any other.
+func (s *scanned) verify(from, to int) {
+	for i := from; i < to; i++ {
+		err := guarded(func() error {
+			for ; i < to; i++ {
+				s.bad[i] = !s.frameIsGood(i)
+			}
+			return nil
+		})
+		if err != nil {
+			s.bad[i] = true
+		}
+	}
+}
+
+func (s *scanned) frameIsGood(i int) bool {
+	start, e := s.start(i), &s.entries[i]
+	end := e.End.Load()
+	if start < s.base || end <= start || end > s.limit || end-s.base > uint64(len(s.frames)) {
+		return false
+	}
+	return e.Stream < MaxStreams && e.Check == e.check(s.frames[start-s.base:end-s.base])
+}
+
+// mapForScan maps all of a file and asks for it to be read ahead.
+func mapForScan(path string) (mmap.MMap, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: file is missing", ErrDamaged)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("framelog: scan: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("framelog: scan: %w", err)
+	}
+	m, err := mapFile(f, info.Size(), mmap.RDONLY, nil)
+	if err == nil && m != nil {
+		// Best effort: without it the pages come one by one.
+		_ = unix.Madvise(m, unix.MADV_WILLNEED)
+	}
+	return m, err
+}

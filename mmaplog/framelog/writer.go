@@ -1,0 +1,324 @@
+package framelog
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync/atomic"
+
+	"github.com/edsrzf/mmap-go"
+)
+
+// Writer appends frames. There is one per log, in one process, and one goroutine calls Append, Commit, LastSource and
+// Close. ID, Head, Floor and Stats may be called from any.
+type Writer struct {
+	opts     Options
+	lock     *os.File
+	id       ID
+	head     *headPage
+	headMap  mmap.MMap
+	headFile *os.File
+	closed   bool
+
+	active *segment
+	tail   uint64               // logical end of what was appended
+	frames uint64               // appended since the log's first life
+	last   [MaxStreams]sourceAt // of what was appended
+	kept   []span               // sealed segments that may be read, oldest first
+	sealed []*segment           // sealed since the last Commit
+
+	ahead  *queue // makes pages and segments ready before they are needed
+	behind *queue // syncs, trims and unlinks what is done with
+	spare  chan spare
+	asked  bool // a spare is being made, or lies in the channel
+
+	syncFailed bool // behind's, until it is closed
+
+	counted counters
+}
+
+// span is where a segment lies in the log.
+type span struct{ base, end uint64 }
+
+// spare is a segment made ahead, or why there is none.
+type spare struct {
+	segment *segment
+	err     error
+}
+
+type counters struct {
+	segments, rolls, spareWaits, noSpace, failures atomic.Uint64
+}
+
+// Stats are figures for operators. Counts are since OpenWriter, except Frames.
+type Stats struct {
+	Head, Floor uint64
+	Synced      uint64 // everything below it survives a crash of the machine; -> Head only when a segment is sealed or the log closed
+	Frames      uint64 // committed since the log's first life
+	Segments    uint64 // on disk, the active one included
+	Rolls       uint64 // segments begun
+	SpareWaits  uint64 // rolls that had to wait for the next segment to be made
+	NoSpace     uint64 // Appends refused with ErrNoSpace
+	Failures    uint64 // background syncs, trims and unlinks that failed; each is logged
+}
+
+// ID is this log's life. It does not change while the Writer is open.
+func (w *Writer) ID() ID { return w.id }
+
+// Head is the end of what is committed.
+func (w *Writer) Head() uint64 { return w.head.Head.Load() }
+
+// Floor is the oldest offset that can be read.
+func (w *Writer) Floor() uint64 { return w.head.Floor.Load() }
+
+// Stats may be called from any goroutine until Close.
+func (w *Writer) Stats() Stats {
+	c := &w.counted
+	return Stats{
+		Head: w.Head(), Floor: w.Floor(), Synced: w.head.Synced.Load(), Frames: w.head.Frames.Load(),
+		Segments: c.segments.Load(), Rolls: c.rolls.Load(), SpareWaits: c.spareWaits.Load(),
+		NoSpace: c.noSpace.Load(), Failures: c.failures.Load(),
+	}
+}
+
+// LastSource is the source of the newest frame of a stream and that frame's end, appended ones included; after a
+// restart, of the newest that was kept. It is known also when the frame itself is below the floor by now.
+func (w *Writer) LastSource(stream uint8) (src [32]byte, offset uint64, ok bool) {
+	if stream >= MaxStreams || w.last[stream].End == 0 {
+		return src, 0, false
+	}
+	return w.last[stream].Source, w.last[stream].End, true
+}
+
+// Append copies a frame into the log. No reader sees it before Commit. On an error nothing was appended; after
+// ErrNoSpace the same call works as soon as there is room (each try asks the file system, so pause between them).
+func (w *Writer) Append(frame []byte, m Meta) error {
+	n := len(frame)
+	switch {
+	case w.closed:
+		return ErrClosed
+	case n == 0 || n > MaxFrame:
+		return fmt.Errorf("%w: %d bytes", ErrFrame, n)
+	case m.Stream >= MaxStreams:
+		return fmt.Errorf("%w: stream %d", ErrFrame, m.Stream)
+	}
+	if !w.active.fits(n) {
+		if err := w.makeRoom(n); err != nil {
+			if errors.Is(err, ErrNoSpace) {
+				w.counted.noSpace.Add(1)
+			}
+			return err
+		}
+	}
+	s := w.active
+	s.put(frame, &m)
+	w.tail += uint64(n)
+	w.frames++
+	last := &w.last[m.Stream]
+	last.End, last.Source = w.tail, m.Source
+	if s.prepared-s.used < populateAhead/2 && s.prepared < len(s.frames) {
+		from := s.prepared
+		s.prepared = min(from+populateAhead, len(s.frames))
+		to := s.prepared
+		w.ahead.do(func() { s.populate(from, to) })
+	}
+	return nil
+}
+
+// Commit makes all that was appended visible to readers, at once.
+func (w *Writer) Commit() error {
+	if w.closed {
+		return ErrClosed
+	}
+	if w.tail == w.head.Head.Load() {
+		return nil
+	}
+	w.head.Frames.Store(w.frames)
+	w.head.Head.Store(w.tail) // releases: the frames, their entries, the seals and the names of segments come before
+	if len(w.sealed) > 0 {
+		w.settle()
+	}
+	return nil
+}
+
+// makeRoom brings an active segment that a frame of n bytes fits in, or changes nothing.
+func (w *Writer) makeRoom(n int) error {
+	if w.active.count > 0 {
+		if err := w.roll(); err != nil {
+			return noSpace(err)
+		}
+	}
+	if n <= len(w.active.frames) {
+		return nil
+	}
+	return noSpace(w.active.grow(int64(n), w.opts.fault))
+}
+
+// roll seals the active segment and goes on in the next.
+func (w *Writer) roll() error {
+	next, err := w.takeSpare()
+	if err != nil {
+		return err
+	}
+	if err := next.begin(w.opts.Dir, w.tail, w.frames, &w.last, w.opts.fault); err != nil {
+		next.close()
+		return errors.Join(err, unlinkSegment(w.opts.Dir, w.tail, w.opts.fault), removeSpare(w.opts.Dir, w.opts.fault))
+	}
+	w.active.header.Sealed.Store(w.tail)
+	w.sealed = append(w.sealed, w.active)
+	w.active = next
+	w.counted.segments.Add(1)
+	w.counted.rolls.Add(1)
+	w.askSpare()
+	return nil
+}
+
+func (w *Writer) askSpare() {
+	if w.asked {
+		return
+	}
+	w.asked = true
+	w.ahead.do(func() {
+		s, err := createSpare(w.opts.Dir, w.opts.SegmentBytes, w.opts.fault)
+		if err != nil {
+			w.opts.Log.Warn("frame log: the next segment cannot be prepared", "dir", w.opts.Dir, "err", err)
+		}
+		w.spare <- spare{s, err}
+	})
+}
+
+// takeSpare returns the next segment. Where making it failed some time ago it tries once more.
+func (w *Writer) takeSpare() (*segment, error) {
+	for {
+		old := w.asked
+		w.askSpare()
+		var got spare
+		select {
+		case got = <-w.spare:
+		default:
+			w.counted.spareWaits.Add(1)
+			got = <-w.spare
+		}
+		w.asked = false
+		if got.err == nil || !old {
+			return got.segment, got.err
+		}
+	}
+}
+
+// settle follows a Commit that passed the end of segments: they go to disk in the background, and the oldest go away.
+func (w *Writer) settle() {
+	for _, s := range w.sealed {
+		w.kept = append(w.kept, span{s.base, s.base + uint64(s.used)})
+		w.behind.do(func() { w.finish(s) })
+	}
+	w.sealed = w.sealed[:0]
+	w.retain()
+}
+
+// retain raises the floor over segments that are more than is to be kept, then unlinks them. The order matters: a
+// reader that does not find a file looks at the floor again.
+func (w *Writer) retain() {
+	head, drop := w.Head(), 0
+	for drop < len(w.kept) && head-w.kept[drop].end >= uint64(w.opts.RetainBytes) {
+		drop++
+	}
+	if drop == 0 {
+		return
+	}
+	w.head.Floor.Store(max(w.Floor(), w.kept[drop-1].end))
+	for _, gone := range w.kept[:drop] {
+		w.behind.do(func() {
+			w.failed("unlink a segment that is no longer kept", unlinkSegment(w.opts.Dir, gone.base, w.opts.fault))
+		})
+	}
+	w.counted.segments.Add(-uint64(drop))
+	w.kept = append(w.kept[:0], w.kept[drop:]...)
+}
+
+// finish brings a sealed and committed segment to disk and lets go of it. What its frames file has beyond the last
+// frame is given back: no reader touches a byte beyond the head, and the head is never there.
+func (w *Writer) finish(s *segment) {
+	s.unmap()
+	defer s.close()
+	end := s.base + uint64(s.used)
+	if end <= w.Floor() {
+		return
+	}
+	w.failed("trim a sealed segment", s.trim(w.opts.fault))
+	w.failed("sync a sealed segment", w.sync(end, s))
+}
+
+// sync brings the last segments before end to disk, then says in the head that all before end is there. Once it has
+// failed it does nothing: the kernel reports a lost write only once.
+func (w *Writer) sync(end uint64, last ...*segment) (err error) {
+	if w.syncFailed {
+		return nil
+	}
+	defer func() { w.syncFailed = err != nil }()
+	for _, s := range last {
+		for _, f := range s.files {
+			if err := syncFile(f, w.opts.fault); err != nil {
+				return err
+			}
+		}
+	}
+	if err := syncDir(w.opts.Dir, w.opts.fault); err != nil {
+		return err
+	}
+	if err := syncFile(w.headFile, w.opts.fault); err != nil { // a head on disk is at or beyond what Synced says
+		return err
+	}
+	w.head.Synced.Store(max(end, w.head.Synced.Load()))
+	return nil
+}
+
+func (w *Writer) failed(what string, err error) {
+	if err != nil {
+		w.counted.failures.Add(1)
+		w.opts.Log.Error("frame log: cannot "+what, "dir", w.opts.Dir, "err", err)
+	}
+}
+
+// Close gives up what is not committed, brings everything to disk and lets go of the lock. Readers can go on reading.
+func (w *Writer) Close() error {
+	if w.closed {
+		return nil
+	}
+	w.closed = true
+	w.ahead.close()
+	w.behind.close()
+	var errs []error
+	if w.asked {
+		if got := <-w.spare; got.segment != nil {
+			got.segment.close()
+			errs = append(errs, removeSpare(w.opts.Dir, w.opts.fault))
+		}
+	}
+	last := append(w.sealed, w.active) // those in sealed end beyond the head: the head stands in one of all these
+	err := w.sync(w.Head(), last...)
+	if !w.syncFailed {
+		w.head.State.Store(stateClean)
+		err = syncFile(w.headFile, w.opts.fault)
+	}
+	for _, s := range last {
+		s.close()
+	}
+	w.letGo()
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return fmt.Errorf("framelog: close: %w", err)
+	}
+	w.opts.Log.Debug("frame log: closed", slog.String("dir", w.opts.Dir))
+	return nil
+}
+
+// letGo closes the head and then the lock.
+func (w *Writer) letGo() {
+	unmap(&w.headMap)
+	w.head = nil
+	if w.headFile != nil {
+		w.headFile.Close()
+	}
+	w.lock.Close()
+}
