@@ -1,0 +1,284 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"distributor/engine/supervisor"
+	"distributor/wsproto"
+	"distributor/wsproto/shardus"
+)
+
+// Limits of the HTTP server. None of them is a setting: nobody has had to
+// change them.
+const (
+	headerTimeout = 10 * time.Second // for a whole request line and headers
+	idleTimeout   = 72 * time.Second // as fastify's keep-alive
+
+	// headerBytes and the 4 KiB that net/http adds are Node's 16 KiB for the
+	// request line and all headers.
+	headerBytes = 12 << 10
+
+	// cutGrace is how long handlers that were cut off may take to notice.
+	cutGrace = time.Second
+
+	// maxConnections bounds the sockets that are no worker's. Each costs a
+	// goroutine and about 10 KiB.
+	maxConnections = 2048
+)
+
+// Connector takes authenticated sockets. Connect must be done with c and fd
+// when it returns; the gateway closes its own descriptor then. It is called
+// from many goroutines. supervisor.Supervisor is one.
+type Connector interface {
+	Connect(ctx context.Context, c supervisor.Client, fd int) error
+}
+
+// FrameLog is what the gateway asks of the frame log. FrameEnd is called by
+// one goroutine at a time, the others by any.
+type FrameLog interface {
+	ID() [16]byte
+	Head() uint64
+	Floor() uint64
+	FrameEnd(offset uint64) (uint64, error) // offset itself where it is a frame boundary
+}
+
+// Subscriber is one that may connect when the list is in force.
+type Subscriber struct {
+	Key     shardus.PublicKey
+	Type    string    // subscriptionType, compared as text
+	Expires time.Time // zero: never
+}
+
+// Settings are what a reload may change.
+type Settings struct {
+	LimitToSubscribersOnly bool
+	Subscribers            []Subscriber // of a key that stands there twice the last one counts
+	HandshakeWindow        time.Duration
+	HashKey                shardus.HashKey
+}
+
+// Options say what a Gateway works with. API and Health may be nil.
+type Options struct {
+	Settings Settings
+	Workers  Connector
+	Frames   FrameLog
+	Health   func() []Problem // what is wrong just now; called for each /is-healthy
+	API      http.Handler     // gets the requests of the HTTP API, with exact paths and CORS headers set
+	Log      *slog.Logger
+}
+
+// policy is Settings made ready for looking things up.
+type policy struct {
+	limit       bool
+	subscribers map[shardus.PublicKey]Subscriber
+	window      time.Duration
+	hashKey     shardus.HashKey
+}
+
+// Gateway is the HTTP server on the public port. All methods may be called
+// from any goroutine.
+type Gateway struct {
+	workers Connector
+	frames  FrameLog
+	health  func() []Problem
+	api     http.Handler
+	log     *slog.Logger
+	now     func() time.Time
+
+	policy   atomic.Pointer[policy]
+	used     replays
+	refused  *ledger
+	conns    *connections
+	framesMu sync.Mutex // serialises FrameLog.FrameEnd
+	handed   atomic.Uint64
+
+	server *http.Server
+	stop   context.CancelCauseFunc // ends the context of every request
+
+	runningMu sync.Mutex // guards closed, and orders running.Add before running.Wait
+	closed    bool
+	running   sync.WaitGroup // handlers; the server itself does not wait for one that took its socket
+}
+
+// New makes a gateway, which serves nothing yet.
+func New(o Options) *Gateway {
+	g := &Gateway{workers: o.Workers, frames: o.Frames, health: o.Health, api: o.API, log: o.Log, now: time.Now}
+	g.refused = newLedger(o.Log, func() time.Time { return g.now() })
+	g.conns = newConnections(maxConnections, g.turnAway)
+	g.Reload(o.Settings)
+
+	var base context.Context
+	base, g.stop = context.WithCancelCause(context.Background())
+	g.server = &http.Server{
+		Handler:                      g,
+		DisableGeneralOptionsHandler: true, // OPTIONS * is a preflight like any other
+		ReadHeaderTimeout:            headerTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               headerBytes,
+		ConnState:                    g.conns.changed,
+		ConnContext:                  withConn,
+		BaseContext:                  func(net.Listener) context.Context { return base },
+		ErrorLog:                     slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+	}
+	return g
+}
+
+// Reload puts settings into force for the requests that follow. A request that
+// is being looked at keeps to the former ones, and clients stay connected.
+func (g *Gateway) Reload(s Settings) {
+	p := &policy{
+		limit: s.LimitToSubscribersOnly, window: s.HandshakeWindow, hashKey: s.HashKey,
+		subscribers: make(map[shardus.PublicKey]Subscriber, len(s.Subscribers)),
+	}
+	for _, one := range s.Subscribers {
+		p.subscribers[one.Key] = one
+	}
+	g.policy.Store(p)
+}
+
+// Expiry returns when the subscription of a key ends, by the settings in
+// force, as supervisor.SetExpiry wants to know it: zero for never, and a time
+// that has passed for a key that may not connect at all (any more).
+func (g *Gateway) Expiry(key string) time.Time {
+	p := g.policy.Load()
+	if !p.limit {
+		return time.Time{}
+	}
+	parsed, err := shardus.ParsePublicKey(key)
+	if s, known := p.subscribers[parsed]; known && err == nil {
+		return s.Expires
+	}
+	return time.Unix(0, 0)
+}
+
+// Serve accepts connections until Shutdown, which makes it return nil, or
+// until the listener fails. It closes the listener.
+func (g *Gateway) Serve(l net.Listener) error {
+	if err := g.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("gateway: serve: %w", err)
+	}
+	return nil
+}
+
+// Shutdown stops accepting and waits for requests and hand-offs that are under
+// way, until ctx ends: then it cuts them off, and says so by ctx's error.
+func (g *Gateway) Shutdown(ctx context.Context) error {
+	_ = g.server.Shutdown(ctx) // what it cannot wait for is looked at here
+	g.runningMu.Lock()
+	g.closed = true
+	g.runningMu.Unlock()
+	waited := make(chan struct{})
+	go func() {
+		g.running.Wait()
+		close(waited)
+	}()
+	var err error
+	select {
+	case <-waited:
+	case <-ctx.Done():
+		err = fmt.Errorf("gateway: requests cut off at shutdown: %w", ctx.Err())
+	}
+	g.stop(supervisor.ErrStopping)
+	_ = g.server.Close()
+	select {
+	case <-waited:
+	case <-time.After(cutGrace):
+	}
+	return err
+}
+
+// Snapshot is a count of everything since New.
+type Snapshot struct {
+	Connections int               // open now: sockets that are no worker's, or not yet
+	HandedOver  uint64            // sockets given to workers
+	Refused     map[string]uint64 // requests by reason, every reason there from the start
+	Malformed   uint64            // connections ended over a request that was no HTTP, too long, or not complete in time
+}
+
+// Snapshot returns the counters.
+func (g *Gateway) Snapshot() Snapshot {
+	s := Snapshot{HandedOver: g.handed.Load(), Refused: g.refused.counts()}
+	s.Connections, s.Malformed = g.conns.counts()
+	return s
+}
+
+// ServeHTTP is for the gateway's own server only: upgrading needs a socket.
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.conns.handled(connOf(r))
+	if !g.enter() {
+		refuse(stopping, "the distributor is being stopped, try again later").answer(w)
+		return
+	}
+	defer g.running.Done()
+	tracked := &response{ResponseWriter: w}
+	defer g.recovered(tracked, r)
+	if wsproto.IsUpgrade(r.Header) {
+		g.upgrade(tracked, r)
+		return
+	}
+	g.route(tracked, r)
+}
+
+func (g *Gateway) enter() bool {
+	g.runningMu.Lock()
+	defer g.runningMu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.running.Add(1)
+	return true
+}
+
+// recovered turns a panic of a handler into a 500, or a cut connection where
+// an answer has begun.
+func (g *Gateway) recovered(w *response, r *http.Request) {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if v != http.ErrAbortHandler {
+		g.refused.add(panicked, fmt.Sprintf("%s %.100q: %v\n%s", r.Method, r.URL.Path, v, debug.Stack()), r.RemoteAddr)
+		if !w.begun {
+			w.Header().Set("Connection", "close")
+			writeJSON(w, http.StatusInternalServerError, badRequest{"Internal Server Error", "this is a fault of the distributor's and has been logged", 500})
+			return
+		}
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// response knows whether something of it is out.
+type response struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (r *response) WriteHeader(status int) {
+	r.begun = true
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *response) Write(b []byte) (int, error) {
+	r.begun = true
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (r *response) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// turnAway answers a connection beyond maxConnections.
+func (g *Gateway) turnAway(conn net.Conn) {
+	why := refuse(tooManyConnections, fmt.Sprintf("%d connections are open, try again later", g.conns.max))
+	g.refused.add(why.reason, why.sentence, conn.RemoteAddr().String())
+	_ = conn.SetWriteDeadline(time.Now().Add(time.Millisecond)) // a fresh socket has room
+	_, _ = conn.Write(why.appendTo(nil))
+}

@@ -1,0 +1,88 @@
+package gateway
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// The query of an upgrade request is read from the raw request target by the
+// rules of Node's url.parse and querystring, which the replaced service used:
+// url.Query() would drop pairs with a bad escape or a semicolon.
+
+// queryOf returns what stands between the first '?' of a request target and
+// its fragment.
+func queryOf(target string) string {
+	target, _, _ = strings.Cut(target, "#")
+	_, query, _ := strings.Cut(target, "?")
+	return query
+}
+
+// parameter returns the decoded value of the first parameter of that name, and
+// how many there are.
+func parameter(query, name string) (value string, count int) {
+	for pair := range strings.SplitSeq(query, "&") {
+		key, v, _ := strings.Cut(pair, "=")
+		if key != name && unescape(key) != name {
+			continue
+		}
+		if count++; count == 1 {
+			value = unescape(v)
+		}
+	}
+	return value, count
+}
+
+// unescape is querystring.unescape, with '+' for a space: what is no escape
+// stays as it is, bytes that are no UTF-8 become U+FFFD.
+func unescape(s string) string {
+	s, _ = percentDecode(strings.ReplaceAll(s, "+", " "))
+	if !utf8.ValidString(s) {
+		return string([]rune(s))
+	}
+	return s
+}
+
+// decodeComponent is JavaScript's decodeURIComponent: false where that throws,
+// on a bad escape and on escapes that are no UTF-8.
+func decodeComponent(s string) (string, bool) {
+	s, clean := percentDecode(s)
+	return s, clean && utf8.ValidString(s)
+}
+
+// percentDecode replaces the escapes in s. Bad ones stay, and clean is false.
+func percentDecode(s string) (decoded string, clean bool) {
+	at := strings.IndexByte(s, '%')
+	if at < 0 {
+		return s, true
+	}
+	clean = true
+	out := append(make([]byte, 0, len(s)), s[:at]...)
+	for i := at; i < len(s); i++ {
+		if s[i] != '%' {
+			out = append(out, s[i])
+			continue
+		}
+		if i+2 < len(s) {
+			if high, low := hexDigit(s[i+1]), hexDigit(s[i+2]); high >= 0 && low >= 0 {
+				out = append(out, byte(high<<4|low))
+				i += 2
+				continue
+			}
+		}
+		out, clean = append(out, '%'), false
+	}
+	return string(out), clean
+}
+
+// hexDigit returns the value of a hexadecimal digit, -1 for any other byte.
+func hexDigit(c byte) int {
+	switch {
+	case c >= '0' && c <= '9':
+		return int(c - '0')
+	case c >= 'a' && c <= 'f':
+		return int(c-'a') + 10
+	case c >= 'A' && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}

@@ -1,0 +1,94 @@
+package gateway
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+
+	"distributor/wsproto"
+)
+
+// retryAfter is what a 503 asks for, in seconds: about how long a worker takes
+// to start, and short beside the handshake window.
+const retryAfter = 2
+
+// A refusal is the answer to an upgrade that does not become a WebSocket.
+type refusal struct {
+	reason   reason
+	status   int    // where it is not the reason's
+	sentence string // what is wrong, for who runs the collector
+
+	// For from=: what can be had instead.
+	floor, head *wsproto.Position
+}
+
+func refuse(why reason, sentence string) *refusal { return &refusal{reason: why, sentence: sentence} }
+
+func (r *refusal) code() int {
+	if r.status != 0 {
+		return r.status
+	}
+	return r.reason.status
+}
+
+// body is sorted as canonical text is, but not signed: a collector must not
+// take it for an answer of the API.
+func (r *refusal) body() []byte {
+	answer := struct {
+		Error   string `json:"error"`
+		Floor   string `json:"floor,omitempty"`
+		Head    string `json:"head,omitempty"`
+		Reason  string `json:"reason"`
+		Success bool   `json:"success"`
+	}{Error: r.sentence, Reason: r.reason.name}
+	if r.floor != nil {
+		answer.Floor, answer.Head = r.floor.String(), r.head.String()
+	}
+	return encode(answer)
+}
+
+func (r *refusal) header(h http.Header) {
+	setCORS(h)
+	h.Set("Content-Type", contentJSON)
+	h.Set("Connection", "close")
+	if r.code() == http.StatusServiceUnavailable {
+		h.Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+}
+
+// answer writes the refusal through the HTTP server.
+func (r *refusal) answer(w http.ResponseWriter) {
+	body := r.body()
+	r.header(w.Header())
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(r.code())
+	_, _ = w.Write(body) // the client may have gone
+}
+
+// appendTo returns the refusal as bytes, for a socket that the HTTP server has
+// no part in.
+func (r *refusal) appendTo(dst []byte) []byte {
+	body := r.body()
+	answer := http.Response{
+		StatusCode: r.code(), ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Close: true,
+		ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)),
+	}
+	r.header(answer.Header)
+	buf := bytes.NewBuffer(dst)
+	_ = answer.Write(buf) // a buffer takes everything
+	return buf.Bytes()
+}
+
+// encode is JSON without the escaping of <, > and &, which JSON.stringify does
+// not have either.
+func encode(v any) []byte {
+	var buf bytes.Buffer
+	e := json.NewEncoder(&buf)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic("gateway: " + err.Error()) // our own structs can be encoded
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
+}

@@ -1,0 +1,137 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// The framework behaviour of the replaced service (fastify 4 with its CORS
+// plugin), as its clients may have come to expect it.
+
+const (
+	contentJSON = "application/json; charset=utf-8"
+	contentText = "text/plain; charset=utf-8"
+)
+
+// Problem is something that keeps the distributor from doing its work.
+type Problem struct {
+	Component string `json:"component"` // which part: "cycle log", "worker 2", …
+	Problem   string `json:"problem"`   // what is wrong, with figures
+	Remedy    string `json:"remedy"`    // what the operator can do
+}
+
+// route answers every request that is no upgrade. Paths are exact: nothing is
+// cleaned or redirected.
+func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
+	setCORS(w.Header())
+	if r.Method == http.MethodOptions {
+		preflight(w, r)
+		return
+	}
+	raw := r.RequestURI
+	if i := strings.IndexAny(raw, "?#;"); i >= 0 {
+		raw = raw[:i]
+	}
+	if rest, absolute := strings.CutPrefix(raw, "http://"); absolute { // as proxies send it
+		_, rest, _ = strings.Cut(rest, "/")
+		raw = "/" + rest
+	}
+	path, ok := decodeComponent(raw)
+	if !ok {
+		writeJSON(w, http.StatusBadRequest, badRequest{"Bad Request", fmt.Sprintf("'%s' is not a valid url component", r.RequestURI), 400})
+		return
+	}
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	switch path {
+	case "/is-alive":
+		if reads {
+			writeText(w, http.StatusOK, contentText, "OK")
+			return
+		}
+	case "/is-healthy":
+		if reads {
+			g.healthy(w)
+			return
+		}
+	case "/config", "/metrics":
+		if reads && g.api != nil {
+			g.serveAPI(w, r, path)
+			return
+		}
+	case "/cycleinfo", "/originalTx", "/receipt", "/account", "/transaction", "/totalData", "/cycleData":
+		if r.Method == http.MethodPost && g.api != nil {
+			g.serveAPI(w, r, path)
+			return
+		}
+	}
+	writeJSON(w, http.StatusNotFound, notFound{"Route " + r.Method + ":" + r.RequestURI + " not found", "Not Found", 404})
+}
+
+// serveAPI hands the request on with the path in its plain spelling.
+func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request, path string) {
+	plain := *r
+	plain.URL = &url.URL{Path: path, RawQuery: queryOf(r.RequestURI)}
+	g.api.ServeHTTP(w, &plain)
+}
+
+func (g *Gateway) healthy(w http.ResponseWriter) {
+	var problems []Problem
+	if g.health != nil {
+		problems = g.health()
+	}
+	if len(problems) == 0 {
+		writeText(w, http.StatusOK, contentText, "OK")
+		return
+	}
+	writeJSON(w, http.StatusServiceUnavailable, struct {
+		Healthy  bool      `json:"healthy"`
+		Problems []Problem `json:"problems"`
+	}{false, problems})
+}
+
+func setCORS(h http.Header) {
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Vary", "Origin")
+}
+
+// preflight answers every OPTIONS, whatever its path.
+func preflight(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	if r.Header.Get("Origin") == "" || r.Header.Get("Access-Control-Request-Method") == "" {
+		writeText(w, http.StatusBadRequest, "text/plain", "Invalid Preflight Request")
+		return
+	}
+	h.Set("Access-Control-Allow-Methods", "GET,HEAD,PUT,PATCH,POST,DELETE")
+	if wanted := r.Header.Get("Access-Control-Request-Headers"); wanted != "" {
+		h.Set("Access-Control-Allow-Headers", wanted)
+		h.Set("Vary", "Origin, Access-Control-Request-Headers")
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// Member order is as recorded; it differs between the two.
+type notFound struct {
+	Message    string `json:"message"`
+	Error      string `json:"error"`
+	StatusCode int    `json:"statusCode"`
+}
+
+type badRequest struct {
+	Error      string `json:"error"`
+	Message    string `json:"message"`
+	StatusCode int    `json:"statusCode"`
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	writeText(w, status, contentJSON, string(encode(v)))
+}
+
+func writeText(w http.ResponseWriter, status int, contentType, text string) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text)) // the client may have gone
+}

@@ -1,0 +1,215 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"distributor/engine/supervisor"
+	"distributor/wsproto"
+)
+
+const (
+	// handOffTimeout is how long a client waits for a worker: one may have to
+	// be started for it.
+	handOffTimeout = 15 * time.Second
+	// lingerTimeout is for a client to take our answer and leave by itself, so
+	// that the close does not become a reset that overtakes the answer.
+	lingerTimeout = 500 * time.Millisecond
+)
+
+// upgrade answers a request to change the protocol: in the end its socket is a
+// worker's, or it got a complete HTTP answer and is closed.
+func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
+	deny := func(why *refusal) {
+		g.refused.add(why.reason, why.sentence, r.RemoteAddr)
+		why.answer(w)
+	}
+	now := g.now()
+	query := queryOf(r.RequestURI)
+	id, why := g.identify(query, now)
+	if why != nil {
+		deny(why)
+		return
+	}
+	accepted, why := checkWebSocket(r)
+	if why != nil {
+		deny(why)
+		return
+	}
+	from, why := g.start(query)
+	if why != nil {
+		deny(why)
+		return
+	}
+	if !id.until.IsZero() {
+		if reason, ok := g.used.claim(id.key, id.sig, id.until, now); !ok {
+			sentence := "this signed request was used before: sign a new one, with the time of now, for each connection"
+			if reason == tooManyUpgrades {
+				sentence = fmt.Sprintf("the key %s made %d connections within two handshake windows", id.key, maxRemembered)
+			}
+			deny(refuse(reason, sentence))
+			return
+		}
+	}
+	if !g.handOff(w, r, supervisor.Client{
+		Key:      id.key.String(),
+		From:     from,
+		Response: wsproto.AppendUpgradeResponse(nil, accepted.Key, accepted.Protocol),
+		Expires:  id.expires,
+	}) && !id.until.IsZero() {
+		g.used.release(id.key, id.sig)
+	}
+}
+
+// identify finds the data parameter and authenticates by it.
+func (g *Gateway) identify(query string, now time.Time) (identity, *refusal) {
+	data, count := parameter(query, "data")
+	switch {
+	case count > 1:
+		return identity{}, refuse(repeatedData, fmt.Sprintf("the URL has %d data parameters", count))
+	case data == "":
+		return identity{}, refuse(noData, "the URL has no data parameter: it must carry collectorInfo, sender and sign")
+	}
+	return g.policy.Load().authenticate(data, now)
+}
+
+// checkWebSocket is for requests that are authenticated: others learn nothing
+// but why they are not.
+func checkWebSocket(r *http.Request) (wsproto.Upgrade, *refusal) {
+	accepted, err := wsproto.CheckUpgrade(r)
+	if err != nil {
+		why := refuse(notWebSocket, err.Error())
+		var ws *wsproto.Refusal
+		if errors.As(err, &ws) {
+			why.status, why.sentence = ws.Status, ws.Text
+		}
+		return wsproto.Upgrade{}, why
+	}
+	if r.ContentLength != 0 {
+		// Its bytes would be taken for frames.
+		return wsproto.Upgrade{}, refuse(hasBody, "an upgrade request has no body")
+	}
+	return accepted, nil
+}
+
+const fellBehind = "the position is %d bytes before the oldest record kept: connect with from=earliest, and fetch what is missing by the HTTP API"
+
+// start returns the offset that a client's stream begins at, as its from=
+// parameter asks for. What cannot be had is refused and never replaced by
+// something near it: the client would not notice the gap.
+func (g *Gateway) start(query string) (uint64, *refusal) {
+	text, count := parameter(query, "from")
+	from, err := wsproto.ParseFrom(text)
+	life, floor, head := g.frames.ID(), g.frames.Floor(), g.frames.Head()
+	refuse := func(why reason, format string, args ...any) (uint64, *refusal) {
+		return 0, &refusal{
+			reason: why, sentence: fmt.Sprintf(format, args...),
+			floor: &wsproto.Position{Log: life, Offset: floor}, head: &wsproto.Position{Log: life, Offset: head},
+		}
+	}
+	at := from.Position.Offset
+	switch {
+	case count > 1:
+		return refuse(malformedFrom, "the URL has %d from parameters", count)
+	case err != nil:
+		return refuse(malformedFrom, "%v", err)
+	case from.Start == wsproto.Earliest:
+		return floor, nil
+	case from.Start != wsproto.At:
+		return head, nil
+	case from.Position.Log != life:
+		return refuse(otherLog, "the position is one of another frame log, or of this one before it lost records: connect with from=earliest to get all there is")
+	case at < floor:
+		return refuse(belowFloor, fellBehind, floor-at)
+	case at > head:
+		return refuse(beyondHead, "the position is %d bytes beyond the newest record", at-head)
+	case at == head:
+		return at, nil
+	}
+	g.framesMu.Lock()
+	end, err := g.frames.FrameEnd(at)
+	g.framesMu.Unlock()
+	switch {
+	case err != nil && at < g.frames.Floor(): // it moved meanwhile
+		floor = g.frames.Floor()
+		return refuse(belowFloor, fellBehind, floor-at)
+	case err != nil:
+		return refuse(frameLogFailed, "the position cannot be looked up: %v", err)
+	case end != at:
+		return refuse(insideFrame, "the position is not at the beginning of a record")
+	}
+	return at, nil
+}
+
+// handOff takes the socket out of the HTTP server and gives it to a worker.
+// Whatever happens, our descriptor is closed on return, and without a
+// shutdown(2), which would reach through to the worker's duplicate.
+func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, client supervisor.Client) (done bool) {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic("gateway: hijack: " + err.Error()) // only HTTP/1 is served, and nobody has hijacked before
+	}
+	defer conn.Close()
+	// What came behind the request: at most the server's buffer of 4 KiB.
+	client.Early, _ = buffered.Reader.Peek(buffered.Reader.Buffered())
+
+	ctx, cancel := context.WithTimeout(r.Context(), handOffTimeout)
+	defer cancel()
+	if err = g.connect(ctx, conn, client); err == nil {
+		g.handed.Add(1)
+		return true
+	}
+	if errors.Is(err, context.Canceled) {
+		err = context.Cause(ctx) // Shutdown says ErrStopping
+	}
+	why := refuse(handOffFailed, "no worker could take the connection, try again")
+	switch {
+	case errors.Is(err, supervisor.ErrFull):
+		why = refuse(noRoom, "all workers are full, try again later")
+	case errors.Is(err, supervisor.ErrStopping):
+		why = refuse(stopping, "the distributor is being stopped, try again later")
+	case errors.Is(err, supervisor.ErrClosed):
+		why = refuse(displaced, "a newer connection of this key came while this one waited for a worker")
+	case errors.Is(err, context.Canceled): // the server saw it go while we waited
+		why = refuse(clientGone, "")
+	}
+	g.refused.add(why.reason, err.Error(), r.RemoteAddr)
+	bid(conn, why)
+	return false
+}
+
+// connect lends the descriptor to Connect. It is kept open meanwhile; File()
+// would switch the socket to blocking mode, for the worker as well.
+func (g *Gateway) connect(ctx context.Context, conn net.Conn, client supervisor.Client) error {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return fmt.Errorf("gateway: a %T has no descriptor", conn)
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("gateway: descriptor of a connection: %w", err)
+	}
+	var connected error
+	if err := raw.Control(func(fd uintptr) { connected = g.workers.Connect(ctx, client, int(fd)) }); err != nil {
+		return fmt.Errorf("gateway: descriptor of a connection: %w", err)
+	}
+	return connected
+}
+
+// bid writes a refusal to a bare socket and waits a moment for the client to
+// leave.
+func bid(conn net.Conn, why *refusal) {
+	_ = conn.SetDeadline(time.Now().Add(lingerTimeout))
+	if _, err := conn.Write(why.appendTo(nil)); err != nil {
+		return // it has gone
+	}
+	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		_, _ = io.Copy(io.Discard, io.LimitReader(conn, 64<<10))
+	}
+}
