@@ -1,0 +1,184 @@
+package supervisor
+
+import (
+	"container/list"
+	"fmt"
+	"time"
+
+	"distributor/engine/handoff"
+	"distributor/wsproto"
+)
+
+// Client is a collector that may connect.
+type Client struct {
+	Key      string    // its public key, as it wrote it
+	From     uint64    // offset of the first byte to send; a frame boundary
+	Response []byte    // the 101; read until Connect returns
+	Early    []byte    // what came behind its request; read until Connect returns
+	Expires  time.Time // its connection is closed then; zero: never
+}
+
+// phase is how far a client has come.
+type phase uint8
+
+const (
+	waiting phase = iota // in Supervisor.waiting
+	queued               // in the queue of its worker
+	sending              // its worker's writer has the descriptor in hand
+	served               // its worker has it
+	ended                // forgotten, or never served
+)
+
+// client is one Connect and what came of it. Guarded by Supervisor.mu, but for
+// fd and Client, which change only while no writer has them.
+type client struct {
+	Client
+	id      uint64
+	fd      int // the caller's, who waits on done before closing it
+	phase   phase
+	closing bool          // told to close: takes no room any more
+	worker  *worker       // from queued to the end
+	place   *list.Element // in Supervisor.waiting
+	done    chan error    // takes the outcome of Connect; capacity 1
+}
+
+// public is c for OnClosed.
+func (c *client) public() Client {
+	cl := c.Client
+	cl.Response, cl.Early = nil, nil
+	return cl
+}
+
+// The functions below are called with mu held.
+
+// admit makes c the client of its key.
+func (s *Supervisor) admit(c *client) {
+	s.lastID++
+	c.id = s.lastID
+	if older := s.byKey[c.Key]; older != nil && !older.closing {
+		s.close(older, wsproto.DuplicateConnection)
+	}
+	s.byKey[c.Key] = c
+	if s.expiry != nil {
+		c.Expires = s.expiry(c.Key)
+	}
+	s.expect(c.Expires)
+	c.place = s.waiting.PushBack(c)
+	s.settle()
+}
+
+// settle places those who wait while there is room.
+func (s *Supervisor) settle() {
+	for e := s.waiting.Front(); e != nil; e = s.waiting.Front() {
+		w := s.roomy()
+		if w == nil {
+			s.poke() // perhaps a worker can be started
+			return
+		}
+		c := s.waiting.Remove(e).(*client)
+		c.place, c.phase, c.worker = nil, queued, w
+		w.clients[c.id] = c
+		if len(w.clients) == 1 {
+			s.hangBells()
+		}
+		w.send(outgoing{client: c})
+	}
+}
+
+// roomy returns the first ready worker with room.
+func (s *Supervisor) roomy() *worker {
+	for _, w := range s.workers {
+		if w.state == ready && w.number <= s.limits.Max && len(w.clients)-w.closing < s.limits.MaxClients {
+			return w
+		}
+	}
+	return nil
+}
+
+// close has c's connection closed, or its Connect fail.
+func (s *Supervisor) close(c *client, why wsproto.Disconnect) {
+	c.closing = true
+	if c.phase == waiting {
+		s.finish(c, fmt.Errorf("%w: %s", ErrClosed, why.Name))
+		return
+	}
+	c.worker.closing++
+	c.worker.send(outgoing{message: handoff.Message{Close: &handoff.Close{ID: c.id, Disconnect: why.Name}}})
+	s.settle()
+}
+
+// finish ends a Connect without a connection.
+func (s *Supervisor) finish(c *client, err error) {
+	s.forget(c)
+	c.done <- err
+}
+
+// again places a client anew whose worker has failed before it had it.
+func (s *Supervisor) again(c *client) {
+	s.leave(c)
+	switch {
+	case c.closing:
+		s.finish(c, fmt.Errorf("%w: %s", ErrClosed, wsproto.WorkerLost.Name))
+	case s.stopping:
+		s.finish(c, ErrStopping)
+	default:
+		c.phase = waiting
+		c.place = s.waiting.PushFront(c)
+	}
+}
+
+// forget drops all that is known of c. A newer client of its key stays.
+func (s *Supervisor) forget(c *client) {
+	s.leave(c)
+	if c.place != nil {
+		s.waiting.Remove(c.place)
+		c.place = nil
+	}
+	if s.byKey[c.Key] == c {
+		delete(s.byKey, c.Key)
+	}
+	c.phase = ended
+}
+
+// leave takes c from its worker.
+func (s *Supervisor) leave(c *client) {
+	w := c.worker
+	if w == nil {
+		return
+	}
+	c.worker = nil
+	delete(w.clients, c.id)
+	if c.closing {
+		w.closing--
+	}
+	if len(w.clients) == 0 {
+		w.idle = time.Now()
+		s.hangBells()
+		s.poke() // it may retire
+	}
+}
+
+// expect has the clock looked at when t comes.
+func (s *Supervisor) expect(t time.Time) {
+	if !t.IsZero() && (s.nextExpiry.IsZero() || t.Before(s.nextExpiry)) {
+		s.nextExpiry = t
+		s.poke()
+	}
+}
+
+// expire closes the clients whose time has come by the wall clock.
+func (s *Supervisor) expire(now time.Time) {
+	if s.nextExpiry.IsZero() || now.Before(s.nextExpiry) {
+		return
+	}
+	s.nextExpiry = time.Time{}
+	for _, c := range s.byKey {
+		switch {
+		case c.closing || c.Expires.IsZero():
+		case now.Before(c.Expires):
+			s.expect(c.Expires)
+		default:
+			s.close(c, wsproto.SubscriptionExpired)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+// Package supervisor keeps the worker processes and knows which client lives
+// on which.
+//
+// It owns: starting, feeding, retiring, killing and reaping workers; the choice
+// of a worker for a client; the rule that a key is connected once; the end of
+// subscriptions; the counters of all that. It does not know what a client is
+// sent, who may connect (engine/gateway asks for that), or where a client
+// resumes.
+//
+// # Clients
+//
+// A client goes to the lowest-numbered ready worker with room. Without one it
+// waits, first come first served, for a worker that is starting, up to what
+// Max workers can hold; beyond that it is refused with ErrFull.
+//
+// A key's newest Connect displaces an older one at once, wherever that is:
+// waiting, on its way, or served. "Newest" is who took the lock last. A client
+// that was told to close no longer takes room, so a reconnecting key finds its
+// own place again on a full server. Clients are told apart by an id that is
+// never used twice, so what is said late about an older one never touches a
+// newer one of the same key.
+//
+// A client whose descriptor a dying worker has not been given is placed anew.
+// One that was given is lost with the worker (WorkerLost): the worker may
+// already have answered it.
+//
+// # Workers
+//
+//	starting ──Ready──▶ ready ──last client gone, linger──▶ draining ──▶ gone
+//	    └─────────────────┴───── any failure: condemned, killed ─────────▶ gone
+//
+// Failures are: the process exits, its channel ends or carries nonsense, it is
+// not ready in time, takes nothing from its channel for two seconds, or says
+// nothing for five (it reports every second). After a failure starts are held
+// back, exponentially and with jitter, and go one at a time until one
+// succeeds, so a worker that cannot live is no fork storm. A minute without a
+// failure forgets them.
+//
+// # Goroutines and locks
+//
+// Every exported function may be called from any goroutine. One goroutine
+// (run) starts processes, and is locked to its thread for life: a worker gets
+// SIGKILL when the thread that forked it ends. A worker has a writer, a reader,
+// a forwarder of its output, and one that waits for its end; Stop returns when
+// all are gone.
+//
+// Supervisor.mu guards all state; it is never held over a system call, a log
+// line or a callback, except the expiry function, which must not block. bell.mu
+// guards one eventfd, is a leaf, and is all that Wake takes: Wake reads the list
+// of bells from an atomic pointer. So Wake and Connect never wait for each other.
+package supervisor

@@ -1,0 +1,160 @@
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"distributor/engine/handoff"
+	"distributor/wsproto"
+)
+
+// Refusal is why a Connect failed, a metric label and log key.
+type Refusal string
+
+// Why a Connect failed.
+const (
+	RefusedFull     Refusal = "full"      // ErrFull
+	RefusedStopping Refusal = "stopping"  // ErrStopping
+	RefusedClosed   Refusal = "closed"    // ErrClosed
+	RefusedLate     Refusal = "no_worker" // ErrNoWorker: none was ready within the context
+	RefusedGone     Refusal = "gave_up"   // the context was cancelled
+	RefusedHandoff  Refusal = "handoff"   // the socket or what belongs to it cannot be passed
+)
+
+// Unknown counts disconnects whose name wsproto does not know.
+const Unknown = "unknown"
+
+// Snapshot is the state of a supervisor at one time. Counters are since New.
+type Snapshot struct {
+	Workers []Worker // by number
+	Clients int      // handed over, or about to be
+	Waiting int      // Connects that wait for a worker
+	Limits  Limits
+	Backoff Backoff
+
+	Handoffs    uint64             // clients that a worker was given
+	Refusals    map[Refusal]uint64 // Connects that failed
+	Disconnects map[string]uint64  // ended connections, by wsproto.Disconnect's Name or Unknown
+	Spawns      uint64             // starts of processes, failed ones included
+	Ended       uint64             // workers that ended as asked: retired, stopped
+	Failures    map[Failure]uint64 // workers that did not
+	Sent        Sent               // by all workers, past ones included
+}
+
+// Worker is one process.
+type Worker struct {
+	Number  int
+	PID     int // 0: not started yet
+	State   State
+	Since   time.Time // of the state
+	Clients int
+	Closing int           // those of Clients that were told to close
+	Queue   int           // messages not yet written to its channel
+	Stats   handoff.Stats // as it last reported
+}
+
+// Backoff tells how starts of workers are held back after failures. Zero when
+// all is well: a minute has passed without one.
+type Backoff struct {
+	Failures int // in a row
+	Last     time.Time
+	Until    time.Time // no start before
+	Err      error     // of the last
+}
+
+// Sent are sums of the workers' counters of the same names. What a worker did
+// after its last report is missing.
+type Sent struct{ Bytes, Sends, Pings uint64 }
+
+func (t *Sent) add(s handoff.Stats) {
+	t.Bytes += s.SentBytes
+	t.Sends += s.Sends
+	t.Pings += s.Pings
+}
+
+// Ready is how many workers take clients, if they have room. None for longer
+// than a start takes is a fault if any is wanted: see Backoff.
+func (s Snapshot) Ready() (n int) {
+	for _, w := range s.Workers {
+		if w.State == ready {
+			n++
+		}
+	}
+	return n
+}
+
+// Snapshot returns the state now.
+func (s *Supervisor) Snapshot() Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.backoff.forget(time.Now())
+	snap := Snapshot{
+		Workers: make([]Worker, 0, len(s.workers)), Waiting: s.waiting.Len(), Limits: s.limits,
+		Backoff:  Backoff{s.backoff.failures, s.backoff.last, s.backoff.until, s.backoff.err},
+		Handoffs: s.counts.handoffs, Refusals: maps.Clone(s.counts.refusals), Disconnects: maps.Clone(s.counts.disconnects),
+		Spawns: s.counts.spawns, Ended: s.counts.ended, Failures: maps.Clone(s.counts.failures), Sent: s.counts.past,
+	}
+	for _, w := range s.workers {
+		info := Worker{
+			Number: w.number, State: w.state, Since: w.since, Stats: w.stats,
+			Clients: len(w.clients), Closing: w.closing, Queue: len(w.queue),
+		}
+		if w.process != nil {
+			info.PID = w.process.cmd.Process.Pid
+		}
+		snap.Workers = append(snap.Workers, info)
+		snap.Clients += len(w.clients)
+		snap.Sent.add(w.stats)
+	}
+	return snap
+}
+
+// counts are what Snapshot sums up, guarded by Supervisor.mu.
+type counts struct {
+	handoffs, spawns, ended uint64
+	refusals                map[Refusal]uint64
+	disconnects             map[string]uint64
+	failures                map[Failure]uint64
+	past                    Sent // by workers that are no more
+}
+
+// newCounts has every label from the start, as metrics should.
+func newCounts() counts {
+	c := counts{refusals: make(map[Refusal]uint64), disconnects: map[string]uint64{Unknown: 0}, failures: make(map[Failure]uint64)}
+	for _, r := range []Refusal{RefusedFull, RefusedStopping, RefusedClosed, RefusedLate, RefusedGone, RefusedHandoff} {
+		c.refusals[r] = 0
+	}
+	for _, d := range wsproto.Disconnects {
+		c.disconnects[d.Name] = 0
+	}
+	for _, f := range failures {
+		c.failures[f] = 0
+	}
+	return c
+}
+
+func (c *counts) disconnect(name string) {
+	if _, ok := c.disconnects[name]; !ok {
+		name = Unknown
+	}
+	c.disconnects[name]++
+}
+
+func (c *counts) refuse(err error) {
+	r := RefusedHandoff
+	switch {
+	case errors.Is(err, ErrFull):
+		r = RefusedFull
+	case errors.Is(err, ErrStopping):
+		r = RefusedStopping
+	case errors.Is(err, ErrClosed):
+		r = RefusedClosed
+	case errors.Is(err, context.Canceled):
+		r = RefusedGone
+	case errors.Is(err, ErrNoWorker):
+		r = RefusedLate
+	}
+	c.refusals[r]++
+}

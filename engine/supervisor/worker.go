@@ -1,0 +1,246 @@
+package supervisor
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"distributor/engine/handoff"
+)
+
+// State is where a worker is in its life.
+type State string
+
+const (
+	starting State = "starting"
+	ready    State = "ready"
+	draining State = "draining" // asked to end, takes no clients
+	gone     State = "gone"     // condemned or dead, not reaped yet
+)
+
+// Failure is why a worker was lost, a metric label and log key.
+type Failure string
+
+// What can go wrong with a worker.
+const (
+	FailedSpawn  Failure = "spawn"     // the process could not be started
+	FailedStart  Failure = "not_ready" // it was not ready in time
+	FailedExit   Failure = "exit"      // it exited, or ended its channel
+	FailedSend   Failure = "stuck"     // it took nothing from its channel for a while
+	FailedSilent Failure = "silent"    // it said nothing for a while
+	FailedDrain  Failure = "not_ended" // it was asked to end and did not in time
+	FailedSpeech Failure = "nonsense"  // it said what a worker cannot say
+)
+
+// failures are all of them, so that a metric shows each from the start.
+var failures = []Failure{FailedSpawn, FailedStart, FailedExit, FailedSend, FailedSilent, FailedDrain, FailedSpeech}
+
+// worker is one process and what it serves. Guarded by Supervisor.mu, but for
+// the immutable number, log, more and dead, and process, which is set once,
+// before the worker's goroutines start.
+type worker struct {
+	number  int
+	log     *slog.Logger
+	process *process // nil: about to be started
+	state   State
+	since   time.Time // of the state
+	quiet   int       // looks in a row without a word of it
+	idle    time.Time // since when it has no clients
+	clients map[uint64]*client
+	closing int // those of them that were told to close
+	queue   []outgoing
+	more    chan struct{} // capacity 1: the queue is not empty
+	dead    chan struct{} // closed with gone: the writer ends
+	stats   handoff.Stats
+	why     Failure // of gone
+	err     error
+}
+
+// outgoing is what a worker is to be sent: a client, or a message.
+type outgoing struct {
+	client  *client
+	message handoff.Message
+}
+
+func newWorker(number int, log *slog.Logger) *worker {
+	return &worker{
+		number: number, log: log.With("worker", number), state: starting, since: time.Now(),
+		clients: make(map[uint64]*client), more: make(chan struct{}, 1), dead: make(chan struct{}),
+	}
+}
+
+func (w *worker) enter(state State) { w.state, w.since = state, time.Now() }
+
+// send queues; what is sent to a worker that is gone is lost with it. Called
+// with mu held, so the queue's order is the order of decisions. The queue is
+// bounded: each client is in it at most twice, and a worker that does not take
+// it is condemned.
+func (w *worker) send(o outgoing) {
+	if w.state == gone {
+		return
+	}
+	w.queue = append(w.queue, o)
+	select {
+	case w.more <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the next of w's queue.
+func (s *Supervisor) take(w *worker) (outgoing, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(w.queue) > 0 {
+		o := w.queue[0]
+		w.queue[0] = outgoing{}
+		w.queue = w.queue[1:]
+		if o.client != nil {
+			if o.client.phase != queued {
+				continue // its Connect has given up
+			}
+			o.client.phase = sending
+		}
+		return o, true
+	}
+	w.queue = nil
+	return outgoing{}, false
+}
+
+// write is the goroutine that sends to w: the only one that waits for it.
+func (s *Supervisor) write(w *worker) {
+	for {
+		o, ok := s.take(w)
+		switch {
+		case !ok:
+			select {
+			case <-w.more:
+			case <-w.dead:
+				return
+			}
+		case o.client != nil:
+			c := o.client
+			s.sent(w, c, w.process.conn.SendClient(handoff.Client{
+				ID: c.id, Key: c.Key, From: c.From, Response: c.Response, Early: c.Early,
+			}, c.fd, s.times.send))
+		default:
+			if err := w.process.conn.Send(o.message, s.times.send); err != nil {
+				s.condemn(w, sendFailure(err), err)
+			}
+		}
+	}
+}
+
+// sent notes the outcome of a hand-off.
+func (s *Supervisor) sent(w *worker, c *client, err error) {
+	// A descriptor or size that cannot be sent is no fault of the worker's.
+	if errors.Is(err, unix.EBADF) || errors.Is(err, unix.ETOOMANYREFS) || errors.Is(err, handoff.ErrTooBig) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.finish(c, err)
+		s.settle()
+		return
+	}
+	if err != nil {
+		s.condemn(w, sendFailure(err), err)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.again(c)
+		s.settle()
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counts.handoffs++
+	c.Response, c.Early = nil, nil
+	if c.phase == sending { // else the worker has already closed it
+		c.phase = served
+	}
+	c.done <- nil
+}
+
+// sendFailure tells a worker that does not listen from one that has gone.
+func sendFailure(err error) Failure {
+	var timeout interface{ Timeout() bool }
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return FailedSend
+	}
+	return FailedExit
+}
+
+// condemn takes a failed worker out of service and kills it. reap does the
+// rest. Only the first reason counts.
+func (s *Supervisor) condemn(w *worker, why Failure, err error) {
+	s.mu.Lock()
+	if w.state != gone {
+		w.enter(gone)
+		w.why, w.err = why, err
+		close(w.dead)
+		for i := len(w.queue) - 1; i >= 0; i-- { // backwards, as again puts each first
+			if c := w.queue[i].client; c != nil && c.phase == queued {
+				s.again(c)
+			}
+		}
+		w.queue = nil
+		s.settle()
+	}
+	s.mu.Unlock()
+	w.process.kill()
+}
+
+// read is the goroutine that listens to w, until the end of the channel.
+func (s *Supervisor) read(w *worker) {
+	for {
+		m, err := w.process.conn.Receive()
+		switch {
+		case err == io.EOF && s.mayLeave(w): // it drained; reap waits for its exit
+			return
+		case err == io.EOF:
+			s.condemn(w, FailedExit, nil)
+			return
+		case err != nil:
+			s.condemn(w, FailedSpeech, err)
+			return
+		}
+		s.hear(w, m)
+	}
+}
+
+func (s *Supervisor) mayLeave(w *worker) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return w.state == draining
+}
+
+func (s *Supervisor) hear(w *worker, m handoff.Message) {
+	s.mu.Lock()
+	w.quiet = 0
+	switch {
+	case m.Ready != nil && w.state == starting:
+		w.enter(ready)
+		w.idle = time.Now()
+		s.tellStart(nil)
+		s.settle()
+		s.poke() // the next start may be due
+		s.mu.Unlock()
+		w.log.Info("worker ready", "pid", w.process.cmd.Process.Pid)
+		return
+	case m.Stats != nil:
+		w.stats = *m.Stats
+	case m.Closed != nil:
+		c := w.clients[m.Closed.ID]
+		if c == nil || c.phase == queued {
+			break // broken, but no reason to lose the worker's other clients
+		}
+		s.forget(c)
+		s.counts.disconnect(m.Closed.Disconnect)
+		s.settle()
+		cl := c.public()
+		s.mu.Unlock()
+		s.onClosed(cl, *m.Closed)
+		return
+	}
+	s.mu.Unlock()
+}
