@@ -1,0 +1,243 @@
+package simulator
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+// archiver is one run: it makes pieces of records and hands them to logs, manifest and databases.
+type archiver struct {
+	o     Options
+	world *World
+	mix   *Mix
+	rng   *random // decides what is odd
+	rate  float64 // records a second, all streams
+
+	logs      [len(Streams)]*LogWriter // nil for streams that are not written
+	manifest  *os.File
+	databases *Databases
+
+	start time.Time
+	total int64
+	count [len(Streams)]int64
+	odd   [oddKinds]int64
+
+	// The piece being made; all are used again for the next.
+	text  []byte
+	lines []line
+	notes []byte // for the manifest
+}
+
+// line is one line to be written. Both are spans of archiver.text.
+type line struct {
+	stream    int
+	from, to  int // as it is written
+	canonical int // where the record's canonical text begins; -1: no record
+	end       int // and ends
+}
+
+func openArchiver(o Options) (*archiver, error) {
+	a := &archiver{o: o, mix: NewMix(o.Rates[0], o.Rates[1], o.Rates[2]), rng: newRandom("odd:" + o.Seed), start: time.Now()}
+	for _, r := range o.Rates {
+		a.rate += r
+	}
+	if err := a.open(); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	return a, nil
+}
+
+func (a *archiver) open() (err error) {
+	if a.o.Databases != "" {
+		if a.databases, err = OpenDatabases(a.o.Databases, a.o.Log.Fresh); err != nil {
+			return err
+		}
+	}
+	first := a.o.FirstCycle
+	if first == 0 {
+		last, err := a.databases.lastCycle()
+		if err != nil {
+			return err
+		}
+		first = max(last+1, 1)
+	}
+	a.world = NewWorld(a.o.Seed, first)
+
+	if a.o.Manifest != "" {
+		mode := os.O_APPEND
+		if a.o.Log.Fresh {
+			mode = os.O_TRUNC
+		}
+		if a.manifest, err = os.OpenFile(a.o.Manifest, os.O_WRONLY|os.O_CREATE|mode, 0o644); err != nil {
+			return fmt.Errorf("simulator: opening the manifest: %w", err)
+		}
+	}
+	for i, stream := range Streams {
+		if a.o.Rates[i] == 0 {
+			continue
+		}
+		lo := a.o.Log
+		lo.Dir, lo.Stream, lo.Seed = a.o.Dir, stream, a.o.Seed
+		if hook := a.o.OnWrite; hook != nil {
+			lo.OnWrite = func(line []byte, at time.Time) { hook(stream, line, at) }
+		}
+		if a.logs[i], err = NewLogWriter(lo); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// piece writes at most n records, and returns how many. The manifest comes first: whatever may be in a
+// log after a crash is in the manifest.
+func (a *archiver) piece(n int64) (int64, error) {
+	made := a.makeUp(n)
+	if a.manifest != nil {
+		a.notes = a.notes[:0]
+		for _, l := range a.lines {
+			if l.canonical >= 0 {
+				a.notes = appendNote(a.notes, Streams[l.stream], a.text[l.canonical:l.end])
+			}
+		}
+		if _, err := a.manifest.Write(a.notes); err != nil {
+			return 0, fmt.Errorf("simulator: writing the manifest: %w", err)
+		}
+	}
+	for _, l := range a.lines {
+		write := a.logs[l.stream].Append
+		if l.canonical < 0 {
+			write = a.logs[l.stream].AppendNoise
+		}
+		if err := write(a.text[l.from:l.to]); err != nil {
+			return 0, err
+		}
+	}
+	for _, log := range a.logs {
+		if log == nil {
+			continue
+		}
+		if err := log.Flush(); err != nil {
+			return 0, err
+		}
+	}
+	a.total += made
+	return made, a.store()
+}
+
+// store puts the piece's records into the databases.
+func (a *archiver) store() error {
+	if a.databases == nil {
+		return nil
+	}
+	for _, l := range a.lines {
+		if l.canonical < 0 {
+			continue
+		}
+		if err := a.databases.Add(Streams[l.stream], a.text[l.canonical:l.end]); err != nil {
+			return err
+		}
+	}
+	return a.databases.Commit()
+}
+
+// makeUp fills text and lines with at most n records that carry the present time.
+func (a *archiver) makeUp(n int64) (made int64) {
+	a.text, a.lines = a.text[:0], a.lines[:0]
+	now := time.Now().UnixMilli()
+	for ; made < n && len(a.text) < pieceBytes; made++ {
+		stream := a.mix.next()
+		a.count[stream]++
+		l := line{stream: stream, from: len(a.text)}
+		a.text = a.world.Append(a.text, Streams[stream], now)
+		l.to = len(a.text)
+		l.canonical, l.end = l.from, l.to
+		if a.o.Odd == (Odd{}) {
+			a.lines = append(a.lines, l)
+			continue
+		}
+		a.makeOdd(l)
+	}
+	return made
+}
+
+// makeOdd adds the line l, changed or followed by others as chance has it.
+func (a *archiver) makeOdd(l line) {
+	if a.isOdd(oddTrailer) {
+		from := len(a.text)
+		a.text = appendMemo(a.text, a.text[l.from:l.to], a.rng.trailerMemo())
+		l.from, l.to = from, len(a.text)
+		l.canonical, l.end = l.from, l.to
+	}
+	if a.isOdd(oddNonCanonical) {
+		from := len(a.text)
+		a.text = appendNonCanonical(a.text, a.text[l.from:l.to])
+		l.from, l.to = from, len(a.text)
+	}
+	a.lines = append(a.lines, l)
+	if a.isOdd(oddDamaged) {
+		a.lines = append(a.lines, line{stream: l.stream, from: l.from, to: a.rng.between(l.from+1, l.to-1), canonical: -1})
+	}
+	if a.isOdd(oddBlank) {
+		a.lines = append(a.lines, line{stream: l.stream, canonical: -1})
+	}
+}
+
+func (a *archiver) isOdd(k oddKind) bool {
+	if !a.rng.chance(*a.o.Odd.share(k)) {
+		return false
+	}
+	a.odd[k]++
+	return true
+}
+
+// noteDigits is how much of a record's SHA-256 a manifest holds.
+const noteDigits = 24
+
+func appendNote(dst []byte, stream string, record []byte) []byte {
+	sum := sha256.Sum256(record)
+	dst = append(append(dst, stream...), ' ')
+	dst = hex.AppendEncode(dst, sum[:noteDigits/2])
+	return append(dst, '\n')
+}
+
+func (a *archiver) summary() Summary {
+	s := Summary{
+		Generation: cmp.Or(a.o.Log.Generation, BytesBlank), Seed: a.o.Seed, Seconds: time.Since(a.start).Seconds(),
+		Records: map[string]int64{}, Rotations: map[string]int64{}, Total: a.total,
+	}
+	for i, log := range a.logs {
+		if log != nil {
+			s.Records[Streams[i]] = a.count[i]
+			s.Rotations[Streams[i]] = log.Stats().Rotations
+			s.Bytes += log.Stats().Bytes
+		}
+	}
+	if a.o.Odd != (Odd{}) {
+		s.Odd = map[string]int64{}
+		for k := range oddKinds {
+			s.Odd[oddNames[k]] = a.odd[k]
+		}
+	}
+	if s.Seconds > 0 {
+		s.PerSecond = float64(s.Total) / s.Seconds
+	}
+	return s
+}
+
+func (a *archiver) close() error {
+	var errs []error
+	for _, log := range a.logs {
+		if log != nil {
+			errs = append(errs, log.Close())
+		}
+	}
+	if a.manifest != nil {
+		errs = append(errs, a.manifest.Close())
+	}
+	return errors.Join(append(errs, a.databases.Close())...)
+}
