@@ -1,0 +1,274 @@
+package datalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// ErrClosed is what Next returns after Close.
+var ErrClosed = errors.New("datalog: follower is closed")
+
+const (
+	defaultInterval = 100 * time.Millisecond
+	defaultMaxLine  = 64 << 20
+	// defaultLinger is how long a log without a trailer, which the pointer no longer names, must not
+	// grow before it is left; and how long a gap must be there before it is believed.
+	defaultLinger = 2 * time.Second
+	// lingers bounds the wait for such a log that goes on growing, in units of linger.
+	lingers = 15
+)
+
+// Options says what a Follower follows.
+type Options struct {
+	Dir    string   // the archiver's data-log directory; may come later
+	Stream Stream   // which of its streams
+	From   Position // where to go on; zero: first start, at the logs' current end
+
+	Interval time.Duration // between two looks when inotify tells nothing; default 100 ms
+	MaxLine  int           // longest line delivered, in bytes; longer ones are passed over; default 64 MiB
+	Log      *slog.Logger  // default: nothing is logged
+
+	// For tests.
+	linger  time.Duration
+	now     func() time.Time
+	noWatch bool
+	seam    func(step string)
+}
+
+func (o *Options) complete() error {
+	if o.Dir == "" {
+		return errors.New("datalog: no directory")
+	}
+	if !o.Stream.valid() {
+		return fmt.Errorf("datalog: no such stream: %v", o.Stream)
+	}
+	if o.Interval < 0 || o.MaxLine < 0 {
+		return errors.New("datalog: negative Interval or MaxLine")
+	}
+	if o.Interval == 0 {
+		o.Interval = defaultInterval
+	}
+	if o.MaxLine == 0 {
+		o.MaxLine = defaultMaxLine
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.linger == 0 {
+		o.linger = defaultLinger
+	}
+	if o.now == nil {
+		o.now = time.Now
+	}
+	return nil
+}
+
+// Follower delivers the lines of one stream. One goroutine drives it; Stats may be called from any.
+type Follower struct {
+	opt         Options
+	log         *slog.Logger
+	pointerPath string
+	pointerText [128]byte
+	complaints  complaints
+	watch       *watch
+	tick        *time.Ticker
+	closed      bool
+
+	from    Position            // still to be resumed from; zero once that is done
+	cur     *logFile            // the log being read; nil before the first one
+	settled bool                // known holds what needs no reading, as of the start
+	known   map[uint64]Position // inode → up to where a log other than cur is done with
+	highest uint32              // number of a log known of; before a wrap-around it is the last one's
+	grewAt  time.Time           // when cur was last seen to grow
+	moved   moved               // since when the pointer is elsewhere
+	doubt   doubt               // a gap that may yet close
+
+	tally Stats // driver's own
+
+	mu     sync.Mutex // guards what follows
+	shared Stats      // copy of tally, as of the last look
+	open   *logFile   // cur, for Stats to ask its size; never closed outside mu
+}
+
+// moved remembers where the pointer went when it left our log.
+type moved struct {
+	to uint32
+	at time.Time
+}
+
+// doubt remembers a gap that has been seen before one log.
+type doubt struct {
+	before uint64 // inode of the log after the gap
+	at     time.Time
+}
+
+// NewFollower checks the options and takes a first look, so that Position is meaningful at once. That
+// the directory or a file is not there, or cannot be read, is no error: it is logged and tried again.
+func NewFollower(opt Options) (*Follower, error) {
+	if err := opt.complete(); err != nil {
+		return nil, err
+	}
+	log := opt.Log.With("stream", opt.Stream.String())
+	f := &Follower{
+		opt:         opt,
+		log:         log,
+		pointerPath: filepath.Join(opt.Dir, opt.Stream.pointerName()),
+		complaints:  complaints{log: log, last: map[string]string{}},
+		watch:       newWatch(opt.Dir, opt.Stream),
+		tick:        time.NewTicker(opt.Interval),
+		from:        opt.From,
+		known:       map[uint64]Position{},
+	}
+	f.tally.Stream = opt.Stream
+	f.keepWatch()
+	f.begin()
+	f.publish()
+	return f, nil
+}
+
+// Next waits until there is at least one record, and fills b with what is there, at most about 1 MiB
+// or 1024 lines. It returns the error of ctx when that ends, or ErrClosed; trouble with files is no
+// error: it is logged, counted in Stats, and waited out.
+func (f *Follower) Next(ctx context.Context, b *Batch) error {
+	for {
+		if f.closed {
+			return ErrClosed
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if f.look(b); len(b.Records) > 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-f.watch.wake:
+		case <-f.tick.C:
+			f.keepWatch()
+		}
+	}
+}
+
+// look does all that can be done without waiting. It stops at the first records.
+func (f *Follower) look(b *Batch) {
+	defer f.publish()
+	b.reset()
+	for len(b.Records) == 0 {
+		if f.cur == nil && !f.begin() {
+			return
+		}
+		size := f.cur.size
+		out, err := f.cur.read(b)
+		if err != nil {
+			f.complaints.report("read log", fmt.Errorf("%s: %w", f.cur.name, err))
+			return
+		}
+		f.complaints.clear("read log")
+		if f.cur.size > size {
+			f.grewAt = f.opt.now()
+		}
+		if !f.account(out, b) && !f.advance(b) {
+			return
+		}
+	}
+}
+
+// account books what a read came to, and reports whether to read again.
+func (f *Follower) account(out outcome, b *Batch) bool {
+	switch out {
+	case idle:
+		return false
+	case truncated:
+		f.tally.Truncations++
+		f.log.Warn("data log: file was truncated", "file", f.cur.name, "size", f.cur.size, "going on at", f.cur.fp.offset)
+	case rewritten:
+		f.tally.Rewrites++
+		f.log.Warn("data log: file has other content; reading it anew", "file", f.cur.name)
+	}
+	if b.oversized > 0 {
+		if f.tally.Oversized == 0 {
+			f.log.Warn("data log: line over the cap passed over; further ones are only counted", "file", f.cur.name, "before", f.cur.fp.offset, "cap", f.opt.MaxLine)
+		}
+		f.tally.Oversized += uint64(b.oversized)
+		b.oversized = 0
+	}
+	f.tally.Records += uint64(len(b.Records))
+	for i := range b.Records {
+		f.tally.Bytes += uint64(len(b.Records[i].Line))
+	}
+	return true
+}
+
+// Position is where reading goes on after what Next has delivered so far; it includes skipped lines.
+// It belongs to the goroutine that drives the Follower.
+func (f *Follower) Position() Position {
+	if f.cur == nil {
+		return f.from
+	}
+	return f.cur.position()
+}
+
+// Stats may be called from any goroutine, also after Close.
+func (f *Follower) Stats() Stats {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.shared
+	if f.open != nil {
+		if st, err := f.open.stat(); err == nil {
+			s.BytesBehind += max(0, st.Size-int64(s.Offset))
+		}
+	}
+	return s
+}
+
+// Close releases files, mappings and the watch. Not while Next runs: end its context first.
+func (f *Follower) Close() error {
+	if !f.closed {
+		f.closed = true
+		f.tick.Stop()
+		f.watch.close()
+		f.from = f.Position()
+		f.setCurrent(nil)
+		f.publish()
+	}
+	return nil
+}
+
+func (f *Follower) publish() {
+	f.tally.Errors = f.complaints.count
+	f.tally.Watching = f.watch.notify != nil
+	f.tally.LastGrowth = f.grewAt
+	if f.cur != nil {
+		f.tally.File, f.tally.Number, f.tally.Offset = f.cur.name, f.cur.number, uint64(f.cur.fp.offset)
+	}
+	f.mu.Lock()
+	f.shared = f.tally
+	f.mu.Unlock()
+}
+
+// setCurrent closes the log being read and takes another one.
+func (f *Follower) setCurrent(l *logFile) {
+	f.mu.Lock()
+	before := f.open
+	f.cur, f.open = l, l
+	f.mu.Unlock()
+	if before != nil {
+		before.close()
+	}
+}
+
+func (f *Follower) keepWatch() {
+	if f.opt.noWatch {
+		return
+	}
+	if err := f.watch.keep(); err != nil {
+		f.complaints.report("inotify", err)
+	} else {
+		f.complaints.clear("inotify")
+	}
+}

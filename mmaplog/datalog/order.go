@@ -1,0 +1,141 @@
+package datalog
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// entry is one log as the directory shows it.
+type entry struct {
+	number uint32
+	old    bool // named old-…
+	inode  uint64
+	size   int64
+	mtime  time.Time
+	lap    int // see arrange
+}
+
+// place is where a log stands in the order in which logs were written.
+type place struct {
+	lap    int
+	number uint32
+}
+
+func (e entry) place() place { return place{e.lap, e.number} }
+
+func (p place) compare(q place) int {
+	return cmp.Or(cmp.Compare(p.lap, q.lap), cmp.Compare(p.number, q.number))
+}
+
+// listLogs reads the directory. A log that is renamed while it is read may be missing from the result.
+func listLogs(dir string, s Stream) ([]entry, error) {
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("datalog: list logs: %w", err)
+	}
+	var entries []entry
+	for _, d := range names {
+		number, old, ok := s.parseLogName(d.Name())
+		if !ok {
+			continue
+		}
+		fi, err := os.Stat(filepath.Join(dir, d.Name()))
+		if os.IsNotExist(err) {
+			continue // renamed or deleted since
+		}
+		if err != nil {
+			return nil, fmt.Errorf("datalog: list logs: %w", err)
+		}
+		if !fi.Mode().IsRegular() {
+			continue
+		}
+		entries = append(entries, entry{number: number, old: old, inode: inodeOf(fi), size: fi.Size(), mtime: fi.ModTime()})
+	}
+	return entries, nil
+}
+
+// arrange sorts logs into the order in which they were written, given the one that is being written.
+// See "Order" in the package comment for why this is it.
+func arrange(entries []entry, pointer uint32) {
+	own := make(map[uint32]time.Time, len(entries))
+	for _, e := range entries {
+		if !e.old {
+			own[e.number] = e.mtime
+		}
+	}
+	active, exists := own[pointer]
+	for i := range entries {
+		e := &entries[i]
+		_, again := own[e.number]
+		switch {
+		case !e.old && e.number == pointer+1 && exists && !e.mtime.Before(active):
+			e.lap = 1 // just created; the pointer is about to name it
+		case e.number > pointer, e.old && again:
+			e.lap = -1
+		default:
+			e.lap = 0
+		}
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return a.place().compare(b.place()) })
+}
+
+// placeOf tells where a log stands or, if it is not among the entries, stood: in the newest lap whose
+// place for this number is free.
+func placeOf(entries []entry, number uint32, inode uint64, pointer uint32) (p place, found bool) {
+	p = place{0, number}
+	if number > pointer {
+		p.lap = -1
+	}
+	for _, e := range entries {
+		if e.number == number {
+			if e.inode == inode {
+				return e.place(), true
+			}
+			if e.lap <= 0 {
+				p.lap--
+			}
+		}
+	}
+	return p, false
+}
+
+// follows reports whether nothing can have stood between two logs. A wrap-around is told by number 1
+// after the highest number known.
+func (p place) follows(before place, highest uint32) bool {
+	if p.lap == before.lap {
+		return p.number == before.number+1
+	}
+	return p.lap == before.lap+1 && p.number == 1 && before.number >= highest
+}
+
+// leftoverAge is how much older than our log a log of the lap before must be to be a leftover of another
+// configuration (MAX files lowered) or of another writer, and not what comes next. The times of two
+// neighbours may stand the wrong way round by a moment, but not by this.
+const leftoverAge = time.Minute
+
+// next finds the log that comes after a place. found: the log at that place is there, so that the order
+// is certain; if it is gone, logs last written to before since are certainly older than it. done tells
+// logs that have nothing unread. gap: logs may have stood between.
+func next(entries []entry, from place, found bool, since time.Time, highest uint32, done func(entry) bool) (to entry, gap, ok bool) {
+	for _, e := range entries {
+		switch {
+		case e.lap > 0 || e.place().compare(from) <= 0:
+		case !found && e.mtime.Before(since):
+		case found && e.lap < 0 && e.mtime.Before(since.Add(-leftoverAge)):
+		case done(e):
+			from = e.place()
+		default:
+			return e, !e.place().follows(from, highest), true
+		}
+	}
+	return entry{}, false, false
+}
+
+func inodeOf(fi os.FileInfo) uint64 {
+	return fi.Sys().(*syscall.Stat_t).Ino
+}

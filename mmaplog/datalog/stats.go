@@ -1,0 +1,72 @@
+package datalog
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Stats is what an operator wants to know of a Follower. Counters count since NewFollower.
+type Stats struct {
+	Stream Stream
+	File   string // name of the log being read, without "old-"; empty before the first
+	Number uint32 // its number
+	Offset uint64 // first byte of it not yet delivered
+
+	// BytesBehind is what is not yet delivered of that log, as its size is now, and of later ones, as
+	// their sizes were when the directory was last looked at.
+	BytesBehind int64
+	LastGrowth  time.Time // when the log being read was last seen to have grown, or a new one was begun
+	Watching    bool      // inotify is at work; without it the Interval is the latency
+
+	Records     uint64
+	Bytes       uint64 // of records, without line ends
+	Rotations   uint64 // logs begun after another one
+	Truncations uint64 // logs found shorter than what had been read of them
+	Rewrites    uint64 // logs found with other content before the place of reading, and read anew
+	Oversized   uint64 // lines longer than MaxLine, not delivered
+	Gaps        uint64 // times that something may not have been delivered
+	LastGap     Gap
+	Errors      uint64 // failed looks; each is tried again
+}
+
+// GapReason says how records may have been missed.
+type GapReason string
+
+const (
+	// GapLogGone: the log of the Position to resume from, or a log that was being read, is no longer there.
+	GapLogGone GapReason = "log-gone"
+	// GapLogsMissing: between the log that was read and the next one there is a number without a log.
+	GapLogsMissing GapReason = "logs-missing"
+	// GapLateGrowth: records were appended to a log after it had been left for good.
+	GapLateGrowth GapReason = "late-growth"
+)
+
+// Gap tells of a place in the stream where records may be missing.
+type Gap struct {
+	Reason GapReason
+	After  Position // what was read last before it
+	Next   uint32   // number of the log where reading goes on
+	Time   time.Time
+}
+
+// complaints counts errors, and logs each subject's first one and its end, not every one of a series.
+type complaints struct {
+	log   *slog.Logger
+	count uint64
+	last  map[string]string // subject → text of the error in force
+}
+
+func (c *complaints) report(subject string, err error) {
+	c.count++
+	if text := err.Error(); c.last[subject] != text {
+		c.last[subject] = text
+		c.log.Warn("data log: "+subject+" failed; trying again", "error", err)
+	}
+}
+
+func (c *complaints) clear(subject string) {
+	if _, ok := c.last[subject]; ok {
+		delete(c.last, subject)
+		c.log.Info("data log: " + subject + " works again")
+	}
+}

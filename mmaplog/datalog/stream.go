@@ -1,0 +1,70 @@
+package datalog
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+)
+
+// Stream is one of the three kinds of data log.
+type Stream uint8
+
+// The streams. Their numbers are stored with frames and positions: they never change.
+const (
+	Cycle Stream = 1 + iota
+	OriginalTx
+	Receipt
+)
+
+// Streams lists all streams, in the order of their numbers.
+var Streams = [3]Stream{Cycle, OriginalTx, Receipt}
+
+var streamNames = [...]string{Cycle: "cycle", OriginalTx: "originalTx", Receipt: "receipt"}
+
+// String is the word that file names and messages use: "cycle", "originalTx" or "receipt".
+func (s Stream) String() string {
+	if !s.valid() {
+		return "stream(" + strconv.Itoa(int(s)) + ")"
+	}
+	return streamNames[s]
+}
+
+func (s Stream) valid() bool { return s >= Cycle && s <= Receipt }
+
+// pointerName is the name of the file that says which log is being written.
+func (s Stream) pointerName() string { return "active-" + s.String() + "-log.txt" }
+
+// logName is the name of log n; old: after the writer has put it out of the way.
+func (s Stream) logName(n uint32, old bool) string {
+	name := s.String() + "-log" + strconv.FormatUint(uint64(n), 10) + ".txt"
+	if old {
+		return "old-" + name
+	}
+	return name
+}
+
+// parseLogName is the inverse of logName. It takes exactly what a writer writes: no sign, no leading
+// zero, no log 0, so that a number has one name.
+func (s Stream) parseLogName(name string) (n uint32, old, ok bool) {
+	name, old = strings.CutPrefix(name, "old-")
+	name, ok = strings.CutPrefix(name, s.String()+"-log")
+	if !ok {
+		return 0, false, false
+	}
+	digits, ok := strings.CutSuffix(name, ".txt")
+	if !ok || digits == "" || digits[0] < '1' || digits[0] > '9' {
+		return 0, false, false
+	}
+	v, err := strconv.ParseUint(digits, 10, 32)
+	if err != nil {
+		return 0, false, false
+	}
+	return uint32(v), old, true
+}
+
+// parsePointer reads the text of the active file. A torn text never passes for another log, because
+// the name ends with ".txt"; anything else (empty, garbage) is no pointer.
+func (s Stream) parsePointer(text []byte) (n uint32, ok bool) {
+	n, old, ok := s.parseLogName(string(bytes.Trim(text, " \t\r\n")))
+	return n, ok && !old
+}

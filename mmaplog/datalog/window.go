@@ -1,0 +1,95 @@
+package datalog
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+
+	"github.com/edsrzf/mmap-go"
+)
+
+const (
+	// windowBytes is how much of a file is mapped at once: more than a whole log of the usual 10 MiB,
+	// so that a log costs one mmap however often it grows.
+	windowBytes = 32 << 20
+	// windowAlign is where windows begin: a multiple of every page size in use.
+	windowAlign = 64 << 10
+)
+
+// errFault says that mapped bytes could not be read: the file was cut under the mapping, or the disk failed.
+var errFault = errors.New("datalog: mapped bytes cannot be read")
+
+// window maps a part of a file. It may reach beyond the file's end, which costs nothing: only bytes
+// below a size that fstat has just told are touched, and under a guard, because the file may shrink.
+type window struct {
+	m    mmap.MMap
+	base int64
+}
+
+// view returns the mapped bytes [from, to) of f, valid until the next view or close.
+// They are to be touched by the guarded functions below only.
+func (w *window) view(f *os.File, from, to int64) ([]byte, error) {
+	if w.m == nil || from < w.base || to > w.base+int64(len(w.m)) {
+		w.close()
+		base := from &^ (windowAlign - 1)
+		m, err := mmap.MapRegion(f, int(max(windowBytes, to-base)), mmap.RDONLY, 0, base)
+		if err != nil {
+			return nil, fmt.Errorf("datalog: map: %w", err)
+		}
+		w.m, w.base = m, base
+	}
+	return w.m[from-w.base : to-w.base], nil
+}
+
+func (w *window) close() {
+	if w.m != nil {
+		// Fails only for a range that is not mapped, which would be an error of this file.
+		if err := w.m.Unmap(); err != nil {
+			panic(fmt.Sprintf("datalog: unmap: %v", err))
+		}
+	}
+}
+
+// guard is deferred around every touch of mapped bytes: a fault in them becomes an error, any other
+// panic goes on. Its first argument is debug.SetPanicOnFault(true), evaluated before the touch.
+func guard(before bool, err *error) {
+	debug.SetPanicOnFault(before)
+	switch r := recover().(type) {
+	case nil:
+	case interface { // what the runtime makes of a fault outside its own memory
+		error
+		Addr() uintptr
+	}:
+		*err = errFault
+	default:
+		panic(r)
+	}
+}
+
+// findNewline returns the index of the first newline in mapped bytes, or -1.
+func findNewline(m []byte) (i int, err error) {
+	defer guard(debug.SetPanicOnFault(true), &err)
+	return bytes.IndexByte(m, '\n'), nil
+}
+
+// takeLines returns the length of the whole lines at the beginning of mapped bytes, at most n of them.
+func takeLines(m []byte, n int) (length int, err error) {
+	defer guard(debug.SetPanicOnFault(true), &err)
+	for ; n > 0; n-- {
+		i := bytes.IndexByte(m[length:], '\n')
+		if i < 0 {
+			break
+		}
+		length += i + 1
+	}
+	return length, nil
+}
+
+// copyMapped copies mapped bytes.
+func copyMapped(dst, src []byte) (err error) {
+	defer guard(debug.SetPanicOnFault(true), &err)
+	copy(dst, src)
+	return nil
+}
