@@ -1,0 +1,66 @@
+package supervisor
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"distributor/wsproto"
+)
+
+// Hand-offs to a real process that closes each socket and says so: one after
+// another, and many at once, as they come from net/http's goroutines.
+func BenchmarkConnect(b *testing.B) {
+	for _, parallel := range []int{1, 64} {
+		b.Run(fmt.Sprint("callers=", parallel), func(b *testing.B) {
+			f := start(b, "acknowledge", 1, 1, 1<<20)
+			client, server := socket(b)
+			defer client.Close()
+			defer server.Close()
+			raw, err := server.SyscallConn()
+			if err != nil {
+				b.Fatal(err)
+			}
+			_ = raw.Control(func(fd uintptr) {
+				cl := Client{From: 1 << 40, Response: make([]byte, 130)}
+				var n atomic.Int64
+				b.ReportAllocs()
+				b.SetParallelism(parallel)
+				b.ResetTimer()
+				b.RunParallel(func(pb *testing.PB) {
+					for pb.Next() {
+						c := cl
+						c.Key = fmt.Sprintf("%064x", n.Add(1))
+						if err := f.Connect(b.Context(), c, int(fd)); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+				f.wantClosed(wsproto.ClientGone, uint64(b.N)) // all have been taken
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "handoffs/s")
+			})
+		})
+	}
+}
+
+func BenchmarkWake(b *testing.B) {
+	for _, workers := range []int{1, 4} {
+		b.Run(fmt.Sprint("workers=", workers), func(b *testing.B) {
+			f := start(b, "", workers, workers, 1)
+			for i := range workers {
+				c, err := f.connect(b.Context(), Client{Key: fmt.Sprint(i)})
+				if err != nil {
+					b.Fatal(err)
+				}
+				<-c.greeted
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for range b.N {
+				f.Wake()
+			}
+			b.StopTimer()
+		})
+	}
+}
