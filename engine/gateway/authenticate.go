@@ -9,6 +9,25 @@ import (
 	"distributor/wsproto/shardus"
 )
 
+// policy is Settings made ready for looking things up. It does not change.
+type policy struct {
+	limit       bool
+	subscribers map[shardus.PublicKey]Subscriber
+	window      time.Duration
+	hashKey     shardus.HashKey
+}
+
+func newPolicy(s Settings) *policy {
+	p := &policy{
+		limit: s.LimitToSubscribersOnly, window: s.HandshakeWindow, hashKey: s.HashKey,
+		subscribers: make(map[shardus.PublicKey]Subscriber, len(s.Subscribers)),
+	}
+	for _, one := range s.Subscribers {
+		p.subscribers[one.Key] = one
+	}
+	return p
+}
+
 // An identity is what an upgrade request has proved.
 type identity struct {
 	key     shardus.PublicKey

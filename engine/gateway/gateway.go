@@ -76,14 +76,6 @@ type Options struct {
 	Log      *slog.Logger
 }
 
-// policy is Settings made ready for looking things up.
-type policy struct {
-	limit       bool
-	subscribers map[shardus.PublicKey]Subscriber
-	window      time.Duration
-	hashKey     shardus.HashKey
-}
-
 // Gateway is the HTTP server on the public port. All methods may be called
 // from any goroutine.
 type Gateway struct {
@@ -134,16 +126,7 @@ func New(o Options) *Gateway {
 
 // Reload puts settings into force for the requests that follow. A request that
 // is being looked at keeps to the former ones, and clients stay connected.
-func (g *Gateway) Reload(s Settings) {
-	p := &policy{
-		limit: s.LimitToSubscribersOnly, window: s.HandshakeWindow, hashKey: s.HashKey,
-		subscribers: make(map[shardus.PublicKey]Subscriber, len(s.Subscribers)),
-	}
-	for _, one := range s.Subscribers {
-		p.subscribers[one.Key] = one
-	}
-	g.policy.Store(p)
-}
+func (g *Gateway) Reload(s Settings) { g.policy.Store(newPolicy(s)) }
 
 // Expiry returns when the subscription of a key ends, by the settings in
 // force, as supervisor.SetExpiry wants to know it: zero for never, and a time

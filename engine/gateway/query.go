@@ -3,6 +3,8 @@ package gateway
 import (
 	"strings"
 	"unicode/utf8"
+
+	"distributor/wsproto/shardus"
 )
 
 // The query of an upgrade request is read from the raw request target by the
@@ -36,10 +38,7 @@ func parameter(query, name string) (value string, count int) {
 // stays as it is, bytes that are no UTF-8 become U+FFFD.
 func unescape(s string) string {
 	s, _ = percentDecode(strings.ReplaceAll(s, "+", " "))
-	if !utf8.ValidString(s) {
-		return string([]rune(s))
-	}
-	return s
+	return shardus.TextValue(s).Text()
 }
 
 // decodeComponent is JavaScript's decodeURIComponent: false where that throws,

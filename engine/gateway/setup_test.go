@@ -96,7 +96,9 @@ func target(data, more string) string { return "/?data=" + url.QueryEscape(data)
 
 const websocketHeaders = "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: 1fGLD1vqgfBGILVGvdZSAA==\r\n\r\n"
 
-func upgradeRequest(target string) string { return "GET " + target + " HTTP/1.1\r\n" + websocketHeaders }
+func upgradeRequest(target string) string {
+	return "GET " + target + " HTTP/1.1\r\n" + websocketHeaders
+}
 
 // fakeLog is a frame log of frames of 10 bytes.
 type fakeLog struct {
@@ -324,12 +326,14 @@ func readLines[T any](t testing.TB, name string) []T {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	unpacked, err := gzip.NewReader(file)
-	if err != nil {
-		t.Fatal(err)
+	var lines io.Reader = file
+	if strings.HasSuffix(name, ".gz") {
+		if lines, err = gzip.NewReader(file); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var all []T
-	for d := json.NewDecoder(unpacked); ; {
+	for d := json.NewDecoder(lines); ; {
 		var one T
 		if err := d.Decode(&one); err == io.EOF {
 			return all

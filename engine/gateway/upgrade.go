@@ -57,14 +57,12 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if !g.handOff(w, r, supervisor.Client{
+	g.handOff(w, r, id, supervisor.Client{
 		Key:      id.key.String(),
 		From:     from,
 		Response: wsproto.AppendUpgradeResponse(nil, accepted.Key, accepted.Protocol),
 		Expires:  id.expires,
-	}) && !id.until.IsZero() {
-		g.used.release(id.key, id.sig)
-	}
+	})
 }
 
 // identify finds the data parameter and authenticates by it.
@@ -150,7 +148,7 @@ func (g *Gateway) start(query string) (uint64, *refusal) {
 // handOff takes the socket out of the HTTP server and gives it to a worker.
 // Whatever happens, our descriptor is closed on return, and without a
 // shutdown(2), which would reach through to the worker's duplicate.
-func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, client supervisor.Client) (done bool) {
+func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, client supervisor.Client) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic("gateway: hijack: " + err.Error()) // only HTTP/1 is served, and nobody has hijacked before
@@ -163,8 +161,9 @@ func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, client supervi
 	defer cancel()
 	if err = g.connect(ctx, conn, client); err == nil {
 		g.handed.Add(1)
-		return true
+		return
 	}
+	g.used.release(id.key, id.sig) // before the client hears of it, and tries again
 	if errors.Is(err, context.Canceled) {
 		err = context.Cause(ctx) // Shutdown says ErrStopping
 	}
@@ -181,7 +180,6 @@ func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, client supervi
 	}
 	g.refused.add(why.reason, err.Error(), r.RemoteAddr)
 	bid(conn, why)
-	return false
 }
 
 // connect lends the descriptor to Connect. It is kept open meanwhile; File()

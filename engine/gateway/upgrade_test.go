@@ -1,0 +1,329 @@
+package gateway
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"distributor/engine/supervisor"
+	"distributor/wsproto"
+	"distributor/wsproto/shardus"
+)
+
+func TestHandedOver(t *testing.T) {
+	e := &echo{t: t}
+	g := newGateway(t, "subs", func(o *Options) { o.Workers = e })
+	addr := serve(t, g)
+	request := upgradeRequest(target(signedData("notYetExpired", time.Now(), ""), ""))
+	request = strings.Replace(request, "\r\n\r\n", "\r\nSec-WebSocket-Protocol: chat, superchat\r\n\r\n", 1)
+	ping := "\x89\x84\x01\x02\x03\x04\x60\x60\x60\x60"
+	got := exchange(t, addr, request+ping)
+	if got.status != 101 || hex.EncodeToString(got.frames) != "8a0461626364" {
+		t.Fatalf("%+v", got)
+	}
+	c := e.last()
+	if c.Key != keys["notYetExpired"].PublicKey || c.From != 200 || string(c.Early[:len(ping)]) != ping ||
+		c.Expires.UnixMilli() != keys["notYetExpired"].ExpirationTimestamp ||
+		string(c.Response) != string(wsproto.AppendUpgradeResponse(nil, "1fGLD1vqgfBGILVGvdZSAA==", "chat")) {
+		t.Errorf("%+v", c)
+	}
+	eventually(t, "the server holds nothing", func() bool { return g.Snapshot().Connections == 0 })
+	if s := g.Snapshot(); s.HandedOver != 1 || s.Malformed != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// The key of a client is one, however its hex is written: or the newer of two
+// connections would not displace the older.
+func TestKeyIsLowerCase(t *testing.T) {
+	e := &echo{t: t}
+	addr := serve(t, newGateway(t, "open", func(o *Options) { o.Workers = e }))
+	known := keys["known"].PublicKey
+	data := strings.ReplaceAll(sign("known", `{"collectorInfo":{},"sender":"`+strings.ToUpper(known)+`"}`), known, strings.ToUpper(known))
+	if got := exchange(t, addr, upgradeRequest(target(data, ""))); got.status != 101 || e.last().Key != known {
+		t.Errorf("%d, key %q", got.status, e.last().Key)
+	}
+}
+
+func TestSignedUpgradeWorksOnce(t *testing.T) {
+	fail := make(chan error, 1)
+	e := &echo{t: t}
+	g := newGateway(t, "subs", func(o *Options) {
+		o.Workers = connectFunc(func(ctx context.Context, c supervisor.Client, fd int) error {
+			select {
+			case err := <-fail:
+				return err
+			default:
+				return e.Connect(ctx, c, fd)
+			}
+		})
+	})
+	t.Cleanup(e.clients.Wait)
+	addr := serve(t, g)
+	data := signedData("known", time.Now(), "")
+	request := upgradeRequest(target(data, ""))
+
+	// What failed by no fault of the client's may be sent again.
+	fail <- supervisor.ErrFull
+	if got := exchange(t, addr, request); got.status != 503 || refusalOf(t, got).Reason != "full" {
+		t.Fatalf("%+v", got)
+	}
+	if got := exchange(t, addr, upgradeRequest(target(data, "&from=nonsense"))); refusalOf(t, got).Reason != "malformed_from" {
+		t.Fatalf("%+v", got)
+	}
+	if got := exchange(t, addr, strings.Replace(request, "Version: 13", "Version: 12", 1)); refusalOf(t, got).Reason != "not_websocket" {
+		t.Fatalf("%+v", got)
+	}
+	if got := exchange(t, addr, request); got.status != 101 {
+		t.Fatalf("%+v", got)
+	}
+	// What worked may not, however it is written.
+	sig := data[strings.Index(data, `"sig":"`)+7:][:192]
+	for _, again := range []string{
+		request, upgradeRequest(target(data, "&from=live")), upgradeRequest(target(strings.Replace(data, `{`, ` {`, 1), "")),
+		upgradeRequest(target(strings.Replace(data, sig, strings.ToUpper(sig), 1), "")),
+		upgradeRequest(target(strings.Replace(data, `"sign":{`, `"sign":{"a":1,`, 1), "")),
+	} {
+		got := exchange(t, addr, again)
+		if got.status != 401 || refusalOf(t, got).Reason != "replayed" {
+			t.Errorf("%+v", got)
+		}
+	}
+	// Also over a reload.
+	g.Reload(settingsOf("subs"))
+	if got := exchange(t, addr, request); got.status != 401 {
+		t.Errorf("after a reload: %+v", got)
+	}
+	// Until it is too old anyway; then it is refused for that.
+	late := func() time.Time { return time.Now().Add(31 * time.Second) }
+	g2 := newGateway(t, "subs", nil)
+	g2.now = late
+	if got := exchange(t, serve(t, g2), request); refusalOf(t, got).Reason != "timestamp_too_old" {
+		t.Errorf("31 s later: %+v", got)
+	}
+	if got := g.Snapshot().Refused["replayed"]; got != 6 {
+		t.Errorf("%d counted", got)
+	}
+}
+
+func TestTooManyUpgradesOfOneKey(t *testing.T) {
+	g := newGateway(t, "subs", nil)
+	key := must(shardus.ParsePublicKey(keys["known"].PublicKey))
+	for n := range maxRemembered {
+		g.used.claim(key, signature{byte(n), byte(n >> 8)}, time.Now().Add(time.Minute), time.Now())
+	}
+	addr := serve(t, g)
+	if got := exchange(t, addr, upgradeRequest(target(signedData("known", time.Now(), ""), ""))); got.status != 503 || refusalOf(t, got).Reason != "too_many_upgrades" {
+		t.Errorf("%+v", got)
+	}
+	if got := exchange(t, addr, upgradeRequest(target(signedData("second", time.Now(), ""), ""))); got.status != 101 {
+		t.Errorf("another key: %+v", got)
+	}
+}
+
+func TestFrom(t *testing.T) {
+	e := &echo{t: t}
+	addr := serve(t, newGateway(t, "open", func(o *Options) { o.Workers = e }))
+	data := signedData("known", time.Now(), "")
+	other := wsproto.Position{Log: [16]byte{9}, Offset: 150}.String()
+	for _, c := range []struct {
+		from   string
+		status int
+		offset uint64
+		reason string
+	}{
+		{"", 101, 200, ""},
+		{"&from=", 101, 200, ""},
+		{"&from=live", 101, 200, ""},
+		{"&from=earliest", 101, 100, ""},
+		{"&from=" + token(100), 101, 100, ""},
+		{"&from=" + token(150), 101, 150, ""},
+		{"&from=" + token(200), 101, 200, ""},
+		{"&from=" + token(90), 410, 0, "from_below_floor"},
+		{"&from=" + token(0), 410, 0, "from_below_floor"},
+		{"&from=" + token(210), 400, 0, "from_beyond_head"},
+		{"&from=" + token(1<<64-1), 400, 0, "from_beyond_head"},
+		{"&from=" + token(155), 400, 0, "from_inside_frame"},
+		{"&from=" + other, 409, 0, "from_other_log"},
+		{"&from=Live", 400, 0, "malformed_from"},
+		{"&from=150", 400, 0, "malformed_from"},
+		{"&from=live&from=live", 400, 0, "malformed_from"},
+	} {
+		t.Run(c.from, func(t *testing.T) {
+			got := exchange(t, addr, upgradeRequest(target(data, c.from)))
+			if got.status != c.status {
+				t.Fatalf("%+v", got)
+			}
+			if c.status == 101 {
+				if e.last().From != c.offset {
+					t.Errorf("from %d", e.last().From)
+				}
+				return
+			}
+			if r := refusalOf(t, got); r.Reason != c.reason || r.Floor != token(100) || r.Head != token(200) {
+				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// The floor may move between the look and FrameEnd.
+func TestFromWhenTheFloorMoves(t *testing.T) {
+	frames := &fakeLog{err: errors.New("below the floor")}
+	frames.head.Store(200)
+	g := newGateway(t, "open", func(o *Options) { o.Frames = frames })
+	if _, why := g.start("from=" + token(150)); why.reason != frameLogFailed {
+		t.Errorf("%+v", why)
+	}
+	// FrameEnd moves it.
+	g = newGateway(t, "open", func(o *Options) { o.Frames = movingLog{frames} })
+	if _, why := g.start("from=" + token(150)); why.reason != belowFloor || why.floor.Offset != 180 {
+		t.Errorf("%+v", why)
+	}
+}
+
+type movingLog struct{ *fakeLog }
+
+func (l movingLog) FrameEnd(offset uint64) (uint64, error) {
+	l.floor.Store(180)
+	return l.fakeLog.FrameEnd(offset)
+}
+
+func TestNoWorker(t *testing.T) {
+	var outcome error
+	g := newGateway(t, "open", func(o *Options) {
+		o.Workers = connectFunc(func(context.Context, supervisor.Client, int) error { return outcome })
+	})
+	addr := serve(t, g)
+	request := upgradeRequest(target(signedData("known", time.Now(), ""), ""))
+	for _, c := range []struct {
+		err    error
+		reason string
+	}{
+		{fmt.Errorf("x: %w", supervisor.ErrFull), "full"},
+		{supervisor.ErrStopping, "stopping"},
+		{supervisor.ErrClosed, "displaced"},
+		{supervisor.ErrNoWorker, "hand_off_failed"},
+		{context.DeadlineExceeded, "hand_off_failed"},
+	} {
+		outcome = c.err
+		// Frames behind the request must not turn the answer into a reset.
+		got := exchange(t, addr, request+strings.Repeat("\x81\x85\x00\x00\x00\x00hello", 2000))
+		if r := refusalOf(t, got); got.status != 503 || r.Reason != c.reason || g.Snapshot().Refused[c.reason] == 0 {
+			t.Errorf("%v: %+v", c.err, got)
+		}
+	}
+	if g.Snapshot().HandedOver != 0 {
+		t.Error("counted as handed over")
+	}
+}
+
+// A client that leaves while a worker is looked for leaves nothing behind;
+// that serve finds no descriptor and no goroutine left is the point.
+func TestClientLeavesDuringHandOff(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		leave func(*net.TCPConn)
+	}{
+		{"close", func(c *net.TCPConn) { c.Close() }},
+		{"reset", func(c *net.TCPConn) { _ = c.SetLinger(0); c.Close() }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			there, gone := make(chan struct{}), make(chan struct{})
+			e := &echo{t: t}
+			g := newGateway(t, "subs", func(o *Options) {
+				o.Workers = connectFunc(func(ctx context.Context, c supervisor.Client, fd int) error {
+					there <- struct{}{}
+					<-gone
+					return e.Connect(ctx, c, fd)
+				})
+			})
+			t.Cleanup(e.clients.Wait)
+			addr := serve(t, g)
+			conn := must(net.Dial("tcp", addr))
+			_, _ = conn.Write([]byte(upgradeRequest(target(signedData("known", time.Now(), ""), ""))))
+			<-there
+			c.leave(conn.(*net.TCPConn))
+			close(gone)
+			eventually(t, "the hand-off is over", func() bool {
+				s := g.Snapshot()
+				return s.HandedOver+s.Refused["hand_off_failed"] == 1
+			})
+		})
+	}
+}
+
+// Shutdown ends a hand-off that waits, and the client hears of it.
+func TestShutdownDuringHandOff(t *testing.T) {
+	there := make(chan struct{})
+	g := newGateway(t, "open", func(o *Options) {
+		o.Workers = connectFunc(func(ctx context.Context, _ supervisor.Client, _ int) error {
+			close(there)
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	})
+	addr := serve(t, g)
+	conn := must(net.Dial("tcp", addr))
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	_, _ = conn.Write([]byte(upgradeRequest(target(signedData("known", time.Now(), ""), ""))))
+	<-there
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if err := g.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	if got := answerTo(t, conn, "GET"); got.status != 503 || refusalOf(t, got).Reason != "stopping" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// The gateway's close must not reach the worker's duplicate.
+func TestCloseWithoutShutdown(t *testing.T) {
+	fds := make(chan int, 1)
+	g := newGateway(t, "open", func(o *Options) {
+		o.Workers = connectFunc(func(_ context.Context, _ supervisor.Client, fd int) error {
+			fds <- must(unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0))
+			return nil
+		})
+	})
+	addr := serve(t, g)
+	conn := must(net.Dial("tcp", addr))
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	_, _ = conn.Write([]byte(upgradeRequest(target(signedData("known", time.Now(), ""), ""))))
+	fd := <-fds
+	defer unix.Close(fd)
+	eventually(t, "the gateway has let go", func() bool { return g.Snapshot().HandedOver == 1 && g.Snapshot().Connections == 0 })
+	if _, err := unix.Write(fd, []byte("still here")); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 10)
+	if n, err := conn.Read(buf); err != nil || string(buf[:n]) != "still here" {
+		t.Fatalf("%q, %v", buf[:n], err)
+	}
+	_, _ = conn.Write([]byte("and back"))
+	eventually(t, "the worker reads", func() bool {
+		n, err := unix.Read(fd, buf)
+		return err == nil && string(buf[:n]) == "and back"
+	})
+}
+
+func TestUpgradeWithABody(t *testing.T) {
+	addr := serve(t, newGateway(t, "open", nil))
+	request := upgradeRequest(target(signedData("known", time.Now(), ""), ""))
+	for _, header := range []string{"Content-Length: 5", "Transfer-Encoding: chunked"} {
+		got := exchange(t, addr, strings.Replace(request, "\r\n\r\n", "\r\n"+header+"\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 1))
+		if got.status != 400 || refusalOf(t, got).Reason != "has_body" {
+			t.Errorf("%s: %+v", header, got)
+		}
+	}
+}
