@@ -1,0 +1,174 @@
+package worker
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"distributor/engine/handoff"
+	"distributor/wsproto"
+)
+
+// closeWait is how long a client has to take our close frame and answer it.
+const closeWait = 2 * time.Second
+
+// state says where a client stands; see the package's doc.
+type state uint8
+
+const (
+	live state = iota
+	behind
+	blocked
+	closing
+)
+
+// due is a set of control frames that wait for a frame boundary.
+type due uint8
+
+const (
+	duePing due = 1 << iota
+	duePong
+	dueClose
+)
+
+// client is one connection: all that the worker keeps of it.
+type client struct {
+	id  uint64
+	key string
+	fd  int
+	at  int // index in loop.clients
+
+	cursor uint64 // offset of the first byte of the frame log not yet given to the kernel
+	state  state
+	full   bool   // the socket took less than it was offered; EPOLLOUT will tell
+	inside bool   // cursor may stand inside a frame
+	queued bool   // in loop.behind
+	liveAt int    // index in loop.live, when live
+	due    due    // control frames to send at the next boundary
+	out    []byte // rest of the 101 or of control frames, which go before all else
+
+	reader     wsproto.Reader
+	deaf       bool   // the client broke the protocol: what it sends is thrown away
+	pong       []byte // payload of the pong that is due
+	messages   uint64 // data frames received, all ignored
+	allowance  int    // bytes that the client may still send now
+	refilled   time.Time
+	acked      uint64    // offset that the client has confirmed
+	pinged     uint64    // cursor when it was last pinged
+	pingAt     time.Time // when that was
+	unanswered time.Time // first ping since something was heard; zero: none
+	progress   time.Time // when the socket last took something
+
+	why       wsproto.Disconnect // set when closing
+	detail    string
+	deadline  time.Time // of closing
+	closeCode uint16    // of the close frame that is due
+	finish    bool      // drop as soon as the close frame is out: the client has sent its own
+}
+
+// add takes over a client that the primary hands to us.
+func (l *loop) add(m handoff.Client, fd int) {
+	c := &client{id: m.ID, key: m.Key, fd: fd, cursor: m.From, pinged: m.From, out: m.Response,
+		allowance: inputBurst, refilled: l.now, pingAt: l.now, progress: l.now, at: len(l.clients)}
+	c.reader.MaxMessage = inputBurst
+	l.clients = append(l.clients, c)
+	l.byID[c.id] = c
+	for fd >= len(l.byFD) {
+		l.byFD = append(l.byFD, make([]*client, 64+len(l.byFD))...)
+	}
+	l.byFD[fd] = c
+	c.state = behind // until serve has looked
+	if err := l.watch(fd); err != nil {
+		l.drop(c, wsproto.InternalError, err.Error())
+		return
+	}
+	l.serve(c)
+	if len(m.Early) > 0 && c.fd >= 0 {
+		l.parse(c, m.Early)
+	}
+	if l.drain != nil && c.fd >= 0 {
+		l.disconnect(c, l.drain.why, "")
+	}
+}
+
+// place puts c where its state says.
+func (l *loop) place(c *client, s state) {
+	if c.state == live && s != live {
+		last := l.live[len(l.live)-1]
+		l.live[c.liveAt], last.liveAt = last, c.liveAt
+		l.live = l.live[:len(l.live)-1]
+	}
+	switch {
+	case s == live && c.state != live:
+		c.liveAt = len(l.live)
+		l.live = append(l.live, c)
+	case s == behind && !c.queued:
+		c.queued = true
+		l.behind.push(c)
+		l.again()
+	}
+	c.state = s
+}
+
+// disconnect begins to end a connection: a close frame at the next frame
+// boundary, then closeWait for the client's own.
+func (l *loop) disconnect(c *client, why wsproto.Disconnect, detail string) {
+	if c.state == closing {
+		return
+	}
+	l.place(c, closing)
+	c.why, c.detail, c.closeCode = why, detail, why.Code
+	c.due, c.deadline = dueClose, l.now.Add(closeWait)
+	l.serve(c)
+}
+
+// drop ends a connection now and tells the primary.
+func (l *loop) drop(c *client, why wsproto.Disconnect, detail string) {
+	if c.state == closing && c.why.Name != "" {
+		why, detail = c.why, c.detail // the first reason is the true one
+	}
+	l.place(c, closing)
+	_ = l.poller.Delete(c.fd) // the primary may still hold a duplicate, so closing alone does not end the watch
+	_ = unix.Close(c.fd)
+	l.byFD[c.fd] = nil
+	c.fd, c.out, c.pong = -1, nil, nil
+	delete(l.byID, c.id)
+	last := l.clients[len(l.clients)-1]
+	l.clients[c.at], last.at = last, c.at
+	l.clients = l.clients[:len(l.clients)-1]
+	l.tell(handoff.Message{Closed: &handoff.Closed{
+		ID: c.id, Disconnect: why.Name, Detail: detail, Sent: c.cursor, Acked: c.acked, Messages: c.messages,
+	}})
+}
+
+// ring is a first-in, first-out queue.
+type ring struct {
+	items []*client
+	first int
+}
+
+func (r *ring) empty() bool { return r.first == len(r.items) }
+
+func (r *ring) push(c *client) {
+	if r.first > 32 && r.first*2 > len(r.items) {
+		n := copy(r.items, r.items[r.first:])
+		clear(r.items[n:])
+		r.items, r.first = r.items[:n], 0
+	}
+	r.items = append(r.items, c)
+}
+
+// pop takes out the next client that is still to be served; nil when there is
+// none. Clients that left or filled up meanwhile are passed over.
+func (r *ring) pop() *client {
+	for !r.empty() {
+		c := r.items[r.first]
+		r.items[r.first] = nil
+		r.first++
+		c.queued = false
+		if c.fd >= 0 && c.state == behind {
+			return c
+		}
+	}
+	return nil
+}

@@ -1,0 +1,55 @@
+// Package worker is a worker process: one gnet event loop (gnet/v2/pkg/netpoll,
+// edge-triggered) that runs the WebSocket protocol for its clients and sends
+// them frames straight out of the mapped frame log.
+//
+// A client is a cursor. What it still has to get is [cursor, head) of the
+// frame log; one send(2) gives the kernel up to sliceBytes of it, many frames
+// at once, from memory that all workers share. Nothing is queued, copied or
+// encoded per client, so a client that does not read costs a cursor that
+// stands still.
+//
+// # Who is sent to when
+//
+// A client is in one of these states, and only the first two are ever looked
+// at to send:
+//
+//	live      has all there is, socket writable: sent to when the head moves
+//	behind    socket writable, more due than one turn gives: a ring, served in
+//	          turn within turnBudget bytes, after the live ones
+//	blocked   the socket is full: nothing happens until the kernel says
+//	          EPOLLOUT, then it is behind
+//	closing   a close frame is due or sent: no more data; gone at the latest
+//	          after closeWait
+//
+// So the cost of a wake-up is that of the clients that have something to get,
+// a stalled client costs nothing, and one that replays hours of history takes
+// at most turnBudget bytes of everybody's time before new frames go out.
+//
+// # Frame boundaries
+//
+// Control frames (pings, pongs, close, RFC 6455 §5.4 and §5.5) go between data
+// frames only. A slice of the frame log ends at a boundary unless the kernel
+// took less or a single frame is larger than a slice; inside remembers that it
+// may be so, and the frame log's index tells the next boundary when a control
+// frame is waiting for it. Of several pings only the last is answered (RFC
+// 6455 §5.5.3), so a client cannot make us remember more than one payload.
+//
+// # Positions
+//
+// Our pings carry the position (wsproto.Position) that the client has reached;
+// a standard client echoes it in the pong by itself, after it has read all that
+// came before. A client is pinged when it has caught up and the stream is
+// quiet, every busyPing under load, and for keep-alive.
+//
+// # What it does not do
+//
+// It does not authenticate, choose clients, or restart: the primary does. It
+// never sees the secret key. It has no state that survives it.
+//
+// # Concurrency and failure
+//
+// Everything runs on the goroutine of Run. When the primary goes (end of the
+// control channel) Run returns at once and the connections end with the
+// process. Damage to the frame log ends the clients it concerns with
+// InternalError; a client's own failure ends that client only.
+package worker

@@ -1,0 +1,146 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
+	"golang.org/x/sys/unix"
+
+	"distributor/wsproto"
+)
+
+const (
+	// A collector has nothing to say. inputBurst bytes at once, and inputRate
+	// bytes a second in the long run, are let pass and ignored; more ends the
+	// connection with TooMuchData, a larger message with MessageTooBig. Our own
+	// pings come back as pongs within a tenth of that.
+	inputBurst = 64 << 10
+	inputRate  = 16 << 10
+	// readsAtOnce bounds what one event can make us read. The allowance ends
+	// honest clients' input long before; it is for one that floods while its
+	// connection is being closed.
+	readsAtOnce = 8
+)
+
+// watch has the poller tell of input and, once the socket was full, of room.
+func (l *loop) watch(fd int) error {
+	return l.poller.AddReadWrite(&netpoll.PollAttachment{FD: fd}, true)
+}
+
+// clientEvent handles what the poller says of a client. An event may belong to
+// a connection that had the descriptor before, so errors are believed only when
+// reading shows them.
+func (l *loop) clientEvent(c *client, ev netpoll.IOEvent) {
+	if ev&unix.EPOLLOUT != 0 && c.full {
+		c.full = false
+		if c.state == closing {
+			l.serve(c)
+		} else {
+			l.place(c, behind)
+		}
+	}
+	if c.fd >= 0 && ev&^unix.EPOLLOUT != 0 {
+		l.read(c)
+	}
+}
+
+// read takes what a client has sent.
+func (l *loop) read(c *client) {
+	for range readsAtOnce {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&l.input[0])),
+			uintptr(len(l.input)), unix.MSG_DONTWAIT, 0, 0)
+		switch {
+		case errno == syscall.EINTR:
+			continue
+		case errno == syscall.EAGAIN:
+			return
+		case errno != 0 || n == 0:
+			l.drop(c, wsproto.ClientGone, "")
+			return
+		}
+		l.parse(c, l.input[:n])
+		if c.fd < 0 || int(n) < len(l.input) {
+			return
+		}
+	}
+}
+
+// parse handles n bytes of input, and sends what they ask for.
+func (l *loop) parse(c *client, p []byte) {
+	c.unanswered = time.Time{}
+	if c.deaf {
+		return
+	}
+	if !c.allow(len(p), l.now) {
+		c.deaf = true
+		l.disconnect(c, wsproto.TooMuchData, "")
+		return
+	}
+	l.receiver.c = c
+	if err := c.reader.Feed(p, &l.receiver); err != nil {
+		c.deaf = true
+		why := wsproto.ProtocolError
+		_ = errors.As(err, &why)
+		l.disconnect(c, why, err.Error())
+		return
+	}
+	if c.due != 0 || c.finish {
+		l.serve(c)
+	}
+}
+
+// allow takes n bytes off what c may send.
+func (c *client) allow(n int, now time.Time) bool {
+	c.allowance = min(inputBurst, c.allowance+int(now.Sub(c.refilled).Seconds()*inputRate)) - n
+	c.refilled = now
+	return c.allowance >= 0
+}
+
+// receiver is the wsproto.Handler of the client whose input is being parsed.
+type receiver struct {
+	l *loop
+	c *client
+}
+
+func (r *receiver) Ping(payload []byte) error {
+	if r.c.state != closing {
+		r.c.pong = append(r.c.pong[:0], payload...)
+		r.c.due |= duePong
+	}
+	return nil
+}
+
+// Pong takes an echoed position as the client's word that it has read so far.
+// A pong that says anything else is of no use, and no error (RFC 6455 §5.5.3).
+func (r *receiver) Pong(payload []byte) error {
+	p, err := wsproto.ParsePosition(payload)
+	if err == nil && p.Log == r.l.frames.ID() && p.Offset <= r.c.cursor && p.Offset > r.c.acked {
+		r.c.acked = p.Offset
+	}
+	return nil
+}
+
+// Close answers the client's close frame, or takes it as the answer to ours.
+func (r *receiver) Close(code uint16, reason []byte) error {
+	c := r.c
+	c.finish = true
+	if c.state == closing {
+		return nil
+	}
+	r.l.place(c, closing)
+	c.why, c.closeCode = wsproto.ClientClosed, code
+	c.detail = fmt.Sprintf("%d %s", code, reason)
+	c.due, c.deadline = dueClose, r.l.now.Add(closeWait)
+	return nil
+}
+
+func (r *receiver) Data(_ int, end bool) error {
+	if end {
+		r.c.messages++
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+package worker
+
+import (
+	"errors"
+	"syscall"
+	"unsafe"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+
+	"distributor/mmaplog/framelog"
+	"distributor/wsproto"
+)
+
+const (
+	// sliceBytes is the most data given to one client in one turn, and in one
+	// system call: measured best between 128 KiB and 512 KiB.
+	sliceBytes = 256 << 10
+	// turnBudget is how many bytes one turn gives to the clients behind, about
+	// a millisecond's work: the delay that they can add to the live ones.
+	turnBudget = 2 << 20
+	// serveCost is what serving a client costs beside its bytes, in bytes.
+	serveCost = 4 << 10
+)
+
+// serve gives c what is due, at most one slice of data, and puts it where it
+// then belongs. It returns the number of data bytes sent.
+func (l *loop) serve(c *client) int {
+	n, err := l.feed(c)
+	switch {
+	case err == nil:
+	case errors.Is(err, errGone):
+		l.drop(c, wsproto.ClientGone, "")
+		return n
+	case errors.Is(err, framelog.ErrBelowFloor):
+		l.lost(c, wsproto.BehindFloor, err)
+		return n
+	default:
+		l.log.Error("cannot send", "client", c.key, "cursor", c.cursor, "error", err)
+		l.lost(c, wsproto.InternalError, err)
+		return n
+	}
+	switch {
+	case c.state == closing && c.due == 0 && len(c.out) == 0:
+		l.closeSent(c)
+	case c.state == closing:
+	case c.full:
+		l.place(c, blocked)
+	case c.cursor < l.head:
+		l.place(c, behind)
+	default:
+		l.place(c, live)
+	}
+	return n
+}
+
+// closeSent goes on after our close frame: the end, if the client has sent its
+// own. Of one whose input we no longer understand that cannot be told, so it is
+// shown the end of our side; what it still sends is read and thrown away, since
+// closing a socket with unread input would destroy the close frame.
+func (l *loop) closeSent(c *client) {
+	if c.finish {
+		l.drop(c, c.why, c.detail)
+	} else if c.deaf {
+		_ = unix.Shutdown(c.fd, unix.SHUT_WR)
+	}
+}
+
+// lost ends a client whose next bytes are not to be had. Inside a frame no
+// close frame can be sent any more.
+func (l *loop) lost(c *client, why wsproto.Disconnect, err error) {
+	if c.inside || c.state == closing {
+		l.drop(c, why, err.Error())
+		return
+	}
+	l.disconnect(c, why, err.Error())
+}
+
+var (
+	// errGone says that the connection is no more.
+	errGone = errors.New("worker: connection ended")
+	// errBehindFloor and errStalled are the details of two disconnects.
+	errBehindFloor = errors.New("worker: the oldest frame kept is beyond the client's cursor")
+	errStalled     = errors.New("worker: the socket took nothing for the ping timeout")
+)
+
+// feed gives the kernel what is due to c in the order that the protocol asks
+// for: what was begun, control frames at a boundary, then one slice of data.
+// It stops early when the socket is full (c.full).
+func (l *loop) feed(c *client) (sent int, err error) {
+	for !c.full {
+		if len(c.out) > 0 {
+			n, err := l.send(c, c.out)
+			if err != nil {
+				return sent, err
+			}
+			if c.out = c.out[n:]; len(c.out) == 0 {
+				c.out = nil
+			}
+			continue
+		}
+		limit := uint64(sliceBytes)
+		if c.due != 0 {
+			rest, err := l.restOfFrame(c)
+			if err != nil {
+				return sent, err
+			}
+			if rest == 0 {
+				l.composeControl(c)
+				continue
+			}
+			limit = min(rest, limit)
+		} else if c.state == closing {
+			return sent, nil
+		}
+		n, err := l.sendData(c, int(limit))
+		sent += n
+		if err != nil || c.due == 0 {
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// restOfFrame is how many bytes c still has to get of the frame in which its
+// cursor stands; 0 at a boundary.
+func (l *loop) restOfFrame(c *client) (uint64, error) {
+	if !c.inside {
+		return 0, nil
+	}
+	end, err := l.frames.FrameEnd(c.cursor)
+	if err != nil {
+		return 0, err
+	}
+	c.inside = end > c.cursor
+	return end - c.cursor, nil
+}
+
+// sendData sends up to limit bytes from c's cursor.
+func (l *loop) sendData(c *client, limit int) (int, error) {
+	b, err := l.frames.Frames(c.cursor, limit)
+	if err != nil || len(b) == 0 {
+		return 0, err
+	}
+	n, err := l.send(c, b)
+	if err != nil {
+		return 0, err
+	}
+	c.cursor += uint64(n)
+	// What Frames gives ends at a boundary unless one frame fills it.
+	c.inside = n < len(b) || len(b) == limit
+	l.stats.SentBytes += uint64(n)
+	l.stats.Sends++
+	return n, nil
+}
+
+// composeControl puts the control frames that are due into c.out.
+func (l *loop) composeControl(c *client) {
+	if c.due&duePong != 0 {
+		c.out = wsproto.AppendControl(c.out, ws.OpPong, c.pong)
+	}
+	if c.due&duePing != 0 {
+		var token [wsproto.MaxTokenSize]byte
+		p := wsproto.Position{Log: l.frames.ID(), Offset: c.cursor}
+		c.out = wsproto.AppendControl(c.out, ws.OpPing, p.AppendTo(token[:0]))
+		c.pinged, c.pingAt = c.cursor, l.now
+		if c.unanswered.IsZero() {
+			c.unanswered = l.now
+		}
+		l.stats.Pings++
+	}
+	if c.due&dueClose != 0 {
+		c.out = wsproto.AppendClose(c.out, c.closeCode, c.why.Reason)
+	}
+	c.due = 0
+}
+
+// send is send(2), without the scheduler's knowledge: the socket never blocks,
+// and telling the scheduler would cost a quarter of a small send. A short count
+// sets c.full: an EPOLLOUT edge follows.
+func (l *loop) send(c *client, b []byte) (int, error) {
+	for {
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))),
+			uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		switch errno {
+		case 0:
+			c.full = int(n) < len(b)
+			c.progress = l.now
+			return int(n), nil
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			c.full = true
+			return 0, nil
+		case syscall.EPIPE, syscall.ECONNRESET, syscall.ETIMEDOUT, syscall.ECONNABORTED, syscall.EHOSTUNREACH, syscall.ENETUNREACH:
+			return 0, errGone
+		default:
+			// EFAULT: the frame log's file was cut under the mapping.
+			return 0, errno
+		}
+	}
+}

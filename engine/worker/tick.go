@@ -1,0 +1,88 @@
+package worker
+
+import (
+	"time"
+
+	"distributor/engine/handoff"
+	"distributor/wsproto"
+)
+
+const (
+	// quietAfter without a new frame, a client that has caught up is pinged at
+	// the next tick, so that one that leaves then has confirmed all it got.
+	quietAfter = 100 * time.Millisecond
+	// busyPing is how often a client is pinged while frames keep coming: what
+	// it would get twice after an unclean end.
+	busyPing = 5 * time.Second
+	// busyBytes brings that ping forward for a client that gets a lot, at most
+	// once a second.
+	busyBytes = 8 << 20
+)
+
+// tick looks after time: deadlines, pings, the floor, what the primary should
+// know. It also takes a turn, in case a wake-up was lost.
+func (l *loop) tick() {
+	if l.frames == nil {
+		return
+	}
+	if err := l.turn(); err != nil {
+		l.failure = err
+		return
+	}
+	l.stats.Clients, l.stats.Blocked, l.stats.MinCursor = 0, 0, 0
+	floor, quiet := l.frames.Floor(), l.now.Sub(l.moved) >= quietAfter
+	for i := len(l.clients) - 1; i >= 0; i-- { // look may drop l.clients[i]
+		l.look(l.clients[i], floor, quiet)
+	}
+	l.stats.Clients = len(l.clients)
+	if l.drain != nil {
+		l.endDrained()
+	}
+	if l.ticks++; l.ticks%statsEvery == 0 {
+		s := l.stats
+		l.tell(handoff.Message{Stats: &s})
+	}
+}
+
+// look does what time asks for with one client.
+func (l *loop) look(c *client, floor uint64, quiet bool) {
+	timeout := time.Duration(l.settings.PingTimeoutMS) * time.Millisecond
+	switch {
+	case c.state == closing:
+		if l.now.After(c.deadline) {
+			l.drop(c, c.why, c.detail)
+		} else {
+			l.read(c) // what a flood of input has left
+		}
+		return
+	case c.cursor < floor:
+		l.lost(c, wsproto.BehindFloor, errBehindFloor)
+		return
+	case c.full && l.now.Sub(c.progress) >= timeout:
+		l.lost(c, wsproto.TooSlow, errStalled)
+		return
+	case !c.unanswered.IsZero() && l.now.Sub(c.unanswered) >= timeout:
+		l.disconnect(c, wsproto.PingTimeout, "")
+		return
+	}
+	if l.stats.MinCursor == 0 || c.cursor < l.stats.MinCursor {
+		l.stats.MinCursor = c.cursor
+	}
+	if c.full {
+		l.stats.Blocked++
+		return
+	}
+	if c.pingDue(l.now, quiet, time.Duration(l.settings.PingIntervalMS)*time.Millisecond) {
+		c.due |= duePing
+		l.serve(c)
+	}
+}
+
+// pingDue tells whether a ping is worth a client's while.
+func (c *client) pingDue(now time.Time, quiet bool, keepAlive time.Duration) bool {
+	since := now.Sub(c.pingAt)
+	if c.cursor == c.pinged {
+		return since >= keepAlive
+	}
+	return (quiet && c.state == live) || since >= busyPing || (c.cursor-c.pinged >= busyBytes && since >= time.Second)
+}

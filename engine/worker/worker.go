@@ -1,0 +1,204 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	gnet "github.com/panjf2000/gnet/v2/pkg/errors"
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
+	"golang.org/x/sys/unix"
+
+	"distributor/engine/handoff"
+	"distributor/mmaplog/framelog"
+)
+
+const (
+	// tickEvery is how often pings, timeouts and deadlines are looked at.
+	tickEvery = 250 * time.Millisecond
+	// statsEvery ticks the primary is told how we are.
+	statsEvery = 4
+	// controlBatch is how many of the primary's messages are handled before
+	// clients get their turn again.
+	controlBatch = 32
+	// readBytes is the size of the one buffer that all clients' input passes.
+	readBytes = 16 << 10
+)
+
+// Options are what the process was started with.
+type Options struct {
+	Control int // descriptor of the worker's end of a handoff channel
+	Wake    int // eventfd that the primary writes to when the head has moved
+	Log     *slog.Logger
+	Level   *slog.LevelVar // follows Settings.LogLevel; may be nil
+}
+
+// Run is the life of a worker. It returns nil after a Drain and when the
+// primary has gone, and takes both descriptors of o with it. It must be
+// called once per process or test, on a goroutine of its own.
+func Run(o Options) error {
+	// One thread for the loop: non-blocking sends go out by raw system calls,
+	// which would hold up whatever else the scheduler put there.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	l := &loop{
+		control: o.Control, wake: o.Wake, log: o.Log, level: o.Level,
+		byID: make(map[uint64]*client), packet: make([]byte, handoff.MaxMessage), input: make([]byte, readBytes),
+		now: time.Now(),
+	}
+	l.receiver.l = l
+	defer l.close()
+	var err error
+	if l.poller, err = netpoll.OpenPoller(); err != nil {
+		return fmt.Errorf("worker: %w", err)
+	}
+	if l.timer, err = tickTimer(); err != nil {
+		return fmt.Errorf("worker: timer: %w", err)
+	}
+	for _, fd := range []int{l.control, l.wake, l.timer} {
+		if err := l.poller.AddReadWrite(&netpoll.PollAttachment{FD: fd}, true); err != nil {
+			return fmt.Errorf("worker: %w", err)
+		}
+	}
+	if err := l.poller.Polling(l.event); !errors.Is(err, gnet.ErrEngineShutdown) {
+		return fmt.Errorf("worker: event loop: %w", err)
+	}
+	return l.failure
+}
+
+// loop is the state of a worker. Only the goroutine of Run touches it.
+type loop struct {
+	poller               *netpoll.Poller
+	control, wake, timer int
+	log                  *slog.Logger
+	level                *slog.LevelVar
+
+	settings handoff.Settings
+	frames   *framelog.Reader // nil until the first Settings
+	head     uint64           // of the frame log, as of the last turn
+	moved    time.Time        // when head was last seen to move
+	now      time.Time        // when the event now handled came
+
+	clients []*client          // all of them, in no order
+	byID    map[uint64]*client // the same
+	byFD    []*client          // the same, by descriptor; nil where there is none
+	live    []*client          // has all there is, socket writable
+	behind  ring               // socket writable, more is due
+
+	packet         []byte   // scratch for the control channel
+	outbox         [][]byte // packets that the control channel had no room for
+	controlPending bool     // more of the primary's messages may be waiting
+	armed          bool     // our own wake-up is on its way
+
+	input    []byte   // scratch for clients' input
+	receiver receiver // whose input is being parsed
+
+	ticks   int
+	drain   *draining // nil until asked to end
+	stats   handoff.Stats
+	failure error // a broken invariant of our own: the loop stops after the event
+}
+
+// event is the poller's callback.
+func (l *loop) event(fd int, ev netpoll.IOEvent, _ netpoll.IOFlags) error {
+	l.now = time.Now()
+	var err error
+	switch fd {
+	case l.wake:
+		l.armed = false
+		err = l.turn()
+	case l.timer:
+		var expired [8]byte
+		_, _ = unix.Read(l.timer, expired[:]) // starts the next period
+		l.tick()
+	case l.control:
+		if ev&unix.EPOLLOUT != 0 {
+			l.flushOutbox()
+		}
+		err = l.receive()
+	default:
+		if fd < len(l.byFD) && l.byFD[fd] != nil {
+			l.clientEvent(l.byFD[fd], ev)
+		}
+	}
+	drained := l.drain != nil && len(l.clients) == 0 && len(l.outbox) == 0
+	if err == nil && (drained || l.failure != nil) {
+		err = gnet.ErrEngineShutdown
+	}
+	return err
+}
+
+// turn sends what is due: to the live clients when the head has moved, then to
+// those behind, within the budget.
+func (l *loop) turn() error {
+	if l.frames == nil {
+		return nil
+	}
+	if head := l.frames.Head(); head != l.head {
+		l.head, l.moved = head, l.now
+		for i := len(l.live) - 1; i >= 0; i-- { // serve may take l.live[i] out
+			l.serve(l.live[i])
+		}
+	}
+	for budget := turnBudget; budget > 0; {
+		c := l.behind.pop()
+		if c == nil {
+			break
+		}
+		budget -= l.serve(c) + serveCost
+	}
+	if l.controlPending {
+		if err := l.receive(); err != nil {
+			return err
+		}
+	}
+	if !l.behind.empty() || l.controlPending {
+		l.again()
+	}
+	return nil
+}
+
+// again asks for another turn, after the events that wait already.
+func (l *loop) again() {
+	if l.armed {
+		return
+	}
+	l.armed = true
+	var one = [8]byte{1}
+	if _, err := unix.Write(l.wake, one[:]); err != nil && err != unix.EAGAIN {
+		l.failure = fmt.Errorf("worker: own wake-up: %w", err)
+	}
+}
+
+func (l *loop) close() {
+	for _, c := range l.clients {
+		_ = unix.Close(c.fd)
+	}
+	if l.frames != nil {
+		_ = l.frames.Close()
+	}
+	if l.poller != nil {
+		_ = l.poller.Close()
+	}
+	for _, fd := range []int{l.control, l.wake, l.timer} {
+		if fd > 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+func tickTimer() (int, error) {
+	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	if err != nil {
+		return -1, err
+	}
+	every := unix.NsecToTimespec(tickEvery.Nanoseconds())
+	if err := unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Interval: every, Value: every}, nil); err != nil {
+		_ = unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
