@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/edsrzf/mmap-go"
@@ -53,7 +52,11 @@ func examine(dir string, h *known, now bootID) (*findings, error) {
 		return nil, err
 	}
 	f := &findings{pairs: pairs}
-	first, last := bounds(pairs)
+	whole := betweenHalves(pairs)
+	first, last := uint64(0), uint64(0)
+	if n := len(whole); n > 0 {
+		first, last = whole[0].base, whole[n-1].base
+	}
 	end, floor, durable := uint64(unknown), first, last
 	switch {
 	case h == nil && len(pairs) == 0:
@@ -73,7 +76,11 @@ func examine(dir string, h *known, now bootID) (*findings, error) {
 			floor = h.floor
 		}
 	}
-	if f.segments, err = scanSegments(dir, pairs, floor, end); err != nil {
+	candidates := pairs
+	if end == unknown {
+		candidates = whole
+	}
+	if f.segments, err = scanSegments(dir, candidates, floor, end); err != nil {
 		return nil, err
 	}
 	if end != unknown && end != floor && !endsAt(f.segments, end) {
@@ -81,7 +88,7 @@ func examine(dir string, h *known, now bootID) (*findings, error) {
 		f.newID = fmt.Sprintf("the head stood at %d, where no frame ends", end)
 		closeScanned(f.segments)
 		end, floor, durable = unknown, first, last
-		if f.segments, err = scanSegments(dir, pairs, floor, end); err != nil {
+		if f.segments, err = scanSegments(dir, whole, floor, end); err != nil {
 			return nil, err
 		}
 	}
@@ -92,15 +99,16 @@ func examine(dir string, h *known, now bootID) (*findings, error) {
 	return f, nil
 }
 
-// bounds are the first and the last base of complete segments. Before the first there may be one that was being
-// removed, after the last one that was being made.
-func bounds(pairs []pair) (first, last uint64) {
-	for _, p := range slices.Backward(pairs) {
-		if p.frames && p.index {
-			first, last = p.base, max(last, p.base)
-		}
+// betweenHalves leaves out pairs at either end that lack a file: the first may have been being removed, the last being made.
+func betweenHalves(pairs []pair) []pair {
+	half := func(p pair) bool { return !p.frames || !p.index }
+	for len(pairs) > 0 && half(pairs[0]) {
+		pairs = pairs[1:]
 	}
-	return first, last
+	for len(pairs) > 0 && half(pairs[len(pairs)-1]) {
+		pairs = pairs[:len(pairs)-1]
+	}
+	return pairs
 }
 
 // endsAt says whether the last of the segments has an entry for the log's end.

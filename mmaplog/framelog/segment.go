@@ -39,8 +39,8 @@ func indexSize(segmentBytes int64) int64 {
 }
 
 // openSegment opens the two files, gives them room for segmentBytes (what they have beyond stays), and maps them.
-func openSegment(framesPath, indexPath string, flag int, segmentBytes int64, fault faults) (s *segment, err error) {
-	s = &segment{}
+func openSegment(framesPath, indexPath string, flag int, segmentBytes int64, fault faults) (_ *segment, err error) {
+	s := &segment{}
 	defer func() {
 		if err != nil {
 			s.close()

@@ -1,0 +1,202 @@
+package framelog
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// broken makes operations fail as long as it is set.
+type broken struct {
+	mu   sync.Mutex
+	errs map[op]error
+}
+
+func (b *broken) set(o op, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.errs == nil {
+		b.errs = map[op]error{}
+	}
+	b.errs[o] = err
+}
+
+func (b *broken) fault(o op, _ string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.errs[o]
+}
+
+// A full disk stops appending, without losing or changing anything, and room starts it again.
+func TestNoSpaceWhileRunning(t *testing.T) {
+	for _, failing := range []op{opAllocate, opRename, opCreate} {
+		t.Run(string(failing), func(t *testing.T) {
+			var b broken
+			o := testOptions(t.TempDir())
+			o.fault = b.fault
+			w, _ := mustOpen(t, o)
+			r := mustRead(t, o.Dir)
+			appendNumbered(t, w, 1, 3)
+			b.set(failing, syscall.ENOSPC)
+			n := uint64(3)
+			for ; ; n++ {
+				frame, m := numbered(n)
+				if err := w.Append(frame, m); err != nil {
+					if !errors.Is(err, ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) {
+						t.Fatal(err)
+					}
+					break
+				}
+			}
+			for range 3 { // again and again
+				frame, m := numbered(n)
+				if err := w.Append(frame, m); !errors.Is(err, ErrNoSpace) {
+					t.Fatal(err)
+				}
+				if err := w.Commit(); err != nil { // what was appended before can still be committed
+					t.Fatal(err)
+				}
+			}
+			if w.Stats().NoSpace != 4 {
+				t.Errorf("%d refusals counted", w.Stats().NoSpace)
+			}
+			if _, last, err := readNumbered(r, 0, 9999); err != nil || last != n-1 {
+				t.Fatal(last, err)
+			}
+			b.set(failing, nil)
+			appendNumbered(t, w, n, n+50)
+			if _, last, err := readNumbered(r, r.Floor(), 9999); err != nil || last != n+49 {
+				t.Fatal(last, err)
+			}
+			if err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+			mustHoldOnlySegments(t, o.Dir)
+		})
+	}
+}
+
+func TestNoSpaceForALongFrame(t *testing.T) {
+	var b broken
+	o := testOptions(t.TempDir())
+	o.fault = b.fault
+	w, _ := mustOpen(t, o)
+	long := []byte(strings.Repeat("long", minSegmentBytes))
+	appendNumbered(t, w, 1, 3)
+	head := w.Head()
+	for w.ahead.do(func() {}); len(w.spare) == 0; { // the spare is made; only growing it fails
+		time.Sleep(time.Millisecond)
+	}
+	b.set(opAllocate, syscall.EDQUOT)
+	for range 2 {
+		if err := w.Append(long, Meta{}); !errors.Is(err, ErrNoSpace) {
+			t.Fatal(err)
+		}
+	}
+	b.set(opAllocate, nil)
+	if err := w.Append(long, Meta{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	r := mustRead(t, o.Dir)
+	if got, err := r.Frames(head, len(long)); err != nil || string(got) != string(long) {
+		t.Fatalf("%d bytes, %v", len(got), err)
+	}
+}
+
+func TestNoSpaceAtOpen(t *testing.T) {
+	var b broken
+	o := testOptions(t.TempDir())
+	o.fault = b.fault
+	b.set(opAllocate, syscall.ENOSPC)
+	if _, _, err := OpenWriter(o); !errors.Is(err, ErrNoSpace) {
+		t.Fatal(err)
+	}
+	b.set(opAllocate, nil)
+	mustOpen(t, o) // the lock is free again
+}
+
+// Once the disk has lost a write, nothing is said to be on disk any more; and the next start of the machine means a new ID.
+func TestSyncFailure(t *testing.T) {
+	var b broken
+	o := testOptions(t.TempDir())
+	o.fault = b.fault
+	w, _ := mustOpen(t, o)
+	b.set(opSync, syscall.EIO)
+	appendNumbered(t, w, 1, 100)
+	eventually(t, func() bool { return w.Stats().Failures > 0 })
+	b.set(opSync, nil)
+	appendNumbered(t, w, 100, 200)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := mustRead(t, o.Dir)
+	if r.head.Synced.Load() != 0 || r.head.State.Load() != stateOpen {
+		t.Errorf("synced %d, state %d", r.head.Synced.Load(), r.head.State.Load())
+	}
+	closeReader(t, r)
+	o.boot = bootID{1}
+	if _, rec := mustOpen(t, o); rec.NewID == "" || len(rec.GivenUp) != 0 {
+		t.Errorf("%+v", rec)
+	}
+}
+
+// What cannot be unlinked is below the floor all the same, and goes when the log is opened the next time.
+func TestUnlinkFailure(t *testing.T) {
+	var b broken
+	o := testOptions(t.TempDir())
+	o.fault = b.fault
+	w, _ := mustOpen(t, o)
+	b.set(opUnlink, syscall.EPERM)
+	appendNumbered(t, w, 1, 300)
+	if err := w.Close(); err == nil {
+		t.Log("closed") // the spare may or may not have been there
+	}
+	b.set(opUnlink, nil)
+	if _, err := os.Stat(segmentPath(o.Dir, 0, framesExt)); err != nil {
+		t.Fatalf("unlinked after all: %v", err)
+	}
+	_, rec := mustOpen(t, o)
+	if len(rec.Damaged) != 0 || rec.Floor == 0 {
+		t.Fatalf("%+v", rec)
+	}
+	if pairs, _ := listSegments(o.Dir); pairs[0].base < rec.Floor {
+		t.Errorf("segment %x is still there", pairs[0].base)
+	}
+}
+
+func TestTrimFailureIsHarmless(t *testing.T) {
+	var b broken
+	o := testOptions(t.TempDir())
+	o.fault = b.fault
+	w, _ := mustOpen(t, o)
+	b.set(opTrim, syscall.EIO)
+	appendNumbered(t, w, 1, 150)
+	w.Close()
+	b.set(opTrim, nil)
+	w, rec := mustOpen(t, o)
+	r := mustRead(t, o.Dir)
+	if _, last, err := readNumbered(r, r.Floor(), 9999); err != nil || last != 149 || rec.NewID != "" {
+		t.Fatal(last, err, rec)
+	}
+	w.Close() // it has trimmed them now
+	pairs, _ := listSegments(o.Dir)
+	if info, err := os.Stat(segmentPath(o.Dir, pairs[0].base, framesExt)); err != nil || uint64(info.Size()) != pairs[1].base-pairs[0].base {
+		t.Errorf("%d bytes, %v", info.Size(), err)
+	}
+}
+
+func eventually(t *testing.T, what func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !what(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it did not happen in 10 s")
+		}
+	}
+}
