@@ -58,10 +58,10 @@ func (l *loop) look(c *client, floor uint64, quiet bool) {
 	case c.cursor < floor:
 		l.lost(c, wsproto.BehindFloor, errBehindFloor)
 		return
-	case c.full && l.now.Sub(c.progress) >= timeout:
+	case c.full && (l.now.Sub(c.progress) >= timeout || c.silent(l.now) >= timeout):
 		l.lost(c, wsproto.TooSlow, errStalled)
 		return
-	case !c.unanswered.IsZero() && l.now.Sub(c.unanswered) >= timeout:
+	case c.silent(l.now) >= timeout:
 		l.disconnect(c, wsproto.PingTimeout, "")
 		return
 	}
@@ -76,6 +76,14 @@ func (l *loop) look(c *client, floor uint64, quiet bool) {
 		c.due |= duePing
 		l.serve(c)
 	}
+}
+
+// silent is for how long a ping has gone unanswered.
+func (c *client) silent(now time.Time) time.Duration {
+	if c.unanswered.IsZero() {
+		return 0
+	}
+	return now.Sub(c.unanswered)
 }
 
 // pingDue tells whether a ping is worth a client's while.

@@ -1,0 +1,80 @@
+package encoder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"distributor/mmaplog/framelog"
+)
+
+// append puts chunks into the frame log in order, publishes them and wakes the
+// workers, until order is closed. After a failure, which it reports, it only
+// takes chunks away so that the readers can end.
+func (e *Encoder) append(ctx context.Context, failed chan<- error) {
+	var failure error
+	for c := range e.order {
+		<-c.done
+		if failure == nil {
+			if failure = e.appendChunk(ctx, c); failure != nil && ctx.Err() == nil {
+				failed <- failure
+			}
+		}
+		c.release()
+	}
+}
+
+func (e *Encoder) appendChunk(ctx context.Context, c *chunk) error {
+	now, start := time.Now().UnixNano(), 0
+	for _, m := range c.made {
+		if err := e.appendFrame(ctx, c.frames[start:m.end], c.meta(m, now)); err != nil {
+			return err
+		}
+		start = m.end
+	}
+	if err := e.o.Frames.Commit(); err != nil {
+		return fmt.Errorf("encoder: frame log: %w", err)
+	}
+	s := &e.stats[c.stream]
+	s.frames.Add(uint64(len(c.made)))
+	s.frameBytes.Add(uint64(start))
+	e.mu.Lock()
+	e.progress.Head = e.o.Frames.Head()
+	e.progress.Position[c.stream] = c.after
+	e.mu.Unlock()
+	if len(c.made) > 0 {
+		e.o.Wake()
+	}
+	return nil
+}
+
+// appendFrame waits out a full disk: what was appended before is committed, so
+// that clients get all there is, and the frame is tried again and again.
+func (e *Encoder) appendFrame(ctx context.Context, frame []byte, m framelog.Meta) error {
+	err := e.o.Frames.Append(frame, m)
+	if err == nil {
+		return nil
+	}
+	for errors.Is(err, framelog.ErrNoSpace) {
+		if e.full.Swap(&err) == nil {
+			e.o.Log.Error("the frame log takes no more frames; make room on its file system, distribution goes on by itself", "error", err)
+			if err := e.o.Frames.Commit(); err != nil {
+				return fmt.Errorf("encoder: frame log: %w", err)
+			}
+			e.o.Wake()
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(retryFull):
+		}
+		err = e.o.Frames.Append(frame, m)
+	}
+	if err != nil {
+		return fmt.Errorf("encoder: frame log: %w", err)
+	}
+	e.full.Store(nil)
+	e.o.Log.Info("the frame log takes frames again")
+	return nil
+}

@@ -1,0 +1,109 @@
+package encoder
+
+import (
+	"sync/atomic"
+
+	"distributor/mmaplog/datalog"
+	"distributor/mmaplog/framelog"
+	"distributor/wsproto"
+	"distributor/wsproto/shardus"
+)
+
+// batch is what a follower gave at once. It goes back to be filled again when
+// its last chunk has been appended.
+type batch struct {
+	datalog.Batch
+	chunks []*chunk
+	spare  []*chunk
+	open   atomic.Int32 // chunks not yet released
+	free   chan *batch
+}
+
+// chunk is a run of a batch's records and the frames made of them. Its memory
+// is used again and again.
+type chunk struct {
+	batch   *batch
+	stream  int
+	records []datalog.Record // borrowed from the batch
+	after   datalog.Position // where reading goes on after them
+	done    chan struct{}    // one token: encoded
+
+	frames  []byte // back to back
+	made    []made
+	scratch []byte // the record's canonical text
+}
+
+// made describes one frame of a chunk.
+type made struct {
+	end   int // in chunk.frames
+	cycle int64
+	next  datalog.Position
+}
+
+// cut divides the batch into chunks. after is where reading goes on after the
+// whole batch, which may lie beyond its last record: blank lines and trailers.
+func (b *batch) cut(stream int, after datalog.Position) {
+	b.chunks = b.chunks[:0]
+	for i := 0; i < len(b.Records); i += chunkRecords {
+		n := len(b.chunks)
+		if n == len(b.spare) {
+			b.spare = append(b.spare, &chunk{batch: b, done: make(chan struct{}, 1)})
+		}
+		c := b.spare[n]
+		c.stream, c.records = stream, b.Records[i:min(i+chunkRecords, len(b.Records))]
+		c.after = c.records[len(c.records)-1].Next
+		b.chunks = append(b.chunks, c)
+	}
+	if n := len(b.chunks); n > 0 {
+		b.chunks[n-1].after = after
+	}
+	b.open.Store(int32(len(b.chunks)))
+}
+
+func (c *chunk) release() {
+	if c.batch.open.Add(-1) == 0 {
+		c.batch.free <- c.batch
+	}
+}
+
+// encode makes the frames of a chunk.
+func (e *Encoder) encode(c *chunk) {
+	c.frames, c.made = c.frames[:0], c.made[:0]
+	name, stats, stop := datalog.Streams[c.stream].String(), &e.stats[c.stream], e.o.StopAtCycle()
+	for _, r := range c.records {
+		stats.records.Add(1)
+		stats.bytes.Add(uint64(len(r.Line)))
+		record, err := shardus.AppendRecord(c.scratch[:0], r.Line)
+		if err != nil {
+			e.rejects.note(c.stream, r, err)
+			continue
+		}
+		c.scratch = record
+		cycle, ok := cycleOf(c.stream, record)
+		if ok && stop >= 0 && cycle > float64(stop) {
+			stats.beyondStop.Add(1)
+			continue
+		}
+		c.frames = wsproto.AppendTextHeader(c.frames, shardus.MessageSize(name, len(record)))
+		c.frames = e.o.Signer.AppendMessage(c.frames, name, record)
+		c.made = append(c.made, made{end: len(c.frames), cycle: int64(cycle), next: r.Next})
+	}
+}
+
+// cycleOf is the cycle that a record belongs to: the number that
+// stopDistributionAtCycle is compared with. framelog wants -1 for none.
+func cycleOf(stream int, record []byte) (cycle float64, ok bool) {
+	member := "cycle"
+	if datalog.Streams[stream] == datalog.Cycle {
+		member = "counter"
+	}
+	if cycle, ok = shardus.TopLevelInt(record, member); !ok {
+		return -1, false
+	}
+	return cycle, true
+}
+
+// meta is what the frame log's index says of a frame.
+func (c *chunk) meta(m made, now int64) framelog.Meta {
+	return framelog.Meta{Stream: uint8(datalog.Streams[c.stream]), Cycle: m.cycle, Time: now, Source: m.next.Encode()}
+}

@@ -1,0 +1,31 @@
+// Package encoder turns records into frames: canonical JSON, keyed hash,
+// signature, WebSocket framing, once per record and on all cores; and appends
+// the frames to the frame log, in order within each stream.
+//
+//	Follower ─┐                    ┌─ encode ─┐
+//	Follower ─┼─▶ batch ▸ chunks ──┼─ encode ─┼──▶ append ▸ commit ▸ wake
+//	Follower ─┘   (in order)       └─ encode ─┘     (in order)
+//
+// It is the only user of the secret key on the firehose, and the only writer
+// of the frame log. It does not follow files, and it does not know clients:
+// it meets the workers in the frame log, and Wake tells them to look.
+//
+// # Order and back-pressure
+//
+// Each stream's batches are cut into chunks, which are encoded side by side
+// and appended in the order they were cut. The number of batches in flight is
+// fixed, so when the frame log takes nothing (a full disk) the followers stop
+// reading; nothing is dropped, and what is in memory stays bounded.
+//
+// # What is not sent
+//
+// A line that is no acceptable JSON is counted by reason, logged at most once
+// in logEvery, and skipped; so is a record beyond stopDistributionAtCycle
+// (without a log line). The stream goes on.
+//
+// # Progress
+//
+// After every commit Progress tells how far each stream has been read, rejects
+// and blank lines included, together with the head that belongs to it. The
+// engine saves that as its checkpoint.
+package encoder

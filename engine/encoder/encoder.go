@@ -1,0 +1,165 @@
+package encoder
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"distributor/mmaplog/datalog"
+	"distributor/mmaplog/framelog"
+	"distributor/wsproto/shardus"
+)
+
+const (
+	// chunkRecords is how many records are encoded together: about a
+	// millisecond's work, so that the first records of a burst leave early and
+	// channels cost nothing beside it.
+	chunkRecords = 32
+	// batchesPerStream are in flight at once: one being filled, one being
+	// encoded, one being appended.
+	batchesPerStream = 3
+	// retryFull is how soon a full disk is tried again.
+	retryFull = 250 * time.Millisecond
+)
+
+// Options are what an Encoder works with. All are needed.
+type Options struct {
+	Signer *shardus.Signer
+	Frames *framelog.Writer
+	// StopAtCycle tells the last cycle whose records are distributed; negative:
+	// no limit. It is asked once a chunk, from several goroutines.
+	StopAtCycle func() int64
+	// Wake is called after frames have been committed.
+	Wake func()
+	Log  *slog.Logger
+}
+
+// Encoder is the pipeline from followers to the frame log.
+type Encoder struct {
+	o       Options
+	todo    chan *chunk // to whoever encodes next
+	order   chan *chunk // the same, to the appender
+	rejects rejects
+
+	full     atomic.Pointer[error] // why the frame log takes nothing now
+	mu       sync.Mutex            // guards progress
+	progress Progress
+	stats    [len(datalog.Streams)]streamStats
+}
+
+// Progress is how far reading has come, as of a head of the frame log.
+type Progress struct {
+	Head     uint64
+	Position [len(datalog.Streams)]datalog.Position // by datalog.Streams' order
+}
+
+type streamStats struct{ records, bytes, frames, frameBytes, beyondStop atomic.Uint64 }
+
+// StreamStats counts what has gone through since the start, for one stream.
+type StreamStats struct {
+	Records    uint64 // lines that came in, blank lines and trailers not counted
+	Bytes      uint64 // their bytes
+	Frames     uint64 // frames that went out
+	FrameBytes uint64 // their bytes
+	BeyondStop uint64 // records held back by stopDistributionAtCycle
+	Rejected   map[string]uint64
+}
+
+// New makes an Encoder; start is where the followers begin.
+func New(o Options, start Progress) *Encoder {
+	n := runtime.GOMAXPROCS(0)
+	e := &Encoder{o: o, todo: make(chan *chunk, 4*n), order: make(chan *chunk, 256), progress: start}
+	e.rejects.log = o.Log
+	return e
+}
+
+// Run works until ctx ends, then finishes what has been read already, and
+// returns nil. It returns an error when a follower or the frame log fails for
+// good. The followers stay the caller's to close.
+func (e *Encoder) Run(ctx context.Context, followers [len(datalog.Streams)]*datalog.Follower) error {
+	reading, ctx := errgroup.WithContext(ctx)
+	var encoding sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		encoding.Go(func() {
+			for c := range e.todo {
+				e.encode(c)
+				c.done <- struct{}{}
+			}
+		})
+	}
+	failed, appended := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(appended)
+		e.append(ctx, failed)
+	}()
+	for i, f := range followers {
+		reading.Go(func() error { return e.read(ctx, i, f) })
+	}
+	reading.Go(func() error {
+		select {
+		case err := <-failed:
+			return err // ends ctx, and with it the readers
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	err := reading.Wait()
+	close(e.todo)
+	encoding.Wait()
+	close(e.order)
+	<-appended
+	return err
+}
+
+// read cuts one stream's batches into chunks.
+func (e *Encoder) read(ctx context.Context, stream int, f *datalog.Follower) error {
+	free := make(chan *batch, batchesPerStream)
+	for range batchesPerStream {
+		free <- &batch{free: free}
+	}
+	for {
+		b := <-free
+		if err := f.Next(ctx, &b.Batch); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("encoder: follow %s: %w", datalog.Streams[stream], err)
+		}
+		b.cut(stream, f.Position())
+		for _, c := range b.chunks {
+			e.todo <- c
+			e.order <- c
+		}
+	}
+}
+
+// Progress is as of the last commit. Any goroutine.
+func (e *Encoder) Progress() Progress {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.progress
+}
+
+// Blocked tells why the frame log takes no frames at present, nil if it does.
+// Any goroutine.
+func (e *Encoder) Blocked() error {
+	if p := e.full.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// Stats of one of datalog.Streams. Any goroutine.
+func (e *Encoder) Stats(stream int) StreamStats {
+	s := &e.stats[stream]
+	return StreamStats{
+		Records: s.records.Load(), Bytes: s.bytes.Load(), Frames: s.frames.Load(), FrameBytes: s.frameBytes.Load(),
+		BeyondStop: s.beyondStop.Load(), Rejected: e.rejects.counts(stream),
+	}
+}

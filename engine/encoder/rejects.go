@@ -1,0 +1,65 @@
+package encoder
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"distributor/mmaplog/datalog"
+	"distributor/wsproto/shardus"
+)
+
+const (
+	// logEvery bounds the log lines about rejected records, a stream.
+	logEvery = 10 * time.Second
+	// sampleBytes of a rejected line are logged.
+	sampleBytes = 120
+)
+
+// rejects counts lines that are no acceptable records, by reason.
+type rejects struct {
+	log    *slog.Logger
+	mu     sync.Mutex // guards what follows; rejects are rare
+	count  [len(datalog.Streams)]map[string]uint64
+	logged [len(datalog.Streams)]time.Time
+	silent [len(datalog.Streams)]int // since the last log line
+}
+
+func (r *rejects) note(stream int, rec datalog.Record, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.count[stream] == nil {
+		r.count[stream] = make(map[string]uint64)
+	}
+	r.count[stream][reason(err)]++
+	if time.Since(r.logged[stream]) < logEvery {
+		r.silent[stream]++
+		return
+	}
+	r.log.Warn("a line of a data log is no record, skipped",
+		"stream", datalog.Streams[stream].String(), "file", rec.Next.Number, "ends_at", rec.Next.Offset, "bytes", len(rec.Line),
+		"error", err, "begins", string(rec.Line[:min(len(rec.Line), sampleBytes)]), "not_logged_before", r.silent[stream])
+	r.logged[stream], r.silent[stream] = time.Now(), 0
+}
+
+func (r *rejects) counts(stream int) map[string]uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := make(map[string]uint64, len(r.count[stream]))
+	for k, v := range r.count[stream] {
+		out[k] = v
+	}
+	return out
+}
+
+// reason is the metric label of a rejection.
+func reason(err error) string {
+	switch {
+	case errors.Is(err, shardus.ErrDepth):
+		return "too_deep"
+	case errors.Is(err, shardus.ErrSyntax):
+		return "not_json"
+	}
+	return "not_canonicalisable"
+}
