@@ -281,13 +281,14 @@ func (r *Reader) baseOf(offset uint64) (uint64, error) {
 	return 0, fmt.Errorf("%w: no segment holds offset %d", ErrDamaged, offset)
 }
 
-func (r *Reader) open(base uint64) (s *readSegment, err error) {
-	s = &readSegment{base: base}
+func (r *Reader) open(base uint64) (*readSegment, error) {
+	s, opened := &readSegment{base: base}, false
 	defer func() {
-		if err != nil {
+		if !opened { // also when reading the header faults
 			s.unmap()
 		}
 	}()
+	var err error
 	path := segmentPath(r.dir, base, indexExt)
 	if s.index, err = mapReadOnly(path, 0); err != nil {
 		return nil, err
@@ -308,6 +309,7 @@ func (r *Reader) open(base uint64) (s *readSegment, err error) {
 			readAhead(segmentPath(r.dir, end, framesExt))
 		})
 	}
+	opened = true
 	return s, nil
 }
 
