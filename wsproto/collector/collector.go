@@ -171,8 +171,9 @@ func (c *Collector) Position() (p wsproto.Position, ok bool) {
 // Owner returns the server's key; ok is false while it is neither given nor learned.
 func (c *Collector) Owner() (key shardus.PublicKey, ok bool) { return c.owner, c.pinned }
 
-// Pending reports whether more bytes of the server are here already, so that the next Next may well return at once.
-func (c *Collector) Pending() bool { return c.in.end > c.in.start }
+// Pending reports whether a further message is here already, so that Next will return at once. When it is false, Next
+// may wait: the moment to write out what was buffered.
+func (c *Collector) Pending() bool { return c.in.hasText() }
 
 // Close ends the connection with a close handshake, for which it waits at most two seconds. It is not for another
 // goroutine than Next's: cancel Next's context first. Calling it twice does nothing.

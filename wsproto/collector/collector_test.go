@@ -214,6 +214,32 @@ func TestPingsAndPositions(t *testing.T) {
 	}
 }
 
+// Pending must not promise what Next then waits for.
+func TestPending(t *testing.T) {
+	short, medium, long := strings.Repeat("x", 100), strings.Repeat("x", 200), strings.Repeat("x", 70_000)
+	for _, c := range []struct {
+		name  string
+		bytes []byte
+		want  bool
+	}{
+		{"nothing", nil, false},
+		{"half a header", []byte{0x81}, false},
+		{"short", wsproto.AppendTextFrame(nil, []byte(short)), true},
+		{"medium", wsproto.AppendTextFrame(nil, []byte(medium)), true},
+		{"long", wsproto.AppendTextFrame(nil, []byte(long)), true},
+		{"one and more", wsproto.AppendTextFrame(wsproto.AppendTextFrame(nil, []byte(short)), []byte(long))[:150], true},
+		{"ping first", wsproto.AppendTextFrame(wsproto.AppendControl(nil, ws.OpPing, nil), []byte(short)), false},
+	} {
+		in := input{buf: c.bytes, end: len(c.bytes)}
+		if got := in.hasText(); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+		if in.end--; c.want && c.name != "one and more" && in.hasText() {
+			t.Errorf("%s: promised although a byte is missing", c.name)
+		}
+	}
+}
+
 func TestGaps(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	first, second := bytes.Clone(log.Add("receipt", "1")), bytes.Clone(log.Add("receipt", "2"))

@@ -83,6 +83,21 @@ func (in *input) next(ctx context.Context) (frame, error) {
 	return f, nil
 }
 
+// hasText reports whether the next frame is a whole message and here. A control frame before it counts as none.
+func (in *input) hasText() bool {
+	b := in.buf[in.start:in.end]
+	if len(b) < 10 || b[0] != 0x80|byte(ws.OpText) {
+		return false // no message is so short that it has fewer than 10 bytes
+	}
+	switch b[1] {
+	case 126:
+		return len(b) >= 4+int(binary.BigEndian.Uint16(b[2:]))
+	case 127:
+		return uint64(len(b)-10) >= binary.BigEndian.Uint64(b[2:])
+	}
+	return len(b) >= 2+int(b[1])
+}
+
 // need reads until n bytes are there.
 func (in *input) need(ctx context.Context, n int) error {
 	for in.end-in.start < n {

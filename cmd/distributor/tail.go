@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"distributor/wsproto"
+	"distributor/wsproto/collector"
+	"distributor/wsproto/shardus"
+)
+
+// Exit statuses of tail beyond the common ones (exitFailed: a message did not verify, or some are missing).
+const (
+	exitRefused = 3
+	exitLost    = 4
+	exitShort   = 5
+)
+
+const tailHelp = `Connects to a distributor as a collector does, verifies every message and prints the records.
+
+usage: distributor tail [flags]
+
+  distributor tail --key-file collector.json                      all records, one a line, until interrupted
+  distributor tail --streams receipt --count 10 | jq .            ten receipts
+  distributor tail --from earliest --stop-at-idle 2000 > all.txt  all there is, then the end
+  distributor tail --format summary                               only a line a second: rates, position
+  distributor tail --from 0123…cdef-4711                          go on where an earlier tail ended (it says where)
+
+Exit status: 0 stopped by the user, or --count reached, or the time over, and all was verified; 1 a message did not
+verify, or some are missing or came twice; 2 wrong usage; 3 refused by the server; 4 the connection could not be made, or
+was lost and not to be had again; 5 the time was over, or the output gone, before --count was reached.
+
+`
+
+// The formats of --format.
+const (
+	formatRecords  = "records"
+	formatMessages = "messages"
+	formatSummary  = "summary"
+	formatNone     = "none"
+)
+
+// tailHashKey is that of the public networks and of the sample configuration.
+const tailHashKey = "69fa4195670576c0160d660c3be36556ff8d504725be8a59b5a96509e0c994bc"
+
+// tailOptions is what the flags say.
+type tailOptions struct {
+	dial      collector.Options
+	streams   []string
+	count     uint64 // records to print, 0: no end
+	time      time.Duration
+	idle      time.Duration
+	format    string
+	summary   bool
+	reconnect bool
+	giveUp    time.Duration
+}
+
+func tailCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	options, err := parseTail(args, stdout, stderr)
+	switch {
+	case errors.Is(err, pflag.ErrHelp):
+		return exitOK
+	case err != nil:
+		fmt.Fprintf(stderr, "distributor tail: %v (see --help)\n", err)
+		return exitUsage
+	}
+	return newTail(options, stdout, stderr).run(ctx)
+}
+
+func parseTail(args []string, stdout, stderr io.Writer) (tailOptions, error) {
+	flags := pflag.NewFlagSet("tail", pflag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.SortFlags = false
+	url := flags.String("url", "http://127.0.0.1:6100", "the distributor")
+	keyFile := flags.String("key-file", "", "`file` with the collector's key pair: JSON {publicKey, secretKey} as of keygen, or the secret key alone in hex (default: a new pair, which a server limited to subscribers refuses)")
+	secretKey := flags.String("secret-key", "", "the collector's secret key in `hex`; others on this machine can see it, --key-file is better")
+	hashKey := flags.String("hash-key", tailHashKey, "the network's hash key in `hex`")
+	owner := flags.String("owner", "", "public key in `hex` that must have signed (default: whoever signed the first message)")
+	subscription := flags.String("type", "FIREHOSE", "subscription type")
+	from := flags.String("from", "", "where to begin: live, earliest, or a `position` (default: where this key pair was, if the server still knows, else live)")
+	streams := flags.StringSlice("streams", streamNames, "print only these")
+	count := flags.Uint64("count", 0, "end after `N` printed records (0: never)")
+	seconds := flags.Float64("seconds", 0, "end after `N` seconds (0: never)")
+	idle := flags.Int("stop-at-idle", 0, "end when nothing came for so many `ms` (0: never)")
+	format := flags.String("format", formatRecords, "records, messages (with their signatures), summary (a line a second), none")
+	summary := flags.Bool("summary", false, "a line a second on the error output")
+	reconnect := flags.Bool("reconnect", true, "go on after a lost connection, from the last position")
+	giveUp := flags.Float64("give-up", 60, "end when there was no connection for so many `seconds`")
+	flags.Usage = func() { fmt.Fprint(stdout, tailHelp, flags.FlagUsagesWrapped(110)) }
+	if err := flags.Parse(args); err != nil {
+		return tailOptions{}, err
+	}
+
+	o := tailOptions{
+		streams: *streams, count: *count, format: *format, summary: *summary, reconnect: *reconnect,
+		time: time.Duration(*seconds * float64(time.Second)), idle: time.Duration(*idle) * time.Millisecond, giveUp: time.Duration(*giveUp * float64(time.Second)),
+		dial: collector.Options{URL: *url, SubscriptionType: *subscription, Logger: slog.New(slog.NewTextHandler(stderr, nil))},
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if !slices.Contains([]string{formatRecords, formatMessages, formatSummary, formatNone}, o.format) {
+		return o, fmt.Errorf("--format cannot be %q", o.format)
+	}
+	for _, s := range o.streams {
+		if !slices.Contains(streamNames, s) {
+			return o, fmt.Errorf("--streams: there is no stream %q, only %s", s, strings.Join(streamNames, ", "))
+		}
+	}
+	if o.time < 0 || o.idle < 0 || o.giveUp < 0 {
+		return o, errors.New("times cannot be negative")
+	}
+	var err error
+	if o.dial.HashKey, err = shardus.ParseHashKey(*hashKey); err != nil {
+		return o, fmt.Errorf("--hash-key: %w", err)
+	}
+	if *owner != "" {
+		if o.dial.ExpectOwner, err = shardus.ParsePublicKey(*owner); err != nil {
+			return o, fmt.Errorf("--owner: %w", err)
+		}
+	}
+	if o.dial.From, err = wsproto.ParseFrom(*from); err != nil {
+		return o, fmt.Errorf("--from: %w", err)
+	}
+	o.dial.Keys, err = tailKeys(*secretKey, *keyFile, stderr)
+	return o, err
+}
+
+// tailKeys finds the key pair, or makes one.
+func tailKeys(secretKey, keyFile string, stderr io.Writer) (shardus.SecretKey, error) {
+	switch {
+	case secretKey != "" && keyFile != "":
+		return shardus.SecretKey{}, errors.New("--secret-key and --key-file exclude each other")
+	case secretKey != "":
+		key, err := shardus.ParseSecretKey(secretKey)
+		if err != nil {
+			return key, fmt.Errorf("--secret-key: %w", err)
+		}
+		return key, nil
+	case keyFile != "":
+		text, err := os.ReadFile(keyFile)
+		if err != nil {
+			return shardus.SecretKey{}, fmt.Errorf("--key-file: %w", err)
+		}
+		key, err := parseKeyFile(text)
+		if err != nil {
+			return key, fmt.Errorf("--key-file %s: %w", keyFile, err)
+		}
+		return key, nil
+	}
+	public, key, err := shardus.GenerateKey()
+	fmt.Fprintf(stderr, "distributor tail: no key pair given, using a new one (%s): a server limited to subscribers will refuse it\n", public)
+	return key, err
+}
+
+// parseKeyFile reads {"publicKey": hex, "secretKey": hex} or one line of hex. It never repeats the text.
+func parseKeyFile(text []byte) (shardus.SecretKey, error) {
+	trimmed := strings.TrimSpace(string(text))
+	if !strings.HasPrefix(trimmed, "{") {
+		return shardus.ParseSecretKey(trimmed)
+	}
+	var pair struct{ PublicKey, SecretKey string }
+	if json.Unmarshal([]byte(trimmed), &pair) != nil {
+		return shardus.SecretKey{}, errors.New("not JSON")
+	}
+	key, err := shardus.ParseSecretKey(pair.SecretKey)
+	if err != nil {
+		return key, err
+	}
+	if public, err := shardus.ParsePublicKey(pair.PublicKey); pair.PublicKey != "" && (err != nil || public != key.Public()) {
+		return shardus.SecretKey{}, errors.New("publicKey does not belong to secretKey")
+	}
+	return key, nil
+}
