@@ -81,7 +81,7 @@ func TestMeanSizes(t *testing.T) {
 	for _, seed := range []string{"a", "b", "c", "d"} {
 		w, mix := NewWorld(seed, 1), StandardMix()
 		var record []byte
-		for range 20_000 {
+		for range 8000 {
 			stream := mix.Next()
 			record = w.Append(record[:0], stream, someTime)
 			for _, of := range []string{stream, "mix"} {
