@@ -7,9 +7,6 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// MaxControlPayload is the most bytes that a ping, pong or close frame may carry (RFC 6455 §5.5).
-const MaxControlPayload = ws.MaxControlFramePayloadSize
-
 // NoStatus is the code of a close frame without a body (RFC 6455 §7.1.5). It never stands on the wire:
 // Reader reports it for an empty close frame, AppendClose writes one for it.
 const NoStatus = uint16(ws.StatusNoStatusRcvd)
@@ -36,9 +33,9 @@ func AppendTextFrame(dst, payload []byte) []byte {
 }
 
 // AppendControl appends an unmasked control frame. It panics when op is no control operation or the payload is
-// longer than MaxControlPayload: such a frame would make every client drop the connection.
+// longer than ws.MaxControlFramePayloadSize: such a frame would make every client drop the connection.
 func AppendControl(dst []byte, op ws.OpCode, payload []byte) []byte {
-	if !op.IsControl() || op.IsReserved() || len(payload) > MaxControlPayload {
+	if !op.IsControl() || op.IsReserved() || len(payload) > ws.MaxControlFramePayloadSize {
 		panic(fmt.Sprintf("wsproto: control frame with operation %#x and %d bytes", byte(op), len(payload)))
 	}
 	return append(append(dst, finBit|byte(op), byte(len(payload))), payload...)
@@ -50,7 +47,7 @@ func AppendClose(dst []byte, code uint16, reason string) []byte {
 	if code == NoStatus && reason == "" {
 		return append(dst, finBit|byte(ws.OpClose), 0)
 	}
-	if !validCloseCode(code) || len(reason) > MaxControlPayload-2 {
+	if !validCloseCode(code) || len(reason) > ws.MaxControlFramePayloadSize-2 {
 		panic(fmt.Sprintf("wsproto: close frame with code %d and a reason of %d bytes", code, len(reason)))
 	}
 	dst = append(dst, finBit|byte(ws.OpClose), byte(2+len(reason)))

@@ -45,7 +45,7 @@ type Reader struct {
 	headerLen  uint8 // bytes in header
 	controlLen uint8 // bytes in control
 	header     [ws.MaxHeaderSize]byte
-	control    [MaxControlPayload]byte // masked, and only used when a payload comes in pieces
+	control    [ws.MaxControlFramePayloadSize]byte // masked, and only used when a payload comes in pieces
 }
 
 // Closed reports whether the client's close frame was handed to the Handler. Feed ignores what comes after it.

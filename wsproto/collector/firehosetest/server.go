@@ -161,7 +161,7 @@ func NewLog(t testing.TB) *Log {
 func (l *Log) Add(stream, record string) []byte {
 	start := len(l.bytes)
 	l.bytes = wsproto.AppendTextFrame(l.bytes, l.Signer.AppendMessage(nil, stream, []byte(record)))
-	return l.bytes[start:]
+	return l.bytes[start:len(l.bytes):len(l.bytes)]
 }
 
 // End is the position behind all records.
