@@ -142,9 +142,9 @@ func TestDeafWorker(t *testing.T) {
 
 // A stopped worker is silent.
 func TestHungWorker(t *testing.T) {
-	f := start(t, "", 1, 2, 2)
+	f := start(t, "", 1, 1, 2)
 	a := f.mustConnect("a")
-	f.signal(1, unix.SIGSTOP)
+	f.pause(1)
 	b := f.mustHand("b") // the channel takes it; nobody is there to answer
 	a.want(t, "hello ")
 	b.want(t, "")
@@ -179,7 +179,7 @@ func TestDuplicateWhileWorkerDies(t *testing.T) {
 	f.wantLayout("1:0 2:0")
 	f.mustConnect("x")
 	older := f.mustConnect("a") // on 2
-	f.signal(2, unix.SIGSTOP)
+	f.pause(2)
 	if err := f.Configure(Limits{Warm: 1, Max: 3, MaxClients: 2}); err != nil {
 		t.Fatal(err)
 	}
@@ -299,7 +299,7 @@ func TestStopWithStuckWorkers(t *testing.T) {
 	f := start(t, "stubborn@1", 3, 3, 1)
 	f.wantLayout("1:0 2:0 3:0")
 	a, b, c := f.mustConnect("a"), f.mustConnect("b"), f.mustConnect("c")
-	f.signal(2, unix.SIGSTOP)
+	f.pause(2)
 	began := time.Now()
 	f.stop(300 * time.Millisecond)
 	if took := time.Since(began); took < 250*time.Millisecond || took > 5*time.Second {

@@ -172,19 +172,17 @@ func (s *Supervisor) start(w *worker) {
 	p, err := startProcess(s.command, s.env)
 	s.mu.Lock()
 	s.counts.spawns++
-	w.process = p
-	stopping := s.stopping
 	if err != nil {
-		w.why, w.err = FailedSpawn, err
-		s.remove(w, err)
-	} else {
-		w.enter(starting)
-	}
-	s.mu.Unlock()
-	if err != nil {
+		s.fail(w, FailedSpawn, err)
+		s.remove(w, w.err)
+		s.mu.Unlock()
 		w.log.Error("worker not started", "error", err)
 		return
 	}
+	w.process = p
+	w.enter(starting)
+	stopping := s.stopping
+	s.mu.Unlock()
 	s.reaps.Add(1)
 	go s.reap(w)
 	if stopping {
@@ -203,9 +201,6 @@ func (s *Supervisor) reap(w *worker) {
 	go func() { defer close(forwarded); forward(p.output, w.log) }()
 
 	exited := p.cmd.Wait() == nil // with status 0
-	s.mu.Lock()
-	drained := exited && w.state == draining
-	s.mu.Unlock()
 	// Last words count: why clients were closed, and what the process died of.
 	late := time.After(lastWords)
 	for _, done := range []chan struct{}{read, forwarded} {
@@ -214,36 +209,42 @@ func (s *Supervisor) reap(w *worker) {
 		case <-late:
 		}
 	}
-	s.condemn(w, FailedExit, nil) // unless it is; ends the writer
+	s.mu.Lock()
+	if w.state != gone {
+		if w.state != draining || !exited {
+			s.fail(w, FailedExit, nil)
+		}
+		s.dismiss(w) // ends the writer
+	}
+	s.mu.Unlock()
 	p.close()
 	<-read
 	<-wrote
 	<-forwarded
+	s.bury(w)
+}
 
-	why := wsproto.WorkerLost
-	if drained {
-		why = wsproto.ServerShutdown
-	}
+// bury clears up after a worker that is no more.
+func (s *Supervisor) bury(w *worker) {
 	s.mu.Lock()
+	why, err := wsproto.ServerShutdown, error(nil)
+	if w.why != "" {
+		why, err = wsproto.WorkerLost, fmt.Errorf("%w (%v)", w.err, w.process.cmd.ProcessState)
+	}
 	lost := make([]*client, 0, len(w.clients))
 	for _, c := range w.clients {
 		lost = append(lost, c)
+	}
+	for _, c := range lost {
 		s.forget(c)
 		s.counts.disconnect(why.Name)
 	}
-	stopping := s.stopping
-	var err error
-	if !drained {
-		err = fmt.Errorf("supervisor: worker %d: %s (%v)", w.number, w.why, p.cmd.ProcessState)
-		if w.err != nil {
-			err = fmt.Errorf("%w: %w", err, w.err)
-		}
-	}
 	s.remove(w, err)
+	stopping := s.stopping
 	s.mu.Unlock()
 
 	switch {
-	case drained:
+	case err == nil:
 		w.log.Info("worker ended")
 	case stopping:
 		w.log.Warn("worker killed", "error", err)
@@ -255,16 +256,16 @@ func (s *Supervisor) reap(w *worker) {
 	}
 }
 
-// remove drops a worker that is no more; err says that it should still be.
+// remove takes a worker from the list; err says why it was lost, in full.
 func (s *Supervisor) remove(w *worker, err error) {
 	s.workers = slices.DeleteFunc(s.workers, func(other *worker) bool { return other == w })
 	s.counts.past.add(w.stats)
-	switch {
-	case err == nil:
+	if err == nil {
 		s.counts.ended++
-	case !s.stopping:
-		s.counts.failures[w.why]++
-		s.backoff.fail(time.Now(), err)
+	} else {
+		if s.backoff.err == w.err {
+			s.backoff.err = err
+		}
 		if s.count(starting)+s.count(ready) == 0 {
 			s.tellStart(fmt.Errorf("%w: %w", ErrNoWorker, err))
 		}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -270,6 +271,20 @@ func (f *fixture) signal(number int, sig unix.Signal) {
 	}
 }
 
+// pause stops a worker. The signal alone returns before its threads stand.
+func (f *fixture) pause(number int) {
+	f.t.Helper()
+	f.signal(number, unix.SIGSTOP)
+	pid := f.pid(number)
+	eventually(f.t, "it stands", func() bool {
+		stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		return err == nil && !slices.ContainsFunc(stats, func(path string) bool {
+			b, err := os.ReadFile(path)
+			return err != nil || !strings.Contains(string(b), ") T ")
+		})
+	})
+}
+
 func TestFirstAvailableOnDemandRetirement(t *testing.T) {
 	f := start(t, "", 1, 3, 2)
 	f.wantLayout("1:0")
@@ -319,7 +334,7 @@ func TestDuplicatesAcrossWorkers(t *testing.T) {
 	f := start(t, "", 3, 3, 1)
 	f.wantLayout("1:0 2:0 3:0")
 	first := f.mustConnect("a")
-	f.signal(1, unix.SIGSTOP) // so that its news come late
+	f.pause(1) // so that its news come late
 	second := f.mustHand("a")
 	if f.layout() != "1:2 2:0 3:0" {
 		t.Fatalf("a reconnecting key keeps its place: %s", f.layout())
@@ -375,6 +390,14 @@ func TestReconnectAfterOwnClose(t *testing.T) {
 func TestStormOfDuplicates(t *testing.T) {
 	f := start(t, "", 1, 4, 3)
 	const n, keys = 60, 3
+	hammer, stopHammer := context.WithCancel(t.Context())
+	defer stopHammer()
+	go func() {
+		for hammer.Err() == nil {
+			f.Wake()
+			f.Snapshot()
+		}
+	}()
 	all := make([][]*collector, keys)
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -392,6 +415,7 @@ func TestStormOfDuplicates(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	stopHammer()
 	eventually(t, "all but the newest are closed", func() bool { return f.Snapshot().Clients == keys })
 	for key, cs := range all {
 		open := func() (n int) {

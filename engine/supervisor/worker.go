@@ -2,8 +2,10 @@ package supervisor
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -55,8 +57,8 @@ type worker struct {
 	more    chan struct{} // capacity 1: the queue is not empty
 	dead    chan struct{} // closed with gone: the writer ends
 	stats   handoff.Stats
-	why     Failure // of gone
-	err     error
+	why     Failure // of gone; "": it ended as asked
+	err     error   // the same in words
 }
 
 // outgoing is what a worker is to be sent: a client, or a message.
@@ -170,24 +172,43 @@ func sendFailure(err error) Failure {
 	return FailedExit
 }
 
-// condemn takes a failed worker out of service and kills it. reap does the
+// condemn takes a failed worker out of service and kills it; reap does the
 // rest. Only the first reason counts.
 func (s *Supervisor) condemn(w *worker, why Failure, err error) {
 	s.mu.Lock()
 	if w.state != gone {
-		w.enter(gone)
-		w.why, w.err = why, err
-		close(w.dead)
-		for i := len(w.queue) - 1; i >= 0; i-- { // backwards, as again puts each first
-			if c := w.queue[i].client; c != nil && c.phase == queued {
-				s.again(c)
-			}
-		}
-		w.queue = nil
-		s.settle()
+		s.fail(w, why, err)
+		s.dismiss(w)
 	}
 	s.mu.Unlock()
 	w.process.kill()
+}
+
+// fail notes a failure, at once: the next start must not come before.
+func (s *Supervisor) fail(w *worker, why Failure, err error) {
+	w.why, w.err = why, fmt.Errorf("supervisor: worker %d: %s", w.number, why)
+	if err != nil {
+		w.err = fmt.Errorf("%w: %w", w.err, err)
+	}
+	if !s.stopping {
+		s.counts.failures[why]++
+		s.backoff.fail(time.Now(), w.err)
+	}
+}
+
+// dismiss ends the service of a worker. Clients that it was not given are
+// placed anew, those that it was given are reap's.
+func (s *Supervisor) dismiss(w *worker) {
+	w.enter(gone)
+	close(w.dead)
+	for _, o := range slices.Backward(w.queue) { // backwards, as again puts each first
+		if o.client != nil && o.client.phase == queued {
+			s.again(o.client)
+		}
+	}
+	w.queue = nil
+	s.settle()
+	s.poke()
 }
 
 // read is the goroutine that listens to w, until the end of the channel.
@@ -195,10 +216,10 @@ func (s *Supervisor) read(w *worker) {
 	for {
 		m, err := w.process.conn.Receive()
 		switch {
-		case err == io.EOF && s.mayLeave(w): // it drained; reap waits for its exit
-			return
 		case err == io.EOF:
-			s.condemn(w, FailedExit, nil)
+			if !s.mayEnd(w) { // else reap waits for its exit
+				s.condemn(w, FailedExit, nil)
+			}
 			return
 		case err != nil:
 			s.condemn(w, FailedSpeech, err)
@@ -208,7 +229,7 @@ func (s *Supervisor) read(w *worker) {
 	}
 }
 
-func (s *Supervisor) mayLeave(w *worker) bool {
+func (s *Supervisor) mayEnd(w *worker) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return w.state == draining

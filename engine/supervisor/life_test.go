@@ -1,0 +1,78 @@
+package supervisor
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"distributor/wsproto"
+)
+
+// A random life of connects, closes and killed workers, in which after every
+// step only the newest connection of a key may stay, and at the end the books
+// balance.
+func TestRandomLife(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			f := start(t, "", 1, 4, 3)
+			random := rand.New(rand.NewPCG(seed, 1))
+			newest := make(map[string]*collector)
+			var all []*collector
+			connects := 0
+			for range 120 {
+				key := fmt.Sprint(random.IntN(9))
+				switch n := random.IntN(20); {
+				case n < 13:
+					c := f.mustHand(key) // nine keys always fit four workers
+					connects++
+					newest[key], all = c, append(all, c)
+				case n < 16 && newest[key] != nil:
+					newest[key].conn.Close()
+				case n < 19:
+					f.Disconnect(key, wsproto.PingTimeout)
+				default:
+					if ws := f.Snapshot().Workers; len(ws) > 0 {
+						if w := ws[random.IntN(len(ws))]; w.PID != 0 && w.State == ready {
+							_ = unix.Kill(w.PID, unix.SIGKILL)
+						}
+					}
+				}
+				f.Wake()
+			}
+			open := func() (n int) {
+				for _, c := range all {
+					if c.open() {
+						n++
+					}
+				}
+				return n
+			}
+			eventually(t, "what is open is what is known", func() bool {
+				snap := f.Snapshot()
+				for _, w := range snap.Workers {
+					if w.Closing > 0 || w.State == gone {
+						return false
+					}
+				}
+				return snap.Clients == open()
+			})
+			for key, c := range newest {
+				was := c.open()
+				if known := f.Disconnect(key, wsproto.PingTimeout); known != was {
+					t.Errorf("key %s: newest open %v, known %v", key, was, known)
+				}
+			}
+			eventually(t, "all were newest", func() bool { return open() == 0 && f.Snapshot().Clients == 0 })
+			snap := f.Snapshot()
+			ended := uint64(0)
+			for _, n := range snap.Disconnects {
+				ended += n
+			}
+			if snap.Handoffs != uint64(connects) || ended != snap.Handoffs || snap.Waiting != 0 || uint64(len(f.closes())) != ended {
+				t.Errorf("%d connects, told of %d ends, %+v", connects, len(f.closes()), snap)
+			}
+		})
+	}
+}
