@@ -26,7 +26,7 @@
 // All are JavaScript's or the libraries' own; testdata/vectors.jsonl.gz (recorded from the replaced service) and
 // testdata/random.jsonl.gz (random texts put through the same libraries) pin them.
 //
-//   - Members named __proto__, constructor and prototype are dropped (vectors drop/*).
+//   - Members named __proto__, constructor and prototype are dropped (vectors proto/*).
 //   - The direct value of a member `sig` is not revived (vectors sig/*).
 //   - A bad typed value is an error, unless a later duplicate key replaces it or what it stands in.
 //   - A big integer's value is turned to text first: ["ff"] is ff, and a nested one goes through decimal (vectors bi/*).

@@ -8,9 +8,12 @@ import (
 	"github.com/oasisprotocol/curve25519-voi/curve/scalar"
 )
 
-// Ed25519 (RFC 8032) on both sides. Signing is most of what a record costs, so it uses the faster curve arithmetic of
-// curve25519-voi (constant-time; see the benchmarks) with the seed already expanded. Verifying other people's
-// signatures uses the standard library, made as strict as libsodium. Each side checks the other in the tests.
+// Ed25519 (RFC 8032) on both sides. Signing is half of what a record costs, so it uses the faster, constant-time curve
+// arithmetic of curve25519-voi, with the seed already expanded: on the 2-core machine where it was chosen 9 µs against
+// the standard library's 17 µs (BenchmarkSign), and for a whole record of 4.4 KB 21 µs of CPU against 29 µs
+// (BenchmarkEncode): the difference between reaching 40,000 records/s on one core and not.
+// Verifying other people's signatures uses the standard library, made as strict as libsodium. Each side checks the
+// other in the tests.
 
 // expandedKey signs. It is immutable.
 type expandedKey struct {

@@ -110,8 +110,9 @@ func scanObject(t []byte, i, depth int) int {
 	if t[i] == '}' {
 		return i + 1
 	}
+	// Keys have to rise. Eight bytes at once decide that nearly always.
 	var previous uint64
-	from, to := -1, -1 // where the previous key stands
+	from, to := -1, -1 // where the previous key stands, -1: there is none
 	for {
 		if uint(i) >= uint(len(t)) || t[i] != '"' {
 			return no
@@ -130,13 +131,13 @@ func scanObject(t []byte, i, depth int) int {
 		switch word {
 		case wordDataType:
 			if end-start == 8 {
-				if from >= 0 {
+				if from >= 0 { // {"a":1,"dataType":…}: what it stands for depends on what follows
 					return no
 				}
 				return scanBigInt(t, i)
 			}
 		case wordValue:
-			if from < 0 && t[i] == '"' {
+			if from < 0 && t[i] == '"' { // bytes are the one object whose members are not sorted
 				next := scanText(t, i+1)
 				if next < 0 {
 					return no
@@ -146,7 +147,7 @@ func scanObject(t []byte, i, depth int) int {
 				}
 			}
 		case wordType:
-			if hasPrefix(t, i, `"Buffer"`) {
+			if hasPrefix(t, i, `"Buffer"`) { // would be written as bytes, if its data are any
 				return no
 			}
 		case wordSig:

@@ -37,9 +37,10 @@ func (s *Signer) PublicKey() PublicKey { return s.key.public }
 
 // AppendMessage appends the message of a record: {"<stream>":<record>,"sign":{"owner":"…","sig":"…"}}. record is what
 // AppendRecord gave; stream is "cycle", "originalTx" or "receipt" (a name that sorts before "sign" and needs no
-// escapes). The signature is over {"<stream>":<record>}. record may not overlap the free room of dst. Nothing is allocated when dst has
-// room for MessageSize bytes more.
+// escapes). The signature is over {"<stream>":<record>}. record may not overlap the free room of dst. Nothing is
+// allocated when dst has room for MessageSize bytes more.
 func (s *Signer) AppendMessage(dst []byte, stream string, record []byte) []byte {
+	// First the text that is signed, so that it is hashed in one piece; then its last brace gives way to `sign`.
 	start := len(dst)
 	dst = append(dst, `{"`...)
 	dst = append(dst, stream...)

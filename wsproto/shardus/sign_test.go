@@ -53,6 +53,7 @@ func TestSecretKeyIsNotShown(t *testing.T) {
 	slog.New(slog.NewTextHandler(&shown, nil)).Info("x", "key", secret)
 	b, _ := json.Marshal(map[string]any{"k": secret})
 	shown.Write(b)
+	shown.WriteString(secret.String())
 	for _, leak := range []string{testSecretKey[:16], strings.ToUpper(testSecretKey[:16]), "59 224 0 25", "0x3b"} {
 		if strings.Contains(shown.String(), leak) {
 			t.Errorf("shown: %s", shown.String())
@@ -107,6 +108,23 @@ func TestVerifyLikeLibsodium(t *testing.T) {
 	}
 	if verdicts[true] < 10 || verdicts[false] < 100 {
 		t.Errorf("few cases: %v", verdicts)
+	}
+}
+
+func TestIsReduced(t *testing.T) {
+	for low, want := range map[byte]bool{0xEC: true, 0xED: false, 0xFF: false} {
+		key := PublicKey(allOnesBut(low))
+		if isReduced(&key) != want {
+			t.Errorf("y of %x: %v", key, !want)
+		}
+		key[31] |= 0x80 // the sign is not part of y
+		if isReduced(&key) != want {
+			t.Errorf("y of %x: %v", key, !want)
+		}
+		key[17] = 0xFE
+		if !isReduced(&key) {
+			t.Errorf("y of %x is below p", key)
+		}
 	}
 }
 

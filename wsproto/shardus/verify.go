@@ -7,7 +7,8 @@ import (
 
 // VerifyObject checks an object's `sign`: {owner, sig} over the canonical text of the object without `sign`. It is
 // strict: exactly the hex digits wanted (of either case), and no key or signature that libsodium would refuse. Errors:
-// ErrUnsigned where there is nothing to verify or it is malformed, ErrSignature where it is wrong.
+// ErrUnsigned where there is nothing to verify or it is malformed, ErrSignature where it is wrong, ErrTyped where the
+// rest has no canonical text.
 //
 // That owner is who it should be is for the caller to check.
 func VerifyObject(v Value, hashKey HashKey) error {
