@@ -38,7 +38,8 @@
 // the handshake window on both sides of our clock. The signatures used are
 // remembered until their timestamp is too old, also over a reload; not over a
 // restart, so whoever captured a request can use it again on a distributor
-// that restarts within the window. A claim whose hand-off failed is given
+// that restarts within the window, or where a reload has just made the window
+// longer. A claim whose hand-off failed is given
 // back. Without a list there is no timestamp that counts, and a request works
 // for ever, as it did in the replaced service.
 //

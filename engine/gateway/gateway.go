@@ -17,10 +17,12 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// Limits of the HTTP server. None of them is a setting: nobody has had to
-// change them.
+// Limits of the HTTP server. They bound how long a client can hold a
+// connection by doing nothing; none holds for a socket that was handed over.
 const (
 	headerTimeout = 10 * time.Second // for a whole request line and headers
+	readTimeout   = time.Minute      // for the body as well: at most 1 MiB is wanted
+	writeTimeout  = 2 * time.Minute  // from the headers to the end of the answer, a few MB at most
 	idleTimeout   = 72 * time.Second // as fastify's keep-alive
 
 	// headerBytes and the 4 KiB that net/http adds are Node's 16 KiB for the
@@ -83,7 +85,6 @@ type Gateway struct {
 	frames  FrameLog
 	health  func() []Problem
 	api     http.Handler
-	log     *slog.Logger
 	now     func() time.Time
 
 	policy   atomic.Pointer[policy]
@@ -103,7 +104,7 @@ type Gateway struct {
 
 // New makes a gateway, which serves nothing yet.
 func New(o Options) *Gateway {
-	g := &Gateway{workers: o.Workers, frames: o.Frames, health: o.Health, api: o.API, log: o.Log, now: time.Now}
+	g := &Gateway{workers: o.Workers, frames: o.Frames, health: o.Health, api: o.API, now: time.Now}
 	g.refused = newLedger(o.Log, func() time.Time { return g.now() })
 	g.conns = newConnections(maxConnections, g.turnAway)
 	g.Reload(o.Settings)
@@ -111,9 +112,11 @@ func New(o Options) *Gateway {
 	var base context.Context
 	base, g.stop = context.WithCancelCause(context.Background())
 	g.server = &http.Server{
-		Handler:                      g,
+		Handler:                      http.HandlerFunc(g.handle),
 		DisableGeneralOptionsHandler: true, // OPTIONS * is a preflight like any other
 		ReadHeaderTimeout:            headerTimeout,
+		ReadTimeout:                  readTimeout,
+		WriteTimeout:                 writeTimeout,
 		IdleTimeout:                  idleTimeout,
 		MaxHeaderBytes:               headerBytes,
 		ConnState:                    g.conns.changed,
@@ -194,8 +197,7 @@ func (g *Gateway) Snapshot() Snapshot {
 	return s
 }
 
-// ServeHTTP is for the gateway's own server only: upgrading needs a socket.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 	g.conns.handled(connOf(r))
 	if !g.enter() {
 		refuse(stopping, "the distributor is being stopped, try again later").answer(w)

@@ -235,6 +235,29 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
+// A client that stops in the middle of a body, or does not read its answer, is
+// not waited for.
+func TestSlowBody(t *testing.T) {
+	g := newGateway(t, "open", func(o *Options) {
+		o.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for block := make([]byte, 1<<20); ; {
+				if _, err := w.Write(block); err != nil {
+					return
+				}
+			}
+		})
+	})
+	g.server.ReadTimeout, g.server.WriteTimeout = 50*time.Millisecond, 100*time.Millisecond
+	addr := serve(t, g)
+	for _, request := range []string{"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab", "GET /config HTTP/1.1\r\nHost: x\r\n\r\n"} {
+		conn := must(net.Dial("tcp", addr))
+		defer conn.Close()
+		_, _ = io.WriteString(conn, request)
+		eventually(t, "it is there", func() bool { return g.Snapshot().Connections == 1 })
+		eventually(t, "it is given up", func() bool { return g.Snapshot().Connections == 0 })
+	}
+}
+
 func TestPanics(t *testing.T) {
 	var out bytes.Buffer
 	g := newGateway(t, "open", func(o *Options) {

@@ -179,7 +179,7 @@ func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, c
 		why = refuse(clientGone, "")
 	}
 	g.refused.add(why.reason, err.Error(), r.RemoteAddr)
-	bid(conn, why)
+	answerBare(conn, why)
 }
 
 // connect lends the descriptor to Connect. It is kept open meanwhile; File()
@@ -200,9 +200,9 @@ func (g *Gateway) connect(ctx context.Context, conn net.Conn, client supervisor.
 	return connected
 }
 
-// bid writes a refusal to a bare socket and waits a moment for the client to
-// leave.
-func bid(conn net.Conn, why *refusal) {
+// answerBare writes a refusal to a hijacked socket and waits a moment for the
+// client to leave.
+func answerBare(conn net.Conn, why *refusal) {
 	_ = conn.SetDeadline(time.Now().Add(lingerTimeout))
 	if _, err := conn.Write(why.appendTo(nil)); err != nil {
 		return // it has gone

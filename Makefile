@@ -1,0 +1,46 @@
+# `make help` lists what there is. Everything is built from go.mod; nothing has to be installed but Go, a C compiler
+# (for SQLite) and, for `make collectors` alone, Node.js.
+
+GO       ?= go
+FUZZTIME ?= 30s
+RACETIME ?= 10m
+
+.DEFAULT_GOAL := help
+.PHONY: build run test collectors lint race fuzz bench bench-quick clean help
+
+build: ## build bin/distributor
+	$(GO) build -o bin/distributor ./cmd/distributor
+
+run: build ## show the main job: a simulated archiver, the distributor, a verifying collector, live, until Ctrl-C
+	@exec bin/distributor demo
+
+test: build ## all Go tests, the real binary included
+	$(GO) test ./...
+
+collectors: build ## real collectors (npm ws and lib-crypto-utils) against the real binary; needs Node.js 18 or newer
+	cd testdata/collectors && npm ci --no-audit --no-fund && node --test
+
+lint: ## formatting, vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+race: ## all Go tests under the race detector
+	$(GO) test -race -timeout $(RACETIME) ./...
+
+fuzz: ## every fuzz target for FUZZTIME (default 30s) each
+	@set -e; for p in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$p; done; done
+
+bench: build ## the load tests, with their report (about ten minutes)
+	$(GO) run ./bench
+
+bench-quick: build ## the same, shorter and less exact (under two minutes)
+	$(GO) run ./bench -quick
+
+clean: ## remove what was built
+	rm -rf bin bench/out testdata/collectors/node_modules
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"distributor/engine/config"
+	"distributor/engine/simulator"
+	"distributor/wsproto"
+	"distributor/wsproto/collector"
+	"distributor/wsproto/shardus"
+)
+
+const demoHelp = `Shows the main job at work, all of it real: a simulated archiver appends records to
+data logs, a distributor follows and signs them, and a collector verifies what comes
+over the WebSocket. Prints a live account until Ctrl-C, then ends everything cleanly.
+The exit status is 0 when every record written was received and verified.
+
+usage: distributor demo [flags]
+
+`
+
+// demoPatience is how long the last records may take at the end, and how long
+// the distributor may take to start and to stop.
+const demoPatience = 15 * time.Second
+
+type demoOptions struct {
+	rate       float64
+	seconds    float64
+	generation string
+	dir        string
+}
+
+func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var o demoOptions
+	flags := pflag.NewFlagSet("demo", pflag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Float64Var(&o.rate, "rate", 200, "records a second that the archiver writes; 0: as fast as it can")
+	flags.Float64Var(&o.seconds, "seconds", 0, "end by itself after so many seconds; 0: at Ctrl-C")
+	flags.StringVar(&o.generation, "generation", string(simulator.BytesBlank), "how the archiver writes: entries, bytes or bytes-blank")
+	flags.StringVar(&o.dir, "dir", "", "keep logs, frame log and the distributor's output here; default: a temporary directory, removed at the end")
+	flags.Usage = func() { fmt.Fprint(stdout, demoHelp, flags.FlagUsages()) }
+	switch err := flags.Parse(args); {
+	case errors.Is(err, pflag.ErrHelp):
+		return exitOK
+	case err != nil || flags.NArg() > 0 || o.rate < 0 || o.seconds < 0:
+		fmt.Fprintln(stderr, "distributor demo: see --help:", err)
+		return exitUsage
+	}
+	if err := demo(ctx, o, stdout, stderr); err != nil {
+		fmt.Fprintln(stderr, "distributor demo:", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+func demo(ctx context.Context, o demoOptions, stdout, stderr io.Writer) (err error) {
+	dir := o.dir
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "distributor-demo-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	}
+	d := &demonstration{dir: dir, account: newAccount(stdout), stderr: stderr}
+	if err := d.startDistributor(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.stopDistributor()) }()
+	return d.run(ctx, o)
+}
+
+// demonstration is one run: this process is the archiver and the collector, a
+// child is the distributor.
+type demonstration struct {
+	dir     string
+	stderr  io.Writer
+	account *account
+	server  *exec.Cmd
+	address string
+	logged  chan struct{} // closed when the distributor's log has ended
+}
+
+func (d *demonstration) logs() string { return filepath.Join(d.dir, "data-logs") }
+
+// startDistributor runs `distributor serve` and waits until it distributes.
+func (d *demonstration) startDistributor() error {
+	if err := os.MkdirAll(d.logs(), 0o755); err != nil {
+		return err
+	}
+	settings, err := json.Marshal(map[string]any{
+		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": 0, "DATA_LOG_DIR": d.logs(), "STATE_DIR": filepath.Join(d.dir, "state"), "LOG_FORMAT": "json",
+	})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(d.dir, config.DefaultFile), settings, 0o644); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	d.server = exec.Command(self, "serve")
+	d.server.Dir = d.dir
+	d.server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us, who then stop it
+	out, err := d.server.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := d.server.Start(); err != nil {
+		return fmt.Errorf("start the distributor: %w", err)
+	}
+	address := make(chan string, 1)
+	d.logged = make(chan struct{})
+	go d.readLog(out, address)
+	select {
+	case d.address = <-address:
+	case <-d.logged:
+	case <-time.After(demoPatience):
+	}
+	if d.address == "" {
+		return errors.Join(errors.New("the distributor did not start"), d.stopDistributor())
+	}
+	return nil
+}
+
+// readLog shows warnings and errors, keeps everything in a file, and finds the
+// address that the distributor listens on.
+func (d *demonstration) readLog(r io.Reader, address chan<- string) {
+	defer close(d.logged)
+	file, err := os.Create(filepath.Join(d.dir, "distributor.log"))
+	if err == nil {
+		defer file.Close()
+		r = io.TeeReader(r, file)
+	}
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var line struct{ Level, Msg, Address string }
+		if json.Unmarshal(lines.Bytes(), &line) != nil || (line.Level != "INFO" && line.Level != "DEBUG") {
+			fmt.Fprintf(d.stderr, "%s\n", lines.Bytes())
+		}
+		if line.Msg == "distributing" {
+			address <- line.Address
+		}
+	}
+	_, _ = io.Copy(io.Discard, r)
+}
+
+func (d *demonstration) stopDistributor() error {
+	if err := d.server.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	kill := time.AfterFunc(demoPatience, func() { _ = d.server.Process.Kill() })
+	defer kill.Stop()
+	<-d.logged
+	if err := d.server.Wait(); err != nil {
+		return fmt.Errorf("the distributor ended badly: %w", err)
+	}
+	return nil
+}
+
+func (d *demonstration) run(ctx context.Context, o demoOptions) error {
+	defaults := config.Default()
+	hashKey, err := shardus.ParseHashKey(defaults.HashKey)
+	if err != nil {
+		return err
+	}
+	owner, err := shardus.ParsePublicKey(defaults.PublicKey)
+	if err != nil {
+		return err
+	}
+	_, key, err := shardus.GenerateKey()
+	if err != nil {
+		return err
+	}
+	c, err := collector.Dial(ctx, collector.Options{
+		URL: "http://" + d.address, Keys: key, HashKey: hashKey, ExpectOwner: owner, From: wsproto.From{Start: wsproto.Live},
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return fmt.Errorf("connect the collector: %w", err)
+	}
+	defer c.Close()
+	fmt.Fprintf(d.account.out, "data logs in %s, distributor on http://%s (try: distributor tail --url http://%s), Ctrl-C ends\n", d.logs(), d.address, d.address)
+
+	collecting, stopCollecting := context.WithCancel(context.Background())
+	defer stopCollecting()
+	collected := make(chan error, 1)
+	go func() { collected <- d.collect(collecting, c) }()
+	showing, stopShowing := context.WithCancel(context.Background())
+	shown := make(chan struct{})
+	go func() {
+		defer close(shown)
+		d.account.show(showing)
+	}()
+
+	archiving, stopArchiving := context.WithCancel(ctx)
+	defer stopArchiving()
+	archived := make(chan error, 1)
+	go func() {
+		_, err := simulator.Run(archiving, simulator.Options{
+			Dir: d.logs(), Seed: "demo", Rates: simulator.Spread(cmp.Or(o.rate, 1), simulator.Streams[:]...), Unpaced: o.rate == 0,
+			Duration: time.Duration(o.seconds * float64(time.Second)), Batch: 10 * time.Millisecond,
+			Log: simulator.LogOptions{Generation: simulator.Generation(o.generation)}, OnWrite: d.account.written,
+		})
+		archived <- err
+	}()
+
+	select {
+	case err = <-archived:
+	case collectErr := <-collected: // only by a fault
+		stopArchiving()
+		err = errors.Join(collectErr, <-archived)
+		collected <- nil
+	}
+	// The last records are still on their way.
+	missing, extra := d.account.open()
+	for end := time.Now().Add(demoPatience); err == nil && missing+extra > 0 && time.Now().Before(end); missing, extra = d.account.open() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	stopShowing()
+	<-shown
+	stopCollecting()
+	if collectErr := <-collected; !errors.Is(collectErr, context.Canceled) {
+		err = errors.Join(err, collectErr)
+	}
+	d.account.total()
+	if missing+extra > 0 && err == nil {
+		err = fmt.Errorf("%d records were not received, %d were received that were not written, or twice", missing, extra)
+	}
+	return err
+}
+
+func (d *demonstration) collect(ctx context.Context, c *collector.Collector) error {
+	for {
+		m, err := c.Next(ctx)
+		if err != nil {
+			return err
+		}
+		d.account.received(m)
+	}
+}

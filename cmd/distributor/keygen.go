@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/pflag"
+
+	"distributor/wsproto/shardus"
+)
+
+const keygenHelp = `Makes an Ed25519 key pair, in the form that the configuration (DISTRIBUTOR_PUBLIC_KEY,
+DISTRIBUTOR_SECRET_KEY) and "distributor tail --key-file" take, and prints it as JSON.
+Keep the secret key to yourself: whoever has it can sign as you.
+
+usage: distributor keygen [--config]
+
+`
+
+func keygenCommand(_ context.Context, args []string, stdout, stderr io.Writer) int {
+	flags := pflag.NewFlagSet("keygen", pflag.ContinueOnError)
+	flags.SetOutput(stderr)
+	asConfig := flags.Bool("config", false, "print it as lines of distributor-config.json")
+	flags.Usage = func() { fmt.Fprint(stdout, keygenHelp, flags.FlagUsages()) }
+	switch err := flags.Parse(args); {
+	case err == pflag.ErrHelp:
+		return exitOK
+	case err != nil || flags.NArg() > 0:
+		fmt.Fprintln(stderr, "distributor keygen: see --help")
+		return exitUsage
+	}
+	public, secret, err := shardus.GenerateKey()
+	if err != nil {
+		fmt.Fprintln(stderr, "distributor keygen:", err)
+		return exitFailed
+	}
+	if *asConfig {
+		fmt.Fprintf(stdout, "\"DISTRIBUTOR_PUBLIC_KEY\": %q,\n\"DISTRIBUTOR_SECRET_KEY\": %q\n", public.String(), secret.Reveal())
+		return exitOK
+	}
+	e := json.NewEncoder(stdout)
+	e.SetIndent("", "  ")
+	if err := e.Encode(map[string]string{"publicKey": public.String(), "secretKey": secret.Reveal()}); err != nil {
+		return exitFailed
+	}
+	return exitOK
+}

@@ -1,0 +1,102 @@
+// Command distributor follows an archiver's data logs and streams every
+// record, signed, to its collectors. `distributor help` lists what it can do.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"distributor/engine/simulator"
+)
+
+// Exit statuses.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+type command struct {
+	name, about string
+	run         func(ctx context.Context, args []string, stdout, stderr io.Writer) int
+}
+
+// commands in the order of the help text; a command without a text is not listed.
+var commands = []command{
+	{"serve", "follow the data logs and serve collectors (this is the default)", serveCommand},
+	{"tail", "be a collector: connect, verify every message, print", tailCommand},
+	{"simulate", "be an archiver: write data logs and databases", simulator.Command},
+	{"demo", "show all of it at work: an archiver, a distributor and a collector", demoCommand},
+	{"keygen", "make a key pair", keygenCommand},
+	{"version", "say which build this is", versionCommand},
+	{"worker", "", workerCommand},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	// The second signal ends the process at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	name := "serve"
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		name, args = args[0], args[1:]
+	} else if len(args) == 1 && (args[0] == "--help" || args[0] == "-h") {
+		name = "help"
+	}
+	if name == "help" {
+		usage(stdout)
+		return exitOK
+	}
+	for _, c := range commands {
+		if c.name == name {
+			return c.run(ctx, args, stdout, stderr)
+		}
+	}
+	fmt.Fprintf(stderr, "distributor: there is no command %q\n\n", name)
+	usage(stderr)
+	return exitUsage
+}
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "distributor follows an archiver's data logs and streams every record, signed, to its collectors.\n\nusage: distributor [command] [flags]\n\n")
+	for _, c := range commands {
+		if c.about != "" {
+			fmt.Fprintf(w, "  %-10s %s\n", c.name, c.about)
+		}
+	}
+	fmt.Fprint(w, "\n`distributor <command> --help` tells the flags of each.\n")
+}
+
+func versionCommand(_ context.Context, _ []string, stdout, _ io.Writer) int {
+	fmt.Fprintln(stdout, version())
+	return exitOK
+}
+
+// version is what the Go toolchain stamped into the binary.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "distributor (no build information)"
+	}
+	v := "distributor " + info.Main.Version
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v += " " + s.Value[:min(12, len(s.Value))]
+		case "vcs.modified":
+			if s.Value == "true" {
+				v += " (modified)"
+			}
+		}
+	}
+	return v + " " + info.GoVersion
+}

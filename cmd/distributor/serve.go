@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"distributor/engine"
+	"distributor/engine/config"
+	"distributor/engine/worker"
+)
+
+func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	source := config.Source{Env: os.Environ(), Args: args}
+	cfg, warnings, err := config.Load(source)
+	if errors.Is(err, config.ErrHelp) {
+		if err := config.WriteHelp(stdout); err != nil {
+			return exitFailed
+		}
+		return exitOK
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "distributor: the configuration cannot be used:\n%v\n", err)
+		return exitUsage
+	}
+	level := new(slog.LevelVar)
+	level.Set(cfg.Level())
+	log := logger(stderr, cfg.LogFormat, level)
+	for _, w := range warnings {
+		log.Warn("configuration", "key", w.Key, "warning", w.Text)
+	}
+	log.Info(version(), "pid", os.Getpid(), "settings", cfg)
+
+	self, err := os.Executable()
+	if err != nil {
+		log.Error("own executable not found", "error", err)
+		return exitFailed
+	}
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGUSR1, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	if err := engine.Run(ctx, engine.Options{Source: source, Config: cfg, Worker: []string{self, "worker"}, Log: log, Level: level}, reload); err != nil {
+		log.Error("stopped", "error", err)
+		return exitFailed
+	}
+	log.Info("stopped")
+	return exitOK
+}
+
+// workerCommand is what the primary starts. Descriptors 3 and 4 are the
+// control channel and the wake-up.
+func workerCommand(_ context.Context, _ []string, _, stderr io.Writer) int {
+	// Reload and stop are the primary's affair: a signal to the whole process
+	// group or control group must not end a worker before its clients are
+	// drained. When the primary dies, the kernel ends the worker.
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
+	level := new(slog.LevelVar)
+	log := logger(stderr, "text", level)
+	if err := worker.Run(worker.Options{Control: 3, Wake: 4, Log: log, Level: level}); err != nil {
+		log.Error("worker failed", "error", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+func logger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}

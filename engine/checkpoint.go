@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"distributor/engine/encoder"
+	"distributor/mmaplog/datalog"
+	"distributor/mmaplog/framelog"
+)
+
+// checkpoint is how far the data logs have been read as of a head of the frame
+// log. The frame log itself says it more precisely, by the source position of
+// the newest frame of each stream; the checkpoint is for what leaves no frame:
+// the place of a first start, rejected lines, streams whose frames have all
+// been dropped since. It is a small JSON file, replaced atomically.
+type checkpoint struct {
+	Log     string                      `json:"frameLog"` // id of the frame log's life
+	Head    uint64                      `json:"head"`
+	Streams map[string]datalog.Position `json:"streams"`
+}
+
+const checkpointFile = "checkpoint.json"
+
+func newCheckpoint(log framelog.ID, p encoder.Progress) checkpoint {
+	c := checkpoint{Log: log.String(), Head: p.Head, Streams: make(map[string]datalog.Position)}
+	for i, s := range datalog.Streams {
+		c.Streams[s.String()] = p.Position[i]
+	}
+	return c
+}
+
+// loadCheckpoint returns the zero checkpoint when there is none.
+func loadCheckpoint(dir string) (checkpoint, error) {
+	path := filepath.Join(dir, checkpointFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return checkpoint{}, nil
+	}
+	if err != nil {
+		return checkpoint{}, fmt.Errorf("engine: read checkpoint: %w", err)
+	}
+	var c checkpoint
+	if err := json.Unmarshal(b, &c); err != nil {
+		return checkpoint{}, fmt.Errorf("engine: %s is damaged; without it, reading goes on after the newest frames: %w", path, err)
+	}
+	return c, nil
+}
+
+// save replaces the file: written aside, synced, renamed.
+func (c checkpoint) save(dir string) error {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("engine: save checkpoint: %w", err)
+	}
+	f, err := os.CreateTemp(dir, checkpointFile+".new-")
+	if err != nil {
+		return fmt.Errorf("engine: save checkpoint: %w", err)
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, checkpointFile))
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+		return fmt.Errorf("engine: save checkpoint: %w", err)
+	}
+	return nil
+}
+
+// frameLog is what resume asks the recovered frame log.
+type frameLog interface {
+	ID() framelog.ID
+	LastSource(stream uint8) (source [32]byte, offset uint64, ok bool)
+}
+
+// resume tells where each stream's reading goes on: after the newest frame in
+// the log, unless the checkpoint was taken later than that frame. A checkpoint
+// of another life of the log counts only for streams without a frame: the log
+// has lost frames then, which have to be made again. The zero position means a
+// first start.
+func (c checkpoint) resume(log frameLog) [len(datalog.Streams)]datalog.Position {
+	var from [len(datalog.Streams)]datalog.Position
+	for i, s := range datalog.Streams {
+		saved := c.Streams[s.String()]
+		source, offset, ok := log.LastSource(uint8(s))
+		switch {
+		case !ok, c.Log == log.ID().String() && c.Head >= offset && !saved.IsZero():
+			from[i] = saved
+		default:
+			from[i] = datalog.DecodePosition(source)
+		}
+	}
+	return from
+}

@@ -1,0 +1,273 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"distributor/engine/config"
+	"distributor/engine/encoder"
+	"distributor/engine/gateway"
+	"distributor/engine/supervisor"
+	"distributor/mmaplog/datalog"
+	"distributor/mmaplog/framelog"
+	"distributor/wsproto/shardus"
+)
+
+const (
+	// checkpointEvery is how often progress is saved, when there was any.
+	checkpointEvery = time.Second
+	// stopGrace is what stopping may take beyond the time that clients get.
+	stopGrace = 3 * time.Second
+)
+
+// Options are what a primary is started with.
+type Options struct {
+	Source config.Source // read again for a reload
+	Config *config.Config
+	Worker []string // command line of a worker process
+	Log    *slog.Logger
+	Level  *slog.LevelVar // follows the configuration
+}
+
+// Run is the primary's life. It returns nil when ctx has ended and everything
+// was stopped, an error when something could not start or failed for good.
+// Each value from reload asks for the configuration to be read again.
+func Run(ctx context.Context, o Options, reload <-chan os.Signal) error {
+	p := &primary{o: o, log: o.Log, started: time.Now()}
+	p.cfg.Store(o.Config)
+	defer p.close()
+	if err := p.open(); err != nil {
+		return err
+	}
+	return p.serve(ctx, reload)
+}
+
+// primary is what open has made. Its fields do not change after that, but cfg.
+type primary struct {
+	o       Options
+	log     *slog.Logger
+	started time.Time
+	cfg     atomic.Pointer[config.Config]
+
+	hashKey   shardus.HashKey
+	signer    *shardus.Signer
+	listener  net.Listener
+	frames    *framelog.Writer
+	reader    *framelog.Reader // the gateway's
+	followers [len(datalog.Streams)]*datalog.Follower
+	encoder   *encoder.Encoder
+	workers   *supervisor.Supervisor
+	gateway   *gateway.Gateway
+	admin     net.Listener // nil: off
+}
+
+func (p *primary) open() error {
+	cfg := p.cfg.Load()
+	if err := p.keys(cfg); err != nil {
+		return err
+	}
+	var err error
+	if p.listener, err = net.Listen("tcp", net.JoinHostPort(cfg.ListenAddr, strconv.Itoa(cfg.DistributorPort))); err != nil {
+		return fmt.Errorf("engine: listen (DISTRIBUTOR_PORT, LISTEN_ADDR): %w", err)
+	}
+	if cfg.UsesSampleKeys() && !loopback(p.listener.Addr()) {
+		p.log.Warn("ANYBODY CAN SIGN AS THIS DISTRIBUTOR: it listens beyond loopback with the sample keys that are public; "+
+			"make your own with `distributor keygen` and set DISTRIBUTOR_PUBLIC_KEY and DISTRIBUTOR_SECRET_KEY", "address", p.listener.Addr().String())
+	}
+	progress, err := p.openLogs(cfg)
+	if err != nil {
+		return err
+	}
+	if p.workers, err = supervisor.New(supervisor.Options{Command: p.o.Worker, Log: p.log, Limits: limits(cfg)}); err != nil {
+		return err
+	}
+	p.encoder = encoder.New(encoder.Options{
+		Signer: p.signer, Frames: p.frames, StopAtCycle: func() int64 { return p.cfg.Load().StopAtCycle }, Wake: p.workers.Wake, Log: p.log,
+	}, progress)
+	access, err := p.access(cfg)
+	if err != nil {
+		return err
+	}
+	p.gateway = gateway.New(gateway.Options{
+		Settings: access, Workers: p.workers, Frames: index{p.reader}, Health: p.health, Log: p.log,
+	})
+	p.workers.SetExpiry(p.gateway.Expiry)
+	return p.openAdmin(cfg)
+}
+
+func (p *primary) keys(cfg *config.Config) error {
+	var err error
+	if p.hashKey, err = shardus.ParseHashKey(cfg.HashKey); err != nil {
+		return fmt.Errorf("engine: DISTRIBUTOR_HASH_KEY: %w", err)
+	}
+	secret, err := shardus.ParseSecretKey(string(cfg.SecretKey))
+	if err != nil {
+		return fmt.Errorf("engine: DISTRIBUTOR_SECRET_KEY: %w", err)
+	}
+	public, err := shardus.ParsePublicKey(cfg.PublicKey)
+	if err != nil {
+		return fmt.Errorf("engine: DISTRIBUTOR_PUBLIC_KEY: %w", err)
+	}
+	p.signer = shardus.NewSigner(secret, p.hashKey)
+	if p.signer.PublicKey() != public {
+		return fmt.Errorf("engine: DISTRIBUTOR_SECRET_KEY is the key of %s, not of DISTRIBUTOR_PUBLIC_KEY %s: set both from one `distributor keygen`",
+			p.signer.PublicKey(), public)
+	}
+	return nil
+}
+
+// openLogs recovers the frame log and begins to follow the data logs where it
+// ends. The returned progress has been saved.
+func (p *primary) openLogs(cfg *config.Config) (encoder.Progress, error) {
+	var progress encoder.Progress
+	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil {
+		return progress, fmt.Errorf("engine: STATE_DIR: %w", err)
+	}
+	var err error
+	var recovery framelog.Recovery
+	p.frames, recovery, err = framelog.OpenWriter(framelog.Options{
+		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes, RetainBytes: cfg.FrameLogBytes, Log: p.log,
+	})
+	if err != nil {
+		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w", err)
+	}
+	p.log.Info("frame log open", "dir", frameLogDir(cfg), "id", p.frames.ID().String(), "head", p.frames.Head(), "floor", p.frames.Floor(), "damaged", len(recovery.Damaged))
+	if p.reader, err = framelog.OpenReader(frameLogDir(cfg)); err != nil {
+		return progress, fmt.Errorf("engine: read the frame log: %w", err)
+	}
+
+	saved, err := loadCheckpoint(cfg.StateDir)
+	if err != nil {
+		p.log.Error("checkpoint not used", "error", err)
+	}
+	progress.Head = p.frames.Head()
+	for i, from := range saved.resume(p.frames) {
+		s := datalog.Streams[i]
+		p.followers[i], err = datalog.NewFollower(datalog.Options{
+			Dir: cfg.DataLogDir, Stream: s, From: from, Interval: cfg.FileStreamInterval, MaxLine: cfg.MaxRecordBytes, Log: p.log,
+		})
+		if err != nil {
+			return progress, fmt.Errorf("engine: follow %s: %w", s, err)
+		}
+		progress.Position[i] = p.followers[i].Position()
+		p.log.Info("following data log", "stream", s.String(), "dir", cfg.DataLogDir, "resumed", !from.IsZero(), "log", progress.Position[i].Number, "offset", progress.Position[i].Offset)
+	}
+	return progress, newCheckpoint(p.frames.ID(), progress).save(cfg.StateDir)
+}
+
+// serve runs until ctx ends or something fails.
+func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
+	if err := p.workers.Start(ctx); err != nil {
+		p.stopWorkers()
+		return fmt.Errorf("engine: start workers: %w", err)
+	}
+	running, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var parts sync.WaitGroup
+	encoding, stopEncoding := context.WithCancel(context.Background()) // ends after the gateway has
+	defer stopEncoding()
+	parts.Go(func() {
+		if err := p.encoder.Run(encoding, p.followers); err != nil {
+			fail(err)
+		}
+	})
+	parts.Go(func() {
+		if err := p.gateway.Serve(p.listener); err != nil {
+			fail(err)
+		}
+	})
+	parts.Go(func() { p.checkpoints(encoding) })
+	if p.admin != nil {
+		parts.Go(func() { p.serveAdmin(encoding) })
+	}
+	p.log.Info("distributing", "address", p.listener.Addr().String(), "public_key", p.signer.PublicKey().String())
+
+	for running.Err() == nil {
+		select {
+		case <-running.Done():
+		case sig := <-reload:
+			p.reload(sig)
+		}
+	}
+	cause := context.Cause(running)
+	if ctx.Err() != nil {
+		cause = nil // asked to stop
+	}
+	p.log.Info("stopping", "cause", cause)
+	closing, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	if err := p.gateway.Shutdown(closing); err != nil {
+		p.log.Warn("HTTP connections were cut", "error", err)
+	}
+	stopEncoding()
+	p.stopWorkers()
+	parts.Wait()
+	if err := p.checkpoint(); err != nil {
+		cause = errors.Join(cause, err)
+	}
+	return cause
+}
+
+func (p *primary) stopWorkers() {
+	drain := p.cfg.Load().Drain
+	ctx, cancel := context.WithTimeout(context.Background(), drain+stopGrace)
+	defer cancel()
+	p.workers.Stop(ctx, p.frames.Head())
+}
+
+func (p *primary) close() {
+	for _, f := range p.followers {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+	if p.reader != nil {
+		_ = p.reader.Close()
+	}
+	if p.frames != nil {
+		if err := p.frames.Close(); err != nil {
+			p.log.Error("frame log not closed cleanly", "error", err)
+		}
+	}
+	if p.listener != nil {
+		_ = p.listener.Close()
+	}
+}
+
+// checkpoints saves progress from time to time.
+func (p *primary) checkpoints(ctx context.Context) {
+	t := time.NewTicker(checkpointEvery)
+	defer t.Stop()
+	var saved encoder.Progress
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		now := p.encoder.Progress()
+		if now == saved {
+			continue
+		}
+		err := newCheckpoint(p.frames.ID(), now).save(p.cfg.Load().StateDir)
+		if err == nil {
+			saved = now
+		} else if !failing {
+			p.log.Error("progress not saved; it is tried again every second", "error", err)
+		}
+		failing = err != nil
+	}
+}
+
+func (p *primary) checkpoint() error {
+	return newCheckpoint(p.frames.ID(), p.encoder.Progress()).save(p.cfg.Load().StateDir)
+}

@@ -1,0 +1,54 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"distributor/engine/gateway"
+)
+
+// health lists what an operator has to look at now; nothing when all is well.
+// It answers /is-healthy.
+func (p *primary) health() []gateway.Problem {
+	var found []gateway.Problem
+	if err := p.encoder.Blocked(); err != nil {
+		found = append(found, gateway.Problem{
+			Component: "frame log", Problem: err.Error(),
+			Remedy: "make room on the file system of STATE_DIR (" + p.cfg.Load().StateDir + "); distribution goes on by itself",
+		})
+	}
+	if s := p.workers.Snapshot(); s.Ready() == 0 && s.Backoff.Err != nil {
+		found = append(found, gateway.Problem{
+			Component: "workers", Problem: "no worker can start: " + s.Backoff.Err.Error(),
+			Remedy: "see the log for the workers' last words; starting is tried again with growing pauses",
+		})
+	}
+	return append(found, p.dataLogHealth(time.Now())...)
+}
+
+// dataLogHealth: a directory that cannot be read is a problem at once; silence
+// only when it concerns all streams and lasts, since cycles come every minute
+// or so and the other streams with the traffic.
+func (p *primary) dataLogHealth(now time.Time) []gateway.Problem {
+	cfg := p.cfg.Load()
+	if _, err := os.ReadDir(cfg.DataLogDir); err != nil {
+		return []gateway.Problem{{
+			Component: "data logs", Problem: err.Error(),
+			Remedy: "check DATA_LOG_DIR and its permissions; it is tried again every FILE_STREAM_INTERVAL_MS",
+		}}
+	}
+	newest := p.started
+	for _, f := range p.followers {
+		if t := f.Stats().LastGrowth; t.After(newest) {
+			newest = t
+		}
+	}
+	if silent := now.Sub(newest); cfg.DataLogStale > 0 && silent >= cfg.DataLogStale {
+		return []gateway.Problem{{
+			Component: "data logs", Problem: fmt.Sprintf("no stream in %s has grown for %s", cfg.DataLogDir, silent.Round(time.Second)),
+			Remedy: "see whether the archiver runs and writes there (DATA_LOG_STALE_MS sets how long silence is normal)",
+		}}
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"distributor/engine/config"
+	"distributor/engine/gateway"
+	"distributor/engine/handoff"
+	"distributor/engine/supervisor"
+	"distributor/mmaplog/framelog"
+	"distributor/wsproto/shardus"
+)
+
+// What each part is told of the configuration.
+
+func frameLogDir(cfg *config.Config) string { return filepath.Join(cfg.StateDir, "frames") }
+
+func limits(cfg *config.Config) supervisor.Limits {
+	return supervisor.Limits{
+		Warm: cfg.NumberOfWorkers, Max: cfg.MaxWorkers, MaxClients: cfg.MaxClientsPerChild,
+		Settings: handoff.Settings{
+			FrameLog:       frameLogDir(cfg),
+			PingIntervalMS: cfg.PingInterval.Milliseconds(), PingTimeoutMS: cfg.PingTimeout.Milliseconds(),
+			LogLevel: cfg.Level().String(),
+		},
+	}
+}
+
+func (p *primary) access(cfg *config.Config) (gateway.Settings, error) {
+	s := gateway.Settings{LimitToSubscribersOnly: cfg.LimitToSubscribersOnly, HandshakeWindow: cfg.HandshakeWindow, HashKey: p.hashKey}
+	for i, sub := range cfg.Subscribers {
+		key, err := shardus.ParsePublicKey(sub.PublicKey)
+		if err != nil {
+			return gateway.Settings{}, fmt.Errorf("engine: subscribers[%d].publicKey: %w", i, err)
+		}
+		out := gateway.Subscriber{Key: key, Type: sub.SubscriptionType}
+		if sub.ExpirationTimestamp != 0 {
+			out.Expires = time.UnixMilli(sub.ExpirationTimestamp)
+		}
+		s.Subscribers = append(s.Subscribers, out)
+	}
+	return s, nil
+}
+
+// reload reads the configuration again and applies what can be applied. A
+// configuration that is wrong in any way changes nothing.
+func (p *primary) reload(sig os.Signal) {
+	log := p.log.With("signal", sig.String())
+	next, warnings, err := config.Load(p.o.Source)
+	for _, w := range warnings {
+		log.Warn("configuration", "key", w.Key, "warning", w.Text)
+	}
+	old := p.cfg.Load()
+	if err == nil && next.File == "" && old.File != "" {
+		err = fmt.Errorf("engine: %s is no longer there", old.File)
+	}
+	var access gateway.Settings
+	if err == nil {
+		access, err = p.access(old.Reloaded(next))
+	}
+	if err == nil {
+		err = p.workers.Configure(limits(old.Reloaded(next)))
+	}
+	if err != nil {
+		log.Error("configuration not reloaded, nothing was changed", "error", err)
+		return
+	}
+	cfg := old.Reloaded(next)
+	p.cfg.Store(cfg)
+	p.o.Level.Set(cfg.Level())
+	p.gateway.Reload(access)
+	p.workers.SetExpiry(p.gateway.Expiry)
+
+	applied, refused := config.Diff(old, next)
+	for _, c := range applied {
+		log.Info("configuration changed", "change", c.String())
+	}
+	for _, c := range refused {
+		log.Warn("configuration change needs a restart", "change", c.String())
+	}
+	log.Info("configuration reloaded", "applied", len(applied), "refused", len(refused))
+}
+
+// index is the frame log as the gateway sees it, which calls FrameEnd from one
+// goroutine at a time.
+type index struct{ reader *framelog.Reader }
+
+func (i index) ID() [16]byte                           { return i.reader.ID() }
+func (i index) Head() uint64                           { return i.reader.Head() }
+func (i index) Floor() uint64                          { return i.reader.Floor() }
+func (i index) FrameEnd(offset uint64) (uint64, error) { return i.reader.FrameEnd(offset) }
