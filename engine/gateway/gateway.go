@@ -38,8 +38,9 @@ const (
 )
 
 // Connector takes authenticated sockets. Connect must be done with c and fd
-// when it returns; the gateway closes its own descriptor then. It is called
-// from many goroutines. supervisor.Supervisor is one.
+// when it returns; the gateway closes its own descriptor then. An error means
+// that no worker has the socket, nor will have: the gateway answers on it. It
+// is called from many goroutines. supervisor.Supervisor is one.
 type Connector interface {
 	Connect(ctx context.Context, c supervisor.Client, fd int) error
 }

@@ -164,8 +164,8 @@ func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, c
 		return
 	}
 	g.used.release(id.key, id.sig) // before the client hears of it, and tries again
-	if errors.Is(err, context.Canceled) {
-		err = context.Cause(ctx) // Shutdown says ErrStopping
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		err = cause // Shutdown says ErrStopping
 	}
 	why := refuse(handOffFailed, "no worker could take the connection, try again")
 	switch {
@@ -175,8 +175,8 @@ func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, c
 		why = refuse(stopping, "the distributor is being stopped, try again later")
 	case errors.Is(err, supervisor.ErrClosed):
 		why = refuse(displaced, "a newer connection of this key came while this one waited for a worker")
-	case errors.Is(err, context.Canceled): // the server saw it go while we waited
-		why = refuse(clientGone, "")
+	case errors.Is(err, context.Canceled): // the server saw it go before the hijack
+		why = refuse(clientGone, "the client has left")
 	}
 	g.refused.add(why.reason, err.Error(), r.RemoteAddr)
 	answerBare(conn, why)

@@ -212,6 +212,7 @@ func TestNoWorker(t *testing.T) {
 		{supervisor.ErrClosed, "displaced"},
 		{supervisor.ErrNoWorker, "hand_off_failed"},
 		{context.DeadlineExceeded, "hand_off_failed"},
+		{context.Canceled, "client_gone"},
 	} {
 		outcome = c.err
 		// Frames behind the request must not turn the answer into a reset.
