@@ -11,7 +11,8 @@ import (
 )
 
 // TestRandomTexts compares with what the replaced service's libraries made of random texts: typed values, escapes,
-// numbers and Buffers in all combinations, and damaged texts. It is a sample of 2.5 million that were compared.
+// numbers and Buffers in all combinations, and damaged texts: some made by hand, and a sample of 2.5 million that were
+// compared.
 func TestRandomTexts(t *testing.T) {
 	lines := readLines(t, "random.jsonl.gz")
 	if len(lines) < 3000 {

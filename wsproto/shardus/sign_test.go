@@ -191,6 +191,7 @@ func TestVerifyObjectRefuses(t *testing.T) {
 		{"sig without the hash", TextValue(owner), TextValue(sig[:128]), ErrUnsigned},
 		{"sig not hex", TextValue(owner), TextValue("g" + sig[1:]), ErrUnsigned},
 		{"changed sig", TextValue(owner), TextValue(strings.Replace(sig, sig[:2], "00", 1)), ErrSignature},
+		{"sig with another hash", TextValue(owner), TextValue(sig[:128] + testHashKey), ErrSignature},
 		{"another key", TextValue(testHashKey), TextValue(sig), ErrSignature},
 		{"small-order key, R and S nothing", TextValue(other[62:] + other[:62]), TextValue("01" + strings.Repeat("0", 126) + sig[128:]), ErrSignature},
 	} {

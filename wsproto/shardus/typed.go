@@ -104,8 +104,9 @@ func toNumber(v Value) (float64, error) {
 	return numberOfText(string(s)), err
 }
 
-// appendToString appends JavaScript's String(v). It is called for values inside typed values only. Text goes into one
-// buffer, so that nesting does not cost a copy a level.
+// appendToString appends JavaScript's String(v), for hexOfBigInt and numberOfText only: where the text is neither hex
+// nor a number, any such text will do (a negative infinity; a null in an array). Text goes into one buffer, so that
+// nesting does not cost a copy a level.
 func appendToString(dst []byte, v Value) ([]byte, error) {
 	switch v.kind {
 	case Undefined:
@@ -115,11 +116,8 @@ func appendToString(dst []byte, v Value) ([]byte, error) {
 	case Bool:
 		return strconv.AppendBool(dst, v.num != 0), nil
 	case Number:
-		switch {
-		case math.IsInf(v.num, 1):
+		if math.IsInf(v.num, 0) {
 			return append(dst, "Infinity"...), nil
-		case math.IsInf(v.num, -1):
-			return append(dst, "-Infinity"...), nil
 		}
 		return appendNumber(dst, v.num), nil
 	case Text:
@@ -147,9 +145,6 @@ func appendToString(dst []byte, v Value) ([]byte, error) {
 		for i, m := range v.list {
 			if i > 0 {
 				dst = append(dst, ',')
-			}
-			if m.Value.kind == Null || m.Value.kind == Undefined {
-				continue
 			}
 			var err error
 			if dst, err = appendToString(dst, m.Value); err != nil {
