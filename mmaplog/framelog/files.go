@@ -98,12 +98,13 @@ func lockDir(dir string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("framelog: lock %s: %w", path, err)
 	}
-	if err := f.Truncate(0); err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
-		if err != nil {
-			f.Close()
-			return nil, fmt.Errorf("framelog: write process id into %s: %w", path, err)
-		}
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = f.WriteString(strconv.Itoa(os.Getpid()) + "\n")
+	}
+	if err != nil {
+		f.Close()
+		return nil, noSpace(fmt.Errorf("framelog: write process id into lock: %w", err))
 	}
 	return f, nil
 }

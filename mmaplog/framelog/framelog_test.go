@@ -19,6 +19,16 @@ func testOptions(dir string) Options {
 	return Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: 4 * minSegmentBytes, Log: quiet}
 }
 
+// memoryDir is a directory where fsync costs nothing, if the machine has one.
+func memoryDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "framelog")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 func mustOpen(t testing.TB, o Options) (*Writer, Recovery) {
 	t.Helper()
 	w, r, err := OpenWriter(o)

@@ -25,7 +25,7 @@ func fuzzLog(f *testing.F) (dir string, base uint64) {
 // fuzzOpen opens a copy of the log with one file replaced. Whatever that file says: no panic, no wrong frame, and what
 // the writer made of it opens again in peace.
 func fuzzOpen(t *testing.T, from, name string, content []byte) {
-	dir := t.TempDir()
+	dir := memoryDir(t)
 	names, err := readNames(from)
 	if err != nil {
 		t.Fatal(err)

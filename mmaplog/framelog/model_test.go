@@ -74,7 +74,7 @@ func TestModel(t *testing.T) {
 
 func runModel(t *testing.T, seed uint64, steps int) {
 	rng := rand.New(rand.NewPCG(seed, 99))
-	o := testOptions(t.TempDir())
+	o := testOptions(memoryDir(t))
 	o.RetainBytes = int64(1+rng.IntN(4)) * minSegmentBytes
 	m := &model{}
 	w, _ := mustOpen(t, o)

@@ -3,7 +3,6 @@ package framelog
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"sync/atomic"
 
@@ -54,7 +53,7 @@ type counters struct {
 // Stats are figures for operators. Counts are since OpenWriter, except Frames.
 type Stats struct {
 	Head, Floor uint64
-	Synced      uint64 // everything below it survives a crash of the machine; -> Head only when a segment is sealed or the log closed
+	Synced      uint64 // everything below it survives a crash of the machine; moves when a sealed segment has been synced
 	Frames      uint64 // committed since the log's first life
 	Segments    uint64 // on disk, the active one included
 	Rolls       uint64 // segments begun
@@ -309,7 +308,6 @@ func (w *Writer) Close() error {
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return fmt.Errorf("framelog: close: %w", err)
 	}
-	w.opts.Log.Debug("frame log: closed", slog.String("dir", w.opts.Dir))
 	return nil
 }
 

@@ -1,0 +1,116 @@
+// Package framelog is the append-only, memory-mapped log of frames that one process writes and any number of processes
+// send from. A frame is opaque bytes, ready for the wire; where it stands is its offset, a byte position that only grows.
+//
+// It owns a directory: its files, what is kept of the past, and the proof that a reader never sees a torn, changed or
+// damaged frame. It does not know what is in a frame, what streams and sources mean, who reads where, or how readers
+// learn that the head has moved (they look at it; waking them is the caller's).
+//
+// # Files
+//
+//	lock                        flock'ed by the writer, holds its process id
+//	head                        one page, see below
+//	head.new                    a head with a new ID, before it gets its name
+//	<base>.frames <base>.index  a segment; base: logical offset of its first byte, 16 hex digits
+//	spare.frames  spare.index   the next segment, prepared before it is needed
+//
+// All numbers are little-endian (amd64, arm64), all words 8-byte aligned; a * marks those that another process may
+// read while they change: they are atomics.
+//
+//	head, 4096 bytes                             index, a page and then 64 bytes a frame
+//	  0  "FLOGHEAD"                                0  "FLOGINDX"
+//	  8  version, 1                                8  version, 1
+//	 16  ID, 16 bytes                             16  base
+//	 32  CRC-32C of bytes 0–31                    24  frames in all segments before
+//	 40  boot ID of the machine, 16 bytes         56  CRC-32C of the page without words 56 and 64
+//	 64* head: committed up to here               64* sealed: logical end; 0 while active
+//	 72* frames committed, ever                  128  64 × (end of the newest frame of stream n, its source 32 bytes),
+//	128* floor: nothing below is served               as they stood when the segment began
+//	136* synced: all below it is on disk        4096  entries
+//	144* state: 1 open, 2 closed, 3 ID given up
+//
+//	entry                                        frames
+//	  0* end, logical                              frame │ frame │ frame │ …   from byte 0, nothing between,
+//	  8  cycle                                     so that one write(2) sends many
+//	 16  time, ns
+//	 24  source, 32 bytes
+//	 56  stream  57 flags (0)  58 0
+//	 60  CRC-32C of bytes 0–59, then of the frame
+//
+// A frame begins where the one before ends; the first at the base. The next segment's base is this one's end: offsets
+// have no gaps. A segment is sealed when the next frame does not fit or its index is full, which has an entry for every
+// 1 KiB of the segment. A frame longer than a segment gets one of its own size.
+//
+// Both files are preallocated, never sparse: a full disk is ErrNoSpace when a segment is made and not a SIGBUS in a
+// store. (File systems that copy on write, as btrfs, give no such promise.) A background goroutine makes the next segment
+// as soon as the last one is taken, and populates pages 4–8 MiB before the writer comes to them: a store into a fresh page costs
+// 4 times (tmpfs) to 7 times (ext4) as much. Not further ahead, since pages made dirty are written to disk after 30 s, used
+// or not. Once a sealed segment is committed, what its frames file has beyond the last frame is given back with ftruncate.
+// That is safe under the mappings of readers because none touches a byte beyond the head, and the head was never there. The
+// index stays as it is, because searching it does touch what is not used.
+//
+// # Publishing
+//
+// Append copies the frame and then its entry into the mapping; Commit stores the head. A reader that loads head H may
+// read all bytes and entries that end at or below H, every seal below H, and finds every segment with a base below H by name:
+//
+//   - Mappings with MAP_SHARED of the same file are the same physical pages, so that processes are to each other what
+//     threads are, and the memory model of the machine holds between them.
+//   - The store of the head is sync/atomic's: on amd64 an XCHG, before which all earlier stores are visible (also the
+//     non-temporal ones that a large copy may use); on arm64 a store-release (STLR). The load is a MOV on amd64, which
+//     later loads never overtake, and a load-acquire (LDAR) on arm64. The compiler moves no access over either.
+//   - Hence a load that sees the value has all that was stored before it. Files get their names by rename(2) before that,
+//     which other processes see at once.
+//
+// The head moves from frame end to frame end, never back within an ID, and stores of 8 aligned bytes are not torn.
+//
+// # Reading the index
+//
+// A reader searches the whole index file, without knowing how many entries are in use: entries of committed frames are
+// ascending; those behind end beyond the head or are zero, which the search takes for infinite; and what a killed
+// writer appended and never committed is zeroed by the next before it appends. So "the first that ends after x" is well
+// defined for every x below the head. What it finds is checked all the same before it is used.
+//
+// # Retention
+//
+// Whole segments go once RetainBytes of newer ones are committed. The floor is raised, then the files are unlinked; none
+// is ever re-used. A reader that is overtaken gets ErrBelowFloor, never other bytes: what it had been handed stays mapped and
+// right until its next call. There is no safety distance, for there is nothing that it would make safer. A Reader unmaps
+// what is below the floor when it next has to look something up; until then those files still take their space. One
+// without clients should call Frames(Head()-1, 1) now and then, or be closed.
+//
+// # When it fails
+//
+// Append returns ErrNoSpace and has changed nothing; the writer goes on when there is room. Nothing is deleted early.
+//
+// A process that is killed loses nothing: the page cache is not its own. The next OpenWriter goes on at the head, with
+// the same ID; frames that were appended and not committed are gone, and LastSource says where to begin again.
+// It also knows the newest source of streams whose frames are all below the floor, from the segments' headers.
+//
+// A machine that goes down takes along what was not on disk. Sealed segments are synced in the background, the active one by
+// Close; between, the kernel writes as it likes (dirty pages within about 30 s). If the boot ID has changed and the log was
+// not closed, the log ends before the first bad frame above "synced" now, and gets a new ID, because frames beyond that may have
+// been sent: an offset never means two things under one ID. Their records are after LastSource, and come again.
+//
+// OpenWriter verifies every kept frame and entry (0.13 s for 1 GiB in memory, on 2 cores). Damage is never served, and never an error:
+//
+//	frame, entry, file or segment bad, good ones follow   floor raised above it; Recovery.Damaged
+//	the newest frames bad or missing                      log ends before them, new ID; Recovery.GivenUp
+//	head missing, damaged, or where no frame ends         log goes as far as it verifies, new ID
+//	sealed end wrong                                      repaired: the next segment's name tells
+//	halves of segments, spares, segments beyond the head  left by a crash; removed
+//	recovery itself interrupted                           the next one comes to the same end
+//	another format version                                ErrVersion, for reader and writer; nothing is touched
+//
+// While it runs: readers of an ID that was given up get ErrReplaced. A segment file that somebody truncates, or a disk
+// that cannot deliver a page, is SIGBUS for who reads the mapping. Frames, FrameEnd and Meta turn it into ErrDamaged
+// (SetPanicOnFault, where the index is read); handing mapped frames to write(2) gives EFAULT. Accepted limits: a truncated head file
+// kills its readers, a truncated active segment kills the writer (loudly); and the log cannot tell that its directory was
+// put back from a copy, which may re-use offsets: delete the head file after that.
+//
+// # Who may call
+//
+// One Writer, one goroutine; Head, Floor, ID and Stats from any until Close. Any number of Readers in any number of processes, each with
+// one goroutine and its own mappings; Head, Floor, ID from any until Close. The writer has two goroutines: one prepares segments and pages, one
+// syncs, trims and unlinks. They meet it in queues and the spare channel, and share no other state than the head's atomics, the counters and
+// segment.mapped, the lock that keeps a mapping while it is populated.
+package framelog
