@@ -201,7 +201,9 @@ func (g *Gateway) Snapshot() Snapshot {
 func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 	g.conns.handled(connOf(r))
 	if !g.enter() {
-		refuse(stopping, "the distributor is being stopped, try again later").answer(w)
+		why := refuse(stopping, "the distributor is being stopped, try again later")
+		g.refused.add(why.reason, why.sentence, r.RemoteAddr)
+		why.answer(w)
 		return
 	}
 	defer g.running.Done()

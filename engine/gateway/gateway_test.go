@@ -281,7 +281,7 @@ func TestPanics(t *testing.T) {
 		t.Errorf("half an answer passes for a whole one: %+v", got)
 	}
 	eventually(t, "both are counted", func() bool { return g.Snapshot().Refused["panic"] == 2 })
-	if !strings.Contains(out.String(), "kaboom") || !strings.Contains(out.String(), "gateway_test.go") {
+	if !strings.Contains(out.String(), "level=ERROR") || !strings.Contains(out.String(), "kaboom") || !strings.Contains(out.String(), "gateway_test.go") {
 		t.Errorf("%s", &out)
 	}
 	if got := exchange(t, addr, "GET /is-alive HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); got.status != 200 {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -108,7 +109,11 @@ func (l *ledger) add(r reason, detail, remote string) {
 	}
 	l.mu.Unlock()
 	if due {
-		l.log.Warn("request refused", "reason", r.name, "detail", detail, "remote", remote, "count", count, "total", total)
+		level := slog.LevelWarn
+		if r == panicked {
+			level = slog.LevelError
+		}
+		l.log.Log(context.Background(), level, "request refused", "reason", r.name, "detail", detail, "remote", remote, "count", count, "total", total)
 	}
 }
 
