@@ -73,7 +73,7 @@ func arrange(entries []entry, pointer uint32) {
 		e := &entries[i]
 		_, again := own[e.number]
 		switch {
-		case !e.old && e.number == pointer+1 && exists && !e.mtime.Before(active):
+		case exists && !e.old && !e.mtime.Before(active) && (e.number == pointer+1 || e.number == 1 && pointer > 1 && e.size == 0):
 			e.lap = 1 // just created; the pointer is about to name it
 		case e.number > pointer, e.old && again:
 			e.lap = -1

@@ -71,11 +71,9 @@ func (f *Follower) startLate() bool {
 		return false
 	}
 	for _, e := range entries {
-		active := e.place() == place{0, pointer}
-		if e.lap > 0 || !active && f.isDone(e) {
-			continue
+		if e.lap <= 0 && !f.isDone(e, pointer) {
+			return f.turnTo(e)
 		}
-		return f.turnTo(e)
 	}
 	return false
 }
@@ -135,7 +133,7 @@ func (f *Follower) resumeAfterLoss() bool {
 		return false
 	}
 	from, _ := placeOf(entries, f.from.Number, 0, pointer)
-	to, _, ok := next(entries, from, false, time.Unix(int64(f.from.Time), 0), 0, f.isDone)
+	to, _, ok := next(entries, from, false, time.Unix(int64(f.from.Time), 0), 0, func(entry) bool { return false })
 	if !ok || !f.believed(to) {
 		return false
 	}

@@ -35,7 +35,8 @@ func (f *Follower) advance(b *Batch) bool {
 	}
 	ours, found := placeOf(entries, f.cur.number, f.cur.inode, pointer)
 	f.lookBack(entries, ours)
-	to, gap, ok := next(entries, ours, found, f.cur.mtime, f.highest, f.isDone)
+	done := func(e entry) bool { return f.isDone(e, pointer) }
+	to, gap, ok := next(entries, ours, found, f.cur.mtime, f.highest, done)
 	if !found {
 		if copied, is := f.findCopy(entries); is {
 			to, gap, ok = copied, false, true
@@ -156,10 +157,11 @@ func (f *Follower) enter(l *logFile) {
 	f.moved, f.doubt = moved{}, doubt{}
 }
 
-// isDone reports whether a log holds nothing unread.
-func (f *Follower) isDone(e entry) bool {
+// isDone reports whether a log holds nothing unread, and is not the active one, where reading goes to
+// in any case.
+func (f *Follower) isDone(e entry, pointer uint32) bool {
 	done, ok := f.known[e.inode]
-	if !ok || done.Number != e.number || done.Offset != uint64(e.size) {
+	if !ok || e.place() == (place{0, pointer}) || done.Number != e.number || done.Offset != uint64(e.size) {
 		return false
 	}
 	l, err := f.openNamed(e.number, e.old)
@@ -172,11 +174,12 @@ func (f *Follower) isDone(e entry) bool {
 }
 
 // findCopy looks for a log that has what the one being read had before our place, under its number: a
-// directory that was copied, or restored, has other inodes.
+// directory that was copied, or restored, has other inodes. Fewer bytes than fill the fingerprint's
+// tail prove nothing.
 func (f *Follower) findCopy(entries []entry) (entry, bool) {
 	ours := f.cur.position()
 	for _, e := range entries {
-		if e.number != ours.Number || ours.Offset == 0 {
+		if e.number != ours.Number || ours.Offset < tailBytes {
 			continue
 		}
 		l, err := f.openNamed(e.number, e.old)

@@ -1,0 +1,583 @@
+package datalog
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The model test plays random writer actions on a real directory and keeps, beside it, a list of logs
+// in the order in which they were written, each with its bytes. What must come out follows from that
+// list alone: every whole line that is neither blank nor a trailer, once, in order.
+//
+// DATALOG_MODEL_SEED and DATALOG_MODEL_ROUNDS choose other rounds; a failure prints its seed.
+
+var modelVerbose = flag.Bool("model.v", false, "print the actions of every round")
+
+type modelLog struct {
+	number   int
+	old      bool // its file is named old-…
+	deleted  bool
+	content  []byte
+	consumed int  // what has come out, or was skipped
+	closed   bool // the pointer has moved on
+}
+
+var modelSkips = regexp.MustCompile(`^[ \t\r]*$|^End: Number of (entries|bytes): [0-9]{1,20}\r?$`)
+
+// due moves consumed on and returns the lines that it passes.
+func (l *modelLog) due() (lines []string) {
+	for {
+		line, _, whole := strings.Cut(string(l.content[l.consumed:]), "\n")
+		if !whole && (!l.closed || line == "") {
+			return lines
+		}
+		l.consumed += len(line)
+		if whole {
+			l.consumed++
+		}
+		if !modelSkips.MatchString(line) {
+			lines = append(lines, strings.TrimSuffix(line, "\r"))
+		}
+	}
+}
+
+// ended reports whether a trailer is the last thing in l.
+func (l *modelLog) ended() bool {
+	lines := strings.Fields(strings.ReplaceAll(string(l.content), " ", "_"))
+	return len(lines) > 0 && strings.HasPrefix(lines[len(lines)-1], "End:")
+}
+
+type handedOut struct {
+	p   Position
+	log *modelLog
+}
+
+type modelRound struct {
+	t     *testing.T
+	rng   *rand.Rand
+	dir   string
+	f     *Follower
+	clock time.Time // of the follower
+	mtime time.Time // of the files
+	trace []string
+
+	stream Stream
+	max    int
+	blank  string // what follows a newline in this round's generation
+	crlf   bool
+	logs   []*modelLog // all, in the order they were written
+	seq    int
+	want   []string
+	got    []string
+	handed []handedOut
+	gaps   uint64
+}
+
+func TestModel(t *testing.T) {
+	seed, rounds := uint64(time.Now().UnixNano()), 300
+	if s := os.Getenv("DATALOG_MODEL_SEED"); s != "" {
+		seed, _ = strconv.ParseUint(s, 10, 64)
+		rounds = 1
+	}
+	if s := os.Getenv("DATALOG_MODEL_ROUNDS"); s != "" {
+		rounds, _ = strconv.Atoi(s)
+	} else if testing.Short() {
+		rounds = 30
+	}
+	for i := range rounds {
+		if !runModel(t, seed+uint64(i)) {
+			return
+		}
+	}
+}
+
+func runModel(t *testing.T, seed uint64) bool {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	m := &modelRound{
+		t: t, rng: rng, dir: filepath.Join(t.TempDir(), "logs"), stream: Streams[rng.IntN(3)],
+		clock: time.Unix(1e9, 0), mtime: time.Unix(1.5e9, 0), max: 4 + 2*rng.IntN(3),
+	}
+	m.blank = []string{"", "\n"}[rng.IntN(2)]
+	m.crlf = rng.IntN(5) == 0
+	defer func() {
+		if m.f != nil {
+			m.f.Close()
+		}
+		if t.Failed() {
+			if r := recover(); r != nil && r != errModel {
+				panic(r)
+			}
+			if *modelVerbose {
+				t.Log("\n" + strings.Join(m.trace, "\n"))
+			}
+			t.Errorf("failed with DATALOG_MODEL_SEED=%d (-model.v shows its actions)", seed)
+		}
+	}()
+	m.run()
+	return !t.Failed()
+}
+
+var errModel = fmt.Errorf("model: round failed")
+
+func (m *modelRound) fail(format string, args ...any) {
+	m.t.Errorf(format, args...)
+	panic(errModel)
+}
+
+func (m *modelRound) note(format string, args ...any) {
+	if line := fmt.Sprintf(format, args...); len(m.trace) == 0 || line != m.trace[len(m.trace)-1] {
+		m.trace = append(m.trace, line)
+	}
+}
+
+func (m *modelRound) must(err error) {
+	if err != nil {
+		m.fail("%v", err)
+	}
+}
+
+func (m *modelRound) chance(percent int) bool { return m.rng.IntN(100) < percent }
+
+func (m *modelRound) active() *modelLog { return m.logs[len(m.logs)-1] }
+
+func (m *modelRound) path(l *modelLog) string {
+	return filepath.Join(m.dir, m.stream.logName(uint32(l.number), l.old))
+}
+
+func (m *modelRound) run() {
+	early := m.chance(30) // the follower is there before the directory
+	if early {
+		m.start(Position{})
+	}
+	m.must(os.Mkdir(m.dir, 0o755))
+	m.create(1 + m.rng.IntN(m.max))
+	m.point(m.active().number)
+	if !early {
+		m.write(m.active(), "{\"before\":true}\n")
+		if m.chance(30) {
+			m.write(m.active(), "{\"begun before\"")
+		}
+		l := m.active()
+		l.consumed = bytes.LastIndexByte(l.content, '\n') + 1
+		m.start(Position{})
+	}
+	for range 10 + m.rng.IntN(60) {
+		m.act()
+	}
+	m.settle()
+	if m.gaps += m.f.Stats().Gaps; m.gaps > 0 {
+		m.fail("%d gaps reported where there was none; last: %+v", m.gaps, m.f.Stats().LastGap)
+	}
+}
+
+func (m *modelRound) act() {
+	m.mtime = m.mtime.Add(time.Second)
+	switch n := m.rng.IntN(100); {
+	case n < 45:
+		for range 1 + m.rng.IntN(6) {
+			m.appendLine()
+		}
+	case n < 50:
+		m.write(m.active(), []string{"\n", " \t\n", "\r\n", "\n\n\n", "End: Number of entries: 7\n"}[m.rng.IntN(5)])
+	case n < 75:
+		m.rotate()
+	case n < 78:
+		m.renameOne()
+	case n < 81:
+		m.deleteOne()
+	case n < 84:
+		m.replaceActive()
+	case n < 87:
+		m.truncate()
+	case n < 88:
+		m.rewrite()
+	case n < 92:
+		m.settle()
+	default:
+		m.restart()
+	}
+	m.maybeLook()
+}
+
+// write appends to a log, in one piece or several, with looks between.
+func (m *modelRound) write(l *modelLog, text string) {
+	m.note("append to %d: %q", l.number, text)
+	for text != "" {
+		n := len(text)
+		if m.chance(20) {
+			n = 1 + m.rng.IntN(n)
+		}
+		m.must(appendTo(m.path(l), []byte(text[:n])))
+		l.content = append(l.content, text[:n]...)
+		m.touch(l)
+		text = text[n:]
+		m.maybeLook()
+	}
+}
+
+// touch sets a file's time to the model's, in which seconds go by between actions.
+func (m *modelRound) touch(l *modelLog) { m.must(os.Chtimes(m.path(l), m.mtime, m.mtime)) }
+
+func (m *modelRound) eol() string {
+	if m.crlf {
+		return "\r\n"
+	}
+	return "\n"
+}
+
+func (m *modelRound) appendLine() {
+	m.seq++
+	pad := strings.Repeat("p", m.rng.IntN(1<<m.rng.IntN(11)))
+	m.write(m.active(), fmt.Sprintf(`{"n":%d,"pad":%q}`, m.seq, pad)+m.eol()+m.blank)
+}
+
+func (m *modelRound) create(number int) {
+	l := &modelLog{number: number}
+	m.note("create %d", number)
+	m.must(os.WriteFile(m.path(l), nil, 0o644))
+	m.touch(l)
+	m.logs = append(m.logs, l)
+}
+
+// point rewrites the active file in one of the ways that were seen.
+func (m *modelRound) point(number int) {
+	path := filepath.Join(m.dir, m.stream.pointerName())
+	text := m.stream.logName(uint32(number), false)
+	how := m.rng.IntN(8)
+	m.note("point to %d, way %d", number, how)
+	switch how {
+	case 0:
+		m.must(os.WriteFile(path, nil, 0o644))
+		m.maybeLook()
+	case 1:
+		m.must(os.WriteFile(path, []byte("nonsense"), 0o644))
+		m.maybeLook()
+	case 2:
+		m.must(os.WriteFile(path, []byte(text[:len(text)-m.rng.IntN(8)-1]), 0o644))
+		m.maybeLook()
+	case 3:
+		m.must(os.RemoveAll(path))
+		m.maybeLook()
+	case 4:
+		text += "\n"
+	case 5:
+		m.must(os.WriteFile(path+".tmp", []byte(text), 0o644))
+		m.must(os.Rename(path+".tmp", path))
+		return
+	}
+	m.must(os.WriteFile(path, []byte(text), 0o644))
+}
+
+// rotate ends the active log and begins the next one, as the writers do it: trailer, retire a half,
+// create, point. Variants: no trailer, one that is wrong, the log's rest after the pointer has moved.
+func (m *modelRound) rotate() {
+	before := m.active()
+	trailer := fmt.Sprintf("End: Number of entries: %d", m.rng.IntN(1000)) + m.eol() + m.blank
+	if m.chance(50) {
+		trailer = fmt.Sprintf("End: Number of bytes: %d", m.rng.Uint64()) + m.eol() + m.blank
+	}
+	late := ""
+	switch m.rng.IntN(10) {
+	case 0:
+		trailer = ""
+	case 1:
+		if before.ended() {
+			break // what comes after a trailer and after the pointer has moved is not waited for
+		}
+		m.seq++
+		late, trailer = fmt.Sprintf(`{"n":%d,"late":true}`, m.seq)+"\n"+trailer, ""
+	case 2:
+		trailer += trailer
+	}
+	m.write(before, trailer)
+	m.mtime = m.mtime.Add(time.Second)
+	n := before.number + 1
+	if n == m.max/2 {
+		m.retire(m.max/2+1, m.max)
+	}
+	if n == m.max {
+		m.retire(1, m.max/2)
+	}
+	if n > m.max {
+		n = 1
+	}
+	m.create(n)
+	m.maybeLook()
+	m.point(n)
+	if m.chance(30) {
+		m.look()
+	}
+	m.write(before, late) // the model's order is that of the logs
+	before.closed = true
+}
+
+// retire deletes the old- logs and puts half of the others in their place.
+func (m *modelRound) retire(from, to int) {
+	for _, l := range m.logs[m.index(m.current()):] {
+		if l.old && !l.deleted {
+			m.settle() // else it would be gone before the follower gets there
+			break
+		}
+	}
+	for _, l := range m.logs {
+		if l.old && !l.deleted {
+			m.delete(l)
+		}
+	}
+	for k := from; k <= to; k++ {
+		for _, l := range m.logs {
+			if l.number == k && !l.old && !l.deleted {
+				m.rename(l)
+				if m.chance(20) {
+					m.look()
+				}
+			}
+		}
+	}
+}
+
+// index is a log's place in the order, that of the first one for none.
+func (m *modelRound) index(l *modelLog) int { return max(0, slices.Index(m.logs, l)) }
+
+func (m *modelRound) delete(l *modelLog) {
+	m.note("delete %d (old %v)", l.number, l.old)
+	m.must(os.Remove(m.path(l)))
+	l.deleted = true
+}
+
+func (m *modelRound) rename(l *modelLog) {
+	m.note("rename %d", l.number)
+	from := m.path(l)
+	l.old = true
+	for _, o := range m.logs { // what the rename replaces
+		if o != l && o.old && !o.deleted && o.number == l.number {
+			o.deleted = true
+		}
+	}
+	m.must(os.Rename(from, m.path(l)))
+}
+
+// renameOne puts some finished log out of the way at a time of its own.
+func (m *modelRound) renameOne() {
+	l := m.logs[m.rng.IntN(len(m.logs))]
+	if l.deleted || l.old || l == m.active() {
+		return
+	}
+	for _, o := range m.logs {
+		if o.old && !o.deleted && o.number == l.number {
+			return
+		}
+	}
+	m.rename(l)
+}
+
+// deleteOne deletes a log that was read to its end and left.
+func (m *modelRound) deleteOne() {
+	l := m.logs[m.rng.IntN(len(m.logs))]
+	if l.deleted || l == m.active() {
+		return
+	}
+	m.settle()
+	m.delete(l)
+}
+
+// replaceActive deletes the active log when all of it was read, and begins another one under its name,
+// as an archiver does whose log was deleted while it did not run.
+func (m *modelRound) replaceActive() {
+	m.settle()
+	l := m.active()
+	if m.f.cur.ended {
+		return // a log that is complete and comes again under its number may mean that a lap was missed
+	}
+	m.delete(l)
+	l.closed = true
+	m.maybeLook()
+	if l.due() != nil { // an unterminated line is still to come
+		l.consumed = bytes.LastIndexByte(l.content, '\n') + 1
+	}
+	m.create(l.number)
+	m.settle()
+}
+
+// truncate cuts the active log, all of which was read. The follower looks before it grows again: a cut
+// that is overtaken by growth between two looks cannot be told from other content.
+func (m *modelRound) truncate() {
+	m.settle()
+	l := m.active()
+	size := 0
+	if m.chance(70) {
+		size = m.rng.IntN(len(l.content) + 1)
+	}
+	m.note("truncate %d to %d", l.number, size)
+	m.must(os.Truncate(m.path(l), int64(size)))
+	m.touch(l)
+	l.content = l.content[:size:size]
+	if l.consumed > size {
+		l.consumed = bytes.LastIndexByte(l.content, '\n') + 1
+	}
+	m.handed = nil // positions behind the cut are no more
+	m.look()
+}
+
+// rewrite puts other content into the active log, of at least its size.
+func (m *modelRound) rewrite() {
+	m.settle()
+	l := m.active()
+	m.seq++
+	text := fmt.Sprintf(`{"n":%d,"rewritten":%q}`, m.seq, strings.Repeat("r", len(l.content))) + "\n"
+	if l.consumed == 0 {
+		return // nothing was read of it: then it just is another beginning
+	}
+	m.note("rewrite %d: %q", l.number, text)
+	m.must(os.WriteFile(m.path(l), []byte(text), 0o644))
+	m.touch(l)
+	l.content, l.consumed = []byte(text), 0
+	m.handed = nil
+	m.look()
+}
+
+// restart ends the follower as a crash would, and starts one from a position that it had handed out.
+func (m *modelRound) restart() {
+	choices := append(m.handed[max(0, len(m.handed)-8):len(m.handed):len(m.handed)], handedOut{m.f.Position(), m.current()})
+	h := choices[m.rng.IntN(len(choices))]
+	if h.log == nil || h.p.IsZero() {
+		return
+	}
+	at := m.index(h.log)
+	for _, l := range m.logs[at:] {
+		if l.deleted {
+			return
+		}
+	}
+	m.expect()
+	m.check()
+	if m.gaps += m.f.Stats().Gaps; m.gaps > 0 {
+		m.fail("gap reported where there was none: %+v", m.f.Stats().LastGap)
+	}
+	m.f.Close()
+	m.f = nil
+	m.note("restart from %+v", h.p)
+	// What had come out after that position comes again.
+	m.want, m.got, m.handed = nil, nil, nil
+	for i, l := range m.logs {
+		switch {
+		case i == at:
+			l.consumed = int(h.p.Offset)
+		case i > at:
+			l.consumed = 0
+		}
+	}
+	if m.chance(20) {
+		m.copyDirectory()
+	}
+	m.start(h.p)
+}
+
+// current is the model's log that the follower reads.
+func (m *modelRound) current() *modelLog {
+	if m.f.cur == nil {
+		return nil
+	}
+	for _, l := range m.logs {
+		if fi, err := os.Stat(m.path(l)); !l.deleted && err == nil && inodeOf(fi) == m.f.cur.inode {
+			return l
+		}
+	}
+	return nil
+}
+
+// copyDirectory restores all files from a copy: the same names and times, other inodes.
+func (m *modelRound) copyDirectory() {
+	m.note("copy the directory")
+	aside := m.dir + ".aside"
+	m.must(os.Rename(m.dir, aside))
+	m.must(os.Mkdir(m.dir, 0o755))
+	entries, err := os.ReadDir(aside)
+	m.must(err)
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(aside, e.Name()))
+		m.must(err)
+		fi, err := e.Info()
+		m.must(err)
+		to := filepath.Join(m.dir, e.Name())
+		m.must(os.WriteFile(to, b, 0o644))
+		m.must(os.Chtimes(to, fi.ModTime(), fi.ModTime()))
+	}
+	m.must(os.RemoveAll(aside))
+}
+
+func (m *modelRound) start(from Position) {
+	f, err := NewFollower(Options{
+		Dir: m.dir, Stream: m.stream, From: from, Interval: time.Hour, noWatch: true,
+		now: func() time.Time { return m.clock },
+	})
+	m.must(err)
+	m.f = f
+}
+
+func (m *modelRound) maybeLook() {
+	if m.chance(25) {
+		m.look()
+	}
+}
+
+// look is one look of the follower. What it brings must be what comes next.
+func (m *modelRound) look() {
+	if m.f == nil {
+		return
+	}
+	var b Batch
+	m.f.look(&b)
+	for _, r := range b.Records {
+		m.got = append(m.got, string(r.Line))
+		if l := m.current(); l != nil && r.Next.Inode == m.f.cur.inode {
+			m.handed = append(m.handed, handedOut{r.Next, l})
+		}
+	}
+	m.note("look: %d records, at %+v, gaps %d", len(b.Records), m.f.Position(), m.f.Stats().Gaps)
+}
+
+func (m *modelRound) expect() {
+	for _, l := range m.logs {
+		m.want = append(m.want, l.due()...)
+	}
+}
+
+func (m *modelRound) check() {
+	for i, line := range m.got {
+		if i >= len(m.want) || line != m.want[i] {
+			m.fail("record %d is %.80q, want %.80q", i, line, append(m.want, "none")[min(i, len(m.want))])
+		}
+	}
+}
+
+// settle looks, while time goes by, until all is there, and then some more.
+func (m *modelRound) settle() {
+	m.note("settle")
+	m.expect()
+	for extra := 0; extra < 3; {
+		for had := -1; had < len(m.got); {
+			had = len(m.got)
+			m.look()
+			m.look()
+		}
+		m.check()
+		m.clock = m.clock.Add(m.f.opt.linger)
+		if len(m.got) == len(m.want) && m.current() == m.active() {
+			extra++
+		} else if extra--; extra < -200 {
+			m.fail("%d of %d records came, and reading stands at %+v, while log %d is active", len(m.got), len(m.want), m.f.Position(), m.active().number)
+		}
+	}
+	m.want, m.got = m.want[:0], m.got[:0]
+}
