@@ -1,0 +1,85 @@
+package engine_test
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// allowed says which of our packages each package may import. Arrows point
+// down only: the encoder and the worker never see each other, they meet in the
+// frame log; nothing below the engine knows that there are processes.
+var allowed = map[string][]string{
+	"mmaplog/datalog":                {},
+	"mmaplog/framelog":               {},
+	"wsproto/shardus":                {},
+	"wsproto":                        {"wsproto/shardus"},
+	"wsproto/collector":              {"wsproto", "wsproto/shardus"},
+	"engine/config":                  {},
+	"engine/handoff":                 {},
+	"engine/simulator":               {},
+	"engine/encoder":                 {"mmaplog/datalog", "mmaplog/framelog", "wsproto", "wsproto/shardus"},
+	"engine/worker":                  {"engine/handoff", "mmaplog/framelog", "wsproto"},
+	"engine/supervisor":              {"engine/handoff", "wsproto"},
+	"engine/gateway":                 {"engine/supervisor", "engine/handoff", "wsproto", "wsproto/shardus"},
+	"engine":                         {"engine/config", "engine/encoder", "engine/gateway", "engine/handoff", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
+	"cmd/distributor":                {"engine", "engine/config", "engine/simulator", "engine/worker", "wsproto", "wsproto/collector", "wsproto/shardus"},
+	"bench":                          nil, // everything's public face
+	"engine/enginetest":              nil, // tests of the whole
+	"wsproto/collector/firehosetest": {"wsproto", "wsproto/shardus"},
+}
+
+// allowedOutside names the modules that a few packages alone may use, so that
+// what carries the firehose stays what it is.
+var allowedOutside = map[string][]string{
+	"github.com/panjf2000/gnet/v2": {"engine/worker"},
+	"github.com/mattn/go-sqlite3":  {"engine/simulator"},
+	"github.com/edsrzf/mmap-go":    {"mmaplog/datalog", "mmaplog/framelog", "bench"},
+	"github.com/fsnotify/fsnotify": {"mmaplog/datalog"},
+	"net/http":                     {"cmd/distributor", "engine", "engine/gateway", "wsproto", "wsproto/collector", "bench", "engine/enginetest"},
+}
+
+func TestArrowsPointDown(t *testing.T) {
+	const module = "distributor/"
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", module+"...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimPrefix(p.ImportPath, module)
+		seen[name] = true
+		may, known := allowed[name]
+		if !known && !strings.HasPrefix(name, "bench/") {
+			t.Errorf("package %s has no place in the picture: see ARCHITECTURE.md", name)
+		}
+		for _, i := range p.Imports {
+			if ours, ok := strings.CutPrefix(i, module); ok && may != nil && !slices.Contains(may, ours) {
+				t.Errorf("%s imports %s", name, ours)
+			}
+			for outside, users := range allowedOutside {
+				top, _, _ := strings.Cut(name, "/")
+				if (i == outside || strings.HasPrefix(i, outside+"/")) && i != "net/http/pprof" && !slices.Contains(users, name) && !slices.Contains(users, top) {
+					t.Errorf("%s imports %s", name, i)
+				}
+			}
+		}
+	}
+	if len(seen) < 10 {
+		t.Fatalf("go list knows only %d packages", len(seen))
+	}
+}
