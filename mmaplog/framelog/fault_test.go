@@ -80,6 +80,22 @@ func TestNoSpaceWhileRunning(t *testing.T) {
 	}
 }
 
+// That the next segment could not be prepared some time ago is no reason to refuse a frame now.
+func TestOldFailureToPrepareIsForgotten(t *testing.T) {
+	var b broken
+	o := testOptions(t.TempDir())
+	o.fault = b.fault
+	w, _ := mustOpen(t, o)
+	eventually(t, func() bool { return len(w.spare) == 1 })
+	b.set(opAllocate, syscall.ENOSPC)
+	for n := uint64(1); w.Stats().Rolls == 0; n++ { // takes the one that is there, and prepares the next in vain
+		appendNumbered(t, w, n, n+1)
+	}
+	eventually(t, func() bool { return len(w.spare) == 1 })
+	b.set(opAllocate, nil)
+	appendNumbered(t, w, 1000, 1100)
+}
+
 func TestNoSpaceForALongFrame(t *testing.T) {
 	var b broken
 	o := testOptions(t.TempDir())
@@ -88,9 +104,7 @@ func TestNoSpaceForALongFrame(t *testing.T) {
 	long := []byte(strings.Repeat("long", minSegmentBytes))
 	appendNumbered(t, w, 1, 3)
 	head := w.Head()
-	for w.ahead.do(func() {}); len(w.spare) == 0; { // the spare is made; only growing it fails
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, func() bool { return len(w.spare) == 1 }) // the spare is made; only growing it fails
 	b.set(opAllocate, syscall.EDQUOT)
 	for range 2 {
 		if err := w.Append(long, Meta{}); !errors.Is(err, ErrNoSpace) {

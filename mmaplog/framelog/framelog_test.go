@@ -167,6 +167,15 @@ func TestAppendCommitRead(t *testing.T) {
 			}
 		}
 	}
+	if b, err := r.Frames(7, 50); err != nil || string(b) != "three" {
+		t.Fatalf("%q, %v", b, err)
+	}
+	if err := errors.Join(w.Append([]byte("4"), Meta{}), w.Commit()); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := r.Frames(7, 50); err != nil || string(b) != "three4" { // what it remembers is of an older head
+		t.Errorf("after more was committed: %q, %v", b, err)
+	}
 	for offset, want := range []uint64{0, 3, 3, 3, 7, 7, 7, 7, 12, 12, 12, 12, 12} {
 		if end, err := r.FrameEnd(uint64(offset)); err != nil || end != want {
 			t.Errorf("FrameEnd(%d) = %d, %v; want %d", offset, end, err, want)
@@ -180,10 +189,10 @@ func TestAppendCommitRead(t *testing.T) {
 	if _, err := r.Meta(0); !errors.Is(err, ErrBelowFloor) {
 		t.Errorf("Meta at the floor: %v", err)
 	}
-	if _, err := r.Frames(13, 5); !errors.Is(err, ErrBeyondHead) {
+	if _, err := r.Frames(14, 5); !errors.Is(err, ErrBeyondHead) {
 		t.Errorf("beyond head: %v", err)
 	}
-	if _, err := r.FrameEnd(13); !errors.Is(err, ErrBeyondHead) {
+	if _, err := r.FrameEnd(14); !errors.Is(err, ErrBeyondHead) {
 		t.Errorf("beyond head: %v", err)
 	}
 }
@@ -242,6 +251,40 @@ func TestReopenGivesUpUncommitted(t *testing.T) {
 	}
 	if w.Stats().Frames != 199 {
 		t.Errorf("Frames = %d", w.Stats().Frames)
+	}
+}
+
+// Entries and a seal of frames that were given up must not be taken for those of the frames that come in their place.
+func TestGivenUpEntriesAndSealAreForgotten(t *testing.T) {
+	dir := t.TempDir()
+	w, _ := mustOpen(t, testOptions(dir))
+	frame := make([]byte, 1000)
+	if err := errors.Join(w.Append(frame, Meta{}), w.Commit()); err != nil { // or nothing of the segment is kept
+		t.Fatal(err)
+	}
+	for range len(w.active.entries) + 6 { // the index is full: the segment is sealed early
+		if err := w.Append([]byte("ten bytes."), Meta{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(w.sealed) != 1 {
+		t.Fatal("not sealed")
+	}
+	w.Close()
+	w, _ = mustOpen(t, testOptions(dir))
+	r := mustRead(t, dir)
+	for n := uint64(1); n < 10; n++ {
+		if err := errors.Join(w.Append(frame, Meta{}), w.Commit()); err != nil {
+			t.Fatal(err)
+		}
+		for k := range n + 1 {
+			if b, err := r.Frames(k*1000, 3500); err != nil || uint64(len(b)) != min(3, n+1-k)*1000 {
+				t.Fatalf("of %d frames, from %d: %d bytes, %v", n+1, k, len(b), err)
+			}
+			if end, err := r.FrameEnd(k*1000 + 1); err != nil || end != (k+1)*1000 {
+				t.Fatalf("of %d frames, frame %d ends at %d, %v", n+1, k, end, err)
+			}
+		}
 	}
 }
 
