@@ -171,11 +171,11 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 	}
 	running, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	var parts sync.WaitGroup
-	encoding, stopEncoding := context.WithCancel(context.Background()) // ends after the gateway has
-	defer stopEncoding()
-	parts.Go(func() {
-		if err := p.encoder.Run(encoding, p.followers); err != nil {
+	var parts, encoding sync.WaitGroup
+	reading, stopReading := context.WithCancel(context.Background())
+	defer stopReading()
+	encoding.Go(func() {
+		if err := p.encoder.Run(reading, p.followers); err != nil {
 			fail(err)
 		}
 	})
@@ -184,9 +184,9 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 			fail(err)
 		}
 	})
-	parts.Go(func() { p.checkpoints(encoding) })
+	parts.Go(func() { p.checkpoints(reading) })
 	if p.admin != nil {
-		parts.Go(func() { p.serveAdmin(encoding) })
+		parts.Go(func() { p.serveAdmin(reading) })
 	}
 	p.log.Info("distributing", "address", p.listener.Addr().String(), "public_key", p.signer.PublicKey().String())
 
@@ -202,18 +202,22 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 		cause = nil // asked to stop
 	}
 	p.log.Info("stopping", "cause", cause)
-	closing, cancel := context.WithTimeout(context.Background(), stopGrace)
-	defer cancel()
-	if err := p.gateway.Shutdown(closing); err != nil {
-		p.log.Warn("HTTP connections were cut", "error", err)
-	}
-	stopEncoding()
+	stopReading()
+	encoding.Wait() // the head is final
+	parts.Go(p.stopGateway)
 	p.stopWorkers()
 	parts.Wait()
-	if err := p.checkpoint(); err != nil {
-		cause = errors.Join(cause, err)
+	return errors.Join(cause, p.checkpoint())
+}
+
+// stopGateway ends what is under way on the public port. Upgrades are refused
+// by the workers' end already.
+func (p *primary) stopGateway() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	if err := p.gateway.Shutdown(ctx); err != nil {
+		p.log.Warn("HTTP connections were cut", "error", err)
 	}
-	return cause
 }
 
 func (p *primary) stopWorkers() {

@@ -76,6 +76,9 @@ func demo(ctx context.Context, o demoOptions, stdout, stderr io.Writer) (err err
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
 	d := &demonstration{dir: dir, account: newAccount(stdout), stderr: stderr}
+	if err := d.layOutLogs(o); err != nil {
+		return err
+	}
 	if err := d.startDistributor(); err != nil {
 		return err
 	}
@@ -96,11 +99,23 @@ type demonstration struct {
 
 func (d *demonstration) logs() string { return filepath.Join(d.dir, "data-logs") }
 
+// layOutLogs makes what an archiver has before its first record, so that the
+// distributor finds what it is told to follow.
+func (d *demonstration) layOutLogs(o demoOptions) error {
+	for _, stream := range simulator.Streams {
+		w, err := simulator.NewLogWriter(simulator.LogOptions{Dir: d.logs(), Stream: stream, Generation: simulator.Generation(o.generation)})
+		if err != nil {
+			return err
+		}
+		if err := w.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // startDistributor runs `distributor serve` and waits until it distributes.
 func (d *demonstration) startDistributor() error {
-	if err := os.MkdirAll(d.logs(), 0o755); err != nil {
-		return err
-	}
 	settings, err := json.Marshal(map[string]any{
 		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": 0, "DATA_LOG_DIR": d.logs(), "STATE_DIR": filepath.Join(d.dir, "state"), "LOG_FORMAT": "json",
 	})
