@@ -6,7 +6,7 @@ FUZZTIME ?= 30s
 RACETIME ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: build run test collectors lint race fuzz bench bench-quick clean help
+.PHONY: settings build run test collectors lint race fuzz bench bench-quick clean help
 
 build: ## build bin/distributor
 	$(GO) build -o bin/distributor ./cmd/distributor
@@ -38,6 +38,9 @@ bench: build ## the load tests, with their report (about ten minutes)
 
 bench-quick: build ## the same, shorter and less exact (under two minutes)
 	$(GO) run ./bench -quick
+
+settings: ## write the README's table of settings, after a change to engine/config
+	$(GO) test ./engine/config -update
 
 clean: ## remove what was built
 	rm -rf bin bench/out testdata/collectors/node_modules
