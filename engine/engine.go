@@ -61,7 +61,7 @@ type primary struct {
 	signer    *shardus.Signer
 	listener  net.Listener
 	frames    *framelog.Writer
-	reader    *framelog.Reader // the gateway's
+	index     *index
 	followers [len(datalog.Streams)]*datalog.Follower
 	encoder   *encoder.Encoder
 	workers   *supervisor.Supervisor
@@ -97,7 +97,7 @@ func (p *primary) open() error {
 		return err
 	}
 	p.gateway = gateway.New(gateway.Options{
-		Settings: access, Workers: p.workers, Frames: index{p.reader}, Health: p.health, Log: p.log,
+		Settings: access, Workers: p.workers, Frames: p.index, Health: p.health, Log: p.log,
 	})
 	p.workers.SetExpiry(p.gateway.Expiry)
 	return p.openAdmin(cfg)
@@ -139,10 +139,13 @@ func (p *primary) openLogs(cfg *config.Config) (encoder.Progress, error) {
 	if err != nil {
 		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w", err)
 	}
-	p.log.Info("frame log open", "dir", frameLogDir(cfg), "id", p.frames.ID().String(), "head", p.frames.Head(), "floor", p.frames.Floor(), "damaged", len(recovery.Damaged))
-	if p.reader, err = framelog.OpenReader(frameLogDir(cfg)); err != nil {
+	p.log.Info("frame log open", "dir", frameLogDir(cfg), "id", recovery.ID.String(), "head", recovery.Head, "floor", recovery.Floor,
+		"frames", recovery.Frames, "took", recovery.Took)
+	reader, err := framelog.OpenReader(frameLogDir(cfg))
+	if err != nil {
 		return progress, fmt.Errorf("engine: read the frame log: %w", err)
 	}
+	p.index = &index{reader: reader}
 
 	saved, err := loadCheckpoint(cfg.StateDir)
 	if err != nil {
@@ -233,8 +236,8 @@ func (p *primary) close() {
 			_ = f.Close()
 		}
 	}
-	if p.reader != nil {
-		_ = p.reader.Close()
+	if p.index != nil {
+		_ = p.index.reader.Close()
 	}
 	if p.frames != nil {
 		if err := p.frames.Close(); err != nil {
@@ -258,6 +261,7 @@ func (p *primary) checkpoints(ctx context.Context) {
 			return
 		case <-t.C:
 		}
+		p.index.release()
 		now := p.encoder.Progress()
 		if now == saved {
 			continue

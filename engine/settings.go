@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"distributor/engine/config"
@@ -84,11 +85,28 @@ func (p *primary) reload(sig os.Signal) {
 	log.Info("configuration reloaded", "applied", len(applied), "refused", len(refused))
 }
 
-// index is the frame log as the gateway sees it, which calls FrameEnd from one
+// index is the frame log as the gateway sees it. A framelog.Reader is for one
 // goroutine at a time.
-type index struct{ reader *framelog.Reader }
+type index struct {
+	mu     sync.Mutex
+	reader *framelog.Reader
+}
 
-func (i index) ID() [16]byte                           { return i.reader.ID() }
-func (i index) Head() uint64                           { return i.reader.Head() }
-func (i index) Floor() uint64                          { return i.reader.Floor() }
-func (i index) FrameEnd(offset uint64) (uint64, error) { return i.reader.FrameEnd(offset) }
+func (i *index) ID() [16]byte  { return i.reader.ID() }
+func (i *index) Head() uint64  { return i.reader.Head() }
+func (i *index) Floor() uint64 { return i.reader.Floor() }
+
+func (i *index) FrameEnd(offset uint64) (uint64, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.reader.FrameEnd(offset)
+}
+
+// release lets go of segments that were removed, and the disk they take.
+func (i *index) release() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if head := i.reader.Head(); head > 0 {
+		_, _ = i.reader.Frames(head-1, 1)
+	}
+}

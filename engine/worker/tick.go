@@ -35,6 +35,11 @@ func (l *loop) tick() {
 		l.look(l.clients[i], floor, quiet)
 	}
 	l.stats.Clients = len(l.clients)
+	if len(l.clients) == 0 && l.head > 0 {
+		// Nobody else makes the reader let go of segments that were removed,
+		// and the disk they take.
+		_, _ = l.frames.Frames(l.head-1, 1)
+	}
 	if l.drain != nil {
 		l.endDrained()
 	}
