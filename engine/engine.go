@@ -132,15 +132,12 @@ func (p *primary) openLogs(cfg *config.Config) (encoder.Progress, error) {
 		return progress, fmt.Errorf("engine: STATE_DIR: %w", err)
 	}
 	var err error
-	var recovery framelog.Recovery
-	p.frames, recovery, err = framelog.OpenWriter(framelog.Options{
+	p.frames, _, err = framelog.OpenWriter(framelog.Options{
 		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes, RetainBytes: cfg.FrameLogBytes, Log: p.log,
 	})
 	if err != nil {
 		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w", err)
 	}
-	p.log.Info("frame log open", "dir", frameLogDir(cfg), "id", recovery.ID.String(), "head", recovery.Head, "floor", recovery.Floor,
-		"frames", recovery.Frames, "took", recovery.Took)
 	reader, err := framelog.OpenReader(frameLogDir(cfg))
 	if err != nil {
 		return progress, fmt.Errorf("engine: read the frame log: %w", err)

@@ -1,0 +1,97 @@
+package engine
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"distributor/engine/encoder"
+	"distributor/mmaplog/datalog"
+	"distributor/mmaplog/framelog"
+)
+
+// newest is what a recovered frame log knows.
+type newest struct {
+	id      framelog.ID
+	source  [len(datalog.Streams)]datalog.Position // zero: no frame of that stream
+	offsets [len(datalog.Streams)]uint64
+}
+
+func (n newest) ID() framelog.ID { return n.id }
+
+func (n newest) LastSource(stream uint8) ([32]byte, uint64, bool) {
+	for i, s := range datalog.Streams {
+		if uint8(s) == stream && !n.source[i].IsZero() {
+			return n.source[i].Encode(), n.offsets[i], true
+		}
+	}
+	return [32]byte{}, 0, false
+}
+
+func at(offset uint64) datalog.Position {
+	return datalog.Position{Number: 3, Inode: 77, Offset: offset, Check: offset * 31}
+}
+
+func TestResume(t *testing.T) {
+	same, other := framelog.ID{1}, framelog.ID{2}
+	saved := newCheckpoint(same, encoder.Progress{Head: 1000, Position: [3]datalog.Position{at(10), at(20), at(30)}})
+	for name, c := range map[string]struct {
+		checkpoint checkpoint
+		log        newest
+		want       [len(datalog.Streams)]datalog.Position
+	}{
+		"first start":                    {checkpoint{}, newest{id: same}, [3]datalog.Position{}},
+		"no frame yet":                   {saved, newest{id: same}, [3]datalog.Position{at(10), at(20), at(30)}},
+		"frames after the checkpoint":    {saved, newest{same, [3]datalog.Position{{}, at(25), at(28)}, [3]uint64{0, 1001, 1000}}, [3]datalog.Position{at(10), at(25), at(30)}},
+		"frames older than it":           {saved, newest{same, [3]datalog.Position{at(1), at(2), at(3)}, [3]uint64{100, 200, 1000}}, [3]datalog.Position{at(10), at(20), at(30)}},
+		"the log has lost its end":       {saved, newest{other, [3]datalog.Position{at(1), {}, at(3)}, [3]uint64{100, 0, 300}}, [3]datalog.Position{at(1), at(20), at(3)}},
+		"frames, checkpoint lost":        {checkpoint{}, newest{same, [3]datalog.Position{at(1), {}, at(3)}, [3]uint64{100, 0, 300}}, [3]datalog.Position{at(1), {}, at(3)}},
+		"a stream new to the checkpoint": {checkpoint{Log: same.String(), Head: 1000}, newest{same, [3]datalog.Position{at(1), {}, {}}, [3]uint64{100, 0, 0}}, [3]datalog.Position{at(1), {}, {}}},
+	} {
+		if got := c.checkpoint.resume(c.log); got != c.want {
+			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
+func TestCheckpointFile(t *testing.T) {
+	dir := t.TempDir()
+	if c, err := loadCheckpoint(dir); err != nil || !reflect.DeepEqual(c, checkpoint{}) {
+		t.Fatalf("none yet: %+v %v", c, err)
+	}
+	for head := range uint64(3) {
+		want := newCheckpoint(framelog.ID{9}, encoder.Progress{Head: head, Position: [3]datalog.Position{at(head), at(1 << 63), {}}})
+		if err := want.save(dir); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := loadCheckpoint(dir); err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("got %+v %v, want %+v", got, err, want)
+		}
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
+		t.Fatalf("%v %v: only the checkpoint should be there", files, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, checkpointFile), []byte(`{"head":1`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := loadCheckpoint(dir); err == nil {
+		t.Fatalf("a torn file gave %+v", c)
+	}
+	if err := (checkpoint{}).save(filepath.Join(dir, "not there")); err == nil {
+		t.Fatal("saved into a directory that is not there")
+	}
+}
+
+func FuzzCheckpoint(f *testing.F) {
+	f.Add([]byte(`{"frameLog":"00","head":1,"streams":{"cycle":{"Number":1,"Inode":2,"Offset":3,"Check":4}}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, checkpointFile), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if c, err := loadCheckpoint(dir); err == nil {
+			c.resume(newest{})
+		}
+	})
+}
