@@ -531,21 +531,72 @@ func TestWake(t *testing.T) {
 }
 
 func TestConfigure(t *testing.T) {
-	f := start(t, "", 1, 2, 1)
+	f := start(t, "", 1, 2, 2)
 	a, b := f.mustConnect("a"), f.mustConnect("b")
-	if err := f.Configure(Limits{Warm: 2, Max: 1, MaxClients: 1}); err == nil {
+	c, d := f.mustConnect("c"), f.mustConnect("d")
+	f.wantLayout("1:2 2:2")
+	if err := f.Configure(Limits{Warm: 2, Max: 1, MaxClients: 2}); err == nil {
 		t.Fatal("more warm than allowed at all")
 	}
-	if err := f.Configure(Limits{Warm: 1, Max: 1, MaxClients: 1}); err != nil {
+	if err := f.Configure(Limits{Warm: 1, Max: 1, MaxClients: 2, Settings: handoff.Settings{PingIntervalMS: 77}}); err != nil {
 		t.Fatal(err)
 	}
-	f.wantLayout("1:1 2:1")
+	eventually(t, "new settings", func() bool {
+		ws := f.Snapshot().Workers
+		return ws[0].Stats.Sends == 77 && ws[1].Stats.Sends == 77 && ws[0].Stats.MinCursor == 1 && ws[1].Stats.MinCursor == 2
+	})
+	c.conn.Close()
+	f.wantLayout("1:2 2:1")
+	if _, err := f.connect(t.Context(), Client{Key: "e"}); !errors.Is(err, ErrFull) {
+		t.Fatalf("2 is above the new Max: %v", err)
+	}
 	a.conn.Close()
-	f.wantLayout("1:0 2:1")
 	b.conn.Close()
-	f.wantLayout("1:0") // 2 is above the new Max
+	f.wantLayout("1:0 2:1")
+	d.conn.Close()
+	f.wantLayout("1:0")
 	if err := f.Configure(Limits{Warm: 3, Max: 3, MaxClients: 1}); err != nil {
 		t.Fatal(err)
 	}
 	f.wantLayout("1:0 2:0 3:0")
+}
+
+// A Connect whose caller gives up while its worker is slow to listen returns
+// at once, and its descriptor, which may be another's by then, is not sent.
+func TestGiveUpInTheQueue(t *testing.T) {
+	f := prepare(t, "", 1, 1, 1000)
+	f.times.send, f.times.quiet = time.Minute, 1<<30
+	if err := f.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.pause(1)
+	var wg sync.WaitGroup
+	for i := range 100 { // more than fits the channel
+		wg.Go(func() {
+			if c, err := f.connect(t.Context(), Client{Key: fmt.Sprint(i), Early: make([]byte, 32<<10)}); err != nil {
+				t.Errorf("connect %d: %v", i, err)
+			} else if <-c.greeted; !c.open() {
+				t.Errorf("connect %d: closed", i)
+			}
+		})
+	}
+	eventually(t, "a full channel", func() bool { return f.Snapshot().Clients == 100 })
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, cancel)
+	given, err := f.connect(ctx, Client{Key: "given up"})
+	if !errors.Is(err, ErrNoWorker) || !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	given.want(t, "")
+	for range 3 { // these take the free descriptors
+		a, b := socket(t)
+		defer a.Close()
+		defer b.Close()
+	}
+	f.signal(1, unix.SIGCONT)
+	wg.Wait()
+	f.wantLayout("1:100")
+	if n := f.Snapshot().Handoffs; n != 100 {
+		t.Fatalf("%d handed over", n)
+	}
 }

@@ -55,7 +55,8 @@ type testClients struct {
 }
 
 // testWorker writes a client's response to it, and "close <name>" when told to
-// close it. Its Stats count the wake-ups as Pings.
+// close it. Its Stats count the wake-ups as Pings, and show later Settings'
+// ping interval as Sends and worker number as MinCursor.
 func testWorker(mode string) error {
 	mode, only, _ := strings.Cut(mode, "@")
 	if len(os.Environ()) != len(workerEnv("")) {
@@ -83,6 +84,8 @@ func testWorker(mode string) error {
 				if err := t.begin(); err != nil {
 					return err
 				}
+			case m.Settings != nil:
+				t.stats.Sends, t.stats.MinCursor = uint64(m.Settings.PingIntervalMS), uint64(m.Settings.Worker)
 			case m.Client != nil && t.mode == "acknowledge": // for benchmarks
 				_ = unix.Close(fd)
 				t.tell(handoff.Message{Closed: &handoff.Closed{ID: m.Client.ID, Disconnect: wsproto.ClientGone.Name}})
