@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -73,13 +72,7 @@ func (l *logFile) close() {
 }
 
 func (l *logFile) stat() (st unix.Stat_t, err error) {
-	for {
-		err = unix.Fstat(l.fd, &st)
-		if !errors.Is(err, syscall.EINTR) {
-			break
-		}
-	}
-	if err != nil {
+	if err = unix.Fstat(l.fd, &st); err != nil {
 		return st, fmt.Errorf("datalog: stat log: %w", err)
 	}
 	return st, nil

@@ -72,9 +72,13 @@ func arrange(entries []entry, pointer uint32) {
 	for i := range entries {
 		e := &entries[i]
 		_, again := own[e.number]
+		after := e.number == pointer+1 || e.number == 1 && pointer > 1
 		switch {
-		case exists && !e.old && !e.mtime.Before(active) && (e.number == pointer+1 || e.number == 1 && pointer > 1 && e.size == 0):
-			e.lap = 1 // just created; the pointer is about to name it
+		// Just created; the pointer is about to name it. Until then no record comes into it, but a
+		// writer may be found that does not keep to this.
+		case exists && !e.old && after && e.size == 0 && !e.mtime.Before(active),
+			exists && !e.old && e.number == pointer+1 && e.mtime.After(active):
+			e.lap = 1
 		case e.number > pointer, e.old && again:
 			e.lap = -1
 		default:
@@ -94,7 +98,8 @@ func placeOf(entries []entry, number uint32, inode uint64, pointer uint32) (p pl
 	for _, e := range entries {
 		if e.number == number {
 			if e.inode == inode {
-				return e.place(), true
+				// A log that was being read is not just created: it was passed by a wrap-around.
+				return place{min(e.lap, -e.lap), number}, true
 			}
 			if e.lap <= 0 {
 				p.lap--
@@ -120,11 +125,13 @@ const leftoverAge = time.Minute
 
 // next finds the log that comes after a place. found: the log at that place is there, so that the order
 // is certain; if it is gone, logs last written to before since are certainly older than it. done tells
-// logs that have nothing unread. gap: logs may have stood between.
-func next(entries []entry, from place, found bool, since time.Time, highest uint32, done func(entry) bool) (to entry, gap, ok bool) {
+// logs that have nothing unread; the active one is gone to all the same. gap: logs may have stood between.
+func next(entries []entry, pointer uint32, from place, found bool, since time.Time, highest uint32, done func(entry) bool) (to entry, gap, ok bool) {
 	for _, e := range entries {
 		switch {
 		case e.lap > 0 || e.place().compare(from) <= 0:
+		case e.place() == place{0, pointer}:
+			return e, !e.place().follows(from, highest), true
 		case !found && e.mtime.Before(since):
 		case found && e.lap < 0 && e.mtime.Before(since.Add(-leftoverAge)):
 		case done(e):

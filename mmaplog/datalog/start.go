@@ -71,7 +71,8 @@ func (f *Follower) startLate() bool {
 		return false
 	}
 	for _, e := range entries {
-		if e.lap <= 0 && !f.isDone(e, pointer) {
+		active := e.place() == place{0, pointer}
+		if active || e.lap <= 0 && !f.isDone(e) {
 			return f.turnTo(e)
 		}
 	}
@@ -133,7 +134,7 @@ func (f *Follower) resumeAfterLoss() bool {
 		return false
 	}
 	from, _ := placeOf(entries, f.from.Number, 0, pointer)
-	to, _, ok := next(entries, from, false, time.Unix(int64(f.from.Time), 0), 0, func(entry) bool { return false })
+	to, _, ok := next(entries, pointer, from, false, time.Unix(int64(f.from.Time), 0), 0, func(entry) bool { return false })
 	if !ok || !f.believed(to) {
 		return false
 	}

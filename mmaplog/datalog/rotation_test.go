@@ -1,0 +1,371 @@
+package datalog
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	logN      = "receipt-log%d.txt"
+	trailer   = "End: Number of entries: 1\n"
+	log1      = "receipt-log1.txt"
+	log2      = "receipt-log2.txt"
+	log3      = "receipt-log3.txt"
+	log4      = "receipt-log4.txt"
+	activeLog = "active-receipt-log.txt"
+)
+
+// long is a line that fills a fingerprint, as records do.
+func long(word string) string { return word + strings.Repeat("-", 400) }
+
+func TestPointerStates(t *testing.T) {
+	for name, text := range map[string]string{
+		"empty": "", "torn": "receipt-log2.tx", "torn in the number": "receipt-log", "garbage": "nothing here",
+		"of another stream": "cycle-log2.txt", "an old log": "old-receipt-log2.txt", "zero": "receipt-log0.txt",
+		"NULs": "\x00\x00\x00\x00", "huge": strings.Repeat("receipt-log2.txt", 1000), "leading zero": "receipt-log02.txt",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRunningRig(t)
+			r.append(log1, "a\n")
+			r.put(activeLog, text)
+			r.want("a")
+			r.append(log1, "b\n"+trailer)
+			r.put(log2, "c\n")
+			r.waitWant("b")
+			r.put(activeLog, log2+"\n")
+			r.want("c")
+			r.wantGaps(0, "")
+		})
+	}
+	t.Run("deleted and back", func(t *testing.T) {
+		r := newRunningRig(t)
+		r.remove(activeLog)
+		r.append(log1, "a\n"+trailer)
+		r.waitWant("a")
+		if s := r.f.Stats(); s.Errors == 0 {
+			t.Error("no error counted")
+		}
+		r.put(log2, "b\n")
+		r.point(2)
+		r.want("b")
+	})
+	t.Run("replaced by rename", func(t *testing.T) {
+		r := newRunningRig(t)
+		for n := 1; n < 5; n++ {
+			r.append(fmt.Sprintf(logN, n), fmt.Sprintf("in %d\n", n)+trailer)
+			r.append(fmt.Sprintf(logN, n+1), "")
+			r.put("tmp", fmt.Sprintf(logN, n+1))
+			r.rename("tmp", activeLog)
+			r.want(fmt.Sprintf("in %d", n))
+		}
+	})
+	t.Run("a directory, then a FIFO", func(t *testing.T) {
+		r := newRunningRig(t)
+		r.remove(activeLog)
+		r.must(os.Mkdir(r.path(activeLog), 0o755))
+		r.append(log1, "a\n")
+		r.want("a")
+		r.remove(activeLog)
+		mkfifo(t, r.path(activeLog))
+		r.append(log1, "b\n"+trailer)
+		r.want("b")
+		r.remove(activeLog)
+		r.put(log2, "c\n")
+		r.point(2)
+		r.want("c")
+	})
+	t.Run("ahead of its file", func(t *testing.T) {
+		r := newRunningRig(t)
+		r.append(log1, "a\n"+trailer)
+		r.point(2)
+		r.waitWant("a")
+		r.put(log2, "b\n")
+		r.want("b")
+		r.point(3) // the same without a trailer
+		r.waitWant()
+		r.append(log2, "c\n")
+		r.waitWant("c")
+		r.put(log3, "d\n")
+		r.waitWant("d")
+		r.wantGaps(0, "")
+	})
+}
+
+func TestSeveralRotationsBetweenTwoLooks(t *testing.T) {
+	r := newRunningRig(t)
+	var want []string
+	for n := 1; n <= 6; n++ {
+		r.append(fmt.Sprintf(logN, n), fmt.Sprintf("a%d\nb%d\n", n, n)+trailer)
+		want = append(want, fmt.Sprintf("a%d", n), fmt.Sprintf("b%d", n))
+	}
+	r.put("receipt-log7.txt", "")
+	r.point(7)
+	r.want(want...)
+	if s := r.f.Stats(); s.Rotations != 6 || s.Gaps != 0 || s.Number != 7 || s.BytesBehind != 0 || s.File != "receipt-log7.txt" {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestBytesBehindCountsLaterLogs(t *testing.T) {
+	r := newRunningRig(t)
+	r.append(log1, trailer)
+	r.put(log2, strings.Repeat("x", 2*batchBytes)+"\n"+trailer)
+	r.put(log3, "12345\n")
+	r.point(3)
+	var b Batch
+	r.f.look(&b)
+	if s := r.f.Stats(); s.Number != 2 || s.BytesBehind != int64(len(trailer))+6 {
+		t.Errorf("%+v", s)
+	}
+	r.start(Position{Number: 1, Inode: r.inode(log1), Check: slowCheck(nil)})
+	if s := r.f.Stats(); s.BytesBehind != int64(len(trailer)+2*batchBytes+1+len(trailer)+6) {
+		t.Errorf("after a restart: %+v", s)
+	}
+}
+
+// Wrap-around, the follower a whole half behind, with the renames of both halves.
+func TestWrapAround(t *testing.T) {
+	for _, behind := range []int{1, 2, 3} { // looks every so many rotations
+		r := newRig(t)
+		r.mkdir()
+		r.put(log1, "")
+		r.point(1)
+		r.start(Position{})
+		var want, got []string
+		n := 1
+		for i := range 23 {
+			line := fmt.Sprintf("%d in %d", i, n)
+			r.append(fmt.Sprintf(logN, n), line+"\n"+trailer)
+			want = append(want, line)
+			n++
+			if n == 2 {
+				retire(r, 3, 4)
+			}
+			if n == 4 {
+				retire(r, 1, 2)
+			}
+			if n > 4 {
+				n = 1
+			}
+			r.put(fmt.Sprintf(logN, n), "")
+			r.point(n)
+			if i%behind == 0 {
+				got = append(got, r.got()...)
+			}
+		}
+		got = append(got, r.got()...)
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("behind %d: got %q", behind, got)
+		}
+		r.wantGaps(0, "")
+	}
+}
+
+// retire deletes the old- logs and renames a half, as a writer with at most 4 logs does.
+func retire(r *rig, from, to int) {
+	for n := 1; n <= 4; n++ {
+		os.Remove(r.path("old-" + fmt.Sprintf(logN, n)))
+	}
+	for n := from; n <= to; n++ {
+		os.Rename(r.path(fmt.Sprintf(logN, n)), r.path("old-"+fmt.Sprintf(logN, n)))
+	}
+}
+
+func TestRenameWhileOpen(t *testing.T) {
+	r := newRunningRig(t)
+	r.append(log1, "a\nb")
+	r.want("a")
+	r.rename(log1, "old-"+log1)
+	r.append("old-"+log1, "c\n"+trailer)
+	r.waitWant("bc")
+	r.put(log2, "d\n")
+	r.point(2)
+	r.want("d")
+	r.wantGaps(0, "")
+}
+
+func TestLogWithoutTrailer(t *testing.T) {
+	r := newRunningRig(t)
+	r.append(log1, "a\nhalf")
+	r.put(log2, "c\n")
+	r.point(2)
+	r.want("a")
+	r.clock = r.clock.Add(defaultLinger - time.Millisecond)
+	r.want()
+	r.append(log1, " and half\nlate\n") // grows: the wait begins anew
+	r.want("half and half", "late")
+	r.clock = r.clock.Add(defaultLinger - time.Millisecond)
+	r.want()
+	r.append(log1, "no newline")
+	r.want()
+	r.clock = r.clock.Add(defaultLinger)
+	r.want("no newline", "c")
+	r.restart()
+	r.append(log2, "d\n")
+	r.want("d")
+	r.wantGaps(0, "")
+}
+
+// A log that is never quiet is left after a bounded time.
+func TestLogThatLingersForEver(t *testing.T) {
+	r := newRunningRig(t)
+	r.put(log2, "next\n")
+	r.point(2)
+	for i := range 100 {
+		r.append(log1, fmt.Sprintf("%d\n", i))
+		got := r.got()
+		if len(got) == 2 && got[1] == "next" {
+			return
+		}
+		r.clock = r.clock.Add(defaultLinger / 2)
+	}
+	t.Error("log 2 was never read")
+}
+
+// What comes into a log after it was left cannot be delivered in order any more: it is said.
+func TestLateGrowthIsAGap(t *testing.T) {
+	r := newRunningRig(t)
+	r.append(log1, "a\n"+trailer)
+	r.put(log2, "b\n")
+	r.point(2)
+	r.want("a", "b")
+	r.append(log1, "\n"+trailer) // no record
+	r.append(log2, trailer)
+	r.put(log3, "c\n")
+	r.point(3)
+	r.want("c")
+	r.wantGaps(0, "")
+	r.append(log2, "late\n")
+	r.append(log3, trailer)
+	r.put(log4, "d\n")
+	r.point(4)
+	r.want("d")
+	r.wantGaps(1, GapLateGrowth)
+	r.append(log4, trailer)
+	r.put("receipt-log5.txt", "e\n")
+	r.point(5)
+	r.want("e")
+	r.wantGaps(1, GapLateGrowth) // once
+}
+
+func TestMissingLogIsAGap(t *testing.T) {
+	r := newRunningRig(t)
+	r.append(log1, "a\n"+trailer)
+	r.put(log3, "c\n")
+	r.point(3)
+	r.want("a") // not believed at once
+	r.put(log2, "b\n"+trailer)
+	r.want("b", "c")
+	r.wantGaps(0, "")
+	r.append(log3, trailer)
+	r.put("receipt-log5.txt", "e\n")
+	r.point(5)
+	r.waitWant("e")
+	r.wantGaps(1, GapLogsMissing)
+	if g := r.f.Stats().LastGap; g.After.Number != 3 || g.Next != 5 {
+		t.Errorf("%+v", g)
+	}
+	// The highest log was 5: a wrap-around after a lower one leaves something out.
+	r.append("receipt-log5.txt", trailer)
+	r.rename(log1, "old-"+log1)
+	r.rename(log2, "old-"+log2)
+	r.put(log1, "f\n"+trailer)
+	r.put(log2, "g\n"+trailer)
+	r.point(2)
+	r.want("f", "g")
+	r.remove(log3)
+	r.remove("receipt-log5.txt")
+	r.rename(log1, "old-"+log1)
+	r.put(log1, "h\n")
+	r.point(1)
+	r.waitWant("h")
+	r.wantGaps(2, GapLogsMissing)
+}
+
+// A follower that holds a log open which a whole lap has passed.
+func TestAWholeLapBehind(t *testing.T) {
+	r := newRunningRig(t)
+	r.append(log1, "a\n"+trailer)
+	// Log 2 came and went; old- logs of this lap were deleted, then 3 and 4 of it renamed.
+	r.put("old-"+log3, "c\n"+trailer)
+	r.put("old-"+log4, "d\n"+trailer)
+	r.remove(log1)
+	r.put(log1, "e\n"+trailer)
+	r.put(log2, "f\n")
+	r.point(2)
+	r.waitWant("a", "c", "d", "e", "f")
+	r.wantGaps(1, GapLogGone)
+}
+
+// Old logs deleted by hand: then the writer does not rename the other half, and appends to what is there.
+func TestWriterAppendsToLeftovers(t *testing.T) {
+	r := newRig(t)
+	r.mkdir()
+	r.put(log3, "of the lap before\n"+trailer)
+	r.put(log4, "of the lap before too\n"+trailer)
+	r.put(log1, "before\n"+trailer)
+	r.put(log2, "")
+	r.point(2)
+	r.start(Position{})
+	for range 2 { // from what is there at the start; then from what was read in this life
+		r.append(log2, "a\n"+trailer)
+		r.append(log3, "b\n"+trailer)
+		r.point(3)
+		r.want("a", "b")
+		r.append(log4, "c\n")
+		r.point(4)
+		r.want("c")
+		r.append(log4, trailer)
+		r.append(log1, "d\n"+trailer)
+		r.append(log2, "")
+		r.point(2)
+		r.want("d")
+	}
+	r.wantGaps(0, "")
+}
+
+// Logs of a configuration with more files lie about for ever: they are no successors.
+func TestLeftoversOfMoreFiles(t *testing.T) {
+	for _, down := range []bool{false, true} {
+		r := newRig(t)
+		r.mkdir()
+		r.put(log3, "long ago\n"+trailer)
+		r.put(log4, "long ago too\n"+trailer)
+		r.age(log3, time.Hour)
+		r.age(log4, time.Hour)
+		r.put(log1, "before\n"+trailer)
+		r.put(log2, "")
+		r.point(2)
+		r.start(Position{})
+		r.append(log2, "a\n")
+		r.want("a")
+		if down { // at the wrap-around
+			r.opt.From = r.f.Position()
+			r.f.Close()
+		}
+		r.append(log2, "b\n"+trailer)
+		r.rename(log1, "old-"+log1)
+		r.put(log1, "c\n")
+		r.point(1)
+		if down {
+			r.start(r.opt.From)
+		}
+		r.want("b", "c")
+		r.wantGaps(0, "")
+	}
+}
+
+// Logs that lie about with the next number, newer than ours, are not touched before the writer gets there.
+func TestNextNumberBeforeThePointer(t *testing.T) {
+	r := newRunningRig(t)
+	r.append(log1, "a\n")
+	r.put(log2, "not yet\n")
+	r.waitWant("a")
+	r.append(log1, "b\n"+trailer)
+	r.waitWant("b")
+	r.point(2)
+	r.want("not yet")
+}
