@@ -30,11 +30,16 @@
 //	    └─────────────────┴───── any failure: condemned, killed ─────────▶ gone
 //
 // Failures are: the process exits, its channel ends or carries nonsense, it is
-// not ready in time, takes nothing from its channel for two seconds, or says
-// nothing for five (it reports every second). After a failure starts are held
-// back, exponentially and with jitter, and go one at a time until one
-// succeeds, so a worker that cannot live is no fork storm. A minute without a
-// failure forgets them.
+// not ready in time, its channel is full and stays so for two seconds, or it
+// says nothing for more than five looks, a second apart (it reports every
+// second; a stopped or looping worker is found by that, before its channel
+// fills). After a failure starts are held back, exponentially and with jitter,
+// and go one at a time until one succeeds, so a worker that cannot live is no
+// fork storm. A minute without a failure forgets them.
+//
+// A worker without clients retires after a second, unless it is one of the warm
+// ones. There are never more than Max processes: while one that failed is not
+// reaped, its replacement gets another number or waits.
 //
 // # Goroutines and locks
 //

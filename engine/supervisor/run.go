@@ -37,19 +37,19 @@ func (s *Supervisor) run() {
 	defer runtime.UnlockOSThread()
 	defer close(s.over)
 	for {
-		now := s.plan()
-		for _, f := range now.failed {
+		due := s.plan()
+		for _, f := range due.failed {
 			s.condemn(f.worker, f.why, nil)
 		}
-		for _, w := range now.start {
+		for _, w := range due.start {
 			s.start(w)
 		}
-		if now.over {
+		if due.over {
 			return
 		}
 		select {
 		case <-s.kick:
-		case <-time.After(now.sleep):
+		case <-time.After(due.sleep):
 		}
 	}
 }
