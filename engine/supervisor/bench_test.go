@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 
@@ -12,7 +13,7 @@ import (
 // another, and many at once, as they come from net/http's goroutines.
 func BenchmarkConnect(b *testing.B) {
 	for _, parallel := range []int{1, 64} {
-		b.Run(fmt.Sprint("callers=", parallel), func(b *testing.B) {
+		b.Run(fmt.Sprint("callers=", parallel*runtime.GOMAXPROCS(0)), func(b *testing.B) {
 			f := start(b, "acknowledge", 1, 1, 1<<20)
 			client, server := socket(b)
 			defer client.Close()
