@@ -211,7 +211,12 @@ func (d *demonstration) run(ctx context.Context, o demoOptions) error {
 		return fmt.Errorf("connect the collector: %w", err)
 	}
 	defer c.Close()
-	fmt.Fprintf(d.account.out, "data logs in %s, distributor on http://%s (try: distributor tail --url http://%s), Ctrl-C ends\n", d.logs(), d.address, d.address)
+	fmt.Fprintf(d.account.out, `archiver     writes to %s
+distributor  on http://%s
+collector    connected; another one: bin/distributor tail --url http://%[2]s
+Ctrl-C ends it all. Latency is from append to receipt.
+
+`, d.logs(), d.address)
 
 	collecting, stopCollecting := context.WithCancel(context.Background())
 	defer stopCollecting()
