@@ -123,12 +123,6 @@ func (r *rig) want(lines ...string) {
 	}
 }
 
-// wait lets the time go by that a log without a trailer, or a gap, is waited for.
-func (r *rig) wait() {
-	r.got()
-	r.clock = r.clock.Add(defaultLinger)
-}
-
 // waitWant lets time go by, looking, and checks what came in all of it.
 func (r *rig) waitWant(lines ...string) {
 	r.t.Helper()

@@ -209,6 +209,25 @@ func TestLogWithoutTrailer(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
+// The wait for a trailer is not prolonged by further rotations.
+func TestLogWithoutTrailerAndFurtherRotations(t *testing.T) {
+	r := newRunningRig(t)
+	r.append(log1, "a\n")
+	r.want("a")
+	for n := 2; n < 8; n++ {
+		r.put(fmt.Sprintf(logN, n), fmt.Sprintf("%d\n", n)+trailer)
+		r.point(n)
+		if got := r.got(); len(got) > 0 {
+			if n != 4 || fmt.Sprint(got) != "[2 3 4]" {
+				t.Fatalf("at log %d: %q", n, got)
+			}
+			return
+		}
+		r.clock = r.clock.Add(defaultLinger / 2)
+	}
+	t.Error("log 1 was never left")
+}
+
 // A log that is never quiet is left after a bounded time.
 func TestLogThatLingersForEver(t *testing.T) {
 	r := newRunningRig(t)

@@ -73,7 +73,7 @@ func (f *Follower) startLate() bool {
 	for _, e := range entries {
 		active := e.place() == place{0, pointer}
 		if active || e.lap <= 0 && !f.isDone(e) {
-			return f.turnTo(e)
+			return f.turnTo(e, entries)
 		}
 	}
 	return false
@@ -140,7 +140,7 @@ func (f *Follower) resumeAfterLoss() bool {
 	}
 	lost := f.from
 	f.from = Position{}
-	if !f.turnTo(to) {
+	if !f.turnTo(to, entries) {
 		f.from = lost
 		return false
 	}

@@ -24,7 +24,10 @@ func (f *Follower) advance(b *Batch) bool {
 	if f.moved.to != pointer {
 		// What was written before the pointer moved is there to be seen now, but maybe was not when
 		// we looked last: read once more.
-		f.moved = moved{pointer, f.opt.now()}
+		if f.moved.to == 0 {
+			f.moved.at = f.opt.now()
+		}
+		f.moved.to = pointer
 		return true
 	}
 	entries, ok := f.survey(pointer)
@@ -34,9 +37,11 @@ func (f *Follower) advance(b *Batch) bool {
 	ours, found := placeOf(entries, f.cur.number, f.cur.inode, pointer)
 	f.lookBack(entries, ours)
 	to, gap, ok := next(entries, pointer, ours, found, f.cur.mtime, f.highest, f.isDone)
+	copied := false
 	if !found {
-		if copied, is := f.findCopy(entries); is {
-			to, gap, ok = copied, false, true
+		var e entry
+		if e, copied = f.findCopy(entries); copied {
+			to, gap, ok = e, false, true
 		}
 	}
 	if !ok || !f.finished(b) {
@@ -49,11 +54,15 @@ func (f *Follower) advance(b *Batch) bool {
 		return false
 	}
 	before, ended := f.Position(), f.cur.ended
-	if !f.turnTo(to) {
+	if copied {
+		f.known[to.inode] = before
+	}
+	if !f.turnTo(to, entries) {
 		return false
 	}
-	f.tally.BytesBehind = unread(entries, to.place())
-	if !ended && to.number != before.Number {
+	if copied {
+		f.settled = false // the logs before it have other inodes too
+	} else if f.tally.Rotations++; !ended {
 		f.log.Warn("data log: log left without a trailer", "number", before.Number)
 	}
 	if gap {
@@ -114,7 +123,7 @@ func (f *Follower) believed(to entry) bool {
 }
 
 // turnTo goes on to a log: at its beginning or, if a part of it is known to be done, behind that.
-func (f *Follower) turnTo(to entry) bool {
+func (f *Follower) turnTo(to entry, entries []entry) bool {
 	l, err := f.openNamed(to.number, to.old)
 	if err != nil {
 		f.complaints.report("open log", err)
@@ -139,9 +148,9 @@ func (f *Follower) turnTo(to entry) bool {
 	}
 	if f.cur != nil {
 		f.known[f.cur.inode] = f.cur.position()
-		f.tally.Rotations++
 	}
 	f.enter(l)
+	f.tally.BytesBehind = unread(entries, to.place())
 	f.log.Info("data log: next log", "file", l.name, "offset", l.fp.offset)
 	return true
 }
@@ -185,8 +194,6 @@ func (f *Follower) findCopy(entries []entry) (entry, bool) {
 		same, err := l.matches(ours)
 		l.close()
 		if err == nil && same && l.inode == e.inode {
-			f.known[e.inode] = ours
-			f.settled = false // so are the others
 			return e, true
 		}
 	}
