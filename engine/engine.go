@@ -86,7 +86,7 @@ func (p *primary) open() error {
 	if err != nil {
 		return err
 	}
-	if p.workers, err = supervisor.New(supervisor.Options{Command: p.o.Worker, Log: p.log, Limits: limits(cfg)}); err != nil {
+	if p.workers, err = supervisor.New(supervisor.Options{Command: p.o.Worker, Env: workerEnvironment(os.Environ()), Log: p.log, Limits: limits(cfg)}); err != nil {
 		return err
 	}
 	p.encoder = encoder.New(encoder.Options{

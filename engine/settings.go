@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -28,6 +29,19 @@ func limits(cfg *config.Config) supervisor.Limits {
 			LogLevel: cfg.Level().String(),
 		},
 	}
+}
+
+// workerEnvironment is what workers get of the primary's environment: what the
+// Go runtime looks at, and nothing that could be a secret.
+func workerEnvironment(all []string) []string {
+	var env []string
+	for _, v := range all {
+		switch name, _, _ := strings.Cut(v, "="); name {
+		case "GODEBUG", "GOGC", "GOMAXPROCS", "GOMEMLIMIT", "GOTRACEBACK", "TZ":
+			env = append(env, v)
+		}
+	}
+	return env
 }
 
 func (p *primary) access(cfg *config.Config) (gateway.Settings, error) {
