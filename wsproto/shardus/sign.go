@@ -88,6 +88,16 @@ func (s *Signer) AppendSigned(dst []byte, object Value) ([]byte, error) {
 	)).AppendCanonical(out[:start])
 }
 
+// AppendSign appends the member `"sign":{"owner":"…","sig":"…"}` for an object's canonical text, which has no `sign`
+// yet: for answers that are put together from canonical pieces. Where the member goes, the caller knows; the signed
+// object is canonical when it stands in its sorted place. canonical may not overlap the free room of dst.
+func (s *Signer) AppendSign(dst, canonical []byte) []byte {
+	sig := s.sign(canonical)
+	dst = append(dst, s.owner[len(","):]...)
+	dst = append(dst, sig[:]...)
+	return append(dst, signTail[:len(signTail)-len("}")]...)
+}
+
 // sign gives the combined signature of a canonical text, in hex.
 func (s *Signer) sign(canonical []byte) (digits [sigDigits]byte) {
 	h := s.hashers.Get().(*hasher)

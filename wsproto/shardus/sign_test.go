@@ -164,6 +164,21 @@ func TestAppendSigned(t *testing.T) {
 
 // TestVerifyObjectRefuses names what is wrong with a signature. The replaced service read hex up to the first odd
 // character, so that most of the malformed ones passed.
+func TestAppendSign(t *testing.T) {
+	secret, _ := ParseSecretKey(testSecretKey)
+	hashKey, _ := ParseHashKey(testHashKey)
+	s := NewSigner(secret, hashKey)
+	object, _ := Parse([]byte(`{"receipts":[1],"total":2}`))
+	want, err := s.AppendSigned(nil, object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := append([]byte(`{"receipts":[1],`), s.AppendSign(nil, []byte(`{"receipts":[1],"total":2}`))...)
+	if got = append(got, `,"total":2}`...); string(got) != string(want) {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+}
+
 func TestVerifyObjectRefuses(t *testing.T) {
 	signer, hashKey := testSigner(t)
 	message := signer.AppendMessage(nil, "receipt", []byte(`{"a":1}`))
