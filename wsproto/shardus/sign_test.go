@@ -165,10 +165,11 @@ func TestAppendSigned(t *testing.T) {
 // TestVerifyObjectRefuses names what is wrong with a signature. The replaced service read hex up to the first odd
 // character, so that most of the malformed ones passed.
 func TestAppendSign(t *testing.T) {
-	secret, _ := ParseSecretKey(testSecretKey)
-	hashKey, _ := ParseHashKey(testHashKey)
-	s := NewSigner(secret, hashKey)
-	object, _ := Parse([]byte(`{"receipts":[1],"total":2}`))
+	s, _ := testSigner(t)
+	object, err := Parse([]byte(`{"receipts":[1],"total":2}`))
+	if err != nil {
+		t.Fatal(err)
+	}
 	want, err := s.AppendSigned(nil, object)
 	if err != nil {
 		t.Fatal(err)
