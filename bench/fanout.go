@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+
+	"distributor/bench/raw"
+	"distributor/bench/stats"
+	"distributor/bench/subscriber"
+	"distributor/engine/config"
+	"distributor/wsproto"
+	"distributor/wsproto/collector"
+	"distributor/wsproto/shardus"
+)
+
+const (
+	// sliceBytes is what raw gives to a write; the worker's slices are as long.
+	sliceBytes = 256 << 10
+	// checkers are the clients of a warm-up that read and verify.
+	checkers = 2
+	// verifyEvery is which of the records they verify; they count all.
+	verifyEvery = 50
+)
+
+// fanoutSize is how many clients get how much.
+type fanoutSize struct {
+	clients, rounds int
+	total           uint64 // bytes to all of them together
+}
+
+// fanout sends the same bytes to the same number of clients, as fast as they
+// go, in three ways by turns:
+//
+//	live    the clients wait at the head; the logs appear; all is encoded
+//	replay  the clients connect from=earliest, and get what is in the frame log
+//	raw     the baseline
+//
+// Every round has fresh processes and connections. In the warm-up round two
+// clients check what comes.
+func fanout(ctx context.Context, b *bench, name string, size fanoutSize) error {
+	each := size.total / uint64(size.clients)
+	st, err := newStage(ctx, filepath.Join(b.dir, name), true, func(s stage) bool { return s.FrameBytes >= each })
+	if err != nil {
+		return err
+	}
+	b.stageMade(name, st)
+	var live, replay, bare []measurement
+	for round := range size.rounds + 1 { // the first is the warm-up
+		r, err := b.rawBurst(ctx, st, size.clients)
+		if err != nil {
+			return err
+		}
+		b.report.round(name, "raw", round, r, nil)
+		l, p, err := b.distribute(ctx, st, size.clients, round == 0)
+		if err != nil {
+			return err
+		}
+		b.report.round(name, "live", round, l, nil)
+		b.report.round(name, "replay", round, p, nil)
+		if round > 0 {
+			bare, live, replay = append(bare, r), append(live, l), append(replay, p)
+		}
+	}
+	bytes := float64(st.FrameBytes) * float64(size.clients)
+	perGB := func(ms []measurement, cpu func(measurement) float64) []float64 {
+		return values(ms, func(m measurement) float64 { return cpu(m) / bytes * 1e9 })
+	}
+	rawCPU := perGB(bare, senderCPU)
+	b.report.figure(name, "replay, worker : raw, CPU", "×", stats.Ratios(perGB(replay, senderCPU), rawCPU))
+	b.report.figure(name, "replay, primary + worker : raw, CPU", "×", stats.Ratios(perGB(replay, serverCPU), rawCPU))
+	b.report.figure(name, "live, worker : raw, CPU", "×", stats.Ratios(perGB(live, senderCPU), rawCPU))
+	b.report.figure(name, "live, primary + worker : raw, CPU", "×", stats.Ratios(perGB(live, serverCPU), rawCPU))
+	b.report.figure(name, "raw", "CPU s/GB", rawCPU)
+	b.report.figure(name, "replay, worker", "CPU s/GB", perGB(replay, senderCPU))
+	b.report.figure(name, "live, primary + worker", "CPU s/GB", perGB(live, serverCPU))
+	for _, way := range []struct {
+		what string
+		ms   []measurement
+	}{{"raw", bare}, {"replay", replay}, {"live", live}} {
+		b.report.figure(name, way.what+", delivered", "GB/s", values(way.ms, func(m measurement) float64 { return bytes / 1e9 / m.Seconds }))
+		b.report.figure(name, way.what+", generator", "CPU s/GB", perGB(way.ms, func(m measurement) float64 { return m.Generator }))
+	}
+	b.report.figure(name, "live, worker's private memory", "MB", values(live, func(m measurement) float64 { return float64(m.Private) / 1e6 }))
+	return nil
+}
+
+func senderCPU(m measurement) float64 { return m.Server }
+func serverCPU(m measurement) float64 { return m.Primary + m.Server }
+
+func values(ms []measurement, value func(measurement) float64) []float64 {
+	out := make([]float64, len(ms))
+	for i, m := range ms {
+		out[i] = value(m)
+	}
+	return out
+}
+
+// rawBurst measures the baseline, from before the clients connect (their
+// sockets are filled at once) until all have got all.
+func (b *bench) rawBurst(ctx context.Context, st stage, clients int) (measurement, error) {
+	s, err := raw.Start(ctx, b.server, raw.Options{File: st.frames, Slice: sliceBytes})
+	if err != nil {
+		return measurement{}, err
+	}
+	defer b.finish(s.Close)
+	m, err := b.deliver(ctx, subscriber.Target{Address: s.Address, Bare: true}, clients, st, processes{server: s.PID()})
+	if err != nil {
+		return m, err
+	}
+	sent, err := s.Sent()
+	if want := st.FrameBytes * uint64(clients); err == nil && sent.Bytes != want {
+		err = fmt.Errorf("raw: %d bytes sent, not %d", sent.Bytes, want)
+	}
+	return m, err
+}
+
+// deliver connects clients to a server that has it all for them already, and
+// measures until they have got it.
+func (b *bench) deliver(ctx context.Context, t subscriber.Target, clients int, st stage, p processes) (measurement, error) {
+	fleet, err := subscriber.Start(ctx, b.generator)
+	if err != nil {
+		return measurement{}, err
+	}
+	defer b.finish(fleet.Close)
+	p.subscribers = fleet.PID()
+	before, err := p.read(b.all)
+	if err != nil {
+		return measurement{}, err
+	}
+	if err := errors.Join(fleet.Connect(t, clients), fleet.Receive()); err != nil {
+		return measurement{}, err
+	}
+	return b.until(fleet, st, p, before)
+}
+
+// until measures from before until each client of the fleet has got all of the
+// stage.
+func (b *bench) until(fleet *subscriber.Fleet, st stage, p processes, before books) (measurement, error) {
+	if _, err := fleet.Until(st.FrameBytes); err != nil {
+		return measurement{}, err
+	}
+	after, err := p.read(b.all)
+	return after.since(before), err
+}
+
+// distribute measures a distributor: live, and then the replay of the same
+// frames to other clients. With check some clients verify what they get, and
+// the measurements are of less use.
+func (b *bench) distribute(ctx context.Context, st stage, clients int, check bool) (live, replay measurement, err error) {
+	d, err := b.distributor(b.server)
+	if err != nil {
+		return live, replay, err
+	}
+	defer b.finish(d.close)
+	checking := func(from wsproto.From) *checks { return b.check(ctx, d, st, from, check) }
+
+	c := checking(wsproto.From{Start: wsproto.Live})
+	live, err = b.live(ctx, d, st, clients)
+	if err = errors.Join(err, c.wait()); err != nil {
+		return live, replay, err
+	}
+	c = checking(wsproto.From{Start: wsproto.Earliest})
+	replay, err = b.deliver(ctx, subscriber.Target{Address: d.Address, From: "earliest", HashKey: hashKey()}, clients, st,
+		processes{primary: d.PID(), server: d.Worker})
+	return live, replay, errors.Join(err, c.wait())
+}
+
+// live measures from the moment that the logs appear.
+func (b *bench) live(ctx context.Context, d *distributor, st stage, clients int) (measurement, error) {
+	fleet, err := subscriber.Start(ctx, b.generator)
+	if err != nil {
+		return measurement{}, err
+	}
+	defer b.finish(fleet.Close)
+	t := subscriber.Target{Address: d.Address, From: "live", HashKey: hashKey()}
+	if err := errors.Join(fleet.Connect(t, clients), fleet.Receive()); err != nil {
+		return measurement{}, err
+	}
+	p := processes{primary: d.PID(), server: d.Worker, subscribers: fleet.PID()}
+	before, err := p.read(b.all)
+	if err != nil {
+		return measurement{}, err
+	}
+	if err := st.play(d.logs()); err != nil {
+		return measurement{}, err
+	}
+	m, err := b.until(fleet, st, p, before)
+	if head := d.Head(); err == nil && head != st.FrameBytes {
+		err = fmt.Errorf("the frame log has %d bytes, its frames have %d", head, st.FrameBytes)
+	}
+	return m, err
+}
+
+// checks are clients that count every record and verify some.
+type checks struct {
+	running sync.WaitGroup
+	mu      sync.Mutex // guards err
+	err     error
+}
+
+func (c *checks) wait() error {
+	c.running.Wait()
+	return c.err
+}
+
+// check connects them, if they are wanted, before it returns.
+func (b *bench) check(ctx context.Context, d *distributor, st stage, from wsproto.From, wanted bool) *checks {
+	c := &checks{}
+	if !wanted {
+		return c
+	}
+	for range checkers {
+		client, err := dial(ctx, d, from)
+		if err != nil {
+			c.err = err
+			return c
+		}
+		c.running.Go(func() {
+			defer client.Close()
+			if err := verify(ctx, client, st); err != nil {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				c.err = errors.Join(c.err, err)
+			}
+		})
+	}
+	return c
+}
+
+// dial connects a client that parses, and verifies some of what it gets.
+func dial(ctx context.Context, d *distributor, from wsproto.From) (*collector.Collector, error) {
+	_, key, err := shardus.GenerateKey()
+	if err != nil {
+		return nil, err
+	}
+	owner, err := shardus.ParsePublicKey(config.Default().PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	return collector.Dial(ctx, collector.Options{
+		URL: "http://" + d.Address, Keys: key, HashKey: hashKey(), ExpectOwner: owner, From: from, VerifyEvery: verifyEvery,
+	})
+}
+
+// verify receives all of a stage, no more and no less.
+func verify(ctx context.Context, c *collector.Collector, st stage) error {
+	var records int
+	var bytes uint64
+	for bytes < st.FrameBytes {
+		m, err := c.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("after %d of %d records: %w", records, st.Records, err)
+		}
+		records++
+		bytes += uint64(len(wsproto.AppendTextHeader(nil, len(m.Text))) + len(m.Text))
+	}
+	if records != st.Records || bytes != st.FrameBytes {
+		return fmt.Errorf("a client got %d records in %d bytes, not %d in %d", records, bytes, st.Records, st.FrameBytes)
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+// Package loop is the life of the benchmark's child processes: one thread, one
+// epoll, commands as JSON lines on standard input, one JSON line of answer for
+// each. What a child does with sockets is its Role's.
+//
+// The children do nothing but what is measured: no goroutine beside the loop,
+// no garbage, no timer that is not asked for.
+package loop
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+)
+
+// eventsAtOnce is how many events one epoll_wait takes.
+const eventsAtOnce = 1024
+
+// Role is what a child does. All methods are called by Run's goroutine; an
+// error ends the child.
+type Role[Command any] interface {
+	// Command does what the parent asks for. It, or whatever comes later, has
+	// to call Answer once.
+	Command(Command) error
+	// Event is told of a descriptor that was given to Watch.
+	Event(fd int, events uint32) error
+	// Work is called after events, and again as long as it reports that there
+	// is more to do; events are looked for in between.
+	Work() (more bool, err error)
+}
+
+// Loop is what Run gives to a Role.
+type Loop struct {
+	epoll int
+	out   *json.Encoder
+}
+
+// New makes the loop of this process, of which there is one.
+func New() (*Loop, error) {
+	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("loop: epoll: %w", err)
+	}
+	return &Loop{epoll: epoll, out: json.NewEncoder(os.Stdout)}, nil
+}
+
+// Watch has Event called for fd; events are epoll's.
+func (l *Loop) Watch(fd int, events uint32) error {
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}); err != nil {
+		return fmt.Errorf("loop: watch: %w", err)
+	}
+	return nil
+}
+
+// Answer sends the answer to the last command.
+func (l *Loop) Answer(v any) error { return l.out.Encode(v) }
+
+// Run works until standard input ends.
+func Run[Command any](l *Loop, role Role[Command]) error {
+	runtime.LockOSThread()
+	debug.SetGCPercent(-1)
+	if err := l.Watch(0, unix.EPOLLIN); err != nil {
+		return err
+	}
+	events := make([]unix.EpollEvent, eventsAtOnce)
+	var input []byte
+	for more := false; ; {
+		timeout := -1
+		if more {
+			timeout = 0
+		}
+		n, err := unix.EpollWait(l.epoll, events, timeout)
+		if err != nil && err != unix.EINTR {
+			return fmt.Errorf("loop: epoll_wait: %w", err)
+		}
+		for i := range max(n, 0) {
+			if fd := int(events[i].Fd); fd != 0 {
+				if err := role.Event(fd, events[i].Events); err != nil {
+					return err
+				}
+				continue
+			}
+			ended, err := commands(&input, role)
+			if ended || err != nil {
+				return err
+			}
+		}
+		if more, err = role.Work(); err != nil {
+			return err
+		}
+	}
+}
+
+// commands reads what standard input has, and does what whole lines ask for.
+func commands[Command any](input *[]byte, role Role[Command]) (ended bool, err error) {
+	var chunk [4096]byte
+	n, err := unix.Read(0, chunk[:])
+	switch {
+	case err == unix.EINTR || err == unix.EAGAIN:
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("loop: standard input: %w", err)
+	case n == 0:
+		return true, nil
+	}
+	*input = append(*input, chunk[:n]...)
+	for {
+		line, rest, whole := bytes.Cut(*input, []byte("\n"))
+		if !whole {
+			return false, nil
+		}
+		var c Command
+		if err := json.Unmarshal(line, &c); err != nil {
+			return false, fmt.Errorf("loop: command: %w", errors.Join(err, fmt.Errorf("%.80q", line)))
+		}
+		*input = rest
+		if err := role.Command(c); err != nil {
+			return false, err
+		}
+	}
+}

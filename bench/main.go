@@ -1,0 +1,177 @@
+// Command bench measures the distributor: see README.md for what and how.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"distributor/bench/proc"
+	"distributor/bench/raw"
+	"distributor/bench/subscriber"
+)
+
+// roles are what this program also is, as a child of itself.
+var roles = map[string]func() error{subscriber.Role: subscriber.Run, raw.Role: raw.Run, signRole: runSign}
+
+func main() {
+	if len(os.Args) == 2 && roles[os.Args[1]] != nil {
+		signal.Ignore(syscall.SIGINT) // the end of our input ends us
+		if err := roles[os.Args[1]](); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends us at once
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+const usage = `Measures the distributor from outside; figures are ratios of what runs by turns.
+
+usage: bench [flags] [scenario…]
+
+`
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
+	quick := flags.Bool("quick", false, "less of everything: under two minutes, less exact")
+	binary := flags.String("binary", "bin/distributor", "the program under test")
+	dir := flags.String("dir", os.TempDir(), "where the temporary directory for logs and frame logs is made; a real disk rather than memory")
+	out := flags.String("out", "bench/out", "directory of the JSON lines")
+	flags.Usage = func() {
+		fmt.Fprint(stderr, usage, flags.FlagUsages(), "\nscenarios (default: those without a star):\n")
+		for _, s := range scenarios {
+			fmt.Fprintf(stderr, "  %s\n", s.title())
+		}
+	}
+	for i, a := range args {
+		if a == "-quick" { // as the go command writes flags
+			args = slices.Concat(args[:i], []string{"--quick"}, args[i+1:])
+		}
+	}
+	if err := flags.Parse(args); errors.Is(err, pflag.ErrHelp) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	chosen, err := choose(flags.Args())
+	if err != nil {
+		return err
+	}
+	b, err := newBench(*binary, *dir, *out, stderr)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	start := time.Now()
+	for _, s := range chosen {
+		b.report.say("%s: %s", s.name, s.about)
+		if err := s.run(ctx, b, s.name, *quick); err != nil {
+			if ctx.Err() != nil {
+				err = errors.New("stopped")
+			}
+			return errors.Join(fmt.Errorf("%s: %w", s.name, err), b.failure)
+		}
+		if b.failure != nil {
+			return fmt.Errorf("%s: %w", s.name, b.failure)
+		}
+	}
+	b.report.table(stdout)
+	b.report.say("%v in all; load average %s; %s", time.Since(start).Round(time.Second), loadAverage(), b.report.file.Name())
+	return nil
+}
+
+// bench is what scenarios work with.
+type bench struct {
+	binary    string
+	dir       string    // temporary
+	all       proc.CPUs // those we may use
+	server    proc.CPUs // one, for what is measured
+	generator proc.CPUs // the others, for the clients, the archiver and ourselves
+	report    *report
+	servers   int   // started so far
+	failure   error // of something that was to end well
+}
+
+func newBench(binary, parent, out string, progress io.Writer) (*bench, error) {
+	binary, err := filepath.Abs(binary)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(binary); err != nil {
+		return nil, fmt.Errorf("%w (make build makes it)", err)
+	}
+	all, err := proc.Allowed()
+	if err != nil {
+		return nil, err
+	}
+	if len(all) < 2 {
+		return nil, errors.New("at least two CPUs are needed, one for the server and one for the clients")
+	}
+	b := &bench{binary: binary, all: all, server: all[:1], generator: all[1:]}
+	if err := proc.PinSelf(b.generator); err != nil {
+		return nil, err
+	}
+	if b.dir, err = os.MkdirTemp(parent, "distributor-bench-"); err != nil {
+		return nil, err
+	}
+	if b.report, err = newReport(out, time.Now(), progress); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(b.dir))
+	}
+	files, err := proc.Files(os.Getpid())
+	if err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	b.report.line("machine", machine(b, files))
+	return b, nil
+}
+
+func (b *bench) close() error { return errors.Join(b.report.close(), os.RemoveAll(b.dir)) }
+
+// finish is for defer: what does not end well spoils the run.
+func (b *bench) finish(end func() error) { b.failure = errors.Join(b.failure, end()) }
+
+// distributor starts one on cpus.
+func (b *bench) distributor(cpus proc.CPUs) (*distributor, error) {
+	b.servers++
+	return startDistributor(b.binary, filepath.Join(b.dir, fmt.Sprintf("distributor-%d", b.servers)), cpus)
+}
+
+func (b *bench) stageMade(name string, s stage) {
+	b.report.line("stage", struct {
+		Scenario string `json:"scenario"`
+		stage
+	}{name, s})
+	b.report.say("  %d records, %.0f bytes each on average, %.1f MB of frames", s.Records, float64(s.LogBytes)/float64(s.Records), float64(s.FrameBytes)/1e6)
+}
+
+// machine is what figures have to be read with.
+func machine(b *bench, files uint64) map[string]any {
+	m := map[string]any{"cpus": len(b.all), "server_cpus": b.server, "generator_cpus": b.generator, "open_files": files, "load": loadAverage(), "time": time.Now()}
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
+				m["model"] = strings.TrimSpace(v)
+			}
+		}
+	}
+	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		m["kernel"] = strings.TrimSpace(string(text))
+	}
+	return m
+}

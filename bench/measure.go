@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"distributor/bench/proc"
+)
+
+// measurement is what was booked for the processes between two moments.
+type measurement struct {
+	Seconds   float64 `json:"seconds"`
+	Primary   float64 `json:"primary_cpu"`   // CPU seconds; 0 where there is none
+	Server    float64 `json:"server_cpu"`    // of the process that sends: worker, or raw
+	Generator float64 `json:"generator_cpu"` // subscribers and this process
+	// Other is what everything else took of our CPUs: other programs, the
+	// kernel's own threads, interrupts. Much of it means that the machine was
+	// not quiet.
+	Other float64 `json:"other_cpu"`
+	// User is the share of the sending process's time that it spent outside the
+	// kernel; NaN-free: 0 when too little was booked.
+	User    float64 `json:"server_user_share"`
+	Private int64   `json:"server_private_bytes"` // at the end
+}
+
+// processes are those whose books are read. 0 stands for none.
+type processes struct {
+	primary, server, subscribers int
+}
+
+// books is what the kernel has booked up to a moment.
+type books struct {
+	at                               time.Time
+	primary, server, generator, busy time.Duration
+	user, system                     time.Duration
+	private                          int64
+}
+
+func (p processes) read(cpus proc.CPUs) (books, error) {
+	b := books{at: time.Now()}
+	var errs error
+	cpu := func(pid int) time.Duration {
+		if pid == 0 {
+			return 0
+		}
+		d, err := proc.CPU(pid)
+		if err != nil {
+			errs = err
+		}
+		return d
+	}
+	b.primary, b.server, b.generator = cpu(p.primary), cpu(p.server), cpu(p.subscribers)+cpu(os.Getpid())
+	if p.server != 0 {
+		var err error
+		if b.user, b.system, err = proc.Shares(p.server); err != nil {
+			errs = err
+		}
+		if b.private, err = proc.PrivateBytes(p.server); err != nil {
+			errs = err
+		}
+	}
+	busy, err := proc.Busy(cpus)
+	if err != nil {
+		errs = err
+	}
+	b.busy = busy
+	return b, errs
+}
+
+// since is what was booked from then to b.
+func (b books) since(then books) measurement {
+	m := measurement{
+		Seconds: b.at.Sub(then.at).Seconds(),
+		Primary: (b.primary - then.primary).Seconds(), Server: (b.server - then.server).Seconds(),
+		Generator: (b.generator - then.generator).Seconds(), Private: b.private,
+	}
+	m.Other = max(0, (b.busy-then.busy).Seconds()-m.Primary-m.Server-m.Generator)
+	if user, system := b.user-then.user, b.system-then.system; user+system > 0 {
+		m.User = float64(user) / float64(user+system)
+	}
+	return m
+}
+
+// loadAverage is the machine's, over the last minute.
+func loadAverage() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	var one string
+	_, _ = fmt.Sscan(string(text), &one)
+	return one
+}

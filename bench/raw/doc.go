@@ -1,0 +1,17 @@
+// Package raw is what the firehose is measured against: the least that a
+// process can do to deliver the same bytes. One thread, edge-triggered epoll,
+// and write(2) from a mapped file to every socket that takes more. No
+// protocol, no pings, no resuming, no slow clients to mind.
+//
+// Serving, it comes in two kinds:
+//
+//	burst   each client gets the whole file as fast as it takes it, in slices,
+//	        the clients in turn
+//	paced   every so often the next frame is due, and is written to all
+//	        clients, one after the other: one write a frame and client
+//
+// The file holds WebSocket frames, as a frame log does, so that both kinds
+// send what the distributor sends.
+//
+// Server is the parent's end, Run the child's.
+package raw

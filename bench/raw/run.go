@@ -1,0 +1,262 @@
+package raw
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"distributor/bench/loop"
+)
+
+// workBytes is how much is sent before events are looked for again.
+const workBytes = 2 << 20
+
+// Run is the child process.
+func Run() error {
+	l, err := loop.New()
+	if err != nil {
+		return err
+	}
+	return loop.Run(l, &server{loop: l, timer: -1})
+}
+
+type server struct {
+	loop     *loop.Loop
+	options  Options
+	data     []byte // the mapped file
+	listener int
+	clients  []*client // by descriptor
+	all      []*client
+	ready    []*client // burst: take more, in turn
+	sent     Sent
+
+	timer int    // paced: descriptor of the clock, -1 without one
+	due   int    // frames still to come
+	head  uint64 // end of the newest frame that is to be sent
+}
+
+type client struct {
+	fd     int
+	cursor uint64 // into data
+	full   bool   // the socket took less than it was offered
+}
+
+func (s *server) Command(m command) error {
+	switch {
+	case m.Serve != nil:
+		s.options = *m.Serve
+		return s.serve()
+	case m.Pace != nil:
+		return s.pace(*m.Pace)
+	default:
+		return s.loop.Answer(answer{Sent: s.sent})
+	}
+}
+
+// serve maps the file and listens.
+func (s *server) serve() error {
+	file, err := os.Open(s.options.File)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if s.data, err = unix.Mmap(int(file.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED|unix.MAP_POPULATE); err != nil {
+		return fmt.Errorf("raw: map: %w", err)
+	}
+	if s.listener, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("raw: socket: %w", err)
+	}
+	if err := errors.Join(unix.Bind(s.listener, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), unix.Listen(s.listener, 1024)); err != nil {
+		return fmt.Errorf("raw: listen: %w", err)
+	}
+	name, err := unix.Getsockname(s.listener)
+	if err != nil {
+		return fmt.Errorf("raw: listen: %w", err)
+	}
+	bound := name.(*unix.SockaddrInet4)
+	if err := s.loop.Watch(s.listener, unix.EPOLLIN); err != nil {
+		return err
+	}
+	return s.loop.Answer(answer{Address: netip.AddrPortFrom(netip.AddrFrom4(bound.Addr), uint16(bound.Port)).String()})
+}
+
+func (s *server) accept() error {
+	for {
+		fd, _, err := unix.Accept4(s.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		if err == unix.EAGAIN {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("raw: accept: %w", err)
+		}
+		for fd >= len(s.clients) {
+			s.clients = append(s.clients, make([]*client, 64+len(s.clients))...)
+		}
+		c := &client{fd: fd, cursor: s.head}
+		s.clients[fd] = c
+		s.all = append(s.all, c)
+		// The net/http server and Go's dialers set it too; without it, a small write waits for the one before.
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+			return fmt.Errorf("raw: accept: %w", err)
+		}
+		if err := s.loop.Watch(fd, unix.EPOLLOUT|unix.EPOLLRDHUP|unix.EPOLLET&0xffffffff); err != nil {
+			return err
+		}
+		if !s.options.Paced {
+			s.ready = append(s.ready, c)
+		}
+	}
+}
+
+func (s *server) Event(fd int, events uint32) error {
+	switch {
+	case fd == s.listener:
+		return s.accept()
+	case fd == s.timer:
+		return s.expired()
+	}
+	c := s.clients[fd]
+	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		return s.drop(c)
+	}
+	if !c.full {
+		return nil
+	}
+	c.full = false
+	if s.options.Paced {
+		return s.write(c, s.head-c.cursor)
+	}
+	s.ready = append(s.ready, c)
+	return nil
+}
+
+// drop forgets a client that has gone: it has all it wanted, or the other end
+// notices that it has not.
+func (s *server) drop(c *client) error {
+	c.full = true // what may still hold it sends nothing
+	s.clients[c.fd] = nil
+	s.all = slices.DeleteFunc(s.all, func(x *client) bool { return x == c })
+	return unix.Close(c.fd)
+}
+
+// Work sends a slice to each of those that take more, in turn.
+func (s *server) Work() (bool, error) {
+	for end := s.sent.Bytes + workBytes; len(s.ready) > 0 && s.sent.Bytes < end; {
+		c := s.ready[0]
+		s.ready = s.ready[1:]
+		left := uint64(len(s.data)) - c.cursor
+		if err := s.write(c, min(left, uint64(s.options.Slice))); err != nil {
+			return false, err
+		}
+		if !c.full && c.cursor < uint64(len(s.data)) {
+			s.ready = append(s.ready, c)
+		}
+	}
+	return len(s.ready) > 0, s.paced()
+}
+
+// write is one write(2) of n bytes from the client's cursor.
+func (s *server) write(c *client, n uint64) error {
+	if n == 0 || c.full {
+		return nil
+	}
+	for {
+		sent, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(&s.data[c.cursor])), uintptr(n))
+		switch errno {
+		case 0:
+			c.cursor += uint64(sent)
+			c.full = uint64(sent) < n
+			s.sent.Bytes += uint64(sent)
+			s.sent.Writes++
+			return nil
+		case syscall.EAGAIN:
+			c.full = true
+			return nil
+		case syscall.EINTR:
+		default:
+			return fmt.Errorf("raw: write: %w", errno)
+		}
+	}
+}
+
+// pace starts the clock.
+func (s *server) pace(p Pace) error {
+	var err error
+	if s.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
+		return fmt.Errorf("raw: timer: %w", err)
+	}
+	every := unix.NsecToTimespec(int64(float64(time.Second) / p.Rate))
+	if err := unix.TimerfdSettime(s.timer, 0, &unix.ItimerSpec{Interval: every, Value: every}, nil); err != nil {
+		return fmt.Errorf("raw: timer: %w", err)
+	}
+	s.due = p.Frames
+	return s.loop.Watch(s.timer, unix.EPOLLIN)
+}
+
+// expired sends the frames whose time has come: more than one only when the
+// machine kept us waiting.
+func (s *server) expired() error {
+	var count [8]byte
+	if _, err := unix.Read(s.timer, count[:]); err != nil {
+		if err == unix.EAGAIN {
+			return nil
+		}
+		return fmt.Errorf("raw: timer: %w", err)
+	}
+	for range min(binary.NativeEndian.Uint64(count[:]), uint64(s.due)) {
+		size, err := frameSize(s.data[s.head:])
+		if err != nil {
+			return err
+		}
+		s.head += size
+		s.due--
+	}
+	for _, c := range s.all {
+		if err := s.write(c, s.head-c.cursor); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// paced answers Pace when all is sent.
+func (s *server) paced() error {
+	if s.timer < 0 || s.due > 0 {
+		return nil
+	}
+	for _, c := range s.all {
+		if c.cursor < s.head {
+			return nil
+		}
+	}
+	err := unix.Close(s.timer)
+	s.timer = -1
+	return errors.Join(err, s.loop.Answer(answer{Sent: s.sent}))
+}
+
+// frameSize is the size of the unmasked WebSocket frame that begins b, header
+// and all.
+func frameSize(b []byte) (uint64, error) {
+	switch {
+	case len(b) < 10:
+		return 0, errors.New("raw: the file has too few frames")
+	case b[1] < 126:
+		return 2 + uint64(b[1]), nil
+	case b[1] == 126:
+		return 4 + uint64(binary.BigEndian.Uint16(b[2:])), nil
+	default:
+		return 10 + binary.BigEndian.Uint64(b[2:]), nil
+	}
+}

@@ -1,0 +1,97 @@
+package subscriber
+
+import (
+	"context"
+	"fmt"
+
+	"distributor/bench/proc"
+	"distributor/wsproto/shardus"
+)
+
+// Role is the child's role, its first argument.
+const Role = "subscriber"
+
+// Target is what to connect to.
+type Target struct {
+	Address string          `json:"address"` // host:port
+	Bare    bool            `json:"bare"`    // no WebSocket: data begins with the first byte
+	From    string          `json:"from"`    // where the stream begins: "live", "earliest" or a position
+	HashKey shardus.HashKey `json:"hashKey"`
+}
+
+// Counts are what the clients have received up to now, handshakes not counted.
+type Counts struct {
+	Clients int    `json:"clients"`
+	Bytes   uint64 `json:"bytes"`  // of all clients
+	Fewest  uint64 `json:"fewest"` // of one client
+}
+
+// command is what the parent tells; one member is set.
+type command struct {
+	Connect *connect `json:"connect,omitempty"`
+	Receive bool     `json:"receive,omitempty"`
+	Until   uint64   `json:"until,omitempty"`
+	Counts  bool     `json:"counts,omitempty"`
+}
+
+type connect struct {
+	Target
+	Clients int `json:"clients"`
+}
+
+type answer struct {
+	Counts
+	Error string `json:"error,omitempty"`
+}
+
+// Fleet is the parent's end of a subscriber process. It is not for concurrent
+// use.
+type Fleet struct {
+	child *proc.Child
+}
+
+// Start starts a process without clients on cpus. The end of ctx kills it.
+func Start(ctx context.Context, cpus proc.CPUs) (*Fleet, error) {
+	child, err := proc.StartChild(ctx, cpus, Role)
+	if err != nil {
+		return nil, err
+	}
+	return &Fleet{child}, nil
+}
+
+// PID of the process.
+func (f *Fleet) PID() int { return f.child.PID() }
+
+// Connect adds n clients, one after the other, and returns when all are
+// upgraded.
+func (f *Fleet) Connect(t Target, n int) error {
+	_, err := f.ask(command{Connect: &connect{t, n}})
+	return err
+}
+
+// Receive has all clients connected so far begin to read.
+func (f *Fleet) Receive() error {
+	_, err := f.ask(command{Receive: true})
+	return err
+}
+
+// Until waits until each client has received at least so many bytes. A lost
+// connection is an error.
+func (f *Fleet) Until(bytes uint64) (Counts, error) { return f.ask(command{Until: bytes}) }
+
+// Counts are as of now.
+func (f *Fleet) Counts() (Counts, error) { return f.ask(command{Counts: true}) }
+
+// Close ends the process, and with it the connections.
+func (f *Fleet) Close() error { return f.child.Close() }
+
+func (f *Fleet) ask(c command) (Counts, error) {
+	var a answer
+	if err := f.child.Ask(c, &a); err != nil {
+		return Counts{}, err
+	}
+	if a.Error != "" {
+		return a.Counts, fmt.Errorf("subscriber: %s", a.Error)
+	}
+	return a.Counts, nil
+}

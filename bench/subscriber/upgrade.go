@@ -1,0 +1,100 @@
+package subscriber
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"distributor/wsproto/shardus"
+)
+
+// patience is how long a server may take to answer an upgrade request.
+var patience = unix.Timeval{Sec: 10}
+
+// dial connects one client and returns its socket, from which nothing beyond
+// the 101 has been read.
+func dial(t Target) (fd int, err error) {
+	address, err := netip.ParseAddrPort(t.Address)
+	if err != nil || !address.Addr().Is4() {
+		return -1, fmt.Errorf("subscriber: address %q: %w", t.Address, err)
+	}
+	if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return -1, fmt.Errorf("subscriber: socket: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = unix.Close(fd)
+		}
+	}()
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: address.Addr().As4(), Port: int(address.Port())}); err != nil {
+		return -1, fmt.Errorf("subscriber: connect: %w", err)
+	}
+	if !t.Bare {
+		if err := upgrade(fd, t); err != nil {
+			return -1, err
+		}
+	}
+	return fd, unix.SetNonblock(fd, true)
+}
+
+func upgrade(fd int, t Target) error {
+	request, err := upgradeRequest(t, time.Now())
+	if err != nil {
+		return err
+	}
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience); err != nil {
+		return fmt.Errorf("subscriber: upgrade: %w", err)
+	}
+	if n, err := unix.Write(fd, request); err != nil || n < len(request) {
+		return fmt.Errorf("subscriber: upgrade: %d of %d bytes written: %w", n, len(request), err)
+	}
+	// Looked at before it is taken, so that what follows the answer is left where
+	// it is.
+	var answer [4096]byte
+	for want := 1; ; want++ {
+		n, _, err := unix.Recvfrom(fd, answer[:], unix.MSG_PEEK)
+		if err != nil || n == 0 {
+			return fmt.Errorf("subscriber: upgrade: no answer: %w", err)
+		}
+		end := bytes.Index(answer[:n], []byte("\r\n\r\n"))
+		if end < 0 {
+			if n == len(answer) || want > 1000 {
+				return fmt.Errorf("subscriber: upgrade: %.300q", answer[:n])
+			}
+			time.Sleep(time.Millisecond) // the rest of the answer is on its way
+			continue
+		}
+		if _, _, err := unix.Recvfrom(fd, answer[:end+4], 0); err != nil {
+			return fmt.Errorf("subscriber: upgrade: %w", err)
+		}
+		if !bytes.HasPrefix(answer[:], []byte("HTTP/1.1 101 ")) {
+			return fmt.Errorf("subscriber: upgrade refused: %.300q", answer[:n])
+		}
+		return nil
+	}
+}
+
+// upgradeRequest is that of a collector with a new key pair.
+func upgradeRequest(t Target, now time.Time) ([]byte, error) {
+	public, secret, err := shardus.GenerateKey()
+	if err != nil {
+		return nil, fmt.Errorf("subscriber: %w", err)
+	}
+	signed, err := shardus.NewSigner(secret, t.HashKey).AppendSigned(nil, shardus.ObjectValue(
+		shardus.Member{Key: "collectorInfo", Value: shardus.ObjectValue(
+			shardus.Member{Key: "subscriptionType", Value: shardus.TextValue("FIREHOSE")},
+			shardus.Member{Key: "timestamp", Value: shardus.NumberValue(float64(now.UnixMilli()))},
+		)},
+		shardus.Member{Key: "sender", Value: shardus.TextValue(public.String())},
+	))
+	if err != nil {
+		return nil, fmt.Errorf("subscriber: %w", err)
+	}
+	return fmt.Appendf(nil, "GET /?data=%s&from=%s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+		url.QueryEscape(string(signed)), url.QueryEscape(t.From), t.Address), nil
+}
