@@ -20,6 +20,7 @@ type Message struct {
 	Client   *Client   `json:"client,omitempty"`
 	Close    *Close    `json:"close,omitempty"`
 	Drain    *Drain    `json:"drain,omitempty"`
+	Profile  *Profile  `json:"profile,omitempty"`
 
 	// Worker to primary.
 	Ready  *Ready  `json:"ready,omitempty"`
@@ -63,6 +64,10 @@ type Drain struct {
 	Disconnect string `json:"disconnect"`
 }
 
+// Profile asks the worker to serve net/http/pprof on the stream socket that
+// travels beside the message: one request, then it is closed.
+type Profile struct{}
+
 // Ready says that the worker has its frame log open and takes clients.
 type Ready struct {
 	PID int `json:"pid"`
@@ -86,7 +91,31 @@ type Stats struct {
 	SentBytes uint64 `json:"sentBytes"` // data bytes given to the kernel, control frames not counted
 	Sends     uint64 `json:"sends"`     // system calls that did so
 	Pings     uint64 `json:"pings"`     // pings sent
+	Head      uint64 `json:"head"`      // of the frame log, to which cursors compare
 	MinCursor uint64 `json:"minCursor"` // of the client furthest behind; 0: no client
+
+	// Latency is a sample of the seconds from a frame's way into the frame log
+	// to its way into the kernel, for live clients; see package worker.
+	// LatencyMax is the largest of the last ten seconds.
+	Latency    Histogram `json:"latency"`
+	LatencyMax float64   `json:"latencyMax"`
+	// Lag counts, at each report, every client by the bytes that it is behind.
+	Lag Histogram `json:"lag"`
+	// Slowest are the clients furthest behind, the worst first; at most
+	// MaxSlowest, none that has all there is.
+	Slowest []Slow `json:"slowest,omitempty"`
+}
+
+// MaxSlowest bounds Stats.Slowest.
+const MaxSlowest = 20
+
+// Slow is a client that is behind.
+type Slow struct {
+	ID      uint64  `json:"id"`
+	Key     string  `json:"key"`
+	Cursor  uint64  `json:"cursor"`
+	Seconds float64 `json:"seconds"` // age of the frame that its cursor stands in; 0 when that cannot be told
+	Blocked bool    `json:"blocked"` // its socket is full
 }
 
 // Encode returns the packet of m.

@@ -55,6 +55,12 @@ func (c *Conn) SendClient(cl Client, fd int, timeout time.Duration) error {
 	return c.send(Message{Client: &cl}, unix.UnixRights(fd), timeout)
 }
 
+// SendProfile writes a Profile message with its socket's descriptor, as
+// SendClient does.
+func (c *Conn) SendProfile(fd int, timeout time.Duration) error {
+	return c.send(Message{Profile: &Profile{}}, unix.UnixRights(fd), timeout)
+}
+
 func (c *Conn) send(m Message, oob []byte, timeout time.Duration) error {
 	b, err := Encode(m)
 	if err != nil {
@@ -90,7 +96,7 @@ func (c *Conn) Close() error { return c.unix.Close() }
 var ErrAgain = errors.New("handoff: would block")
 
 // Receive reads one message from the worker's end without waiting. The second
-// result is the descriptor that came with a Client, close-on-exec, owned by
+// result is the descriptor that came with a Client or Profile, close-on-exec, owned by
 // the caller; -1 without one. io.EOF when the primary has gone. buf is
 // scratch of MaxMessage bytes.
 func Receive(fd int, buf []byte) (Message, int, error) {
@@ -124,9 +130,9 @@ func Receive(fd int, buf []byte) (Message, int, error) {
 		closeDescriptor(client)
 		return Message{}, -1, err
 	}
-	if (m.Client != nil) != (client >= 0) {
+	if (m.Client != nil || m.Profile != nil) != (client >= 0) {
 		closeDescriptor(client)
-		return Message{}, -1, errors.New("handoff: receive: a Client and its descriptor did not come together")
+		return Message{}, -1, errors.New("handoff: receive: a message and its descriptor did not come together")
 	}
 	return m, client, nil
 }

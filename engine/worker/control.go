@@ -56,6 +56,8 @@ func (l *loop) handle(m handoff.Message, fd int) error {
 		return errors.New("worker: a client came before the settings")
 	case m.Client != nil:
 		l.add(*m.Client, fd)
+	case m.Profile != nil:
+		serveProfile(fd, l.log)
 	case m.Close != nil:
 		if c := l.byID[m.Close.ID]; c != nil {
 			l.disconnect(c, named(m.Close.Disconnect), "")

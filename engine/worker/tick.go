@@ -3,7 +3,6 @@ package worker
 import (
 	"time"
 
-	"distributor/engine/handoff"
 	"distributor/wsproto"
 )
 
@@ -29,12 +28,10 @@ func (l *loop) tick() {
 		l.failure = err
 		return
 	}
-	l.stats.Clients, l.stats.Blocked, l.stats.MinCursor = 0, 0, 0
 	floor, quiet := l.frames.Floor(), l.now.Sub(l.moved) >= quietAfter
 	for i := len(l.clients) - 1; i >= 0; i-- { // look may drop l.clients[i]
 		l.look(l.clients[i], floor, quiet)
 	}
-	l.stats.Clients = len(l.clients)
 	if len(l.clients) == 0 && l.head > 0 {
 		// Nobody else makes the reader let go of segments that were removed,
 		// and the disk they take.
@@ -44,8 +41,7 @@ func (l *loop) tick() {
 		l.endDrained()
 	}
 	if l.ticks++; l.ticks%statsEvery == 0 {
-		s := l.stats
-		l.tell(handoff.Message{Stats: &s})
+		l.report()
 	}
 }
 
@@ -70,14 +66,7 @@ func (l *loop) look(c *client, floor uint64, quiet bool) {
 		l.disconnect(c, wsproto.PingTimeout, "")
 		return
 	}
-	if l.stats.MinCursor == 0 || c.cursor < l.stats.MinCursor {
-		l.stats.MinCursor = c.cursor
-	}
-	if c.full {
-		l.stats.Blocked++
-		return
-	}
-	if c.pingDue(l.now, quiet, time.Duration(l.settings.PingIntervalMS)*time.Millisecond) {
+	if !c.full && c.pingDue(l.now, quiet, time.Duration(l.settings.PingIntervalMS)*time.Millisecond) {
 		c.due |= duePing
 		l.serve(c)
 	}

@@ -96,10 +96,20 @@ type loop struct {
 	input    []byte   // scratch for clients' input
 	receiver receiver // whose input is being parsed
 
-	ticks   int
+	ticks int
+	stats handoff.Stats
+	// sampled is the time of the frame that ends or is under way at offset, as
+	// measure last looked it up; slowestSample its largest age since the last
+	// report, worst the same of the reports before, newest first.
+	sampled struct {
+		offset uint64
+		time   int64 // Unix ns
+	}
+	slowestSample float64
+	worst         [recentReports]float64
+
 	drain   *draining // nil until asked to end
-	stats   handoff.Stats
-	failure error // a broken invariant of our own: the loop stops after the event
+	failure error     // a broken invariant of our own: the loop stops after the event
 }
 
 // event is the poller's callback.
@@ -139,8 +149,14 @@ func (l *loop) turn() error {
 	}
 	if head := l.frames.Head(); head != l.head {
 		l.head, l.moved = head, l.now
-		for i := len(l.live) - 1; i >= 0; i-- { // serve may take l.live[i] out
-			l.serve(l.live[i])
+		first := len(l.live) - 1
+		for i := first; i >= 0; i-- { // serve may take l.live[i] out
+			c := l.live[i]
+			from := c.cursor
+			l.serve(c)
+			if i == first || i == 0 {
+				l.measure(c, from)
+			}
 		}
 	}
 	for budget := turnBudget; budget > 0; {

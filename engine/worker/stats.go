@@ -1,0 +1,91 @@
+package worker
+
+import (
+	"slices"
+	"time"
+
+	"distributor/engine/handoff"
+)
+
+// recentReports is how many reports the largest latency is remembered for: ten
+// seconds, as one is sent about every second.
+const recentReports = 10
+
+// measure takes a sample of the latency from the frame log to the kernel, after
+// c was served: the age of the newest frame that it was given, in whole or in
+// part. Age counts from when the primary began to append the frame's chunk
+// (framelog.Meta.Time) and is read from the clock after the send.
+//
+// turn asks for it after its first and its last live client, so a sample is the
+// best or the worst case of a turn, and costs the same however many clients
+// there are. Clients that are behind or blocked are not sampled: how long they
+// wait is their own doing, and Lag and Slowest tell of it.
+func (l *loop) measure(c *client, from uint64) {
+	if c.fd < 0 || c.cursor == from {
+		return // gone, or its socket was full
+	}
+	if c.cursor != l.sampled.offset {
+		m, err := l.frames.Meta(c.cursor)
+		if err != nil {
+			return // serve meets it as well, and tells
+		}
+		l.sampled.offset, l.sampled.time = c.cursor, m.Time
+	}
+	age := max(0, time.Duration(time.Now().UnixNano()-l.sampled.time)).Seconds() // the wall clock may have been set back
+	l.stats.Latency.Observe(&handoff.LatencyBounds, age)
+	l.slowestSample = max(l.slowestSample, age)
+}
+
+// report tells the primary how we are.
+func (l *loop) report() {
+	s := &l.stats
+	s.Head, s.MinCursor = l.head, 0
+	s.Clients, s.Blocked, s.Slowest = len(l.clients), 0, s.Slowest[:0]
+	for _, c := range l.clients {
+		if c.state == closing {
+			continue
+		}
+		s.Lag.Observe(&handoff.LagBounds, float64(l.head-c.cursor))
+		if s.MinCursor == 0 || c.cursor < s.MinCursor {
+			s.MinCursor = c.cursor
+		}
+		if c.full {
+			s.Blocked++
+		}
+		if c.cursor < l.head {
+			s.Slowest = insertSlow(s.Slowest, c)
+		}
+	}
+	for i := range s.Slowest {
+		s.Slowest[i].Seconds = l.age(s.Slowest[i].Cursor)
+	}
+	copy(l.worst[1:], l.worst[:])
+	l.worst[0], l.slowestSample = l.slowestSample, 0
+	s.LatencyMax = slices.Max(l.worst[:])
+	l.tell(handoff.Message{Stats: s})
+}
+
+// insertSlow keeps the worst, worst first.
+func insertSlow(worst []handoff.Slow, c *client) []handoff.Slow {
+	at := len(worst)
+	for at > 0 && worst[at-1].Cursor > c.cursor {
+		at--
+	}
+	if at == handoff.MaxSlowest {
+		return worst
+	}
+	if len(worst) == handoff.MaxSlowest {
+		worst = worst[:len(worst)-1]
+	}
+	return slices.Insert(worst, at, handoff.Slow{ID: c.id, Key: c.key, Cursor: c.cursor, Blocked: c.full})
+}
+
+// age is that of the frame that the cursor of a client which is behind stands
+// in, in seconds; 0 when that frame is no longer kept.
+func (l *loop) age(cursor uint64) float64 {
+	m, err := l.frames.Meta(cursor + 1)
+	if err != nil {
+		return 0
+	}
+	return max(0, time.Duration(l.now.UnixNano()-m.Time)).Seconds()
+}
