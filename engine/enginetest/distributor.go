@@ -1,0 +1,311 @@
+package enginetest
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Settings are keys of distributor-config.json.
+type Settings map[string]any
+
+// Distributor is a place where the binary runs, several times if need be: a
+// directory with configuration, data logs and state, and a port.
+type Distributor struct {
+	Dir  string // working directory
+	Logs string // DATA_LOG_DIR, made
+	Port int
+	URL  string // "http://127.0.0.1:<port>"
+
+	// Binary is what is started; by default what Build made.
+	Binary string
+
+	t        testing.TB
+	settings Settings
+	out      *output // of the run now, or the last one
+	cmd      *exec.Cmd
+	ended    chan struct{} // closed when the process has ended and all its output was read
+}
+
+// New makes the place; nothing runs yet. What still runs at the end of the test
+// is killed.
+func New(t testing.TB, settings Settings) *Distributor {
+	t.Helper()
+	dir := t.TempDir()
+	port := freePort(t)
+	d := &Distributor{Dir: dir, Logs: filepath.Join(dir, "data-logs"), Port: port, URL: "http://127.0.0.1:" + strconv.Itoa(port), Binary: built, t: t, settings: Settings{
+		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": port, "LOG_FORMAT": "json", "NUMBER_OF_WORKERS": 1,
+		"DATA_LOG_DIR": filepath.Join(dir, "data-logs"), "STATE_DIR": filepath.Join(dir, "state"),
+	}}
+	if err := os.Mkdir(d.Logs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d.Configure(settings)
+	t.Cleanup(d.end)
+	return d
+}
+
+// Configure changes settings in the file; one that is nil is taken out. A
+// running process does not know before it is told to reload.
+func (d *Distributor) Configure(settings Settings) {
+	d.t.Helper()
+	maps.Copy(d.settings, settings)
+	maps.DeleteFunc(d.settings, func(_ string, v any) bool { return v == nil })
+	text, err := json.MarshalIndent(d.settings, "", "  ")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.WriteConfig(string(text))
+}
+
+// ConfigFile is the path of the configuration.
+func (d *Distributor) ConfigFile() string { return filepath.Join(d.Dir, "distributor-config.json") }
+
+// WriteConfig replaces the file by text, which may be anything.
+func (d *Distributor) WriteConfig(text string) {
+	d.t.Helper()
+	if err := os.WriteFile(d.ConfigFile(), []byte(text), 0o644); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// Start starts the binary and waits until it distributes.
+func (d *Distributor) Start() {
+	d.t.Helper()
+	if d.Running() {
+		d.t.Fatal("the distributor runs already")
+	}
+	d.cmd = command(d.Binary, d.Dir, "serve")
+	stderr, err := d.cmd.StderrPipe()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := d.cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	out, cmd, ended := &output{more: make(chan struct{})}, d.cmd, make(chan struct{})
+	d.out, d.ended = out, ended
+	go func() {
+		defer close(ended)
+		out.read(stderr)
+		_ = cmd.Wait() // ProcessState has it
+	}()
+	d.WaitLog("distributing", func(l Line) bool { return l.Msg == "distributing" })
+}
+
+// command is the binary with an environment of its own, so that nothing of the
+// developer's reaches it. It dies with the test.
+func command(binary, dir string, args ...string) *exec.Cmd {
+	cmd := exec.Command(binary, args...)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GOTRACEBACK=all"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	return cmd
+}
+
+// Running tells whether the process that was started is still there.
+func (d *Distributor) Running() bool {
+	if d.ended == nil {
+		return false
+	}
+	select {
+	case <-d.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// Pid is that of the primary.
+func (d *Distributor) Pid() int { return d.cmd.Process.Pid }
+
+// Workers are the worker processes that are there just now.
+func (d *Distributor) Workers() []*Process {
+	d.t.Helper()
+	var out []*Process
+	for _, pid := range children(d.Pid()) {
+		out = append(out, OpenProcess(d.t, pid))
+	}
+	return out
+}
+
+// WaitLog waits for a line of this run's log, and returns the first that
+// matches; what names it in the failure.
+func (d *Distributor) WaitLog(what string, match func(Line) bool) Line {
+	d.t.Helper()
+	return d.WaitLogAfter(0, what, match)
+}
+
+// Mark is the number of log lines so far, for WaitLogAfter.
+func (d *Distributor) Mark() int {
+	lines, _, _ := d.out.since(0)
+	return len(lines)
+}
+
+// WaitLogAfter is WaitLog for lines after a Mark.
+func (d *Distributor) WaitLogAfter(mark int, what string, match func(Line) bool) Line {
+	d.t.Helper()
+	deadline := time.After(patience)
+	for {
+		lines, more, ended := d.out.since(mark)
+		for _, l := range lines {
+			if match(l) {
+				return l
+			}
+		}
+		mark += len(lines)
+		if ended {
+			d.t.Fatalf("the log ended without %q", what)
+		}
+		select {
+		case <-more:
+		case <-deadline:
+			d.t.Fatalf("no %q in the log within %v", what, patience)
+		}
+	}
+}
+
+// Log returns all lines of this run so far that match.
+func (d *Distributor) Log(match func(Line) bool) []Line {
+	var out []Line
+	lines, _, _ := d.out.since(0)
+	for _, l := range lines {
+		if match(l) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// Signal sends a signal to the primary.
+func (d *Distributor) Signal(s syscall.Signal) {
+	d.t.Helper()
+	if err := d.cmd.Process.Signal(s); err != nil {
+		d.t.Fatalf("%v to the primary: %v", s, err)
+	}
+}
+
+// Reload sends the signal and waits for what the log says about it.
+func (d *Distributor) Reload(s syscall.Signal) Line {
+	d.t.Helper()
+	mark := d.Mark()
+	d.Signal(s)
+	return d.WaitLogAfter(mark, "configuration (not) reloaded", func(l Line) bool {
+		return l.Msg == "configuration reloaded" || l.Msg == "configuration not reloaded, nothing was changed"
+	})
+}
+
+// Stop stops the distributor as an operator does, and returns how long it took.
+func (d *Distributor) Stop() time.Duration {
+	d.t.Helper()
+	began := time.Now()
+	d.finish(syscall.SIGTERM, 0)
+	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
+		d.t.Errorf("after SIGTERM: %v, not exit status 0", d.cmd.ProcessState)
+	}
+	return time.Since(began)
+}
+
+// Kill ends the primary by SIGKILL.
+func (d *Distributor) Kill() {
+	d.t.Helper()
+	d.finish(syscall.SIGKILL, patience)
+}
+
+// finish ends the primary and checks what must hold after any end: no worker is
+// left after orphans at most, and the port is free.
+func (d *Distributor) finish(s syscall.Signal, orphans time.Duration) {
+	d.t.Helper()
+	workers := d.Workers()
+	d.Signal(s)
+	within(d.t, d.ended, func() { _ = d.cmd.Process.Kill() })
+	for _, w := range workers {
+		if !w.Gone(orphans) {
+			d.t.Errorf("worker process %d has outlived the primary, which was sent %v", w.Pid, s)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(d.Port))
+	if err != nil {
+		d.t.Errorf("the port is not free after %v: %v", s, err)
+		return
+	}
+	_ = l.Close()
+	d.checkOutput()
+}
+
+func (d *Distributor) checkOutput() {
+	if fault := d.out.fault(); fault != "" {
+		d.t.Errorf("in the distributor's output:\n%s", fault)
+	}
+}
+
+// end is for the end of the test, however that came.
+func (d *Distributor) end() {
+	if d.Running() {
+		_ = d.cmd.Process.Kill()
+		<-d.ended
+	}
+	if d.out == nil {
+		return
+	}
+	d.checkOutput()
+	if d.t.Failed() {
+		d.t.Logf("end of the distributor's log:\n%s", d.out.last(40))
+	}
+}
+
+// Health asks /is-healthy.
+func (d *Distributor) Health() (status int, body string) {
+	d.t.Helper()
+	return d.Get("/is-healthy")
+}
+
+// Get is one HTTP request on a connection of its own.
+func (d *Distributor) Get(path string) (status int, body string) {
+	d.t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	r, err := client.Get(d.URL + path)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return r.StatusCode, string(text)
+}
+
+// Ports are taken from below those that the kernel gives to outgoing
+// connections, or one of these could sit on a port between two runs.
+const (
+	firstPort = 20000
+	portCount = 10000
+)
+
+var portTurn atomic.Uint32
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	start := uint32(os.Getpid()) * 97 // two test processes at a time begin far apart
+	for range portCount {
+		port := firstPort + int((start+portTurn.Add(1))%portCount)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			_ = l.Close()
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	panic("unreachable")
+}

@@ -1,0 +1,34 @@
+package enginetest
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+)
+
+// seed decides what is written when, and when processes are killed.
+var seed = flag.Uint64("seed", 1, "seed of everything random")
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	flag.Parse()
+	// The parallel tests mostly wait, so the number of cores says nothing of how many may run at a time.
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", "12")
+	}
+	dir, err := os.MkdirTemp("", "enginetest-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if err := Build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}

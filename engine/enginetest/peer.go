@@ -1,0 +1,265 @@
+package enginetest
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"distributor/wsproto"
+	"distributor/wsproto/collector"
+	"distributor/wsproto/shardus"
+)
+
+// PeerOptions say how a Peer connects.
+type PeerOptions struct {
+	Key  shardus.SecretKey
+	Type string // subscription type; default "FIREHOSE"
+	From string // of the URL, as it is
+	Deaf bool   // never reads, with a small receive buffer
+}
+
+// Peer is one WebSocket client that says and does what the test wants, and
+// notes all it gets. A Deaf one gets nothing.
+type Peer struct {
+	conn net.Conn
+	done chan struct{} // closed when nothing more comes
+
+	mu    sync.Mutex
+	texts []string
+	pongs []string
+	pings []string
+	close *collector.CloseError // the server's close frame; nil: none came
+	out   bool                  // our close frame is out
+
+	endedAt time.Time // read it when done is closed
+
+	writing sync.Mutex
+}
+
+// Connect makes the handshake. The error of a refusal is a
+// *collector.RefusedError with the whole body as its reason.
+func Connect(t testing.TB, address string, o PeerOptions) (*Peer, error) {
+	t.Helper()
+	target, err := upgradeTarget(o, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	host := strings.TrimPrefix(address, "http://")
+	conn, err := net.Dial("tcp", host)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if o.Deaf {
+		if err := conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
+			return nil, err
+		}
+	}
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", target, host); err != nil {
+		return nil, err
+	}
+	in := bufio.NewReader(conn)
+	answer, err := http.ReadResponse(in, nil)
+	if err != nil {
+		return nil, fmt.Errorf("enginetest: the answer to the upgrade: %w", err)
+	}
+	if answer.StatusCode != http.StatusSwitchingProtocols {
+		defer conn.Close()
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			return nil, fmt.Errorf("enginetest: the body of a refusal: %w", err)
+		}
+		return nil, &collector.RefusedError{Status: answer.StatusCode, Reason: string(body)}
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return nil, err
+	}
+	p := &Peer{conn: conn, done: make(chan struct{})}
+	if !o.Deaf {
+		go p.read(in)
+	}
+	return p, nil
+}
+
+// MustConnect is Connect for those that must be let in.
+func MustConnect(t testing.TB, address string, o PeerOptions) *Peer {
+	t.Helper()
+	p, err := Connect(t, address, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// Bounds asks a distributor for the positions of the oldest frame that it keeps
+// and of the one to come, by asking for one that cannot be.
+func Bounds(t testing.TB, address string) (floor, head wsproto.Position) {
+	t.Helper()
+	_, err := Connect(t, address, PeerOptions{Key: newKey(t), From: wsproto.Position{}.String()})
+	var refused *collector.RefusedError
+	var answer struct{ Floor, Head string }
+	if !errors.As(err, &refused) || json.Unmarshal([]byte(refused.Reason), &answer) != nil {
+		t.Fatalf("asked for a position of no log: %v", err)
+	}
+	var errs [2]error
+	floor, errs[0] = wsproto.ParsePosition(answer.Floor)
+	head, errs[1] = wsproto.ParsePosition(answer.Head)
+	if err := errors.Join(errs[:]...); err != nil {
+		t.Fatal(err)
+	}
+	return floor, head
+}
+
+func newKey(t testing.TB) shardus.SecretKey {
+	t.Helper()
+	_, key, err := shardus.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// upgradeTarget is the signed request, as collectors make it.
+func upgradeTarget(o PeerOptions, now time.Time) (string, error) {
+	if o.Type == "" {
+		o.Type = "FIREHOSE"
+	}
+	signer := shardus.NewSigner(o.Key, hashKey)
+	signed, err := signer.AppendSigned(nil, shardus.ObjectValue(
+		shardus.Member{Key: "collectorInfo", Value: shardus.ObjectValue(
+			shardus.Member{Key: "subscriptionType", Value: shardus.TextValue(o.Type)},
+			shardus.Member{Key: "timestamp", Value: shardus.NumberValue(float64(now.UnixMilli()))},
+		)},
+		shardus.Member{Key: "sender", Value: shardus.TextValue(signer.PublicKey().String())},
+	))
+	if err != nil {
+		return "", fmt.Errorf("enginetest: sign the upgrade: %w", err)
+	}
+	target := "/?data=" + url.QueryEscape(string(signed))
+	if o.From != "" {
+		target += "&from=" + url.QueryEscape(o.From)
+	}
+	return target, nil
+}
+
+// read notes what comes, answers pings and the close frame, until the end.
+func (p *Peer) read(in *bufio.Reader) {
+	defer close(p.done)
+	defer func() { p.endedAt = time.Now() }()
+	for {
+		h, err := ws.ReadHeader(in)
+		if err != nil {
+			return
+		}
+		payload := make([]byte, h.Length)
+		if _, err := io.ReadFull(in, payload); err != nil {
+			return
+		}
+		p.mu.Lock()
+		switch h.OpCode {
+		case ws.OpText:
+			p.texts = append(p.texts, string(payload))
+		case ws.OpPong:
+			p.pongs = append(p.pongs, string(payload))
+		case ws.OpPing:
+			p.pings = append(p.pings, string(payload))
+		case ws.OpClose:
+			p.close = &collector.CloseError{Code: wsproto.NoStatus}
+			if len(payload) >= 2 {
+				p.close.Code, p.close.Reason = binary.BigEndian.Uint16(payload), string(payload[2:])
+			}
+		}
+		answered := p.out
+		p.mu.Unlock()
+		switch {
+		case h.OpCode == ws.OpPing:
+			p.send(ws.OpPong, payload)
+		case h.OpCode == ws.OpClose && !answered:
+			p.send(ws.OpClose, payload[:min(len(payload), 2)])
+		}
+	}
+}
+
+// send sends a frame. The server may be gone: that shows when reading.
+func (p *Peer) send(op ws.OpCode, payload []byte) {
+	p.writing.Lock()
+	defer p.writing.Unlock()
+	_ = ws.WriteFrame(p.conn, ws.MaskFrame(ws.NewFrame(op, true, payload)))
+}
+
+// Say sends a text.
+func (p *Peer) Say(text string) { p.send(ws.OpText, []byte(text)) }
+
+// Ping sends a ping.
+func (p *Peer) Ping(text string) { p.send(ws.OpPing, []byte(text)) }
+
+// Close sends a close frame; code 0 is none.
+func (p *Peer) Close(code uint16) {
+	p.mu.Lock()
+	p.out = true
+	p.mu.Unlock()
+	var body []byte
+	if code != 0 {
+		body = binary.BigEndian.AppendUint16(nil, code)
+	}
+	p.send(ws.OpClose, body)
+}
+
+// Terminate cuts the connection without a word.
+func (p *Peer) Terminate() { _ = p.conn.Close() }
+
+// Texts are the messages so far.
+func (p *Peer) Texts() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clip(p.texts)
+}
+
+// Pongs are the payloads of the pongs so far.
+func (p *Peer) Pongs() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clip(p.pongs)
+}
+
+// Ended tells whether the connection has come to its end, and by which close
+// frame of the server; nil: by none.
+func (p *Peer) Ended() (bool, *collector.CloseError) {
+	select {
+	case <-p.done:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return true, p.close
+	default:
+		return false, nil
+	}
+}
+
+// WaitClosed waits for the end of the connection, which must come by a close
+// frame with that code.
+func (p *Peer) WaitClosed(t testing.TB, code uint16) *collector.CloseError {
+	t.Helper()
+	within(t, p.done, func() {})
+	_, end := p.Ended()
+	if end == nil || end.Code != code {
+		t.Fatalf("the connection ended with %v, not with code %d", end, code)
+	}
+	return end
+}

@@ -1,0 +1,105 @@
+package enginetest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Process is a running process that is not our child. It is held by a pidfd,
+// so another process that gets its number is never taken for it.
+type Process struct {
+	Pid int
+	fd  int
+}
+
+// OpenProcess holds on to a process until the test ends.
+func OpenProcess(t testing.TB, pid int) *Process {
+	t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatalf("process %d: %v", pid, err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	return &Process{pid, fd}
+}
+
+// Kill sends SIGKILL.
+func (p *Process) Kill(t testing.TB) { t.Helper(); p.Signal(t, unix.SIGKILL) }
+
+// Signal sends a signal.
+func (p *Process) Signal(t testing.TB, s syscall.Signal) {
+	t.Helper()
+	if err := unix.PidfdSendSignal(p.fd, s, nil, 0); err != nil {
+		t.Fatalf("%v to process %d: %v", s, p.Pid, err)
+	}
+}
+
+// Gone waits for the end of the process, at most for so long.
+func (p *Process) Gone(wait time.Duration) bool {
+	for end := time.Now().Add(wait); ; {
+		ready := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+		n, err := unix.Poll(ready, int(max(0, time.Until(end)).Milliseconds()))
+		if !errors.Is(err, unix.EINTR) {
+			return n == 1
+		}
+	}
+}
+
+// children lists the child processes of all threads of pid.
+func children(pid int) []int {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	var out []int
+	for _, list := range lists {
+		text, _ := os.ReadFile(list) // the thread may have ended
+		for word := range strings.FieldsSeq(string(text)) {
+			if child, err := strconv.Atoi(word); err == nil {
+				out = append(out, child)
+			}
+		}
+	}
+	return out
+}
+
+// descriptors lists what the descriptors of pid are, as "socket:[12345]".
+func descriptors(pid int) []string {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, _ := os.ReadDir(dir)
+	var out []string
+	for _, e := range entries {
+		if target, err := os.Readlink(filepath.Join(dir, e.Name())); err == nil {
+			out = append(out, target)
+		}
+	}
+	return out
+}
+
+// connections counts the established connections to a local TCP port that pid
+// holds the server's end of.
+func connections(pid, port int) int {
+	table, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", pid))
+	const established = "01"
+	served := make(map[string]bool)
+	for line := range strings.Lines(string(table)) {
+		// sl local_address rem_address st tx:rx tr:tm retrnsmt uid timeout inode
+		f := strings.Fields(line)
+		if len(f) > 9 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) && f[3] == established {
+			served["socket:["+f[9]+"]"] = true
+		}
+	}
+	n := 0
+	for _, d := range descriptors(pid) {
+		if served[d] {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,186 @@
+package enginetest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"distributor/wsproto"
+)
+
+// stopMargin is what a stop may take beyond DRAIN_MS: closing handshakes, the
+// end of the processes, a busy machine.
+const stopMargin = 6 * time.Second
+
+// stall connects a collector that never reads, and writes until its socket and
+// the worker's are full: more than any kernel buffers.
+func stall(t *testing.T, d *Distributor) *Peer {
+	t.Helper()
+	p := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest", Deaf: true})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: NewBook(), Sizes: []int{100_000}})
+	if err := archiver.Write(160); err != nil {
+		t.Fatal(err)
+	}
+	Until(t, "16 MB are in the frame log", func() bool {
+		_, head := Bounds(t, d.URL)
+		return head.Offset > 16_000_000
+	}, nil)
+	return p
+}
+
+// SIGTERM: collectors get all that was committed and a close frame; whoever
+// does not read cannot hold up the end; the state is good for another start.
+func TestStop(t *testing.T) {
+	t.Parallel()
+	const drain = 2 * time.Second
+	d := New(t, Settings{"DRAIN_MS": drain.Milliseconds(), "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 3})
+	d.Start()
+	stalled := stall(t, d)
+	_, head := Bounds(t, d.URL)
+	var peers []*Peer
+	for range 6 {
+		peers = append(peers, MustConnect(t, d.URL, PeerOptions{Key: newKey(t)}))
+	}
+	replaying := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"}) // 16 MB behind
+	took := d.Stop()
+	if took > drain+stopMargin {
+		t.Errorf("stopped only after %v, DRAIN_MS is %v", took, drain)
+	}
+	for _, p := range append(peers, replaying) {
+		if end := p.WaitClosed(t, wsproto.ServerShutdown.Code); end.Reason != wsproto.ServerShutdown.Reason {
+			t.Errorf("closed with %v", end)
+		}
+	}
+	bytes := 0
+	for _, text := range replaying.Texts() {
+		bytes += len(wsproto.AppendTextFrame(nil, []byte(text)))
+	}
+	if uint64(bytes) != head.Offset {
+		t.Errorf("the collector that was behind got %d bytes of %d before it was closed", bytes, head.Offset)
+	}
+	stalled.Terminate()
+	t.Logf("stopped in %v with a collector that does not read", took)
+
+	d.Start()
+	if _, again := Bounds(t, d.URL); again != head {
+		t.Errorf("after the restart the head is %v, before it %v", again, head)
+	}
+	if took := d.Stop(); took > stopMargin { // nobody is connected: nothing to wait for
+		t.Errorf("stopped only after %v", took)
+	}
+}
+
+// Five hundred collectors that come and go in every way leave nothing behind.
+func TestNothingLeaks(t *testing.T) {
+	visitors := 500
+	if testing.Short() || RaceEnabled {
+		visitors = 150
+	}
+	admin := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	d := New(t, Settings{"NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 20, "ADMIN_ADDR": admin, "RATE_LIMIT": 1_000_000})
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{300}})
+	d.Start()
+	Until(t, "both workers are there", func() bool { return len(children(d.Pid())) == 2 }, nil)
+	// Descriptors that come with first use, such as a reader's mapping, are no leak.
+	for range 25 {
+		defer MustConnect(t, d.URL, PeerOptions{Key: newKey(t)}).Terminate()
+	}
+	if err := archiver.Write(20); err != nil {
+		t.Fatal(err)
+	}
+	visit := func(n int) {
+		for i := range n {
+			o := PeerOptions{Key: newKey(t), From: "earliest", Deaf: i%5 == 4}
+			if i%6 == 5 {
+				o.From = "nonsense" // is refused
+			}
+			p, err := Connect(t, d.URL, o)
+			switch {
+			case err != nil && o.From == "earliest":
+				t.Fatal(err)
+			case err != nil:
+			case i%4 == 0 && !o.Deaf:
+				p.Close(1000)
+				within(t, p.done, func() {})
+			case i%4 == 1:
+				p.Say(strings.Repeat("x", 5000))
+				p.Terminate()
+			default:
+				p.Terminate()
+			}
+			if i%50 == 0 {
+				if err := archiver.Write(5); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	visit(40)
+	before := settled(t, d, admin)
+	visit(visitors)
+	Until(t, fmt.Sprintf("descriptors and goroutines are back at %v", before), func() bool { return census(t, d, admin).within(before) },
+		func() string { return fmt.Sprint(census(t, d, admin)) })
+	d.Stop()
+}
+
+// usage is what the processes hold.
+type usage struct{ workers, primary, workersDescriptors, goroutines int }
+
+// within allows the runtime a goroutine or two of its own.
+func (u usage) within(before usage) bool {
+	return u.workers == before.workers && u.primary <= before.primary && u.workersDescriptors <= before.workersDescriptors && u.goroutines <= before.goroutines+2
+}
+
+func census(t *testing.T, d *Distributor, admin string) usage {
+	t.Helper()
+	u := usage{primary: len(descriptors(d.Pid()))}
+	for _, pid := range children(d.Pid()) {
+		u.workers++
+		u.workersDescriptors += len(descriptors(pid))
+	}
+	profile := (&Distributor{t: t, URL: "http://" + admin})
+	_, body := profile.Get("/debug/pprof/goroutine?debug=1")
+	if _, err := fmt.Sscanf(body, "goroutine profile: total %d", &u.goroutines); err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// settled waits until the census stays the same: what has just left is gone.
+func settled(t *testing.T, d *Distributor, admin string) usage {
+	t.Helper()
+	last, same := census(t, d, admin), 0
+	Until(t, "the census stands still", func() bool {
+		now := census(t, d, admin)
+		if same++; now != last {
+			last, same = now, 0
+		}
+		return same >= 20
+	}, nil)
+	return last
+}
+
+// While it stops, a collector that comes is told so, and the checkpoint that is
+// left is whole.
+func TestStateAfterStop(t *testing.T) {
+	t.Parallel()
+	d := New(t, nil)
+	d.Start()
+	d.Stop()
+	entries, err := os.ReadDir(filepath.Join(d.Dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if strings.Contains(e.Name(), ".new-") || strings.Contains(e.Name(), "tmp") {
+			t.Errorf("%s is left", e.Name())
+		}
+	}
+	if _, err := os.Stat(filepath.Join(d.Dir, "state", "checkpoint.json")); err != nil {
+		t.Error(err)
+	}
+}

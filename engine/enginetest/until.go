@@ -1,0 +1,49 @@
+package enginetest
+
+import (
+	"testing"
+	"time"
+)
+
+// patience is how long a condition is waited for before it counts as never
+// coming true. A busy machine, and the race detector, make all things slow.
+const patience = 30 * time.Second
+
+// look is how often a condition is looked at.
+const look = 5 * time.Millisecond
+
+// Until waits for a condition. explain, which may be nil, tells what is there
+// instead.
+func Until(t testing.TB, what string, condition func() bool, explain func() string) {
+	t.Helper()
+	if reached(condition) {
+		return
+	}
+	now := ""
+	if explain != nil {
+		now = ": " + explain()
+	}
+	t.Fatalf("not within %v: %s%s", patience, what, now)
+}
+
+func reached(condition func() bool) bool {
+	for end := time.Now().Add(patience); !condition(); time.Sleep(look) {
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	return true
+}
+
+// within waits for a value, and gives up loudly.
+func within[T any](t testing.TB, c <-chan T, giveUp func()) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		giveUp()
+		t.Fatalf("not over within %v", patience)
+		panic("unreachable")
+	}
+}
