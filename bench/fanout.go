@@ -130,7 +130,7 @@ func (b *bench) deliver(ctx context.Context, t subscriber.Target, clients int, s
 	if err != nil {
 		return measurement{}, err
 	}
-	if err := errors.Join(fleet.Connect(t, clients), fleet.Receive()); err != nil {
+	if err := fleet.Connect(t, clients); err != nil {
 		return measurement{}, err
 	}
 	return b.until(fleet, st, p, before)
@@ -176,7 +176,7 @@ func (b *bench) live(ctx context.Context, d *distributor, st stage, clients int)
 	}
 	defer b.finish(fleet.Close)
 	t := subscriber.Target{Address: d.Address, From: "live", HashKey: hashKey()}
-	if err := errors.Join(fleet.Connect(t, clients), fleet.Receive()); err != nil {
+	if err := fleet.Connect(t, clients); err != nil {
 		return measurement{}, err
 	}
 	p := processes{primary: d.PID(), server: d.Worker, subscribers: fleet.PID()}

@@ -8,7 +8,8 @@
 // than the run. What is counted includes control frames: some hundred bytes a
 // client in a run.
 //
-// Fleet is the parent's end, Run the child's. Reading begins with Receive, so
-// that all clients can be connected before the first gets anything out of the
-// sockets' buffers.
+// Fleet is the parent's end, Run the child's. A client receives from the
+// moment it is connected, while the next ones still are: with clients that wait
+// for each other, the server's kernel piles up megabytes for each, and what is
+// measured is the making of room (three times the CPU at 1,000 clients).
 package subscriber

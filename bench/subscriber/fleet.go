@@ -29,14 +29,13 @@ type Counts struct {
 // command is what the parent tells; one member is set.
 type command struct {
 	Connect *connect `json:"connect,omitempty"`
-	Receive bool     `json:"receive,omitempty"`
 	Until   uint64   `json:"until,omitempty"`
 	Counts  bool     `json:"counts,omitempty"`
 }
 
 type connect struct {
 	Target
-	Clients int `json:"clients"`
+	Clients int `json:"clients"` // still to come
 }
 
 type answer struct {
@@ -63,15 +62,9 @@ func Start(ctx context.Context, cpus proc.CPUs) (*Fleet, error) {
 func (f *Fleet) PID() int { return f.child.PID() }
 
 // Connect adds n clients, one after the other, and returns when all are
-// upgraded.
+// upgraded. Those that are receive meanwhile. n is at least 1.
 func (f *Fleet) Connect(t Target, n int) error {
 	_, err := f.ask(command{Connect: &connect{t, n}})
-	return err
-}
-
-// Receive has all clients connected so far begin to read.
-func (f *Fleet) Receive() error {
-	_, err := f.ask(command{Receive: true})
 	return err
 }
 

@@ -25,54 +25,61 @@ func Run() error {
 type crowd struct {
 	loop     *loop.Loop
 	sockets  []int
-	watched  int      // how many of sockets are being read
 	received []uint64 // by socket
 	lost     error    // a connection that has ended
 
-	target  uint64 // of Until; 0: none is waited for
-	reached int    // clients that have it
+	joining connect // who is still to be connected
+	target  uint64  // of Until; 0: none is waited for
+	reached int     // clients that have it
 }
 
 func (c *crowd) Command(m command) error {
-	var err error
 	switch {
 	case m.Connect != nil:
-		err = c.connect(*m.Connect)
-	case m.Receive:
-		err = c.receive()
-	case m.Until > 0 && c.lost == nil:
+		c.joining = *m.Connect
+	case m.Until > 0:
 		c.target, c.reached = m.Until, 0
 		for _, fd := range c.sockets {
 			if c.received[fd] >= c.target {
 				c.reached++
 			}
 		}
-		return nil // Work answers
+	default:
+		return c.answer(nil)
 	}
-	return c.answer(err)
+	return nil // Work answers
 }
 
-func (c *crowd) connect(m connect) error {
-	for i := range m.Clients {
-		fd, err := dial(m.Target)
-		if err != nil {
-			return fmt.Errorf("client %d: %w", len(c.sockets)+i+1, err)
+// Work connects the next client, in between what those before get; and answers
+// when what was asked for is reached.
+func (c *crowd) Work() (bool, error) {
+	switch {
+	case c.joining.Clients > 0:
+		if err := c.join(); err != nil {
+			c.joining = connect{}
+			return false, c.answer(fmt.Errorf("client %d: %w", len(c.sockets)+1, err))
 		}
-		for fd >= len(c.received) {
-			c.received = append(c.received, make([]uint64, 64+len(c.received))...)
+		if c.joining.Clients--; c.joining.Clients == 0 {
+			return false, c.answer(nil)
 		}
-		c.sockets = append(c.sockets, fd)
+		return true, nil
+	case c.target > 0 && (c.lost != nil || c.reached == len(c.sockets)):
+		c.target = 0
+		return false, c.answer(nil)
 	}
-	return nil
+	return false, nil
 }
 
-func (c *crowd) receive() error {
-	for ; c.watched < len(c.sockets); c.watched++ {
-		if err := c.loop.Watch(c.sockets[c.watched], unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET&0xffffffff); err != nil {
-			return err
-		}
+func (c *crowd) join() error {
+	fd, err := dial(c.joining.Target)
+	if err != nil {
+		return err
 	}
-	return nil
+	for fd >= len(c.received) {
+		c.received = append(c.received, make([]uint64, 64+len(c.received))...)
+	}
+	c.sockets = append(c.sockets, fd)
+	return c.loop.Watch(fd, unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET&0xffffffff)
 }
 
 // Event throws away what a socket has.
@@ -97,15 +104,6 @@ func (c *crowd) Event(fd int, _ uint32) error {
 			}
 		}
 	}
-}
-
-// Work answers Until.
-func (c *crowd) Work() (bool, error) {
-	if c.target == 0 || c.lost == nil && c.reached < len(c.sockets) {
-		return false, nil
-	}
-	c.target = 0
-	return false, c.answer(nil)
 }
 
 func (c *crowd) answer(err error) error {
