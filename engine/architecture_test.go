@@ -21,13 +21,14 @@ var allowed = map[string][]string{
 	"wsproto/collector":              {"wsproto", "wsproto/shardus"},
 	"engine/config":                  {},
 	"engine/handoff":                 {},
+	"engine/logging":                 {},
 	"engine/simulator":               {},
 	"engine/encoder":                 {"mmaplog/datalog", "mmaplog/framelog", "wsproto", "wsproto/shardus"},
 	"engine/worker":                  {"engine/handoff", "mmaplog/framelog", "wsproto"},
 	"engine/supervisor":              {"engine/handoff", "wsproto"},
 	"engine/gateway":                 {"engine/supervisor", "engine/handoff", "wsproto", "wsproto/shardus"},
 	"engine":                         {"engine/config", "engine/encoder", "engine/gateway", "engine/handoff", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
-	"cmd/distributor":                {"engine", "engine/config", "engine/simulator", "engine/worker", "wsproto", "wsproto/collector", "wsproto/shardus"},
+	"cmd/distributor":                {"engine", "engine/config", "engine/logging", "engine/simulator", "engine/worker", "wsproto", "wsproto/collector", "wsproto/shardus"},
 	"bench":                          nil, // everything's public face
 	"engine/enginetest":              nil, // tests of the whole
 	"wsproto/collector/firehosetest": {"wsproto", "wsproto/shardus"},

@@ -12,6 +12,7 @@ import (
 
 	"distributor/engine"
 	"distributor/engine/config"
+	"distributor/engine/logging"
 	"distributor/engine/worker"
 )
 
@@ -30,9 +31,13 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	level := new(slog.LevelVar)
 	level.Set(cfg.Level())
-	log := logger(stderr, cfg.LogFormat, level)
+	handler, closeLog := logging.Open(logging.Options{Level: level, Format: cfg.LogFormat, To: cfg.LogTo, Dir: cfg.DistributorLogs, Stderr: stderr})
+	defer closeLog()
+	log := slog.New(handler)
+	// Who reads the log may go away; that must not end us.
+	signal.Ignore(syscall.SIGPIPE)
 	for _, w := range warnings {
-		log.Warn("configuration", "key", w.Key, "warning", w.Text)
+		log.Warn("configuration: "+w.Text, "key", w.Key)
 	}
 	log.Info(version(), "pid", os.Getpid(), "settings", cfg)
 
@@ -60,18 +65,11 @@ func workerCommand(_ context.Context, _ []string, _, stderr io.Writer) int {
 	// drained. When the primary dies, the kernel ends the worker.
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
 	level := new(slog.LevelVar)
-	log := logger(stderr, "text", level)
+	// The primary takes the lines apart again.
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
 	if err := worker.Run(worker.Options{Control: 3, Wake: 4, Log: log, Level: level}); err != nil {
 		log.Error("worker failed", "error", err)
 		return exitFailed
 	}
 	return exitOK
-}
-
-func logger(w io.Writer, format string, level slog.Leveler) *slog.Logger {
-	o := &slog.HandlerOptions{Level: level}
-	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
-	}
-	return slog.New(slog.NewTextHandler(w, o))
 }

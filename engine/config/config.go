@@ -49,6 +49,7 @@ type Config struct {
 	AdminAddr            string
 	LogLevel             string // "debug", "info", "warn" or "error"; see Level
 	LogFormat            string // "text" or "json"
+	LogTo                string // "stderr", "files" or "both"
 }
 
 // ArchiverData names the archiver's databases inside ARCHIVER_DB_DIR.

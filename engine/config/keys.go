@@ -94,8 +94,10 @@ var keys = []*key{
 		doc: "Logs as with LOG_LEVEL debug."},
 	{name: "LOG_FORMAT", field: func(c *Config) any { return &c.LogFormat }, def: "text", rule: oneOf("text", "json"),
 		doc: "Form of the log."},
+	{name: "LOG_TO", field: func(c *Config) any { return &c.LogTo }, def: "stderr", rule: oneOf("stderr", "files", "both"),
+		doc: "Where the log goes: standard error, files in DISTRIBUTOR_LOGS, or both."},
 	{name: "DISTRIBUTOR_LOGS", field: func(c *Config) any { return &c.DistributorLogs }, def: "distributor-logs", rule: notEmpty,
-		doc: "Directory of the replaced service's own logs. Accepted because old files have it; the log goes to standard error."},
+		doc: "Directory of the log files, if LOG_TO asks for files: distributor.log, and ten older ones of 64 MiB each."},
 }
 
 var keyByName = func() map[string]*key {
