@@ -43,6 +43,9 @@ type Snapshot struct {
 	Sent        Sent               // by all workers, past ones included
 }
 
+// States are all that a Worker can be in.
+var States = []State{starting, ready, draining, gone}
+
 // Worker is one process.
 type Worker struct {
 	Number  int
@@ -66,12 +69,17 @@ type Backoff struct {
 
 // Sent are sums of the workers' counters of the same names. What a worker did
 // after its last report is missing.
-type Sent struct{ Bytes, Sends, Pings uint64 }
+type Sent struct {
+	Bytes, Sends, Pings uint64
+	Latency, Lag        handoff.Histogram // by handoff.LatencyBounds and LagBounds
+}
 
 func (t *Sent) add(s handoff.Stats) {
 	t.Bytes += s.SentBytes
 	t.Sends += s.Sends
 	t.Pings += s.Pings
+	t.Latency.Add(s.Latency)
+	t.Lag.Add(s.Lag)
 }
 
 // Ready is how many workers take clients, if they have room. None for longer

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -92,6 +93,9 @@ func testWorker(mode string) error {
 			case m.Client != nil:
 				t.fds[m.Client.ID] = fd
 				_, _ = unix.Write(fd, m.Client.Response)
+			case m.Profile != nil:
+				_, _ = unix.Write(fd, fmt.Append(nil, "profile of ", os.Getpid()))
+				_ = unix.Close(fd)
 			case m.Close != nil:
 				t.end(m.Close.ID, m.Close.Disconnect)
 			case m.Drain != nil && t.mode != "stubborn":
@@ -118,7 +122,7 @@ func (t *testClients) begin() error {
 	case "nonsense":
 		return handoff.Send(control, []byte("[1,2"))
 	case "say":
-		fmt.Fprintln(os.Stderr, "level=ERROR msg=hello")
+		slog.New(slog.NewJSONHandler(os.Stderr, nil)).Warn("hello", "n", 1)
 		fmt.Fprintln(os.Stderr, strings.Repeat("x", 3*maxLine))
 		fmt.Println("to standard output")
 		for i := range 3 * linesPerSecond {
