@@ -348,7 +348,7 @@ func TestWorkersOutput(t *testing.T) {
 	f := start(t, "say", 1, 1, 1)
 	f.stop(10 * time.Second)
 	log := f.log()
-	for _, want := range []string{`level=ERROR msg="worker says" worker=1 line="level=ERROR msg=hello"`, "line=" + strings.Repeat("x", maxLine) + "\n", `level=WARN msg="worker says" worker=1 line="to standard output"`, "lines left out"} {
+	for _, want := range []string{`level=WARN msg=hello worker=1 n=1`, `level=ERROR msg="worker output: ` + strings.Repeat("x", maxLine) + "\" worker=1\n", `level=ERROR msg="worker output: to standard output" worker=1`, "lines left out"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("missing %q in\n%s", want[:min(len(want), 100)], log)
 		}

@@ -10,12 +10,14 @@ import (
 )
 
 const (
-	maxLine        = 4 << 10 // bytes of a line that are kept
-	linesPerSecond = 200     // room for the stack dump of a crash; what is beyond is only counted
+	maxLine        = 16 << 10 // bytes of a line that are kept
+	linesPerSecond = 200      // room for the stack dump of a crash; what is beyond is only counted
 )
 
 // forward puts what a worker writes to its standard output and error into the
-// log, a line a record, until the end.
+// log, a line a record, until the end. A worker logs JSON, whose lines keep
+// their time, level and attributes. What else comes there is the runtime's last
+// words: a panic with its stacks, or what a library could not keep to itself.
 func forward(r io.Reader, log *slog.Logger) {
 	in := bufio.NewReaderSize(r, maxLine)
 	var second time.Time
@@ -25,10 +27,16 @@ func forward(r io.Reader, log *slog.Logger) {
 		if err != nil {
 			break
 		}
-		// A later ReadLine overwrites line.
-		text, level := string(line), lineLevel(line)
+		record, ok := parseLine(line)
+		text := ""
+		if !ok { // a later ReadLine overwrites line
+			text = string(bytes.TrimSpace(line))
+		}
 		for cut && err == nil {
 			_, cut, err = in.ReadLine()
+		}
+		if !ok && text == "" {
+			continue
 		}
 		if now := time.Now(); now.Sub(second) >= time.Second {
 			sayLeftOut(log, left)
@@ -38,7 +46,12 @@ func forward(r io.Reader, log *slog.Logger) {
 			left++
 			continue
 		}
-		log.Log(context.Background(), level, "worker says", "line", text)
+		if !ok {
+			// In the message, since repeats are told by it.
+			log.Error("worker output: " + text)
+		} else if ctx := context.Background(); log.Enabled(ctx, record.Level) {
+			_ = log.Handler().Handle(ctx, record) // as slog.Logger does
+		}
 	}
 	sayLeftOut(log, left)
 }
@@ -47,15 +60,4 @@ func sayLeftOut(log *slog.Logger, lines int) {
 	if lines > 0 {
 		log.Warn("worker says too much: lines left out", "lines", lines)
 	}
-}
-
-// lineLevel is the level of a line as slog's text and JSON handlers write it;
-// what else appears there is the runtime's last words.
-func lineLevel(line []byte) slog.Level {
-	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelError} {
-		if bytes.Contains(line, []byte("level="+level.String())) || bytes.Contains(line, []byte(`"level":"`+level.String())) {
-			return level
-		}
-	}
-	return slog.LevelWarn
 }
