@@ -37,7 +37,16 @@ type Options struct {
 	linger  time.Duration
 	now     func() time.Time
 	noWatch bool
-	seam    func(step string)
+	seam    seam
+}
+
+// seam is called, in tests, where another process may get between two of our steps.
+type seam func(step string)
+
+func (s seam) at(step string) {
+	if s != nil {
+		s(step)
+	}
 }
 
 func (o *Options) complete() error {

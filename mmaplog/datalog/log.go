@@ -41,7 +41,7 @@ type logFile struct {
 	searched int64     // no newline in [offset, searched)
 
 	maxLine int
-	seam    func(step string) // tests: called where another process may get between two of our steps
+	seam    seam
 }
 
 // openLog opens a log and stands at its beginning.
@@ -123,7 +123,7 @@ func (l *logFile) read(b *Batch) (outcome, error) {
 	if unchanged && l.searched == l.size {
 		return idle, nil
 	}
-	l.step("sized")
+	l.seam.at("sized")
 	end, err := l.extent()
 	if err != nil {
 		return l.retry(err)
@@ -165,7 +165,7 @@ func (l *logFile) take(b *Batch, end int64) (outcome, error) {
 	if err != nil {
 		return l.retry(err)
 	}
-	l.step("copied")
+	l.seam.at("copied")
 	// A file that was cut meanwhile may have given zeros, or bytes of another line.
 	st, err := l.stat()
 	if err != nil {
@@ -275,10 +275,4 @@ func (l *logFile) cut() (outcome, error) {
 		return l.cutShort(err)
 	}
 	return truncated, nil
-}
-
-func (l *logFile) step(name string) {
-	if l.seam != nil {
-		l.seam(name)
-	}
 }

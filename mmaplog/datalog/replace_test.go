@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -158,9 +159,26 @@ func TestReplacedByACopyOfItself(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
+// A few bytes in common do not make another log a copy of ours.
+func TestReplacedByAStranger(t *testing.T) {
+	r := newRig(t)
+	r.mkdir()
+	r.put("old-"+log1, "a\nof a lap before\n")
+	r.put(log1, "")
+	r.point(1)
+	r.start(Position{})
+	r.append(log1, "a\n")
+	r.want("a")
+	r.remove(log1)
+	r.put(log1, "b\n")
+	r.waitWant("b")
+}
+
 func TestDirectoryReplaced(t *testing.T) {
 	t.Run("by a copy", func(t *testing.T) {
 		r := newRunningRig(t)
+		r.put(log3, long("lap before")+"\n"+trailer)
+		r.age(log3, time.Hour)
 		r.append(log1, long("a")+"\n"+trailer)
 		r.put(log2, long("b")+"\n")
 		r.point(2)
@@ -172,7 +190,7 @@ func TestDirectoryReplaced(t *testing.T) {
 		r.append(log2, long("c")+"\n")
 		r.waitWant(long("c"))
 		r.append(log2, trailer)
-		r.put(log3, "d\n")
+		r.append(log3, "d\n")
 		r.point(3)
 		r.want("d")
 		r.wantGaps(0, "")

@@ -74,6 +74,15 @@ func TestFirstStart(t *testing.T) {
 			r.point(2)
 			r.want("a")
 		}
+		r := newRig(t)
+		r.mkdir()
+		r.put(log1, "before\n"+trailer)
+		r.age(log1, time.Second)
+		r.put(log2, "the pointer had not moved yet\n")
+		r.point(1)
+		r.start(Position{})
+		r.point(2)
+		r.want("the pointer had not moved yet")
 	})
 	t.Run("other logs about", func(t *testing.T) {
 		r := newRig(t)
@@ -169,6 +178,23 @@ func TestResume(t *testing.T) {
 				r.want(long("c"), "d", "e")
 			}
 			r.wantGaps(0, "")
+		}
+	})
+	t.Run("the same inode before a copy", func(t *testing.T) {
+		for _, renamed := range []bool{false, true} {
+			r, p := setup(t)
+			b, err := os.ReadFile(r.path(log1))
+			r.must(err)
+			if renamed {
+				r.rename(log1, "old-"+log1)
+				r.put(log1, string(b))
+			} else {
+				r.put("old-"+log1, string(b))
+			}
+			r.start(p)
+			if r.f.cur == nil || r.f.cur.inode != p.Inode {
+				t.Errorf("renamed %v: resumed in the copy", renamed)
+			}
 		}
 	})
 	t.Run("gone", func(t *testing.T) {

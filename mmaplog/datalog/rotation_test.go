@@ -160,6 +160,9 @@ func TestWrapAround(t *testing.T) {
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("behind %d: got %q", behind, got)
 		}
+		if len(r.f.known) > 4 {
+			t.Errorf("%d logs remembered, of 4", len(r.f.known))
+		}
 		r.wantGaps(0, "")
 	}
 }
@@ -206,6 +209,11 @@ func TestLogWithoutTrailer(t *testing.T) {
 	r.restart()
 	r.append(log2, "d\n")
 	r.want("d")
+	r.append(log2, trailer+"after the trailer")
+	r.put(log3, "e\n")
+	r.point(3)
+	r.want()
+	r.waitWant("after the trailer", "e")
 	r.wantGaps(0, "")
 }
 
@@ -302,6 +310,16 @@ func TestMissingLogIsAGap(t *testing.T) {
 	r.point(1)
 	r.waitWant("h")
 	r.wantGaps(2, GapLogsMissing)
+	// From then on 2 is the highest.
+	r.append(log1, trailer)
+	r.append(log2, "i\n"+trailer)
+	r.point(2)
+	r.want("i")
+	r.rename(log1, "old-"+log1)
+	r.put(log1, "j\n")
+	r.point(1)
+	r.want("j")
+	r.wantGaps(2, GapLogsMissing)
 }
 
 // A follower that holds a log open which a whole lap has passed.
@@ -329,7 +347,7 @@ func TestWriterAppendsToLeftovers(t *testing.T) {
 	r.put(log2, "")
 	r.point(2)
 	r.start(Position{})
-	for range 2 { // from what is there at the start; then from what was read in this life
+	for i := range 3 { // from what is there at the start; what was read in this life; what is there at a restart
 		r.append(log2, "a\n"+trailer)
 		r.append(log3, "b\n"+trailer)
 		r.point(3)
@@ -342,6 +360,10 @@ func TestWriterAppendsToLeftovers(t *testing.T) {
 		r.append(log2, "")
 		r.point(2)
 		r.want("d")
+		if i == 1 {
+			r.restart()
+			r.want()
+		}
 	}
 	r.wantGaps(0, "")
 }
@@ -387,4 +409,74 @@ func TestNextNumberBeforeThePointer(t *testing.T) {
 	r.waitWant("b")
 	r.point(2)
 	r.want("not yet")
+}
+
+// What is appended, and rotated, between our look at the log and our look at the pointer.
+func TestRotationBetweenLogAndPointer(t *testing.T) {
+	r := newRunningRig(t)
+	done := false
+	r.f.opt.seam = func(step string) {
+		if step == "advance" && !done {
+			done = true
+			r.append(log1, "a\n"+trailer)
+			r.put(log2, "b\n")
+			r.point(2)
+		}
+	}
+	r.want("a", "b")
+	r.wantGaps(0, "")
+}
+
+// Three rotations between our look at the pointer and our look at the directory: by the older pointer
+// the new logs would look like those of the lap before.
+func TestRotationsBetweenPointerAndDirectory(t *testing.T) {
+	r := newRig(t)
+	r.mkdir()
+	r.put(log3, "")
+	r.point(3)
+	r.start(Position{})
+	r.append(log3, "a\n"+trailer)
+	r.want("a")
+	r.rename(log3, "old-"+log3)
+	r.put("old-"+log4, "b\n"+trailer)
+	r.put(log1, "c\n"+trailer)
+	r.put(log2, "d\n")
+	r.point(2)
+	done := false
+	r.f.opt.seam = func(step string) {
+		if step == "survey" && !done {
+			done = true
+			r.append(log2, trailer)
+			r.put(log3, "e\n"+trailer)
+			retire(r, 1, 2)
+			r.put(log4, "f\n")
+			r.point(4)
+		}
+	}
+	r.waitWant("c", "d", "e", "f")
+	r.wantGaps(1, GapLogGone)
+}
+
+// A log of the lap before was deleted, and one of this lap has its number, inode number and size.
+func TestRememberedInodeUsedAgain(t *testing.T) {
+	for range 20 {
+		r := newRunningRig(t)
+		r.append(log1, "a\n"+trailer)
+		r.put(log2, "b\n")
+		r.point(2)
+		r.want("a", "b")
+		inode := r.inode(log1)
+		r.remove(log1)
+		r.put(log1, "c\n"+trailer)
+		if r.inode(log1) != inode {
+			continue
+		}
+		r.append(log2, trailer)
+		r.rename(log2, "old-"+log2)
+		r.put(log2, "d\n")
+		r.point(2)
+		r.waitWant("c", "d")
+		return
+	}
+	t.Skip("this file system does not give inode numbers again")
 }

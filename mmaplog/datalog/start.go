@@ -99,7 +99,7 @@ func (f *Follower) resume() bool {
 			closeAll(l, best)
 			return false
 		}
-		if ok && (best == nil || best.inode != f.from.Inode && l.inode == f.from.Inode) {
+		if ok && (best == nil || f.fitsBetter(l, best)) {
 			l, best = best, l
 		}
 		closeAll(l)
@@ -121,6 +121,16 @@ func (f *Follower) resume() bool {
 	}
 	f.log.Info("data log: resumed", "file", best.name, "offset", best.fp.offset)
 	return true
+}
+
+// fitsBetter reports whether the old- log of a number, rather than the own one, is that of the position,
+// where both have the same bytes before its offset (which may be 0).
+func (f *Follower) fitsBetter(old, own *logFile) bool {
+	if own.inode == f.from.Inode || old.inode == f.from.Inode {
+		return old.inode == f.from.Inode
+	}
+	// In a copied directory: an old- log as young as the position is not of a lap before it.
+	return old.mtime.Unix() >= int64(f.from.Time)
 }
 
 // resumeAfterLoss goes on at the oldest log that is certainly newer than the one that is gone.

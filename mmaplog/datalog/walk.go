@@ -12,6 +12,7 @@ func (f *Follower) advance(b *Batch) bool {
 	if !f.settled {
 		f.settle()
 	}
+	f.opt.seam.at("advance")
 	pointer, ok := f.readPointer()
 	if !ok {
 		return false // nothing is decided without a pointer: it comes back
@@ -235,6 +236,7 @@ func (f *Follower) lookBack(entries []entry, ours place) {
 // survey lists the logs in their order. The pointer must be the same before and after: else logs that
 // the writer began meanwhile would be taken for those of an earlier lap.
 func (f *Follower) survey(pointer uint32) ([]entry, bool) {
+	f.opt.seam.at("survey")
 	entries, err := listLogs(f.opt.Dir, f.opt.Stream)
 	if err != nil {
 		f.complaints.report("list logs", err)
