@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/ed25519"
+	"encoding/hex"
 	"fmt"
 	"testing"
 )
@@ -12,12 +14,13 @@ func TestDiff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	pair := hex.EncodeToString(ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize)))
 	to, _, err := load(t, `{"subscribers": [
 		{"publicKey": "`+samplePublicKey+`", "expirationTimestamp": 0, "subscriptionType": "FIREHOSE"},
 		{"publicKey": "`+otherKey+`", "expirationTimestamp": 9, "subscriptionType": "FIREHOSE"}],
 		"limitToSubscribersOnly": true, "stopDistributionAtCycle": 7, "LOG_LEVEL": "debug", "PING_TIMEOUT_MS": 61000,
 		"DISTRIBUTOR_PORT": 6200, "ARCHIVER_DATA": {"cycleDB": "c"},
-		"DISTRIBUTOR_PUBLIC_KEY": "`+someKey+`", "DISTRIBUTOR_SECRET_KEY": "`+otherKey+someKey+`"}`, nil, nil)
+		"DISTRIBUTOR_PUBLIC_KEY": "`+pair[64:]+`", "DISTRIBUTOR_SECRET_KEY": "`+pair+`"}`, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +30,7 @@ func TestDiff(t *testing.T) {
 	if got := fmt.Sprint(applied); got != wantApplied {
 		t.Errorf("applied\n%s\nwant\n%s", got, wantApplied)
 	}
-	wantRefused := "[DISTRIBUTOR_PORT: 6100 → 6200 DISTRIBUTOR_PUBLIC_KEY: " + samplePublicKey + " → " + someKey +
+	wantRefused := "[DISTRIBUTOR_PORT: 6100 → 6200 DISTRIBUTOR_PUBLIC_KEY: " + samplePublicKey + " → " + pair[64:] +
 		" DISTRIBUTOR_SECRET_KEY: (secret) → (secret)" +
 		` ARCHIVER_DATA: {"cycleDB":"cycles.sqlite3","accountDB":"accounts.sqlite3","transactionDB":"transactions.sqlite3","receiptDB":"receipts.sqlite3","originalTxDataDB":"originalTxsData.sqlite3"}` +
 		` → {"cycleDB":"c","accountDB":"accounts.sqlite3","transactionDB":"transactions.sqlite3","receiptDB":"receipts.sqlite3","originalTxDataDB":"originalTxsData.sqlite3"}` +

@@ -51,6 +51,7 @@ var messages = []struct {
 	{name: "secret key of another", file: `{"DISTRIBUTOR_PUBLIC_KEY": "` + someKey + `"}`, env: []string{"DISTRIBUTOR_SECRET_KEY=" + sampleSecretKey}},
 	{name: "secret key malformed", file: `{"DISTRIBUTOR_SECRET_KEY": 4711, "DISTRIBUTOR_PUBLIC_KEY": "` + someKey + `"}`,
 		env: []string{"DISTRIBUTOR_SECRET_KEY=geheim"}, args: []string{"--DISTRIBUTOR_SECRET_KEY=" + sampleSecretKey + "0"}},
+	{name: "secret key damaged", file: `{"DISTRIBUTOR_SECRET_KEY": "4` + sampleSecretKey[1:] + `"}`},
 	{name: "do not go together", file: `{"FRAME_LOG_BYTES": 1048576, "PING_TIMEOUT_MS": 1000, "PING_INTERVAL_MS": 1000}`},
 	{name: "wrong ones are not compared", file: `{"FRAME_LOG_BYTES": 1, "PING_TIMEOUT_MS": 1, "MAX_WORKERS": 0, "NUMBER_OF_WORKERS": 9}`},
 	{name: "few collectors", file: `{"MAX_CLIENTS_PER_CHILD": 2}`, env: []string{"NUMBER_OF_WORKERS=100"}},

@@ -1,6 +1,9 @@
 package config
 
 import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/hex"
 	"fmt"
 	"strings"
 )
@@ -14,6 +17,9 @@ func (l *loader) checkTogether() {
 	c := l.cfg
 	if l.good("DISTRIBUTOR_PUBLIC_KEY", "DISTRIBUTOR_SECRET_KEY") && !strings.EqualFold(string(c.SecretKey[64:]), c.PublicKey) {
 		l.clash("DISTRIBUTOR_SECRET_KEY", "must end in the 64 digits of", "DISTRIBUTOR_PUBLIC_KEY")
+	}
+	if l.good("DISTRIBUTOR_SECRET_KEY") && !halvesFit(string(c.SecretKey)) {
+		l.fail("DISTRIBUTOR_SECRET_KEY (%s): its last 64 digits are not the public key of its first 64; make a pair with `distributor keygen`", l.place("DISTRIBUTOR_SECRET_KEY"))
 	}
 	if l.good("FRAME_LOG_BYTES", "FRAME_LOG_SEGMENT_BYTES") && c.FrameLogBytes < c.FrameLogSegmentBytes {
 		l.clash("FRAME_LOG_BYTES", "must be at least", "FRAME_LOG_SEGMENT_BYTES")
@@ -38,6 +44,12 @@ func (l *loader) checkTogether() {
 			l.warn(other, "%s (%s) has no effect: ARCHIVER_DB_PATH (%s) takes its place", other, l.place(other), l.place("ARCHIVER_DB_PATH"))
 		}
 	}
+}
+
+// halvesFit tells whether a secret key of the right form is one: a seed and the public key that comes from it.
+func halvesFit(secret string) bool {
+	halves, err := hex.DecodeString(secret)
+	return err == nil && bytes.Equal(ed25519.NewKeyFromSeed(halves[:ed25519.SeedSize]), halves)
 }
 
 func (l *loader) good(names ...string) bool {
