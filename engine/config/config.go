@@ -45,6 +45,7 @@ type Config struct {
 	PingInterval         time.Duration
 	PingTimeout          time.Duration
 	Drain                time.Duration
+	HideSubscribers      bool
 	MaxRecordBytes       int
 	AdminAddr            string
 	LogLevel             string // "debug", "info", "warn" or "error"; see Level

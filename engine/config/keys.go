@@ -70,6 +70,8 @@ var keys = []*key{
 		doc: "Only those listed in subscribers may connect and ask."},
 	{name: "subscribers", field: func(c *Config) any { return &c.Subscribers }, def: []Subscriber{}, reload: true,
 		doc: "List of {publicKey, expirationTimestamp (Unix ms, 0: never), subscriptionType (FIREHOSE or ACCOUNTS)}."},
+	{name: "HIDE_SUBSCRIBERS", field: func(c *Config) any { return &c.HideSubscribers }, def: false, reload: true,
+		doc: "GET /config shows an empty list of subscribers. The replaced service shows all of them to anybody."},
 	{name: "stopDistributionAtCycle", field: func(c *Config) any { return &c.StopAtCycle }, def: int64(-1), unit: "cycle", min: -1, max: maxSafe, reload: true,
 		doc: "Records of later cycles are not distributed. -1: no limit."},
 	{name: "distributorMode", field: func(c *Config) any { return &c.DistributorMode }, def: "WS", rule: mode, alias: "DISTRIBUTOR_MODE",
