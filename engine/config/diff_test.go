@@ -80,7 +80,7 @@ func TestReloadableKeys(t *testing.T) {
 			got = append(got, k.name)
 		}
 	}
-	want := "[DATA_LOG_STALE_MS NUMBER_OF_WORKERS MAX_WORKERS MAX_CLIENTS_PER_CHILD limitToSubscribersOnly subscribers stopDistributionAtCycle" +
+	want := "[DATA_LOG_STALE_MS NUMBER_OF_WORKERS MAX_WORKERS MAX_CLIENTS_PER_CHILD limitToSubscribersOnly subscribers HIDE_SUBSCRIBERS stopDistributionAtCycle" +
 		" RATE_LIMIT HANDSHAKE_WINDOW_MS PING_INTERVAL_MS PING_TIMEOUT_MS DRAIN_MS LOG_LEVEL VERBOSE]"
 	if fmt.Sprint(got) != want {
 		t.Errorf("got %v", got)
