@@ -90,7 +90,7 @@ func fanout(ctx context.Context, b *bench, name string, size fanoutSize) error {
 func senderCPU(m measurement) float64 { return m.Server }
 func serverCPU(m measurement) float64 { return m.Primary + m.Server }
 
-func values(ms []measurement, value func(measurement) float64) []float64 {
+func values[T any](ms []T, value func(T) float64) []float64 {
 	out := make([]float64, len(ms))
 	for i, m := range ms {
 		out[i] = value(m)

@@ -24,8 +24,8 @@ const eventsAtOnce = 1024
 // Role is what a child does. All methods are called by Run's goroutine; an
 // error ends the child.
 type Role[Command any] interface {
-	// Command does what the parent asks for. It, or whatever comes later, has
-	// to call Answer once.
+	// Command does what the parent asks for. Where the parent waits for it, this
+	// or whatever comes later has to call Answer once.
 	Command(Command) error
 	// Event is told of a descriptor that was given to Watch.
 	Event(fd int, events uint32) error

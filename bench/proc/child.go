@@ -17,8 +17,9 @@ import (
 const childEnds = 5 * time.Second
 
 // Child is this program once more, as another process, in the role that its
-// first argument names. It answers each line that it is told with one line,
-// and ends when its input ends: so none is left over, however we end.
+// first argument names. It is told things in lines, answers in lines, and ends
+// when its input ends: so none is left over, however we end. One goroutine at a
+// time may use it.
 type Child struct {
 	role    string
 	cmd     *exec.Cmd
@@ -56,15 +57,23 @@ func (c *Child) PID() int { return c.cmd.Process.Pid }
 
 // Ask tells the child something and waits for its answer.
 func (c *Child) Ask(question, answer any) error {
-	line, err := json.Marshal(question)
+	if err := c.Tell(question); err != nil {
+		return err
+	}
+	if err := c.out.Decode(answer); err != nil {
+		return fmt.Errorf("proc: ask %s: %w", c.role, errors.Join(err, c.Close()))
+	}
+	return nil
+}
+
+// Tell tells the child something that it does not answer.
+func (c *Child) Tell(something any) error {
+	line, err := json.Marshal(something)
 	if err == nil {
 		_, err = c.in.Write(append(line, '\n'))
 	}
-	if err == nil {
-		err = c.out.Decode(answer)
-	}
 	if err != nil {
-		return fmt.Errorf("proc: ask %s: %w", c.role, errors.Join(err, c.Close()))
+		return fmt.Errorf("proc: tell %s: %w", c.role, errors.Join(err, c.Close()))
 	}
 	return nil
 }

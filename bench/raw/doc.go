@@ -7,8 +7,8 @@
 //
 //	burst   each client gets the whole file as fast as it takes it, in slices,
 //	        the clients in turn
-//	paced   every so often the next frame is due, and is written to all
-//	        clients, one after the other: one write a frame and client
+//	paced   when the parent says so, the next frame is written to all clients,
+//	        one after the other: one write a frame and client
 //
 // The file holds WebSocket frames, as a frame log does, so that both kinds
 // send what the distributor sends.

@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"syscall"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +24,7 @@ func Run() error {
 	if err != nil {
 		return err
 	}
-	return loop.Run(l, &server{loop: l, timer: -1})
+	return loop.Run(l, &server{loop: l})
 }
 
 type server struct {
@@ -38,9 +37,8 @@ type server struct {
 	ready    []*client // burst: take more, in turn
 	sent     Sent
 
-	timer int    // paced: descriptor of the clock, -1 without one
-	due   int    // frames still to come
-	head  uint64 // end of the newest frame that is to be sent
+	head     uint64 // paced: end of the newest frame that is due
+	sentHead uint64 // what it was when it was last sent to all
 }
 
 type client struct {
@@ -54,8 +52,8 @@ func (s *server) Command(m command) error {
 	case m.Serve != nil:
 		s.options = *m.Serve
 		return s.serve()
-	case m.Pace != nil:
-		return s.pace(*m.Pace)
+	case m.Send > 0:
+		return s.advance(m.Send)
 	default:
 		return s.loop.Answer(answer{Sent: s.sent})
 	}
@@ -121,11 +119,8 @@ func (s *server) accept() error {
 }
 
 func (s *server) Event(fd int, events uint32) error {
-	switch {
-	case fd == s.listener:
+	if fd == s.listener {
 		return s.accept()
-	case fd == s.timer:
-		return s.expired()
 	}
 	c := s.clients[fd]
 	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
@@ -151,7 +146,7 @@ func (s *server) drop(c *client) error {
 	return unix.Close(c.fd)
 }
 
-// Work sends a slice to each of those that take more, in turn.
+// Work sends a slice to each of those that take more, in turn; or what is due.
 func (s *server) Work() (bool, error) {
 	for end := s.sent.Bytes + workBytes; len(s.ready) > 0 && s.sent.Bytes < end; {
 		c := s.ready[0]
@@ -164,7 +159,7 @@ func (s *server) Work() (bool, error) {
 			s.ready = append(s.ready, c)
 		}
 	}
-	return len(s.ready) > 0, s.paced()
+	return len(s.ready) > 0, s.send()
 }
 
 // write is one write(2) of n bytes from the client's cursor.
@@ -191,38 +186,25 @@ func (s *server) write(c *client, n uint64) error {
 	}
 }
 
-// pace starts the clock.
-func (s *server) pace(p Pace) error {
-	var err error
-	if s.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
-		return fmt.Errorf("raw: timer: %w", err)
-	}
-	every := unix.NsecToTimespec(int64(float64(time.Second) / p.Rate))
-	if err := unix.TimerfdSettime(s.timer, 0, &unix.ItimerSpec{Interval: every, Value: every}, nil); err != nil {
-		return fmt.Errorf("raw: timer: %w", err)
-	}
-	s.due = p.Frames
-	return s.loop.Watch(s.timer, unix.EPOLLIN)
-}
-
-// expired sends the frames whose time has come: more than one only when the
-// machine kept us waiting.
-func (s *server) expired() error {
-	var count [8]byte
-	if _, err := unix.Read(s.timer, count[:]); err != nil {
-		if err == unix.EAGAIN {
-			return nil
-		}
-		return fmt.Errorf("raw: timer: %w", err)
-	}
-	for range min(binary.NativeEndian.Uint64(count[:]), uint64(s.due)) {
-		size, err := frameSize(s.data[s.head:])
+// advance makes further frames due to every client.
+func (s *server) advance(frames int) error {
+	for range frames {
+		size, err := FrameSize(s.data[s.head:])
 		if err != nil {
 			return err
 		}
 		s.head += size
-		s.due--
 	}
+	return nil
+}
+
+// send writes to every client what has become due since the last time: one
+// frame, unless the machine kept us waiting for longer than the next took.
+func (s *server) send() error {
+	if s.sentHead == s.head {
+		return nil
+	}
+	s.sentHead = s.head
 	for _, c := range s.all {
 		if err := s.write(c, s.head-c.cursor); err != nil {
 			return err
@@ -231,27 +213,15 @@ func (s *server) expired() error {
 	return nil
 }
 
-// paced answers Pace when all is sent.
-func (s *server) paced() error {
-	if s.timer < 0 || s.due > 0 {
-		return nil
-	}
-	for _, c := range s.all {
-		if c.cursor < s.head {
-			return nil
-		}
-	}
-	err := unix.Close(s.timer)
-	s.timer = -1
-	return errors.Join(err, s.loop.Answer(answer{Sent: s.sent}))
-}
+// ErrNoFrame is returned where no frame begins, as at the end of the file.
+var ErrNoFrame = errors.New("raw: no frame")
 
-// frameSize is the size of the unmasked WebSocket frame that begins b, header
-// and all.
-func frameSize(b []byte) (uint64, error) {
+// FrameSize is the size of the unmasked WebSocket frame that begins b, header
+// and all. It looks at no more than 10 bytes.
+func FrameSize(b []byte) (uint64, error) {
 	switch {
 	case len(b) < 10:
-		return 0, errors.New("raw: the file has too few frames")
+		return 0, ErrNoFrame
 	case b[1] < 126:
 		return 2 + uint64(b[1]), nil
 	case b[1] == 126:

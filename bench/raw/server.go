@@ -13,13 +13,7 @@ const Role = "raw"
 type Options struct {
 	File  string `json:"file"`  // of frames
 	Slice int    `json:"slice"` // bytes in a write at most
-	Paced bool   `json:"paced"` // nothing is sent but by Pace
-}
-
-// Pace asks for frames to be sent at a rate.
-type Pace struct {
-	Rate   float64 `json:"rate"`   // frames a second
-	Frames int     `json:"frames"` // in all
+	Paced bool   `json:"paced"` // nothing is sent but by Send
 }
 
 // Sent is what a server has sent so far.
@@ -31,7 +25,7 @@ type Sent struct {
 // command is what the parent tells; one member is set.
 type command struct {
 	Serve *Options `json:"serve,omitempty"`
-	Pace  *Pace    `json:"pace,omitempty"`
+	Send  int      `json:"send,omitempty"`
 	Sent  bool     `json:"sent,omitempty"`
 }
 
@@ -62,8 +56,8 @@ func Start(ctx context.Context, cpus proc.CPUs, o Options) (*Server, error) {
 // PID of the process.
 func (s *Server) PID() int { return s.child.PID() }
 
-// Pace sends frames to all clients, and returns when each has got them.
-func (s *Server) Pace(p Pace) (Sent, error) { return s.ask(command{Pace: &p}) }
+// Send has the next frame sent to all clients. It does not wait for that.
+func (s *Server) Send() error { return s.child.Tell(command{Send: 1}) }
 
 // Sent is as of now.
 func (s *Server) Sent() (Sent, error) { return s.ask(command{Sent: true}) }

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"distributor/bench/raw"
+	"distributor/bench/subscriber"
+	"distributor/engine/simulator"
+	"distributor/wsproto/collector"
+)
+
+const (
+	// sampled are the clients that take the time of each record. They live in
+	// the process that is the archiver, so that both have one clock.
+	sampled = 8
+	// runOn is for how long the archiver goes on after the measurement.
+	runOn = time.Second
+)
+
+// underPace is what records are appended for.
+type underPace struct {
+	processes
+	logs   string // where the archiver writes
+	target subscriber.Target
+	dial   func() (receiver, error) // a client that takes the time
+	tell   func() error             // called for each record, if it does not look itself; may be nil
+}
+
+// receiver is a client that takes the time: a *collector.Collector, or one of
+// the baseline, whose messages have no stream and no text.
+type receiver interface {
+	Next(context.Context) (collector.Message, error)
+	Close()
+}
+
+// paced measures CPU and the latency of each record appended meanwhile, for
+// each sampled client.
+func (b *bench) paced(ctx context.Context, size latencySize, u underPace) (result pace, err error) {
+	fleet, err := subscriber.Start(ctx, b.generator)
+	if err != nil {
+		return result, err
+	}
+	defer b.finish(fleet.Close)
+	u.subscribers = fleet.PID()
+	clients, err := u.connect(fleet, size.clients)
+	for _, c := range clients {
+		defer c.Close()
+	}
+	if err != nil {
+		return result, err
+	}
+
+	running, stop := context.WithCancel(ctx)
+	var receiving sync.WaitGroup
+	defer receiving.Wait() // before the clients are closed
+	defer stop()
+	arrived := make([]arrivals, len(clients))
+	for i, c := range clients {
+		receiving.Go(func() { arrived[i].receive(running, c) })
+	}
+	w := watch{}
+	archived := make(chan error, 1)
+	go func() { archived <- u.archive(running, size, w) }()
+
+	if err := sleep(ctx, size.warm); err != nil {
+		return result, err
+	}
+	before, err := u.read(b.all)
+	if err != nil {
+		return result, err
+	}
+	if err := sleep(ctx, size.measured); err != nil {
+		return result, err
+	}
+	after, err := u.read(b.all)
+	if err := errors.Join(err, <-archived, ctx.Err()); err != nil {
+		return result, err
+	}
+	for i := range arrived {
+		if err := arrived[i].await(ctx, w.total()); err != nil {
+			return result, fmt.Errorf("sampled client %d: %w", i+1, err)
+		}
+	}
+	stop()
+	receiving.Wait()
+
+	var took []time.Duration
+	var together float64
+	for i := range arrived {
+		took = append(took, w.latencies(&arrived[i], before.at, after.at)...)
+		together += arrived[i].together() / float64(len(arrived))
+	}
+	records := w.between(before.at, after.at)
+	if len(took) != records*len(clients) {
+		err = fmt.Errorf("%d latencies of %d records and %d clients", len(took), records, len(clients))
+	}
+	return newPace(after.since(before), records*size.clients, took, together), err
+}
+
+// connect connects n clients, of which some are sampled, spread evenly over the
+// order in which they connect: a server may send in that order.
+func (u underPace) connect(fleet *subscriber.Fleet, n int) (clients []receiver, err error) {
+	for i, cheap := 0, n-sampled; i < sampled; i++ {
+		if err := fleet.Connect(u.target, (i+1)*cheap/sampled-i*cheap/sampled); err != nil {
+			return clients, err
+		}
+		c, err := u.dial()
+		if err != nil {
+			return clients, err
+		}
+		clients = append(clients, c)
+	}
+	return clients, nil
+}
+
+// archive writes records at the rate.
+func (u underPace) archive(ctx context.Context, size latencySize, w watch) error {
+	var failed error
+	_, err := simulator.Run(ctx, simulator.Options{
+		Dir: u.logs, Seed: "bench", Rates: simulator.Spread(size.rate, simulator.Streams[:]...),
+		Duration: size.warm + size.measured + runOn, Batch: time.Duration(float64(time.Second) / size.rate),
+		OnWrite: func(stream string, _ []byte, at time.Time) {
+			if u.tell == nil {
+				w.appended(stream, at)
+				return
+			}
+			w.appended("", at)
+			failed = errors.Join(failed, u.tell())
+		},
+	})
+	return errors.Join(err, failed)
+}
+
+// dialBare connects a client that takes the time to the baseline.
+func dialBare(address string) (receiver, error) {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	c := &bareClient{Conn: conn}
+	c.in = bufio.NewReaderSize(c, 64<<10) // as much as a collector reads at once
+	return c, nil
+}
+
+// bareClient cuts what comes into frames.
+type bareClient struct {
+	net.Conn
+	in     *bufio.Reader
+	readAt time.Time
+	watch  func() bool
+}
+
+// Read notes when bytes came.
+func (c *bareClient) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.readAt = time.Now()
+	return n, err
+}
+
+// Next tells when the next frame has come. All calls have the same ctx, whose
+// end ends the connection.
+func (c *bareClient) Next(ctx context.Context) (collector.Message, error) {
+	if c.watch == nil {
+		c.watch = context.AfterFunc(ctx, c.Close)
+	}
+	header, err := c.in.Peek(10)
+	if err != nil {
+		return collector.Message{}, err
+	}
+	size, err := raw.FrameSize(header)
+	if err != nil {
+		return collector.Message{}, err
+	}
+	_, err = c.in.Discard(int(size))
+	return collector.Message{Received: c.readAt}, err
+}
+
+func (c *bareClient) Close() { _ = c.Conn.Close() }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
