@@ -1,0 +1,252 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"distributor/wsproto/shardus"
+)
+
+const (
+	// requestTime is how long a request may take from its body's end to its answer's beginning.
+	requestTime = 10 * time.Second
+	// maxUnread bounds what answers take that clients have not read yet.
+	maxUnread = 256 << 20
+	// keptBuffer is the largest buffer that is kept for the next answer.
+	keptBuffer = 2 << 20
+
+	contentJSON = "application/json; charset=utf-8"
+	// clientGone is nginx's status for a client that left; it is only counted.
+	clientGone = 499
+)
+
+// Databases are the paths of the files that hold the tables. They may be the same file.
+type Databases struct {
+	Cycles, Accounts, Transactions, Receipts, OriginalTxs string
+}
+
+// Options say what an API works with.
+type Options struct {
+	Databases Databases
+	Settings  Settings
+	Signer    *shardus.Signer
+	HashKey   shardus.HashKey
+	Log       *slog.Logger
+}
+
+// API is the http.Handler of the HTTP API. All methods may be called from any goroutine.
+type API struct {
+	signer  *shardus.Signer
+	hashKey shardus.HashKey
+	log     *slog.Logger
+	now     func() time.Time
+
+	policy  atomic.Pointer[policy]
+	files   []*file
+	sources struct{ cycles, accounts, transactions, receipts, originalTxs source }
+	routes  map[string]*endpoint
+	meters  map[string]*meter // by path; GET /config has one too
+
+	checking chan struct{} // a place for each request that is parsed and verified
+	unread   atomic.Int64  // bytes of answers that are being written
+	buffers  sync.Pool     // of *[]byte
+}
+
+// New makes an API. No file has to be there: each is opened at its first use.
+func New(o Options) (*API, error) {
+	a := &API{
+		signer: o.Signer, hashKey: o.HashKey, log: o.Log, now: time.Now,
+		routes: make(map[string]*endpoint), meters: map[string]*meter{configPath: new(meter)},
+		checking: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		buffers:  sync.Pool{New: func() any { return new([]byte) }},
+	}
+	if err := a.Reload(o.Settings); err != nil {
+		return nil, err
+	}
+	for _, e := range endpoints {
+		a.routes[e.path], a.meters[e.path] = e, new(meter)
+	}
+	byPath := make(map[string]*file)
+	for _, s := range []struct {
+		source *source
+		spec   spec
+		path   string
+	}{
+		{&a.sources.cycles, cyclesSpec, o.Databases.Cycles},
+		{&a.sources.accounts, accountsSpec, o.Databases.Accounts},
+		{&a.sources.transactions, transactionsSpec, o.Databases.Transactions},
+		{&a.sources.receipts, receiptsSpec, o.Databases.Receipts},
+		{&a.sources.originalTxs, originalTxsSpec, o.Databases.OriginalTxs},
+	} {
+		f := byPath[s.path]
+		if f == nil {
+			f = &file{path: s.path, now: func() time.Time { return a.now() }}
+			byPath[s.path] = f
+			a.files = append(a.files, f)
+		}
+		s.source.spec, s.source.file, s.source.log = s.spec, f, o.Log
+	}
+	return a, nil
+}
+
+// Reload puts settings into force for the requests that follow; one that is under way keeps to the former. On an error
+// nothing has changed.
+func (a *API) Reload(s Settings) error {
+	p, err := newPolicy(s)
+	if err == nil {
+		a.policy.Store(p)
+	}
+	return err
+}
+
+// Close closes the databases when the last request is done with them. Requests that come later are refused.
+func (a *API) Close() {
+	for _, f := range a.files {
+		f.close()
+	}
+}
+
+func (a *API) all() []*source {
+	s := &a.sources
+	return []*source{&s.cycles, &s.accounts, &s.transactions, &s.receipts, &s.originalTxs}
+}
+
+// Health gives what keeps databases from answering; nothing when all is well. It looks at a database at most once a
+// second, whoever asks, and tries those again that failed. ctx bounds that; a locked database takes two seconds.
+func (a *API) Health(ctx context.Context) []*DatabaseError {
+	found := make([]*DatabaseError, 5)
+	var looking sync.WaitGroup
+	for i, s := range a.all() {
+		looking.Go(func() { found[i] = s.probe(ctx) })
+	}
+	looking.Wait()
+	problems := found[:0]
+	for _, p := range found {
+		if p != nil {
+			problems = append(problems, p)
+		}
+	}
+	return problems
+}
+
+// ServeHTTP answers a request whose method and path are one of the API's: POST for all but GET /config. Other paths are
+// answered with 404.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	meter := a.meters[r.URL.Path]
+	if meter == nil {
+		body := fmt.Sprintf(`{"message":%s,"error":"Not Found","statusCode":404}`, quote(shardus.TextValue("Route "+r.Method+":"+r.RequestURI+" not found")))
+		a.write(w, http.StatusNotFound, []byte(body))
+		return
+	}
+	begun := a.now()
+	var status int
+	if r.URL.Path == configPath {
+		status = a.write(w, http.StatusOK, a.policy.Load().config)
+	} else {
+		status = a.serve(w, r, a.routes[r.URL.Path])
+	}
+	meter.count(status, a.now().Sub(begun))
+}
+
+const configPath = "/config"
+
+// serve answers a POST and gives the status.
+func (a *API) serve(w http.ResponseWriter, r *http.Request, e *endpoint) int {
+	text, kind, failure := readBody(r)
+	if failure != nil {
+		return a.write(w, failure.status, failure.body())
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
+	defer cancel()
+	policy := a.policy.Load()
+	s, status, why, err := a.accept(ctx, policy, e, text, kind)
+	if err != nil {
+		return a.fail(w, err)
+	}
+	if why != nil {
+		return a.refuse(w, status, why)
+	}
+
+	buffer := a.buffers.Get().(*[]byte)
+	out := &answer{text: (*buffer)[:0]}
+	defer func() {
+		if cap(out.text) <= keptBuffer {
+			*buffer = out.text
+		}
+		a.buffers.Put(buffer)
+	}()
+	if err := e.answer(a, ctx, policy, s, out); err != nil {
+		return a.fail(w, err)
+	}
+	out.signed(a.signer)
+	defer a.unread.Add(-int64(len(out.text)))
+	if a.unread.Add(int64(len(out.text))) > maxUnread {
+		return a.fail(w, ErrCrowded)
+	}
+	return a.write(w, http.StatusOK, out.text)
+}
+
+// accept parses and checks a request, as many at a time as there are processors: a body of 1 MiB can become a tree of 40.
+func (a *API) accept(ctx context.Context, p *policy, e *endpoint, text []byte, kind bodyKind) (s selection, status int, why *refusal, err error) {
+	select {
+	case a.checking <- struct{}{}:
+		defer func() { <-a.checking }()
+	case <-ctx.Done():
+		return s, 0, nil, classify(ctx.Err())
+	}
+	request, err := kind.parse(text)
+	if err != nil {
+		return s, 0, nil, err
+	}
+	if why := p.check(request, e.fields, a.hashKey, a.now()); why != nil {
+		return s, e.refused, why, nil
+	}
+	s, why = e.choose(request, e.limits)
+	return s, http.StatusOK, why, nil
+}
+
+// refuse writes a refusal, signed but for one.
+func (a *API) refuse(w http.ResponseWriter, status int, why *refusal) int {
+	out := refusing(why)
+	if !why.unsigned {
+		out.signed(a.signer)
+	}
+	return a.write(w, status, out.text)
+}
+
+// fail writes why a sound request got no answer: signed, with 503 so that it is taken neither for an answer nor for the
+// client's fault.
+func (a *API) fail(w http.ResponseWriter, err error) int {
+	var malformed *httpError
+	var database *DatabaseError
+	switch {
+	case errors.As(err, &malformed):
+		return a.write(w, malformed.status, malformed.body())
+	case errors.Is(err, context.Canceled):
+		return clientGone
+	}
+	sentence := strings.TrimPrefix(err.Error(), "query: ")
+	if errors.As(err, &database) {
+		sentence = database.public()
+	}
+	w.Header().Set("Retry-After", "1")
+	return a.refuse(w, http.StatusServiceUnavailable, refuse(sentence))
+}
+
+func (a *API) write(w http.ResponseWriter, status int, body []byte) int {
+	h := w.Header()
+	h.Set("Content-Type", contentJSON)
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // the client may have gone
+	return status
+}

@@ -1,0 +1,104 @@
+package query
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"distributor/wsproto/shardus"
+)
+
+// The rules of the replaced service's framework (fastify 4) about bodies.
+
+// maxBody is the longest body that is read.
+const maxBody = 1 << 20
+
+// httpError is an answer of the framework: not signed, members in this order.
+type httpError struct {
+	status  int
+	code    string // may be empty
+	message string
+}
+
+func (e *httpError) Error() string { return e.message }
+
+func (e *httpError) body() []byte {
+	code := ""
+	if e.code != "" {
+		code = `"code":"` + e.code + `",`
+	}
+	name := http.StatusText(e.status)
+	if e.status == http.StatusRequestEntityTooLarge {
+		name = "Payload Too Large"
+	}
+	return fmt.Appendf(nil, `{"statusCode":%d,%s"error":"%s","message":%s}`, e.status, code, name, quote(shardus.TextValue(e.message)))
+}
+
+// bodyKind is how a body is read.
+type bodyKind uint8
+
+const (
+	noBody bodyKind = iota
+	jsonBody
+	textBody
+)
+
+// readBody reads the body, whose type must be known when there is one.
+func readBody(r *http.Request) ([]byte, bodyKind, *httpError) {
+	declared, typed := r.Header["Content-Type"]
+	if !typed && r.ContentLength == 0 && len(r.TransferEncoding) == 0 {
+		return nil, noBody, nil
+	}
+	kind, contentType := noBody, ""
+	if typed {
+		contentType = declared[0]
+	}
+	switch lower := strings.ToLower(contentType); {
+	case strings.HasPrefix(lower, "application/json"):
+		kind = jsonBody
+	case strings.HasPrefix(lower, "text/plain"):
+		kind = textBody
+	default:
+		if contentType == "" {
+			contentType = "undefined"
+		}
+		return nil, 0, &httpError{http.StatusUnsupportedMediaType, "FST_ERR_CTP_INVALID_MEDIA_TYPE", "Unsupported Media Type: " + contentType}
+	}
+	tooLarge := &httpError{http.StatusRequestEntityTooLarge, "FST_ERR_CTP_BODY_TOO_LARGE", "Request body is too large"}
+	if r.ContentLength > maxBody {
+		drain(r.Body)
+		return nil, 0, tooLarge
+	}
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	switch {
+	case len(text) > maxBody:
+		drain(r.Body)
+		return nil, 0, tooLarge
+	case err != nil:
+		return nil, 0, &httpError{http.StatusBadRequest, "", "The body did not come whole"}
+	case !utf8.Valid(text):
+		return nil, 0, &httpError{http.StatusBadRequest, "FST_ERR_CTP_INVALID_CONTENT_LENGTH", "The body is not UTF-8"}
+	}
+	return text, kind, nil
+}
+
+// drain reads on a little, so that a client that writes first and reads then gets to see the answer: closing a connection
+// with unread bytes resets it.
+func drain(body io.Reader) { _, _ = io.CopyN(io.Discard, body, 4*maxBody) }
+
+// parse gives a body as a value: Undefined where there is none, a text for text/plain. An error is an *httpError.
+func (k bodyKind) parse(text []byte) (shardus.Value, error) {
+	switch k {
+	case noBody:
+		return shardus.Value{}, nil
+	case textBody:
+		return shardus.TextValue(string(text)), nil
+	}
+	v, err := shardus.Parse(text)
+	if err != nil {
+		return v, &httpError{http.StatusBadRequest, "", strings.TrimPrefix(err.Error(), "shardus: ")}
+	}
+	return v, nil
+}

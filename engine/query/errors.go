@@ -1,0 +1,79 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// Why a database does not answer. What stands around a sentinel says which database and what SQLite said.
+var (
+	// ErrMissing: there is no such file.
+	ErrMissing = errors.New("query: the database is not there")
+	// ErrUnreadable: there is a file, and it cannot be opened or read: permissions, a directory, an I/O error.
+	ErrUnreadable = errors.New("query: the database cannot be read")
+	// ErrDamaged: the file is no SQLite database, or a broken one.
+	ErrDamaged = errors.New("query: the file is no sound database")
+	// ErrLocked: another process has kept the database locked for longer than a query waits.
+	ErrLocked = errors.New("query: the database is locked")
+	// ErrSchema: the database lacks a table or a column that the query needs.
+	ErrSchema = errors.New("query: the database lacks what was asked for")
+	// ErrTimeout: the query took longer than a request may take.
+	ErrTimeout = errors.New("query: it took too long")
+	// ErrTooLarge: the answer would be longer than an answer may be.
+	ErrTooLarge = errors.New("query: the answer would be too large")
+	// ErrCrowded: too much memory is held by answers that clients have not read yet.
+	ErrCrowded = errors.New("query: too many answers wait to be read")
+	// ErrClosed: the API was closed.
+	ErrClosed = errors.New("query: closed")
+)
+
+// DatabaseError is an error of one table's database.
+type DatabaseError struct {
+	Table string // "receipts", …
+	Path  string // the whole path: for the operator, not for clients
+	Err   error  // one of the sentinels, and what SQLite said
+}
+
+func (e *DatabaseError) Error() string {
+	return fmt.Sprintf("%s: database %s (%s)", e.Err, e.Table, e.Path)
+}
+
+func (e *DatabaseError) Unwrap() error { return e.Err }
+
+// public is what clients are told: which database, not where it is.
+func (e *DatabaseError) public() string {
+	return fmt.Sprintf("database %s (%s): %s", e.Table, filepath.Base(e.Path), strings.TrimPrefix(e.Err.Error(), "query: "))
+}
+
+// classify finds the sentinel of what the driver returned. Cancellation by the client stays context.Canceled.
+func classify(err error) error {
+	var s sqlite3.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return ErrTimeout
+	case errors.Is(err, context.Canceled), errors.Is(err, ErrMissing), errors.Is(err, ErrSchema), errors.Is(err, ErrTooLarge):
+		return err
+	case errors.Is(err, fs.ErrNotExist):
+		return ErrMissing
+	case errors.As(err, &s):
+		switch s.Code {
+		case sqlite3.ErrBusy, sqlite3.ErrLocked:
+			return fmt.Errorf("%w: %w", ErrLocked, err)
+		case sqlite3.ErrNotADB, sqlite3.ErrCorrupt, sqlite3.ErrFormat:
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		case sqlite3.ErrError, sqlite3.ErrSchema:
+			return fmt.Errorf("%w: %w", ErrSchema, err)
+		case sqlite3.ErrInterrupt: // only a context interrupts
+			return ErrTimeout
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrUnreadable, err)
+}

@@ -1,0 +1,76 @@
+package query
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Bounds of the latency histogram, upper ends: from an answer without rows to one that is about to be given up.
+var Bounds = [...]time.Duration{
+	250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond,
+	10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
+	500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second,
+}
+
+// meter counts the requests of one path.
+type meter struct {
+	statuses sync.Map // int → *atomic.Uint64
+	buckets  [len(Bounds) + 1]atomic.Uint64
+	nanos    atomic.Int64
+}
+
+func (m *meter) count(status int, took time.Duration) {
+	n, known := m.statuses.Load(status)
+	if !known {
+		n, _ = m.statuses.LoadOrStore(status, new(atomic.Uint64))
+	}
+	n.(*atomic.Uint64).Add(1)
+	i := 0
+	for i < len(Bounds) && took > Bounds[i] {
+		i++
+	}
+	m.buckets[i].Add(1)
+	m.nanos.Add(int64(took))
+}
+
+// Snapshot is a count of everything since New.
+type Snapshot struct {
+	Endpoints map[string]EndpointSnapshot // by path; all of them from the start
+	Tables    map[string]TableSnapshot    // by name; all of them from the start
+	Unread    int64                       // bytes of answers that are being written now
+}
+
+// EndpointSnapshot counts the requests of a path.
+type EndpointSnapshot struct {
+	Status  map[int]uint64          // requests by HTTP status; 499: the client left before its answer
+	Buckets [len(Bounds) + 1]uint64 // requests by time taken: up to Bounds[i], and more; reading and writing included
+	Total   time.Duration           // the time of all of them
+}
+
+// TableSnapshot counts the rows of a table.
+type TableSnapshot struct {
+	Rows    uint64         // answered
+	Damaged uint64         // left out of answers, each time
+	Failing *DatabaseError // nil when its last query went well
+}
+
+// Snapshot returns the counters.
+func (a *API) Snapshot() Snapshot {
+	s := Snapshot{Endpoints: make(map[string]EndpointSnapshot), Tables: make(map[string]TableSnapshot), Unread: a.unread.Load()}
+	for path, m := range a.meters {
+		e := EndpointSnapshot{Status: make(map[int]uint64), Total: time.Duration(m.nanos.Load())}
+		m.statuses.Range(func(status, n any) bool {
+			e.Status[status.(int)] = n.(*atomic.Uint64).Load()
+			return true
+		})
+		for i := range m.buckets {
+			e.Buckets[i] = m.buckets[i].Load()
+		}
+		s.Endpoints[path] = e
+	}
+	for _, t := range a.all() {
+		s.Tables[t.name] = TableSnapshot{t.rows.Load(), t.damaged.Load(), t.failing.Load()}
+	}
+	return s
+}
