@@ -15,6 +15,7 @@ import (
 	"distributor/engine/config"
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
+	"distributor/engine/query"
 	"distributor/engine/supervisor"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
@@ -65,6 +66,7 @@ type primary struct {
 	followers [len(datalog.Streams)]*datalog.Follower
 	encoder   *encoder.Encoder
 	workers   *supervisor.Supervisor
+	api       *query.API
 	gateway   *gateway.Gateway
 	admin     net.Listener // nil: off
 }
@@ -96,8 +98,13 @@ func (p *primary) open() error {
 	if err != nil {
 		return err
 	}
+	if p.api, err = query.New(query.Options{
+		Databases: databases(cfg), Settings: p.querySettings(cfg), Signer: p.signer, HashKey: p.hashKey, Log: p.log,
+	}); err != nil {
+		return err
+	}
 	p.gateway = gateway.New(gateway.Options{
-		Settings: access, Workers: p.workers, Frames: p.index, Health: p.health, Log: p.log,
+		Settings: access, Workers: p.workers, Frames: p.index, Health: p.health, API: p.api, Log: p.log,
 	})
 	p.workers.SetExpiry(p.gateway.Expiry)
 	return p.openAdmin(cfg)
@@ -228,6 +235,9 @@ func (p *primary) stopWorkers() {
 }
 
 func (p *primary) close() {
+	if p.api != nil {
+		p.api.Close()
+	}
 	for _, f := range p.followers {
 		if f != nil {
 			_ = f.Close()

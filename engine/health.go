@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"time"
@@ -24,8 +25,27 @@ func (p *primary) health() []gateway.Problem {
 			Remedy: "see the log for the workers' last words; starting is tried again with growing pauses",
 		})
 	}
+	found = append(found, p.databaseHealth()...)
 	return append(found, p.dataLogHealth(time.Now())...)
 }
+
+// databaseHealth concerns the HTTP API alone: distribution does not need the
+// databases.
+func (p *primary) databaseHealth() []gateway.Problem {
+	ctx, cancel := context.WithTimeout(context.Background(), databaseLook)
+	defer cancel()
+	var found []gateway.Problem
+	for _, failure := range p.api.Health(ctx) {
+		found = append(found, gateway.Problem{
+			Component: "database " + failure.Table, Problem: failure.Error(),
+			Remedy: "check ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH and permissions; the other endpoints answer, and the database is tried again every second",
+		})
+	}
+	return found
+}
+
+// databaseLook is how long the databases may take to say that they are there.
+const databaseLook = 3 * time.Second
 
 // dataLogHealth: a directory that cannot be read is a problem at once; silence
 // only when it concerns all streams and lasts, since cycles come every minute

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"distributor/engine/config"
 	"distributor/engine/gateway"
 	"distributor/engine/handoff"
+	"distributor/engine/query"
 	"distributor/engine/supervisor"
 	"distributor/mmaplog/framelog"
 	"distributor/wsproto/shardus"
@@ -60,6 +62,33 @@ func (p *primary) access(cfg *config.Config) (gateway.Settings, error) {
 	return s, nil
 }
 
+func databases(cfg *config.Config) query.Databases {
+	if one := cfg.ArchiverDBPath; one != "" {
+		return query.Databases{Cycles: one, Accounts: one, Transactions: one, Receipts: one, OriginalTxs: one}
+	}
+	in := func(name string) string { return filepath.Join(cfg.ArchiverDBDir, name) }
+	d := cfg.ArchiverData
+	return query.Databases{
+		Cycles: in(d.CycleDB), Accounts: in(d.AccountDB), Transactions: in(d.TransactionDB), Receipts: in(d.ReceiptDB), OriginalTxs: in(d.OriginalTxDataDB),
+	}
+}
+
+func (p *primary) querySettings(cfg *config.Config) query.Settings {
+	s := query.Settings{
+		IP: cfg.DistributorIP, Port: cfg.DistributorPort, PublicKey: cfg.PublicKey,
+		LimitToSubscribersOnly: cfg.LimitToSubscribersOnly, HideSubscribers: cfg.HideSubscribers, StopAtCycle: cfg.StopAtCycle,
+	}
+	if listening, ok := p.listener.Addr().(*net.TCPAddr); ok {
+		s.Port = listening.Port // where 0 was asked for
+	}
+	for _, sub := range cfg.Subscribers {
+		s.Subscribers = append(s.Subscribers, query.Subscriber{
+			PublicKey: sub.PublicKey, ExpirationTimestamp: sub.ExpirationTimestamp, SubscriptionType: sub.SubscriptionType,
+		})
+	}
+	return s
+}
+
 // reload reads the configuration again and applies what can be applied. A
 // configuration that is wrong in any way changes nothing.
 func (p *primary) reload(sig os.Signal) {
@@ -87,6 +116,9 @@ func (p *primary) reload(sig os.Signal) {
 	p.cfg.Store(cfg)
 	p.o.Level.Set(cfg.Level())
 	p.gateway.Reload(access)
+	if err := p.api.Reload(p.querySettings(cfg)); err != nil {
+		panic("engine: " + err.Error()) // access has read the same keys
+	}
 	p.workers.SetExpiry(p.gateway.Expiry)
 
 	applied, refused := config.Diff(old, next)
