@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -102,4 +103,36 @@ func connections(pid, port int) int {
 		}
 	}
 	return n
+}
+
+// inMemory looks for any of the texts in the private memory of a process.
+func inMemory(t testing.TB, pid int, texts ...[]byte) bool {
+	t.Helper()
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
+	if err != nil {
+		t.Skipf("memory of another process cannot be read here: %v", err)
+	}
+	defer memory.Close()
+	for line := range strings.Lines(string(maps)) {
+		var from, to uint64
+		var access string
+		if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &access); err != nil {
+			t.Fatalf("/proc/%d/maps: %q: %v", pid, line, err)
+		}
+		if access != "rw-p" || to-from > 1<<30 {
+			continue
+		}
+		piece := make([]byte, to-from)
+		n, _ := memory.ReadAt(piece, int64(from)) // what is not there is not read
+		for _, text := range texts {
+			if bytes.Contains(piece[:n], text) {
+				return true
+			}
+		}
+	}
+	return false
 }

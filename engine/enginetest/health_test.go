@@ -1,0 +1,209 @@
+package enginetest
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"distributor/engine/simulator"
+)
+
+// ill waits until /is-healthy reports a problem with the component, and nothing
+// else, with a remedy.
+func ill(t *testing.T, d *Distributor, component, words string) {
+	t.Helper()
+	var body string
+	Until(t, "/is-healthy reports "+component, func() bool {
+		var status int
+		if status, body = d.Health(); status != http.StatusServiceUnavailable {
+			return false
+		}
+		var answer struct {
+			Healthy  bool
+			Problems []struct{ Component, Problem, Remedy string }
+		}
+		if err := json.Unmarshal([]byte(body), &answer); err != nil {
+			t.Fatalf("%v: %s", err, body)
+		}
+		return !answer.Healthy && len(answer.Problems) == 1 && answer.Problems[0].Component == component &&
+			strings.Contains(answer.Problems[0].Problem, words) && answer.Problems[0].Remedy != ""
+	}, func() string { return body })
+	if status, _ := d.Get("/is-alive"); status != http.StatusOK {
+		t.Errorf("/is-alive: %d", status)
+	}
+}
+
+// newHealthy makes a place where all is well: with the archiver's databases,
+// which the HTTP API wants.
+func newHealthy(t *testing.T, settings Settings) *Distributor {
+	t.Helper()
+	d := New(t, settings)
+	dir := filepath.Join(d.Dir, "databases")
+	databases, err := simulator.OpenDatabases(dir, true)
+	if err == nil {
+		err = databases.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Configure(Settings{"ARCHIVER_DB_DIR": dir})
+	return d
+}
+
+func well(t *testing.T, d *Distributor) {
+	t.Helper()
+	var body string
+	Until(t, "/is-healthy is content", func() bool {
+		var status int
+		status, body = d.Health()
+		return status == http.StatusOK && body == "OK"
+	}, func() string { return body })
+}
+
+func TestHealthOfDataLogs(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, Settings{"DATA_LOG_STALE_MS": 0})
+	d.Start()
+	well(t, d)
+	aside := d.Logs + "-aside"
+	if err := os.Rename(d.Logs, aside); err != nil {
+		t.Fatal(err)
+	}
+	ill(t, d, "data logs", "no such file or directory")
+	if err := os.Rename(aside, d.Logs); err != nil {
+		t.Fatal(err)
+	}
+	well(t, d)
+
+	// It goes on where it was, with the directory that came back.
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{100}})
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
+	if err := archiver.Write(10); err != nil {
+		t.Fatal(err)
+	}
+	fleet.WaitTotal(10)
+	fleet.CheckSame()
+
+	d.Configure(Settings{"DATA_LOG_STALE_MS": 300})
+	d.Reload(syscall.SIGHUP)
+	ill(t, d, "data logs", "has grown for")
+	d.Configure(Settings{"DATA_LOG_STALE_MS": 60_000})
+	d.Reload(syscall.SIGHUP)
+	well(t, d)
+	d.Stop()
+}
+
+// When the binary is gone, as in the middle of an upgrade, no worker can start
+// in the place of one that has died. When it is back, all is well by itself, and
+// the collectors, who have waited, miss nothing.
+func TestHealthOfWorkers(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, nil)
+	d.Binary = filepath.Join(d.Dir, "distributor")
+	original, err := os.ReadFile(built)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(d.Binary, original, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{100}})
+	d.Start()
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 5, Book: book})
+	if err := os.Rename(d.Binary, d.Binary+".away"); err != nil {
+		t.Fatal(err)
+	}
+	worker := d.Workers()[0]
+	worker.Kill(t)
+	ill(t, d, "workers", "no worker can start")
+	if err := archiver.Write(10); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(d.Binary+".away", d.Binary); err != nil {
+		t.Fatal(err)
+	}
+	well(t, d)
+	fleet.WaitTotal(10)
+	fleet.CheckSame()
+	if !worker.Gone(0) {
+		t.Error("the killed worker is there")
+	}
+	d.Stop()
+}
+
+// The frame log's file system is full: collectors get what was committed,
+// /is-healthy is red, a restart changes nothing; with room, everything goes on
+// by itself and nothing is lost.
+func TestFrameLogFull(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20, "FRAME_LOG_BYTES": 1 << 30})
+	state := filepath.Join(d.Dir, "state")
+	if err := os.Mkdir(state, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("enginetest", state, "tmpfs", 0, "size=8m"); err != nil {
+		t.Skipf("a small file system cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if d.Running() {
+			d.Kill()
+		}
+		if err := unix.Unmount(state, 0); err != nil {
+			t.Errorf("unmount %s: %v", state, err)
+		}
+	})
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200, 4000, 20_000},
+		Log: simulator.LogOptions{MaxBytes: 2 << 20, MaxFiles: 1000}})
+	d.Start()
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 3, Book: book})
+	for range 50 { // about 20 MB of frames
+		if err := archiver.Write(50); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ill(t, d, "frame log", "")
+	floor, head := Bounds(t, d.URL)
+	if floor.Offset != 0 || head.Offset < 4<<20 || head.Offset > 8<<20 {
+		t.Errorf("the log holds %d to %d on 8 MiB", floor.Offset, head.Offset)
+	}
+	before := settledSum(t, fleet)
+	if before == 0 || before >= int64(3*book.Total()) {
+		t.Errorf("%d messages were received of %d for each of 3: %v", before, book.Total(), fleet)
+	}
+
+	d.Stop()
+	d.Start()
+	ill(t, d, "frame log", "")
+	if err := unix.Mount("", state, "tmpfs", unix.MS_REMOUNT, "size=200m"); err != nil {
+		t.Fatal(err)
+	}
+	well(t, d)
+	fleet.WaitTotal(book.Total())
+	fleet.CheckSame()
+	t.Logf("of %d records %d fitted into 8 MiB; all came with more room", book.Total(), before/3)
+	d.Stop()
+}
+
+// settledSum waits until a fleet gets nothing more and all have the same.
+func settledSum(t *testing.T, f *Fleet) int64 {
+	t.Helper()
+	last, at := f.Sum(), time.Now()
+	Until(t, "the fleet gets nothing more", func() bool {
+		if now := f.Sum(); now != last {
+			last, at = now, time.Now()
+		}
+		return time.Since(at) > quiet
+	}, func() string { return fmt.Sprint(f) })
+	return last
+}
