@@ -63,12 +63,12 @@ type streamStats struct{ records, bytes, frames, frameBytes, beyondStop atomic.U
 
 // StreamStats counts what has gone through since the start, for one stream.
 type StreamStats struct {
-	Records    uint64 // lines that came in, blank lines and trailers not counted
-	Bytes      uint64 // their bytes
-	Frames     uint64 // frames that went out
-	FrameBytes uint64 // their bytes
-	BeyondStop uint64 // records held back by stopDistributionAtCycle
-	Rejected   map[string]uint64
+	Records    uint64            // lines that came in, blank lines and trailers not counted
+	Bytes      uint64            // their bytes
+	Frames     uint64            // frames that went out
+	FrameBytes uint64            // their bytes
+	BeyondStop uint64            // records held back by stopDistributionAtCycle
+	Rejected   map[string]uint64 // lines that are no records, by reason, every reason there from the start
 }
 
 // New makes an Encoder; start is where the followers begin.

@@ -46,20 +46,30 @@ func (r *rejects) note(stream int, rec datalog.Record, err error) {
 func (r *rejects) counts(stream int) map[string]uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := make(map[string]uint64, len(r.count[stream]))
-	for k, v := range r.count[stream] {
-		out[k] = v
+	out := make(map[string]uint64, len(reasons))
+	for _, reason := range reasons {
+		out[reason] = r.count[stream][reason]
 	}
 	return out
 }
+
+// What a rejection may be for, as metric labels.
+const (
+	tooDeep            = "too_deep"
+	notJSON            = "not_json"
+	notCanonicalisable = "not_canonicalisable"
+)
+
+// reasons are all of them, so that a metric shows each from the start.
+var reasons = []string{tooDeep, notJSON, notCanonicalisable}
 
 // reason is the metric label of a rejection.
 func reason(err error) string {
 	switch {
 	case errors.Is(err, shardus.ErrDepth):
-		return "too_deep"
+		return tooDeep
 	case errors.Is(err, shardus.ErrSyntax):
-		return "not_json"
+		return notJSON
 	}
-	return "not_canonicalisable"
+	return notCanonicalisable
 }
