@@ -1,0 +1,255 @@
+package metrics
+
+import (
+	"runtime"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"distributor/engine/status"
+	"distributor/engine/supervisor"
+)
+
+// family is one metric: all that is known of it. emit is called by each for
+// every sample, with the values of labels.
+type family struct {
+	name, help string
+	kind       prometheus.ValueType // Untyped: a histogram
+	labels     []string
+	each       func(s *status.Status, emit sample)
+}
+
+// sample takes a value or a histogram, and the values of the labels.
+type sample func(v any, labels ...string)
+
+const (
+	counter   = prometheus.CounterValue
+	gauge     = prometheus.GaugeValue
+	histogram = prometheus.UntypedValue
+)
+
+// families are all metrics of our own. Help begins with what one unit of the
+// value is and says what a figure that is not plain means.
+var families = []family{
+	{"distributor_build_info", "Always 1; the labels tell what runs.", gauge, []string{"version", "go_version"},
+		func(s *status.Status, emit sample) { emit(1.0, s.Version, runtime.Version()) }},
+	{"distributor_start_time_seconds", "When the primary started, in Unix time.", gauge, nil,
+		func(s *status.Status, emit sample) { emit(unix(s.Started)) }},
+	{"distributor_status_time_seconds", "When the figures of this scrape were taken, in Unix time.", gauge, nil,
+		func(s *status.Status, emit sample) { emit(unix(s.Time)) }},
+	{"distributor_healthy", "1 when GET /is-healthy answers OK, else 0.", gauge, nil,
+		func(s *status.Status, emit sample) { emit(truth(s.Healthy)) }},
+	{"distributor_problems", "Problems that GET /is-healthy lists.", gauge, nil,
+		func(s *status.Status, emit sample) { emit(len(s.Problems)) }},
+	{"distributor_log_messages_total", "Lines of the log that are warnings or errors.", counter, []string{"level"},
+		func(s *status.Status, emit sample) { byLabel(s.Logged, emit) }},
+
+	stream("distributor_records_total", "Records read from the data logs.", counter,
+		func(s *status.Stream) any { return s.Records }),
+	stream("distributor_record_bytes_total", "Bytes of the records read from the data logs.", counter,
+		func(s *status.Stream) any { return s.Bytes }),
+	stream("distributor_frames_total", "Signed messages put into the frame log.", counter,
+		func(s *status.Stream) any { return s.Frames }),
+	stream("distributor_frame_bytes_total", "Bytes of the frames put into the frame log.", counter,
+		func(s *status.Stream) any { return s.FrameBytes }),
+	{"distributor_rejected_records_total", "Lines of the data logs that are no records and were skipped.", counter, []string{"stream", "reason"},
+		func(s *status.Status, emit sample) {
+			for _, one := range s.Streams {
+				for reason, n := range one.Rejected {
+					emit(n, one.Name, reason)
+				}
+			}
+		}},
+	stream("distributor_withheld_records_total", "Records not distributed because of stopDistributionAtCycle.", counter,
+		func(s *status.Stream) any { return s.BeyondStop }),
+	stream("distributor_follower_lag_bytes", "Bytes in the data logs that are not read yet.", gauge,
+		func(s *status.Stream) any { return s.BytesBehind }),
+	stream("distributor_follower_lag_seconds", "For how long the oldest byte not read yet has been seen to wait; 0 when all is read.", gauge,
+		func(s *status.Stream) any { return s.SecondsBehind }),
+	stream("distributor_data_log_last_growth_timestamp_seconds", "When the data log was last seen to grow, in Unix time; 0 when not since the start.", gauge,
+		func(s *status.Stream) any { return unix(s.LastGrowth) }),
+	stream("distributor_data_log_watched", "1 when new records are notified (inotify), 0 when they are looked for every FILE_STREAM_INTERVAL_MS.", gauge,
+		func(s *status.Stream) any { return truth(s.Watching) }),
+	stream("distributor_data_log_rotations_total", "Data logs begun after another one.", counter,
+		func(s *status.Stream) any { return s.Rotations }),
+	stream("distributor_data_log_gaps_total", "Places where records may be missing; see the log.", counter,
+		func(s *status.Stream) any { return s.Gaps }),
+	stream("distributor_data_log_truncations_total", "Data logs found shorter than what had been read of them.", counter,
+		func(s *status.Stream) any { return s.Truncations }),
+	stream("distributor_data_log_rewrites_total", "Data logs found with other content, and read anew.", counter,
+		func(s *status.Stream) any { return s.Rewrites }),
+	stream("distributor_data_log_oversized_lines_total", "Lines over MAX_RECORD_BYTES, passed over.", counter,
+		func(s *status.Stream) any { return s.Oversized }),
+	stream("distributor_data_log_errors_total", "Failed looks at the data logs; each is tried again.", counter,
+		func(s *status.Stream) any { return s.Errors }),
+
+	frameLog("distributor_frame_log_head_bytes", "Offset behind the newest frame; it grows over restarts.", gauge,
+		func(f *status.FrameLog) any { return f.Head }),
+	frameLog("distributor_frame_log_floor_bytes", "Offset of the oldest frame kept.", gauge,
+		func(f *status.FrameLog) any { return f.Floor }),
+	frameLog("distributor_frame_log_size_bytes", "Bytes of the frames kept, from floor to head.", gauge,
+		func(f *status.FrameLog) any { return f.Head - f.Floor }),
+	frameLog("distributor_frame_log_synced_bytes", "Offset below which everything survives a crash of the machine.", gauge,
+		func(f *status.FrameLog) any { return f.Synced }),
+	frameLog("distributor_frame_log_disk_bytes", "Bytes that the frame log takes on disk, looked at every ten seconds.", gauge,
+		func(f *status.FrameLog) any { return f.DiskSize }),
+	frameLog("distributor_frame_log_segments", "Segments on disk.", gauge,
+		func(f *status.FrameLog) any { return f.Segments }),
+	frameLog("distributor_frame_log_blocked", "1 when the frame log takes no frames, for want of room, else 0.", gauge,
+		func(f *status.FrameLog) any { return truth(f.Blocked != "") }),
+	frameLog("distributor_frame_log_rolls_total", "Segments begun.", counter,
+		func(f *status.FrameLog) any { return f.Rolls }),
+	frameLog("distributor_frame_log_spare_waits_total", "Segments whose file was not ready when it was needed.", counter,
+		func(f *status.FrameLog) any { return f.SpareWaits }),
+	frameLog("distributor_frame_log_no_space_total", "Frames refused for want of room, tries included.", counter,
+		func(f *status.FrameLog) any { return f.NoSpace }),
+	frameLog("distributor_frame_log_failures_total", "Syncs, trims and removals in the background that failed; see the log.", counter,
+		func(f *status.FrameLog) any { return f.Failures }),
+
+	{"distributor_workers", "Worker processes by state.", gauge, []string{"state"},
+		func(s *status.Status, emit sample) {
+			n := make(map[string]int)
+			for _, w := range s.Workers {
+				n[w.State]++
+			}
+			for _, state := range supervisor.States {
+				emit(n[string(state)], string(state))
+			}
+		}},
+	{"distributor_worker_starts_total", "Worker processes started, attempts that failed included.", counter, nil,
+		func(s *status.Status, emit sample) { emit(s.Starts.Started) }},
+	{"distributor_worker_ends_total", "Worker processes that ended as asked: retired or stopped.", counter, nil,
+		func(s *status.Status, emit sample) { emit(s.Starts.Ended) }},
+	{"distributor_worker_failures_total", "Worker processes lost otherwise.", counter, []string{"reason"},
+		func(s *status.Status, emit sample) { byLabel(s.Starts.Failed, emit) }},
+	worker("distributor_worker_clients", "Collectors of a worker.", gauge,
+		func(w *status.Worker) any { return w.Clients }),
+	worker("distributor_worker_blocked_clients", "Collectors of a worker whose socket is full.", gauge,
+		func(w *status.Worker) any { return w.Blocked }),
+	worker("distributor_worker_lag_bytes", "Bytes that the slowest collector of a worker is behind.", gauge,
+		func(w *status.Worker) any { return w.Lag }),
+	worker("distributor_worker_sent_bytes_total", "Bytes of frames that a worker gave to the kernel.", counter,
+		func(w *status.Worker) any { return w.SentBytes }),
+	worker("distributor_worker_sends_total", "System calls that gave frames to the kernel.", counter,
+		func(w *status.Worker) any { return w.Sends }),
+
+	clients("distributor_clients", "Collectors connected.", gauge,
+		func(c *status.Clients) any { return c.Connected }),
+	clients("distributor_clients_waiting", "Collectors authenticated that wait for a worker.", gauge,
+		func(c *status.Clients) any { return c.Waiting }),
+	clients("distributor_handoffs_total", "Connections given to workers.", counter,
+		func(c *status.Clients) any { return c.HandedOver }),
+	{"distributor_handoff_refusals_total", "Authenticated connections that no worker was given.", counter, []string{"reason"},
+		func(s *status.Status, emit sample) { byLabel(s.Clients.Refused, emit) }},
+	{"distributor_disconnects_total", "Collectors' connections ended.", counter, []string{"reason"},
+		func(s *status.Status, emit sample) { byLabel(s.Clients.Disconnects, emit) }},
+	clients("distributor_sent_bytes_total", "Bytes of frames given to the kernel, by all workers, past ones included.", counter,
+		func(c *status.Clients) any { return c.SentBytes }),
+	clients("distributor_sends_total", "System calls that did so.", counter,
+		func(c *status.Clients) any { return c.Sends }),
+	clients("distributor_pings_total", "Pings sent to collectors.", counter,
+		func(c *status.Clients) any { return c.Pings }),
+	clients("distributor_client_lag_max_bytes", "Bytes that the slowest collector is behind.", gauge,
+		func(c *status.Clients) any { return slowest(c).Lag }),
+	clients("distributor_client_lag_max_seconds", "Age of the next frame that the slowest collector is to get.", gauge,
+		func(c *status.Clients) any { return slowest(c).Seconds }),
+	clients("distributor_client_lag_bytes", "Bytes behind: one observation of every collector each second.", histogram,
+		func(c *status.Clients) any { return c.Lags }),
+	{"distributor_send_latency_seconds", "From a frame's way into the frame log to its way into the kernel; of the first and last up-to-date collector of a wake-up.", histogram, nil,
+		func(s *status.Status, emit sample) {
+			emit(status.Histogram{Bounds: s.Latency.Bounds, Counts: s.Latency.Counts, Sum: s.Latency.SumSecs})
+		}},
+
+	{"distributor_refused_requests_total", "Upgrades and requests refused.", counter, []string{"reason"},
+		func(s *status.Status, emit sample) { byLabel(s.Refused, emit) }},
+	{"distributor_http_connections", "Open connections of the public port that are no worker's.", gauge, nil,
+		func(s *status.Status, emit sample) { emit(s.HTTP.Connections) }},
+	{"distributor_http_malformed_total", "Connections ended over a request that was no HTTP, too long, or not complete in time.", counter, nil,
+		func(s *status.Status, emit sample) { emit(s.HTTP.Malformed) }},
+	{"distributor_api_requests_total", "Requests of the HTTP API, by answer.", counter, []string{"endpoint", "status"},
+		func(s *status.Status, emit sample) {
+			for _, e := range s.API {
+				for code, n := range e.Statuses {
+					emit(n, e.Path, code)
+				}
+			}
+		}},
+	{"distributor_api_request_duration_seconds", "From a request of the HTTP API to its answer.", histogram, []string{"endpoint"},
+		func(s *status.Status, emit sample) {
+			for _, e := range s.API {
+				emit(e.Seconds, e.Path)
+			}
+		}},
+
+	process("distributor_process_cpu_seconds_total", "Processor time of a process, user and system.", counter,
+		func(p *status.Process) any { return p.CPUSeconds }),
+	process("distributor_process_resident_memory_bytes", "Resident memory; of workers most of it is the frame log, which all share.", gauge,
+		func(p *status.Process) any { return p.RSS }),
+	process("distributor_process_private_memory_bytes", "Resident memory that is the process's own (RssAnon).", gauge,
+		func(p *status.Process) any { return p.Private }),
+	process("distributor_process_open_fds", "Open file descriptors.", gauge,
+		func(p *status.Process) any { return p.FDs }),
+	process("distributor_process_threads", "Threads.", gauge,
+		func(p *status.Process) any { return p.Threads }),
+}
+
+func stream(name, help string, kind prometheus.ValueType, of func(*status.Stream) any) family {
+	return family{name, help, kind, []string{"stream"}, func(s *status.Status, emit sample) {
+		for i := range s.Streams {
+			emit(of(&s.Streams[i]), s.Streams[i].Name)
+		}
+	}}
+}
+
+func worker(name, help string, kind prometheus.ValueType, of func(*status.Worker) any) family {
+	return family{name, help, kind, []string{"worker"}, func(s *status.Status, emit sample) {
+		for i := range s.Workers {
+			emit(of(&s.Workers[i]), strconv.Itoa(s.Workers[i].Number))
+		}
+	}}
+}
+
+func process(name, help string, kind prometheus.ValueType, of func(*status.Process) any) family {
+	return family{name, help, kind, []string{"process"}, func(s *status.Status, emit sample) {
+		for i := range s.Processes {
+			emit(of(&s.Processes[i]), s.Processes[i].Name)
+		}
+	}}
+}
+
+func frameLog(name, help string, kind prometheus.ValueType, of func(*status.FrameLog) any) family {
+	return family{name, help, kind, nil, func(s *status.Status, emit sample) { emit(of(&s.FrameLog)) }}
+}
+
+func clients(name, help string, kind prometheus.ValueType, of func(*status.Clients) any) family {
+	return family{name, help, kind, nil, func(s *status.Status, emit sample) { emit(of(&s.Clients)) }}
+}
+
+func slowest(c *status.Clients) status.Client {
+	if len(c.Slowest) == 0 {
+		return status.Client{}
+	}
+	return c.Slowest[0]
+}
+
+func byLabel(c status.Counts, emit sample) {
+	for label, n := range c {
+		emit(n, label)
+	}
+}
+
+func truth(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// unix is 0 for the zero time.
+func unix(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1e3
+}

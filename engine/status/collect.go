@@ -1,0 +1,133 @@
+package status
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"time"
+
+	"distributor/engine/handoff"
+	"distributor/engine/supervisor"
+	"distributor/mmaplog/datalog"
+)
+
+// collect asks all sources.
+func (b *Board) collect(now time.Time) *Status {
+	o := &b.sources
+	workers, front := o.Workers(), o.Gateway()
+	s := &Status{
+		Time: now.Round(0), Started: o.Started.Round(0), Version: o.Version,
+		Problems: nonNil(o.Problems()),
+		FrameLog: b.frameLog(now),
+		Workers:  make([]Worker, 0, len(workers.Workers)),
+		Clients:  clients(workers),
+		API:      []Endpoint{},
+		Events:   o.Events.Last(),
+		Logged:   o.Events.counts(),
+		Refused:  counts(front.Refused),
+		HTTP:     HTTP{Connections: front.Connections, Malformed: int64(front.Malformed)},
+		Starts:   Starts{Started: int64(workers.Spawns), Ended: int64(workers.Ended), Failed: counts(workers.Failures)},
+	}
+	s.Healthy = len(s.Problems) == 0
+	for i := range datalog.Streams {
+		s.Streams = append(s.Streams, b.stream(now, i))
+	}
+	names := []named{{"primary", ownPID}}
+	var slowest float64
+	for _, w := range workers.Workers {
+		s.Workers = append(s.Workers, worker(w))
+		slowest = max(slowest, w.Stats.LatencyMax)
+		if w.PID != 0 {
+			names = append(names, named{"worker " + strconv.Itoa(w.Number), w.PID})
+		}
+	}
+	s.Latency = b.window.latency(now, workers.Sent.Latency, slowest)
+	if o.API != nil {
+		s.API = nonNil(o.API())
+	}
+	s.Processes = b.processes.look(names)
+	return s
+}
+
+func (b *Board) stream(now time.Time, i int) Stream {
+	read, made := b.sources.Follower(i), b.sources.Encoder(i)
+	// Line ends count in BytesBehind, not in Bytes.
+	passed := int64(read.Bytes + read.Records)
+	return Stream{
+		Name: datalog.Streams[i].String(), File: read.File,
+		Records: int64(made.Records), Bytes: int64(made.Bytes), Frames: int64(made.Frames), FrameBytes: int64(made.FrameBytes),
+		Rejected: counts(made.Rejected), BeyondStop: int64(made.BeyondStop),
+		BytesBehind: read.BytesBehind, SecondsBehind: b.backlogs[i].age(now, passed, read.BytesBehind).Seconds(),
+		LastGrowth: read.LastGrowth.Round(0), Rotations: int64(read.Rotations), Gaps: int64(read.Gaps), Watching: read.Watching,
+		Truncations: int64(read.Truncations), Rewrites: int64(read.Rewrites), Oversized: int64(read.Oversized), Errors: int64(read.Errors),
+	}
+}
+
+func (b *Board) frameLog(now time.Time) FrameLog {
+	f := b.sources.FrameLog()
+	out := FrameLog{
+		ID: b.sources.LogID, Head: f.Head, Floor: f.Floor, Segments: int(f.Segments),
+		DiskSize: b.disk.used(now, b.sources.LogDir),
+		Synced:   f.Synced, Rolls: int64(f.Rolls), SpareWaits: int64(f.SpareWaits), NoSpace: int64(f.NoSpace), Failures: int64(f.Failures),
+	}
+	if err := b.sources.Blocked(); err != nil {
+		out.Blocked = err.Error()
+	}
+	return out
+}
+
+func worker(w supervisor.Worker) Worker {
+	out := Worker{
+		Number: w.Number, PID: w.PID, State: string(w.State), Since: w.Since.Round(0), Clients: w.Clients,
+		Blocked: w.Stats.Blocked, SentBytes: int64(w.Stats.SentBytes), Sends: int64(w.Stats.Sends),
+	}
+	if w.Stats.MinCursor != 0 {
+		out.Lag = int64(w.Stats.Head - w.Stats.MinCursor)
+	}
+	return out
+}
+
+func clients(s supervisor.Snapshot) Clients {
+	out := Clients{
+		Connected: s.Clients, Waiting: s.Waiting, HandedOver: int64(s.Handoffs),
+		Disconnects: counts(s.Disconnects), Refused: counts(s.Refusals),
+		SentBytes: int64(s.Sent.Bytes), Sends: int64(s.Sent.Sends), Pings: int64(s.Sent.Pings),
+		Slowest: []Client{}, Lags: histogram(handoff.LagBounds, s.Sent.Lag),
+	}
+	for _, w := range s.Workers {
+		for _, c := range w.Stats.Slowest {
+			out.Slowest = append(out.Slowest, Client{
+				Key: c.Key, Worker: w.Number, Lag: int64(w.Stats.Head - c.Cursor), Seconds: c.Seconds, Blocked: c.Blocked,
+			})
+		}
+	}
+	slices.SortStableFunc(out.Slowest, func(a, b Client) int { return cmp.Compare(b.Lag, a.Lag) })
+	out.Slowest = slices.Clip(out.Slowest[:min(len(out.Slowest), handoff.MaxSlowest)])
+	return out
+}
+
+func histogram(bounds handoff.Bounds, h handoff.Histogram) Histogram {
+	out := Histogram{Bounds: bounds[:], Counts: make([]int64, len(h.Counts)), Sum: h.Sum}
+	var sum int64
+	for i, n := range h.Counts {
+		sum += int64(n)
+		out.Counts[i] = sum
+	}
+	return out
+}
+
+func counts[K ~string](in map[K]uint64) Counts {
+	out := make(Counts, len(in))
+	for label, n := range in {
+		out[string(label)] = int64(n)
+	}
+	return out
+}
+
+// nonNil is for lists that are [] in JSON when they are empty, not null.
+func nonNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}

@@ -1,0 +1,185 @@
+package status
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Status is what the distributor says of itself: GET /status, each event of
+// GET /events, and the page. Counters count since the start of the primary
+// unless said otherwise. Members are only ever added.
+type Status struct {
+	Time    time.Time `json:"time"`    // of this snapshot
+	Started time.Time `json:"started"` // of the primary
+	Version string    `json:"version"`
+	Healthy bool      `json:"healthy"` // no Problems
+
+	Problems  []Problem  `json:"problems"` // what GET /is-healthy answers; never null
+	Streams   []Stream   `json:"streams"`  // cycle, originalTx, receipt
+	FrameLog  FrameLog   `json:"frameLog"`
+	Workers   []Worker   `json:"workers"` // by number
+	Clients   Clients    `json:"clients"`
+	Latency   Latency    `json:"latency"` // append to the frame log → given to the kernel, live clients
+	API       []Endpoint `json:"api"`     // by path
+	Processes []Process  `json:"processes"`
+	Events    []Event    `json:"events"`  // newest last, the last 100; never null
+	Refused   Counts     `json:"refused"` // upgrades and requests that the gateway refused, by reason; those that are not 0
+	HTTP      HTTP       `json:"http"`
+	Starts    Starts     `json:"starts"`
+	Logged    Counts     `json:"logged"` // lines of the log that were warnings and errors, by level
+}
+
+// Counts are counters by label. Every label is there from the start; in JSON
+// only those that are not 0.
+type Counts map[string]int64
+
+// MarshalJSON leaves out what is 0.
+func (c Counts) MarshalJSON() ([]byte, error) {
+	some := make(map[string]int64)
+	for label, n := range c {
+		if n != 0 {
+			some[label] = n
+		}
+	}
+	return json.Marshal(some)
+}
+
+// Histogram counts values by upper bound.
+type Histogram struct {
+	Bounds []float64 `json:"bounds"` // ascending
+	Counts []int64   `json:"counts"` // values up to the bound, since the start; one more than Bounds: the last is all
+	Sum    float64   `json:"sum"`    // of the values
+}
+
+// Problem is something that an operator has to look at now.
+type Problem struct {
+	Component string `json:"component"`
+	Problem   string `json:"problem"`
+	Remedy    string `json:"remedy"`
+}
+
+// Stream is one of the three, from data log to frame log.
+type Stream struct {
+	Name          string           `json:"name"`
+	File          string           `json:"file"`          // data log being read; "" before the first
+	Records       int64            `json:"records"`       // lines read
+	Bytes         int64            `json:"bytes"`         // of them
+	Frames        int64            `json:"frames"`        // sent into the frame log
+	FrameBytes    int64            `json:"frameBytes"`    //
+	Rejected      map[string]int64 `json:"rejected"`      // lines that are no records, by reason
+	BeyondStop    int64            `json:"beyondStop"`    // held back by stopDistributionAtCycle
+	BytesBehind   int64            `json:"bytesBehind"`   // in the data logs, not yet read
+	SecondsBehind float64          `json:"secondsBehind"` // for how long there has been something to read; 0 when caught up
+	LastGrowth    time.Time        `json:"lastGrowth"`    // of the data log; zero: not since the start
+	Rotations     int64            `json:"rotations"`
+	Gaps          int64            `json:"gaps"`        // places where records may be missing
+	Watching      bool             `json:"watching"`    // inotify is at work
+	Truncations   int64            `json:"truncations"` // logs found shorter than what had been read
+	Rewrites      int64            `json:"rewrites"`    // logs found with other content, and read anew
+	Oversized     int64            `json:"oversized"`   // lines over MAX_RECORD_BYTES, passed over
+	Errors        int64            `json:"errors"`      // failed looks at the data logs; each is tried again
+}
+
+// FrameLog is the state of the frame log.
+type FrameLog struct {
+	ID         string `json:"id"`
+	Head       uint64 `json:"head"`       // offset behind the newest frame
+	Floor      uint64 `json:"floor"`      // offset of the oldest frame kept
+	Segments   int    `json:"segments"`   // kept
+	DiskSize   int64  `json:"diskSize"`   // bytes allocated on disk
+	Blocked    string `json:"blocked"`    // why it takes no frames now; "" when it does
+	Synced     uint64 `json:"synced"`     // everything below survives a crash of the machine
+	Rolls      int64  `json:"rolls"`      // segments begun
+	SpareWaits int64  `json:"spareWaits"` // rolls that had to wait for the next segment to be made
+	NoSpace    int64  `json:"noSpace"`    // appends refused for want of room, tries included
+	Failures   int64  `json:"failures"`   // background syncs, trims and removals that failed
+}
+
+// Worker is one worker process.
+type Worker struct {
+	Number    int       `json:"number"`
+	PID       int       `json:"pid"`
+	State     string    `json:"state"` // starting, ready, …
+	Since     time.Time `json:"since"`
+	Clients   int       `json:"clients"`
+	Blocked   int       `json:"blocked"`   // clients whose socket is full
+	SentBytes int64     `json:"sentBytes"` // since the start of the worker
+	Sends     int64     `json:"sends"`     // system calls that did
+	Lag       int64     `json:"lag"`       // bytes that the slowest of its clients is behind
+}
+
+// Clients are the connected collectors.
+type Clients struct {
+	Connected   int       `json:"connected"`
+	HandedOver  int64     `json:"handedOver"`  // connections given to workers
+	Disconnects Counts    `json:"disconnects"` // by reason; those that are not 0
+	Slowest     []Client  `json:"slowest"`     // at most 20, furthest behind first; never null
+	Waiting     int       `json:"waiting"`     // authenticated, no worker yet
+	Refused     Counts    `json:"refused"`     // hand-offs that failed, by reason
+	SentBytes   int64     `json:"sentBytes"`   // to all, by all workers, past ones included
+	Sends       int64     `json:"sends"`       // system calls that did
+	Pings       int64     `json:"pings"`
+	Lags        Histogram `json:"lags"` // bytes behind, of every client once a second, since the start
+}
+
+// HTTP is the public port.
+type HTTP struct {
+	Connections int   `json:"connections"` // open, no worker's yet
+	Malformed   int64 `json:"malformed"`   // connections ended over a request that was no HTTP, too long, or not complete in time
+}
+
+// Starts are the lives of worker processes.
+type Starts struct {
+	Started int64  `json:"started"`
+	Ended   int64  `json:"ended"`  // as asked: retired, stopped
+	Failed  Counts `json:"failed"` // not as asked, by reason
+}
+
+// Client is one collector that is behind.
+type Client struct {
+	Key     string  `json:"key"`
+	Worker  int     `json:"worker"`
+	Lag     int64   `json:"lag"`     // bytes behind the head
+	Seconds float64 `json:"seconds"` // age of the next frame that it is to get
+	Blocked bool    `json:"blocked"` // its socket is full
+}
+
+// Latency is a histogram of seconds, and what follows from it for the last
+// ten seconds; 0 when nothing was sent in them.
+type Latency struct {
+	P50     float64   `json:"p50"`
+	P99     float64   `json:"p99"`
+	Max     float64   `json:"max"`
+	Bounds  []float64 `json:"bounds"` // upper bounds, ascending
+	Counts  []int64   `json:"counts"` // cumulative since the start, one more than Bounds: the last is all
+	SumSecs float64   `json:"sum"`
+}
+
+// Endpoint counts requests of one path of the HTTP API.
+type Endpoint struct {
+	Path     string           `json:"path"`
+	Statuses map[string]int64 `json:"statuses"` // "200": …
+	P50      float64          `json:"p50"`      // seconds, since the start
+	P99      float64          `json:"p99"`
+	Seconds  Histogram        `json:"seconds"` // what P50 and P99 follow from
+}
+
+// Process is what the kernel says of one of our processes.
+type Process struct {
+	Name       string  `json:"name"` // primary, worker 1, …
+	PID        int     `json:"pid"`
+	CPUSeconds float64 `json:"cpuSeconds"` // user and system, since its start
+	RSS        int64   `json:"rss"`        // bytes resident; of workers most of it is the shared, mapped frame log
+	Private    int64   `json:"private"`    // bytes of it that are its own (RssAnon)
+	FDs        int     `json:"fds"`
+	Threads    int     `json:"threads"`
+}
+
+// Event is something that happened: a rotation, a worker's end, a refusal, a
+// warning or error of the log.
+type Event struct {
+	Time  time.Time `json:"time"`
+	Level string    `json:"level"` // info, warn, error
+	Text  string    `json:"text"`
+	Count int       `json:"count"` // how often, when repeats were folded
+}
