@@ -18,9 +18,9 @@ type scenario struct {
 
 var scenarios = []scenario{
 	encodeScenario("encode", encodeSize{records: 150_000, rounds: 5}, encodeSize{records: 40_000, rounds: 2}),
-	fanoutScenario(100, fanoutSize{rounds: 5, total: 12e9}, fanoutSize{rounds: 2, total: 4e9}),
-	fanoutScenario(1000, fanoutSize{rounds: 5, total: 12e9}, fanoutSize{rounds: 2, total: 4e9}),
-	onDemand(fanoutScenario(5000, fanoutSize{rounds: 3, total: 12e9}, fanoutSize{rounds: 1, total: 4e9})),
+	fanoutScenario(100, fanoutSize{rounds: 5, total: 20e9}, fanoutSize{rounds: 2, total: 4e9}),
+	fanoutScenario(1000, fanoutSize{rounds: 5, total: 20e9}, fanoutSize{rounds: 2, total: 4e9}),
+	onDemand(fanoutScenario(5000, fanoutSize{rounds: 3, total: 20e9}, fanoutSize{rounds: 1, total: 4e9})),
 	latencyScenario(100, 500, latencySize{rounds: 3, warm: 2 * time.Second, measured: 10 * time.Second}, latencySize{rounds: 1, warm: time.Second, measured: 5 * time.Second}),
 	latencyScenario(1000, 50, latencySize{rounds: 3, warm: 2 * time.Second, measured: 10 * time.Second}, latencySize{rounds: 1, warm: time.Second, measured: 5 * time.Second}),
 	onDemand(latencyScenario(5000, 10, latencySize{rounds: 3, warm: 2 * time.Second, measured: 10 * time.Second}, latencySize{rounds: 1, warm: time.Second, measured: 5 * time.Second})),
