@@ -3,6 +3,8 @@ package datalog
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -180,6 +182,21 @@ func TestResume(t *testing.T) {
 			r.wantGaps(0, "")
 		}
 	})
+	t.Run("copied, with nothing read yet", func(t *testing.T) {
+		r := newRunningRig(t)
+		p := r.f.Position()
+		r.f.Close()
+		r.append(log1, "a\n"+trailer)
+		r.put(log2, "b\n"+trailer)
+		r.rename(log1, "old-"+log1)
+		r.put(log1, "c\n")
+		r.point(1)
+		aside := r.dir + ".aside"
+		r.must(os.Rename(r.dir, aside))
+		r.must(os.CopyFS(r.dir, os.DirFS(aside)))
+		r.start(p)
+		r.want("a", "b", "c")
+	})
 	t.Run("the same inode before a copy", func(t *testing.T) {
 		for _, renamed := range []bool{false, true} {
 			r, p := setup(t)
@@ -323,6 +340,32 @@ func TestResumeFromEveryRecord(t *testing.T) {
 		r.want(want[i+1:]...)
 	}
 	r.wantGaps(0, "")
+}
+
+// Where the part that is looked at begins exactly with the words of a trailer, it may be the end of a
+// longer line.
+func TestEndsWithTrailer(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "log")
+	for text, want := range map[string]bool{
+		"": false, "\n\n": false, trailer: true, "a\n" + trailer + "\n \r\n": true, trailer + "a\n": false, "a" + trailer: false,
+		trailer + strings.Repeat("\n", 4096-len(trailer)):                     true,
+		"x\n" + trailer + strings.Repeat("\n", 4096-len(trailer)-1):           true,
+		"x" + trailer + strings.Repeat("\n", 4096-len(trailer)):               false,
+		strings.Repeat("x\n", 5000) + trailer:                                 true,
+		strings.Repeat("x", 5000) + trailer + "End: Number of bytes: 1\r\n\n": true,
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := endsWithTrailer(f, int64(len(text))); got != want || err != nil {
+			t.Errorf("%.30q…, %d bytes: %v %v, want %v", text, len(text), got, err, want)
+		}
+		f.Close()
+	}
 }
 
 func TestOptions(t *testing.T) {

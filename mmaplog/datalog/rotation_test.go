@@ -368,6 +368,21 @@ func TestWriterAppendsToLeftovers(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
+// The same with a next log that was changed after the active one.
+func TestWriterAppendsToAYoungLeftover(t *testing.T) {
+	r := newRig(t)
+	r.mkdir()
+	r.put(log1, "")
+	r.age(log1, time.Hour)
+	r.put(log2, "of the lap before\n"+trailer)
+	r.point(1)
+	r.start(Position{})
+	r.append(log1, "a\n"+trailer)
+	r.append(log2, "b\n")
+	r.point(2)
+	r.want("a", "b")
+}
+
 // Logs of a configuration with more files lie about for ever: they are no successors.
 func TestLeftoversOfMoreFiles(t *testing.T) {
 	for _, down := range []bool{false, true} {
@@ -414,16 +429,17 @@ func TestNextNumberBeforeThePointer(t *testing.T) {
 // What is appended, and rotated, between our look at the log and our look at the pointer.
 func TestRotationBetweenLogAndPointer(t *testing.T) {
 	r := newRunningRig(t)
+	r.append(log1, "a\n"+trailer)
 	done := false
 	r.f.opt.seam = func(step string) {
 		if step == "advance" && !done {
 			done = true
-			r.append(log1, "a\n"+trailer)
+			r.append(log1, "after a restart\n"+trailer)
 			r.put(log2, "b\n")
 			r.point(2)
 		}
 	}
-	r.want("a", "b")
+	r.want("a", "after a restart", "b")
 	r.wantGaps(0, "")
 }
 
