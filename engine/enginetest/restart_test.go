@@ -3,7 +3,6 @@ package enginetest
 import (
 	"math/rand/v2"
 	"os"
-	"syscall"
 	"testing"
 	"time"
 
@@ -186,24 +185,4 @@ func TestStateRemoved(t *testing.T) {
 	}
 	fleet.WaitTotal(5)
 	fleet.CheckSame()
-}
-
-// A second SIGTERM ends a stop that takes its time.
-func TestSecondSignalEndsAtOnce(t *testing.T) {
-	t.Parallel()
-	d := New(t, Settings{"DRAIN_MS": 60_000})
-	d.Start()
-	stalled := stall(t, d)
-	mark := d.Mark()
-	d.Signal(syscall.SIGTERM)
-	d.WaitLogAfter(mark, "stopping", func(l Line) bool { return l.Msg == "stopping" })
-	workers := d.Workers()
-	d.Signal(syscall.SIGTERM)
-	within(t, d.ended, func() {})
-	for _, w := range workers {
-		if !w.Gone(patience) {
-			t.Errorf("worker process %d is left", w.Pid)
-		}
-	}
-	stalled.Terminate()
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,6 +46,10 @@ func TestStop(t *testing.T) {
 		peers = append(peers, MustConnect(t, d.URL, PeerOptions{Key: newKey(t)}))
 	}
 	replaying := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"}) // 16 MB behind
+	for _, w := range d.Workers() { // as from a terminal, or systemd: to all processes
+		w.Signal(t, syscall.SIGINT)
+		w.Signal(t, syscall.SIGTERM)
+	}
 	took := d.Stop()
 	if took > drain+stopMargin {
 		t.Errorf("stopped only after %v, DRAIN_MS is %v", took, drain)
@@ -71,6 +76,29 @@ func TestStop(t *testing.T) {
 	if took := d.Stop(); took > stopMargin { // nobody is connected: nothing to wait for
 		t.Errorf("stopped only after %v", took)
 	}
+}
+
+// A second SIGTERM ends a stop that takes its time, however soon it comes.
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	d := New(t, Settings{"DRAIN_MS": 60_000})
+	d.Start()
+	stalled := stall(t, d)
+	mark := d.Mark()
+	d.Signal(syscall.SIGTERM)
+	d.WaitLogAfter(mark, "stopping", func(l Line) bool { return l.Msg == "stopping" })
+	workers := d.Workers()
+	d.Signal(syscall.SIGTERM)
+	within(t, d.ended, func() {})
+	if code := d.cmd.ProcessState.ExitCode(); code != 128+int(syscall.SIGTERM) {
+		t.Errorf("ended with %v", d.cmd.ProcessState)
+	}
+	for _, w := range workers {
+		if !w.Gone(patience) {
+			t.Errorf("worker process %d is left", w.Pid)
+		}
+	}
+	stalled.Terminate()
 }
 
 // Five hundred collectors that come and go in every way leave nothing behind.
