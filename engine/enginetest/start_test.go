@@ -69,7 +69,7 @@ func hexSecret(public string) string { return strings.Repeat("7", 64) + public }
 // What cannot be had is refused at the start with exit status 1.
 func TestCannotStart(t *testing.T) {
 	t.Parallel()
-	running := New(t, nil)
+	running := newHealthy(t, nil)
 	running.Start()
 	for name, c := range map[string]struct {
 		settings Settings
