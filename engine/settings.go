@@ -47,7 +47,7 @@ func workerEnvironment(all []string) []string {
 }
 
 func (p *primary) access(cfg *config.Config) (gateway.Settings, error) {
-	s := gateway.Settings{LimitToSubscribersOnly: cfg.LimitToSubscribersOnly, HandshakeWindow: cfg.HandshakeWindow, HashKey: p.hashKey}
+	s := gateway.Settings{LimitToSubscribersOnly: cfg.LimitToSubscribersOnly, HandshakeWindow: cfg.HandshakeWindow, HashKey: p.hashKey, RateLimit: cfg.RateLimit}
 	for i, sub := range cfg.Subscribers {
 		key, err := shardus.ParsePublicKey(sub.PublicKey)
 		if err != nil {

@@ -79,7 +79,7 @@ var keys = []*key{
 	{name: "MQ_DISTRIBUTOR_SERVER_PORT", field: func(c *Config) any { return &c.MQServerPort }, def: 6101, min: 0, max: 65535,
 		doc: "Accepted because old files have it; not used."},
 	{name: "RATE_LIMIT", field: func(c *Config) any { return &c.RateLimit }, def: 100, unit: "requests/s", min: 1, max: 1_000_000, reload: true,
-		doc: "HTTP requests of one client address a second; more get 429."},
+		doc: "HTTP requests a second, and as many at once, of one client address (IPv6: of a /64); more get 429. Loopback, health checks and upgrades do not count."},
 	{name: "HANDSHAKE_WINDOW_MS", field: func(c *Config) any { return &c.HandshakeWindow }, def: 30 * time.Second, min: 1000, max: 24 * hourMS, reload: true,
 		doc: "How old the time in a subscriber's signed upgrade request may be."},
 	{name: "PING_INTERVAL_MS", field: func(c *Config) any { return &c.PingInterval }, def: 25 * time.Second, min: 10, max: hourMS, reload: true,

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"sync"
@@ -9,58 +10,86 @@ import (
 
 // connections watches the sockets that the HTTP server holds: those that are
 // no client of a worker, or not yet.
+//
+// There is room for max, and one origin may hold as many as are still free:
+// half of them when it is alone, half of what is left beside another, and so
+// on. So whoever takes all that it can get leaves room for others, and nothing
+// has to be set for a proxy that speaks for many.
 type connections struct {
-	max    int
-	turned func(net.Conn) // called with one that is beyond max, before it is closed
+	max     int
+	limited func(origin) bool        // whether an origin has to leave room for others
+	turned  func(net.Conn, *refusal) // called with one that has no room, before it is closed
 
-	mu        sync.Mutex        // guards all below
-	open      map[net.Conn]bool // true: bytes of a request came, and no handler has seen it
+	mu        sync.Mutex             // guards all below
+	open      map[net.Conn]openState // of all that were admitted
+	held      map[origin]int         // how many of open each has; none is 0
 	malformed uint64
 }
 
-func newConnections(max int, turned func(net.Conn)) *connections {
-	return &connections{max: max, turned: turned, open: make(map[net.Conn]bool)}
+type openState struct {
+	from    origin
+	pending bool // bytes of a request came, and no handler has seen it
+}
+
+func newConnections(max int, limited func(origin) bool, turned func(net.Conn, *refusal)) *connections {
+	return &connections{max: max, limited: limited, turned: turned, open: make(map[net.Conn]openState), held: make(map[origin]int)}
 }
 
 // changed is the server's ConnState hook. For a new connection it runs in the
 // accept loop, so one too many costs neither a goroutine nor a buffer for long.
 func (c *connections) changed(conn net.Conn, state http.ConnState) {
-	if state == http.StateNew && !c.admit(conn) {
-		c.turned(conn)
-		_ = conn.Close() // the server finds out when it reads
+	if state == http.StateNew {
+		if why := c.admit(conn); why != nil {
+			c.turned(conn, why)
+			_ = conn.Close() // the server finds out when it reads
+		}
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	pending, known := c.open[conn]
+	now, known := c.open[conn]
 	switch {
 	case !known:
 	case state == http.StateActive:
-		c.open[conn] = true
+		now.pending = true
+		c.open[conn] = now
+	case state == http.StateIdle:
+		expectRequest(conn)
 	case state == http.StateClosed || state == http.StateHijacked:
-		if pending {
+		if now.pending {
 			c.malformed++
 		}
 		delete(c.open, conn)
+		if c.held[now.from]--; c.held[now.from] == 0 {
+			delete(c.held, now.from)
+		}
 	}
 }
 
-func (c *connections) admit(conn net.Conn) bool {
+func (c *connections) admit(conn net.Conn) *refusal {
+	from := originOf(conn.RemoteAddr().String())
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.open) >= c.max {
-		return false
+	free, held := c.max-len(c.open), c.held[from]
+	switch {
+	case free <= 0:
+		return refuse(tooManyConnections, fmt.Sprintf("%d connections are open, try again later", c.max))
+	case held >= free && c.limited(from):
+		return refuse(connectionsLimited, fmt.Sprintf("this address has %d open connections, and the %d that are left are for others, try again later", held, free))
 	}
-	c.open[conn] = false
-	return true
+	c.open[conn] = openState{from: from}
+	c.held[from]++
+	return nil
 }
 
 // handled notes that the request on conn was understood and has a handler.
 func (c *connections) handled(conn net.Conn) {
+	ownAnswer(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, known := c.open[conn]; known {
-		c.open[conn] = false
+	if now, known := c.open[conn]; known {
+		now.pending = false
+		c.open[conn] = now
 	}
 }
 

@@ -51,13 +51,40 @@
 // without shutdown(2): the worker's duplicate is the same socket. TCP_NODELAY
 // and keep-alive probes are on, as Go sets them.
 //
+// # Limits for an address
+//
+// An origin is an IPv4 address or the /64 of an IPv6 one. This machine's own
+// addresses are not limited, since a proxy on it speaks for many.
+//
+//	requests     RateLimit a second, as many at once. 429 in the replaced
+//	             service's words. Health checks do not count
+//	upgrades     1000 a second, 10,000 at once: a fleet behind one address comes
+//	             back together, and costs 5 % of a core. Apart from requests, so
+//	             that neither keeps the other out. 429
+//	connections  as many as are still free of 2048: half when it is alone,
+//	             less beside others, so that there is always room. 429
+//
+// Upgrades count whether or not they succeed, and before anything of them is
+// looked at. Counting only those that fail would let one collector with a wrong
+// key shut out the others behind its address.
+//
+// The buckets are kept for 16,384 origins. Who comes from more can make us
+// forget some, which gives these a full bucket and takes nothing from anybody.
+//
+// # What net/http answers
+//
+// A request that cannot be read (a bad escape in the path, headers over 16 KiB,
+// no HTTP) never comes to a handler. The answer that the server writes then is
+// replaced on its way out (canned.go): JSON as all refusals, 400 with the
+// replaced service's words, or the status that HTTP has for it (431, 501, 505).
+// These are counted as malformed.
+//
 // # Accepted limits
 //
-// Whoever opens 2048 connections and says nothing keeps others out for as long
-// as a request may take to come (ten seconds), and again. A limit for an
-// address would hit collectors behind one proxy; that is the firewall's part.
-// A path with a bad escape, and a request that is no HTTP, are answered by
-// net/http, with 400 and plain text; they are counted as malformed.
+// Whoever has many addresses can take all connections for as long as a request
+// may take to come (ten seconds), and again: eleven of them leave room for one
+// connection. That is the firewall's part. An "Expect" that is not known is
+// answered by net/http with an empty 417.
 //
 // # Concurrency and failure
 //

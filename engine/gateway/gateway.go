@@ -67,6 +67,7 @@ type Settings struct {
 	Subscribers            []Subscriber // of a key that stands there twice the last one counts
 	HandshakeWindow        time.Duration
 	HashKey                shardus.HashKey
+	RateLimit              int // requests of an address a second; 0: no limit
 }
 
 // Options say what a Gateway works with. API and Health may be nil.
@@ -92,11 +93,15 @@ type Gateway struct {
 	used     replays
 	refused  *ledger
 	conns    *connections
+	requests rates // limited by RateLimit
+	upgrades rates
 	framesMu sync.Mutex // serialises FrameLog.FrameEnd
 	handed   atomic.Uint64
 
 	server *http.Server
 	stop   context.CancelCauseFunc // ends the context of every request
+
+	limitLoopback bool // tests only: their addresses are all of them
 
 	runningMu sync.Mutex // guards closed, and orders running.Add before running.Wait
 	closed    bool
@@ -107,7 +112,8 @@ type Gateway struct {
 func New(o Options) *Gateway {
 	g := &Gateway{workers: o.Workers, frames: o.Frames, health: o.Health, api: o.API, now: time.Now}
 	g.refused = newLedger(o.Log, func() time.Time { return g.now() })
-	g.conns = newConnections(maxConnections, g.turnAway)
+	g.conns = newConnections(maxConnections, g.limited, g.turnAway)
+	g.upgrades.set(upgradesPerSecond, upgradeBurst)
 	g.Reload(o.Settings)
 
 	var base context.Context
@@ -130,7 +136,10 @@ func New(o Options) *Gateway {
 
 // Reload puts settings into force for the requests that follow. A request that
 // is being looked at keeps to the former ones, and clients stay connected.
-func (g *Gateway) Reload(s Settings) { g.policy.Store(newPolicy(s)) }
+func (g *Gateway) Reload(s Settings) {
+	g.policy.Store(newPolicy(s))
+	g.requests.set(s.RateLimit, s.RateLimit)
+}
 
 // Expiry returns when the subscription of a key ends, by the settings in
 // force, as supervisor.SetExpiry wants to know it: zero for never, and a time
@@ -150,7 +159,7 @@ func (g *Gateway) Expiry(key string) time.Time {
 // Serve accepts connections until Shutdown, which makes it return nil, or
 // until the listener fails. It closes the listener.
 func (g *Gateway) Serve(l net.Listener) error {
-	if err := g.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := g.server.Serve(listener{l}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("gateway: serve: %w", err)
 	}
 	return nil
@@ -263,9 +272,8 @@ func (r *response) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (r *response) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// turnAway answers a connection beyond maxConnections.
-func (g *Gateway) turnAway(conn net.Conn) {
-	why := refuse(tooManyConnections, fmt.Sprintf("%d connections are open, try again later", g.conns.max))
+// turnAway answers a connection that there is no room for.
+func (g *Gateway) turnAway(conn net.Conn, why *refusal) {
 	g.refused.add(why.reason, why.sentence, conn.RemoteAddr().String())
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Millisecond)) // a fresh socket has room
 	_, _ = conn.Write(why.appendTo(nil))

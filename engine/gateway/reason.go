@@ -56,6 +56,11 @@ var (
 	displaced          = reason{"displaced", http.StatusServiceUnavailable}
 	clientGone         = reason{"client_gone", http.StatusServiceUnavailable} // nobody reads the answer
 
+	// One address wants too much.
+	rateLimited        = reason{"rate_limited", http.StatusTooManyRequests}
+	upgradesLimited    = reason{"upgrades_of_address", http.StatusTooManyRequests}
+	connectionsLimited = reason{"connections_of_address", http.StatusTooManyRequests}
+
 	// A fault of ours, in any handler.
 	panicked = reason{"panic", http.StatusInternalServerError}
 )
@@ -65,7 +70,8 @@ var reasons = []reason{
 	noData, repeatedData, malformedData, wrongType, ownerNotSender, malformedKey, malformedSig, unknownSubscriber,
 	expired, otherSubscription, noTimestamp, tooOld, tooNew, wrongSignature, replayed, notWebSocket, hasBody,
 	malformedFrom, otherLog, belowFloor, beyondHead, insideFrame, tooManyUpgrades, tooManyConnections, noRoom,
-	stopping, frameLogFailed, handOffFailed, displaced, clientGone, panicked,
+	stopping, frameLogFailed, handOffFailed, displaced, clientGone, rateLimited, upgradesLimited,
+	connectionsLimited, panicked,
 }
 
 // logEvery bounds the log: one line for a reason in so long.

@@ -10,7 +10,7 @@ import (
 	"distributor/wsproto"
 )
 
-// retryAfter is what a 503 asks for, in seconds: about how long a worker takes
+// retryAfter is what a 503 or 429 asks for, in seconds: about how long a worker takes
 // to start, and short beside the handshake window.
 const retryAfter = 2
 
@@ -53,7 +53,7 @@ func (r *refusal) header(h http.Header) {
 	setCORS(h)
 	h.Set("Content-Type", contentJSON)
 	h.Set("Connection", "close")
-	if r.code() == http.StatusServiceUnavailable {
+	if code := r.code(); code == http.StatusServiceUnavailable || code == http.StatusTooManyRequests {
 		h.Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 }

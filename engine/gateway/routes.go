@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -27,21 +26,16 @@ type Problem struct {
 // cleaned or redirected.
 func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
 	setCORS(w.Header())
+	if !g.withinRate(w, r) {
+		return
+	}
 	if r.Method == http.MethodOptions {
 		preflight(w, r)
 		return
 	}
-	raw := r.RequestURI
-	if i := strings.IndexAny(raw, "?#;"); i >= 0 {
-		raw = raw[:i]
-	}
-	if rest, absolute := strings.CutPrefix(raw, "http://"); absolute { // as proxies send it
-		_, rest, _ = strings.Cut(rest, "/")
-		raw = "/" + rest
-	}
-	path, ok := decodeComponent(raw)
+	path, ok := decodeComponent(pathOf(r.RequestURI))
 	if !ok {
-		writeJSON(w, http.StatusBadRequest, badRequest{"Bad Request", fmt.Sprintf("'%s' is not a valid url component", r.RequestURI), 400})
+		writeJSON(w, http.StatusBadRequest, badRequest{"Bad Request", notURLComponent(r.RequestURI), 400})
 		return
 	}
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
@@ -69,6 +63,20 @@ func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
 	}
 	writeJSON(w, http.StatusNotFound, notFound{"Route " + r.Method + ":" + r.RequestURI + " not found", "Not Found", 404})
 }
+
+// pathOf returns the path of a request target, as it came.
+func pathOf(target string) string {
+	if i := strings.IndexAny(target, "?#;"); i >= 0 {
+		target = target[:i]
+	}
+	if rest, absolute := strings.CutPrefix(target, "http://"); absolute { // as proxies send it
+		_, rest, _ = strings.Cut(rest, "/")
+		target = "/" + rest
+	}
+	return target
+}
+
+func notURLComponent(target string) string { return "'" + target + "' is not a valid url component" }
 
 // serveAPI hands the request on with the path in its plain spelling.
 func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request, path string) {

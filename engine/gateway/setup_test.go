@@ -312,7 +312,7 @@ func refusalOf(t testing.TB, r reply) (body struct {
 	if !r.complete || !r.closed || r.header.Get("Content-Type") != contentJSON || r.header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Fatalf("complete %v, closed %v, headers %v", r.complete, r.closed, r.header)
 	}
-	if after := r.header.Get("Retry-After"); (after != "") != (r.status == 503) {
+	if after := r.header.Get("Retry-After"); (after != "") != (r.status == 503 || r.status == 429) {
 		t.Fatalf("%d with Retry-After %q", r.status, after)
 	}
 	return body

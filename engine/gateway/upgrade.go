@@ -30,6 +30,10 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 		g.refused.add(why.reason, why.sentence, r.RemoteAddr)
 		why.answer(w)
 	}
+	if why := g.withinUpgradeRate(r); why != nil {
+		deny(why)
+		return
+	}
 	now := g.now()
 	query := queryOf(r.RequestURI)
 	id, why := g.identify(query, now)
