@@ -194,14 +194,14 @@ func (f *Follower) account(out outcome, b *Batch) bool {
 		return false
 	case truncated:
 		f.tally.Truncations++
-		f.log.Warn("data log: file was truncated", "file", f.cur.name, "size", f.cur.size, "going on at", f.cur.fp.offset)
+		f.log.Warn("data log: file was truncated", "file", f.cur.name, "size", f.cur.size, "offset", f.cur.fp.offset)
 	case rewritten:
 		f.tally.Rewrites++
 		f.log.Warn("data log: file has other content; reading it anew", "file", f.cur.name)
 	}
 	if b.oversized > 0 {
 		if f.tally.Oversized == 0 {
-			f.log.Warn("data log: line over the cap passed over; further ones are only counted", "file", f.cur.name, "before", f.cur.fp.offset, "cap", f.opt.MaxLine)
+			f.log.Warn("data log: line over the cap passed over; further ones are only counted", "file", f.cur.name, "offset", f.cur.fp.offset, "cap", f.opt.MaxLine)
 		}
 		f.tally.Oversized += uint64(b.oversized)
 		b.oversized = 0

@@ -84,7 +84,7 @@ type modelRound struct {
 }
 
 func TestModel(t *testing.T) {
-	seed, rounds := uint64(time.Now().UnixNano()), 300
+	seed, rounds := uint64(time.Now().UnixNano()), 200
 	if s := os.Getenv("DATALOG_MODEL_SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)
 		rounds = 1

@@ -26,6 +26,8 @@ type place struct {
 	number uint32
 }
 
+func sameLog(a, b entry) bool { return a.number == b.number && a.old == b.old && a.inode == b.inode }
+
 func (e entry) place() place { return place{e.lap, e.number} }
 
 func (p place) compare(q place) int {

@@ -473,6 +473,29 @@ func TestRotationsBetweenPointerAndDirectory(t *testing.T) {
 	r.wantGaps(1, GapLogGone)
 }
 
+// A log renamed while the directory is read is in no listing made of it; the one after it must not pass
+// for what comes next.
+func TestRenameWhileListing(t *testing.T) {
+	r := newRig(t)
+	r.mkdir()
+	r.put(log3, "")
+	r.point(3)
+	r.start(Position{})
+	r.append(log3, "a\n"+trailer)
+	r.put("elsewhere", "b\n"+trailer) // log 4 on its way to its old- name
+	r.put(log1, "c\n")
+	r.point(1)
+	done := false
+	r.f.opt.seam = func(step string) {
+		if step == "listed" && !done {
+			done = true
+			r.rename("elsewhere", "old-"+log4)
+		}
+	}
+	r.want("a", "b", "c")
+	r.wantGaps(0, "")
+}
+
 // A log of the lap before was deleted, and one of this lap has its number, inode number and size.
 func TestRememberedInodeUsedAgain(t *testing.T) {
 	for range 20 {

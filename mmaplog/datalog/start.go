@@ -31,19 +31,12 @@ func (f *Follower) startAtEnd() bool {
 	}
 	f.complaints.clear("list logs")
 	if pointer, ok := f.readPointer(); ok {
-		l, err := f.openNamed(pointer, false)
+		l, err := f.openAtEnd(pointer)
 		if err == nil {
-			var start int64
-			if start, err = lineStart(l.file, l.size); err == nil {
-				err = l.seek(start)
-			}
-			if err == nil {
-				f.enter(l)
-				f.settle()
-				f.log.Info("data log: first start at the end of the active log", "file", l.name, "offset", start)
-				return true
-			}
-			l.close()
+			f.enter(l)
+			f.settle()
+			f.log.Info("data log: first start at the end of the active log", "file", l.name, "offset", l.fp.offset)
+			return true
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			f.complaints.report("open log", err)
@@ -58,6 +51,23 @@ func (f *Follower) startAtEnd() bool {
 	f.settled = true
 	f.log.Info("data log: first start; no active log yet", "dir", f.opt.Dir)
 	return false
+}
+
+// openAtEnd opens a log and goes to its end or, if its last line is unfinished, to the start of that.
+func (f *Follower) openAtEnd(number uint32) (*logFile, error) {
+	l, err := f.openNamed(number, false)
+	if err != nil {
+		return nil, err
+	}
+	start, err := lineStart(l.file, l.size)
+	if err == nil {
+		err = l.seek(start)
+	}
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
 }
 
 // startLate begins with the oldest log that has come, or grown, since startAtEnd found no active one.

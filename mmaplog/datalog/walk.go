@@ -1,7 +1,9 @@
 package datalog
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -233,17 +235,21 @@ func (f *Follower) lookBack(entries []entry, ours place) {
 	}
 }
 
-// survey lists the logs in their order. The pointer must be the same before and after: else logs that
-// the writer began meanwhile would be taken for those of an earlier lap.
+// survey lists the logs in their order. A log that is renamed while the directory is read may be
+// missing from what is read, so two listings must agree. The pointer must be the same before and after:
+// else logs that the writer began meanwhile would be taken for those of an earlier lap.
 func (f *Follower) survey(pointer uint32) ([]entry, bool) {
 	f.opt.seam.at("survey")
-	entries, err := listLogs(f.opt.Dir, f.opt.Stream)
-	if err != nil {
+	once, err := listLogs(f.opt.Dir, f.opt.Stream)
+	f.opt.seam.at("listed")
+	entries, err2 := listLogs(f.opt.Dir, f.opt.Stream)
+	if err = cmp.Or(err, err2); err != nil {
 		f.complaints.report("list logs", err)
 		return nil, false
 	}
 	f.complaints.clear("list logs")
-	if again, ok := f.readPointer(); !ok || again != pointer {
+	again, ok := f.readPointer()
+	if !ok || again != pointer || !slices.EqualFunc(once, entries, sameLog) {
 		f.watch.nudge()
 		return nil, false
 	}
@@ -287,7 +293,7 @@ func (f *Follower) gap(reason GapReason, after Position, next uint32) {
 	f.tally.Gaps++
 	f.tally.LastGap = Gap{Reason: reason, After: after, Next: next, Time: f.opt.now()}
 	f.log.Error("data log: records may be missing", "reason", string(reason),
-		"after file", f.opt.Stream.logName(after.Number, false), "after offset", after.Offset, "going on in", f.opt.Stream.logName(next, false))
+		"file", f.opt.Stream.logName(after.Number, false), "offset", after.Offset, "next", f.opt.Stream.logName(next, false))
 }
 
 // unread sums the sizes of the logs that come after a place.
