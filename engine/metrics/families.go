@@ -181,6 +181,12 @@ var families = []family{
 				emit(e.Seconds, e.Path)
 			}
 		}},
+	table("distributor_api_rows_total", "Rows of the archiver's database answered.", counter,
+		func(t *status.Table) any { return t.Rows }),
+	table("distributor_api_damaged_rows_total", "Rows of the archiver's database left out of answers, each time.", counter,
+		func(t *status.Table) any { return t.Damaged }),
+	table("distributor_api_table_failing", "1 when the last query of a table failed, else 0.", gauge,
+		func(t *status.Table) any { return truth(t.Failing != "") }),
 
 	process("distributor_process_cpu_seconds_total", "Processor time of a process, user and system.", counter,
 		func(p *status.Process) any { return p.CPUSeconds }),
@@ -206,6 +212,14 @@ func worker(name, help string, kind prometheus.ValueType, of func(*status.Worker
 	return family{name, help, kind, []string{"worker"}, func(s *status.Status, emit sample) {
 		for i := range s.Workers {
 			emit(of(&s.Workers[i]), strconv.Itoa(s.Workers[i].Number))
+		}
+	}}
+}
+
+func table(name, help string, kind prometheus.ValueType, of func(*status.Table) any) family {
+	return family{name, help, kind, []string{"table"}, func(s *status.Status, emit sample) {
+		for i := range s.Tables {
+			emit(of(&s.Tables[i]), s.Tables[i].Name)
 		}
 	}}
 }

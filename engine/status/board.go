@@ -14,11 +14,16 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-// Every is how often a Board asks.
-const Every = time.Second
+const (
+	// Every is how often a Board asks.
+	Every = time.Second
+	// problemsEvery is how often it asks for problems, which looks at folders
+	// and databases and may take seconds.
+	problemsEvery = 5 * time.Second
+)
 
-// Sources are whom a Board asks. They are called by one goroutine at a time,
-// until Run has returned.
+// Sources are whom a Board asks. Each is called by one goroutine at a time,
+// until Run has returned; Problems not before Run.
 type Sources struct {
 	Version  string
 	Started  time.Time
@@ -30,7 +35,7 @@ type Sources struct {
 	Blocked  func() error // why the frame log takes no frames
 	Workers  func() supervisor.Snapshot
 	Gateway  func() gateway.Snapshot
-	API      func() []Endpoint // may be nil
+	API      func() ([]Endpoint, []Table)
 	Problems func() []Problem
 	Events   *Events
 }
@@ -42,6 +47,7 @@ type Board struct {
 	window    window
 	processes processes
 	disk      disk
+	problems  atomic.Pointer[[]Problem]
 	shown     atomic.Pointer[shown]
 }
 
@@ -52,25 +58,41 @@ type shown struct {
 	over   chan struct{} // closed when there is a newer one
 }
 
-// NewBoard asks for the first time.
+// NewBoard asks for the first time, for all but problems.
 func NewBoard(s Sources) *Board {
 	b := &Board{sources: s}
+	b.problems.Store(&[]Problem{})
 	b.update(time.Now())
 	return b
 }
 
 // Run keeps the Status new until ctx ends.
 func (b *Board) Run(ctx context.Context) {
-	t := time.NewTicker(Every)
+	var looking sync.WaitGroup
+	defer looking.Wait()
+	looking.Go(func() {
+		b.look()
+		each(ctx, problemsEvery, func(time.Time) { b.look() })
+	})
+	each(ctx, Every, b.update)
+}
+
+func each(ctx context.Context, d time.Duration, do func(time.Time)) {
+	t := time.NewTicker(d)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-t.C:
-			b.update(now)
+			do(now)
 		}
 	}
+}
+
+func (b *Board) look() {
+	found := nonNil(b.sources.Problems())
+	b.problems.Store(&found)
 }
 
 // Status is the newest one. It must not be changed.

@@ -17,11 +17,10 @@ func (b *Board) collect(now time.Time) *Status {
 	workers, front := o.Workers(), o.Gateway()
 	s := &Status{
 		Time: now.Round(0), Started: o.Started.Round(0), Version: o.Version,
-		Problems: nonNil(o.Problems()),
+		Problems: *b.problems.Load(),
 		FrameLog: b.frameLog(now),
 		Workers:  make([]Worker, 0, len(workers.Workers)),
 		Clients:  clients(workers),
-		API:      []Endpoint{},
 		Events:   o.Events.Last(),
 		Logged:   o.Events.counts(),
 		Refused:  counts(front.Refused),
@@ -42,9 +41,7 @@ func (b *Board) collect(now time.Time) *Status {
 		}
 	}
 	s.Latency = b.window.latency(now, workers.Sent.Latency, slowest)
-	if o.API != nil {
-		s.API = nonNil(o.API())
-	}
+	s.API, s.Tables = o.API()
 	s.Processes = b.processes.look(names)
 	return s
 }

@@ -24,6 +24,7 @@ type Status struct {
 	Processes []Process  `json:"processes"`
 	Events    []Event    `json:"events"`  // newest last, the last 100; never null
 	Refused   Counts     `json:"refused"` // upgrades and requests that the gateway refused, by reason; those that are not 0
+	Tables    []Table    `json:"tables"`  // what the API reads
 	HTTP      HTTP       `json:"http"`
 	Starts    Starts     `json:"starts"`
 	Logged    Counts     `json:"logged"` // lines of the log that were warnings and errors, by level
@@ -162,6 +163,14 @@ type Endpoint struct {
 	P50      float64          `json:"p50"`      // seconds, since the start
 	P99      float64          `json:"p99"`
 	Seconds  Histogram        `json:"seconds"` // what P50 and P99 follow from
+}
+
+// Table is one of the archiver's tables, as the API reads it.
+type Table struct {
+	Name    string `json:"name"`
+	Rows    int64  `json:"rows"`    // answered
+	Damaged int64  `json:"damaged"` // rows left out of answers, each time
+	Failing string `json:"failing"` // why its last query failed; "" when it did not
 }
 
 // Process is what the kernel says of one of our processes.
