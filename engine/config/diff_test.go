@@ -34,7 +34,7 @@ func TestDiff(t *testing.T) {
 		" DISTRIBUTOR_SECRET_KEY: (secret) → (secret)" +
 		` ARCHIVER_DATA: {"cycleDB":"cycles.sqlite3","accountDB":"accounts.sqlite3","transactionDB":"transactions.sqlite3","receiptDB":"receipts.sqlite3","originalTxDataDB":"originalTxsData.sqlite3"}` +
 		` → {"cycleDB":"c","accountDB":"accounts.sqlite3","transactionDB":"transactions.sqlite3","receiptDB":"receipts.sqlite3","originalTxDataDB":"originalTxsData.sqlite3"}` +
-		" ADMIN_ADDR: localhost:1 → ]"
+		" ADMIN_ADDR: localhost:1 → 127.0.0.1:6102]"
 	if got := fmt.Sprint(refused); got != wantRefused {
 		t.Errorf("refused\n%s\nwant\n%s", got, wantRefused)
 	}

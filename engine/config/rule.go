@@ -9,6 +9,9 @@ import (
 	"strings"
 )
 
+// Off is the address of a listener that is not wanted.
+const Off = "off"
+
 // A rule is what a text must look like.
 type rule struct {
 	want string // completes "expected …"
@@ -22,8 +25,8 @@ var (
 	hex128   = hexDigits(128)
 	mode     = rule{`"WS" ("MQ", RabbitMQ, is not offered)`, func(s string) bool { return s == "WS" }}
 
-	hostOrEmpty     = rule{"an IP address or host name without port, or nothing", func(s string) bool { return s == "" || isHost(s) }}
-	hostPortOrEmpty = rule{"host:port, or nothing", func(s string) bool { return s == "" || isHostPort(s) }}
+	hostOrEmpty   = rule{"an IP address or host name without port, or nothing", func(s string) bool { return s == "" || isHost(s) }}
+	hostPortOrOff = rule{`host:port, or "off"`, func(s string) bool { return s == "" || s == Off || isHostPort(s) }}
 )
 
 func hexDigits(n int) rule {

@@ -34,7 +34,7 @@ func TestRules(t *testing.T) {
 		no   []string
 	}{
 		{hostOrEmpty, []string{"", "127.0.0.1", "::1", "::", "fe80::1%lo", "localhost", "a.example"}, []string{"127.0.0.1:80", "[::1]", "a b", "a:b:"}},
-		{hostPortOrEmpty, []string{"", ":9100", "127.0.0.1:9100", "[::1]:0", "localhost:65535"}, []string{"9100", "::1", "localhost", "localhost:http", "a:65536", "a:-1", "a b:1"}},
+		{hostPortOrOff, []string{"", "off", ":9100", "127.0.0.1:9100", "[::1]:0", "localhost:65535"}, []string{"9100", "Off", "::1", "localhost", "localhost:http", "a:65536", "a:-1", "a b:1"}},
 		{hexDigits(4), []string{"00ff", "ABcd"}, []string{"", "0ff", "00fff", "00fg", "0xff", " 0ff", "00é"}},
 		{oneOf("a", "b"), []string{"a", "b"}, []string{"", "A", "c", "a,b"}},
 		{mode, []string{"WS"}, []string{"MQ", "ws", ""}},
