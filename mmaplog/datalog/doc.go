@@ -83,6 +83,7 @@
 //	other bytes before offset   read from 0
 //
 // A cut that is overtaken by growth before anybody looks is seen as one of these; it cannot be told.
+// Other content of the same size is seen when the file's time changes, so at the latest when it grows.
 //
 // # Gaps
 //

@@ -317,7 +317,7 @@ func TestTranscripts(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			var wg sync.WaitGroup
-			slots := make(chan struct{}, 20) // each takes 3 of 128 inotify instances
+			slots := make(chan struct{}, 12) // each takes 3 of the 128 inotify instances that a user has
 			for _, tr := range transcripts {
 				dir := t.TempDir()
 				wg.Go(func() {
