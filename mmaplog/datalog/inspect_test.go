@@ -45,7 +45,7 @@ func TestInspect(t *testing.T) {
 		t.Errorf("empty log: %+v", got)
 	}
 	r.append("receipt-log1.txt", record("1")+"\n"+record("2")+"\r\n"+`{"n":`)
-	if got := inspect(Position{}); string(got.Last) != record("2") || got.Ended || got.Writer != "" || got.Size != 21 || got.Bytes != 21 || got.Changed.IsZero() {
+	if got := inspect(Position{}); string(got.Last) != record("2") || got.Ended || got.Writer != "" || got.Size != 22 || got.Bytes != 22 || got.Changed.IsZero() {
 		t.Errorf("two records: %+v", got)
 	}
 	for writer, lines := range map[string]string{
