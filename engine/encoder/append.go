@@ -57,7 +57,8 @@ func (e *Encoder) appendFrame(ctx context.Context, frame []byte, m framelog.Meta
 		return nil
 	}
 	for errors.Is(err, framelog.ErrNoSpace) {
-		if e.full.Swap(&err) == nil {
+		why := err // a variable of its own: Blocked reads it
+		if e.full.Swap(&why) == nil {
 			e.o.Log.Error("the frame log takes no more frames; make room on its file system, distribution goes on by itself", "error", err)
 			if err := e.o.Frames.Commit(); err != nil {
 				return fmt.Errorf("encoder: frame log: %w", err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
@@ -104,7 +107,9 @@ func newRig(t testing.TB, dir string, from [len(datalog.Streams)]datalog.Positio
 	}
 	var err error
 	log := slog.New(slog.DiscardHandler)
-	if r.frames, _, err = framelog.OpenWriter(framelog.Options{Dir: filepath.Join(dir, "frames"), Log: log}); err != nil {
+	if r.frames, _, err = framelog.OpenWriter(framelog.Options{
+		Dir: filepath.Join(dir, "frames"), SegmentBytes: 4 << 20, RetainBytes: 1 << 30, Log: log,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	progress := Progress{Head: r.frames.Head()}
@@ -310,6 +315,51 @@ func TestProgress(t *testing.T) {
 		if !strings.HasPrefix(m, fmt.Sprintf(`{"originalTx":{"n":%d}`, i)) {
 			t.Fatalf("message %d is %.60s", i, m)
 		}
+	}
+}
+
+// A full file system stops the stream, is told by Blocked, and costs nothing:
+// with room, everything goes on by itself.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	frames := filepath.Join(dir, "frames")
+	if err := os.Mkdir(frames, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("encoder-test", frames, "tmpfs", 0, "size=9m"); err != nil {
+		t.Skipf("a small file system cannot be mounted here: %v", err)
+	}
+	defer func() {
+		if err := unix.Unmount(frames, 0); err != nil {
+			t.Error(err)
+		}
+	}()
+	r := newRig(t, dir, [len(datalog.Streams)]datalog.Position{})
+	defer r.close()
+	const records = 20
+	for i := range records { // 16 MB
+		r.append("receipt", fmt.Sprintf(`{"n":%d,"pad":"%s"}`+"\n", i, strings.Repeat("x", 800_000)))
+	}
+	r.wait("it is blocked", func() bool { return errors.Is(r.encoder.Blocked(), framelog.ErrNoSpace) })
+	if n := len(r.messages()["receipt"]); n == 0 || n >= records {
+		t.Errorf("%d of %d messages are in the log", n, records)
+	}
+	woken := r.woken.Load()
+	if woken == 0 {
+		t.Error("nobody was woken for what fitted in")
+	}
+	if err := unix.Mount("", frames, "tmpfs", unix.MS_REMOUNT, "size=100m"); err != nil {
+		t.Fatal(err)
+	}
+	// Blocked is asked all the time, so that the race detector sees it beside the appends.
+	r.wait("all records are in the log", func() bool { return r.encoder.Blocked() == nil && r.encoder.Stats(2).Frames == records })
+	for i, m := range r.messages()["receipt"] {
+		if !strings.HasPrefix(m, fmt.Sprintf(`{"receipt":{"n":%d,`, i)) {
+			t.Fatalf("message %d is %.40s", i, m)
+		}
+	}
+	if r.woken.Load() == woken {
+		t.Error("nobody was woken for the rest")
 	}
 }
 
