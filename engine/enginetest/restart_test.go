@@ -21,7 +21,7 @@ type storm struct {
 // stormPiece is how many records come at a time, stormPause how far apart.
 const (
 	stormPiece = 20
-	stormPause = 2 * time.Millisecond
+	stormPause = 10 * time.Millisecond
 )
 
 func newStorm(a *Archiver) *storm {

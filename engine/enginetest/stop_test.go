@@ -12,9 +12,9 @@ import (
 	"distributor/wsproto"
 )
 
-// stopMargin is what a stop may take beyond DRAIN_MS: closing handshakes, the
-// end of the processes, a busy machine.
-const stopMargin = 6 * time.Second
+// stopMargin is what a stop may take beyond DRAIN_MS: two seconds for closing
+// handshakes, the end of the processes, and the rest for a busy machine.
+const stopMargin = 15 * time.Second
 
 // stall connects a collector that never reads, and writes until its socket and
 // the worker's are full: more than any kernel buffers.
@@ -46,7 +46,7 @@ func TestStop(t *testing.T) {
 		peers = append(peers, MustConnect(t, d.URL, PeerOptions{Key: newKey(t)}))
 	}
 	replaying := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"}) // 16 MB behind
-	for _, w := range d.Workers() { // as from a terminal, or systemd: to all processes
+	for _, w := range d.Workers() {                                                   // as from a terminal, or systemd: to all processes
 		w.Signal(t, syscall.SIGINT)
 		w.Signal(t, syscall.SIGTERM)
 	}

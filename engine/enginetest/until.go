@@ -7,7 +7,12 @@ import (
 
 // patience is how long a condition is waited for before it counts as never
 // coming true. A busy machine, and the race detector, make all things slow.
-const patience = 30 * time.Second
+var patience = func() time.Duration {
+	if RaceEnabled {
+		return 90 * time.Second
+	}
+	return 30 * time.Second
+}()
 
 // look is how often a condition is looked at.
 const look = 5 * time.Millisecond
