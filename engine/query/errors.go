@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/mattn/go-sqlite3"
@@ -51,16 +52,16 @@ func (e *DatabaseError) public() string {
 	return fmt.Sprintf("database %s (%s): %s", e.Table, filepath.Base(e.Path), strings.TrimPrefix(e.Err.Error(), "query: "))
 }
 
+var sentinels = []error{ErrMissing, ErrUnreadable, ErrDamaged, ErrLocked, ErrSchema, ErrTimeout, ErrTooLarge, ErrCrowded, ErrClosed, context.Canceled}
+
 // classify finds the sentinel of what the driver returned. Cancellation by the client stays context.Canceled.
 func classify(err error) error {
 	var s sqlite3.Error
 	switch {
-	case err == nil:
-		return nil
+	case err == nil || slices.ContainsFunc(sentinels, func(known error) bool { return errors.Is(err, known) }):
+		return err
 	case errors.Is(err, context.DeadlineExceeded):
 		return ErrTimeout
-	case errors.Is(err, context.Canceled), errors.Is(err, ErrMissing), errors.Is(err, ErrSchema), errors.Is(err, ErrTooLarge):
-		return err
 	case errors.Is(err, fs.ErrNotExist):
 		return ErrMissing
 	case errors.As(err, &s):

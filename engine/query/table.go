@@ -111,7 +111,8 @@ func describe(ctx context.Context, db *sql.DB, s spec) (*table, error) {
 	return t, nil
 }
 
-func identifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+// identifier quotes a name. In double quotes a name that there is not would be a text.
+func identifier(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
 
 // statements writes the queries. order holds the columns that rows are ordered by, quoted; rowid decides between equal
 // ones: it is the end of every index entry, so it costs nothing where there is an index.

@@ -1,0 +1,189 @@
+package query
+
+import (
+	"compress/gzip"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"distributor/wsproto/shardus"
+)
+
+const patience = 20 * time.Second
+
+// Test keys: the distributor's are the sample pair that everybody knows, the client's is in the corpus as "known".
+const (
+	hashKeyHex   = "69fa4195670576c0160d660c3be36556ff8d504725be8a59b5a96509e0c994bc"
+	serverPublic = "758b1c119412298802cd28dbfa394cdfeecc4074492d60844cc192d632d84de3"
+	serverSecret = "3be00019f23847529bd63e41124864983175063bb524bd54ea3c155f2fa12969" + serverPublic
+	clientPublic = "ffdcd3f7f920bc1a8587e5825463f29b45564c289cc81cdafeb106d5b26d2949"
+	clientSecret = "063e550600451f6a762eda733a44f546dfc91ff3e481728ce3374d6453363158" + clientPublic
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func signer(secret string) *shardus.Signer {
+	return shardus.NewSigner(must(shardus.ParseSecretKey(secret)), must(shardus.ParseHashKey(hashKeyHex)))
+}
+
+func unzip(t testing.TB, name string) []byte {
+	t.Helper()
+	f, err := os.Open("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	return must(io.ReadAll(must(gzip.NewReader(f))))
+}
+
+// unpack puts a recorded set of databases into a fresh folder: "db", "db-odd", "db-damaged" or "db-empty".
+func unpack(t testing.TB, set string) Databases {
+	t.Helper()
+	dir := t.TempDir()
+	for _, name := range []string{"cycles", "accounts", "transactions", "receipts", "originalTxsData"} {
+		if err := os.WriteFile(filepath.Join(dir, name+".sqlite3"), unzip(t, "db/"+set+"."+name+".sqlite3.gz"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return databasesIn(dir)
+}
+
+func databasesIn(dir string) Databases {
+	in := func(name string) string { return filepath.Join(dir, name+".sqlite3") }
+	return Databases{in("cycles"), in("accounts"), in("transactions"), in("receipts"), in("originalTxsData")}
+}
+
+func newAPI(t testing.TB, d Databases, s Settings) *API {
+	t.Helper()
+	s.IP, s.PublicKey = "localhost", serverPublic
+	a, err := New(Options{
+		Databases: d, Settings: s, Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)), Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.Close)
+	return a
+}
+
+var forever = Settings{StopAtCycle: -1}
+
+// signedRequest is the body of a request: parameters as JSON members, "" for none.
+func signedRequest(parameters string) string {
+	if parameters != "" {
+		parameters += ","
+	}
+	object := must(shardus.Parse([]byte("{" + parameters + `"sender":"` + clientPublic + `"}`)))
+	return string(must(signer(clientSecret).AppendSigned(nil, object)))
+}
+
+// reply is an answer: its status and its body, whose signature is right where it has one.
+type reply struct {
+	status int
+	body   string
+}
+
+func post(t testing.TB, a http.Handler, path, parameters string) reply {
+	t.Helper()
+	return postContext(t, context.Background(), a, path, parameters)
+}
+
+func postContext(t testing.TB, ctx context.Context, a http.Handler, path, parameters string) reply {
+	t.Helper()
+	r := httptest.NewRequestWithContext(ctx, "POST", path, strings.NewReader(signedRequest(parameters)))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	a.ServeHTTP(w, r)
+	if w.Body.Len() > 0 {
+		verify(t, w.Body.String())
+	}
+	return reply{w.Code, w.Body.String()}
+}
+
+// verify checks that an answer is canonical and, where it has a signature, that it is right.
+func verify(t testing.TB, body string) (signed bool) {
+	t.Helper()
+	v, err := shardus.Parse([]byte(body))
+	if err != nil {
+		t.Errorf("%.200s is no JSON: %v", body, err)
+		return false
+	}
+	if again := string(must(v.AppendCanonical(nil))); again != body && v.Get("statusCode").Kind() == shardus.Undefined {
+		t.Errorf("%.200s is not canonical, but %.200s", body, again)
+	}
+	if v.Get("sign").Kind() == shardus.Undefined {
+		return false
+	}
+	if err := shardus.VerifyObject(v, must(shardus.ParseHashKey(hashKeyHex))); err != nil || v.Get("sign").Get("owner").Text() != serverPublic {
+		t.Errorf("signature of %.200s: %v", body, err)
+	}
+	return true
+}
+
+// write opens a database as its writer does, in WAL mode.
+func write(t testing.TB, path string, statements ...string) *sql.DB {
+	t.Helper()
+	db := must(sql.Open("sqlite3", "file:"+path+"?_journal_mode=WAL&_busy_timeout=5000&_synchronous=NORMAL"))
+	t.Cleanup(func() { db.Close() })
+	for _, s := range statements {
+		if _, err := db.Exec(s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+	return db
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// noLeaks checks, after the cleanups that follow its call, that descriptors and goroutines are back.
+func noLeaks(t testing.TB) {
+	t.Helper()
+	descriptors := func() int { return len(must(os.ReadDir("/proc/self/fd"))) }
+	before, goroutines := descriptors(), runtime.NumGoroutine()
+	t.Cleanup(func() {
+		eventually(t, "descriptors and goroutines are back", func() bool {
+			return descriptors() <= before && runtime.NumGoroutine() <= goroutines
+		})
+	})
+}
+
+// names lists the values of a member of the objects in a list of an answer.
+func names(t testing.TB, body, list, member string) string {
+	t.Helper()
+	var o map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(body), &o); err != nil {
+		t.Fatalf("%.200s: %v", body, err)
+	}
+	var items []map[string]any
+	if err := json.Unmarshal(o[list], &items); err != nil {
+		t.Fatalf("%s of %.200s: %v", list, body, err)
+	}
+	var all []string
+	for _, item := range items {
+		all = append(all, fmt.Sprint(item[member]))
+	}
+	return strings.Join(all, " ")
+}
