@@ -54,7 +54,8 @@
 //	own log k > P                 lap -1   the lap before, not renamed yet
 //	old- log k ≤ P, no own log k  lap  0   renamed in this lap: 1 … half when P is the last
 //	old- log k, otherwise         lap -1
-//	own log after P, newer than P's or as new and empty: just created, comes when the pointer names it
+//	own log P+1 newer than P's, or P+1 or 1 as new and empty: just created, comes when the pointer names
+//	                              it; but lap -1 if there is an old- log P and no old- log P+1
 //
 // A writer of m logs leaves these states, and each sorts into the order of writing:
 //

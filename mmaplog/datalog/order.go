@@ -64,22 +64,22 @@ func listLogs(dir string, s Stream) ([]entry, error) {
 // arrange sorts logs into the order in which they were written, given the one that is being written.
 // See "Order" in the package comment for why this is it.
 func arrange(entries []entry, pointer uint32) {
-	own := make(map[uint32]time.Time, len(entries))
+	own, old := map[uint32]entry{}, map[uint32]entry{}
 	for _, e := range entries {
-		if !e.old {
-			own[e.number] = e.mtime
+		if e.old {
+			old[e.number] = e
+		} else {
+			own[e.number] = e
 		}
 	}
 	active, exists := own[pointer]
+	_, passed := old[pointer]
+	_, renamed := old[pointer+1]
 	for i := range entries {
 		e := &entries[i]
 		_, again := own[e.number]
-		after := e.number == pointer+1 || e.number == 1 && pointer > 1
 		switch {
-		// Just created; the pointer is about to name it. Until then no record comes into it, but a
-		// writer may be found that does not keep to this.
-		case exists && !e.old && after && e.size == 0 && !e.mtime.Before(active),
-			exists && !e.old && e.number == pointer+1 && e.mtime.After(active):
+		case exists && !e.old && e.begun(active, passed && !renamed):
 			e.lap = 1
 		case e.number > pointer, e.old && again:
 			e.lap = -1
@@ -88,6 +88,20 @@ func arrange(entries []entry, pointer uint32) {
 		}
 	}
 	slices.SortFunc(entries, func(a, b entry) int { return a.place().compare(b.place()) })
+}
+
+// begun reports whether an own log was just created and the pointer is about to name it. Until then no
+// record comes into it, but a writer may be found that does not keep to this. passed: the old- logs go on
+// to the active one's number and no further, so that the next number may well be of the lap before.
+func (e entry) begun(active entry, passed bool) bool {
+	switch {
+	case e.number != active.number+1 && (e.number != 1 || active.number == 1):
+		return false
+	case e.size == 0:
+		return !e.mtime.Before(active.mtime)
+	default:
+		return e.number == active.number+1 && e.mtime.After(active.mtime) && !passed
+	}
 }
 
 // placeOf tells where a log stands or, if it is not among the entries, stood: in the newest lap whose
