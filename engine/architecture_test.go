@@ -28,7 +28,11 @@ var allowed = map[string][]string{
 	"engine/supervisor":              {"engine/handoff", "wsproto"},
 	"engine/gateway":                 {"engine/supervisor", "engine/handoff", "wsproto", "wsproto/shardus"},
 	"engine/query":                   {"wsproto/shardus"},
-	"engine":                         {"engine/config", "engine/encoder", "engine/gateway", "engine/handoff", "engine/query", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
+	"engine/status":                  {"engine/encoder", "engine/gateway", "engine/handoff", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog"},
+	"engine/status/page":             {},
+	"engine/metrics":                 {"engine/status", "engine/supervisor"},
+	"engine/admin":                   {},
+	"engine":                         {"engine/admin", "engine/config", "engine/encoder", "engine/gateway", "engine/handoff", "engine/metrics", "engine/query", "engine/status", "engine/status/page", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
 	"cmd/distributor":                {"engine", "engine/config", "engine/logging", "engine/simulator", "engine/worker", "wsproto", "wsproto/collector", "wsproto/shardus"},
 	"bench":                          nil, // everything's public face
 	"engine/enginetest":              nil, // tests of the whole
@@ -38,11 +42,12 @@ var allowed = map[string][]string{
 // allowedOutside names the modules that a few packages alone may use, so that
 // what carries the firehose stays what it is.
 var allowedOutside = map[string][]string{
-	"github.com/panjf2000/gnet/v2": {"engine/worker"},
-	"github.com/mattn/go-sqlite3":  {"engine/simulator", "engine/query"},
-	"github.com/edsrzf/mmap-go":    {"mmaplog/datalog", "mmaplog/framelog", "bench"},
-	"github.com/fsnotify/fsnotify": {"mmaplog/datalog"},
-	"net/http":                     {"cmd/distributor", "engine", "engine/gateway", "engine/query", "wsproto", "wsproto/collector", "bench", "engine/enginetest"},
+	"github.com/panjf2000/gnet/v2":        {"engine/worker"},
+	"github.com/mattn/go-sqlite3":         {"engine/simulator", "engine/query"},
+	"github.com/edsrzf/mmap-go":           {"mmaplog/datalog", "mmaplog/framelog", "bench"},
+	"github.com/fsnotify/fsnotify":        {"mmaplog/datalog"},
+	"github.com/prometheus/client_golang": {"engine/metrics"},
+	"net/http":                            {"cmd/distributor", "engine", "engine/admin", "engine/gateway", "engine/metrics", "engine/query", "engine/status/page", "engine/worker", "wsproto", "wsproto/collector", "bench", "engine/enginetest"},
 }
 
 func TestArrowsPointDown(t *testing.T) {

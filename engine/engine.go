@@ -16,6 +16,7 @@ import (
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
 	"distributor/engine/query"
+	"distributor/engine/status"
 	"distributor/engine/supervisor"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
@@ -36,13 +37,17 @@ type Options struct {
 	Worker []string // command line of a worker process
 	Log    *slog.Logger
 	Level  *slog.LevelVar // follows the configuration
+	// Version is shown to whoever operates the distributor.
+	Version string
 }
 
 // Run is the primary's life. It returns nil when ctx has ended and everything
 // was stopped, an error when something could not start or failed for good.
 // Each value from reload asks for the configuration to be read again.
 func Run(ctx context.Context, o Options, reload <-chan os.Signal) error {
-	p := &primary{o: o, log: o.Log, started: time.Now()}
+	events := status.NewEvents()
+	p := &primary{o: o, log: slog.New(events.Handler(o.Log.Handler())), started: time.Now()}
+	p.events = events
 	p.cfg.Store(o.Config)
 	defer p.close()
 	if err := p.open(); err != nil {
@@ -68,7 +73,9 @@ type primary struct {
 	workers   *supervisor.Supervisor
 	api       *query.API
 	gateway   *gateway.Gateway
-	admin     net.Listener // nil: off
+	observed
+
+	applying sync.Mutex // held while settings are changed
 }
 
 func (p *primary) open() error {
@@ -104,10 +111,10 @@ func (p *primary) open() error {
 		return err
 	}
 	p.gateway = gateway.New(gateway.Options{
-		Settings: access, Workers: p.workers, Frames: p.index, Health: p.health, API: p.api, Log: p.log,
+		Settings: access, Workers: p.workers, Frames: p.index, Health: p.health, API: p.publicAPI(), Log: p.log,
 	})
 	p.workers.SetExpiry(p.gateway.Expiry)
-	return p.openAdmin(cfg)
+	return p.openObserved(cfg)
 }
 
 func (p *primary) keys(cfg *config.Config) error {
@@ -192,9 +199,9 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 		}
 	})
 	parts.Go(func() { p.checkpoints(reading) })
-	if p.admin != nil {
-		parts.Go(func() { p.serveAdmin(reading) })
-	}
+	observing, stopObserving := context.WithCancel(context.Background())
+	defer stopObserving()
+	parts.Go(func() { p.observe(observing) })
 	p.log.Info("distributing", "address", p.listener.Addr().String(), "public_key", p.signer.PublicKey().String())
 
 	for running.Err() == nil {
@@ -213,6 +220,7 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 	encoding.Wait() // the head is final
 	parts.Go(p.stopGateway)
 	p.stopWorkers()
+	stopObserving() // not before: a stop that takes its time can be looked at
 	parts.Wait()
 	return errors.Join(cause, p.checkpoint())
 }
@@ -251,8 +259,10 @@ func (p *primary) close() {
 			p.log.Error("frame log not closed cleanly", "error", err)
 		}
 	}
-	if p.listener != nil {
-		_ = p.listener.Close()
+	for _, l := range []net.Listener{p.listener, p.admin} {
+		if l != nil {
+			_ = l.Close()
+		}
 	}
 }
 

@@ -92,6 +92,8 @@ func (p *primary) querySettings(cfg *config.Config) query.Settings {
 // reload reads the configuration again and applies what can be applied. A
 // configuration that is wrong in any way changes nothing.
 func (p *primary) reload(sig os.Signal) {
+	p.applying.Lock()
+	defer p.applying.Unlock()
 	log := p.log.With("signal", sig.String())
 	next, warnings, err := config.Load(p.o.Source)
 	for _, w := range warnings {

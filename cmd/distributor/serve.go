@@ -49,7 +49,7 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGUSR1, syscall.SIGHUP)
 	defer signal.Stop(reload)
-	if err := engine.Run(ctx, engine.Options{Source: source, Config: cfg, Worker: []string{self, "worker"}, Log: log, Level: level}, reload); err != nil {
+	if err := engine.Run(ctx, engine.Options{Source: source, Config: cfg, Worker: []string{self, "worker"}, Log: log, Level: level, Version: version()}, reload); err != nil {
 		log.Error("stopped", "error", err)
 		return exitFailed
 	}

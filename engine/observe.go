@@ -1,0 +1,173 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"distributor/engine/admin"
+	"distributor/engine/config"
+	"distributor/engine/metrics"
+	"distributor/engine/query"
+	"distributor/engine/status"
+	"distributor/engine/status/page"
+	"distributor/mmaplog/datalog"
+)
+
+// observed is what shows how the primary and its workers are.
+type observed struct {
+	events  *status.Events // of the log
+	board   *status.Board
+	metrics http.Handler
+	admin   net.Listener // nil: off
+}
+
+// openObserved begins to collect. All other parts must be there.
+func (p *primary) openObserved(cfg *config.Config) error {
+	p.board = status.NewBoard(status.Sources{
+		Version: p.o.Version, Started: p.started,
+		Follower: func(i int) datalog.Stats { return p.followers[i].Stats() },
+		Encoder:  p.encoder.Stats,
+		FrameLog: p.frames.Stats, LogID: p.frames.ID().String(), LogDir: frameLogDir(cfg), Blocked: p.encoder.Blocked,
+		Workers: p.workers.Snapshot, Gateway: p.gateway.Snapshot, API: p.apiStatus, Problems: p.problems,
+		Events: p.events,
+	})
+	p.metrics = metrics.Handler(p.board.Status, p.log)
+	var err error
+	p.admin, err = listenAdmin(cfg.AdminAddr, p.log)
+	return err
+}
+
+// listenAdmin gives nil when there is to be no listener, and when the default's
+// port is taken: a second distributor on the machine is not to fail for what
+// nobody asked for.
+func listenAdmin(address string, log *slog.Logger) (net.Listener, error) {
+	if address == "" || address == config.Off {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", address)
+	if address == config.Default().AdminAddr && errors.Is(err, syscall.EADDRINUSE) {
+		log.Warn("no admin listener: its port is taken; give each distributor an ADMIN_ADDR of its own, or off", "address", address)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("engine: listen (ADMIN_ADDR): %w", err)
+	}
+	if !loopback(l.Addr()) {
+		log.Warn("ADMIN_ADDR is reachable from beyond this machine; it asks nobody who they are, and profiles tell a lot", "address", l.Addr().String())
+	}
+	return l, nil
+}
+
+// observe keeps the status new and answers on the admin listener until ctx ends.
+func (p *primary) observe(ctx context.Context) {
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	parts.Go(func() { p.board.Run(ctx) })
+	if p.admin == nil {
+		return
+	}
+	p.log.Info("admin listener", "address", p.admin.Addr().String())
+	err := admin.Serve(ctx, p.admin, admin.Options{
+		Address: p.cfg.Load().AdminAddr, Board: p.board, Metrics: p.metrics, Page: page.Handler(),
+		Profile: p.workers.Profile, Level: p.o.Level, SetLevel: p.setLevel, Log: p.log,
+	})
+	if err != nil {
+		p.log.Error("admin listener failed", "error", err)
+	}
+}
+
+// setLevel changes the level of the log, in workers too, until the next reload.
+func (p *primary) setLevel(level slog.Level) error {
+	p.applying.Lock()
+	defer p.applying.Unlock()
+	l := limits(p.cfg.Load())
+	l.Settings.LogLevel = level.String()
+	if err := p.workers.Configure(l); err != nil {
+		return err
+	}
+	p.o.Level.Set(level)
+	p.log.Info("log level set until the next reload", "level", level.String())
+	return nil
+}
+
+// publicAPI is the HTTP API with GET /metrics, which is about the stream.
+func (p *primary) publicAPI() http.Handler {
+	counts := metrics.Public(p.counts, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.metrics.ServeHTTP(w, r) }))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/metrics" {
+			counts.ServeHTTP(w, r)
+		} else {
+			p.api.ServeHTTP(w, r)
+		}
+	})
+}
+
+// counts are what the replaced service tells of its streams.
+func (p *primary) counts() metrics.Counts {
+	of := func(s datalog.Stream) metrics.Count {
+		i := slices.Index(datalog.Streams[:], s)
+		c := metrics.Count{Records: int64(p.encoder.Stats(i).Records), Updated: p.started}
+		if grown := p.followers[i].Stats().LastGrowth; c.Records > 0 && grown.After(c.Updated) {
+			c.Updated = grown
+		}
+		return c
+	}
+	return metrics.Counts{Cycle: of(datalog.Cycle), OriginalTx: of(datalog.OriginalTx), Receipt: of(datalog.Receipt)}
+}
+
+func (p *primary) problems() []status.Problem {
+	var found []status.Problem
+	for _, one := range p.health() {
+		found = append(found, status.Problem(one))
+	}
+	return found
+}
+
+// apiStatus is the API's counters in the form of a Status.
+func (p *primary) apiStatus() ([]status.Endpoint, []status.Table) {
+	s := p.api.Snapshot()
+	endpoints, tables := []status.Endpoint{}, []status.Table{}
+	for _, path := range slices.Sorted(maps.Keys(s.Endpoints)) {
+		endpoints = append(endpoints, endpoint(path, s.Endpoints[path]))
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Tables)) {
+		t := s.Tables[name]
+		one := status.Table{Name: name, Rows: int64(t.Rows), Damaged: int64(t.Damaged)}
+		if t.Failing != nil {
+			one.Failing = t.Failing.Error()
+		}
+		tables = append(tables, one)
+	}
+	return endpoints, tables
+}
+
+func endpoint(path string, s query.EndpointSnapshot) status.Endpoint {
+	e := status.Endpoint{Path: path, Statuses: status.Counts{"200": 0}, Seconds: status.Histogram{Sum: s.Total.Seconds()}}
+	for code, n := range s.Status {
+		e.Statuses[strconv.Itoa(code)] = int64(n)
+	}
+	for _, bound := range query.Bounds {
+		e.Seconds.Bounds = append(e.Seconds.Bounds, bound.Seconds())
+	}
+	var sum int64
+	for _, n := range s.Buckets {
+		sum += int64(n)
+		e.Seconds.Counts = append(e.Seconds.Counts, sum)
+	}
+	e.P50, e.P99 = e.Seconds.Quantile(0.5, 0), e.Seconds.Quantile(0.99, 0)
+	return e
+}
+
+func loopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
