@@ -1,0 +1,228 @@
+package enginetest
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"distributor/engine/status"
+)
+
+// admin waits for the admin listener and returns its URL.
+func (d *Distributor) admin() string {
+	d.t.Helper()
+	l := d.WaitLog("admin listener", func(l Line) bool { return l.Msg == "admin listener" })
+	return "http://" + l.Attrs["address"].(string)
+}
+
+func ask(t *testing.T, method, url, body string, headers ...string) (int, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.StatusCode, string(text)
+}
+
+func statusOf(t *testing.T, url string) (s status.Status) {
+	t.Helper()
+	code, text := ask(t, "GET", url+"/status", "")
+	if err := json.Unmarshal([]byte(text), &s); err != nil || code != 200 {
+		t.Fatalf("%d %v %s", code, err, text)
+	}
+	return s
+}
+
+// The status tells what happens: records, frames, clients, latency, a refusal,
+// a client that does not read, a worker that dies. Everything is looked at while
+// all of it runs, which is worth most under the race detector.
+func TestObserved(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, Settings{"ADMIN_ADDR": "127.0.0.1:0", "NUMBER_OF_WORKERS": 2})
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{300, 20_000}})
+	d.Start()
+	url := d.admin()
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 5, Book: book})
+	deaf := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), Deaf: true})
+	if _, err := Connect(t, d.URL, PeerOptions{Key: newKey(t), From: "nonsense"}); err == nil {
+		t.Fatal("not refused")
+	}
+	const records = 1500
+	for range records / 10 {
+		if err := archiver.Write(10); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fleet.WaitTotal(records)
+	var s status.Status
+	Until(t, "the status tells of it", func() bool {
+		s = statusOf(t, url)
+		return s.Clients.Connected == 6 && len(s.Clients.Slowest) == 1 && s.Refused["malformed_from"] == 1 && s.Latency.Max > 0
+	}, func() string { text, _ := json.Marshal(s); return string(text) })
+	var read, frames int64
+	for _, stream := range s.Streams {
+		read, frames = read+stream.Records, frames+stream.Frames
+	}
+	if read != records || frames != records {
+		t.Errorf("%d records, %d frames of %d", read, frames, records)
+	}
+	if slow := s.Clients.Slowest[0]; !slow.Blocked || slow.Lag <= 0 || slow.Lag > int64(s.FrameLog.Head) || slow.Seconds <= 0 {
+		t.Errorf("the deaf client: %+v", slow)
+	}
+	if n := s.Latency.Counts[len(s.Latency.Counts)-1]; n == 0 || s.Latency.SumSecs <= 0 || s.Latency.P99 > s.Latency.Max {
+		t.Errorf("%+v", s.Latency)
+	}
+	if len(s.Processes) != 3 || s.Processes[0].PID != d.Pid() || s.Processes[1].Name != "worker 1" || s.Processes[1].Private == 0 {
+		t.Errorf("%+v", s.Processes)
+	}
+	if !s.Healthy || s.FrameLog.Head == 0 || s.FrameLog.DiskSize == 0 || s.Version == "" {
+		t.Errorf("%+v", s)
+	}
+
+	victim := s.Workers[0]
+	if err := syscall.Kill(victim.PID, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	Until(t, "the loss is told", func() bool {
+		s = statusOf(t, url)
+		for _, e := range s.Events {
+			if e.Level == "error" && strings.Contains(e.Text, "worker lost") {
+				return s.Starts.Failed["exit"] == 1 && s.Clients.Disconnects["worker_lost"] > 0 && len(s.Processes) == 3
+			}
+		}
+		return false
+	}, nil)
+	deaf.Terminate()
+	fleet.Stop()
+	d.Stop()
+}
+
+func TestAdminListener(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, Settings{"ADMIN_ADDR": "127.0.0.1:0"})
+	d.Start()
+	url := d.admin()
+
+	answer, err := http.Get(url + "/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	in := bufio.NewReader(answer.Body)
+	for events := 0; events < 2; {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data, ok := strings.CutPrefix(line, "data: "); ok {
+			if events++; !json.Valid([]byte(data)) {
+				t.Fatal(data)
+			}
+		}
+	}
+	if code, text := ask(t, "GET", url+"/", ""); code != 200 || !strings.Contains(text, "<html") {
+		t.Errorf("/: %d %.200s", code, text)
+	}
+	if code, text := ask(t, "GET", url+"/metrics", ""); code != 200 || !strings.Contains(text, "\ndistributor_workers{state=\"ready\"} 1\n") {
+		t.Errorf("/metrics: %d %.500s", code, text)
+	}
+	// A profile is of the process that was asked: only a worker runs this.
+	if code, text := ask(t, "GET", url+"/debug/pprof/worker/1/goroutine?debug=1", ""); code != 200 || !strings.Contains(text, "engine/worker.Run") {
+		t.Errorf("a worker's profile: %d %.500s", code, text)
+	}
+	if code, text := ask(t, "GET", url+"/debug/pprof/goroutine?debug=1", ""); code != 200 || !strings.Contains(text, "gateway") || strings.Contains(text, "engine/worker.Run") {
+		t.Errorf("the primary's profile: %d", code)
+	}
+	if code, text := ask(t, "GET", url+"/debug/pprof/worker/1/profile?seconds=1", ""); code != 200 || !bytes.HasPrefix([]byte(text), []byte{0x1f, 0x8b}) {
+		t.Errorf("a worker's processor time: %d %.200q", code, text)
+	}
+	if code, text := ask(t, "GET", url+"/debug/pprof/worker/9/heap", ""); code != 404 {
+		t.Errorf("no such worker: %d %s", code, text)
+	}
+
+	// The level is changed everywhere, and a reload takes it back.
+	if code, text := ask(t, "PUT", url+"/log-level", "error"); code != 200 || text != "error\n" {
+		t.Errorf("%d %s", code, text)
+	}
+	d.Configure(Settings{"LOG_LEVEL": "debug"})
+	d.Reload(syscall.SIGHUP)
+	if _, text := ask(t, "GET", url+"/log-level", ""); text != "debug\n" {
+		t.Errorf("after the reload: %s", text)
+	}
+	d.Stop()
+	if _, err := in.ReadString(0); err == nil {
+		t.Error("the events go on")
+	}
+}
+
+// GET /metrics on the public port is the replaced service's, unless a scraper
+// asks.
+func TestPublicMetrics(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, Settings{"ADMIN_ADDR": "off"})
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{300}})
+	d.Start()
+	var counts map[string]struct{ Count, LastUpdationTimestamp int64 }
+	look := func() int64 {
+		code, text := ask(t, "GET", d.URL+"/metrics", "", "Accept", "application/json, text/plain, */*")
+		if err := json.Unmarshal([]byte(text), &counts); err != nil || code != 200 || len(counts) != 3 || !strings.HasPrefix(text, `{"cycle":{"count":`) {
+			t.Fatalf("%d %v %s", code, err, text)
+		}
+		return counts["cycle"].Count + counts["originalTx"].Count + counts["receipt"].Count
+	}
+	before := look()
+	since := counts["receipt"].LastUpdationTimestamp
+	if err := archiver.Write(100); err != nil {
+		t.Fatal(err)
+	}
+	Until(t, "the counts grow by the records read", func() bool { return look() == before+100 }, nil)
+	if counts["receipt"].LastUpdationTimestamp <= since {
+		t.Error("the time of the last record stands still")
+	}
+	code, text := ask(t, "GET", d.URL+"/metrics", "", "Accept", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1")
+	if code != 200 || !strings.HasSuffix(text, "# EOF\n") || !strings.Contains(text, "distributor_healthy ") {
+		t.Errorf("%d %.300s", code, text)
+	}
+	if code, text := ask(t, "HEAD", d.URL+"/metrics", ""); code != 200 || text != "" {
+		t.Errorf("HEAD: %d %q", code, text)
+	}
+	if code, _ := ask(t, "POST", d.URL+"/metrics", "{}"); code != 404 {
+		t.Errorf("POST: %d", code)
+	}
+	if lines := d.Log(func(l Line) bool { return l.Msg == "admin listener" }); len(lines) != 0 {
+		t.Error("ADMIN_ADDR is off")
+	}
+	d.Stop()
+}
+
+// Two distributors with the default ADMIN_ADDR run beside each other: one has
+// it, at most.
+func TestAdminPortTaken(t *testing.T) {
+	t.Parallel()
+	first, second := New(t, nil), New(t, nil)
+	first.Start()
+	second.Start()
+	second.WaitLog("a warning", func(l Line) bool { return l.Level == "WARN" && strings.HasPrefix(l.Msg, "no admin listener") })
+	MustConnect(t, second.URL, PeerOptions{Key: newKey(t)}).Close(1000)
+	first.Stop()
+	second.Stop()
+}
