@@ -2,6 +2,7 @@ package query
 
 import (
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -130,6 +131,15 @@ func TestSnapshot(t *testing.T) {
 	m.count(200, time.Hour)
 	if m.buckets[0].Load() != 2 || m.buckets[1].Load() != 1 || m.buckets[len(Bounds)].Load() != 1 {
 		t.Error("buckets")
+	}
+}
+
+func TestRowCounts(t *testing.T) {
+	d := unpack(t, "db")
+	put(d.Accounts, []byte("garbage"))
+	got := newAPI(t, d, Settings{StopAtCycle: 57}).RowCounts(t.Context())
+	if want := map[string]int64{"cycles": 146, "transactions": 1050, "receipts": 200, "originalTxsData": 256}; !maps.Equal(got, want) {
+		t.Errorf("%v", got)
 	}
 }
 

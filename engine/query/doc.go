@@ -1,0 +1,61 @@
+// Package query answers the HTTP API over the archiver's SQLite databases, with which collectors fetch history.
+//
+//	POST /cycleinfo /originalTx /receipt /account /transaction /totalData /cycleData        GET /config
+//
+// docs/API.md is the API's description for its users. What the package owns: the rules about bodies, the checks of a
+// signed request, the choice of what it selects, the queries, and the signed answers. It does not own the HTTP server,
+// paths, CORS and rate limits (engine/gateway hands exact requests on), and it never writes: that is another process's
+// right.
+//
+// # The way of a request
+//
+//	body ─▶ readBody    type and size                          415 413 400
+//	     ─▶ accept      parse ▸ policy.check ▸ choose          refusal, signed: 400 or 200
+//	     ─▶ answer      queries ▸ canonical text               database trouble, signed: 503
+//	     ─▶ signed      hash ▸ sign ▸ put `sign` in its place  200
+//
+// request.go and selector.go are pure: values in, a selection or a refusal out. table.go writes SQL, and file.go,
+// source.go and rows.go alone talk to databases. The words of refusals and their order are the replaced service's;
+// testdata holds 1,360 requests with what it answered, or with what is right where it was wrong.
+//
+// # Rows
+//
+// A table's columns are read from the database, so that a collector's tables, which have others, answer with what they
+// have. A column declared JSON holds JSON text: text that is its own canonical form, which is what archivers write, is
+// copied into the answer; other text is parsed and printed as the replaced service did. A row with a column that is no
+// JSON is left out, counted, and logged now and then; the others are not harmed.
+//
+// Rows are ordered by cycle, timestamp and rowid. The last is the end of each index entry, so archivers' indexes serve
+// all queries without sorting (TestQueriesUseIndexes), also for equal times. On tables without such an index SQLite
+// sorts; that is right and slow.
+//
+// A span of cycles begins at its place in the index. Rows by number (start, end) and later pages need OFFSET, which
+// steps over index entries without looking at their rows: about 25 ns for each row left out (BenchmarkDepth), so 25 ms
+// at a million. No index counts its entries, so that cannot be avoided without an order of our own. COUNT(*), for
+// totalData, reads the smallest index from end to end.
+//
+// # Databases
+//
+// A file is opened with mode=ro and query_only, never as immutable, since the archiver writes it in WAL mode meanwhile.
+// (SQLite itself makes the -shm and -wal files beside a WAL database that nobody has open; so the folder should be
+// writable.) Readers in WAL mode do not wait for writers, and no statement is open while an answer is written, so a
+// slow client holds no checkpoint up. Each file has at most 4 connections, each of which keeps its statements prepared.
+//
+// Files may come, go and be replaced: each is looked at once a second when there are requests, and reopened when it is
+// another one. One that is missing, locked, damaged or lacks a table or column makes its endpoints answer with a signed
+// error that says which; the others go on. That is logged when it changes, and Health tells as long as it lasts.
+//
+// Each statement sees one state of its file. An answer made of several statements (a page and its total, the rows of
+// a list of ids, totalData) may see several.
+//
+// # Bounds
+//
+// A request has 10 s, and ends when its client leaves: SQLite is interrupted. Bodies have 1 MiB; as many are parsed at
+// a time as there are processors. An answer has 128 MiB, all that are not read yet 256 MiB; beyond that 503. The wait
+// for a lock (2 s) is the only one that cannot be interrupted.
+//
+// # Concurrency
+//
+// All methods may be called from any goroutine. Reload swaps the settings as a whole. Close lets requests under way
+// finish with their databases.
+package query
