@@ -25,6 +25,7 @@ var allowed = map[string][]string{
 	"engine/simulator":               {},
 	"engine/encoder":                 {"mmaplog/datalog", "mmaplog/framelog", "wsproto", "wsproto/shardus"},
 	"engine/worker":                  {"engine/handoff", "mmaplog/framelog", "wsproto"},
+	"engine/resume":                  {},
 	"engine/supervisor":              {"engine/handoff", "wsproto"},
 	"engine/gateway":                 {"engine/supervisor", "engine/handoff", "wsproto", "wsproto/shardus"},
 	"engine/query":                   {"wsproto/shardus"},
@@ -32,7 +33,7 @@ var allowed = map[string][]string{
 	"engine/status/page":             {},
 	"engine/metrics":                 {"engine/status", "engine/supervisor"},
 	"engine/admin":                   {},
-	"engine":                         {"engine/admin", "engine/config", "engine/encoder", "engine/gateway", "engine/handoff", "engine/metrics", "engine/query", "engine/status", "engine/status/page", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
+	"engine":                         {"engine/admin", "engine/config", "engine/encoder", "engine/gateway", "engine/handoff", "engine/metrics", "engine/query", "engine/resume", "engine/status", "engine/status/page", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
 	"cmd/distributor":                {"engine", "engine/config", "engine/logging", "engine/simulator", "engine/worker", "wsproto", "wsproto/collector", "wsproto/shardus"},
 	"bench":                          nil, // everything's public face
 	"engine/enginetest":              nil, // tests of the whole

@@ -16,6 +16,7 @@ import (
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
 	"distributor/engine/query"
+	"distributor/engine/resume"
 	"distributor/engine/status"
 	"distributor/engine/supervisor"
 	"distributor/mmaplog/datalog"
@@ -24,8 +25,9 @@ import (
 )
 
 const (
-	// checkpointEvery is how often progress is saved, when there was any.
-	checkpointEvery = time.Second
+	// checkpointEvery is how often progress is saved, the collectors' and our
+	// own, when there was any.
+	checkpointEvery = resume.SaveEvery
 	// stopGrace is what stopping may take beyond the time that clients get.
 	stopGrace = 3 * time.Second
 )
@@ -63,16 +65,17 @@ type primary struct {
 	started time.Time
 	cfg     atomic.Pointer[config.Config]
 
-	hashKey   shardus.HashKey
-	signer    *shardus.Signer
-	listener  net.Listener
-	frames    *framelog.Writer
-	index     *index
-	followers [len(datalog.Streams)]*datalog.Follower
-	encoder   *encoder.Encoder
-	workers   *supervisor.Supervisor
-	api       *query.API
-	gateway   *gateway.Gateway
+	hashKey    shardus.HashKey
+	signer     *shardus.Signer
+	listener   net.Listener
+	frames     *framelog.Writer
+	index      *index
+	followers  [len(datalog.Streams)]*datalog.Follower
+	encoder    *encoder.Encoder
+	collectors *resume.Store
+	workers    *supervisor.Supervisor
+	api        *query.API
+	gateway    *gateway.Gateway
 	observed
 
 	applying sync.Mutex // held while settings are changed
@@ -95,7 +98,13 @@ func (p *primary) open() error {
 	if err != nil {
 		return err
 	}
-	if p.workers, err = supervisor.New(supervisor.Options{Command: p.o.Worker, Env: workerEnvironment(os.Environ()), Log: p.log, Limits: limits(cfg)}); err != nil {
+	if p.collectors, err = resume.Open(cfg.StateDir, p.frames.ID().String(), cfg.ResumeWindow); err != nil {
+		p.log.Error("collectors that come back begin live", "error", err)
+	}
+	p.workers, err = supervisor.New(supervisor.Options{
+		Command: p.o.Worker, Env: workerEnvironment(os.Environ()), Log: p.log, OnPosition: p.collectors.Confirmed, Limits: limits(cfg),
+	})
+	if err != nil {
 		return err
 	}
 	p.encoder = encoder.New(encoder.Options{
@@ -111,7 +120,7 @@ func (p *primary) open() error {
 		return err
 	}
 	p.gateway = gateway.New(gateway.Options{
-		Settings: access, Workers: p.workers, Frames: p.index, Health: p.health, API: p.publicAPI(), Log: p.log,
+		Settings: access, Workers: p.workers, Frames: p.index, Resume: p.collectors.Offset, Health: p.health, API: p.publicAPI(), Log: p.log,
 	})
 	p.workers.SetExpiry(p.gateway.Expiry)
 	return p.openObserved(cfg)
@@ -279,20 +288,20 @@ func (p *primary) checkpoints(ctx context.Context) {
 		case <-t.C:
 		}
 		p.index.release()
-		now := p.encoder.Progress()
-		if now == saved {
-			continue
+		var err error
+		if now := p.encoder.Progress(); now != saved {
+			if err = newCheckpoint(p.frames.ID(), now).save(p.cfg.Load().StateDir); err == nil {
+				saved = now
+			}
 		}
-		err := newCheckpoint(p.frames.ID(), now).save(p.cfg.Load().StateDir)
-		if err == nil {
-			saved = now
-		} else if !failing {
-			p.log.Error("progress not saved; it is tried again every second", "error", err)
+		if err = errors.Join(err, p.collectors.Save()); err != nil && !failing {
+			p.log.Error("progress not saved; it is tried again", "error", err)
 		}
 		failing = err != nil
 	}
 }
 
+// checkpoint saves everything, at the end.
 func (p *primary) checkpoint() error {
-	return newCheckpoint(p.frames.ID(), p.encoder.Progress()).save(p.cfg.Load().StateDir)
+	return errors.Join(newCheckpoint(p.frames.ID(), p.encoder.Progress()).save(p.cfg.Load().StateDir), p.collectors.Save())
 }

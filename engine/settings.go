@@ -117,6 +117,7 @@ func (p *primary) reload(sig os.Signal) {
 	cfg := old.Reloaded(next)
 	p.cfg.Store(cfg)
 	p.o.Level.Set(cfg.Level())
+	p.collectors.SetWindow(cfg.ResumeWindow)
 	p.gateway.Reload(access)
 	if err := p.api.Reload(p.querySettings(cfg)); err != nil {
 		panic("engine: " + err.Error()) // access has read the same keys

@@ -42,6 +42,7 @@ type Config struct {
 	FrameLogSegmentBytes int64
 	MaxWorkers           int
 	HandshakeWindow      time.Duration
+	ResumeWindow         time.Duration
 	PingInterval         time.Duration
 	PingTimeout          time.Duration
 	Drain                time.Duration

@@ -82,6 +82,8 @@ var keys = []*key{
 		doc: "HTTP requests a second, and as many at once, of one client address (IPv6: of a /64); more get 429. Loopback, health checks and upgrades do not count."},
 	{name: "HANDSHAKE_WINDOW_MS", field: func(c *Config) any { return &c.HandshakeWindow }, def: 30 * time.Second, min: 1000, max: 24 * hourMS, reload: true,
 		doc: "How old the time in a subscriber's signed upgrade request may be."},
+	{name: "RESUME_WINDOW_MS", field: func(c *Config) any { return &c.ResumeWindow }, def: 10 * time.Minute, min: 0, max: 168 * hourMS, reload: true,
+		doc: "A collector that comes back within so long, and does not say from where, goes on where it was. 0: it begins live."},
 	{name: "PING_INTERVAL_MS", field: func(c *Config) any { return &c.PingInterval }, def: 25 * time.Second, min: 10, max: hourMS, reload: true,
 		doc: "Keep-alive: a collector that nothing was sent to for so long gets a ping."},
 	{name: "PING_TIMEOUT_MS", field: func(c *Config) any { return &c.PingTimeout }, def: 60 * time.Second, min: 20, max: 24 * hourMS, reload: true,

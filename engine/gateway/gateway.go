@@ -70,14 +70,17 @@ type Settings struct {
 	RateLimit              int // requests of an address a second; 0: no limit
 }
 
-// Options say what a Gateway works with. API and Health may be nil.
+// Options say what a Gateway works with. API, Health and Resume may be nil.
 type Options struct {
 	Settings Settings
 	Workers  Connector
 	Frames   FrameLog
-	Health   func() []Problem // what is wrong just now; called for each /is-healthy
-	API      http.Handler     // gets the requests of the HTTP API, with exact paths and CORS headers set
-	Log      *slog.Logger
+	// Resume tells the offset that a key has confirmed, if it is to go on from
+	// there when it does not say itself where to begin.
+	Resume func(key string) (offset uint64, ok bool)
+	Health func() []Problem // what is wrong just now; called for each /is-healthy
+	API    http.Handler     // gets the requests of the HTTP API, with exact paths and CORS headers set
+	Log    *slog.Logger
 }
 
 // Gateway is the HTTP server on the public port. All methods may be called
@@ -85,8 +88,10 @@ type Options struct {
 type Gateway struct {
 	workers Connector
 	frames  FrameLog
+	resume  func(key string) (uint64, bool)
 	health  func() []Problem
 	api     http.Handler
+	log     *slog.Logger
 	now     func() time.Time
 
 	policy   atomic.Pointer[policy]
@@ -110,7 +115,10 @@ type Gateway struct {
 
 // New makes a gateway, which serves nothing yet.
 func New(o Options) *Gateway {
-	g := &Gateway{workers: o.Workers, frames: o.Frames, health: o.Health, api: o.API, now: time.Now}
+	if o.Resume == nil {
+		o.Resume = func(string) (uint64, bool) { return 0, false }
+	}
+	g := &Gateway{workers: o.Workers, frames: o.Frames, resume: o.Resume, health: o.Health, api: o.API, log: o.Log, now: time.Now}
 	g.refused = newLedger(o.Log, func() time.Time { return g.now() })
 	g.conns = newConnections(maxConnections, g.limited, g.turnAway)
 	g.upgrades.set(upgradesPerSecond, upgradeBurst)

@@ -46,7 +46,7 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 		deny(why)
 		return
 	}
-	from, why := g.start(query)
+	from, why := g.start(query, id.key.String())
 	if why != nil {
 		deny(why)
 		return
@@ -102,10 +102,32 @@ func checkWebSocket(r *http.Request) (wsproto.Upgrade, *refusal) {
 
 const fellBehind = "the position is %d bytes before the oldest record kept: connect with from=earliest, and fetch what is missing by the HTTP API"
 
+// resumed returns where the stream of a client begins that says nothing of it:
+// where it was, if that is known, else at the head. What the frame log no longer
+// has is lost for it, and said; it gets all that there is.
+func (g *Gateway) resumed(key string, floor, head uint64) uint64 {
+	at, ok := g.resume(key)
+	switch {
+	case !ok || at >= head:
+		return head
+	case at < floor:
+		g.log.Warn("a collector was away for longer than the frame log reaches back: it misses records", "key", key, "bytes_missed", floor-at)
+		return floor
+	}
+	g.framesMu.Lock()
+	defer g.framesMu.Unlock()
+	// A pong may claim a place inside a frame; nobody but its sender loses by that.
+	end, err := g.frames.FrameEnd(at)
+	if err != nil { // the floor has moved meanwhile, or worse: the worker will tell
+		return g.frames.Floor()
+	}
+	return end
+}
+
 // start returns the offset that a client's stream begins at, as its from=
 // parameter asks for. What cannot be had is refused and never replaced by
 // something near it: the client would not notice the gap.
-func (g *Gateway) start(query string) (uint64, *refusal) {
+func (g *Gateway) start(query, key string) (uint64, *refusal) {
 	text, count := parameter(query, "from")
 	from, err := wsproto.ParseFrom(text)
 	life, floor, head := g.frames.ID(), g.frames.Floor(), g.frames.Head()
@@ -123,7 +145,9 @@ func (g *Gateway) start(query string) (uint64, *refusal) {
 		return refuse(malformedFrom, "%v", err)
 	case from.Start == wsproto.Earliest:
 		return floor, nil
-	case from.Start != wsproto.At:
+	case from.Start == wsproto.Resume:
+		return g.resumed(key, floor, head), nil
+	case from.Start == wsproto.Live:
 		return head, nil
 	case from.Position.Log != life:
 		return refuse(otherLog, "the position is one of another frame log, or of this one before it lost records: connect with from=earliest to get all there is")

@@ -174,17 +174,51 @@ func TestFrom(t *testing.T) {
 	}
 }
 
+// A client that does not say where to begin goes on where it was.
+func TestResume(t *testing.T) {
+	e := &echo{t: t}
+	var known uint64
+	addr := serve(t, newGateway(t, "open", func(o *Options) {
+		o.Workers = e
+		o.Resume = func(key string) (uint64, bool) { return known, key == keys["known"].PublicKey && known != 0 }
+	}))
+	for _, c := range []struct {
+		key    string
+		known  uint64
+		from   string
+		offset uint64
+	}{
+		{"known", 150, "", 150},
+		{"known", 150, "&from=", 150},
+		{"known", 150, "&from=live", 200},
+		{"known", 150, "&from=earliest", 100},
+		{"known", 150, "&from=" + token(120), 120},
+		{"known", 200, "", 200},
+		{"known", 153, "", 160}, // no place that we told anybody
+		{"known", 90, "", 100},  // below the floor: all that there is
+		{"known", 210, "", 200}, // cannot be, and must not be a gap later
+		{"known", 0, "", 200},
+		{"second", 150, "", 200},
+	} {
+		known = c.known
+		got := exchange(t, addr, upgradeRequest(target(signedData(c.key, time.Now(), ""), c.from)))
+		if got.status != 101 || e.last().From != c.offset {
+			t.Errorf("%+v: %d, from %d", c, got.status, e.last().From)
+		}
+	}
+}
+
 // The floor may move between the look and FrameEnd.
 func TestFromWhenTheFloorMoves(t *testing.T) {
 	frames := &fakeLog{err: errors.New("below the floor")}
 	frames.head.Store(200)
 	g := newGateway(t, "open", func(o *Options) { o.Frames = frames })
-	if _, why := g.start("from=" + token(150)); why.reason != frameLogFailed {
+	if _, why := g.start("from="+token(150), ""); why.reason != frameLogFailed {
 		t.Errorf("%+v", why)
 	}
 	// FrameEnd moves it.
 	g = newGateway(t, "open", func(o *Options) { o.Frames = movingLog{frames} })
-	if _, why := g.start("from=" + token(150)); why.reason != belowFloor || why.floor.Offset != 180 {
+	if _, why := g.start("from="+token(150), ""); why.reason != belowFloor || why.floor.Offset != 180 {
 		t.Errorf("%+v", why)
 	}
 }

@@ -19,7 +19,7 @@
 //	  │ ◀──────────────────────────── Ready │
 //	  │ Client + descriptor ──────────────▶ │  writes the 101, owns the socket
 //	  │ Close, Settings ──────────────────▶ │
-//	  │ ◀──────────────────── Closed, Stats │
+//	  │ ◀───────── Closed, Confirmed, Stats │
 //	  │ Drain ────────────────────────────▶ │  closes its clients, exits 0
 //
 // Either end sees the other's death as the end of the channel (io.EOF): a

@@ -26,6 +26,9 @@ type Message struct {
 	Ready  *Ready  `json:"ready,omitempty"`
 	Closed *Closed `json:"closed,omitempty"`
 	Stats  *Stats  `json:"stats,omitempty"`
+	// Confirmed are clients' confirmations since the last such message, each
+	// client's newest; at most MaxConfirmed.
+	Confirmed []Confirmed `json:"confirmed,omitempty"`
 }
 
 // Settings are what a worker needs to know; the first message is one, and a
@@ -81,6 +84,15 @@ type Closed struct {
 	Sent       uint64 `json:"sent"`     // offset up to which bytes were given to the kernel
 	Acked      uint64 `json:"acked"`    // offset that the client has confirmed by a pong; 0: none
 	Messages   uint64 `json:"messages"` // data frames it sent us (ignored)
+}
+
+// MaxConfirmed bounds Message.Confirmed, so that it fits a packet.
+const MaxConfirmed = 1000
+
+// Confirmed says that a client has read everything before an offset.
+type Confirmed struct {
+	ID     uint64 `json:"i"`
+	Offset uint64 `json:"o"`
 }
 
 // Stats are a worker's counters since its start, and its state now. A worker

@@ -37,6 +37,7 @@ type client struct {
 	fd      int // the caller's, who waits on done before closing it
 	phase   phase
 	closing bool          // told to close: takes no room any more
+	reached uint64        // as OnPosition was last told
 	worker  *worker       // from queued to the end
 	place   *list.Element // in Supervisor.waiting
 	done    chan error    // takes the outcome of Connect; capacity 1
@@ -65,6 +66,15 @@ func (s *Supervisor) admit(c *client) {
 	s.expect(c.Expires)
 	c.place = s.waiting.PushBack(c)
 	s.settle()
+}
+
+// position tells how far c has come, unless a newer connection has taken its
+// place: that one began where c was known to be, and goes its own way.
+func (s *Supervisor) position(c *client, offset uint64) {
+	c.reached = offset
+	if s.byKey[c.Key] == c {
+		s.onPosition(c.Key, offset)
+	}
 }
 
 // settle places those who wait while there is room.

@@ -236,6 +236,7 @@ func (s *Supervisor) bury(w *worker) {
 		lost = append(lost, c)
 	}
 	for _, c := range lost {
+		s.position(c, c.reached)
 		s.forget(c)
 		s.counts.disconnect(why.Name)
 	}

@@ -37,6 +37,11 @@ type Options struct {
 	// the same key. It holds up news of that worker: it should be quick. It may
 	// call the supervisor, but not Stop.
 	OnClosed func(Client, handoff.Closed)
+	// OnPosition is told how far the newest connection of a key has come: where
+	// it begins once a worker has it, what it confirms, the same again when it
+	// ends; may be nil. It is called with the supervisor locked: it must not
+	// wait, nor call the supervisor.
+	OnPosition func(key string, offset uint64)
 	Limits
 }
 
@@ -75,6 +80,7 @@ type Supervisor struct {
 	command, env []string
 	log          *slog.Logger
 	onClosed     func(Client, handoff.Closed)
+	onPosition   func(key string, offset uint64)
 	times        times
 	wall         func() time.Time // the wall clock
 
@@ -110,8 +116,11 @@ func New(o Options) (*Supervisor, error) {
 	if o.OnClosed == nil {
 		o.OnClosed = func(Client, handoff.Closed) {}
 	}
+	if o.OnPosition == nil {
+		o.OnPosition = func(string, uint64) {}
+	}
 	s := &Supervisor{
-		command: o.Command, env: o.Env, log: o.Log, onClosed: o.OnClosed, times: defaultTimes, wall: time.Now,
+		command: o.Command, env: o.Env, log: o.Log, onClosed: o.OnClosed, onPosition: o.OnPosition, times: defaultTimes, wall: time.Now,
 		kick: make(chan struct{}, 1), first: make(chan error, 1), over: make(chan struct{}),
 		limits: o.Limits, byKey: make(map[string]*client), counts: newCounts(),
 	}

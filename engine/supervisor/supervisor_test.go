@@ -37,7 +37,8 @@ type fixture struct {
 	t testing.TB
 
 	mu     sync.Mutex
-	closed []string // "key name", as OnClosed was told
+	closed []string            // "key name", as OnClosed was told
+	places map[string][]uint64 // by key, as OnPosition was told
 	said   strings.Builder
 }
 
@@ -63,7 +64,7 @@ func (f *fixture) closes() []string {
 // tests. The test ends with Stop and a look for what is left.
 func prepare(t testing.TB, mode string, warm, max, maxClients int) *fixture {
 	t.Helper()
-	f := &fixture{t: t}
+	f := &fixture{t: t, places: make(map[string][]uint64)}
 	before := descriptors(t)
 	goroutines := runtime.NumGoroutine()
 	exe, err := os.Executable()
@@ -77,6 +78,11 @@ func prepare(t testing.TB, mode string, warm, max, maxClients int) *fixture {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.closed = append(f.closed, c.Key+" "+closed.Disconnect)
+		},
+		OnPosition: func(key string, offset uint64) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.places[key] = append(f.places[key], offset)
 		},
 		Limits: Limits{Warm: warm, Max: max, MaxClients: maxClients},
 	})
@@ -365,6 +371,34 @@ func TestDuplicatesAcrossWorkers(t *testing.T) {
 	if f.Disconnect("a", wsproto.PingTimeout) {
 		t.Fatal("a is still known")
 	}
+}
+
+// Where a key's newest connection is, is told when it begins, when it confirms
+// and when it ends, with its worker too; nothing of an older one.
+func TestPositions(t *testing.T) {
+	f := start(t, "", 2, 2, 1)
+	f.wantLayout("1:0 2:0")
+	places := func(key string) string {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return fmt.Sprint(f.places[key])
+	}
+	want := func(key, sequence string) {
+		t.Helper()
+		eventually(t, key+" was at "+sequence, func() bool { return places(key) == sequence })
+	}
+	f.mustConnect("a")
+	want("a", "[0 7]")
+	newer := f.mustConnect("a")
+	want("a", "[0 7 0 7]")
+	newer.conn.Close()
+	want("a", "[0 7 0 7 42]")
+
+	f.wantLayout("1:0 2:0")
+	f.mustConnect("b")
+	want("b", "[0 7]")
+	f.signal(1, unix.SIGKILL)
+	want("b", "[0 7 7]")
 }
 
 // Upstream bug 16: a client that closes by itself is no longer the key's.

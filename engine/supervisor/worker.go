@@ -159,6 +159,7 @@ func (s *Supervisor) sent(w *worker, c *client, err error) {
 	c.Response, c.Early = nil, nil
 	if c.phase == sending { // else the worker has already closed it
 		c.phase = served
+		s.position(c, c.From)
 	}
 	c.done <- nil
 }
@@ -250,11 +251,18 @@ func (s *Supervisor) hear(w *worker, m handoff.Message) {
 		return
 	case m.Stats != nil:
 		w.stats = *m.Stats
+	case m.Confirmed != nil:
+		for _, f := range m.Confirmed {
+			if c := w.clients[f.ID]; c != nil {
+				s.position(c, f.Offset)
+			}
+		}
 	case m.Closed != nil:
 		c := w.clients[m.Closed.ID]
 		if c == nil || c.phase == queued {
 			break // broken, but no reason to lose the worker's other clients
 		}
+		s.position(c, max(c.From, m.Closed.Acked))
 		s.forget(c)
 		s.counts.disconnect(m.Closed.Disconnect)
 		s.settle()

@@ -93,6 +93,7 @@ func testWorker(mode string) error {
 			case m.Client != nil:
 				t.fds[m.Client.ID] = fd
 				_, _ = unix.Write(fd, m.Client.Response)
+				t.tell(handoff.Message{Confirmed: []handoff.Confirmed{{ID: m.Client.ID, Offset: m.Client.From + 7}, {ID: 1 << 60, Offset: 1}}})
 			case m.Profile != nil:
 				_, _ = unix.Write(fd, fmt.Append(nil, "profile of ", os.Getpid()))
 				_ = unix.Close(fd)

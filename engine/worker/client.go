@@ -54,6 +54,7 @@ type client struct {
 	allowance  int    // bytes that the client may still send now
 	refilled   time.Time
 	acked      uint64    // offset that the client has confirmed
+	confirming bool      // in loop.confirmed
 	pinged     uint64    // cursor when it was last pinged
 	pingAt     time.Time // when that was
 	unanswered time.Time // first ping since something was heard; zero: none

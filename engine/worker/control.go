@@ -121,6 +121,35 @@ func (l *loop) tell(m handoff.Message) {
 	l.flushOutbox()
 }
 
+// confirm has the primary told what c has confirmed: at once, as far as that
+// can be one message for all pongs that came together.
+func (l *loop) confirm(c *client) {
+	if !c.confirming {
+		c.confirming = true
+		l.confirmed = append(l.confirmed, c)
+		l.again()
+	}
+}
+
+func (l *loop) tellConfirmed() {
+	var m handoff.Message
+	for i, c := range l.confirmed {
+		l.confirmed[i] = nil
+		c.confirming = false
+		if c.fd >= 0 { // else Closed has told
+			m.Confirmed = append(m.Confirmed, handoff.Confirmed{ID: c.id, Offset: c.acked})
+		}
+		if len(m.Confirmed) == handoff.MaxConfirmed {
+			l.tell(m)
+			m.Confirmed = nil
+		}
+	}
+	l.confirmed = l.confirmed[:0]
+	if len(m.Confirmed) > 0 {
+		l.tell(m)
+	}
+}
+
 func (l *loop) flushOutbox() {
 	for len(l.outbox) > 0 {
 		err := handoff.Send(l.control, l.outbox[0])

@@ -118,8 +118,9 @@ func (r *receiver) Ping(payload []byte) error {
 // A pong that says anything else is of no use, and no error (RFC 6455 §5.5.3).
 func (r *receiver) Pong(payload []byte) error {
 	p, err := wsproto.ParsePosition(payload)
-	if err == nil && p.Log == r.l.frames.ID() && p.Offset <= r.c.cursor && p.Offset > r.c.acked {
+	if err == nil && p.Log == r.l.frames.ID() && p.Offset <= r.c.cursor && p.Offset >= r.c.acked {
 		r.c.acked = p.Offset
+		r.l.confirm(r.c)
 	}
 	return nil
 }

@@ -88,10 +88,11 @@ type loop struct {
 	live    []*client          // has all there is, socket writable
 	behind  ring               // socket writable, more is due
 
-	packet         []byte   // scratch for the control channel
-	outbox         [][]byte // packets that the control channel had no room for
-	controlPending bool     // more of the primary's messages may be waiting
-	armed          bool     // our own wake-up is on its way
+	packet         []byte    // scratch for the control channel
+	outbox         [][]byte  // packets that the control channel had no room for
+	confirmed      []*client // whose confirmations the primary is to be told of
+	controlPending bool      // more of the primary's messages may be waiting
+	armed          bool      // our own wake-up is on its way
 
 	input    []byte   // scratch for clients' input
 	receiver receiver // whose input is being parsed
@@ -171,6 +172,7 @@ func (l *loop) turn() error {
 			return err
 		}
 	}
+	l.tellConfirmed()
 	if !l.behind.empty() || l.controlPending {
 		l.again()
 	}

@@ -389,12 +389,51 @@ func TestPositionPings(t *testing.T) {
 		t.Fatalf("%+v %q %v", h, payload, err)
 	}
 	p.say(ws.OpPong, payload)
+	if m := b.next(func(m handoff.Message) bool { return m.Confirmed != nil }); len(m.Confirmed) != 1 || m.Confirmed[0] != (handoff.Confirmed{ID: p.id, Offset: b.frames.Head()}) {
+		t.Fatalf("%+v", m.Confirmed)
+	}
 	p.say(ws.OpPong, []byte("says nothing"))
 	pos.Offset++ // claims more than it was sent
 	p.say(ws.OpPong, []byte(pos.String()))
 	p.say(ws.OpClose, nil)
 	if c := b.closed(p.id, wsproto.ClientClosed); c.Acked != b.frames.Head() || c.Sent != b.frames.Head() {
 		t.Fatalf("%+v", c)
+	}
+}
+
+// Many confirmations make few messages, each of which fits a packet.
+func TestManyConfirmations(t *testing.T) {
+	l := &loop{control: -1, wake: -1, armed: true}
+	const clients = 2*handoff.MaxConfirmed + 1
+	for i := range clients {
+		c := &client{id: 1<<62 + uint64(i), fd: 1, acked: 1<<63 + uint64(i)}
+		l.confirm(c)
+		l.confirm(c) // is told once
+	}
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	l.control = fds[0]
+	l.tellConfirmed()
+	buf := make([]byte, handoff.MaxMessage)
+	told := 0
+	for range 3 {
+		m, _, err := handoff.Receive(fds[1], buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range m.Confirmed {
+			if f != (handoff.Confirmed{ID: 1<<62 + uint64(told), Offset: 1<<63 + uint64(told)}) {
+				t.Fatalf("%d: %+v", told, f)
+			}
+			told++
+		}
+	}
+	if _, _, err := handoff.Receive(fds[1], buf); err != handoff.ErrAgain || told != clients || len(l.confirmed) != 0 || l.failure != nil {
+		t.Fatalf("%d told, then %v; %v", told, err, l.failure)
 	}
 }
 

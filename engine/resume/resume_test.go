@@ -1,0 +1,138 @@
+package resume
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// clock is a time that the test moves.
+type clock struct{ at time.Time }
+
+func (c *clock) now() time.Time { return c.at }
+
+func open(t *testing.T, dir, log string, c *clock) *Store {
+	t.Helper()
+	s, err := Open(dir, log, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.now = c.now
+	return s
+}
+
+func (s *Store) want(t *testing.T, key string, offset uint64, ok bool) {
+	t.Helper()
+	if got, known := s.Offset(key); got != offset || known != ok {
+		t.Errorf("%s: %d %v, want %d %v", key, got, known, offset, ok)
+	}
+}
+
+func TestWindow(t *testing.T) {
+	c := &clock{time.Now().Truncate(time.Millisecond)}
+	s := open(t, t.TempDir(), "life", c)
+	s.want(t, "a", 0, false)
+	s.Confirmed("a", 10)
+	c.at = c.at.Add(40 * time.Second)
+	s.Confirmed("a", 20)
+	s.Confirmed("b", 5)
+	c.at = c.at.Add(time.Minute)
+	s.want(t, "a", 20, true)
+	s.Confirmed("b", 3) // began again from earlier
+	c.at = c.at.Add(time.Millisecond)
+	s.want(t, "a", 0, false)
+	s.want(t, "b", 3, true)
+	s.SetWindow(0)
+	s.want(t, "b", 0, false)
+	s.Confirmed("b", 9)
+	s.want(t, "b", 0, false)
+}
+
+func TestSaved(t *testing.T) {
+	c, dir := &clock{time.Now().Truncate(time.Millisecond)}, t.TempDir()
+	s := open(t, dir, "life", c)
+	if err := s.Save(); err != nil {
+		t.Fatal(err)
+	}
+	if files, _ := os.ReadDir(dir); len(files) != 0 {
+		t.Fatal("nothing to save, yet saved")
+	}
+	s.Confirmed("a", 1<<63)
+	s.Confirmed("b", 2)
+	if err := s.Save(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir, "life", c).want(t, "a", 1<<63, true)
+	open(t, dir, "another life", c).want(t, "a", 0, false)
+	c.at = c.at.Add(-2 * time.Minute) // what Open drops is judged by the wall clock
+	s.now = c.now
+	s.Confirmed("a", 3)
+	s.Confirmed("b", 4)
+	if err := s.Save(); err != nil {
+		t.Fatal(err)
+	}
+	if again := open(t, dir, "life", c); len(again.seen) != 0 {
+		t.Errorf("kept beyond the window: %v", again.seen)
+	}
+	if files, _ := os.ReadDir(dir); len(files) != 1 {
+		t.Errorf("%v", files)
+	}
+}
+
+// A failed Save is tried again, and a damaged file is no reason not to work.
+func TestFaults(t *testing.T) {
+	c, dir := &clock{time.Now().Truncate(time.Millisecond)}, filepath.Join(t.TempDir(), "later")
+	s := open(t, dir, "life", c)
+	s.Confirmed("a", 1)
+	if err := s.Save(); err == nil {
+		t.Fatal("saved into a directory that is not there")
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Save(); err != nil {
+		t.Fatal(err)
+	}
+	for _, damaged := range []string{"", "{", `{"frameLog":"life","collectors":{"a":{"o":-1}}}`, "null"} {
+		if err := os.WriteFile(filepath.Join(dir, fileName), []byte(damaged), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(dir, "life", time.Minute)
+		if damaged != "null" && err == nil {
+			t.Errorf("%q was taken", damaged)
+		}
+		s.Confirmed("a", 7)
+		s.want(t, "a", 7, true)
+	}
+}
+
+func TestBounded(t *testing.T) {
+	c := &clock{time.Now().Truncate(time.Millisecond)}
+	s := open(t, t.TempDir(), "life", c)
+	for i := range maxKeys + 10 {
+		c.at = c.at.Add(time.Microsecond)
+		s.Confirmed(fmt.Sprint(i), uint64(i))
+	}
+	if len(s.seen) > maxKeys {
+		t.Fatalf("%d keys", len(s.seen))
+	}
+	s.want(t, fmt.Sprint(maxKeys+9), maxKeys+9, true)
+	s.want(t, "0", 0, false)
+}
+
+func FuzzOpen(f *testing.F) {
+	f.Add([]byte(`{"frameLog":"life","collectors":{"a":{"o":1,"t":1764000000000}}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, fileName), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s, _ := Open(dir, "life", time.Minute)
+		s.Confirmed("a", 1)
+		if err := s.Save(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
