@@ -97,7 +97,8 @@ type demonstration struct {
 	logged  chan struct{} // closed when the distributor's log has ended
 }
 
-func (d *demonstration) logs() string { return filepath.Join(d.dir, "data-logs") }
+func (d *demonstration) logs() string      { return filepath.Join(d.dir, "data-logs") }
+func (d *demonstration) databases() string { return filepath.Join(d.dir, "databases") }
 
 // layOutLogs makes what an archiver has before its first record, so that the
 // distributor finds what it is told to follow.
@@ -111,13 +112,18 @@ func (d *demonstration) layOutLogs(o demoOptions) error {
 			return err
 		}
 	}
-	return nil
+	db, err := simulator.OpenDatabases(d.databases(), true)
+	if err != nil {
+		return err
+	}
+	return db.Close()
 }
 
 // startDistributor runs `distributor serve` and waits until it distributes.
 func (d *demonstration) startDistributor() error {
 	settings, err := json.Marshal(map[string]any{
-		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": 0, "DATA_LOG_DIR": d.logs(), "STATE_DIR": filepath.Join(d.dir, "state"), "LOG_FORMAT": "json",
+		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": 0, "DATA_LOG_DIR": d.logs(), "ARCHIVER_DB_DIR": d.databases(), "ADMIN_ADDR": "127.0.0.1:0",
+		"STATE_DIR": filepath.Join(d.dir, "state"), "LOG_FORMAT": "json",
 	})
 	if err != nil {
 		return err
@@ -234,7 +240,7 @@ Ctrl-C ends it all. Latency is from append to receipt.
 	archived := make(chan error, 1)
 	go func() {
 		_, err := simulator.Run(archiving, simulator.Options{
-			Dir: d.logs(), Seed: "demo", Rates: simulator.Spread(cmp.Or(o.rate, 1), simulator.Streams[:]...), Unpaced: o.rate == 0,
+			Dir: d.logs(), Databases: d.databases(), Seed: "demo", Rates: simulator.Spread(cmp.Or(o.rate, 1), simulator.Streams[:]...), Unpaced: o.rate == 0,
 			Duration: time.Duration(o.seconds * float64(time.Second)), Batch: 10 * time.Millisecond,
 			Log: simulator.LogOptions{Generation: simulator.Generation(o.generation)}, OnWrite: d.account.written,
 		})
