@@ -5,6 +5,9 @@
 //	                                                                  ▲
 //	collectors ─ upgrade ─▶ gateway ─ socket ─▶ supervisor ─ handoff ─┘
 //
+// Beside that way, status asks all of them once a second how they are, and admin
+// and metrics show it.
+//
 // The sub-packages do the work and do not know each other beyond what the
 // arrows say; bench and cmd only see Run.
 //

@@ -1,7 +1,7 @@
 // Package handoff is the channel between the primary and one worker: a
 // socketpair of type SOCK_SEQPACKET that carries small JSON messages, one a
-// packet, and with a Client message the descriptor of the client's socket
-// (SCM_RIGHTS).
+// packet, and with a Client message the descriptor of the client's socket, with
+// a Profile message that of a connection for /debug/pprof (SCM_RIGHTS).
 //
 // It owns the shape of the messages and the passing of descriptors. It does
 // not know what a client is sent, which worker is chosen, or when a worker is

@@ -41,6 +41,14 @@
 // came before. A client is pinged when it has caught up and the stream is
 // quiet, every busyPing under load, and for keep-alive.
 //
+// # What it tells
+//
+// Once a second the primary gets handoff.Stats. The latency in it is a sample,
+// taken after the first and the last live client of a wake-up (measure says
+// what exactly), so its cost does not grow with clients; the slowest clients and
+// the lags are looked for when the report is made. On a socket that the primary
+// sends, one request for a profile is answered, on goroutines beside the loop.
+//
 // # What it does not do
 //
 // It does not authenticate, choose clients, or restart: the primary does. It
@@ -48,7 +56,7 @@
 //
 // # Concurrency and failure
 //
-// Everything runs on the goroutine of Run. When the primary goes (end of the
+// Everything but profiles runs on the goroutine of Run. When the primary goes (end of the
 // control channel) Run returns at once and the connections end with the
 // process. Damage to the frame log ends the clients it concerns with
 // InternalError; a client's own failure ends that client only.
