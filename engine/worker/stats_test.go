@@ -225,3 +225,41 @@ func BenchmarkTurn(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkMeasure is what a sample costs, with the frame's time looked up and
+// known.
+func BenchmarkMeasure(b *testing.B) {
+	dir := b.TempDir()
+	w, _, err := framelog.OpenWriter(framelog.Options{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer w.Close()
+	frame := wsproto.AppendTextFrame(nil, make([]byte, 200))
+	for range 50_000 {
+		if err := w.Append(frame, framelog.Meta{Stream: 1, Time: time.Now().UnixNano()}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := w.Commit(); err != nil {
+		b.Fatal(err)
+	}
+	reader, err := framelog.OpenReader(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	l := &loop{frames: reader, head: reader.Head()}
+	defer l.close()
+	for _, known := range []bool{false, true} {
+		b.Run(fmt.Sprint("known=", known), func(b *testing.B) {
+			c := &client{cursor: l.head}
+			b.ReportAllocs()
+			for b.Loop() {
+				if !known {
+					l.sampled.offset = 0
+				}
+				l.measure(c, 0)
+			}
+		})
+	}
+}
