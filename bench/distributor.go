@@ -61,7 +61,7 @@ func startDistributor(binary, dir string, cpus proc.CPUs) (d *distributor, err e
 		"NUMBER_OF_WORKERS": 1, "MAX_WORKERS": 1, "MAX_CLIENTS_PER_CHILD": 100_000,
 		// Nothing may fall out of the frame log, and silent clients may stay.
 		"FRAME_LOG_BYTES": 8 << 30, "PING_INTERVAL_MS": 3_600_000, "PING_TIMEOUT_MS": 86_400_000,
-		"RATE_LIMIT": 1_000_000, "DRAIN_MS": 0,
+		"RATE_LIMIT": 1_000_000, "DRAIN_MS": 0, "ADMIN_ADDR": "",
 	})
 	if err != nil {
 		return d, err

@@ -57,16 +57,16 @@ func (b *bench) paced(ctx context.Context, size latencySize, u underPace) (resul
 	}
 
 	running, stop := context.WithCancel(ctx)
-	var receiving sync.WaitGroup
-	defer receiving.Wait() // before the clients are closed
+	var working sync.WaitGroup
+	defer working.Wait() // before clients and servers are closed
 	defer stop()
 	arrived := make([]arrivals, len(clients))
 	for i, c := range clients {
-		receiving.Go(func() { arrived[i].receive(running, c) })
+		working.Go(func() { arrived[i].receive(running, c) })
 	}
 	w := watch{}
 	archived := make(chan error, 1)
-	go func() { archived <- u.archive(running, size, w) }()
+	working.Go(func() { archived <- u.archive(running, size, w) })
 
 	if err := sleep(ctx, size.warm); err != nil {
 		return result, err
@@ -88,7 +88,7 @@ func (b *bench) paced(ctx context.Context, size latencySize, u underPace) (resul
 		}
 	}
 	stop()
-	receiving.Wait()
+	working.Wait()
 
 	var took []time.Duration
 	var together float64

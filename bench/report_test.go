@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestReport(t *testing.T) {
+	var progress, table bytes.Buffer
+	r, err := newReport(t.TempDir(), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), &progress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(r.file.Name(), "/20260102T030405Z.jsonl") {
+		t.Error(r.file.Name())
+	}
+	r.round("s", "raw", 1, measurement{Seconds: 2, Server: 1.5, Other: 0.1}, map[string]any{"records": 7})
+	r.round("s", "live", 1, measurement{Seconds: 2, Other: 0.3}, nil)
+	r.figure("s", "worker : raw", "×", []float64{1.5, 0.5, 0.875})
+	r.table(&table)
+	if err := r.close(); err != nil {
+		t.Fatal(err)
+	}
+
+	if lines := strings.Split(progress.String(), "\n"); strings.Contains(lines[0], "DISTURBED") || !strings.Contains(lines[1], "DISTURBED: 15%") {
+		t.Error(progress.String())
+	}
+	if text := table.String(); !strings.Contains(text, "0.88        0.50 … 1.50       ×") {
+		t.Error(text)
+	}
+	text, err := os.ReadFile(r.file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []string
+	for line := range strings.Lines(string(text)) {
+		var v struct {
+			Kind, Scenario, What, Figure string
+			Round                        int
+			Server                       float64 `json:"server_cpu"`
+			Median, Min, Max             float64
+			Extra                        map[string]int
+		}
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		kinds = append(kinds, v.Kind)
+		switch {
+		case v.Scenario != "s", v.What == "raw" && (v.Server != 1.5 || v.Round != 1 || v.Extra["records"] != 7),
+			v.Kind == "figure" && (v.Figure != "worker : raw" || v.Median != 0.875 || v.Min != 0.5 || v.Max != 1.5):
+			t.Error(line)
+		}
+	}
+	if !slices.Equal(kinds, []string{"round", "round", "figure"}) {
+		t.Error(kinds)
+	}
+}
+
+func TestDigits(t *testing.T) {
+	for v, want := range map[float64]string{36557.4: "36557", 99.96: "100.0", 12.34: "12.3", 1.125: "1.12", 0.0871: "0.0871", 0.25: "0.25"} {
+		if got := digits(v); got != want {
+			t.Errorf("%v is printed as %s, not %s", v, got, want)
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	names := func(s []scenario) (n []string) {
+		for _, s := range s {
+			n = append(n, s.name)
+		}
+		return n
+	}
+	all, err := choose(nil)
+	if got := names(all); err != nil || !slices.Equal(got, []string{"encode", "fanout-100", "fanout-1000", "latency-100", "latency-1000"}) {
+		t.Error(got, err)
+	}
+	some, err := choose([]string{"latency-5000", "encode"})
+	if got := names(some); err != nil || !slices.Equal(got, []string{"encode", "latency-5000"}) {
+		t.Error(got, err)
+	}
+	if _, err := choose([]string{"encode", "encde"}); err == nil {
+		t.Error("a scenario that is not there was chosen")
+	}
+}
+
+func TestMeasurementIsTheDifference(t *testing.T) {
+	at := time.Now()
+	s := time.Second
+	before := books{at: at, primary: s, server: 2 * s, generator: 3 * s, busy: 10 * s, user: s, system: 2 * s, private: 9}
+	after := books{at: at.Add(4 * s), primary: 2 * s, server: 4 * s, generator: 6 * s, busy: 17 * s, user: s + s/2, system: 3*s + s/2, private: 7}
+	want := measurement{Seconds: 4, Primary: 1, Server: 2, Generator: 3, Other: 1, User: 0.25, Private: 7}
+	if got := after.since(before); got != want {
+		t.Errorf("%+v, not %+v", got, want)
+	}
+	// The books of CPUs are kept in coarser steps: no time is negative.
+	after.busy = 15 * s
+	if got := after.since(before); got.Other != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	at := time.Now()
+	ms := func(n int) time.Time { return at.Add(time.Duration(n) * time.Millisecond) }
+	w := watch{}
+	w.appended("cycle", ms(0))
+	w.appended("receipt", ms(1))
+	w.appended("receipt", ms(2))
+	w.appended("cycle", ms(3))
+	a := arrivals{at: map[string][]time.Time{"cycle": {ms(10), ms(20)}, "receipt": {ms(30), ms(40)}}}
+	if w.total() != 4 || w.between(ms(1), ms(3)) != 2 {
+		t.Error(w.total(), w.between(ms(1), ms(3)))
+	}
+	took := w.latencies(&a, ms(1), ms(3))
+	slices.Sort(took)
+	if !slices.Equal(took, []time.Duration{29 * time.Millisecond, 38 * time.Millisecond}) {
+		t.Error(took)
+	}
+}
