@@ -35,45 +35,41 @@ func encode(ctx context.Context, b *bench, name string, size encodeSize) error {
 	}
 	b.stageMade(name, st)
 	var perCPUSecond, perSecond, share, floor, two, twoPerCPU []float64
-	for round := range size.rounds + 1 { // the first is the warm-up
+	err = b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
 		signed, err := b.sign(ctx, st)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		one, err := b.encodeOnce(ctx, st, b.server)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		b.report.round(name, "one core", round, one, map[string]any{"records": st.Records, "sign_only_cpu_per_record": signed.Seconds()})
-		var both measurement
-		if len(b.all) > 1 {
-			if both, err = b.encodeOnce(ctx, st, b.all[:2]); err != nil {
-				return err
-			}
-			b.report.round(name, "two cores", round, both, map[string]any{"records": st.Records})
+		both, err := b.encodeOnce(ctx, st, b.all[:2])
+		if err != nil {
+			return nil, nil, err
 		}
-		if round == 0 {
-			continue
-		}
+		b.report.round(name, "two cores", round, both, map[string]any{"records": st.Records})
 		n := float64(st.Records)
-		perSecond = append(perSecond, n/one.Seconds)
-		perCPUSecond = append(perCPUSecond, n/one.Primary)
-		floor = append(floor, 1/signed.Seconds())
-		share = append(share, one.Primary/n/signed.Seconds())
-		if len(b.all) > 1 {
+		return func() {
+			perSecond = append(perSecond, n/one.Seconds)
+			perCPUSecond = append(perCPUSecond, n/one.Primary)
+			floor = append(floor, 1/signed.Seconds())
+			share = append(share, one.Primary/n/signed.Seconds())
 			two = append(two, n/both.Seconds)
 			twoPerCPU = append(twoPerCPU, n/both.Primary)
-		}
+		}, []measurement{one, both}, nil
+	})
+	if err != nil {
+		return err
 	}
 	b.report.figure(name, "one core", "records/s", perSecond)
 	b.report.figure(name, "one core, per CPU second of the primary", "records", perCPUSecond)
 	b.report.figure(name, "hashing and signing alone, one core", "records/s", floor)
 	b.report.figure(name, "pipeline : hashing and signing alone, CPU", "×", share)
-	if two != nil {
-		b.report.figure(name, "two cores", "records/s", two)
-		b.report.figure(name, "two cores, per CPU second of the primary", "records", twoPerCPU)
-		b.report.figure(name, "two cores : one core, records/s", "×", stats.Ratios(two, perSecond))
-	}
+	b.report.figure(name, "two cores", "records/s", two)
+	b.report.figure(name, "two cores, per CPU second of the primary", "records", twoPerCPU)
+	b.report.figure(name, "two cores : one core, records/s", "×", stats.Ratios(two, perSecond))
 	return nil
 }
 

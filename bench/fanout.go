@@ -48,21 +48,22 @@ func fanout(ctx context.Context, b *bench, name string, size fanoutSize) error {
 	}
 	b.stageMade(name, st)
 	var live, replay, bare []measurement
-	for round := range size.rounds + 1 { // the first is the warm-up
+	err = b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
 		r, err := b.rawBurst(ctx, st, size.clients)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		b.report.round(name, "raw", round, r, nil)
 		l, p, err := b.distribute(ctx, st, size.clients, round == 0)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		b.report.round(name, "live", round, l, nil)
 		b.report.round(name, "replay", round, p, nil)
-		if round > 0 {
-			bare, live, replay = append(bare, r), append(live, l), append(replay, p)
-		}
+		return func() { bare, live, replay = append(bare, r), append(live, l), append(replay, p) }, []measurement{r, l, p}, nil
+	})
+	if err != nil {
+		return err
 	}
 	bytes := float64(st.FrameBytes) * float64(size.clients)
 	perGB := func(ms []measurement, cpu func(measurement) float64) []float64 {

@@ -31,18 +31,21 @@ func latency(ctx context.Context, b *bench, name string, size latencySize) error
 	}
 	b.stageMade(name, st)
 	var bare, real []pace
-	for round := 1; round <= size.rounds; round++ { // the seconds before each measurement are its warm-up
+	err = b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
 		r, err := b.pacedRaw(ctx, st, size)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		b.report.round(name, "raw", round, r.measurement, r.extra())
 		m, err := b.pacedDistributor(ctx, size)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		b.report.round(name, "distributor", round, m.measurement, m.extra())
-		bare, real = append(bare, r), append(real, m)
+		return func() { bare, real = append(bare, r), append(real, m) }, []measurement{r.measurement, m.measurement}, nil
+	})
+	if err != nil {
+		return err
 	}
 	worker, server := perDelivery(real, senderCPU), perDelivery(real, serverCPU)
 	b.report.figure(name, "append to receipt, p50", "ms", percentiles(real, 0.5))

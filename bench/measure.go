@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"distributor/bench/proc"
@@ -19,9 +22,42 @@ type measurement struct {
 	// not quiet.
 	Other float64 `json:"other_cpu"`
 	// User is the share of the sending process's time that it spent outside the
-	// kernel; NaN-free: 0 when too little was booked.
+	// kernel; 0 when too little was booked to tell.
 	User    float64 `json:"server_user_share"`
 	Private int64   `json:"server_private_bytes"` // at the end
+}
+
+// disturbedShare of one CPU is what may go elsewhere in an undisturbed
+// measurement.
+const disturbedShare = 0.1
+
+func (m measurement) disturbed() bool { return m.Other > disturbedShare*m.Seconds }
+
+// rounds calls one for the warm-up, round 0, and then until n rounds were
+// undisturbed, whose keep it calls. It has n more tries for that, while there is
+// time; when they are used up, disturbed rounds are kept too.
+func (b *bench) rounds(ctx context.Context, n int, one func(round int) (keep func(), ms []measurement, err error)) error {
+	spare := n
+	for round := 0; round < 1+n+(n-spare); round++ {
+		keep, ms, err := one(round)
+		if err := errors.Join(err, b.failure, ctx.Err()); err != nil {
+			return err
+		}
+		if round == 0 {
+			continue
+		}
+		disturbed := slices.ContainsFunc(ms, measurement.disturbed)
+		if disturbed && spare > 0 && time.Now().Before(b.repeatUntil) {
+			spare--
+			b.report.say("  disturbed: another round in place of this one")
+			continue
+		}
+		if disturbed {
+			b.disturbed++
+		}
+		keep()
+	}
+	return nil
 }
 
 // processes are those whose books are read. 0 stands for none.

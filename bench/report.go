@@ -65,8 +65,8 @@ func (r *report) round(scenario, what string, n int, m measurement, extra map[st
 		Extra map[string]any `json:"extra,omitempty"`
 	}{scenario, what, n, m, extra})
 	disturbed := ""
-	if share := m.Other / m.Seconds; share > 0.1 {
-		disturbed = fmt.Sprintf("  DISTURBED: %.0f%% of a CPU went elsewhere", 100*share)
+	if m.disturbed() {
+		disturbed = fmt.Sprintf("  DISTURBED: %.0f%% of a CPU went elsewhere", 100*m.Other/m.Seconds)
 	}
 	r.say("  %-16s round %d %-20s %6.2f s  CPU: primary %5.2f  sender %5.2f  generator %5.2f  other %5.2f%s",
 		scenario, n, what, m.Seconds, m.Primary, m.Server, m.Generator, m.Other, disturbed)

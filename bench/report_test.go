@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -121,5 +123,48 @@ func TestWatch(t *testing.T) {
 	slices.Sort(took)
 	if !slices.Equal(took, []time.Duration{29 * time.Millisecond, 38 * time.Millisecond}) {
 		t.Error(took)
+	}
+}
+
+func TestRoundsRepeatsTheDisturbed(t *testing.T) {
+	const quiet, loud = 0.05, 0.5
+	for name, c := range map[string]struct {
+		other     []float64 // by round, the last one for all further ones
+		late      bool
+		kept      []int
+		disturbed int
+	}{
+		"quiet":          {[]float64{quiet}, false, []int{1, 2, 3}, 0},
+		"loud warm-up":   {[]float64{loud, quiet}, false, []int{1, 2, 3}, 0},
+		"loud once":      {[]float64{quiet, quiet, loud, quiet}, false, []int{1, 3, 4}, 0},
+		"loud":           {[]float64{loud}, false, []int{4, 5, 6}, 3},
+		"loud, and late": {[]float64{loud}, true, []int{1, 2, 3}, 3},
+		"loud, then not": {[]float64{loud, loud, loud, loud, quiet}, false, []int{4, 5, 6}, 0},
+	} {
+		b := &bench{report: &report{progress: io.Discard}, repeatUntil: time.Now().Add(time.Hour)}
+		if c.late {
+			b.repeatUntil = time.Now()
+		}
+		var kept []int
+		err := b.rounds(t.Context(), 3, func(round int) (func(), []measurement, error) {
+			other := c.other[min(round, len(c.other)-1)]
+			return func() { kept = append(kept, round) }, []measurement{{Seconds: 1}, {Seconds: 1, Other: other}}, nil
+		})
+		if err != nil || !slices.Equal(kept, c.kept) || b.disturbed != c.disturbed {
+			t.Errorf("%s: kept %v, %d of them disturbed, %v", name, kept, b.disturbed, err)
+		}
+	}
+}
+
+func TestRoundsEndWithAFailure(t *testing.T) {
+	b := &bench{report: &report{progress: io.Discard}}
+	calls := 0
+	err := b.rounds(t.Context(), 3, func(int) (func(), []measurement, error) {
+		calls++
+		b.finish(func() error { return io.ErrUnexpectedEOF })
+		return func() { t.Error("a failed round was kept") }, nil, nil
+	})
+	if !errors.Is(err, io.ErrUnexpectedEOF) || calls != 1 {
+		t.Error(err, calls)
 	}
 }

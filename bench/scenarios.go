@@ -21,9 +21,9 @@ var scenarios = []scenario{
 	fanoutScenario(100, fanoutSize{rounds: 5, total: 20e9}, fanoutSize{rounds: 2, total: 4e9}),
 	fanoutScenario(1000, fanoutSize{rounds: 5, total: 20e9}, fanoutSize{rounds: 2, total: 4e9}),
 	onDemand(fanoutScenario(5000, fanoutSize{rounds: 3, total: 20e9}, fanoutSize{rounds: 1, total: 4e9})),
-	latencyScenario(100, 500, latencySize{rounds: 3, warm: 2 * time.Second, measured: 10 * time.Second}, latencySize{rounds: 1, warm: time.Second, measured: 5 * time.Second}),
-	latencyScenario(1000, 50, latencySize{rounds: 3, warm: 2 * time.Second, measured: 10 * time.Second}, latencySize{rounds: 1, warm: time.Second, measured: 5 * time.Second}),
-	onDemand(latencyScenario(5000, 10, latencySize{rounds: 3, warm: 2 * time.Second, measured: 10 * time.Second}, latencySize{rounds: 1, warm: time.Second, measured: 5 * time.Second})),
+	latencyScenario(100, 500, latencySize{rounds: 3, warm: 1500 * time.Millisecond, measured: 8 * time.Second}, latencySize{rounds: 1, warm: 500 * time.Millisecond, measured: 3 * time.Second}),
+	latencyScenario(1000, 50, latencySize{rounds: 3, warm: 1500 * time.Millisecond, measured: 8 * time.Second}, latencySize{rounds: 1, warm: 500 * time.Millisecond, measured: 3 * time.Second}),
+	onDemand(latencyScenario(5000, 10, latencySize{rounds: 3, warm: 1500 * time.Millisecond, measured: 8 * time.Second}, latencySize{rounds: 1, warm: 500 * time.Millisecond, measured: 3 * time.Second})),
 }
 
 func encodeScenario(name string, full, quick encodeSize) scenario {
