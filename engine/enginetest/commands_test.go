@@ -20,7 +20,7 @@ func TestByHand(t *testing.T) {
 	t.Parallel()
 	dir, port := t.TempDir(), strconv.Itoa(freePort(t))
 	logs, url := filepath.Join(dir, "data-logs"), "http://127.0.0.1:"+port
-	serve := start(t, dir, "serve", "--DATA_LOG_DIR", logs, "--STATE_DIR", filepath.Join(dir, "state"), "--LISTEN_ADDR", "127.0.0.1", "--DISTRIBUTOR_PORT", port)
+	serve := start(t, dir, "serve", "--DATA_LOG_DIR", logs, "--STATE_DIR", filepath.Join(dir, "state"), "--LISTEN_ADDR", "127.0.0.1", "--DISTRIBUTOR_PORT", port, "--ADMIN_ADDR", "off")
 	Until(t, "the distributor answers", func() bool {
 		r, err := http.Get(url + "/is-alive")
 		if err == nil {

@@ -45,7 +45,7 @@ func New(t testing.TB, settings Settings) *Distributor {
 	dir := t.TempDir()
 	port := freePort(t)
 	d := &Distributor{Dir: dir, Logs: filepath.Join(dir, "data-logs"), Port: port, URL: "http://127.0.0.1:" + strconv.Itoa(port), Binary: built, t: t, settings: Settings{
-		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": port, "LOG_FORMAT": "json", "NUMBER_OF_WORKERS": 1,
+		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": port, "LOG_FORMAT": "json", "NUMBER_OF_WORKERS": 1, "ADMIN_ADDR": "off",
 		"DATA_LOG_DIR": filepath.Join(dir, "data-logs"), "STATE_DIR": filepath.Join(dir, "state"),
 	}}
 	if err := os.Mkdir(d.Logs, 0o755); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -175,7 +176,11 @@ func TestAdminListener(t *testing.T) {
 // asks.
 func TestPublicMetrics(t *testing.T) {
 	t.Parallel()
-	d := newHealthy(t, Settings{"ADMIN_ADDR": "off"})
+	const stored = 60
+	d := New(t, Settings{"ADMIN_ADDR": "off", "ARCHIVER_DB_DIR": "filled"})
+	if r := Run(t, d.Dir, "simulate", "--dir", "other-logs", "--db", "filled", "--count", fmt.Sprint(stored), "--rate", "0", "-q"); r.Status != 0 {
+		t.Fatal(r.Stderr)
+	}
 	book := NewBook()
 	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{300}})
 	d.Start()
@@ -187,12 +192,12 @@ func TestPublicMetrics(t *testing.T) {
 		}
 		return counts["cycle"].Count + counts["originalTx"].Count + counts["receipt"].Count
 	}
-	before := look()
+	Until(t, "the counts begin with the rows", func() bool { return look() == stored }, nil)
 	since := counts["receipt"].LastUpdationTimestamp
 	if err := archiver.Write(100); err != nil {
 		t.Fatal(err)
 	}
-	Until(t, "the counts grow by the records read", func() bool { return look() == before+100 }, nil)
+	Until(t, "the counts grow by the records read", func() bool { return look() == stored+100 }, nil)
 	if counts["receipt"].LastUpdationTimestamp <= since {
 		t.Error("the time of the last record stands still")
 	}
@@ -216,7 +221,8 @@ func TestPublicMetrics(t *testing.T) {
 // it, at most.
 func TestAdminPortTaken(t *testing.T) {
 	t.Parallel()
-	first, second := New(t, nil), New(t, nil)
+	unset := Settings{"ADMIN_ADDR": nil}
+	first, second := New(t, unset), New(t, unset)
 	first.Start()
 	second.Start()
 	second.WaitLog("a warning", func(l Line) bool { return l.Level == "WARN" && strings.HasPrefix(l.Msg, "no admin listener") })

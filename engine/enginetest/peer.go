@@ -40,7 +40,7 @@ type Peer struct {
 	mu    sync.Mutex
 	texts []string
 	pongs []string
-	pings []string
+	told  bool                  // the last that came, but for pongs, was a ping: the server knows, by our pong, that we have all
 	close *collector.CloseError // the server's close frame; nil: none came
 	out   bool                  // our close frame is out
 
@@ -175,11 +175,11 @@ func (p *Peer) read(in *bufio.Reader) {
 		p.mu.Lock()
 		switch h.OpCode {
 		case ws.OpText:
-			p.texts = append(p.texts, string(payload))
+			p.texts, p.told = append(p.texts, string(payload)), false
 		case ws.OpPong:
 			p.pongs = append(p.pongs, string(payload))
 		case ws.OpPing:
-			p.pings = append(p.pings, string(payload))
+			p.told = true
 		case ws.OpClose:
 			p.close = &collector.CloseError{Code: wsproto.NoStatus}
 			if len(payload) >= 2 {
@@ -230,6 +230,13 @@ func (p *Peer) Texts() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clip(p.texts)
+}
+
+// Confirmed tells whether all that came was confirmed by the pong to a ping.
+func (p *Peer) Confirmed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.told || len(p.texts) == 0
 }
 
 // Pongs are the payloads of the pongs so far.

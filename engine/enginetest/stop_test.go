@@ -107,11 +107,11 @@ func TestNothingLeaks(t *testing.T) {
 	if testing.Short() || RaceEnabled {
 		visitors = 150
 	}
-	admin := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	d := New(t, Settings{"NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 20, "ADMIN_ADDR": admin, "RATE_LIMIT": 1_000_000})
+	d := New(t, Settings{"NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 20, "ADMIN_ADDR": "127.0.0.1:0", "RATE_LIMIT": 1_000_000})
 	book := NewBook()
 	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{300}})
 	d.Start()
+	admin := d.admin()
 	Until(t, "both workers are there", func() bool { return len(children(d.Pid())) == 2 }, nil)
 	// Descriptors that come with first use, such as a reader's mapping, are no leak.
 	for range 25 {
@@ -170,7 +170,7 @@ func census(t *testing.T, d *Distributor, admin string) usage {
 		u.workers++
 		u.workersDescriptors += len(descriptors(pid))
 	}
-	profile := (&Distributor{t: t, URL: "http://" + admin})
+	profile := &Distributor{t: t, URL: admin}
 	_, body := profile.Get("/debug/pprof/goroutine?debug=1")
 	if _, err := fmt.Sscanf(body, "goroutine profile: total %d", &u.goroutines); err != nil {
 		t.Fatal(err)
