@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"distributor/engine/admin"
 	"distributor/engine/config"
@@ -28,7 +30,15 @@ type observed struct {
 	board   *status.Board
 	metrics http.Handler
 	admin   net.Listener // nil: off
+
+	// stored is how many rows the archiver's tables had when this process began
+	// to read, by stream; 0 until they are counted.
+	stored [len(datalog.Streams)]atomic.Int64
 }
+
+// countAgain is how soon rows are counted again when a database did not answer;
+// each time twice as long, as counting reads whole indices.
+const countAgain = 10 * time.Second
 
 // openObserved begins to collect. All other parts must be there.
 func (p *primary) openObserved(cfg *config.Config) error {
@@ -72,6 +82,7 @@ func (p *primary) observe(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
 	parts.Go(func() { p.board.Run(ctx) })
+	parts.Go(func() { p.countStored(ctx) })
 	if p.admin == nil {
 		return
 	}
@@ -115,13 +126,41 @@ func (p *primary) publicAPI() http.Handler {
 func (p *primary) counts() metrics.Counts {
 	of := func(s datalog.Stream) metrics.Count {
 		i := slices.Index(datalog.Streams[:], s)
-		c := metrics.Count{Records: int64(p.encoder.Stats(i).Records), Updated: p.started}
-		if grown := p.followers[i].Stats().LastGrowth; c.Records > 0 && grown.After(c.Updated) {
+		read := int64(p.encoder.Stats(i).Records)
+		c := metrics.Count{Records: p.stored[i].Load() + read, Updated: p.started}
+		if grown := p.followers[i].Stats().LastGrowth; read > 0 && grown.After(c.Updated) {
 			c.Updated = grown
 		}
 		return c
 	}
 	return metrics.Counts{Cycle: of(datalog.Cycle), OriginalTx: of(datalog.OriginalTx), Receipt: of(datalog.Receipt)}
+}
+
+// countStored counts the rows of each stream's table once, which may take a
+// while. Records read before that are in the table already, or about to be.
+func (p *primary) countStored(ctx context.Context) {
+	tables := map[datalog.Stream]string{datalog.Cycle: "cycles", datalog.OriginalTx: "originalTxsData", datalog.Receipt: "receipts"}
+	for pause := countAgain; ; pause *= 2 {
+		var read [len(datalog.Streams)]int64
+		for i := range read {
+			read[i] = int64(p.encoder.Stats(i).Records)
+		}
+		rows := p.api.RowCounts(ctx)
+		for i, s := range datalog.Streams {
+			if n, counted := rows[tables[s]]; counted {
+				p.stored[i].Store(max(0, n-read[i]))
+				delete(tables, s)
+			}
+		}
+		if len(tables) == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
 }
 
 func (p *primary) problems() []status.Problem {
