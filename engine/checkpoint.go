@@ -20,14 +20,20 @@ import (
 // been dropped since. It is a small JSON file, replaced atomically.
 type checkpoint struct {
 	Log     string                      `json:"frameLog"` // id of the frame log's life
+	Dir     string                      `json:"dataLogs"` // directory that was followed
 	Head    uint64                      `json:"head"`
 	Streams map[string]datalog.Position `json:"streams"`
 }
 
+// follows tells whether dir has been followed before: a stream without a
+// position had no log there then. In another directory, whatever a mistaken
+// setting was mended to, following begins as at a first start.
+func (c checkpoint) follows(dir string) bool { return c.Dir == dir && dir != "" }
+
 const checkpointFile = "checkpoint.json"
 
-func newCheckpoint(log framelog.ID, p encoder.Progress) checkpoint {
-	c := checkpoint{Log: log.String(), Head: p.Head, Streams: make(map[string]datalog.Position)}
+func newCheckpoint(log framelog.ID, dir string, p encoder.Progress) checkpoint {
+	c := checkpoint{Log: log.String(), Dir: dir, Head: p.Head, Streams: make(map[string]datalog.Position)}
 	for i, s := range datalog.Streams {
 		c.Streams[s.String()] = p.Position[i]
 	}
@@ -82,8 +88,8 @@ type frameLog interface {
 // resume tells where each stream's reading goes on: after the newest frame in
 // the log, unless the checkpoint was taken later than that frame. A checkpoint
 // of another life of the log counts only for streams without a frame: the log
-// has lost frames then, which have to be made again. The zero position means a
-// first start.
+// has lost frames then, which have to be made again. The zero position means
+// that there was no log yet or, without a checkpoint, a first start.
 func (c checkpoint) resume(log frameLog) [len(datalog.Streams)]datalog.Position {
 	var from [len(datalog.Streams)]datalog.Position
 	for i, s := range datalog.Streams {

@@ -35,7 +35,7 @@ func at(offset uint64) datalog.Position {
 
 func TestResume(t *testing.T) {
 	same, other := framelog.ID{1}, framelog.ID{2}
-	saved := newCheckpoint(same, encoder.Progress{Head: 1000, Position: [3]datalog.Position{at(10), at(20), at(30)}})
+	saved := newCheckpoint(same, "logs", encoder.Progress{Head: 1000, Position: [3]datalog.Position{at(10), at(20), at(30)}})
 	for name, c := range map[string]struct {
 		checkpoint checkpoint
 		log        newest
@@ -55,13 +55,20 @@ func TestResume(t *testing.T) {
 	}
 }
 
+func TestFollowsTheSameDirectory(t *testing.T) {
+	c := newCheckpoint(framelog.ID{1}, "logs", encoder.Progress{})
+	if !c.follows("logs") || c.follows("elsewhere") || (checkpoint{}).follows("logs") || (checkpoint{}).follows("") {
+		t.Error("wrong")
+	}
+}
+
 func TestCheckpointFile(t *testing.T) {
 	dir := t.TempDir()
 	if c, err := loadCheckpoint(dir); err != nil || !reflect.DeepEqual(c, checkpoint{}) {
 		t.Fatalf("none yet: %+v %v", c, err)
 	}
 	for head := range uint64(3) {
-		want := newCheckpoint(framelog.ID{9}, encoder.Progress{Head: head, Position: [3]datalog.Position{at(head), at(1 << 63), {}}})
+		want := newCheckpoint(framelog.ID{9}, "logs", encoder.Progress{Head: head, Position: [3]datalog.Position{at(head), at(1 << 63), {}}})
 		if err := want.save(dir); err != nil {
 			t.Fatal(err)
 		}

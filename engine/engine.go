@@ -175,7 +175,7 @@ func (p *primary) openLogs(cfg *config.Config) (encoder.Progress, error) {
 	for i, from := range saved.resume(p.frames) {
 		s := datalog.Streams[i]
 		p.followers[i], err = datalog.NewFollower(datalog.Options{
-			Dir: cfg.DataLogDir, Stream: s, From: from, Interval: cfg.FileStreamInterval, MaxLine: cfg.MaxRecordBytes, Log: p.log,
+			Dir: cfg.DataLogDir, Stream: s, From: from, NotFirst: saved.follows(cfg.DataLogDir), Interval: cfg.FileStreamInterval, MaxLine: cfg.MaxRecordBytes, Log: p.log,
 		})
 		if err != nil {
 			return progress, fmt.Errorf("engine: follow %s: %w", s, err)
@@ -183,7 +183,7 @@ func (p *primary) openLogs(cfg *config.Config) (encoder.Progress, error) {
 		progress.Position[i] = p.followers[i].Position()
 		p.log.Info("following data log", "stream", s.String(), "dir", cfg.DataLogDir, "resumed", !from.IsZero(), "log", progress.Position[i].Number, "offset", progress.Position[i].Offset)
 	}
-	return progress, newCheckpoint(p.frames.ID(), progress).save(cfg.StateDir)
+	return progress, newCheckpoint(p.frames.ID(), cfg.DataLogDir, progress).save(cfg.StateDir)
 }
 
 // serve runs until ctx ends or something fails.
@@ -290,7 +290,7 @@ func (p *primary) checkpoints(ctx context.Context) {
 		p.index.release()
 		var err error
 		if now := p.encoder.Progress(); now != saved {
-			if err = newCheckpoint(p.frames.ID(), now).save(p.cfg.Load().StateDir); err == nil {
+			if err = p.saveProgress(now); err == nil {
 				saved = now
 			}
 		}
@@ -303,5 +303,10 @@ func (p *primary) checkpoints(ctx context.Context) {
 
 // checkpoint saves everything, at the end.
 func (p *primary) checkpoint() error {
-	return errors.Join(newCheckpoint(p.frames.ID(), p.encoder.Progress()).save(p.cfg.Load().StateDir), p.collectors.Save())
+	return errors.Join(p.saveProgress(p.encoder.Progress()), p.collectors.Save())
+}
+
+func (p *primary) saveProgress(now encoder.Progress) error {
+	cfg := p.cfg.Load()
+	return newCheckpoint(p.frames.ID(), cfg.DataLogDir, now).save(cfg.StateDir)
 }

@@ -97,5 +97,6 @@
 //
 // With the zero Position reading begins at the end of the active log, or at the start of its last line if
 // that is unfinished; a log that has its trailer is followed by the next one from its beginning. If there
-// is no directory, pointer or log yet, all that appears later is read, from the oldest log on.
+// is no directory, pointer or log yet, all that appears later is read, from the oldest log on; also after
+// a restart, if it is told by NotFirst.
 package datalog

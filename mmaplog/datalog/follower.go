@@ -28,6 +28,9 @@ type Options struct {
 	Dir    string   // the archiver's data-log directory; may come later
 	Stream Stream   // which of its streams
 	From   Position // where to go on; zero: first start, at the logs' current end
+	// NotFirst says, with a zero From, that this is no first start: at that
+	// there was no log yet, so all that is there now has come since.
+	NotFirst bool
 
 	Interval time.Duration // between two looks when inotify tells nothing; default 100 ms
 	MaxLine  int           // longest line delivered, in bytes; longer ones are passed over; default 64 MiB
@@ -134,6 +137,7 @@ func NewFollower(opt Options) (*Follower, error) {
 		known:       map[uint64]Position{},
 	}
 	f.tally.Stream = opt.Stream
+	f.settled = opt.From.IsZero() && opt.NotFirst
 	f.keepWatch()
 	f.begin()
 	f.publish()

@@ -29,6 +29,19 @@ func TestFirstStart(t *testing.T) {
 		r.want("c")
 		r.wantGaps(0, "")
 	})
+	t.Run("stopped before the first log", func(t *testing.T) {
+		r := newRig(t)
+		r.start(Position{})
+		r.want()
+		r.mkdir()
+		r.put(log1, "a\n"+trailer)
+		r.put(log2, "b\n")
+		r.point(2)
+		r.opt.NotFirst = true
+		r.start(Position{})
+		r.want("a", "b")
+		r.wantGaps(0, "")
+	})
 	t.Run("before the pointer", func(t *testing.T) {
 		r := newRig(t)
 		r.mkdir()
