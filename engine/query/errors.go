@@ -54,11 +54,16 @@ func (e *DatabaseError) public() string {
 
 var sentinels = []error{ErrMissing, ErrUnreadable, ErrDamaged, ErrLocked, ErrSchema, ErrTimeout, ErrTooLarge, ErrCrowded, ErrClosed, context.Canceled}
 
+// kind is the sentinel that an error is, by its place among them.
+func kind(err error) int {
+	return slices.IndexFunc(sentinels, func(known error) bool { return errors.Is(err, known) })
+}
+
 // classify finds the sentinel of what the driver returned. Cancellation by the client stays context.Canceled.
 func classify(err error) error {
 	var s sqlite3.Error
 	switch {
-	case err == nil || slices.ContainsFunc(sentinels, func(known error) bool { return errors.Is(err, known) }):
+	case err == nil || kind(err) >= 0:
 		return err
 	case errors.Is(err, context.DeadlineExceeded):
 		return ErrTimeout

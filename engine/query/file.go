@@ -134,16 +134,6 @@ func (f *file) release(o *opened) {
 	}
 }
 
-// suspect gives a file up that turned out to be damaged, so that it is opened anew when it is looked at next.
-func (f *file) suspect(o *opened, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.open == o {
-		f.retire()
-		f.err = err
-	}
-}
-
 func (f *file) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -147,6 +147,39 @@ func TestDatabaseIsReplaced(t *testing.T) {
 	}
 }
 
+// A table that gets other columns under our hands answers with them.
+func TestColumnsChange(t *testing.T) {
+	d := unpack(t, "db-odd")
+	a, clock, _ := rig(t, d, forever)
+	before := post(t, a, "/account", `"count":1`)
+	sqlExec(t, d.Accounts, "ALTER TABLE accounts RENAME COLUMN hash TO digest")
+	if got := post(t, a, "/account", `"count":1`); got.status != 503 {
+		t.Errorf("%+v", got)
+	}
+	clock.advance(lookAgain)
+	got := post(t, a, "/account", `"count":1`)
+	if names(t, got.body, "accounts", "digest") != names(t, before.body, "accounts", "hash") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A file that is damaged and mended in place, while it is open, is the same file to the file system.
+func TestDamagedInPlace(t *testing.T) {
+	d := unpack(t, "db")
+	a, clock, _ := rig(t, d, forever)
+	sound := must(os.ReadFile(d.Receipts))
+	before := post(t, a, "/receipt", `"count":100`)
+	put(d.Receipts, bytes.Repeat([]byte("garbage "), len(sound)/8))
+	if got := post(t, a, "/receipt", `"count":100`); got.status != 503 || !strings.Contains(got.body, ErrDamaged.Error()[len("query: "):]) {
+		t.Errorf("%.200s", got.body)
+	}
+	put(d.Receipts, sound)
+	clock.advance(lookAgain)
+	if got := post(t, a, "/receipt", `"count":100`); got != before {
+		t.Errorf("%.200s", got.body)
+	}
+}
+
 func TestLockedDatabase(t *testing.T) {
 	noLeaks(t)
 	d := unpack(t, "db-odd")

@@ -177,6 +177,9 @@ func TestQueryIsCancelled(t *testing.T) {
 		if c.status == 503 && !strings.Contains(w.Body.String(), "database originalTxsData (originalTxsData.sqlite3): it took too long") {
 			t.Errorf("%s: %s", c.name, w.Body)
 		}
+		if failing := a.Snapshot().Tables["originalTxsData"].Failing; failing != nil {
+			t.Errorf("%s: held against the database: %v", c.name, failing)
+		}
 		if c.status == clientGone && w.Body.Len() > 0 {
 			t.Errorf("%s: %s", c.name, w.Body)
 		}

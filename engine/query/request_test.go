@@ -65,7 +65,7 @@ func TestSelections(t *testing.T) {
 		{"/receipt", `"start":9007199254740992`, selection{mode: rows, offset: 1 << 53, limit: 1}, ""},
 		{"/receipt", `"start":1e300`, selection{}, "Invalid start and end counters"},
 		{"/receipt", `"startCycle":1e300,"endCycle":1e300`, selection{mode: between, from: 1e300, to: 1e300, limit: 100}, ""},
-		{"/receipt", `"startCycle":1,"page":9007199254740`, selection{mode: between, from: 1, to: 1, limit: 100, offset: 900719925473900}, ""},
+		{"/receipt", `"startCycle":1,"page":9007199254740992`, selection{mode: between, from: 1, to: 1, limit: 100, offset: 900719925474099072}, ""},
 		{"/receipt", `"startCycle":1,"page":1e16`, selection{}, "Invalid page number"},
 		{"/account", `"startCycle":1,"page":3`, selection{mode: between, from: 1, to: 1, limit: 1000, offset: 2000, total: true}, ""},
 		{"/account", `"startCycle":1`, selection{mode: between, from: 1, to: 1, limit: 1000, total: true, only: true}, ""},

@@ -109,7 +109,7 @@ func (l limits) cycleSpan(v shardus.Value) (from, to float64, why *refusal) {
 // page reads the page, 0 for none.
 func page(v shardus.Value) (float64, *refusal) {
 	p := number(v, "page")
-	if p != 0 && (p < 1 || !whole(p) || p > maxWhole/1000) {
+	if p != 0 && (p < 1 || !whole(p)) {
 		return 0, refuse("Invalid page number")
 	}
 	return p, nil

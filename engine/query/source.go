@@ -58,15 +58,13 @@ func (s *source) note(o *opened, err error) error {
 		return nil
 	}
 	failure := &DatabaseError{s.name, s.file.path, err}
-	switch {
-	case errors.Is(err, ErrTimeout), errors.Is(err, ErrTooLarge), errors.Is(err, ErrClosed):
+	if errors.Is(err, ErrTimeout) || errors.Is(err, ErrTooLarge) || errors.Is(err, ErrClosed) {
 		return failure // the request's or our doing
-	case errors.Is(err, ErrSchema) && o != nil:
-		o.forget(s.name, err, s.file.now())
-	case errors.Is(err, ErrDamaged) && o != nil:
-		s.file.suspect(o, err)
 	}
-	if before := s.failing.Swap(failure); before == nil || before.Err.Error() != err.Error() {
+	if errors.Is(err, ErrSchema) && o != nil {
+		o.forget(s.name, err, s.file.now())
+	}
+	if before := s.failing.Swap(failure); before == nil || kind(before) != kind(err) {
 		s.log.Error("database does not answer; it is tried again for each request", "table", s.name, "path", s.file.path, "error", err)
 	}
 	return failure
