@@ -44,12 +44,18 @@ func (r *Recording) key(t *testing.T, name string) shardus.SecretKey {
 // at the data logs (FILE_STREAM_INTERVAL_MS is 100).
 const quiet = 350 * time.Millisecond
 
+// shortShare: with -short, one recording of so many is played.
+const shortShare = 4
+
 // What a writer was seen to do, done again under the real binary: a collector
 // gets exactly the messages that are due, to the byte, in order.
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
 	r := loadRecording(t)
-	for _, script := range r.Transcripts {
+	for i, script := range r.Transcripts {
+		if testing.Short() && i%shortShare != 0 {
+			continue
+		}
 		t.Run(script.Name, func(t *testing.T) {
 			t.Parallel()
 			d := New(t, script.Config)
@@ -135,7 +141,10 @@ const expirySpeed = 0.4
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	r := loadRecording(t)
-	for _, script := range r.Scenarios {
+	for i, script := range r.Scenarios {
+		if testing.Short() && i%shortShare != 0 {
+			continue
+		}
 		t.Run(script.Name, func(t *testing.T) {
 			t.Parallel()
 			s := &stage{t: t, r: r, began: time.Now(), peers: make(map[string]*actor)}
