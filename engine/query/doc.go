@@ -30,8 +30,8 @@
 // sorts; that is right and slow.
 //
 // A span of cycles begins at its place in the index. Rows by number (start, end) and later pages need OFFSET, which
-// steps over index entries without looking at their rows: about 25 ns for each row left out (BenchmarkDepth), so 25 ms
-// at a million. No index counts its entries, so that cannot be avoided without an order of our own. COUNT(*), for
+// steps over index entries without looking at their rows: 25 to 60 ns for each row left out (BenchmarkDepth), so up to
+// 60 ms at a million. No index counts its entries, so that cannot be avoided without an order of our own. COUNT(*), for
 // totalData, reads the smallest index from end to end.
 //
 // # Databases
