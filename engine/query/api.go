@@ -47,7 +47,6 @@ type Options struct {
 type API struct {
 	signer  *shardus.Signer
 	hashKey shardus.HashKey
-	log     *slog.Logger
 	now     func() time.Time
 
 	policy  atomic.Pointer[policy]
@@ -64,7 +63,7 @@ type API struct {
 // New makes an API. No file has to be there: each is opened at its first use.
 func New(o Options) (*API, error) {
 	a := &API{
-		signer: o.Signer, hashKey: o.HashKey, log: o.Log, now: time.Now,
+		signer: o.Signer, hashKey: o.HashKey, now: time.Now,
 		routes: make(map[string]*endpoint), meters: map[string]*meter{configPath: new(meter)},
 		checking: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		buffers:  sync.Pool{New: func() any { return new([]byte) }},
