@@ -53,6 +53,7 @@ func TestLatencySamples(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	head := b.frames.Head()
 	peers := []*peer{b.connect(head, nil, false)}
+	b.stats(func(s *handoff.Stats) bool { return s.Clients == 1 }) // it is live now
 	b.publishAged(300 * time.Millisecond)
 	peers[0].data()
 	s := b.stats(func(s *handoff.Stats) bool { return s.Clients == 1 && s.Sends > 0 })
@@ -63,6 +64,7 @@ func TestLatencySamples(t *testing.T) {
 	for range 2 {
 		peers = append(peers, b.connect(b.frames.Head(), nil, false))
 	}
+	b.stats(func(s *handoff.Stats) bool { return s.Clients == 3 })
 	b.publishAged(30 * time.Second)
 	for _, p := range peers {
 		p.data()
