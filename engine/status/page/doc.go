@@ -1,0 +1,33 @@
+// Package page is the status page: one HTML page, with its scripts and styles
+// in the binary, that shows an operator at a glance whether the distributor is
+// well.
+//
+// It owns what the browser sees and nothing else. It never looks at the
+// distributor: the browser opens the server-sent events at "events", next to
+// the page, and every event named "status" carries a status.Status as JSON.
+// Whoever serves the page serves those; when they stay away the page says so,
+// greys what it knew, and tries again by itself.
+//
+// All addresses in the page are relative, so it works below a prefix of a
+// proxy. The Content-Security-Policy admits only the page's own origin and no
+// inline script or style; texts from the distributor (keys, reasons, log
+// lines, which may quote a stranger's request) are only ever set as text.
+//
+// How the files in site/ divide the work:
+//
+//	main.js        wires the others; the only one that knows them all
+//	connection.js  EventSource, a watchdog over it, new attempts
+//	history.js     the last 15 minutes: points for the charts, bases for rates
+//	rates.js       differences of counters; pure
+//	judge.js       the headline and its sentences; pure
+//	format.js      numbers, sizes, times, names as text; pure
+//	dom.js         elements and tables that change only where their text does
+//	charts.js      the three charts, on vendor/uplot
+//	sections.js    streams, frame log, counters by reason, API, events
+//	workers.js     workers with their processes
+//	clients.js     the slowest collectors, keys to copy
+//	theme.js       light and dark, before the first paint
+//
+// [Handler] is safe for concurrent use, keeps no state and cannot fail after
+// the start.
+package page

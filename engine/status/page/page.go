@@ -1,0 +1,90 @@
+package page
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path"
+	"time"
+)
+
+//go:embed site vendor/uplot/uPlot.iife.min.js vendor/uplot/uPlot.min.css vendor/uplot/LICENSE
+var files embed.FS
+
+// policy admits our own origin alone, and only for what the page has. Trusted
+// Types are required, and no policy of them exists: text can never become markup.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
+
+// types by extension; mime.TypeByExtension would depend on the machine.
+var types = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".svg":  "image/svg+xml",
+	"":      "text/plain; charset=utf-8", // LICENSE
+}
+
+type asset struct {
+	body        []byte
+	contentType string
+	etag        string
+}
+
+// assets by URL path, all of them: nothing else is served.
+var assets = load()
+
+func load() map[string]asset {
+	all := make(map[string]asset)
+	err := fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		contentType, known := types[path.Ext(name)]
+		if !known {
+			return fmt.Errorf("%s: no content type", name)
+		}
+		body, err := files.ReadFile(name)
+		all["/"+name] = asset{body, contentType, fmt.Sprintf(`"%.16x"`, sha256.Sum256(body))}
+		return err
+	})
+	if err != nil {
+		panic("page: embedded files: " + err.Error())
+	}
+	const index = "/site/index.html"
+	all["/"] = all[index]
+	delete(all, index) // its relative addresses hold at / only
+	return all
+}
+
+// Handler serves the page at "/" and what it consists of at "/site/" and
+// "/vendor/"; everything else is 404. Answers are always asked for again but
+// rarely sent again (ETag), so that a new version shows at the next load.
+func Handler() http.Handler {
+	return http.HandlerFunc(serve)
+}
+
+func serve(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	a, found := assets[r.URL.Path]
+	switch {
+	case !found:
+		http.NotFound(w, r)
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		h.Set("Allow", "GET, HEAD")
+		http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+	default:
+		h.Set("Content-Type", a.contentType)
+		h.Set("Cache-Control", "no-cache")
+		h.Set("ETag", a.etag)
+		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.body))
+	}
+}
