@@ -34,7 +34,8 @@ var allowed = map[string][]string{
 	"engine/metrics":                 {"engine/status", "engine/supervisor"},
 	"engine/admin":                   {},
 	"engine":                         {"engine/admin", "engine/config", "engine/encoder", "engine/gateway", "engine/handoff", "engine/metrics", "engine/query", "engine/resume", "engine/status", "engine/status/page", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
-	"cmd/distributor":                {"engine", "engine/config", "engine/logging", "engine/simulator", "engine/worker", "wsproto", "wsproto/collector", "wsproto/shardus"},
+	"engine/doctor":                  {"engine", "engine/config", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
+	"cmd/distributor":                {"engine", "engine/config", "engine/doctor", "engine/logging", "engine/simulator", "engine/worker", "wsproto", "wsproto/collector", "wsproto/shardus"},
 	"bench":                          nil, // everything's public face
 	"engine/enginetest":              nil, // tests of the whole
 	"wsproto/collector/firehosetest": {"wsproto", "wsproto/shardus"},
@@ -44,11 +45,11 @@ var allowed = map[string][]string{
 // what carries the firehose stays what it is.
 var allowedOutside = map[string][]string{
 	"github.com/panjf2000/gnet/v2":        {"engine/worker"},
-	"github.com/mattn/go-sqlite3":         {"engine/simulator", "engine/query"},
+	"github.com/mattn/go-sqlite3":         {"engine/simulator", "engine/query", "engine/doctor"},
 	"github.com/edsrzf/mmap-go":           {"mmaplog/datalog", "mmaplog/framelog", "bench"},
 	"github.com/fsnotify/fsnotify":        {"mmaplog/datalog"},
 	"github.com/prometheus/client_golang": {"engine/metrics"},
-	"net/http":                            {"cmd/distributor", "engine", "engine/admin", "engine/gateway", "engine/metrics", "engine/query", "engine/status/page", "engine/worker", "wsproto", "wsproto/collector", "bench", "engine/enginetest"},
+	"net/http":                            {"cmd/distributor", "engine", "engine/admin", "engine/doctor", "engine/gateway", "engine/metrics", "engine/query", "engine/status/page", "engine/worker", "wsproto", "wsproto/collector", "bench", "engine/enginetest"},
 }
 
 func TestArrowsPointDown(t *testing.T) {

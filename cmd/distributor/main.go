@@ -35,6 +35,7 @@ var commands = []command{
 	{"simulate", "be an archiver: write data logs and databases", simulator.Command},
 	{"demo", "show all of it at work: an archiver, a distributor and a collector", demoCommand},
 	{"keygen", "make a key pair", keygenCommand},
+	{"doctor", "find out what keeps it from working", doctorCommand},
 	{"version", "say which build this is", versionCommand},
 	{"worker", "", workerCommand},
 }

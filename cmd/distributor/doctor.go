@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"distributor/engine/config"
+	"distributor/engine/doctor"
+)
+
+const doctorHelp = `Looks at everything that "distributor serve" with the same file, environment and flags would need, and
+says what is wrong with it and what to do. It changes nothing, and may run beside a distributor.
+
+usage: distributor doctor [--json] [flags of serve]
+
+  --json    print the report as JSON
+
+Every line is "ok", "warning" or "problem". The exit status is 0, or 1 if there is a problem, or 2 if
+the command itself cannot be understood. See "distributor serve --help" for the other flags.
+`
+
+func doctorCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	asJSON := false
+	rest := slices.DeleteFunc(slices.Clone(args), func(arg string) bool {
+		asJSON = asJSON || arg == "--json"
+		return arg == "--json"
+	})
+	if len(rest) > 0 && len(rest[0]) > 0 && rest[0][0] != '-' {
+		fmt.Fprintf(stderr, "distributor doctor: there is nothing called %q; see --help\n", rest[0])
+		return exitUsage
+	}
+	report, err := doctor.Examine(ctx, config.Source{Env: os.Environ(), Args: rest})
+	switch {
+	case errors.Is(err, config.ErrHelp):
+		fmt.Fprint(stdout, doctorHelp)
+		return exitOK
+	case err != nil:
+		fmt.Fprintln(stderr, "distributor doctor:", err)
+		return exitFailed
+	case asJSON:
+		e := json.NewEncoder(stdout)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		err = e.Encode(report)
+	default:
+		_, err = report.WriteTo(stdout)
+	}
+	if err != nil || report.Problems > 0 {
+		return exitFailed
+	}
+	return exitOK
+}

@@ -1,0 +1,162 @@
+package doctor
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"distributor/engine"
+	"distributor/mmaplog/framelog"
+)
+
+const (
+	// ownDescriptors are those of a process that are no client's: files of the
+	// frame log, channels, the runtime's.
+	ownDescriptors = 128
+	// unauthenticated is what the gateway holds at most, each with a descriptor.
+	unauthenticated = 2048
+	// descriptorsPerWorker are the primary's for each worker.
+	descriptorsPerWorker = 4
+)
+
+// descriptors compares the limit with what the configuration allows to come.
+func descriptors(_ context.Context, v visit) []Finding {
+	const name = "descriptors"
+	limit, whose := uint64(0), "of this shell; a service's may be another"
+	if pid, running := framelog.Holder(engine.FrameLogDir(v.cfg)); running {
+		if n, ok := limitOf(pid); ok {
+			limit, whose = n, fmt.Sprintf("of the running distributor, %d", pid)
+		}
+	}
+	if limit == 0 {
+		var r unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+			return []Finding{warning(name, "the limit is not told: "+err.Error(), "look at ulimit -Hn")}
+		}
+		limit = r.Max // Go raises the soft limit to it
+	}
+	worker := uint64(v.cfg.MaxClientsPerChild) + ownDescriptors
+	primary := uint64(unauthenticated + descriptorsPerWorker*v.cfg.MaxWorkers + ownDescriptors)
+	const remedy = "raise it (LimitNOFILE= of a systemd unit, ulimit -Hn, --ulimit nofile= of a container)"
+	switch {
+	case limit < worker:
+		return []Finding{problem(name, fmt.Sprintf("%d (%s) are too few for MAX_CLIENTS_PER_CHILD %d", limit, whose, v.cfg.MaxClientsPerChild), remedy+", or lower MAX_CLIENTS_PER_CHILD")}
+	case limit < primary:
+		return []Finding{warning(name, fmt.Sprintf("%d (%s); the primary may need %d", limit, whose, primary), remedy)}
+	}
+	shown := strconv.FormatUint(limit, 10)
+	if limit > 1<<40 {
+		shown = "no limit"
+	}
+	return []Finding{fine(name, "%s (%s); a worker may need %d, the primary %d", shown, whose, worker, primary)}
+}
+
+// limitOf reads the hard limit of a process.
+func limitOf(pid int) (uint64, bool) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil {
+		return 0, false
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if rest, ok := strings.CutPrefix(s.Text(), "Max open files"); ok {
+			if words := strings.Fields(rest); len(words) > 1 {
+				n, err := strconv.ParseUint(words[1], 10, 64)
+				return n, err == nil
+			}
+		}
+	}
+	return 0, false
+}
+
+// littleMemory is what a distributor with a few workers and their page cache
+// should have, in bytes.
+const littleMemory = 512 << 20
+
+func machine(context.Context, visit) []Finding {
+	var found []Finding
+	cpus := runtime.GOMAXPROCS(0) // knows a container's share
+	if cpus < 2 {
+		found = append(found, warning("processors", "there is one: signing and sending share it", "two or more let a burst of records be signed beside sending"))
+	} else {
+		found = append(found, fine("processors", "%d", cpus))
+	}
+	total, available := memory()
+	if total == 0 {
+		return append(found, warning("memory", "not told: /proc/meminfo cannot be read", "see whether /proc is mounted"))
+	}
+	text := fmt.Sprintf("%s, %s available", size(total), size(available))
+	if available < littleMemory {
+		return append(found, warning("memory", text, "have half a GiB: what collectors are behind with is read from the page cache"))
+	}
+	return append(found, fine("memory", "%s", text))
+}
+
+// memory of the machine, or of the container if that is less.
+func memory() (total, available int64) {
+	text, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, 0
+	}
+	for line := range strings.Lines(string(text)) {
+		var kib int64
+		words := strings.Fields(line)
+		if len(words) > 1 {
+			kib, _ = strconv.ParseInt(words[1], 10, 64)
+		}
+		switch {
+		case strings.HasPrefix(line, "MemTotal:"):
+			total = kib << 10
+		case strings.HasPrefix(line, "MemAvailable:"):
+			available = kib << 10
+		}
+	}
+	if limit, ok := number("/sys/fs/cgroup/memory.max"); ok {
+		if used, ok := number("/sys/fs/cgroup/memory.current"); ok && limit < total {
+			// Page cache counts as used and can be taken back: no figure for
+			// that, so half of it is a guess that errs to neither side much.
+			total, available = limit, min(available, limit-used/2)
+		}
+	}
+	return total, available
+}
+
+func kernel(context.Context, visit) []Finding {
+	const name = "kernel"
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return []Finding{warning(name, "not told: "+err.Error(), "it must be Linux")}
+	}
+	var found []Finding
+	release := unix.ByteSliceToString(u.Release[:])
+	var major, minor int
+	_, _ = fmt.Sscanf(release, "%d.%d", &major, &minor)
+	if major < 5 || major == 5 && minor < 14 { // MADV_POPULATE_WRITE
+		found = append(found, warning(name, "Linux "+release+" works, but pages of the frame log are prepared one by one", "5.14 or newer does it faster"))
+	} else {
+		found = append(found, fine(name, "Linux %s", release))
+	}
+	if n, ok := number("/proc/sys/fs/inotify/max_user_instances"); ok && n < 16 {
+		found = append(found, warning(name, fmt.Sprintf("fs.inotify.max_user_instances is %d; a distributor takes 3", n), "sysctl fs.inotify.max_user_instances=128; without, records come FILE_STREAM_INTERVAL_MS late"))
+	}
+	if n, ok := number("/proc/sys/net/core/somaxconn"); ok && n < 1024 {
+		found = append(found, warning(name, fmt.Sprintf("net.core.somaxconn is %d: connections that come at once are dropped beyond that, and come a second later", n), "sysctl net.core.somaxconn=4096"))
+	}
+	return found
+}
+
+// number reads a file that holds one; ok is false also for "max".
+func number(path string) (int64, bool) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	return n, err == nil
+}

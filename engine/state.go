@@ -1,0 +1,23 @@
+package engine
+
+import (
+	"distributor/engine/config"
+	"distributor/mmaplog/datalog"
+)
+
+// What a distributor has in STATE_DIR, for who looks from outside.
+
+// FrameLogDir is the directory of the frame log.
+func FrameLogDir(cfg *config.Config) string { return frameLogDir(cfg) }
+
+// SavedPositions is how far each stream had been read when progress was last
+// saved, at most a second before what was last sent. There is none before the
+// first start.
+func SavedPositions(cfg *config.Config) ([len(datalog.Streams)]datalog.Position, error) {
+	var positions [len(datalog.Streams)]datalog.Position
+	saved, err := loadCheckpoint(cfg.StateDir)
+	for i, s := range datalog.Streams {
+		positions[i] = saved.Streams[s.String()]
+	}
+	return positions, err
+}
