@@ -30,6 +30,8 @@ type Distributor struct {
 
 	// Binary is what is started; by default what Build made.
 	Binary string
+	// Env are NAME=value for its environment, beside the few that it always has.
+	Env []string
 
 	t        testing.TB
 	settings Settings
@@ -87,6 +89,7 @@ func (d *Distributor) Start() {
 		d.t.Fatal("the distributor runs already")
 	}
 	d.cmd = command(d.Binary, d.Dir, "serve")
+	d.cmd.Env = append(d.cmd.Env, d.Env...)
 	stderr, err := d.cmd.StderrPipe()
 	if err != nil {
 		d.t.Fatal(err)

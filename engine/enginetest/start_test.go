@@ -105,34 +105,46 @@ func TestCannotStart(t *testing.T) {
 	})
 }
 
-// The secret key is in no worker: not in its environment, its arguments, nor its memory.
+// The secret key is in no worker, whichever way the primary got it: not in its
+// environment, its arguments, nor its memory.
 func TestWorkersDoNotKnowTheSecretKey(t *testing.T) {
-	t.Parallel()
-	secret := newKey(t)
-	d := New(t, Settings{"DISTRIBUTOR_PUBLIC_KEY": secret.Public().String(), "DISTRIBUTOR_SECRET_KEY": secret.Reveal()})
-	d.Start()
-	MustConnect(t, d.URL, PeerOptions{Key: newKey(t)})
-	seed := secret.Reveal()[:64]
-	raw, err := shardus.ParsePublicKey(seed) // 32 bytes of hex, whatever they are
-	if err != nil {
-		t.Fatal(err)
-	}
-	look := func(pid int) (found bool) {
-		for _, file := range []string{"environ", "cmdline"} {
-			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file))
+	for name, give := range map[string]func(d *Distributor, public, secret string){
+		"file": func(d *Distributor, public, secret string) {
+			d.Configure(Settings{"DISTRIBUTOR_PUBLIC_KEY": public, "DISTRIBUTOR_SECRET_KEY": secret})
+		},
+		"environment": func(d *Distributor, public, secret string) {
+			d.Env = []string{"DISTRIBUTOR_PUBLIC_KEY=" + public, "DISTRIBUTOR_SECRET_KEY=" + secret}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			secret := newKey(t)
+			d := New(t, nil)
+			give(d, secret.Public().String(), secret.Reveal())
+			d.Start()
+			MustConnect(t, d.URL, PeerOptions{Key: newKey(t)})
+			seed := secret.Reveal()[:64]
+			raw, err := shardus.ParsePublicKey(seed) // 32 bytes of hex, whatever they are
 			if err != nil {
 				t.Fatal(err)
 			}
-			found = found || strings.Contains(string(text), seed)
-		}
-		return found || inMemory(t, pid, []byte(seed), raw[:])
-	}
-	if !look(d.Pid()) {
-		t.Error("the key is not found in the primary: this test would find nothing")
-	}
-	for _, w := range d.Workers() {
-		if look(w.Pid) {
-			t.Errorf("worker %d holds the secret key", w.Pid)
-		}
+			if !inMemory(t, d.Pid(), []byte(seed), raw[:]) {
+				t.Error("the key is not found in the primary: this test would find nothing")
+			}
+			for _, w := range d.Workers() {
+				for _, file := range []string{"environ", "cmdline"} {
+					text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", w.Pid, file))
+					if err != nil {
+						t.Fatal(err)
+					}
+					if strings.Contains(string(text), seed) {
+						t.Errorf("the secret key is in the %s of worker %d", file, w.Pid)
+					}
+				}
+				if inMemory(t, w.Pid, []byte(seed), raw[:]) {
+					t.Errorf("worker %d holds the secret key", w.Pid)
+				}
+			}
+		})
 	}
 }
