@@ -38,7 +38,7 @@ type Options struct {
 	// call the supervisor, but not Stop.
 	OnClosed func(Client, handoff.Closed)
 	// OnPosition is told how far the newest connection of a key has come: where
-	// it begins once a worker has it, what it confirms, the same again when it
+	// it begins when a worker is given it, what it confirms, the same again when it
 	// ends; may be nil. It is called with the supervisor locked: it must not
 	// wait, nor call the supervisor.
 	OnPosition func(key string, offset uint64)

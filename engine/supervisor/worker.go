@@ -104,6 +104,7 @@ func (s *Supervisor) take(w *worker) (outgoing, bool) {
 				continue // its Connect has given up
 			}
 			o.client.phase = sending
+			s.position(o.client, o.client.From) // before the worker can tell more
 		}
 		return o, true
 	}
@@ -159,7 +160,6 @@ func (s *Supervisor) sent(w *worker, c *client, err error) {
 	c.Response, c.Early = nil, nil
 	if c.phase == sending { // else the worker has already closed it
 		c.phase = served
-		s.position(c, c.From)
 	}
 	c.done <- nil
 }
