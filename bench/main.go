@@ -52,6 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	quick := flags.Bool("quick", false, "less of everything: under two minutes, less exact")
 	binary := flags.String("binary", "bin/distributor", "the program under test")
 	dir := flags.String("dir", os.TempDir(), "where the temporary directory for logs and frame logs is made; a real disk rather than memory")
+	wait := flags.Duration("patience", 4*time.Minute, "from the start, for how long a busy machine is waited for, and disturbed rounds are repeated; quick: a tenth of it")
 	out := flags.String("out", "bench/out", "directory of the JSON lines")
 	flags.Usage = func() {
 		fmt.Fprint(stderr, usage, flags.FlagUsages(), "\nscenarios (default: those without a star):\n")
@@ -79,7 +80,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
 	start := time.Now()
-	b.repeatUntil = start.Add(either(*quick, repeatForQuick, repeatFor))
+	b.repeatUntil = start.Add(either(*quick, *wait/10, *wait))
 	for _, s := range chosen {
 		b.report.say("%s: %s", s.name, s.about)
 		if err := s.run(ctx, b, s.name, *quick); err != nil {
@@ -108,15 +109,10 @@ type bench struct {
 	servers   int   // started so far
 	failure   error // of something that was to end well
 
-	repeatUntil time.Time // disturbed rounds are repeated
-	disturbed   int       // rounds that were kept all the same
+	repeatUntil time.Time                   // as long as a busy machine is waited for, and disturbed rounds are repeated
+	disturbed   int                         // rounds that were kept all the same
+	quiet       func(context.Context) error // awaitQuiet; nil: nothing is waited for
 }
-
-// How long disturbed rounds are repeated, so that a run ends in good time.
-const (
-	repeatFor      = 5 * time.Minute
-	repeatForQuick = 40 * time.Second
-)
 
 func newBench(binary, parent, out string, progress io.Writer) (*bench, error) {
 	binary, err := filepath.Abs(binary)
@@ -134,6 +130,7 @@ func newBench(binary, parent, out string, progress io.Writer) (*bench, error) {
 		return nil, errors.New("at least two CPUs are needed, one for the server and one for the clients")
 	}
 	b := &bench{binary: binary, all: all, server: all[:1], generator: all[1:]}
+	b.quiet = b.awaitQuiet
 	if err := proc.PinSelf(b.generator); err != nil {
 		return nil, err
 	}

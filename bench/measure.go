@@ -34,28 +34,56 @@ const disturbedShare = 0.1
 func (m measurement) disturbed() bool { return m.Other > disturbedShare*m.Seconds }
 
 // rounds calls one for the warm-up, round 0, and then until n rounds were
-// undisturbed, whose keep it calls. It has n more tries for that, while there is
-// time; when they are used up, disturbed rounds are kept too.
+// undisturbed, whose keep it calls. When there is no more time for that,
+// disturbed rounds are kept too.
 func (b *bench) rounds(ctx context.Context, n int, one func(round int) (keep func(), ms []measurement, err error)) error {
-	spare := n
-	for round := 0; round < 1+n+(n-spare); round++ {
+	kept := 0
+	for round := 0; kept < n; round++ {
+		if b.quiet != nil {
+			if err := b.quiet(ctx); err != nil {
+				return err
+			}
+		}
 		keep, ms, err := one(round)
 		if err := errors.Join(err, b.failure, ctx.Err()); err != nil {
 			return err
 		}
-		if round == 0 {
-			continue
-		}
 		disturbed := slices.ContainsFunc(ms, measurement.disturbed)
-		if disturbed && spare > 0 && time.Now().Before(b.repeatUntil) {
-			spare--
+		switch {
+		case round == 0:
+		case disturbed && time.Now().Before(b.repeatUntil):
 			b.report.say("  disturbed: another round in place of this one")
-			continue
+		default:
+			if disturbed {
+				b.disturbed++
+			}
+			keep()
+			kept++
 		}
-		if disturbed {
-			b.disturbed++
+	}
+	return nil
+}
+
+// quietFor is how long the machine has to be quiet before a round begins.
+const quietFor = 500 * time.Millisecond
+
+// awaitQuiet waits for other programs to pause, as long as there is time.
+func (b *bench) awaitQuiet(ctx context.Context) error {
+	for time.Now().Before(b.repeatUntil) {
+		before, err := processes{}.read(b.all)
+		if err != nil {
+			return err
 		}
-		keep()
+		if err := sleep(ctx, quietFor); err != nil {
+			return err
+		}
+		after, err := processes{}.read(b.all)
+		if err != nil {
+			return err
+		}
+		if !after.since(before).disturbed() {
+			return nil
+		}
 	}
 	return nil
 }

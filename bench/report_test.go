@@ -130,23 +130,23 @@ func TestRoundsRepeatsTheDisturbed(t *testing.T) {
 	const quiet, loud = 0.05, 0.5
 	for name, c := range map[string]struct {
 		other     []float64 // by round, the last one for all further ones
-		late      bool
+		late      int       // round from which on there is no time
 		kept      []int
 		disturbed int
 	}{
-		"quiet":          {[]float64{quiet}, false, []int{1, 2, 3}, 0},
-		"loud warm-up":   {[]float64{loud, quiet}, false, []int{1, 2, 3}, 0},
-		"loud once":      {[]float64{quiet, quiet, loud, quiet}, false, []int{1, 3, 4}, 0},
-		"loud":           {[]float64{loud}, false, []int{4, 5, 6}, 3},
-		"loud, and late": {[]float64{loud}, true, []int{1, 2, 3}, 3},
-		"loud, then not": {[]float64{loud, loud, loud, loud, quiet}, false, []int{4, 5, 6}, 0},
+		"quiet":             {[]float64{quiet}, 99, []int{1, 2, 3}, 0},
+		"loud warm-up":      {[]float64{loud, quiet}, 99, []int{1, 2, 3}, 0},
+		"loud once":         {[]float64{quiet, quiet, loud, quiet}, 99, []int{1, 3, 4}, 0},
+		"loud":              {[]float64{loud}, 5, []int{5, 6, 7}, 3},
+		"loud from the end": {[]float64{quiet, loud, quiet, quiet, loud}, 0, []int{1, 2, 3}, 1},
 	} {
-		b := &bench{report: &report{progress: io.Discard}, repeatUntil: time.Now().Add(time.Hour)}
-		if c.late {
-			b.repeatUntil = time.Now()
-		}
+		b := &bench{report: &report{progress: io.Discard}}
 		var kept []int
 		err := b.rounds(t.Context(), 3, func(round int) (func(), []measurement, error) {
+			b.repeatUntil = time.Now().Add(time.Hour)
+			if round >= c.late {
+				b.repeatUntil = time.Time{}
+			}
 			other := c.other[min(round, len(c.other)-1)]
 			return func() { kept = append(kept, round) }, []measurement{{Seconds: 1}, {Seconds: 1, Other: other}}, nil
 		})
