@@ -2,10 +2,12 @@ package page
 
 import (
 	"io/fs"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"path"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -170,6 +172,47 @@ func TestLibraryIsTheVersionWeName(t *testing.T) {
 	if !strings.Contains(string(assets["/"].body), "uPlot "+string(banner[1])+",") {
 		t.Errorf("the footer does not name uPlot %s", banner[1])
 	}
+}
+
+// TestContrast: every colour of text on both grounds, in both themes, as WCAG
+// 2 asks of text (4.5), and lines of charts (3).
+func TestContrast(t *testing.T) {
+	colors := make(map[string][]string)
+	for _, m := range regexp.MustCompile(`--([a-z0-9-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)`).FindAllStringSubmatch(string(assets["/site/base.css"].body), -1) {
+		colors[m[1]] = m[2:]
+	}
+	least := map[string]float64{"ink": 4.5, "muted": 4.5, "well": 4.5, "warn": 4.5, "error": 4.5, "focus": 4.5, "line": 3, "line-2": 3}
+	for name, want := range least {
+		for _, ground := range []string{"ground", "surface"} {
+			for theme, in := range []string{"light", "dark"} {
+				if colors[name] == nil || colors[ground] == nil {
+					t.Fatalf("base.css has no --%s or --%s", name, ground)
+				}
+				a, b := luminance(colors[name][theme]), luminance(colors[ground][theme])
+				if got := (max(a, b) + 0.05) / (min(a, b) + 0.05); got < want {
+					t.Errorf("--%s on --%s, %s: contrast %.2f, want %.1f", name, ground, in, got, want)
+				}
+			}
+		}
+	}
+}
+
+// luminance of #rrggbb, relative to white.
+func luminance(color string) (l float64) {
+	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
+		n, err := strconv.ParseUint(color[1+2*i:3+2*i], 16, 8)
+		if err != nil {
+			panic(err)
+		}
+		c := float64(n) / 255
+		if c <= 0.04045 {
+			c /= 12.92
+		} else {
+			c = math.Pow((c+0.055)/1.055, 2.4)
+		}
+		l += weight * c
+	}
+	return l
 }
 
 func TestEveryFileIsEmbedded(t *testing.T) {

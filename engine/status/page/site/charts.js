@@ -38,6 +38,13 @@ function decades(low, high) {
   return [floor, ceiling];
 }
 
+/** The powers of ten of an axis; uPlot would draw all between them too. */
+function powers(low, high) {
+  const found = [];
+  for (let e = Math.round(Math.log10(low)); e <= Math.round(Math.log10(high)); e++) found.push(10 ** e);
+  return found;
+}
+
 /** A colour of the style sheet as the canvas needs it, whichever theme. */
 function color(name) {
   const probe = document.getElementById("colour-probe");
@@ -71,7 +78,8 @@ class Chart {
       this.#plot.setScale("x", { min: now - WINDOW, max: now });
     });
     this.#caption();
-    this.#place.setAttribute("aria-label", this.#describe());
+    // A name that changes under the focus would be read out every second.
+    if (document.activeElement !== this.#place) this.#place.setAttribute("aria-label", this.#describe());
   }
 
   redraw() {
@@ -99,7 +107,7 @@ class Chart {
       scales: { x: { time: true }, y: { range, ...(logarithmic ? { distr: 3 } : {}) } },
       axes: [
         { ...quiet, grid: { show: false }, size: 24, space: 60, incrs: [60, 180, 300, 900], values: (u, at) => at.map((s) => clock(s * 1000).slice(0, 5)) },
-        { ...quiet, grid, size: 62, space: 28, values: (u, at) => at.map((v) => (v === null ? null : axis(v))) },
+        { ...quiet, grid, size: 62, space: 28, ...(logarithmic ? { splits: (u, i, low, high) => powers(low, high) } : {}), values: (u, at) => at.map((v) => (v === null ? null : axis(v))) },
       ],
       series: [{}, ...lines.map((line, i) => ({
         stroke: () => color(i === 0 && lines.length > 1 ? "--line-2" : "--line"),

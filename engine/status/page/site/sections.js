@@ -26,7 +26,7 @@ export function tiles() {
 
     const late = list(status.streams).toSorted((a, b) => (b.secondsBehind || 0) - (a.secondsBehind || 0))[0];
     const behind = late?.secondsBehind > 0;
-    tile("reading", behind ? duration(late.secondsBehind) : late ? "caught up" : NONE, behind ? `${late.name}, ${bytes(late.bytesBehind)}` : "with all data logs");
+    tile("reading", behind ? duration(late.secondsBehind) : late ? "caught up" : NONE, behind ? `${late.name}, ${bytes(late.bytesBehind)}` : late ? "with all data logs" : "no streams");
 
     const slowest = list(status.clients?.slowest)[0];
     tile("slowest", slowest ? duration(slowest.seconds) : "nobody", slowest ? `${bytes(slowest.lag)} behind the head` : "is behind the head");
@@ -91,7 +91,7 @@ export function frameLog() {
     const kept = Number.isFinite(log.head) && Number.isFinite(log.floor) ? Math.max(0, log.head - log.floor) : null;
     say(byId("log-state"), log.blocked
       ? { text: `takes no frames: ${log.blocked}`, icon: "attention", tone: "error" }
-      : { text: "takes frames", icon: "well", tone: "well" });
+      : log.blocked === "" ? { text: "takes frames", icon: "well", tone: "well" } : NONE);
     say(byId("log-kept"), { text: kept === null ? NONE : `${bytes(kept)} in ${plural(log.segments, "segment")}`, title: exactly(kept) });
     say(byId("log-growth"), byteRate(rates.logGrowth));
     say(byId("log-reach"), rates.logGrowth > 0 && kept !== null ? `about ${duration(kept / rates.logGrowth)}` : NONE);
