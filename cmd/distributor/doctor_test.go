@@ -62,7 +62,7 @@ func TestDoctorCommand(t *testing.T) {
 func TestDoctorBesideADistributor(t *testing.T) {
 	dir := t.TempDir()
 	archive(t, dir)
-	s := startServing(t, dir, "ADMIN_ADDR=")
+	s := startServing(t, dir)
 	port := s.addr[strings.LastIndexByte(s.addr, ':')+1:]
 	flags := []string{"--DATA_LOG_DIR", "data-logs", "--ADMIN_ADDR=", "--DISTRIBUTOR_PORT", port, "--LISTEN_ADDR", "127.0.0.1", "--FRAME_LOG_BYTES", "65536", "--FRAME_LOG_SEGMENT_BYTES", "65536"}
 	status, out, _ := runDoctor(t, dir, flags...)

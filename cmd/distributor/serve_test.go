@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ var listening = regexp.MustCompile(`msg=distributing address=(\S+)`)
 func startServing(t *testing.T, dir string, env ...string) serving {
 	t.Helper()
 	s := serving{log: new(console)}
-	c := distributor(t, dir, "serve", "--DISTRIBUTOR_PORT", "0", "--LISTEN_ADDR", "127.0.0.1", "--DATA_LOG_DIR", "data-logs", "--FRAME_LOG_BYTES", "65536", "--FRAME_LOG_SEGMENT_BYTES", "65536", "--DRAIN_MS", "0")
+	c := distributor(t, dir, "serve", "--DISTRIBUTOR_PORT", "0", "--LISTEN_ADDR", "127.0.0.1", "--ADMIN_ADDR=", "--DATA_LOG_DIR", "data-logs", "--FRAME_LOG_BYTES", "65536", "--FRAME_LOG_SEGMENT_BYTES", "65536", "--DRAIN_MS", "0")
 	c.Env = append(c.Env, env...)
 	c.Stderr = s.log
 	if err := c.Start(); err != nil {
@@ -182,5 +183,59 @@ func TestBadConfigurationTellsNoSecret(t *testing.T) {
 	out, err := distributor(t, t.TempDir(), "serve", "--DISTRIBUTOR_SECRET_KEY", secret.Reveal(), "--LOG_TO", "nowhere").CombinedOutput()
 	if err == nil || !strings.Contains(err.Error(), "status 2") || strings.Contains(string(out), secret.Reveal()[:60]) || !strings.Contains(string(out), "LOG_TO") {
 		t.Errorf("%v: %s", err, out)
+	}
+}
+
+// The disk that takes the log files is full: said once, and all goes on.
+func TestLogDiskFull(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "distributor-logs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/dev/full", filepath.Join(dir, "distributor-logs", "distributor.log")); err != nil {
+		t.Fatal(err)
+	}
+	s := startServing(t, dir, "LOG_TO=files")
+	if got := ask(t, s.addr, "/is-alive", "Connection: close\r\n"); !strings.HasSuffix(got, "OK") {
+		t.Error(got)
+	}
+	if err := s.stop(syscall.SIGTERM); err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+	if said := s.log.String(); strings.Count(said, "log file cannot be written") != 1 || !strings.Contains(said, "msg=stopped") {
+		t.Error(said)
+	}
+}
+
+// Whoever read standard error is gone: the distributor stays.
+func TestLogReaderGone(t *testing.T) {
+	dir := t.TempDir()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := distributor(t, dir, "serve", "--DISTRIBUTOR_PORT", "0", "--LISTEN_ADDR", "127.0.0.1", "--ADMIN_ADDR=", "--DATA_LOG_DIR", "data-logs", "--FRAME_LOG_BYTES", "65536", "--FRAME_LOG_SEGMENT_BYTES", "65536", "--DRAIN_MS", "0")
+	c.Stderr = w
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Process.Kill() }()
+	w.Close()
+	var addr string
+	for in := bufio.NewScanner(r); addr == "" && in.Scan(); {
+		if found := listening.FindStringSubmatch(in.Text()); found != nil {
+			addr = found[1]
+		}
+	}
+	r.Close()
+	const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n"
+	for _, target := range []string{"/", "/?data=x"} { // each logs a line
+		if got := ask(t, addr, target, upgrade); !strings.Contains(got, " 400 ") {
+			t.Errorf("%s: %q", target, got)
+		}
+	}
+	_ = c.Process.Signal(syscall.SIGTERM)
+	if err := c.Wait(); err != nil {
+		t.Errorf("stopped with %v", err)
 	}
 }

@@ -1,0 +1,30 @@
+package engine
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"distributor/engine/config"
+)
+
+// What the gateway is told is what the configuration says.
+func TestAccess(t *testing.T) {
+	cfg := config.Default()
+	cfg.RateLimit, cfg.LimitToSubscribersOnly, cfg.HandshakeWindow = 77, true, time.Minute
+	cfg.Subscribers = []config.Subscriber{{PublicKey: strings.Repeat("ab", 32), ExpirationTimestamp: 1500, SubscriptionType: config.Firehose}, {PublicKey: strings.Repeat("AC", 32)}}
+	got, err := new(primary).access(cfg)
+	if err != nil || got.RateLimit != 77 || !got.LimitToSubscribersOnly || got.HandshakeWindow != time.Minute || len(got.Subscribers) != 2 {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if s := got.Subscribers[0]; s.Key.String() != cfg.Subscribers[0].PublicKey || s.Type != config.Firehose || !s.Expires.Equal(time.UnixMilli(1500)) {
+		t.Errorf("%+v", s)
+	}
+	if s := got.Subscribers[1]; !s.Expires.IsZero() {
+		t.Errorf("%+v", s)
+	}
+	cfg.Subscribers[1].PublicKey = "x"
+	if _, err := new(primary).access(cfg); err == nil || !strings.Contains(err.Error(), "subscribers[1].publicKey") {
+		t.Error(err)
+	}
+}
