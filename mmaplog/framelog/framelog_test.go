@@ -432,3 +432,14 @@ func TestOptions(t *testing.T) {
 		t.Errorf("%+v, %v", o, err)
 	}
 }
+
+// The log says the id as positions have it, also in JSON.
+func TestIDInJSONLog(t *testing.T) {
+	var text bytes.Buffer
+	o := testOptions(memoryDir(t))
+	o.Log = slog.New(slog.NewJSONHandler(&text, nil))
+	w, _ := mustOpen(t, o)
+	if want := `"id":"` + w.ID().String() + `"`; !strings.Contains(text.String(), want) {
+		t.Errorf("%s is not in %s", want, text.String())
+	}
+}

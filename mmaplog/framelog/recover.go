@@ -65,7 +65,7 @@ func (r *Recovery) report(o *Options) {
 		o.Log.Error("frame log: committed frames at the end are given up, to be made again", "dir", o.Dir, "file", d.File,
 			"start", d.Start, "end", d.End, "what", d.What)
 	}
-	o.Log.Info("frame log: open", "dir", o.Dir, "id", r.ID, "new_id", r.NewID, "head", r.Head, "floor", r.Floor,
+	o.Log.Info("frame log: open", "dir", o.Dir, "id", r.ID.String(), "new_id", r.NewID, "head", r.Head, "floor", r.Floor,
 		"frames_verified", r.Frames, "bytes_verified", r.Bytes, "took", r.Took)
 }
 
