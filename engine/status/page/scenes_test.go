@@ -45,7 +45,7 @@ func (sc scene) play(end time.Time, n int, step time.Duration) []status.Status {
 		p50 := 0.0006 * (1 + 0.2*random.Float64())
 		p99 := 0.004 * (1 + random.ExpFloat64())
 		st := status.Status{
-			Time: now, Started: started, Version: "1.4.0", Healthy: true, Problems: []status.Problem{},
+			Time: now, Started: started, Version: "distributor 1.4.0", Healthy: true, Problems: []status.Problem{},
 			FrameLog: status.FrameLog{ID: "3f1c9a4e5b7d42c8a0e6d1f2b3c4d5e6", Head: head, Floor: head - 1_048_000_000, Segments: 17, Synced: head - 11_500_000, DiskSize: 1_140_850_688},
 			Clients: status.Clients{
 				Connected: sc.clients, HandedOver: 48_112 + int64(s),
@@ -56,6 +56,7 @@ func (sc scene) play(end time.Time, n int, step time.Duration) []status.Status {
 			Tables:  []status.Table{{Name: "accounts", Rows: 91_022}, {Name: "cycles", Rows: 18_220}, {Name: "originalTxsData", Rows: 5511}, {Name: "receipts", Rows: 96_404}, {Name: "transactions"}},
 			Refused: map[string]int64{"unknown_subscriber": 92, "timestamp_too_old": 7 + int64(s/300)},
 			API: []status.Endpoint{
+				{Path: "/account", Statuses: map[string]int64{}},
 				{Path: "/cycleinfo", Statuses: map[string]int64{"200": 18_220 + int64(s), "400": 31}, P50: 0.0011, P99: 0.0093},
 				{Path: "/is-healthy", Statuses: map[string]int64{"200": 27_741 + int64(s/10)}, P50: 0.00008, P99: 0.0004},
 				{Path: "/receipt", Statuses: map[string]int64{"200": 96_404 + int64(7*s), "400": 12, "401": 210, "429": 54}, P50: 0.0042, P99: 0.0481},
@@ -123,7 +124,7 @@ var troubled = scene{workers: 3, clients: 1536, seed: 2, last: func(st *status.S
 	}
 	st.Clients.Disconnects["worker_lost"] = 512
 	st.Refused["full"] = 88
-	st.API[2].Statuses["500"] = 4
+	st.API[3].Statuses["500"] = 4
 	st.Events = append(st.Events,
 		status.Event{Time: now.Add(-95 * time.Second), Level: "warn", Text: `receipt: line is no record: not JSON: "<script>alert('line of a stranger')</script>"`, Count: 1202},
 		status.Event{Time: now.Add(-42 * time.Second), Level: "error", Text: "frame log: no space left on device; reading stops until there is room", Count: 1},

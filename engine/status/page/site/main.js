@@ -66,7 +66,7 @@ function headline(verdict) {
   setAttribute(byId("icon"), "href", `site/icon-${verdict.state}.svg`);
   setText(byId("summary"), summary(verdict, state?.status));
   setText(byId("clock-note"), state && verdict.state !== "off" ? clockDifference(state.status, receivedAt) : "");
-  setText(byId("version"), state?.status.version ?? "");
+  setText(byId("version"), String(state?.status.version ?? "").replace(/^distributor /, ""));
   since(verdict);
   reconcile(byId("problems"), verdict.problems, (p) => JSON.stringify(p), problem, () => {});
   byId("problems").hidden = verdict.problems.length === 0;

@@ -141,7 +141,7 @@ export function tables() {
     label: "Archiver’s tables", empty: "No tables.", key: (row) => row.name,
     columns: [
       { head: "Table", show: (row) => row.name ?? NONE },
-      { head: "State", show: (row) => (row.failing ? { text: `fails: ${row.failing}`, icon: "attention", tone: "warn" } : { text: "answers", icon: "well", tone: "well" }) },
+      { head: "State", show: (row) => (row.failing ? { text: `fails: ${row.failing}`, icon: "attention", tone: "warn" } : { text: "no failure", icon: "well", tone: "well" }) },
       { head: "Rows answered", number: true, show: (row) => count(row.rows) },
       { head: "Damaged rows", number: true, hint: "Left out of answers", show: (row) => (row.damaged > 0 ? { text: count(row.damaged), icon: "attention", tone: "warn" } : count(row.damaged)) },
     ],
@@ -159,8 +159,8 @@ export function api() {
       { head: "Answered", number: true, hint: "Below 400, since the start", show: (e) => count(foldStatuses(e.statuses).ok) },
       { head: "Refused", number: true, hint: "400 to 499, since the start", show: (e) => ({ text: count(foldStatuses(e.statuses).refused), title: each(e) }) },
       { head: "Failed", number: true, hint: "500 and above, since the start", show: failed },
-      { head: "p50", number: true, hint: "Since the start", show: (e) => duration(e.p50) },
-      { head: "p99", number: true, hint: "Since the start", show: (e) => duration(e.p99) },
+      { head: "p50", number: true, hint: "Since the start", show: (e) => (total(e.statuses) > 0 ? duration(e.p50) : NONE) },
+      { head: "p99", number: true, hint: "Since the start", show: (e) => (total(e.statuses) > 0 ? duration(e.p99) : NONE) },
     ],
   });
   const each = (e) => entries(e.statuses).map(([status, n]) => `${status}: ${count(n)}`).join("\n");
