@@ -17,13 +17,13 @@
 //
 //	main.js        wires the others; the only one that knows them all
 //	connection.js  EventSource, a watchdog over it, new attempts
-//	history.js     the last 15 minutes: points for the charts, bases for rates
+//	history.js     the last 15 minutes: points for the charts, bases for rates; pure
 //	rates.js       differences of counters; pure
 //	judge.js       the headline and its sentences; pure
 //	format.js      numbers, sizes, times, names as text; pure
 //	dom.js         elements and tables that change only where their text does
 //	charts.js      the three charts, on vendor/uplot
-//	sections.js    streams, frame log, counters by reason, API, events
+//	sections.js    tiles, streams, frame log, counters by reason, API, tables, events
 //	workers.js     workers with their processes
 //	clients.js     the slowest collectors, keys to copy
 //	theme.js       light and dark, before the first paint
