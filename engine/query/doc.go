@@ -16,7 +16,7 @@
 //
 // request.go and selector.go are pure: values in, a selection or a refusal out. table.go writes SQL, and file.go,
 // source.go and rows.go alone talk to databases. The words of refusals and their order are the replaced service's;
-// testdata holds 1,360 requests with what it answered, or with what is right where it was wrong.
+// querytest holds 1,367 requests with what it answered, or with what is right where it was wrong.
 //
 // # Rows
 //

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"distributor/engine/query/querytest"
 	"distributor/wsproto/shardus"
 )
 
@@ -111,7 +112,7 @@ var inf = must(shardus.Parse([]byte("1e400"))).Number()
 // FuzzRequest: no body makes the checks or the selectors panic; what is selected is within the limits; and a refusal is
 // an answer that verifies.
 func FuzzRequest(f *testing.F) {
-	for _, c := range readCorpus(f) {
+	for _, c := range querytest.Read().Cases {
 		if c.Config == "open" && c.Body != nil && len(*c.Body) < 1000 {
 			f.Add([]byte(*c.Body))
 		}

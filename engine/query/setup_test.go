@@ -1,12 +1,10 @@
 package query
 
 import (
-	"compress/gzip"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"distributor/engine/query/querytest"
 	"distributor/wsproto/shardus"
 )
 
@@ -24,8 +23,8 @@ const patience = 20 * time.Second
 
 // Test keys: the distributor's are the sample pair that everybody knows, the client's is in the corpus as "known".
 const (
-	hashKeyHex   = "69fa4195670576c0160d660c3be36556ff8d504725be8a59b5a96509e0c994bc"
-	serverPublic = "758b1c119412298802cd28dbfa394cdfeecc4074492d60844cc192d632d84de3"
+	hashKeyHex   = querytest.HashKey
+	serverPublic = querytest.ServerKey
 	serverSecret = "3be00019f23847529bd63e41124864983175063bb524bd54ea3c155f2fa12969" + serverPublic
 	clientPublic = "ffdcd3f7f920bc1a8587e5825463f29b45564c289cc81cdafeb106d5b26d2949"
 	clientSecret = "063e550600451f6a762eda733a44f546dfc91ff3e481728ce3374d6453363158" + clientPublic
@@ -42,24 +41,12 @@ func signer(secret string) *shardus.Signer {
 	return shardus.NewSigner(must(shardus.ParseSecretKey(secret)), must(shardus.ParseHashKey(hashKeyHex)))
 }
 
-func unzip(t testing.TB, name string) []byte {
-	t.Helper()
-	f, err := os.Open("testdata/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	return must(io.ReadAll(must(gzip.NewReader(f))))
-}
-
 // unpack puts a recorded set of databases into a fresh folder: "db", "db-odd", "db-damaged" or "db-empty".
 func unpack(t testing.TB, set string) Databases {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"cycles", "accounts", "transactions", "receipts", "originalTxsData"} {
-		if err := os.WriteFile(filepath.Join(dir, name+".sqlite3"), unzip(t, "db/"+set+"."+name+".sqlite3.gz"), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	if err := querytest.Unpack(dir, set); err != nil {
+		t.Fatal(err)
 	}
 	return databasesIn(dir)
 }
@@ -116,24 +103,14 @@ func postContext(t testing.TB, ctx context.Context, a http.Handler, path, parame
 	return reply{w.Code, w.Body.String()}
 }
 
-// verify checks that an answer is canonical and, where it has a signature, that it is right.
+// verify fails the test where an answer is not canonical, or its signature is wrong.
 func verify(t testing.TB, body string) (signed bool) {
 	t.Helper()
-	v, err := shardus.Parse([]byte(body))
+	signed, err := querytest.Verify(body)
 	if err != nil {
-		t.Errorf("%.200s is no JSON: %v", body, err)
-		return false
+		t.Error(err)
 	}
-	if again := string(must(v.AppendCanonical(nil))); again != body && v.Get("statusCode").Kind() == shardus.Undefined {
-		t.Errorf("%.200s is not canonical, but %.200s", body, again)
-	}
-	if v.Get("sign").Kind() == shardus.Undefined {
-		return false
-	}
-	if err := shardus.VerifyObject(v, must(shardus.ParseHashKey(hashKeyHex))); err != nil || v.Get("sign").Get("owner").Text() != serverPublic {
-		t.Errorf("signature of %.200s: %v", body, err)
-	}
-	return true
+	return signed
 }
 
 // write opens a database as its writer does, in WAL mode.
