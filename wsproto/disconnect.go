@@ -42,8 +42,6 @@ var (
 	ClientClosed = Disconnect{0, "", "client_closed"}
 	// ClientGone: the connection ended without a close frame.
 	ClientGone = Disconnect{0, "", "client_gone"}
-	// WriteError: a write to the socket failed.
-	WriteError = Disconnect{0, "", "write_error"}
 	// WorkerLost: the worker process that held the connection died.
 	WorkerLost = Disconnect{0, "", "worker_lost"}
 )
@@ -51,7 +49,7 @@ var (
 // Disconnects holds every Disconnect there is, for metrics that show all labels from the start. Read-only.
 var Disconnects = []Disconnect{
 	DuplicateConnection, SubscriptionExpired, ServerShutdown, ProtocolError, InvalidPayload, TooMuchData, PingTimeout,
-	MessageTooBig, InternalError, TooSlow, BehindFloor, ClientClosed, ClientGone, WriteError, WorkerLost,
+	MessageTooBig, InternalError, TooSlow, BehindFloor, ClientClosed, ClientGone, WorkerLost,
 }
 
 // DisconnectNamed finds a Disconnect by its Name.

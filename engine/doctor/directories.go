@@ -75,7 +75,7 @@ func stateDir(v visit) []Finding {
 	switch missing := need - used - have; {
 	case missing > 0:
 		found = append(found, problem(name, fmt.Sprintf("%s has %s free, the frame log will need %s more", absolute(dir), size(have), size(need-used)),
-			"make room, or lower FRAME_LOG_BYTES ("+size(v.cfg.FrameLogBytes)+"); distribution stops while there is no room"))
+			"make room (FRAME_LOG_BYTES is "+size(v.cfg.FrameLogBytes)+"); distribution stops while there is none"))
 	case -missing < need/10:
 		found = append(found, warning(name, fmt.Sprintf("%s has %s free, and the frame log will need %s of it", absolute(dir), size(have), size(max(need-used, 0))), "make room: a full disk stops distribution"))
 	default:
