@@ -81,7 +81,7 @@ func (b *bench) encodeOnce(ctx context.Context, st stage, cpus proc.CPUs) (measu
 	}
 	defer b.finish(d.close)
 	p := processes{primary: d.PID(), server: d.Worker}
-	before, err := p.read(b.all)
+	before, err := b.read(p)
 	if err != nil {
 		return measurement{}, err
 	}
@@ -95,7 +95,7 @@ func (b *bench) encodeOnce(ctx context.Context, st stage, cpus proc.CPUs) (measu
 	if _, err := d.awaitHead(ctx, st.FrameBytes); err != nil {
 		return measurement{}, err
 	}
-	after, err := p.read(b.all)
+	after, err := b.read(p)
 	if err != nil {
 		return measurement{}, err
 	}

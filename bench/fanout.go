@@ -117,7 +117,7 @@ func (b *bench) deliver(ctx context.Context, t subscriber.Target, clients int, s
 	}
 	defer b.finish(fleet.Close)
 	p.subscribers = fleet.PID()
-	before, err := p.read(b.all)
+	before, err := b.read(p)
 	if err != nil {
 		return measurement{}, err
 	}
@@ -133,7 +133,7 @@ func (b *bench) until(fleet *subscriber.Fleet, st stage, p processes, before boo
 	if _, err := fleet.Until(st.FrameBytes); err != nil {
 		return measurement{}, err
 	}
-	after, err := p.read(b.all)
+	after, err := b.read(p)
 	return after.since(before), err
 }
 
@@ -171,7 +171,7 @@ func (b *bench) live(ctx context.Context, d *distributor, st stage, clients int)
 		return measurement{}, err
 	}
 	p := processes{primary: d.PID(), server: d.Worker, subscribers: fleet.PID()}
-	before, err := p.read(b.all)
+	before, err := b.read(p)
 	if err != nil {
 		return measurement{}, err
 	}

@@ -105,6 +105,7 @@ type bench struct {
 	all       proc.CPUs // those we may use
 	server    proc.CPUs // one, for what is measured
 	generator proc.CPUs // the others, for the clients, the archiver and ourselves
+	softirq   []int     // the kernel's threads for the network, of all CPUs
 	report    *report
 	servers   int   // started so far
 	failure   error // of something that was to end well
@@ -131,6 +132,9 @@ func newBench(binary, parent, out string, progress io.Writer) (*bench, error) {
 	}
 	b := &bench{binary: binary, all: all, server: all[:1], generator: all[1:]}
 	b.quiet = b.awaitQuiet
+	if b.softirq, err = proc.Softirq(all); err != nil {
+		return nil, err
+	}
 	if err := proc.PinSelf(b.generator); err != nil {
 		return nil, err
 	}

@@ -17,9 +17,9 @@ type measurement struct {
 	Primary   float64 `json:"primary_cpu"`   // CPU seconds; 0 where there is none
 	Server    float64 `json:"server_cpu"`    // of the process that sends: worker, or raw
 	Generator float64 `json:"generator_cpu"` // subscribers and this process
-	// Other is what everything else took of our CPUs: other programs, the
-	// kernel's own threads, interrupts. Much of it means that the machine was
-	// not quiet.
+	Softirq   float64 `json:"softirq_cpu"`   // of the kernel's threads that do network work, for server and generator
+	// Other is what everything else took of our CPUs: other programs, writing
+	// to disk, interrupts. Much of it means that the machine was not quiet.
 	Other float64 `json:"other_cpu"`
 	// User is the share of the sending process's time that it spent outside the
 	// kernel; 0 when too little was booked to tell.
@@ -70,14 +70,14 @@ const quietFor = 500 * time.Millisecond
 // awaitQuiet waits for other programs to pause, as long as there is time.
 func (b *bench) awaitQuiet(ctx context.Context) error {
 	for time.Now().Before(b.repeatUntil) {
-		before, err := processes{}.read(b.all)
+		before, err := b.read(processes{})
 		if err != nil {
 			return err
 		}
 		if err := sleep(ctx, quietFor); err != nil {
 			return err
 		}
-		after, err := processes{}.read(b.all)
+		after, err := b.read(processes{})
 		if err != nil {
 			return err
 		}
@@ -95,41 +95,43 @@ type processes struct {
 
 // books is what the kernel has booked up to a moment.
 type books struct {
-	at                               time.Time
-	primary, server, generator, busy time.Duration
-	user, system                     time.Duration
-	private                          int64
+	at                                        time.Time
+	primary, server, generator, softirq, busy time.Duration
+	user, system                              time.Duration // of server
+	private                                   int64         // its memory
 }
 
-func (p processes) read(cpus proc.CPUs) (books, error) {
-	b := books{at: time.Now()}
-	var errs error
-	cpu := func(pid int) time.Duration {
-		if pid == 0 {
-			return 0
+func (b *bench) read(p processes) (books, error) {
+	now := books{at: time.Now()}
+	var failed error
+	cpu := func(pids ...int) (sum time.Duration) {
+		for _, pid := range pids {
+			if pid == 0 {
+				continue
+			}
+			d, err := proc.CPU(pid)
+			if err != nil {
+				failed = err
+			}
+			sum += d
 		}
-		d, err := proc.CPU(pid)
-		if err != nil {
-			errs = err
-		}
-		return d
+		return sum
 	}
-	b.primary, b.server, b.generator = cpu(p.primary), cpu(p.server), cpu(p.subscribers)+cpu(os.Getpid())
+	now.primary, now.server, now.generator = cpu(p.primary), cpu(p.server), cpu(p.subscribers, os.Getpid())
+	now.softirq = cpu(b.softirq...)
+	var err error
+	if now.busy, err = proc.Busy(b.all); err != nil {
+		return now, err
+	}
 	if p.server != 0 {
-		var err error
-		if b.user, b.system, err = proc.Shares(p.server); err != nil {
-			errs = err
+		if now.user, now.system, err = proc.Shares(p.server); err != nil {
+			return now, err
 		}
-		if b.private, err = proc.PrivateBytes(p.server); err != nil {
-			errs = err
+		if now.private, err = proc.PrivateBytes(p.server); err != nil {
+			return now, err
 		}
 	}
-	busy, err := proc.Busy(cpus)
-	if err != nil {
-		errs = err
-	}
-	b.busy = busy
-	return b, errs
+	return now, failed
 }
 
 // since is what was booked from then to b.
@@ -137,9 +139,9 @@ func (b books) since(then books) measurement {
 	m := measurement{
 		Seconds: b.at.Sub(then.at).Seconds(),
 		Primary: (b.primary - then.primary).Seconds(), Server: (b.server - then.server).Seconds(),
-		Generator: (b.generator - then.generator).Seconds(), Private: b.private,
+		Generator: (b.generator - then.generator).Seconds(), Softirq: (b.softirq - then.softirq).Seconds(), Private: b.private,
 	}
-	m.Other = max(0, (b.busy-then.busy).Seconds()-m.Primary-m.Server-m.Generator)
+	m.Other = max(0, (b.busy-then.busy).Seconds()-m.Primary-m.Server-m.Generator-m.Softirq)
 	if user, system := b.user-then.user, b.system-then.system; user+system > 0 {
 		m.User = float64(user) / float64(user+system)
 	}

@@ -71,14 +71,14 @@ func (b *bench) paced(ctx context.Context, size latencySize, u underPace) (resul
 	if err := sleep(ctx, size.warm); err != nil {
 		return result, err
 	}
-	before, err := u.read(b.all)
+	before, err := b.read(u.processes)
 	if err != nil {
 		return result, err
 	}
 	if err := sleep(ctx, size.measured); err != nil {
 		return result, err
 	}
-	after, err := u.read(b.all)
+	after, err := b.read(u.processes)
 	if err := errors.Join(err, <-archived, ctx.Err()); err != nil {
 		return result, err
 	}

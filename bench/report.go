@@ -68,8 +68,8 @@ func (r *report) round(scenario, what string, n int, m measurement, extra map[st
 	if m.disturbed() {
 		disturbed = fmt.Sprintf("  DISTURBED: %.0f%% of a CPU went elsewhere", 100*m.Other/m.Seconds)
 	}
-	r.say("  %-16s round %d %-20s %6.2f s  CPU: primary %5.2f  sender %5.2f  generator %5.2f  other %5.2f%s",
-		scenario, n, what, m.Seconds, m.Primary, m.Server, m.Generator, m.Other, disturbed)
+	r.say("  %-16s round %d %-20s %6.2f s  CPU: primary %5.2f  sender %5.2f  generator %5.2f  softirq %5.2f  other %5.2f%s",
+		scenario, n, what, m.Seconds, m.Primary, m.Server, m.Generator, m.Softirq, m.Other, disturbed)
 }
 
 // figure notes a figure of which there is one value a round.

@@ -94,14 +94,14 @@ func TestChoose(t *testing.T) {
 func TestMeasurementIsTheDifference(t *testing.T) {
 	at := time.Now()
 	s := time.Second
-	before := books{at: at, primary: s, server: 2 * s, generator: 3 * s, busy: 10 * s, user: s, system: 2 * s, private: 9}
-	after := books{at: at.Add(4 * s), primary: 2 * s, server: 4 * s, generator: 6 * s, busy: 17 * s, user: s + s/2, system: 3*s + s/2, private: 7}
-	want := measurement{Seconds: 4, Primary: 1, Server: 2, Generator: 3, Other: 1, User: 0.25, Private: 7}
+	before := books{at: at, primary: s, server: 2 * s, generator: 3 * s, softirq: s, busy: 10 * s, user: s, system: 2 * s, private: 9}
+	after := books{at: at.Add(4 * s), primary: 2 * s, server: 4 * s, generator: 6 * s, softirq: s + s/2, busy: 17*s + s/2, user: s + s/2, system: 3*s + s/2, private: 7}
+	want := measurement{Seconds: 4, Primary: 1, Server: 2, Generator: 3, Softirq: 0.5, Other: 1, User: 0.25, Private: 7}
 	if got := after.since(before); got != want {
 		t.Errorf("%+v, not %+v", got, want)
 	}
 	// The books of CPUs are kept in coarser steps: no time is negative.
-	after.busy = 15 * s
+	after.busy = 16 * s
 	if got := after.since(before); got.Other != 0 {
 		t.Errorf("%+v", got)
 	}

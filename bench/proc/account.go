@@ -53,6 +53,31 @@ func Children(pid int) ([]int, error) {
 	return children, nil
 }
 
+// Softirq finds the threads in which the kernel does network work of the CPUs
+// that did not fit into the system calls and interrupts that it belongs to.
+func Softirq(cpus CPUs) (pids []int, err error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, fmt.Errorf("proc: ksoftirqd: %w", err)
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		name, err := os.ReadFile("/proc/" + e.Name() + "/comm")
+		if err != nil {
+			continue // it has ended
+		}
+		for _, cpu := range cpus {
+			if string(name) == fmt.Sprintf("ksoftirqd/%d\n", cpu) {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids, nil // none in a container, where they cannot be seen
+}
+
 // stat is what we need of /proc/<pid>/stat.
 type stat struct {
 	parent       int

@@ -100,6 +100,23 @@ func TestCPUAgreesWithStat(t *testing.T) {
 	}
 }
 
+// Where the kernel's threads can be seen, there is one a CPU, and it has books.
+func TestSoftirq(t *testing.T) {
+	cpus, err := Allowed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pids, err := Softirq(cpus)
+	if err != nil || len(pids) != 0 && len(pids) != len(cpus) {
+		t.Errorf("%v for %v, %v", pids, cpus, err)
+	}
+	for _, pid := range pids {
+		if _, err := CPU(pid); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestOfAProcessThatIsNotThere(t *testing.T) {
 	cmd := exec.Command("true")
 	if err := cmd.Run(); err != nil {
