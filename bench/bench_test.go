@@ -132,7 +132,7 @@ func TestPaceMeasuresEveryRecord(t *testing.T) {
 	size := latencySize{clients: sampled + 5, rate: 100, warm: 100 * time.Millisecond, measured: 500 * time.Millisecond}
 	for name, measure := range map[string]func() (pace, error){
 		"raw":         func() (pace, error) { return b.pacedRaw(t.Context(), st, size) },
-		"distributor": func() (pace, error) { return b.pacedDistributor(t.Context(), size) },
+		"distributor": func() (pace, error) { return b.pacedDistributor(t.Context(), size, "", nil) },
 	} {
 		m, err := measure()
 		if err != nil {
@@ -183,7 +183,7 @@ func TestFleetTellsOfALostConnection(t *testing.T) {
 
 func TestFleetTellsOfARefusal(t *testing.T) {
 	b := testBench(t)
-	d, err := b.distributor(b.server)
+	d, err := b.distributor(b.server, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +256,7 @@ func TestStoppedInTheMiddle(t *testing.T) {
 
 func TestDistributorLeavesNothing(t *testing.T) {
 	b := testBench(t)
-	d, err := b.distributor(b.server)
+	d, err := b.distributor(b.server, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func hashKey() shardus.HashKey {
 
 // startDistributor starts binary on cpus and waits until it distributes. dir
 // is made, and removed by close.
-func startDistributor(binary, dir string, cpus proc.CPUs) (d *distributor, err error) {
+func startDistributor(binary, dir, databases string, cpus proc.CPUs) (d *distributor, err error) {
 	d = &distributor{dir: dir, ended: make(chan struct{})}
 	defer func() {
 		if err != nil {
@@ -56,13 +56,17 @@ func startDistributor(binary, dir string, cpus proc.CPUs) (d *distributor, err e
 	if err := rest(d.logs()); err != nil {
 		return d, err
 	}
-	settings, err := json.Marshal(map[string]any{
+	keys := map[string]any{
 		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": 0, "DATA_LOG_DIR": d.logs(), "STATE_DIR": filepath.Join(dir, "state"), "LOG_FORMAT": "json",
 		"NUMBER_OF_WORKERS": 1, "MAX_WORKERS": 1, "MAX_CLIENTS_PER_CHILD": 100_000,
 		// Nothing may fall out of the frame log, and silent clients may stay.
 		"FRAME_LOG_BYTES": 8 << 30, "PING_INTERVAL_MS": 3_600_000, "PING_TIMEOUT_MS": 86_400_000,
 		"RATE_LIMIT": 1_000_000, "DRAIN_MS": 0, "ADMIN_ADDR": "",
-	})
+	}
+	if databases != "" {
+		keys["ARCHIVER_DB_DIR"] = databases
+	}
+	settings, err := json.Marshal(keys)
 	if err != nil {
 		return d, err
 	}

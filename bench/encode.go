@@ -75,7 +75,7 @@ func encode(ctx context.Context, b *bench, name string, size encodeSize) error {
 
 // encodeOnce measures from the first frame to the last.
 func (b *bench) encodeOnce(ctx context.Context, st stage, cpus proc.CPUs) (measurement, error) {
-	d, err := b.distributor(cpus)
+	d, err := b.distributor(cpus, "")
 	if err != nil {
 		return measurement{}, err
 	}

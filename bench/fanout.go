@@ -141,7 +141,7 @@ func (b *bench) until(fleet *subscriber.Fleet, st stage, p processes, before boo
 // frames to other clients. With check some clients verify what they get, and
 // the measurements are of less use.
 func (b *bench) distribute(ctx context.Context, st stage, clients int, check bool) (live, replay measurement, err error) {
-	d, err := b.distributor(b.server)
+	d, err := b.distributor(b.server, "")
 	if err != nil {
 		return live, replay, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"slices"
 	"time"
@@ -37,7 +38,7 @@ func latency(ctx context.Context, b *bench, name string, size latencySize) error
 			return nil, nil, err
 		}
 		b.report.round(name, "raw", round, r.measurement, r.extra())
-		m, err := b.pacedDistributor(ctx, size)
+		m, err := b.pacedDistributor(ctx, size, "", nil)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -76,16 +77,30 @@ func (b *bench) pacedRaw(ctx context.Context, st stage, size latencySize) (m pac
 	})
 }
 
-func (b *bench) pacedDistributor(ctx context.Context, size latencySize) (m pace, err error) {
-	d, err := b.distributor(b.server)
+// besides starts what is to go on beside a measurement: gives its processes,
+// what to call when the measurement begins, and when it is over.
+type besides func(*distributor) (pids []int, begin, end func() error, err error)
+
+// pacedDistributor measures one that has these databases; "" for none. beside
+// may be nil.
+func (b *bench) pacedDistributor(ctx context.Context, size latencySize, databases string, beside besides) (m pace, err error) {
+	d, err := b.distributor(b.server, databases)
 	if err != nil {
 		return m, err
 	}
 	defer b.finish(d.close)
-	return b.paced(ctx, size, underPace{
+	u := underPace{
 		logs: d.logs(), target: subscriber.Target{Address: d.Address, From: "live", HashKey: hashKey()}, processes: processes{primary: d.PID(), server: d.Worker},
 		dial: func() (receiver, error) { return dial(ctx, d, wsproto.From{Start: wsproto.Live}) },
-	})
+	}
+	if beside != nil {
+		var end func() error
+		if u.load, u.begin, end, err = beside(d); err != nil {
+			return m, err
+		}
+		defer func() { err = errors.Join(err, end()) }()
+	}
+	return b.paced(ctx, size, u)
 }
 
 // percentiles are of each round's latencies, in milliseconds.

@@ -22,7 +22,7 @@ import (
 )
 
 // roles are what this program also is, as a child of itself.
-var roles = map[string]func() error{subscriber.Role: subscriber.Run, raw.Role: raw.Run, signRole: runSign}
+var roles = map[string]func() error{subscriber.Role: subscriber.Run, raw.Role: raw.Run, signRole: runSign, apiRole: runAPIClients, writerRole: runWriter}
 
 func main() {
 	if len(os.Args) == 2 && roles[os.Args[1]] != nil {
@@ -157,10 +157,11 @@ func (b *bench) close() error { return errors.Join(b.report.close(), os.RemoveAl
 // finish is for defer: what does not end well spoils the run.
 func (b *bench) finish(end func() error) { b.failure = errors.Join(b.failure, end()) }
 
-// distributor starts one on cpus.
-func (b *bench) distributor(cpus proc.CPUs) (*distributor, error) {
+// distributor starts one on cpus. databases is the directory of the archiver's;
+// "" for none.
+func (b *bench) distributor(cpus proc.CPUs, databases string) (*distributor, error) {
 	b.servers++
-	return startDistributor(b.binary, filepath.Join(b.dir, fmt.Sprintf("distributor-%d", b.servers)), cpus)
+	return startDistributor(b.binary, filepath.Join(b.dir, fmt.Sprintf("distributor-%d", b.servers)), databases, cpus)
 }
 
 func (b *bench) stageMade(name string, s stage) {

@@ -16,7 +16,7 @@ type measurement struct {
 	Seconds   float64 `json:"seconds"`
 	Primary   float64 `json:"primary_cpu"`   // CPU seconds; 0 where there is none
 	Server    float64 `json:"server_cpu"`    // of the process that sends: worker, or raw
-	Generator float64 `json:"generator_cpu"` // subscribers and this process
+	Generator float64 `json:"generator_cpu"` // subscribers, what else makes load, and this process
 	Softirq   float64 `json:"softirq_cpu"`   // of the kernel's threads that do network work, for server and generator
 	// Other is what everything else took of our CPUs: other programs, writing
 	// to disk, interrupts. Much of it means that the machine was not quiet.
@@ -91,6 +91,7 @@ func (b *bench) awaitQuiet(ctx context.Context) error {
 // processes are those whose books are read. 0 stands for none.
 type processes struct {
 	primary, server, subscribers int
+	load                         []int // what else the measurement needs
 }
 
 // books is what the kernel has booked up to a moment.
@@ -119,6 +120,7 @@ func (b *bench) read(p processes) (books, error) {
 	}
 	now.primary, now.server, now.generator = cpu(p.primary), cpu(p.server), cpu(p.subscribers, os.Getpid())
 	now.softirq = cpu(b.softirq...)
+	now.generator += cpu(p.load...)
 	var err error
 	if now.busy, err = proc.Busy(b.all); err != nil {
 		return now, err

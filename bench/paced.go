@@ -30,6 +30,7 @@ type underPace struct {
 	target subscriber.Target
 	dial   func() (receiver, error) // a client that takes the time
 	tell   func() error             // called for each record, if it does not look itself; may be nil
+	begin  func() error             // called when the measurement begins; may be nil
 }
 
 // receiver is a client that takes the time: a *collector.Collector, or one of
@@ -70,6 +71,11 @@ func (b *bench) paced(ctx context.Context, size latencySize, u underPace) (resul
 
 	if err := sleep(ctx, size.warm); err != nil {
 		return result, err
+	}
+	if u.begin != nil {
+		if err := u.begin(); err != nil {
+			return result, err
+		}
 	}
 	before, err := b.read(u.processes)
 	if err != nil {

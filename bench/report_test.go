@@ -79,7 +79,7 @@ func TestChoose(t *testing.T) {
 		return n
 	}
 	all, err := choose(nil)
-	if got := names(all); err != nil || !slices.Equal(got, []string{"encode", "fanout-100", "fanout-1000", "latency-100", "latency-1000"}) {
+	if got := names(all); err != nil || !slices.Equal(got, []string{"encode", "fanout-100", "fanout-1000", "latency-100", "latency-1000", "api", "api-beside"}) {
 		t.Error(got, err)
 	}
 	some, err := choose([]string{"latency-5000", "encode"})

@@ -24,6 +24,27 @@ var scenarios = []scenario{
 	latencyScenario(100, 500, latencySize{rounds: 3, warm: 1500 * time.Millisecond, measured: 8 * time.Second}, latencySize{rounds: 1, warm: 500 * time.Millisecond, measured: 3 * time.Second}),
 	latencyScenario(1000, 50, latencySize{rounds: 3, warm: 1500 * time.Millisecond, measured: 8 * time.Second}, latencySize{rounds: 1, warm: 500 * time.Millisecond, measured: 3 * time.Second}),
 	onDemand(latencyScenario(5000, 10, latencySize{rounds: 3, warm: 1500 * time.Millisecond, measured: 8 * time.Second}, latencySize{rounds: 1, warm: 500 * time.Millisecond, measured: 3 * time.Second})),
+	apiScenario(apiSize{records: 28_600, rounds: 3, warm: 200 * time.Millisecond, measured: 1500 * time.Millisecond}, apiSize{records: 6000, rounds: 1, warm: 100 * time.Millisecond, measured: 400 * time.Millisecond}),
+	besideScenario(100, 200,
+		besideSize{records: 10_000, latencySize: latencySize{rounds: 3, warm: 1500 * time.Millisecond, measured: 8 * time.Second}},
+		besideSize{records: 6000, latencySize: latencySize{rounds: 1, warm: 500 * time.Millisecond, measured: 2 * time.Second}}),
+}
+
+func apiScenario(full, quick apiSize) scenario {
+	return scenario{name: "api", about: "the HTTP API: requests a second, times and CPU, at 1 and 16 connections", run: func(ctx context.Context, b *bench, name string, short bool) error {
+		return api(ctx, b, name, either(short, quick, full))
+	}}
+}
+
+func besideScenario(clients int, rate float64, full, quick besideSize) scenario {
+	full.clients, quick.clients = clients, clients
+	full.rate, quick.rate = rate, rate
+	return scenario{
+		name: "api-beside", about: fmt.Sprintf("%g records a second to %d clients, alone and beside HTTP API and database writer at full speed", rate, clients),
+		run: func(ctx context.Context, b *bench, name string, short bool) error {
+			return beside(ctx, b, name, either(short, quick, full))
+		},
+	}
 }
 
 func encodeScenario(name string, full, quick encodeSize) scenario {

@@ -37,23 +37,9 @@ func (c CPUs) set() (set unix.CPUSet) {
 
 // PinSelf moves all threads of this process to cpus; later ones inherit it.
 func PinSelf(cpus CPUs) error {
-	set, moved := cpus.set(), map[string]bool{}
-	for fresh := true; fresh; { // a thread may start another while we look
-		fresh = false
-		tasks, err := os.ReadDir("/proc/self/task")
-		if err != nil {
-			return fmt.Errorf("proc: pin: %w", err)
-		}
-		for _, t := range tasks {
-			tid, err := strconv.Atoi(t.Name())
-			if err != nil || moved[t.Name()] {
-				continue
-			}
-			moved[t.Name()], fresh = true, true
-			if err := unix.SchedSetaffinity(tid, &set); err != nil && err != unix.ESRCH {
-				return fmt.Errorf("proc: pin: %w", err)
-			}
-		}
+	set := cpus.set()
+	if err := eachThread(func(tid int) error { return unix.SchedSetaffinity(tid, &set) }); err != nil {
+		return err
 	}
 	runtime.GOMAXPROCS(len(cpus))
 	return nil
@@ -77,4 +63,34 @@ func StartOn(cmd *exec.Cmd, cpus CPUs) error {
 		return fmt.Errorf("proc: affinity: %w", err)
 	}
 	return startErr
+}
+
+// Nice lowers the priority of all threads of this process; later ones inherit
+// it. It cannot be taken back.
+func Nice(by int) error {
+	return eachThread(func(tid int) error { return unix.Setpriority(unix.PRIO_PROCESS, tid, by) })
+}
+
+// eachThread does something to all threads of this process, those that are
+// started meanwhile included.
+func eachThread(do func(tid int) error) error {
+	done := map[string]bool{}
+	for fresh := true; fresh; { // a thread may start another while we look
+		fresh = false
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return fmt.Errorf("proc: threads: %w", err)
+		}
+		for _, t := range tasks {
+			tid, err := strconv.Atoi(t.Name())
+			if err != nil || done[t.Name()] {
+				continue
+			}
+			done[t.Name()], fresh = true, true
+			if err := do(tid); err != nil && err != unix.ESRCH {
+				return fmt.Errorf("proc: thread %d: %w", tid, err)
+			}
+		}
+	}
+	return nil
 }
