@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,11 @@ func Run(ctx context.Context, o Options, reload <-chan os.Signal) error {
 	p.events = events
 	p.cfg.Store(o.Config)
 	defer p.close()
+	if runtime.GOMAXPROCS(0) < 2 {
+		// Also on one core: of Go's processors engine/query leaves one free, so that records need not stand in line
+		// behind answers. The kernel then shares the core out, by much shorter turns.
+		runtime.GOMAXPROCS(2)
+	}
 	if err := p.open(); err != nil {
 		return err
 	}

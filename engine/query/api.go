@@ -55,18 +55,36 @@ type API struct {
 	routes  map[string]*endpoint
 	meters  map[string]*meter // by path; GET /config has one too
 
-	checking chan struct{} // a place for each request that is parsed and verified
-	unread   atomic.Int64  // bytes of answers that are being written
-	buffers  sync.Pool     // of *[]byte
+	work    places       // for requests that keep a processor busy: checks, rows, signatures
+	unread  atomic.Int64 // bytes of answers that are being written
+	buffers sync.Pool    // of *[]byte
 }
+
+// places are taken by who works. There is one less than there are processors, but one at least: the firehose is encoded
+// in the same process, and must not stand in line behind answers.
+type places chan struct{}
+
+func newPlaces() places { return make(places, max(1, runtime.GOMAXPROCS(0)-1)) }
+
+// take waits for a place. On an error there is none to leave.
+func (p places) take(ctx context.Context) error {
+	select {
+	case p <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (p places) leave() { <-p }
 
 // New makes an API. No file has to be there: each is opened at its first use.
 func New(o Options) (*API, error) {
 	a := &API{
 		signer: o.Signer, hashKey: o.HashKey, now: time.Now,
 		routes: make(map[string]*endpoint), meters: map[string]*meter{configPath: new(meter)},
-		checking: make(chan struct{}, runtime.GOMAXPROCS(0)),
-		buffers:  sync.Pool{New: func() any { return new([]byte) }},
+		work:    newPlaces(),
+		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	if err := a.Reload(o.Settings); err != nil {
 		return nil, err
@@ -92,7 +110,7 @@ func New(o Options) (*API, error) {
 			byPath[s.path] = f
 			a.files = append(a.files, f)
 		}
-		s.source.spec, s.source.file, s.source.log = s.spec, f, o.Log
+		s.source.spec, s.source.file, s.source.work, s.source.log = s.spec, f, a.work, o.Log
 	}
 	return a, nil
 }
@@ -200,7 +218,11 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, e *endpoint) int {
 	if err := e.answer(a, ctx, policy, s, out); err != nil {
 		return a.fail(w, err)
 	}
+	if err := a.work.take(ctx); err != nil {
+		return a.fail(w, classify(err))
+	}
 	out.signed(a.signer)
+	a.work.leave()
 	defer a.unread.Add(-int64(len(out.text)))
 	if a.unread.Add(int64(len(out.text))) > maxUnread {
 		return a.fail(w, ErrCrowded)
@@ -208,14 +230,12 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, e *endpoint) int {
 	return a.write(w, http.StatusOK, out.text)
 }
 
-// accept parses and checks a request, as many at a time as there are processors: a body of 1 MiB can become a tree of 40.
+// accept parses and checks a request, as many at a time as there are places: a body of 1 MiB can become a tree of 40.
 func (a *API) accept(ctx context.Context, p *policy, e *endpoint, text []byte, kind bodyKind) (s selection, status int, why *refusal, err error) {
-	select {
-	case a.checking <- struct{}{}:
-		defer func() { <-a.checking }()
-	case <-ctx.Done():
-		return s, 0, nil, classify(ctx.Err())
+	if err := a.work.take(ctx); err != nil {
+		return s, 0, nil, classify(err)
 	}
+	defer a.work.leave()
 	request, err := kind.parse(text)
 	if err != nil {
 		return s, 0, nil, err

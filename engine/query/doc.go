@@ -50,9 +50,14 @@
 //
 // # Bounds
 //
-// A request has 10 s, and ends when its client leaves: SQLite is interrupted. Bodies have 1 MiB; as many are parsed at
-// a time as there are processors. An answer has 128 MiB, all that are not read yet 256 MiB; beyond that 503. The wait
+// A request has 10 s, and ends when its client leaves: SQLite is interrupted. Bodies have 1 MiB.
+// An answer has 128 MiB, all that are not read yet 256 MiB; beyond that 503. The wait
 // for a lock (2 s) is the only one that cannot be interrupted.
+//
+// Checks, rows and signatures keep a processor busy. One less than there are processors are worked on at a time (one at
+// least): records are encoded in the same process, and must not stand in line behind answers (bench, api-beside).
+// SQLite's own work, such as counting, goes on beside that. Who has such a place never waits for a connection, only the
+// other way round.
 //
 // # Concurrency
 //

@@ -5,11 +5,13 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -190,6 +192,54 @@ func TestQueryIsCancelled(t *testing.T) {
 	o := must(a.sources.originalTxs.file.use())
 	defer a.sources.originalTxs.file.release(o)
 	eventually(t, "the connections are free", func() bool { return o.db.Stats().InUse == 0 })
+}
+
+// Requests wait while others keep the processors busy, and not longer than they may; it is no failure of the database.
+func TestWorkIsBounded(t *testing.T) {
+	noLeaks(t)
+	a := newAPI(t, unpack(t, "db"), forever)
+	if got, want := cap(a.work), max(1, runtime.GOMAXPROCS(0)-1); got != want {
+		t.Errorf("%d places, want %d", got, want)
+	}
+	if got := post(t, a, "/receipt", `"count":1`); got.status != 200 { // the table is known from here on
+		t.Fatalf("%+v", got)
+	}
+	for range cap(a.work) {
+		if err := a.work.take(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if got := postContext(t, ctx, a, "/receipt", `"count":1`); got.status != 503 || !strings.Contains(got.body, "it took too long") {
+		t.Errorf("without a place: %+v", got)
+	}
+	ctx, cancel = context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	err := a.sources.receipts.query(ctx, func(r reader) error {
+		_, err := unlimited.rows(r, []byte("["), selection{mode: latest, limit: 1})
+		return err
+	})
+	if !errors.Is(err, ErrTimeout) || a.sources.receipts.failing.Load() != nil {
+		t.Errorf("rows without a place: %v", err)
+	}
+	for range cap(a.work) {
+		a.work.leave()
+	}
+	var asking sync.WaitGroup
+	for range 4 * poolSize { // connections and places are scarce: who has one must not wait for who waits for it
+		asking.Go(func() {
+			for _, path := range []string{"/receipt", "/account", "/transaction"} {
+				if got := post(t, a, path, `"startCycle":1,"endCycle":60,"page":1`); got.status != 200 {
+					t.Errorf("%s: %+v", path, got)
+				}
+			}
+		})
+	}
+	asking.Wait()
+	if len(a.work) != 0 {
+		t.Errorf("%d places are still taken", len(a.work))
+	}
 }
 
 // More requests than connections: they wait for their turn, and not longer than they may.

@@ -13,6 +13,7 @@ import (
 type source struct {
 	spec
 	file *file
+	work places // of all sources
 	log  *slog.Logger
 
 	failing atomic.Pointer[DatabaseError] // nil: the last query went well
@@ -88,7 +89,16 @@ func (r reader) list(dst []byte, statement string, args ...any) ([]byte, error) 
 		return dst, err
 	}
 	defer found.Close()
+	// A place is taken behind the first row: until then a lock may be waited for, in which others do not share.
+	working := false
 	for found.Next() {
+		if !working {
+			if err := r.work.take(r.ctx); err != nil {
+				return dst, err
+			}
+			defer r.work.leave()
+			working = true
+		}
 		start := len(dst)
 		if dst[start-1] != '[' {
 			dst = append(dst, ',')
