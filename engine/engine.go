@@ -229,8 +229,10 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 	cause := context.Cause(running)
 	if ctx.Err() != nil {
 		cause = nil // asked to stop
+		p.log.Info("stopping, as asked")
+	} else {
+		p.log.Error("stopping", "error", cause)
 	}
-	p.log.Info("stopping", "cause", cause)
 	stopReading()
 	encoding.Wait() // the head is final
 	parts.Go(p.stopGateway)
