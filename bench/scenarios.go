@@ -24,10 +24,10 @@ var scenarios = []scenario{
 	latencyScenario(100, 500, latencySize{rounds: 3, warm: 1500 * time.Millisecond, measured: 8 * time.Second}, latencySize{rounds: 1, warm: 500 * time.Millisecond, measured: 3 * time.Second}),
 	latencyScenario(1000, 50, latencySize{rounds: 3, warm: 1500 * time.Millisecond, measured: 8 * time.Second}, latencySize{rounds: 1, warm: 500 * time.Millisecond, measured: 3 * time.Second}),
 	onDemand(latencyScenario(5000, 10, latencySize{rounds: 3, warm: 1500 * time.Millisecond, measured: 8 * time.Second}, latencySize{rounds: 1, warm: 500 * time.Millisecond, measured: 3 * time.Second})),
-	apiScenario(apiSize{records: 28_600, rounds: 3, warm: 200 * time.Millisecond, measured: 1500 * time.Millisecond}, apiSize{records: 6000, rounds: 1, warm: 100 * time.Millisecond, measured: 400 * time.Millisecond}),
+	apiScenario(apiSize{records: 28_600, rounds: 3, warm: 200 * time.Millisecond, measured: 1500 * time.Millisecond}, apiSize{records: 6000, rounds: 1, warm: 50 * time.Millisecond, measured: 250 * time.Millisecond}),
 	besideScenario(100, 200,
 		besideSize{records: 10_000, latencySize: latencySize{rounds: 3, warm: 1500 * time.Millisecond, measured: 8 * time.Second}},
-		besideSize{records: 6000, latencySize: latencySize{rounds: 1, warm: 500 * time.Millisecond, measured: 2 * time.Second}}),
+		besideSize{records: 6000, latencySize: latencySize{rounds: 1, warm: 300 * time.Millisecond, measured: 1500 * time.Millisecond}}),
 }
 
 func apiScenario(full, quick apiSize) scenario {
