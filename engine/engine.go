@@ -229,7 +229,7 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 	cause := context.Cause(running)
 	if ctx.Err() != nil {
 		cause = nil // asked to stop
-		p.log.Info("stopping, as asked")
+		p.log.Info("stopping")
 	} else {
 		p.log.Error("stopping", "error", cause)
 	}
