@@ -84,7 +84,16 @@ type modelRound struct {
 }
 
 func TestModel(t *testing.T) {
-	seed, rounds := uint64(time.Now().UnixNano()), 200
+	// The same rounds each time, so that a failure belongs to the change that is tested; new ones are looked
+	// for with DATALOG_MODEL_SEED=$RANDOM DATALOG_MODEL_ROUNDS=5000.
+	seed, rounds := uint64(1), 200
+	for _, found := range []uint64{
+		1795444150211779150, // an empty log with the inode of an earlier one, and a late writer
+	} {
+		if !runModel(t, found) {
+			return
+		}
+	}
 	if s := os.Getenv("DATALOG_MODEL_SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)
 		rounds = 1

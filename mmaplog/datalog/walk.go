@@ -166,10 +166,11 @@ func (f *Follower) enter(l *logFile) {
 	f.moved, f.doubt = moved{}, doubt{}
 }
 
-// isDone reports whether a log holds nothing unread.
+// isDone reports whether a log holds nothing unread. Of an empty one that is not known: it may be another
+// one, with the inode of one that was deleted, and its writer late.
 func (f *Follower) isDone(e entry) bool {
 	done, ok := f.known[e.inode]
-	if !ok || done.Number != e.number || done.Offset != uint64(e.size) {
+	if !ok || done.Number != e.number || done.Offset != uint64(e.size) || e.size == 0 {
 		return false
 	}
 	l, err := f.openNamed(e.number, e.old)
