@@ -283,6 +283,6 @@ func (r *response) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 // turnAway answers a connection that there is no room for.
 func (g *Gateway) turnAway(conn net.Conn, why *refusal) {
 	g.refused.add(why.reason, why.sentence, conn.RemoteAddr().String())
-	_ = conn.SetWriteDeadline(time.Now().Add(time.Millisecond)) // a fresh socket has room
+	_ = conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // a fresh socket has room; this is for a busy machine
 	_, _ = conn.Write(why.appendTo(nil))
 }
