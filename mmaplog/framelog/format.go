@@ -135,6 +135,8 @@ func (h *headPage) valid() error {
 		return fmt.Errorf("%w: head: version %d, this program writes %d", ErrVersion, h.Version, formatVersion)
 	case h.Check != h.check():
 		return fmt.Errorf("%w: head: check of the ID is wrong", ErrDamaged)
+	case h.Head.Load() == unknown: // no log is that long, and recovery has another use for the number
+		return fmt.Errorf("%w: head: no log ends at %d", ErrDamaged, uint64(unknown))
 	}
 	return nil
 }
