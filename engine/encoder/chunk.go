@@ -70,9 +70,9 @@ func (c *chunk) release() {
 func (e *Encoder) encode(c *chunk) {
 	c.frames, c.made = c.frames[:0], c.made[:0]
 	name, stats, stop := datalog.Streams[c.stream].String(), &e.stats[c.stream], e.o.StopAtCycle()
+	var bytes uint64
 	for _, r := range c.records {
-		stats.records.Add(1)
-		stats.bytes.Add(uint64(len(r.Line)))
+		bytes += uint64(len(r.Line))
 		record, err := shardus.AppendRecord(c.scratch[:0], r.Line)
 		if err != nil {
 			e.rejects.note(c.stream, r, err)
@@ -88,6 +88,9 @@ func (e *Encoder) encode(c *chunk) {
 		c.frames = e.o.Signer.AppendMessage(c.frames, name, record)
 		c.made = append(c.made, made{end: len(c.frames), cycle: int64(cycle), next: r.Next})
 	}
+	// Once a chunk: all cores count in the same place.
+	stats.records.Add(uint64(len(c.records)))
+	stats.bytes.Add(bytes)
 }
 
 // cycleOf is the cycle that a record belongs to: the number that
