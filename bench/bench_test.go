@@ -248,7 +248,7 @@ func TestStoppedInTheMiddle(t *testing.T) {
 		t.Fatal("it ended by itself:", err)
 	}
 	b.failure = nil // a child may have been killed
-	children, err := proc.Children(os.Getpid())
+	children, err := proc.Children(os.Getpid(), "")
 	if err != nil || len(children) > 0 {
 		t.Error("left over:", children, err)
 	}

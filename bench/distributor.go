@@ -30,6 +30,7 @@ type distributor struct {
 	cmd     *exec.Cmd
 	Address string
 	Worker  int           // its process id
+	Query   int           // that of the process that reads the databases
 	ended   chan struct{} // closed when its log has
 	frames  *framelog.Reader
 }
@@ -93,11 +94,16 @@ func startDistributor(binary, dir, databases string, cpus proc.CPUs) (d *distrib
 	case <-time.After(patience):
 		return d, errors.New("it took too long")
 	}
-	workers, err := proc.Children(d.cmd.Process.Pid)
-	if err != nil || len(workers) != 1 {
-		return d, fmt.Errorf("one worker was asked for, there are %v: %w", workers, err)
+	for _, child := range []struct {
+		command string
+		pid     *int
+	}{{"worker", &d.Worker}, {"query", &d.Query}} {
+		found, err := proc.Children(d.PID(), child.command)
+		if err != nil || len(found) != 1 {
+			return d, fmt.Errorf("one %s process was expected, there are %v: %w", child.command, found, err)
+		}
+		*child.pid = found[0]
 	}
-	d.Worker = workers[0]
 	d.frames, err = framelog.OpenReader(filepath.Join(dir, "state", "frames"))
 	return d, err
 }
@@ -106,6 +112,11 @@ func (d *distributor) logs() string { return filepath.Join(d.dir, "data-logs") }
 
 // PID of the primary.
 func (d *distributor) PID() int { return d.cmd.Process.Pid }
+
+// processes are those whose books are read.
+func (d *distributor) processes() processes {
+	return processes{primary: d.PID(), query: d.Query, server: d.Worker}
+}
 
 // Head of the frame log: bytes that have been made of records so far.
 func (d *distributor) Head() uint64 { return d.frames.Head() }

@@ -80,7 +80,7 @@ func (b *bench) encodeOnce(ctx context.Context, st stage, cpus proc.CPUs) (measu
 		return measurement{}, err
 	}
 	defer b.finish(d.close)
-	p := processes{primary: d.PID(), server: d.Worker}
+	p := d.processes()
 	before, err := b.read(p)
 	if err != nil {
 		return measurement{}, err

@@ -155,7 +155,7 @@ func (b *bench) distribute(ctx context.Context, st stage, clients int, check boo
 	}
 	c = checking(wsproto.From{Start: wsproto.Earliest})
 	replay, err = b.deliver(ctx, subscriber.Target{Address: d.Address, From: "earliest", HashKey: hashKey()}, clients, st,
-		processes{primary: d.PID(), server: d.Worker})
+		d.processes())
 	return live, replay, errors.Join(err, c.wait())
 }
 
@@ -170,7 +170,8 @@ func (b *bench) live(ctx context.Context, d *distributor, st stage, clients int)
 	if err := fleet.Connect(t, clients); err != nil {
 		return measurement{}, err
 	}
-	p := processes{primary: d.PID(), server: d.Worker, subscribers: fleet.PID()}
+	p := d.processes()
+	p.subscribers = fleet.PID()
 	before, err := b.read(p)
 	if err != nil {
 		return measurement{}, err

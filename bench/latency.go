@@ -90,7 +90,7 @@ func (b *bench) pacedDistributor(ctx context.Context, size latencySize, database
 	}
 	defer b.finish(d.close)
 	u := underPace{
-		logs: d.logs(), target: subscriber.Target{Address: d.Address, From: "live", HashKey: hashKey()}, processes: processes{primary: d.PID(), server: d.Worker},
+		logs: d.logs(), target: subscriber.Target{Address: d.Address, From: "live", HashKey: hashKey()}, processes: d.processes(),
 		dial: func() (receiver, error) { return dial(ctx, d, wsproto.From{Start: wsproto.Live}) },
 	}
 	if beside != nil {

@@ -14,7 +14,7 @@ import (
 // measurement is what was booked for the processes between two moments.
 type measurement struct {
 	Seconds   float64 `json:"seconds"`
-	Primary   float64 `json:"primary_cpu"`   // CPU seconds; 0 where there is none
+	Primary   float64 `json:"primary_cpu"`   // CPU seconds, with the query process; 0 where there is none
 	Server    float64 `json:"server_cpu"`    // of the process that sends: worker, or raw
 	Generator float64 `json:"generator_cpu"` // subscribers, what else makes load, and this process
 	Softirq   float64 `json:"softirq_cpu"`   // of the kernel's threads that do network work, for server and generator
@@ -90,8 +90,8 @@ func (b *bench) awaitQuiet(ctx context.Context) error {
 
 // processes are those whose books are read. 0 stands for none.
 type processes struct {
-	primary, server, subscribers int
-	load                         []int // what else the measurement needs
+	primary, query, server, subscribers int
+	load                                []int // what else the measurement needs
 }
 
 // books is what the kernel has booked up to a moment.
@@ -118,7 +118,7 @@ func (b *bench) read(p processes) (books, error) {
 		}
 		return sum
 	}
-	now.primary, now.server, now.generator = cpu(p.primary), cpu(p.server), cpu(p.subscribers, os.Getpid())
+	now.primary, now.server, now.generator = cpu(p.primary, p.query), cpu(p.server), cpu(p.subscribers, os.Getpid())
 	now.softirq = cpu(b.softirq...)
 	now.generator += cpu(p.load...)
 	var err error

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -38,6 +37,7 @@ type Options struct {
 	Source config.Source // read again for a reload
 	Config *config.Config
 	Worker []string // command line of a worker process
+	Query  []string // command line of the query process
 	Log    *slog.Logger
 	Level  *slog.LevelVar // follows the configuration
 	// Version is shown to whoever operates the distributor.
@@ -53,11 +53,6 @@ func Run(ctx context.Context, o Options, reload <-chan os.Signal) error {
 	p.events = events
 	p.cfg.Store(o.Config)
 	defer p.close()
-	if runtime.GOMAXPROCS(0) < 2 {
-		// Also on one core: of Go's processors engine/query leaves one free, so that records need not stand in line
-		// behind answers. The kernel then shares the core out, by much shorter turns.
-		runtime.GOMAXPROCS(2)
-	}
 	if err := p.open(); err != nil {
 		return err
 	}
@@ -80,7 +75,7 @@ type primary struct {
 	encoder    *encoder.Encoder
 	collectors *resume.Store
 	workers    *supervisor.Supervisor
-	api        *query.API
+	api        *query.Front
 	gateway    *gateway.Gateway
 	observed
 
@@ -108,7 +103,7 @@ func (p *primary) open() error {
 		p.log.Error("collectors that come back begin live", "error", err)
 	}
 	p.workers, err = supervisor.New(supervisor.Options{
-		Command: p.o.Worker, Env: workerEnvironment(os.Environ()), Log: p.log, OnPosition: p.collectors.Confirmed, Limits: limits(cfg),
+		Command: p.o.Worker, Env: childEnvironment(os.Environ()), Log: p.log, OnPosition: p.collectors.Confirmed, Limits: limits(cfg),
 	})
 	if err != nil {
 		return err
@@ -121,7 +116,8 @@ func (p *primary) open() error {
 		return err
 	}
 	if p.api, err = query.New(query.Options{
-		Databases: databases(cfg), Settings: p.querySettings(cfg), Signer: p.signer, HashKey: p.hashKey, Log: p.log,
+		Command: p.o.Query, Env: childEnvironment(os.Environ()), Databases: databases(cfg), Settings: p.querySettings(cfg), LogLevel: cfg.Level(),
+		Signer: p.signer, HashKey: p.hashKey, Log: p.log,
 	}); err != nil {
 		return err
 	}

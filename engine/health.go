@@ -35,9 +35,9 @@ func (p *primary) databaseHealth() []gateway.Problem {
 	ctx, cancel := context.WithTimeout(context.Background(), databaseLook)
 	defer cancel()
 	var found []gateway.Problem
-	for _, failure := range p.api.Health(ctx) {
+	for _, problem := range p.api.Health(ctx) {
 		found = append(found, gateway.Problem{
-			Component: "database " + failure.Table, Problem: failure.Error(),
+			Component: problem.Component, Problem: problem.Text,
 			Remedy: "check ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH and permissions; the other endpoints answer, and the database is tried again every second",
 		})
 	}

@@ -89,7 +89,7 @@ func (p *primary) observe(ctx context.Context) {
 	p.log.Info("admin listener", "address", p.admin.Addr().String())
 	err := admin.Serve(ctx, p.admin, admin.Options{
 		Address: p.cfg.Load().AdminAddr, Board: p.board, Metrics: p.metrics, Page: page.Handler(),
-		Profile: p.workers.Profile, Level: p.o.Level, SetLevel: p.setLevel, Log: p.log,
+		Profile: p.workers.Profile, Query: p.api.Connect, Level: p.o.Level, SetLevel: p.setLevel, Log: p.log,
 	})
 	if err != nil {
 		p.log.Error("admin listener failed", "error", err)
@@ -102,7 +102,7 @@ func (p *primary) setLevel(level slog.Level) error {
 	defer p.applying.Unlock()
 	l := limits(p.cfg.Load())
 	l.Settings.LogLevel = level.String()
-	if err := p.workers.Configure(l); err != nil {
+	if err := errors.Join(p.workers.Configure(l), p.api.SetLevel(level)); err != nil {
 		return err
 	}
 	p.o.Level.Set(level)
@@ -172,7 +172,7 @@ func (p *primary) problems() []status.Problem {
 }
 
 // apiStatus is the API's counters in the form of a Status.
-func (p *primary) apiStatus() ([]status.Endpoint, []status.Table) {
+func (p *primary) apiStatus() status.API {
 	s := p.api.Snapshot()
 	endpoints, tables := []status.Endpoint{}, []status.Table{}
 	for _, path := range slices.Sorted(maps.Keys(s.Endpoints)) {
@@ -180,13 +180,9 @@ func (p *primary) apiStatus() ([]status.Endpoint, []status.Table) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Tables)) {
 		t := s.Tables[name]
-		one := status.Table{Name: name, Rows: int64(t.Rows), Damaged: int64(t.Damaged)}
-		if t.Failing != nil {
-			one.Failing = t.Failing.Error()
-		}
-		tables = append(tables, one)
+		tables = append(tables, status.Table{Name: name, Rows: int64(t.Rows), Damaged: int64(t.Damaged), Failing: t.Failing})
 	}
-	return endpoints, tables
+	return status.API{PID: s.PID, Endpoints: endpoints, Tables: tables}
 }
 
 func endpoint(path string, s query.EndpointSnapshot) status.Endpoint {

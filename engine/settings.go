@@ -33,9 +33,9 @@ func limits(cfg *config.Config) supervisor.Limits {
 	}
 }
 
-// workerEnvironment is what workers get of the primary's environment: what the
-// Go runtime looks at, and nothing that could be a secret.
-func workerEnvironment(all []string) []string {
+// childEnvironment is what our other processes get of the primary's environment:
+// what the Go runtime looks at, and nothing that could be a secret.
+func childEnvironment(all []string) []string {
 	var env []string
 	for _, v := range all {
 		switch name, _, _ := strings.Cut(v, "="); name {
@@ -119,7 +119,7 @@ func (p *primary) reload(sig os.Signal) {
 	p.o.Level.Set(cfg.Level())
 	p.collectors.SetWindow(cfg.ResumeWindow)
 	p.gateway.Reload(access)
-	if err := p.api.Reload(p.querySettings(cfg)); err != nil {
+	if err := p.api.Reload(p.querySettings(cfg), cfg.Level()); err != nil {
 		panic("engine: " + err.Error()) // access has read the same keys
 	}
 	p.workers.SetExpiry(p.gateway.Expiry)

@@ -26,8 +26,9 @@ func CPU(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// Children are the processes whose parent is pid.
-func Children(pid int) ([]int, error) {
+// Children are the processes whose parent is pid and whose last argument is
+// command; with "" all.
+func Children(pid int, command string) ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, fmt.Errorf("proc: children: %w", err)
@@ -46,7 +47,8 @@ func Children(pid int) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		if s.parent == pid {
+		args, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline") // it may have ended
+		if s.parent == pid && (command == "" || strings.HasSuffix(string(args), "\x00"+command+"\x00")) {
 			children = append(children, child)
 		}
 	}

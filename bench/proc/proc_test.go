@@ -154,7 +154,7 @@ func TestStartOnPinsTheChildAndNotUs(t *testing.T) {
 	if after, err := Allowed(); err != nil || !slices.Equal(before, after) {
 		t.Error("we run on", after, err)
 	}
-	children, err := Children(os.Getpid())
+	children, err := Children(os.Getpid(), "")
 	if err != nil || !slices.Contains(children, cmd.Process.Pid) {
 		t.Error("children:", children, err)
 	}

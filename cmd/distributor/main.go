@@ -38,6 +38,7 @@ var commands = []command{
 	{"doctor", "find out what keeps it from working", doctorCommand},
 	{"version", "say which build this is", versionCommand},
 	{"worker", "", workerCommand},
+	{"query", "", queryCommand},
 }
 
 func main() {

@@ -13,6 +13,7 @@ import (
 	"distributor/engine"
 	"distributor/engine/config"
 	"distributor/engine/logging"
+	"distributor/engine/query"
 	"distributor/engine/worker"
 )
 
@@ -49,7 +50,9 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	reload := make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGUSR1, syscall.SIGHUP)
 	defer signal.Stop(reload)
-	if err := engine.Run(ctx, engine.Options{Source: source, Config: cfg, Worker: []string{self, "worker"}, Log: log, Level: level, Version: version()}, reload); err != nil {
+	if err := engine.Run(ctx, engine.Options{
+		Source: source, Config: cfg, Worker: []string{self, "worker"}, Query: []string{self, "query"}, Log: log, Level: level, Version: version(),
+	}, reload); err != nil {
 		log.Error("stopped", "error", err)
 		return exitFailed
 	}
@@ -60,16 +63,32 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 // workerCommand is what the primary starts. Descriptors 3 and 4 are the
 // control channel and the wake-up.
 func workerCommand(_ context.Context, _ []string, _, stderr io.Writer) int {
-	// Reload and stop are the primary's affair: a signal to the whole process
-	// group or control group must not end a worker before its clients are
-	// drained. When the primary dies, the kernel ends the worker.
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
-	level := new(slog.LevelVar)
-	// The primary takes the lines apart again.
-	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+	log, level := childLog(stderr)
 	if err := worker.Run(worker.Options{Control: 3, Wake: 4, Log: log, Level: level}); err != nil {
 		log.Error("worker failed", "error", err)
 		return exitFailed
 	}
 	return exitOK
+}
+
+// queryCommand is what the primary starts to read the databases. Descriptor 3
+// is the channel.
+func queryCommand(_ context.Context, _ []string, _, stderr io.Writer) int {
+	log, level := childLog(stderr)
+	if err := query.Serve(os.NewFile(3, "channel"), log, level); err != nil {
+		log.Error("query process failed", "error", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// childLog makes the log of a process that the primary has started. Reload and
+// stop are the primary's affair: a signal to the whole process group or control
+// group must not end a worker before its clients are drained. When the primary
+// dies, the kernel ends its children.
+func childLog(stderr io.Writer) (*slog.Logger, *slog.LevelVar) {
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
+	level := new(slog.LevelVar)
+	// The primary takes the lines apart again.
+	return slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})), level
 }

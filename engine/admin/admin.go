@@ -33,6 +33,7 @@ type Options struct {
 	Metrics  http.Handler
 	Page     http.Handler
 	Profile  func(worker int) (net.Conn, error) // a connection for one request for /debug/pprof
+	Query    func() (net.Conn, error)           // the same of the query process
 	Level    *slog.LevelVar
 	SetLevel func(slog.Level) error // everywhere, Level included
 	Log      *slog.Logger
@@ -81,6 +82,7 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /debug/pprof/worker/{worker}/{profile...}", a.workerProfile)
+	mux.HandleFunc("GET /debug/pprof/query/{profile...}", func(w http.ResponseWriter, r *http.Request) { a.profile(w, r, a.Query) })
 	return guarded(a.Address, http.NewCrossOriginProtection().Handler(mux))
 }
 
@@ -120,14 +122,18 @@ func (a *admin) setLevel(w http.ResponseWriter, r *http.Request) {
 	a.level(w, r)
 }
 
-// workerProfile passes a request on to a worker, as one for its /debug/pprof/.
 func (a *admin) workerProfile(w http.ResponseWriter, r *http.Request) {
 	number, err := strconv.Atoi(r.PathValue("worker"))
 	if err != nil {
 		http.Error(w, "a worker is named by its number", http.StatusNotFound)
 		return
 	}
-	conn, err := a.Profile(number)
+	a.profile(w, r, func() (net.Conn, error) { return a.Profile(number) })
+}
+
+// profile passes a request on to another of our processes, as one for its /debug/pprof/.
+func (a *admin) profile(w http.ResponseWriter, r *http.Request, dial func() (net.Conn, error)) {
+	conn, err := dial()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
@@ -136,12 +142,12 @@ func (a *admin) workerProfile(w http.ResponseWriter, r *http.Request) {
 	dialled := false
 	proxy := httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
-			p.Out.URL.Scheme, p.Out.URL.Host = "http", "worker"
+			p.Out.URL.Scheme, p.Out.URL.Host = "http", "process"
 			p.Out.URL.Path, p.Out.URL.RawPath = "/debug/pprof/"+r.PathValue("profile"), ""
 		},
 		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
 			if dialled {
-				return nil, errors.New("admin: the worker answers once")
+				return nil, errors.New("admin: a connection is for one request")
 			}
 			dialled = true
 			return conn, nil

@@ -51,6 +51,7 @@ func options(f *feed) Options {
 	return Options{
 		Address: "monitor.example:6102", Board: f, Metrics: said("metrics"), Page: said("page"), Level: level,
 		Profile: func(int) (net.Conn, error) { return nil, errors.New("no such worker") },
+		Query:   func() (net.Conn, error) { return nil, errors.New("it is not running") },
 		SetLevel: func(l slog.Level) error {
 			if l == slog.LevelError {
 				return errors.New("not now")
@@ -238,7 +239,7 @@ func TestTooManyViewers(t *testing.T) {
 	}
 }
 
-// A worker's profiles come over the connection that Profile opens, which is
+// A worker's or the query process's profiles come over the connection that Profile opens, which is
 // closed in the end.
 func TestWorkerProfile(t *testing.T) {
 	o := options(newFeed("{}"))
@@ -255,8 +256,10 @@ func TestWorkerProfile(t *testing.T) {
 		}()
 		return ours, nil
 	}
+	o.Query = func() (net.Conn, error) { return o.Profile(0) }
 	_, url := serve(t, o, time.Second)
 	for path, want := range map[string]string{
+		"/debug/pprof/query/heap":            "worker 0: GET /debug/pprof/heap",
 		"/debug/pprof/worker/3/heap?debug=1": "worker 3: GET /debug/pprof/heap?debug=1",
 		"/debug/pprof/worker/12/":            "worker 12: GET /debug/pprof/",
 		"/debug/pprof/worker/12":             "worker 12: GET /debug/pprof/", // redirected

@@ -7,6 +7,7 @@
 //	/metrics                          Prometheus
 //	/debug/pprof/                     profiles of the primary
 //	/debug/pprof/worker/<n>/          the same of worker n
+//	/debug/pprof/query/               the same of the query process
 //	/log-level                        the level of the log; PUT or POST sets it until the next reload
 //
 // It owns routing and who may ask. What is shown belongs to engine/status,

@@ -134,10 +134,20 @@ func (d *Distributor) Running() bool {
 func (d *Distributor) Pid() int { return d.cmd.Process.Pid }
 
 // Workers are the worker processes that are there just now.
-func (d *Distributor) Workers() []*Process {
+func (d *Distributor) Workers() []*Process { return d.children("worker") }
+
+// Query is the process that reads the databases.
+func (d *Distributor) Query() *Process {
+	d.t.Helper()
+	var found []*Process
+	Until(d.t, "the query process is there", func() bool { found = d.children("query"); return len(found) == 1 }, nil)
+	return found[0]
+}
+
+func (d *Distributor) children(command string) []*Process {
 	d.t.Helper()
 	var out []*Process
-	for _, pid := range children(d.Pid()) {
+	for _, pid := range children(d.Pid(), command) {
 		out = append(out, OpenProcess(d.t, pid))
 	}
 	return out
@@ -226,16 +236,16 @@ func (d *Distributor) Kill() {
 	d.finish(syscall.SIGKILL, patience)
 }
 
-// finish ends the primary and checks what must hold after any end: no worker is
+// finish ends the primary and checks what must hold after any end: no child is
 // left after orphans at most, and the port is free.
 func (d *Distributor) finish(s syscall.Signal, orphans time.Duration) {
 	d.t.Helper()
-	workers := d.Workers()
+	all := d.children("")
 	d.Signal(s)
 	within(d.t, d.ended, func() { _ = d.cmd.Process.Kill() })
-	for _, w := range workers {
-		if !w.Gone(orphans) {
-			d.t.Errorf("worker process %d has outlived the primary, which was sent %v", w.Pid, s)
+	for _, p := range all {
+		if !p.Gone(orphans) {
+			d.t.Errorf("process %d has outlived the primary, which was sent %v", p.Pid, s)
 		}
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(d.Port))

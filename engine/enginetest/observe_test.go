@@ -89,7 +89,7 @@ func TestObserved(t *testing.T) {
 	if n := s.Latency.Counts[len(s.Latency.Counts)-1]; n == 0 || s.Latency.SumSecs <= 0 || s.Latency.P99 > s.Latency.Max {
 		t.Errorf("%+v", s.Latency)
 	}
-	if len(s.Processes) != 3 || s.Processes[0].PID != d.Pid() || s.Processes[1].Name != "worker 1" || s.Processes[1].Private == 0 {
+	if len(s.Processes) != 4 || s.Processes[0].PID != d.Pid() || s.Processes[1].Name != "worker 1" || s.Processes[3].Name != "query" || s.Processes[1].Private == 0 {
 		t.Errorf("%+v", s.Processes)
 	}
 	if !s.Healthy || s.FrameLog.Head == 0 || s.FrameLog.DiskSize == 0 || s.Version == "" {
@@ -104,7 +104,7 @@ func TestObserved(t *testing.T) {
 		s = statusOf(t, url)
 		for _, e := range s.Events {
 			if e.Level == "error" && strings.Contains(e.Text, "worker lost") {
-				return s.Starts.Failed["exit"] == 1 && s.Clients.Disconnects["worker_lost"] > 0 && len(s.Processes) == 3
+				return s.Starts.Failed["exit"] == 1 && s.Clients.Disconnects["worker_lost"] > 0 && len(s.Processes) == 4
 			}
 		}
 		return false

@@ -55,14 +55,16 @@ func (p *Process) Gone(wait time.Duration) bool {
 	}
 }
 
-// children lists the child processes of all threads of pid.
-func children(pid int) []int {
+// children lists the child processes of all threads of pid that run a command,
+// such as "worker"; with "" all of them.
+func children(pid int, command string) []int {
 	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	var out []int
 	for _, list := range lists {
 		text, _ := os.ReadFile(list) // the thread may have ended
 		for word := range strings.FieldsSeq(string(text)) {
-			if child, err := strconv.Atoi(word); err == nil {
+			args, _ := os.ReadFile("/proc/" + word + "/cmdline")
+			if child, err := strconv.Atoi(word); err == nil && (command == "" || strings.HasSuffix(string(args), "\x00"+command+"\x00")) {
 				out = append(out, child)
 			}
 		}

@@ -161,7 +161,7 @@ func TestScenarios(t *testing.T) {
 				}
 			}
 			s.d.Start()
-			Until(t, "all workers are there", func() bool { return len(children(s.d.Pid())) >= max(1, script.Workers) }, nil)
+			Until(t, "all workers are there", func() bool { return len(children(s.d.Pid(), "worker")) >= max(1, script.Workers) }, nil)
 			// Subscriptions last from now, however long the start took.
 			s.began = time.Now()
 			s.configure(script.Config)

@@ -105,9 +105,9 @@ func TestCannotStart(t *testing.T) {
 	})
 }
 
-// The secret key is in no worker, whichever way the primary got it: not in its
-// environment, its arguments, nor its memory.
-func TestWorkersDoNotKnowTheSecretKey(t *testing.T) {
+// The secret key is in no process but the primary, whichever way that got it: not
+// in their environment, their arguments, nor their memory.
+func TestOnlyThePrimaryKnowsTheSecretKey(t *testing.T) {
 	for name, give := range map[string]func(d *Distributor, public, secret string){
 		"file": func(d *Distributor, public, secret string) {
 			d.Configure(Settings{"DISTRIBUTOR_PUBLIC_KEY": public, "DISTRIBUTOR_SECRET_KEY": secret})
@@ -131,18 +131,21 @@ func TestWorkersDoNotKnowTheSecretKey(t *testing.T) {
 			if !inMemory(t, d.Pid(), []byte(seed), raw[:]) {
 				t.Error("the key is not found in the primary: this test would find nothing")
 			}
-			for _, w := range d.Workers() {
+			if _, body := ask(t, "POST", d.URL+"/totalData", "{}", "Content-Type", "application/json"); !strings.Contains(body, `"sign":{"owner":"`+secret.Public().String()) {
+				t.Errorf("the API does not sign: %s", body)
+			}
+			for _, w := range append(d.Workers(), d.Query()) {
 				for _, file := range []string{"environ", "cmdline"} {
 					text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", w.Pid, file))
 					if err != nil {
 						t.Fatal(err)
 					}
 					if strings.Contains(string(text), seed) {
-						t.Errorf("the secret key is in the %s of worker %d", file, w.Pid)
+						t.Errorf("the secret key is in the %s of process %d", file, w.Pid)
 					}
 				}
 				if inMemory(t, w.Pid, []byte(seed), raw[:]) {
-					t.Errorf("worker %d holds the secret key", w.Pid)
+					t.Errorf("process %d holds the secret key", w.Pid)
 				}
 			}
 		})

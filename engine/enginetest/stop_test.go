@@ -112,7 +112,7 @@ func TestNothingLeaks(t *testing.T) {
 	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{300}})
 	d.Start()
 	admin := d.admin()
-	Until(t, "both workers are there", func() bool { return len(children(d.Pid())) == 2 }, nil)
+	Until(t, "both workers are there", func() bool { return len(children(d.Pid(), "worker")) == 2 }, nil)
 	// Descriptors that come with first use, such as a reader's mapping, are no leak.
 	for range 25 {
 		defer MustConnect(t, d.URL, PeerOptions{Key: newKey(t)}).Terminate()
@@ -166,7 +166,7 @@ func (u usage) within(before usage) bool {
 func census(t *testing.T, d *Distributor, admin string) usage {
 	t.Helper()
 	u := usage{primary: len(descriptors(d.Pid()))}
-	for _, pid := range children(d.Pid()) {
+	for _, pid := range children(d.Pid(), "") {
 		u.workers++
 		u.workersDescriptors += len(descriptors(pid))
 	}

@@ -43,9 +43,11 @@ func fresh(t testing.TB) *status.Status {
 		Version: "distributor 1", Started: time.Now(),
 		Follower: func(int) datalog.Stats { return datalog.Stats{} }, Encoder: coder.Stats, FrameLog: func() framelog.Stats { return framelog.Stats{} },
 		LogDir: t.TempDir(), Blocked: coder.Blocked, Workers: workers.Snapshot, Gateway: front.Snapshot,
-		API: func() ([]status.Endpoint, []status.Table) {
-			return []status.Endpoint{{Path: "/receipt", Statuses: status.Counts{"200": 0}, Seconds: status.Histogram{Bounds: []float64{1}, Counts: []int64{0, 0}}}},
-				[]status.Table{{Name: "receipts"}}
+		API: func() status.API {
+			return status.API{
+				Endpoints: []status.Endpoint{{Path: "/receipt", Statuses: status.Counts{"200": 0}, Seconds: status.Histogram{Bounds: []float64{1}, Counts: []int64{0, 0}}}},
+				Tables:    []status.Table{{Name: "receipts"}},
+			}
 		},
 		Problems: func() []status.Problem { return nil }, Events: status.NewEvents(),
 	})

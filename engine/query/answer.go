@@ -1,7 +1,6 @@
 package query
 
 import (
-	"slices"
 	"strconv"
 
 	"distributor/wsproto/shardus"
@@ -18,15 +17,9 @@ func (a *answer) signHere()       { a.sign = len(a.text) }
 func (a *answer) add(text string) { a.text = append(a.text, text...) }
 func (a *answer) addInt(n int64)  { a.text = strconv.AppendInt(a.text, n, 10) }
 
-// signed puts the signature in.
-func (a *answer) signed(by *shardus.Signer) {
-	var room [400]byte
-	member := append(room[:0], ',')
-	member = by.AppendSign(member, a.text)
-	if a.text[a.sign-1] == '{' {
-		member = append(member[1:], ',')
-	}
-	a.text = slices.Insert(a.text, a.sign, member...)
+// seal hashes the text.
+func (a *answer) seal(key shardus.HashKey) seal {
+	return seal{key.Hash(a.text), a.sign, a.text[a.sign-1] == '{'}
 }
 
 func refusing(why *refusal) *answer {

@@ -3,7 +3,7 @@ package query
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime"
@@ -34,37 +34,28 @@ type Databases struct {
 	Cycles, Accounts, Transactions, Receipts, OriginalTxs string
 }
 
-// Options say what an API works with.
-type Options struct {
-	Databases Databases
-	Settings  Settings
-	Signer    *shardus.Signer
-	HashKey   shardus.HashKey
-	Log       *slog.Logger
-}
-
-// API is the http.Handler of the HTTP API. All methods may be called from any goroutine.
+// API answers in the query process: what the primary hands on, without signatures. All methods may be called from any
+// goroutine.
 type API struct {
-	signer  *shardus.Signer
 	hashKey shardus.HashKey
 	now     func() time.Time
+	within  time.Duration // requestTime
 
 	policy  atomic.Pointer[policy]
 	files   []*file
 	sources struct{ cycles, accounts, transactions, receipts, originalTxs source }
 	routes  map[string]*endpoint
-	meters  map[string]*meter // by path; GET /config has one too
 
-	work    places       // for requests that keep a processor busy: checks, rows, signatures
+	work    places       // for requests that keep a processor busy: checks, rows, hashes
 	unread  atomic.Int64 // bytes of answers that are being written
 	buffers sync.Pool    // of *[]byte
 }
 
-// places are taken by who works. There is one less than there are processors, but one at least: the firehose is encoded
-// in the same process, and must not stand in line behind answers.
+// places are taken by who works: as many as there are processors. The kernel gives the firehose's processes theirs
+// first.
 type places chan struct{}
 
-func newPlaces() places { return make(places, max(1, runtime.GOMAXPROCS(0)-1)) }
+func newPlaces() places { return make(places, runtime.GOMAXPROCS(0)) }
 
 // take waits for a place. On an error there is none to leave.
 func (p places) take(ctx context.Context) error {
@@ -78,19 +69,19 @@ func (p places) take(ctx context.Context) error {
 
 func (p places) leave() { <-p }
 
-// New makes an API. No file has to be there: each is opened at its first use.
-func New(o Options) (*API, error) {
+// NewAPI makes an API. No file has to be there: each is opened at its first use.
+func NewAPI(d Databases, key shardus.HashKey, s Settings, log *slog.Logger) (*API, error) {
 	a := &API{
-		signer: o.Signer, hashKey: o.HashKey, now: time.Now,
-		routes: make(map[string]*endpoint), meters: map[string]*meter{configPath: new(meter)},
+		hashKey: key, now: time.Now, within: requestTime,
+		routes:  make(map[string]*endpoint),
 		work:    newPlaces(),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}
-	if err := a.Reload(o.Settings); err != nil {
+	if err := a.Reload(s); err != nil {
 		return nil, err
 	}
 	for _, e := range endpoints {
-		a.routes[e.path], a.meters[e.path] = e, new(meter)
+		a.routes[e.path] = e
 	}
 	byPath := make(map[string]*file)
 	for _, s := range []struct {
@@ -98,11 +89,11 @@ func New(o Options) (*API, error) {
 		spec   spec
 		path   string
 	}{
-		{&a.sources.cycles, cyclesSpec, o.Databases.Cycles},
-		{&a.sources.accounts, accountsSpec, o.Databases.Accounts},
-		{&a.sources.transactions, transactionsSpec, o.Databases.Transactions},
-		{&a.sources.receipts, receiptsSpec, o.Databases.Receipts},
-		{&a.sources.originalTxs, originalTxsSpec, o.Databases.OriginalTxs},
+		{&a.sources.cycles, cyclesSpec, d.Cycles},
+		{&a.sources.accounts, accountsSpec, d.Accounts},
+		{&a.sources.transactions, transactionsSpec, d.Transactions},
+		{&a.sources.receipts, receiptsSpec, d.Receipts},
+		{&a.sources.originalTxs, originalTxsSpec, d.OriginalTxs},
 	} {
 		f := byPath[s.path]
 		if f == nil {
@@ -110,7 +101,7 @@ func New(o Options) (*API, error) {
 			byPath[s.path] = f
 			a.files = append(a.files, f)
 		}
-		s.source.spec, s.source.file, s.source.work, s.source.log = s.spec, f, a.work, o.Log
+		s.source.spec, s.source.file, s.source.work, s.source.log = s.spec, f, a.work, log
 	}
 	return a, nil
 }
@@ -169,42 +160,29 @@ func (a *API) RowCounts(ctx context.Context) map[string]int64 {
 
 var unlimited = &policy{stop: -1}
 
-// ServeHTTP answers a request whose method and path are one of the API's: POST for all but GET /config. Other paths are
-// answered with 404.
+// ServeHTTP answers a request whose path is an endpoint's and whose body has been looked at: its Content-Type is that of
+// its kind.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	meter := a.meters[r.URL.Path]
-	if meter == nil {
-		body := fmt.Sprintf(`{"message":%s,"error":"Not Found","statusCode":404}`, quote(shardus.TextValue("Route "+r.Method+":"+r.RequestURI+" not found")))
-		a.write(w, http.StatusNotFound, []byte(body))
+	e := a.routes[r.URL.Path]
+	if e == nil {
+		http.NotFound(w, r)
 		return
 	}
-	begun := a.now()
-	var status int
-	if r.URL.Path == configPath {
-		status = a.write(w, http.StatusOK, a.policy.Load().config)
-	} else {
-		status = a.serve(w, r, a.routes[r.URL.Path])
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the primary has gone, or given up
 	}
-	meter.count(status, a.now().Sub(begun))
-}
-
-const configPath = "/config"
-
-// serve answers a POST and gives the status.
-func (a *API) serve(w http.ResponseWriter, r *http.Request, e *endpoint) int {
-	text, kind, failure := readBody(r)
-	if failure != nil {
-		return a.write(w, failure.status, failure.body())
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
+	ctx, cancel := context.WithTimeout(r.Context(), a.within)
 	defer cancel()
 	policy := a.policy.Load()
-	s, status, why, err := a.accept(ctx, policy, e, text, kind)
+	s, status, why, err := a.accept(ctx, policy, e, text, kindOf(r.Header.Get("Content-Type")))
 	if err != nil {
-		return a.fail(w, err)
+		a.fail(w, err)
+		return
 	}
 	if why != nil {
-		return a.refuse(w, status, why)
+		a.refuse(w, status, why)
+		return
 	}
 
 	buffer := a.buffers.Get().(*[]byte)
@@ -216,18 +194,22 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, e *endpoint) int {
 		a.buffers.Put(buffer)
 	}()
 	if err := e.answer(a, ctx, policy, s, out); err != nil {
-		return a.fail(w, err)
+		a.fail(w, err)
+		return
 	}
-	if err := a.work.take(ctx); err != nil {
-		return a.fail(w, classify(err))
-	}
-	out.signed(a.signer)
-	a.work.leave()
 	defer a.unread.Add(-int64(len(out.text)))
 	if a.unread.Add(int64(len(out.text))) > maxUnread {
-		return a.fail(w, ErrCrowded)
+		a.fail(w, ErrCrowded)
+		return
 	}
-	return a.write(w, http.StatusOK, out.text)
+	if err := a.work.take(ctx); err != nil {
+		a.fail(w, classify(err))
+		return
+	}
+	seal := out.seal(a.hashKey)
+	a.work.leave()
+	w.Header().Set(sealHeader, seal.String())
+	respond(w, http.StatusOK, out.text)
 }
 
 // accept parses and checks a request, as many at a time as there are places: a body of 1 MiB can become a tree of 40.
@@ -247,39 +229,42 @@ func (a *API) accept(ctx context.Context, p *policy, e *endpoint, text []byte, k
 	return s, http.StatusOK, why, nil
 }
 
-// refuse writes a refusal, signed but for one.
-func (a *API) refuse(w http.ResponseWriter, status int, why *refusal) int {
+// refuse writes a refusal, to be signed but for one.
+func (a *API) refuse(w http.ResponseWriter, status int, why *refusal) {
 	out := refusing(why)
 	if !why.unsigned {
-		out.signed(a.signer)
+		w.Header().Set(sealHeader, out.seal(a.hashKey).String())
 	}
-	return a.write(w, status, out.text)
+	respond(w, status, out.text)
 }
 
-// fail writes why a sound request got no answer: signed, with 503 so that it is taken neither for an answer nor for the
+// fail writes why a sound request got no answer: with 503 so that it is taken neither for an answer nor for the
 // client's fault.
-func (a *API) fail(w http.ResponseWriter, err error) int {
+func (a *API) fail(w http.ResponseWriter, err error) {
 	var malformed *httpError
-	var database *DatabaseError
 	switch {
 	case errors.As(err, &malformed):
-		return a.write(w, malformed.status, malformed.body())
+		respond(w, malformed.status, malformed.body())
 	case errors.Is(err, context.Canceled):
-		return clientGone
+	default:
+		w.Header().Set("Retry-After", "1")
+		a.refuse(w, http.StatusServiceUnavailable, unanswered(err))
 	}
-	sentence := strings.TrimPrefix(err.Error(), "query: ")
-	if errors.As(err, &database) {
-		sentence = database.public()
-	}
-	w.Header().Set("Retry-After", "1")
-	return a.refuse(w, http.StatusServiceUnavailable, refuse(sentence))
 }
 
-func (a *API) write(w http.ResponseWriter, status int, body []byte) int {
+// unanswered is the refusal for what is not the request's fault.
+func unanswered(err error) *refusal {
+	var database *DatabaseError
+	if errors.As(err, &database) {
+		return refuse(database.public())
+	}
+	return refuse(strings.TrimPrefix(err.Error(), "query: "))
+}
+
+func respond(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h.Set("Content-Type", contentJSON)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // the client may have gone
-	return status
 }

@@ -110,7 +110,7 @@ func TestSnapshot(t *testing.T) {
 	post(t, a, "/cycleinfo", `"count":"x"`)
 	get(a, "GET")
 	s := a.Snapshot()
-	if len(s.Endpoints) != 8 || len(s.Tables) != 5 || s.Unread != 0 {
+	if len(s.Endpoints) != 8 || len(s.Tables) != 5 || a.unread.Load() != 0 {
 		t.Errorf("%+v", s)
 	}
 	e := s.Endpoints["/cycleinfo"]
@@ -121,7 +121,7 @@ func TestSnapshot(t *testing.T) {
 	if e.Status[200] != 1 || e.Status[400] != 1 || n != 2 || e.Total <= 0 || s.Endpoints["/config"].Status[200] != 1 {
 		t.Errorf("%+v", s.Endpoints)
 	}
-	if c := s.Tables["cycles"]; c.Rows == 0 || c.Damaged != 1 || c.Failing != nil {
+	if c := s.Tables["cycles"]; c.Rows == 0 || c.Damaged != 1 || c.Failing != "" {
 		t.Errorf("%+v", s.Tables)
 	}
 	var m meter

@@ -88,6 +88,21 @@ func readBody(r *http.Request) ([]byte, bodyKind, *httpError) {
 // with unread bytes resets it.
 func drain(body io.Reader) { _, _ = io.CopyN(io.Discard, body, 4*maxBody) }
 
+// contentType is the kind's name between the processes.
+func (k bodyKind) contentType() string {
+	return [...]string{noBody: "", jsonBody: "application/json", textBody: "text/plain"}[k]
+}
+
+func kindOf(contentType string) bodyKind {
+	switch contentType {
+	case jsonBody.contentType():
+		return jsonBody
+	case textBody.contentType():
+		return textBody
+	}
+	return noBody
+}
+
 // parse gives a body as a value: Undefined where there is none, a text for text/plain. An error is an *httpError.
 func (k bodyKind) parse(text []byte) (shardus.Value, error) {
 	switch k {

@@ -3,16 +3,25 @@
 //	POST /cycleinfo /originalTx /receipt /account /transaction /totalData /cycleData        GET /config
 //
 // docs/API.md is the API's description for its users. What the package owns: the rules about bodies, the checks of a
-// signed request, the choice of what it selects, the queries, and the signed answers. It does not own the HTTP server,
-// paths, CORS and rate limits (engine/gateway hands exact requests on), and it never writes: that is another process's
-// right.
+// signed request, the choice of what it selects, the queries, the signed answers, and the process that makes them. It does
+// not own the public HTTP server, paths, CORS and rate limits (engine/gateway hands exact requests on), and it never
+// writes: that is another process's right.
+//
+// # Two processes
+//
+// Front is the primary's side. It keeps one query process (Serve), which has the lowest priority that the kernel knows
+// and its own heap, so that neither its work nor its garbage delays a record; and a fault in SQLite ends that process
+// alone. It is started again then, with growing pauses; requests are refused meanwhile. They talk HTTP over socket pairs
+// that are passed over a channel, as nothing but these two can then come between (channel.go). The secret key stays in
+// the primary: the query process says what is to be signed, and where the signature goes (seal.go).
 //
 // # The way of a request
 //
-//	body ─▶ readBody    type and size                          415 413 400
-//	     ─▶ accept      parse ▸ policy.check ▸ choose          refusal, signed: 400 or 200
-//	     ─▶ answer      queries ▸ canonical text               database trouble, signed: 503
-//	     ─▶ signed      hash ▸ sign ▸ put `sign` in its place  200
+//	primary          body ─▶ readBody    type and size                          415 413 400
+//	query process         ─▶ accept      parse ▸ policy.check ▸ choose          refusal, sealed: 400 or 200
+//	                      ─▶ answer      queries ▸ canonical text               database trouble, sealed: 503
+//	                      ─▶ seal        hash
+//	primary               ─▶ copySealed  sign ▸ put `sign` in its place         200
 //
 // request.go and selector.go are pure: values in, a selection or a refusal out. table.go writes SQL, and file.go,
 // source.go and rows.go alone talk to databases. The words of refusals and their order are the replaced service's;
@@ -54,13 +63,12 @@
 // An answer has 128 MiB, all that are not read yet 256 MiB; beyond that 503. The wait
 // for a lock (2 s) is the only one that cannot be interrupted.
 //
-// Checks, rows and signatures keep a processor busy. One less than there are processors are worked on at a time (one at
-// least): records are encoded in the same process, and must not stand in line behind answers (bench, api-beside).
+// Checks, rows and hashes keep a processor busy. As many requests as there are processors are worked on at a time.
 // SQLite's own work, such as counting, goes on beside that. Who has such a place never waits for a connection, only the
 // other way round.
 //
 // # Concurrency
 //
-// All methods may be called from any goroutine. Reload swaps the settings as a whole. Close lets requests under way
-// finish with their databases.
+// All methods of Front and API may be called from any goroutine. A reload swaps the settings as a whole. Front has one goroutine,
+// which is locked to its thread, for the query process, two more while that lives, and none per request but the caller's.
 package query

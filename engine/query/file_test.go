@@ -21,7 +21,7 @@ func (c *clock) now() time.Time          { return time.Unix(1_700_000_000, c.Loa
 func (c *clock) advance(d time.Duration) { c.Add(int64(d)) }
 
 // rig is an API whose log can be read and whose clock stands still.
-func rig(t testing.TB, d Databases, s Settings) (*API, *clock, *bytes.Buffer) {
+func rig(t testing.TB, d Databases, s Settings) (*tested, *clock, *bytes.Buffer) {
 	a := newAPI(t, d, s)
 	var c clock
 	a.now = c.now

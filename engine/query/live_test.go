@@ -138,7 +138,7 @@ func TestLiveWriter(t *testing.T) {
 }
 
 // slow is a table over which a query takes minutes, and no index helps.
-func slow(t *testing.T) *API {
+func slow(t *testing.T) *tested {
 	d := unpack(t, "db-empty")
 	sqlExec(t, d.OriginalTxs, "DROP TABLE originalTxsData", `CREATE VIEW originalTxsData AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 1000000000)
 		SELECT 'x' AS txId, i AS timestamp, i AS cycle, i AS rowid, '{}' AS originalTxData FROM n`)
@@ -150,25 +150,22 @@ func TestQueryIsCancelled(t *testing.T) {
 	noLeaks(t)
 	a := slow(t)
 	for _, c := range []struct {
-		name    string
-		context func() (context.Context, context.CancelFunc)
-		status  int
+		name         string
+		stay, within time.Duration
+		status       int
 	}{
-		{"left", func() (context.Context, context.CancelFunc) {
-			ctx, cancel := context.WithCancel(context.Background())
-			time.AfterFunc(50*time.Millisecond, cancel)
-			return ctx, cancel
-		}, clientGone},
-		{"timed out", func() (context.Context, context.CancelFunc) {
-			return context.WithTimeout(context.Background(), 50*time.Millisecond)
-		}, 503},
+		{"left", 50 * time.Millisecond, requestTime, clientGone},
+		{"timed out", patience, 50 * time.Millisecond, 503},
 	} {
-		ctx, cancel := c.context()
+		a.within = c.within
+		ctx, cancel := context.WithCancel(context.Background())
+		leaves := time.AfterFunc(c.stay, cancel)
 		r := httptest.NewRequestWithContext(ctx, "POST", "/originalTx", strings.NewReader(signedRequest(`"count":1`)))
 		r.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
 		begun := time.Now()
 		a.ServeHTTP(w, r)
+		leaves.Stop()
 		cancel()
 		if took := time.Since(begun); took > 5*time.Second {
 			t.Errorf("%s: %v", c.name, took)
@@ -179,7 +176,7 @@ func TestQueryIsCancelled(t *testing.T) {
 		if c.status == 503 && !strings.Contains(w.Body.String(), "database originalTxsData (originalTxsData.sqlite3): it took too long") {
 			t.Errorf("%s: %s", c.name, w.Body)
 		}
-		if failing := a.Snapshot().Tables["originalTxsData"].Failing; failing != nil {
+		if failing := a.Snapshot().Tables["originalTxsData"].Failing; failing != "" {
 			t.Errorf("%s: held against the database: %v", c.name, failing)
 		}
 		if c.status == clientGone && w.Body.Len() > 0 {
@@ -198,7 +195,7 @@ func TestQueryIsCancelled(t *testing.T) {
 func TestWorkIsBounded(t *testing.T) {
 	noLeaks(t)
 	a := newAPI(t, unpack(t, "db"), forever)
-	if got, want := cap(a.work), max(1, runtime.GOMAXPROCS(0)-1); got != want {
+	if got, want := cap(a.work), runtime.GOMAXPROCS(0); got != want {
 		t.Errorf("%d places, want %d", got, want)
 	}
 	if got := post(t, a, "/receipt", `"count":1`); got.status != 200 { // the table is known from here on
@@ -209,12 +206,12 @@ func TestWorkIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
-	if got := postContext(t, ctx, a, "/receipt", `"count":1`); got.status != 503 || !strings.Contains(got.body, "it took too long") {
+	a.within = 50 * time.Millisecond
+	if got := post(t, a, "/receipt", `"count":1`); got.status != 503 || !strings.Contains(got.body, "it took too long") {
 		t.Errorf("without a place: %+v", got)
 	}
-	ctx, cancel = context.WithTimeout(context.Background(), 50*time.Millisecond)
+	a.within = requestTime
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	err := a.sources.receipts.query(ctx, func(r reader) error {
 		_, err := unlimited.rows(r, []byte("["), selection{mode: latest, limit: 1})
@@ -246,25 +243,30 @@ func TestWorkIsBounded(t *testing.T) {
 func TestPoolIsBounded(t *testing.T) {
 	noLeaks(t)
 	a := slow(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
-	defer cancel()
+	a.within = 300 * time.Millisecond
 	var asking sync.WaitGroup
+	done := make(chan struct{})
 	for range 3 * poolSize {
 		asking.Go(func() {
-			if got := postContext(t, ctx, a, "/originalTx", `"count":1`); got.status != 503 {
+			if got := post(t, a, "/originalTx", `"count":1`); got.status != 503 {
 				t.Errorf("%+v", got)
 			}
 		})
 	}
 	most := 0
-	for ctx.Err() == nil {
+	go func() { asking.Wait(); close(done) }()
+	for waiting := true; waiting; {
+		select {
+		case <-done:
+			waiting = false
+		default:
+		}
 		if o, err := a.sources.originalTxs.file.use(); err == nil {
 			most = max(most, o.db.Stats().OpenConnections)
 			a.sources.originalTxs.file.release(o)
 		}
 		time.Sleep(time.Millisecond)
 	}
-	asking.Wait()
 	if most != poolSize {
 		t.Errorf("%d connections", most)
 	}

@@ -139,7 +139,7 @@ func FuzzRequest(f *testing.F) {
 			}
 			if why != nil {
 				out := refusing(why)
-				out.signed(by)
+				out.text = out.seal(hashKey).put(out.text, by)
 				if !verify(t, string(out.text)) {
 					t.Fatalf("%s is not signed", out.text)
 				}

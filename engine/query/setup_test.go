@@ -1,7 +1,6 @@
 package query
 
 import (
-	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -56,18 +56,47 @@ func databasesIn(dir string) Databases {
 	return Databases{in("cycles"), in("accounts"), in("transactions"), in("receipts"), in("originalTxsData")}
 }
 
-func newAPI(t testing.TB, d Databases, s Settings) *API {
+// tested is an API behind its Front, with the channel between them, in one process.
+type tested struct {
+	*API
+	front *Front
+}
+
+func newAPI(t testing.TB, d Databases, s Settings) *tested {
 	t.Helper()
 	s.IP, s.PublicKey = "localhost", serverPublic
-	a, err := New(Options{
-		Databases: d, Settings: s, Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)), Log: slog.New(slog.DiscardHandler),
-	})
+	key := must(shardus.ParseHashKey(hashKeyHex))
+	a, err := NewAPI(d, key, s, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(a.Close)
-	return a
+	f := newFront(Options{Databases: d, Settings: s, Signer: signer(serverSecret), HashKey: key, Log: slog.New(slog.DiscardHandler)})
+	if err := f.configure(s); err != nil {
+		t.Fatal(err)
+	}
+	channel, control, err := newChannel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	c := &child{log: slog.New(slog.DiscardHandler), level: new(slog.LevelVar)}
+	c.api.Store(a)
+	go func() { served <- c.serve(control) }()
+	p := newProcess(channel)
+	p.cmd = &exec.Cmd{Process: &os.Process{Pid: os.Getpid()}}
+	f.set(p, nil)
+	t.Cleanup(func() {
+		p.close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return &tested{a, f}
 }
+
+func (a *tested) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.front.ServeHTTP(w, r) }
+func (a *tested) Snapshot() Snapshot                               { return a.front.Snapshot() }
+func (a *tested) Reload(s Settings) error                          { return a.front.Reload(s, slog.LevelInfo) }
 
 var forever = Settings{StopAtCycle: -1}
 
@@ -88,12 +117,7 @@ type reply struct {
 
 func post(t testing.TB, a http.Handler, path, parameters string) reply {
 	t.Helper()
-	return postContext(t, context.Background(), a, path, parameters)
-}
-
-func postContext(t testing.TB, ctx context.Context, a http.Handler, path, parameters string) reply {
-	t.Helper()
-	r := httptest.NewRequestWithContext(ctx, "POST", path, strings.NewReader(signedRequest(parameters)))
+	r := httptest.NewRequest("POST", path, strings.NewReader(signedRequest(parameters)))
 	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()
 	a.ServeHTTP(w, r)

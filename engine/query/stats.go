@@ -36,9 +36,9 @@ func (m *meter) count(status int, took time.Duration) {
 
 // Snapshot is a count of everything since New.
 type Snapshot struct {
+	PID       int                         // of the query process; 0: it is not running
 	Endpoints map[string]EndpointSnapshot // by path; all of them from the start
-	Tables    map[string]TableSnapshot    // by name; all of them from the start
-	Unread    int64                       // bytes of answers that are being written now
+	Tables    map[string]TableSnapshot    // by name; of the query process's life
 }
 
 // EndpointSnapshot counts the requests of a path.
@@ -50,27 +50,31 @@ type EndpointSnapshot struct {
 
 // TableSnapshot counts the rows of a table.
 type TableSnapshot struct {
-	Rows    uint64         // answered
-	Damaged uint64         // left out of answers, each time
-	Failing *DatabaseError // nil when its last query went well
+	Rows    uint64 // answered
+	Damaged uint64 // left out of answers, each time
+	Failing string // empty when its last query went well
 }
 
-// Snapshot returns the counters.
-func (a *API) Snapshot() Snapshot {
-	s := Snapshot{Endpoints: make(map[string]EndpointSnapshot), Tables: make(map[string]TableSnapshot), Unread: a.unread.Load()}
-	for path, m := range a.meters {
-		e := EndpointSnapshot{Status: make(map[int]uint64), Total: time.Duration(m.nanos.Load())}
-		m.statuses.Range(func(status, n any) bool {
-			e.Status[status.(int)] = n.(*atomic.Uint64).Load()
-			return true
-		})
-		for i := range m.buckets {
-			e.Buckets[i] = m.buckets[i].Load()
-		}
-		s.Endpoints[path] = e
+func (m *meter) snapshot() EndpointSnapshot {
+	e := EndpointSnapshot{Status: make(map[int]uint64), Total: time.Duration(m.nanos.Load())}
+	m.statuses.Range(func(status, n any) bool {
+		e.Status[status.(int)] = n.(*atomic.Uint64).Load()
+		return true
+	})
+	for i := range m.buckets {
+		e.Buckets[i] = m.buckets[i].Load()
 	}
+	return e
+}
+
+func (a *API) tables() map[string]TableSnapshot {
+	tables := make(map[string]TableSnapshot)
 	for _, t := range a.all() {
-		s.Tables[t.name] = TableSnapshot{t.rows.Load(), t.damaged.Load(), t.failing.Load()}
+		one := TableSnapshot{Rows: t.rows.Load(), Damaged: t.damaged.Load()}
+		if failing := t.failing.Load(); failing != nil {
+			one.Failing = failing.Error()
+		}
+		tables[t.name] = one
 	}
-	return s
+	return tables
 }

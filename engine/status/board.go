@@ -35,7 +35,7 @@ type Sources struct {
 	Blocked  func() error // why the frame log takes no frames
 	Workers  func() supervisor.Snapshot
 	Gateway  func() gateway.Snapshot
-	API      func() ([]Endpoint, []Table)
+	API      func() API
 	Problems func() []Problem
 	Events   *Events
 }

@@ -41,7 +41,11 @@ func (b *Board) collect(now time.Time) *Status {
 		}
 	}
 	s.Latency = b.window.latency(now, workers.Sent.Latency, slowest)
-	s.API, s.Tables = o.API()
+	api := o.API()
+	s.API, s.Tables = api.Endpoints, api.Tables
+	if api.PID != 0 {
+		names = append(names, named{"query", api.PID})
+	}
 	s.Processes = b.processes.look(names)
 	return s
 }

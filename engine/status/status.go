@@ -156,6 +156,13 @@ type Latency struct {
 	SumSecs float64   `json:"sum"`
 }
 
+// API is what engine/query tells.
+type API struct {
+	PID       int // of the query process; 0: it is not running
+	Endpoints []Endpoint
+	Tables    []Table
+}
+
 // Endpoint counts requests of one path of the HTTP API.
 type Endpoint struct {
 	Path     string           `json:"path"`
@@ -175,7 +182,7 @@ type Table struct {
 
 // Process is what the kernel says of one of our processes.
 type Process struct {
-	Name       string  `json:"name"` // primary, worker 1, …
+	Name       string  `json:"name"` // primary, query, worker 1, …
 	PID        int     `json:"pid"`
 	CPUSeconds float64 `json:"cpuSeconds"` // user and system, since its start
 	RSS        int64   `json:"rss"`        // bytes resident; of workers most of it is the shared, mapped frame log

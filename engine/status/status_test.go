@@ -51,7 +51,7 @@ func sources(t testing.TB, n int) Sources {
 		Gateway: func() gateway.Snapshot {
 			return gateway.Snapshot{Connections: 4, Refused: map[string]uint64{"a": 0, "b": 2}, Malformed: 3}
 		},
-		API:      func() ([]Endpoint, []Table) { return []Endpoint{}, []Table{} },
+		API:      func() API { return API{Endpoints: []Endpoint{}, Tables: []Table{}} },
 		Problems: func() []Problem { return []Problem{{"c", "p", "r"}} },
 		Events:   NewEvents(),
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"distributor/engine/handoff"
+	"distributor/engine/logging"
 	"distributor/wsproto"
 )
 
@@ -198,7 +199,7 @@ func (s *Supervisor) reap(w *worker) {
 	read, wrote, forwarded := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() { defer close(read); s.read(w) }()
 	go func() { defer close(wrote); s.write(w) }()
-	go func() { defer close(forwarded); forward(p.output, w.log) }()
+	go func() { defer close(forwarded); logging.Forward(p.output, w.log, "worker") }()
 
 	exited := p.cmd.Wait() == nil // with status 0
 	// Last words count: why clients were closed, and what the process died of.

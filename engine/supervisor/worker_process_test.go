@@ -17,6 +17,12 @@ import (
 	"distributor/wsproto"
 )
 
+// What logging.Forward keeps of a line, and lets through in a second.
+const (
+	maxLine        = 16 << 10
+	linesPerSecond = 200
+)
+
 // The test binary is its own worker process: small, poll(2), one thread's
 // work, and as bad as it is told to be.
 const (

@@ -88,27 +88,38 @@ func (s *Signer) AppendSigned(dst []byte, object Value) ([]byte, error) {
 	)).AppendCanonical(out[:start])
 }
 
-// AppendSign appends the member `"sign":{"owner":"…","sig":"…"}` for an object's canonical text, which has no `sign`
-// yet: for answers that are put together from canonical pieces. Where the member goes, the caller knows; the signed
-// object is canonical when it stands in its sorted place. canonical may not overlap the free room of dst.
-func (s *Signer) AppendSign(dst, canonical []byte) []byte {
-	sig := s.sign(canonical)
+// AppendSign appends the member `"sign":{"owner":"…","sig":"…"}` for an object whose canonical text, without `sign`, has
+// this HashKey.Hash: for answers that are put together from canonical pieces. Where the member goes, the caller knows;
+// the signed object is canonical when it stands in its sorted place.
+func (s *Signer) AppendSign(dst []byte, hash [32]byte) []byte {
+	sig := s.signHash(&hash)
 	dst = append(dst, s.owner[len(","):]...)
 	dst = append(dst, sig[:]...)
 	return append(dst, signTail[:len(signTail)-len("}")]...)
 }
 
 // sign gives the combined signature of a canonical text, in hex.
-func (s *Signer) sign(canonical []byte) (digits [sigDigits]byte) {
+func (s *Signer) sign(canonical []byte) [sigDigits]byte {
 	h := s.hashers.Get().(*hasher)
 	h.Reset()
 	h.Write(canonical)
 	hash := *h.sum()
 	s.hashers.Put(h)
-	sig := s.key.sign(&hash)
+	return s.signHash(&hash)
+}
+
+func (s *Signer) signHash(hash *[32]byte) (digits [sigDigits]byte) {
+	sig := s.key.sign(hash)
 	putHex(digits[:128], sig[:])
 	putHex(digits[128:], hash[:])
 	return digits
+}
+
+// Hash gives the keyed BLAKE2b-256 of a canonical text: what is signed.
+func (k HashKey) Hash(canonical []byte) [32]byte {
+	h := newHasher(k)
+	h.Write(canonical)
+	return *h.sum()
 }
 
 func putHex(dst, src []byte) {

@@ -162,10 +162,8 @@ func TestAppendSigned(t *testing.T) {
 	}
 }
 
-// TestVerifyObjectRefuses names what is wrong with a signature. The replaced service read hex up to the first odd
-// character, so that most of the malformed ones passed.
 func TestAppendSign(t *testing.T) {
-	s, _ := testSigner(t)
+	s, hashKey := testSigner(t)
 	object, err := Parse([]byte(`{"receipts":[1],"total":2}`))
 	if err != nil {
 		t.Fatal(err)
@@ -174,12 +172,14 @@ func TestAppendSign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := append([]byte(`{"receipts":[1],`), s.AppendSign(nil, []byte(`{"receipts":[1],"total":2}`))...)
+	got := append([]byte(`{"receipts":[1],`), s.AppendSign(nil, hashKey.Hash([]byte(`{"receipts":[1],"total":2}`)))...)
 	if got = append(got, `,"total":2}`...); string(got) != string(want) {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 }
 
+// TestVerifyObjectRefuses names what is wrong with a signature. The replaced service read hex up to the first odd
+// character, so that most of the malformed ones passed.
 func TestVerifyObjectRefuses(t *testing.T) {
 	signer, hashKey := testSigner(t)
 	message := signer.AppendMessage(nil, "receipt", []byte(`{"a":1}`))

@@ -1,4 +1,4 @@
-package supervisor
+package logging
 
 import (
 	"bufio"
@@ -14,11 +14,12 @@ const (
 	linesPerSecond = 200      // room for the stack dump of a crash; what is beyond is only counted
 )
 
-// forward puts what a worker writes to its standard output and error into the
-// log, a line a record, until the end. A worker logs JSON, whose lines keep
+// Forward puts what a child process writes to its standard output and error into
+// the log, a line a record, until the end. Our children log JSON, whose lines keep
 // their time, level and attributes. What else comes there is the runtime's last
-// words: a panic with its stacks, or what a library could not keep to itself.
-func forward(r io.Reader, log *slog.Logger) {
+// words: a panic with its stacks, or what a library could not keep to itself;
+// who, such as "worker", says whose.
+func Forward(r io.Reader, log *slog.Logger, who string) {
 	in := bufio.NewReaderSize(r, maxLine)
 	var second time.Time
 	var lines, left int
@@ -39,7 +40,7 @@ func forward(r io.Reader, log *slog.Logger) {
 			continue
 		}
 		if now := time.Now(); now.Sub(second) >= time.Second {
-			sayLeftOut(log, left)
+			sayLeftOut(log, who, left)
 			second, lines, left = now, 0, 0
 		}
 		if lines++; lines > linesPerSecond {
@@ -48,16 +49,16 @@ func forward(r io.Reader, log *slog.Logger) {
 		}
 		if !ok {
 			// In the message, since repeats are told by it.
-			log.Error("worker output: " + text)
+			log.Error(who + " output: " + text)
 		} else if ctx := context.Background(); log.Enabled(ctx, record.Level) {
 			_ = log.Handler().Handle(ctx, record) // as slog.Logger does
 		}
 	}
-	sayLeftOut(log, left)
+	sayLeftOut(log, who, left)
 }
 
-func sayLeftOut(log *slog.Logger, lines int) {
+func sayLeftOut(log *slog.Logger, who string, lines int) {
 	if lines > 0 {
-		log.Warn("worker says too much: lines left out", "lines", lines)
+		log.Warn(who+" says too much: lines left out", "lines", lines)
 	}
 }

@@ -1,4 +1,4 @@
-package supervisor
+package logging
 
 import (
 	"bytes"
@@ -34,7 +34,7 @@ func TestForwardKeepsLines(t *testing.T) {
 	} {
 		var worker, direct, forwarded bytes.Buffer
 		say(slog.New(slog.NewJSONHandler(&worker, &slog.HandlerOptions{Level: slog.LevelDebug})))
-		forward(&worker, slog.New(format(&forwarded)).With("worker", 3))
+		Forward(&worker, slog.New(format(&forwarded)).With("worker", 3), "worker")
 		if name == "json" {
 			say(slog.New(slog.NewJSONHandler(&direct, &slog.HandlerOptions{Level: slog.LevelDebug})).With("worker", 3))
 			if got, want := forwarded.String(), direct.String()[strings.Index(direct.String(), "\n")+1:]; got != want {
@@ -56,7 +56,7 @@ func TestForwardWhatIsNoJSON(t *testing.T) {
 		`{"time":"2026-03-04T05:06:07Z","level":"INFO","msg":"x"}{`, `{"time":"2026-03-04T05:06:07Z","level":"INFO","msg":"x"`, "{", `{"time"}`,
 	} {
 		var out bytes.Buffer
-		forward(strings.NewReader("\n \r\n"+line+"\n"), slog.New(slog.NewTextHandler(&out, nil)).With("worker", 7))
+		Forward(strings.NewReader("\n \r\n"+line+"\n"), slog.New(slog.NewTextHandler(&out, nil)).With("worker", 7), "worker")
 		got := out.String()
 		if strings.Count(got, "\n") != 1 || !strings.Contains(got, "level=ERROR msg=\"worker output: ") || !strings.Contains(got, "worker=7") || len(got) > 2*maxLine {
 			t.Errorf("%.100s: %.200s", line, got)
@@ -66,7 +66,7 @@ func TestForwardWhatIsNoJSON(t *testing.T) {
 
 func TestForwardIsBounded(t *testing.T) {
 	var out bytes.Buffer
-	forward(strings.NewReader(strings.Repeat("goroutine 1 [running]:\n", 5*linesPerSecond)), slog.New(slog.NewTextHandler(&out, nil)))
+	Forward(strings.NewReader(strings.Repeat("goroutine 1 [running]:\n", 5*linesPerSecond)), slog.New(slog.NewTextHandler(&out, nil)), "worker")
 	if n := strings.Count(out.String(), "\n"); n > 2*linesPerSecond+2 || !strings.Contains(out.String(), "lines left out") {
 		t.Errorf("%d lines", n)
 	}

@@ -1,0 +1,100 @@
+package enginetest
+
+import (
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+
+	"distributor/engine/query/querytest"
+	"distributor/wsproto/shardus"
+)
+
+// totals asks /totalData with a signed request; an answer that is not signed as
+// it should be ends the test.
+func totals(t *testing.T, d *Distributor, key shardus.SecretKey) (status int, body string) {
+	t.Helper()
+	hashKey, err := shardus.ParseHashKey(querytest.HashKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := shardus.NewSigner(key, hashKey).AppendSigned(nil, shardus.ObjectValue(shardus.Member{Key: "sender", Value: shardus.TextValue(key.Public().String())}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, body = ask(t, http.MethodPost, d.URL+"/totalData", string(request), "Content-Type", "application/json")
+	if signed, err := querytest.Verify(body); err != nil || !signed {
+		t.Fatalf("%d %s: signed %t, %v", status, body, signed, err)
+	}
+	return status, body
+}
+
+// The firehose does not notice when the process that reads the databases is
+// killed or stopped; the API is back by itself, with the settings of the last
+// reload.
+func TestQueryProcessFails(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, Settings{"ADMIN_ADDR": "off"})
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{300}})
+	d.Start()
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 3, Book: book})
+	subscriber, stranger := newKey(t), newKey(t)
+	if status, body := totals(t, d, stranger); status != http.StatusOK || !strings.Contains(body, `"totalCycles":0`) {
+		t.Errorf("%d %s", status, body)
+	}
+	known := []shardus.SecretKey{subscriber}
+	for _, m := range fleet.members {
+		known = append(known, m.key)
+	}
+	d.Configure(Settings{"limitToSubscribersOnly": true, "subscribers": subscribers(known...)})
+	d.Reload(syscall.SIGHUP)
+	refused := func() bool {
+		_, body := totals(t, d, stranger)
+		return strings.Contains(body, "is not a subscriber")
+	}
+	if !refused() {
+		t.Error("the reload did not come to the API")
+	}
+
+	before := d.Query()
+	if err := syscall.Kill(before.Pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	var status int
+	var body string
+	Until(t, "the API answers again", func() bool {
+		status, body = totals(t, d, subscriber)
+		return status == http.StatusOK
+	}, func() string { return body })
+	if d.Query().Pid == before.Pid {
+		t.Error("it is the same process")
+	}
+	if !refused() {
+		t.Error("the reload was forgotten")
+	}
+	if err := archiver.Write(100); err != nil {
+		t.Fatal(err)
+	}
+	fleet.WaitTotal(100)
+	well(t, d)
+
+	if err := syscall.Kill(d.Query().Pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ill(t, d, "HTTP API", "deadline exceeded")
+	if err := archiver.Write(100); err != nil {
+		t.Fatal(err)
+	}
+	fleet.WaitTotal(200)
+	if err := syscall.Kill(d.Query().Pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	well(t, d)
+	fleet.CheckSame()
+	if fleet.Cut() != 0 {
+		t.Errorf("%d collectors were cut", fleet.Cut())
+	}
+	fleet.Stop()
+	d.Stop()
+}

@@ -1,0 +1,298 @@
+package query
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"distributor/wsproto/shardus"
+)
+
+// configPath is answered by the primary: it has no rows, and no signature.
+const configPath = "/config"
+
+// Options say what a Front works with.
+type Options struct {
+	Command   []string // the query process's command line
+	Env       []string // and its whole environment
+	Databases Databases
+	Settings  Settings
+	LogLevel  slog.Level
+	Signer    *shardus.Signer
+	HashKey   shardus.HashKey
+	Log       *slog.Logger
+}
+
+// Front is the HTTP API's side in the primary: an http.Handler that hands requests on to the query process, and signs
+// its answers. All methods may be called from any goroutine.
+type Front struct {
+	command, env []string
+	signer       *shardus.Signer
+	hashKey      shardus.HashKey
+	log          *slog.Logger
+
+	meters map[string]*meter // by path
+	config atomic.Pointer[[]byte]
+
+	changing sync.Mutex // held while the query process is told a setup
+	setup    setup
+
+	mu      sync.Mutex
+	process *process      // nil: not running
+	failure error         // why not, unless it is starting for the first time
+	changed chan struct{} // closed when one of these changes
+
+	tables atomic.Pointer[map[string]TableSnapshot] // as last heard
+	heard  atomic.Int64                             // when that was, or when the process was set up; Unix ns
+
+	stop    context.CancelFunc
+	keeping sync.WaitGroup
+}
+
+// Problem keeps a part of the API from answering.
+type Problem struct {
+	Component string // "database receipts", "HTTP API"
+	Text      string
+}
+
+// New starts the query process. Requests wait for it; when it ends it is started again.
+func New(o Options) (*Front, error) {
+	f := newFront(o)
+	if err := f.configure(o.Settings); err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	f.stop = stop
+	f.keeping.Go(func() { f.keep(ctx) })
+	return f, nil
+}
+
+func newFront(o Options) *Front {
+	f := &Front{
+		command: o.Command, env: o.Env, signer: o.Signer, hashKey: o.HashKey, log: o.Log,
+		meters: map[string]*meter{configPath: new(meter)}, changed: make(chan struct{}),
+		setup: setup{o.Databases, o.HashKey, o.Settings, o.LogLevel},
+	}
+	for _, e := range endpoints {
+		f.meters[e.path] = new(meter)
+	}
+	f.tables.Store(&map[string]TableSnapshot{})
+	return f
+}
+
+// Close ends the query process. Requests under way, and those that come later, are refused.
+func (f *Front) Close() {
+	f.stop()
+	f.keeping.Wait()
+	f.set(nil, ErrClosed)
+}
+
+// Reload puts settings and a log level into force for the requests that follow; one that is under way keeps to the
+// former. On an error nothing has changed.
+func (f *Front) Reload(s Settings, level slog.Level) error {
+	f.changing.Lock()
+	defer f.changing.Unlock()
+	if err := f.configure(s); err != nil {
+		return err
+	}
+	f.setup.Settings, f.setup.LogLevel = s, level
+	p, err := f.running()
+	if err != nil {
+		return nil // it starts with them
+	}
+	if err := p.setUp(f.setup); err != nil {
+		f.log.Error("the query process did not take new settings; it is started again", "error", err)
+		p.kill()
+	}
+	return nil
+}
+
+// SetLevel is a Reload of the log level alone.
+func (f *Front) SetLevel(level slog.Level) error {
+	f.changing.Lock()
+	s := f.setup.Settings
+	f.changing.Unlock()
+	return f.Reload(s, level)
+}
+
+func (f *Front) configure(s Settings) error {
+	p, err := newPolicy(s)
+	if err == nil {
+		f.config.Store(&p.config)
+	}
+	return err
+}
+
+func (f *Front) set(p *process, failure error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.process, f.failure = p, failure
+	f.heard.Store(time.Now().UnixNano())
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// running gives the query process, or why there is none.
+func (f *Front) running() (*process, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.process == nil && f.failure == nil {
+		return nil, ErrNoProcess
+	}
+	return f.process, f.failure
+}
+
+// await is running, but waits for the first start.
+func (f *Front) await(ctx context.Context) (*process, error) {
+	for {
+		f.mu.Lock()
+		p, failure, changed := f.process, f.failure, f.changed
+		f.mu.Unlock()
+		if p != nil || failure != nil {
+			return p, failure
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, classify(ctx.Err())
+		}
+	}
+}
+
+// ServeHTTP answers a request whose method and path are one of the API's: POST for all but GET /config. Other paths are
+// answered with 404.
+func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	meter := f.meters[r.URL.Path]
+	if meter == nil {
+		respond(w, http.StatusNotFound, fmt.Appendf(nil, `{"message":%s,"error":"Not Found","statusCode":404}`,
+			quote(shardus.TextValue("Route "+r.Method+":"+r.RequestURI+" not found"))))
+		return
+	}
+	begun := time.Now()
+	status := http.StatusOK
+	if r.URL.Path == configPath {
+		respond(w, status, *f.config.Load())
+	} else {
+		status = f.serve(w, r)
+	}
+	meter.count(status, time.Since(begun))
+}
+
+// serve answers a POST and gives the status.
+func (f *Front) serve(w http.ResponseWriter, r *http.Request) int {
+	text, kind, malformed := readBody(r)
+	if malformed != nil {
+		respond(w, malformed.status, malformed.body())
+		return malformed.status
+	}
+	ctx, cancel := context.WithTimeoutCause(r.Context(), requestTime+lookWithin, ErrTimeout)
+	defer cancel()
+	answer, err := f.ask(ctx, r.URL.Path, kind, text)
+	if err != nil {
+		return f.refuse(ctx, w, err)
+	}
+	defer answer.Body.Close()
+	if err := copySealed(w, answer, f.signer); err != nil && r.Context().Err() == nil {
+		f.log.Warn("an answer was cut", "path", r.URL.Path, "error", err)
+	}
+	return answer.StatusCode
+}
+
+func (f *Front) ask(ctx context.Context, path string, kind bodyKind, text []byte) (*http.Response, error) {
+	p, err := f.await(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := p.ask(ctx, http.MethodPost, path, kind.contentType(), text)
+	if err != nil && ctx.Err() == nil {
+		f.log.Warn("a request was lost with the query process", "path", path, "error", err)
+		err = ErrNoProcess
+	}
+	return answer, err
+}
+
+// refuse answers in place of the query process.
+func (f *Front) refuse(ctx context.Context, w http.ResponseWriter, err error) int {
+	switch {
+	case errors.Is(context.Cause(ctx), ErrTimeout):
+		err = ErrTimeout
+	case ctx.Err() != nil:
+		return clientGone
+	}
+	out := refusing(unanswered(err))
+	seal := out.seal(f.hashKey)
+	h := w.Header()
+	h.Set("Retry-After", "1")
+	respond(w, http.StatusServiceUnavailable, seal.put(out.text, f.signer))
+	return http.StatusServiceUnavailable
+}
+
+// Health gives what keeps the API from answering; nothing when all is well. A database is looked at once a second at
+// most, whoever asks, and one that failed is tried again. ctx bounds that; a locked database takes two seconds.
+func (f *Front) Health(ctx context.Context) []Problem {
+	var problems []Problem
+	p, err := f.await(ctx)
+	if err == nil {
+		err = p.tell(ctx, healthPath, &problems)
+	}
+	if err != nil {
+		return []Problem{{"HTTP API", err.Error()}}
+	}
+	return problems
+}
+
+// RowCounts gives the number of rows of each table, by name, whatever the stop cycle; tables whose database does not
+// answer are not there. The counts of GET /metrics begin with it.
+func (f *Front) RowCounts(ctx context.Context) map[string]int64 {
+	var rows map[string]int64
+	if p, err := f.await(ctx); err != nil || p.tell(ctx, rowsPath, &rows) != nil {
+		return nil
+	}
+	return rows
+}
+
+// Snapshot returns the counters. A query process that does not give its own for long is killed, and starts anew: it may
+// be stopped or looping.
+func (f *Front) Snapshot() Snapshot {
+	s := Snapshot{Endpoints: make(map[string]EndpointSnapshot), Tables: make(map[string]TableSnapshot)}
+	for path, m := range f.meters {
+		s.Endpoints[path] = m.snapshot()
+	}
+	if p, err := f.running(); err == nil {
+		s.PID = p.pid()
+		f.look(p)
+	}
+	maps.Copy(s.Tables, *f.tables.Load())
+	return s
+}
+
+// Connect gives a connection to the query process, for a request for its /debug/pprof/.
+func (f *Front) Connect() (net.Conn, error) {
+	p, err := f.running()
+	if err != nil {
+		return nil, err
+	}
+	return p.channel.dial(context.Background(), "", "")
+}
+
+// look asks the query process for its counters.
+func (f *Front) look(p *process) {
+	ctx, cancel := context.WithTimeout(context.Background(), lookWithin)
+	defer cancel()
+	var tables map[string]TableSnapshot
+	now := time.Now()
+	if err := p.tell(ctx, tablesPath, &tables); err == nil {
+		f.tables.Store(&tables)
+		f.heard.Store(now.UnixNano())
+	} else if silent := now.Sub(time.Unix(0, f.heard.Load())); silent >= hung {
+		f.log.Error("the query process does not answer and is killed", "pid", p.pid(), "silent", silent)
+		p.kill()
+	}
+}

@@ -1,0 +1,83 @@
+package query
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"distributor/wsproto/shardus"
+)
+
+// The query process does not have the secret key. It gives each answer without `sign`, and with it, in a header, the
+// hash that is to be signed and the place where `sign` goes; the primary signs and puts it there.
+
+// sealHeader holds a seal.
+const sealHeader = "Distributor-Seal"
+
+// seal says what is to be signed, and where in the text the signature goes.
+type seal struct {
+	hash [32]byte
+	at   int
+	// first: `sign` is the first member, so a comma follows it; else one precedes it.
+	first bool
+}
+
+func (s seal) String() string { return fmt.Sprintf("%x %d %t", s.hash, s.at, s.first) }
+
+// parseSeal reads what String wrote.
+func parseSeal(text string) (s seal, err error) {
+	var hash []byte
+	if _, err = fmt.Sscanf(text, "%x %d %t", &hash, &s.at, &s.first); err != nil || len(hash) != len(s.hash) {
+		return s, fmt.Errorf("query: seal %q: %w", text, err)
+	}
+	s.hash = [32]byte(hash)
+	return s, nil
+}
+
+// member is `sign` with its comma.
+func (s seal) member(by *shardus.Signer) []byte {
+	member := make([]byte, 0, 400)
+	if !s.first {
+		member = append(member, ',')
+	}
+	member = by.AppendSign(member, s.hash)
+	if s.first {
+		member = append(member, ',')
+	}
+	return member
+}
+
+// put gives the text with `sign` in its place.
+func (s seal) put(text []byte, by *shardus.Signer) []byte {
+	return slices.Insert(text, s.at, s.member(by)...)
+}
+
+// copySealed writes an answer of the query process to a client, signed where it has a seal.
+func copySealed(w http.ResponseWriter, answer *http.Response, by *shardus.Signer) error {
+	length, before, member := answer.ContentLength, int64(0), []byte(nil)
+	if text := answer.Header.Get(sealHeader); text != "" {
+		s, err := parseSeal(text)
+		if err != nil {
+			return err
+		}
+		member, before = s.member(by), int64(s.at)
+		length += int64(len(member))
+	}
+	h := w.Header()
+	h.Set("Content-Type", contentJSON)
+	h.Set("Content-Length", strconv.FormatInt(length, 10))
+	if again := answer.Header.Get("Retry-After"); again != "" {
+		h.Set("Retry-After", again)
+	}
+	w.WriteHeader(answer.StatusCode)
+	_, err := io.CopyN(w, answer.Body, before)
+	if err == nil {
+		_, err = w.Write(member)
+	}
+	if err == nil {
+		_, err = io.Copy(w, answer.Body)
+	}
+	return err
+}
