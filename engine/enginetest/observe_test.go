@@ -81,7 +81,7 @@ func TestObserved(t *testing.T) {
 		for _, stream := range s.Streams {
 			read, frames = read+stream.Records, frames+stream.Frames
 		}
-		return read == records && frames == records && s.Clients.Connected == 6 && len(s.Clients.Slowest) == 1 && s.Refused["malformed_from"] == 1 && s.Latency.Max > 0
+		return read == records && frames == records && s.Clients.Connected == 6 && len(s.Clients.Slowest) == 1 && s.Refused["malformed_from"] == 1 && s.Latency.Max > 0 && s.Healthy && len(s.Processes) == 4
 	}, func() string { text, _ := json.Marshal(s); return string(text) })
 	if slow := s.Clients.Slowest[0]; !slow.Blocked || slow.Lag <= 0 || slow.Lag > int64(s.FrameLog.Head) || slow.Seconds <= 0 {
 		t.Errorf("the deaf client: %+v", slow)
@@ -89,10 +89,10 @@ func TestObserved(t *testing.T) {
 	if n := s.Latency.Counts[len(s.Latency.Counts)-1]; n == 0 || s.Latency.SumSecs <= 0 || s.Latency.P99 > s.Latency.Max {
 		t.Errorf("%+v", s.Latency)
 	}
-	if len(s.Processes) != 4 || s.Processes[0].PID != d.Pid() || s.Processes[1].Name != "worker 1" || s.Processes[3].Name != "query" || s.Processes[1].Private == 0 {
+	if s.Processes[0].PID != d.Pid() || s.Processes[1].Name != "worker 1" || s.Processes[3].Name != "query" || s.Processes[1].Private == 0 {
 		t.Errorf("%+v", s.Processes)
 	}
-	if !s.Healthy || s.FrameLog.Head == 0 || s.FrameLog.DiskSize == 0 || s.Version == "" {
+	if s.FrameLog.Head == 0 || s.FrameLog.DiskSize == 0 || s.Version == "" {
 		t.Errorf("%+v", s)
 	}
 

@@ -9,7 +9,7 @@
 //
 // # Two processes
 //
-// Front is the primary's side. It keeps one query process (Serve), which has the lowest priority that the kernel knows
+// Front is the primary's side. It keeps one query process (Serve), which has a low priority
 // and its own heap, so that neither its work nor its garbage delays a record; and a fault in SQLite ends that process
 // alone. It is started again then, with growing pauses; requests are refused meanwhile. They talk HTTP over socket pairs
 // that are passed over a channel, as nothing but these two can then come between (channel.go). The secret key stays in
