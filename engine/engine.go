@@ -121,7 +121,7 @@ func (p *primary) open() error {
 		return err
 	}
 	if p.api, err = query.New(query.Options{
-		Databases: databases(cfg), Settings: p.querySettings(cfg), Signer: p.signer, HashKey: p.hashKey, Log: p.log,
+		Databases: databases(cfg), Settings: p.querySettings(cfg), Signer: p.signer, HashKey: p.hashKey, Log: p.log, Origin: gateway.Origin,
 	}); err != nil {
 		return err
 	}

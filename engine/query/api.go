@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"strconv"
 	"strings"
@@ -17,10 +18,9 @@ import (
 )
 
 const (
-	// requestTime is how long a request may take from its body's end to its answer's beginning.
+	// Defaults of Settings.
 	requestTime = 10 * time.Second
-	// maxUnread bounds what answers take that clients have not read yet.
-	maxUnread = 256 << 20
+	memory      = 256 << 20
 	// keptBuffer is the largest buffer that is kept for the next answer.
 	keptBuffer = 2 << 20
 
@@ -41,12 +41,15 @@ type Options struct {
 	Signer    *shardus.Signer
 	HashKey   shardus.HashKey
 	Log       *slog.Logger
+	// Origin tells for whom a connection's other end counts in limits for an address.
+	Origin func(remote string) netip.Addr
 }
 
 // API is the http.Handler of the HTTP API. All methods may be called from any goroutine.
 type API struct {
 	signer  *shardus.Signer
 	hashKey shardus.HashKey
+	origin  func(remote string) netip.Addr
 	now     func() time.Time
 
 	policy  atomic.Pointer[policy]
@@ -55,9 +58,9 @@ type API struct {
 	routes  map[string]*endpoint
 	meters  map[string]*meter // by path; GET /config has one too
 
-	work    places       // for requests that keep a processor busy: checks, rows, signatures
-	unread  atomic.Int64 // bytes of answers that are being written
-	buffers sync.Pool    // of *[]byte
+	work    places    // for requests that keep a processor busy: checks, rows, signatures
+	memory  budget    // of bodies until they are checked, and of answers while they are written
+	buffers sync.Pool // of *[]byte
 }
 
 // places are taken by who works. There is one less than there are processors, but one at least: the firehose is encoded
@@ -81,7 +84,7 @@ func (p places) leave() { <-p }
 // New makes an API. No file has to be there: each is opened at its first use.
 func New(o Options) (*API, error) {
 	a := &API{
-		signer: o.Signer, hashKey: o.HashKey, now: time.Now,
+		signer: o.Signer, hashKey: o.HashKey, origin: o.Origin, now: time.Now,
 		routes: make(map[string]*endpoint), meters: map[string]*meter{configPath: new(meter)},
 		work:    newPlaces(),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
@@ -121,6 +124,7 @@ func (a *API) Reload(s Settings) error {
 	p, err := newPolicy(s)
 	if err == nil {
 		a.policy.Store(p)
+		a.memory.limit(p.memory)
 	}
 	return err
 }
@@ -192,19 +196,26 @@ const configPath = "/config"
 
 // serve answers a POST and gives the status.
 func (a *API) serve(w http.ResponseWriter, r *http.Request, e *endpoint) int {
+	from, size := a.origin(r.RemoteAddr), bodySize(r)
+	if !a.memory.take(from, size) {
+		return a.fail(w, ErrCrowded)
+	}
+	give := sync.OnceFunc(func() { a.memory.give(from, size) })
+	defer give()
 	text, kind, failure := readBody(r)
 	if failure != nil {
 		return a.write(w, failure.status, failure.body())
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), requestTime)
-	defer cancel()
 	policy := a.policy.Load()
+	ctx, cancel := context.WithTimeout(r.Context(), policy.requestTime)
+	defer cancel()
 	s, status, why, err := a.accept(ctx, policy, e, text, kind)
+	give()
 	if err != nil {
 		return a.fail(w, err)
 	}
 	if why != nil {
-		return a.refuse(w, status, why)
+		return a.send(w, from, status, a.refusal(why))
 	}
 
 	buffer := a.buffers.Get().(*[]byte)
@@ -223,11 +234,17 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request, e *endpoint) int {
 	}
 	out.signed(a.signer)
 	a.work.leave()
-	defer a.unread.Add(-int64(len(out.text)))
-	if a.unread.Add(int64(len(out.text))) > maxUnread {
+	return a.send(w, from, http.StatusOK, out.text)
+}
+
+// send writes an answer, which may take its client long to read.
+func (a *API) send(w http.ResponseWriter, to netip.Addr, status int, body []byte) int {
+	size := int64(len(body))
+	if !a.memory.take(to, size) {
 		return a.fail(w, ErrCrowded)
 	}
-	return a.write(w, http.StatusOK, out.text)
+	defer a.memory.give(to, size)
+	return a.write(w, status, body)
 }
 
 // accept parses and checks a request, as many at a time as there are places: a body of 1 MiB can become a tree of 40.
@@ -247,13 +264,13 @@ func (a *API) accept(ctx context.Context, p *policy, e *endpoint, text []byte, k
 	return s, http.StatusOK, why, nil
 }
 
-// refuse writes a refusal, signed but for one.
-func (a *API) refuse(w http.ResponseWriter, status int, why *refusal) int {
+// refusal gives the answer that a refusal is, signed but for one.
+func (a *API) refusal(why *refusal) []byte {
 	out := refusing(why)
 	if !why.unsigned {
 		out.signed(a.signer)
 	}
-	return a.write(w, status, out.text)
+	return out.text
 }
 
 // fail writes why a sound request got no answer: signed, with 503 so that it is taken neither for an answer nor for the
@@ -272,7 +289,7 @@ func (a *API) fail(w http.ResponseWriter, err error) int {
 		sentence = database.public()
 	}
 	w.Header().Set("Retry-After", "1")
-	return a.refuse(w, http.StatusServiceUnavailable, refuse(sentence))
+	return a.write(w, http.StatusServiceUnavailable, a.refusal(refuse(sentence)))
 }
 
 func (a *API) write(w http.ResponseWriter, status int, body []byte) int {

@@ -50,9 +50,10 @@
 //
 // # Bounds
 //
-// A request has 10 s, and ends when its client leaves: SQLite is interrupted. Bodies have 1 MiB.
-// An answer has 128 MiB, all that are not read yet 256 MiB; beyond that 503. The wait
-// for a lock (2 s) is the only one that cannot be interrupted.
+// A request has 10 s (Settings.RequestTime), and ends when its client leaves: SQLite is interrupted. Bodies have 1 MiB,
+// an answer 128 MiB. Bodies that are on their way and answers that are not read yet have 256 MiB together
+// (Settings.Memory), of which an address may hold as much as is still free; beyond that 503. The wait for a lock (2 s)
+// is the only one that cannot be interrupted.
 //
 // Checks, rows and signatures keep a processor busy. One less than there are processors are worked on at a time (one at
 // least): records are encoded in the same process, and must not stand in line behind answers (bench, api-beside).

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -61,6 +62,7 @@ func newAPI(t testing.TB, d Databases, s Settings) *API {
 	s.IP, s.PublicKey = "localhost", serverPublic
 	a, err := New(Options{
 		Databases: d, Settings: s, Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)), Log: slog.New(slog.DiscardHandler),
+		Origin: func(remote string) netip.Addr { return must(netip.ParseAddrPort(remote)).Addr() },
 	})
 	if err != nil {
 		t.Fatal(err)

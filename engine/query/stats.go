@@ -38,7 +38,7 @@ func (m *meter) count(status int, took time.Duration) {
 type Snapshot struct {
 	Endpoints map[string]EndpointSnapshot // by path; all of them from the start
 	Tables    map[string]TableSnapshot    // by name; all of them from the start
-	Unread    int64                       // bytes of answers that are being written now
+	Held      int64                       // bytes of bodies and answers that count as Settings.Memory now
 }
 
 // EndpointSnapshot counts the requests of a path.
@@ -57,7 +57,7 @@ type TableSnapshot struct {
 
 // Snapshot returns the counters.
 func (a *API) Snapshot() Snapshot {
-	s := Snapshot{Endpoints: make(map[string]EndpointSnapshot), Tables: make(map[string]TableSnapshot), Unread: a.unread.Load()}
+	s := Snapshot{Endpoints: make(map[string]EndpointSnapshot), Tables: make(map[string]TableSnapshot), Held: a.memory.held()}
 	for path, m := range a.meters {
 		e := EndpointSnapshot{Status: make(map[int]uint64), Total: time.Duration(m.nanos.Load())}
 		m.statuses.Range(func(status, n any) bool {
