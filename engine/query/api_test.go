@@ -147,7 +147,7 @@ func TestRowCounts(t *testing.T) {
 func TestUnreadAnswers(t *testing.T) {
 	a := newAPI(t, unpack(t, "db-odd"), forever)
 	a.memory.taken = memory
-	if got := post(t, a, "/account", `"count":1`); got.status != 503 || !strings.Contains(got.body, "too many answers wait to be read") {
+	if got := post(t, a, "/account", `"count":1`); got.status != 503 || !strings.Contains(got.body, "slow clients hold too much memory") {
 		t.Errorf("%+v", got)
 	}
 	if n := a.memory.held(); n != memory {
