@@ -2,6 +2,7 @@ package query
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/json"
@@ -252,17 +253,26 @@ func TestSlowClientsHoldTheirShare(t *testing.T) {
 	}
 }
 
-// How long a request may take is a setting.
+// How long a request may take is a setting, and holds from its body's end.
 func TestRequestTime(t *testing.T) {
-	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, RequestTime: time.Millisecond})
-	for range cap(a.work) { // as if all were busy
-		if err := a.work.take(context.Background()); err != nil {
+	a := newAPI(t, unpack(t, "db"), forever)
+	var allowed time.Duration
+	asked := *a.routes["/receipt"]
+	asked.answer = func(a *API, ctx context.Context, p *policy, s selection, out *answer) error {
+		if end, ok := ctx.Deadline(); ok {
+			allowed = time.Until(end)
+		}
+		return context.DeadlineExceeded
+	}
+	a.routes["/receipt"] = &asked
+	for _, limit := range []time.Duration{0, time.Hour} {
+		if err := a.Reload(Settings{StopAtCycle: -1, RequestTime: limit}); err != nil {
 			t.Fatal(err)
 		}
-		defer a.work.leave()
-	}
-	if got := ask(a, "10.0.0.1", "/receipt", signedRequest(`"count":1`)); got.status != 503 || !strings.Contains(got.body, "took too long") {
-		t.Errorf("%+v", got)
+		want := cmp.Or(limit, requestTime)
+		if got := ask(a, "10.0.0.1", "/receipt", signedRequest("")); got.status != 503 || allowed > want || allowed < want-requestTime {
+			t.Errorf("%v is allowed of %v: %+v", allowed, want, got)
+		}
 	}
 }
 
