@@ -17,7 +17,7 @@ func FuzzColumn(f *testing.F) {
 	f.Add(uint8(1), []byte(`{"type":"Buffer","data":[1,{"dataType":"bi","value":"1"}]}`), int64(1), 1e300)
 	f.Add(uint8(2), []byte("\xff\xed\xa0\x80\"\x00\u2028"), int64(math.MinInt64), math.Inf(-1))
 	f.Add(uint8(3), []byte(""), int64(exact), math.NaN())
-	f.Add(uint8(4), []byte(`"x`), int64(exact+1), -0.0)
+	f.Add(uint8(4), []byte(`"x`), int64(exact+1), math.Copysign(0, -1))
 	f.Fuzz(func(t *testing.T, kind uint8, text []byte, n int64, x float64) {
 		v := []any{nil, string(text), bytes.Clone(text), n, x}[kind%5]
 		for name, appends := range map[string]func([]byte, any) ([]byte, error){"json": appendJSON, "whole": appendWhole, "plain": appendPlain} {
