@@ -117,7 +117,7 @@ func (p *primary) open() error {
 	}
 	if p.api, err = query.New(query.Options{
 		Command: p.o.Query, Env: childEnvironment(os.Environ()), Databases: databases(cfg), Settings: p.querySettings(cfg), LogLevel: cfg.Level(),
-		Signer: p.signer, HashKey: p.hashKey, Log: p.log,
+		Signer: p.signer, HashKey: p.hashKey, Origin: gateway.Origin, Log: p.log,
 	}); err != nil {
 		return err
 	}

@@ -47,7 +47,8 @@ func childEnvironment(all []string) []string {
 }
 
 func (p *primary) access(cfg *config.Config) (gateway.Settings, error) {
-	s := gateway.Settings{LimitToSubscribersOnly: cfg.LimitToSubscribersOnly, HandshakeWindow: cfg.HandshakeWindow, HashKey: p.hashKey, RateLimit: cfg.RateLimit}
+	s := gateway.Settings{LimitToSubscribersOnly: cfg.LimitToSubscribersOnly, HandshakeWindow: cfg.HandshakeWindow, HashKey: p.hashKey,
+		RateLimit: cfg.RateLimit, UpgradeRateLimit: cfg.UpgradeRateLimit, MaxConnections: cfg.MaxHTTPConnections}
 	for i, sub := range cfg.Subscribers {
 		key, err := shardus.ParsePublicKey(sub.PublicKey)
 		if err != nil {
@@ -77,6 +78,7 @@ func (p *primary) querySettings(cfg *config.Config) query.Settings {
 	s := query.Settings{
 		IP: cfg.DistributorIP, Port: cfg.DistributorPort, PublicKey: cfg.PublicKey,
 		LimitToSubscribersOnly: cfg.LimitToSubscribersOnly, HideSubscribers: cfg.HideSubscribers, StopAtCycle: cfg.StopAtCycle,
+		RequestTime: cfg.APITimeout, Memory: cfg.APIMemory,
 	}
 	if listening, ok := p.listener.Addr().(*net.TCPAddr); ok {
 		s.Port = listening.Port // where 0 was asked for

@@ -12,9 +12,10 @@ import (
 func TestAccess(t *testing.T) {
 	cfg := config.Default()
 	cfg.RateLimit, cfg.LimitToSubscribersOnly, cfg.HandshakeWindow = 77, true, time.Minute
+	cfg.UpgradeRateLimit, cfg.MaxHTTPConnections = 78, 79
 	cfg.Subscribers = []config.Subscriber{{PublicKey: strings.Repeat("ab", 32), ExpirationTimestamp: 1500, SubscriptionType: config.Firehose}, {PublicKey: strings.Repeat("AC", 32)}}
 	got, err := new(primary).access(cfg)
-	if err != nil || got.RateLimit != 77 || !got.LimitToSubscribersOnly || got.HandshakeWindow != time.Minute || len(got.Subscribers) != 2 {
+	if err != nil || got.RateLimit != 77 || got.UpgradeRateLimit != 78 || got.MaxConnections != 79 || !got.LimitToSubscribersOnly || got.HandshakeWindow != time.Minute || len(got.Subscribers) != 2 {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	if s := got.Subscribers[0]; s.Key.String() != cfg.Subscribers[0].PublicKey || s.Type != config.Firehose || !s.Expires.Equal(time.UnixMilli(1500)) {

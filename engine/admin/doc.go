@@ -21,7 +21,8 @@
 // it too, with pages of anybody's in it. Against those, a request's Host must be
 // an address, localhost, or the host that the listener was configured with (a
 // name that its owner points here afterwards is refused), and what a foreign
-// page makes a browser ask for in its background, or send, is refused.
+// page makes a browser ask for in its background, show as a part of the page, or
+// send, is refused; a link leads here, but not to a profile.
 //
 // # Failure
 //

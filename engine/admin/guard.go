@@ -18,13 +18,24 @@ func guarded(address string, next http.Handler) http.Handler {
 			http.Error(w, fmt.Sprintf("the request is for host %.100q; use an address or localhost, or name that host in ADMIN_ADDR", r.Host), http.StatusForbidden)
 			return
 		}
-		// Browsers say where a request comes from; a link from elsewhere is fine.
-		if site := r.Header.Get("Sec-Fetch-Site"); (site == "cross-site" || site == "same-site") && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
+		if fromElsewhere(r) {
 			http.Error(w, "another site's page asks for this", http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// fromElsewhere tells whether another site's page is behind a request: browsers
+// say so. A link to us is fine, unless it begins work (a profile takes as long
+// as its address says) or is to be shown as a part of that page.
+func fromElsewhere(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "cross-site", "same-site":
+		dest := r.Header.Get("Sec-Fetch-Dest")
+		return r.Header.Get("Sec-Fetch-Mode") != "navigate" || dest != "" && dest != "document" || strings.HasPrefix(r.URL.Path, "/debug/")
+	}
+	return false
 }
 
 // mayName tells whether a request may be for this host: only names can be made

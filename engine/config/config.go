@@ -48,6 +48,10 @@ type Config struct {
 	Drain                time.Duration
 	HideSubscribers      bool
 	MaxRecordBytes       int
+	UpgradeRateLimit     int
+	MaxHTTPConnections   int
+	APITimeout           time.Duration
+	APIMemory            int64
 	AdminAddr            string
 	LogLevel             string // "debug", "info", "warn" or "error"; see Level
 	LogFormat            string // "text" or "json"

@@ -94,6 +94,40 @@ func FuzzFlags(f *testing.F) {
 	})
 }
 
+// The environment, too: a problem names its variable, and no text of it comes out unbounded or in several lines.
+func FuzzEnvironment(f *testing.F) {
+	for _, m := range messages {
+		f.Add(strings.Join(m.env, "\n"))
+	}
+	f.Add("subscribers=[{\"publicKey\":\"" + someKey + "\"}]\nDISTRIBUTOR_MODE=WS\nARCHIVER_DATA={}\nADMIN_ADDR=off")
+	f.Fuzz(func(t *testing.T, environ string) {
+		l := &loader{cfg: Default(), origin: map[string]string{}, bad: map[string]bool{}}
+		l.env(strings.Split(environ, "\n"))
+		for _, err := range l.errs {
+			if msg := err.Error(); !strings.Contains(msg, "environment variable ") || len(msg) > 600 || strings.ContainsFunc(msg, func(r rune) bool { return r < ' ' }) {
+				t.Fatalf("%q: problem %q", environ, msg)
+			}
+		}
+		for _, w := range l.warnings {
+			if len(w.Text) > 600 || strings.ContainsFunc(w.Text, func(r rune) bool { return r < ' ' }) {
+				t.Fatalf("%q: warning %q", environ, w.Text)
+			}
+		}
+		// What is taken is within the table, and says where it came from.
+		for _, k := range keys {
+			if l.bad[k.name] {
+				continue
+			}
+			if _, ok := wholeNumber(k.show(l.cfg), k.min, k.max); k.kind() == kindNumber && !ok {
+				t.Fatalf("%q: %s is %s", environ, k.name, k.show(l.cfg))
+			}
+			if !k.equal(l.cfg, Default()) && l.origin[k.name] == "" {
+				t.Fatalf("%q: nobody set %s", environ, k.name)
+			}
+		}
+	})
+}
+
 // Nesting is bounded before the recursive parser sees it: the deepest that passes is parsed, one more is refused.
 func TestDeepNesting(t *testing.T) {
 	for extra, want := range map[int]string{0: "unknown key x", 1: "more than 100000 lists and objects"} {

@@ -19,8 +19,6 @@ const (
 	// ownDescriptors are those of a process that are no client's: files of the
 	// frame log, channels, the runtime's.
 	ownDescriptors = 128
-	// unauthenticated is what the gateway holds at most, each with a descriptor.
-	unauthenticated = 2048
 	// descriptorsPerWorker are the primary's for each worker.
 	descriptorsPerWorker = 4
 )
@@ -42,7 +40,7 @@ func descriptors(_ context.Context, v visit) []Finding {
 		limit = r.Max // Go raises the soft limit to it
 	}
 	worker := uint64(v.cfg.MaxClientsPerChild) + ownDescriptors
-	primary := uint64(unauthenticated + descriptorsPerWorker*v.cfg.MaxWorkers + ownDescriptors)
+	primary := uint64(v.cfg.MaxHTTPConnections + descriptorsPerWorker*v.cfg.MaxWorkers + ownDescriptors)
 	const remedy = "raise it (LimitNOFILE= of a systemd unit, ulimit -Hn, --ulimit nofile= of a container)"
 	switch {
 	case limit < worker:

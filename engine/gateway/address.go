@@ -7,6 +7,10 @@ import "net/netip"
 // The zero origin is for what is no address.
 type origin struct{ netip.Addr }
 
+// Origin is the address that stands for a connection's other end in limits for
+// an address, "host:port" being how net/http tells it.
+func Origin(remote string) netip.Addr { return originOf(remote).Addr }
+
 // originOf reads the "host:port" of a connection's other end. An IPv4 address
 // counts as itself also where a dual-stack socket shows it as ::ffff:a.b.c.d.
 func originOf(remote string) origin {

@@ -16,11 +16,11 @@ import (
 // on. So whoever takes all that it can get leaves room for others, and nothing
 // has to be set for a proxy that speaks for many.
 type connections struct {
-	max     int
 	limited func(origin) bool        // whether an origin has to leave room for others
 	turned  func(net.Conn, *refusal) // called with one that has no room, before it is closed
 
-	mu        sync.Mutex             // guards all below
+	mu        sync.Mutex // guards all below
+	max       int
 	open      map[net.Conn]openState // of all that were admitted
 	held      map[origin]int         // how many of open each has; none is 0
 	malformed uint64
@@ -31,8 +31,15 @@ type openState struct {
 	pending bool // bytes of a request came, and no handler has seen it
 }
 
-func newConnections(max int, limited func(origin) bool, turned func(net.Conn, *refusal)) *connections {
-	return &connections{max: max, limited: limited, turned: turned, open: make(map[net.Conn]openState), held: make(map[origin]int)}
+func newConnections(limited func(origin) bool, turned func(net.Conn, *refusal)) *connections {
+	return &connections{limited: limited, turned: turned, open: make(map[net.Conn]openState), held: make(map[origin]int)}
+}
+
+// limit sets max, for connections that come from now on.
+func (c *connections) limit(max int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.max = max
 }
 
 // changed is the server's ConnState hook. For a new connection it runs in the

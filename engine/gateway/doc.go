@@ -58,11 +58,12 @@
 //
 //	requests     RateLimit a second, as many at once. 429 in the replaced
 //	             service's words. Health checks do not count
-//	upgrades     1000 a second, 10,000 at once: a fleet behind one address comes
-//	             back together, and costs 5 % of a core. Apart from requests, so
-//	             that neither keeps the other out. 429
-//	connections  as many as are still free of 2048: half when it is alone,
-//	             less beside others, so that there is always room. 429
+//	upgrades     UpgradeRateLimit a second, ten times as many at once: a fleet
+//	             behind one address comes back together; 1000 a second cost 5 %
+//	             of a core. Apart from requests, so that neither keeps the other
+//	             out. 429
+//	connections  as many as are still free of MaxConnections: half when it is
+//	             alone, less beside others, so that there is always room. 429
 //
 // Upgrades count whether or not they succeed, and before anything of them is
 // looked at. Counting only those that fail would let one collector with a wrong
@@ -83,7 +84,7 @@
 //
 // Whoever has many addresses can take all connections for as long as a request
 // may take to come (ten seconds), and again: eleven of them leave room for one
-// connection. That is the firewall's part. An "Expect" that is not known is
+// connection of 2048. That is the firewall's part. An "Expect" that is not known is
 // answered by net/http with an empty 417.
 //
 // # Concurrency and failure

@@ -23,7 +23,7 @@ const (
 	headerTimeout = 10 * time.Second // for a whole request line and headers
 	readTimeout   = time.Minute      // for the body as well: at most 1 MiB is wanted
 	writeTimeout  = 2 * time.Minute  // from the headers to the end of the answer, a few MB at most
-	idleTimeout   = 72 * time.Second // as fastify's keep-alive
+	idleTimeout   = 72 * time.Second // as fastify's keep-alive; a connection that idles counts like any other
 
 	// headerBytes and the 4 KiB that net/http adds are Node's 16 KiB for the
 	// request line and all headers.
@@ -31,10 +31,6 @@ const (
 
 	// cutGrace is how long handlers that were cut off may take to notice.
 	cutGrace = time.Second
-
-	// maxConnections bounds the sockets that are no worker's. Each costs a
-	// goroutine and about 10 KiB.
-	maxConnections = 2048
 )
 
 // Connector takes authenticated sockets. Connect must be done with c and fd
@@ -68,6 +64,8 @@ type Settings struct {
 	HandshakeWindow        time.Duration
 	HashKey                shardus.HashKey
 	RateLimit              int // requests of an address a second; 0: no limit
+	UpgradeRateLimit       int // upgrades of an address a second, upgradeBurst times as many at once; 0: no limit
+	MaxConnections         int // sockets that are no worker's; each costs a goroutine and about 10 KiB
 }
 
 // Options say what a Gateway works with. API, Health and Resume may be nil.
@@ -120,8 +118,7 @@ func New(o Options) *Gateway {
 	}
 	g := &Gateway{workers: o.Workers, frames: o.Frames, resume: o.Resume, health: o.Health, api: o.API, log: o.Log, now: time.Now}
 	g.refused = newLedger(o.Log, func() time.Time { return g.now() })
-	g.conns = newConnections(maxConnections, g.limited, g.turnAway)
-	g.upgrades.set(upgradesPerSecond, upgradeBurst)
+	g.conns = newConnections(g.limited, g.turnAway)
 	g.Reload(o.Settings)
 
 	var base context.Context
@@ -147,6 +144,8 @@ func New(o Options) *Gateway {
 func (g *Gateway) Reload(s Settings) {
 	g.policy.Store(newPolicy(s))
 	g.requests.set(s.RateLimit, s.RateLimit)
+	g.upgrades.set(s.UpgradeRateLimit, upgradeBurst*s.UpgradeRateLimit)
+	g.conns.limit(s.MaxConnections)
 }
 
 // Expiry returns when the subscription of a key ends, by the settings in

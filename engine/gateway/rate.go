@@ -12,11 +12,11 @@ import (
 )
 
 const (
+	// upgradeBurst is how many seconds' upgrades an address may make at once.
 	// Upgrades are bounded apart from requests, and generously: a whole fleet
 	// behind one address may come back at the same moment, and an upgrade costs
-	// 47 µs. So 10,000 at once, then 1000 a second: 5 % of a core.
-	upgradeBurst      = 10_000
-	upgradesPerSecond = 1000
+	// 47 µs, so that the default of 1000 a second is 5 % of a core.
+	upgradeBurst = 10
 
 	// maxOrigins bounds the memory of a limit to about 4 MB.
 	maxOrigins = 16 << 10
@@ -155,7 +155,7 @@ func (g *Gateway) withinUpgradeRate(r *http.Request) *refusal {
 		return nil
 	}
 	if got, ok := g.upgrades.take(from, g.now()); ok && got.wait > 0 {
-		return refuse(upgradesLimited, fmt.Sprintf("this address has made %d upgrades at once and more than %d a second, try again later", upgradeBurst, upgradesPerSecond))
+		return refuse(upgradesLimited, fmt.Sprintf("this address has made %d upgrades at once and more than %d a second, try again later", got.limit, got.limit/upgradeBurst))
 	}
 	return nil
 }

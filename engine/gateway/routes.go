@@ -26,6 +26,11 @@ type Problem struct {
 // cleaned or redirected.
 func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
 	setCORS(w.Header())
+	if len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
+		// Where a proxy and we could see different ends of a body, nothing
+		// that follows counts as a request (RFC 9112 §6.1).
+		w.Header().Set("Connection", "close")
+	}
 	if !g.withinRate(w, r) {
 		return
 	}

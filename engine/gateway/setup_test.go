@@ -65,7 +65,7 @@ func must[T any](v T, err error) T {
 // settingsOf gives the corpus' settings: "open", or "subs" with a list.
 func settingsOf(config string) Settings {
 	s := Settings{
-		LimitToSubscribersOnly: config == "subs", HandshakeWindow: 30 * time.Second,
+		LimitToSubscribersOnly: config == "subs", HandshakeWindow: 30 * time.Second, UpgradeRateLimit: 1000, MaxConnections: 2048,
 		HashKey: must(shardus.ParseHashKey(hashKeyHex)),
 	}
 	for _, k := range keys {

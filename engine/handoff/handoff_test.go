@@ -150,8 +150,19 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := Encode(m); err != nil && !errors.Is(err, ErrTooBig) {
-			t.Fatal(err)
+		packet, err := Encode(m)
+		if err != nil {
+			if !errors.Is(err, ErrTooBig) {
+				t.Fatal(err)
+			}
+			return
+		}
+		again, err := Decode(packet)
+		if err != nil {
+			t.Fatalf("%q: %q is not read again: %v", b, packet, err)
+		}
+		if twice, err := Encode(again); err != nil || string(twice) != string(packet) {
+			t.Fatalf("%q: %q, then %q, %v", b, packet, twice, err)
 		}
 	})
 }

@@ -17,10 +17,9 @@ import (
 )
 
 const (
-	// requestTime is how long a request may take from its body's end to its answer's beginning.
+	// Defaults of Settings.
 	requestTime = 10 * time.Second
-	// maxUnread bounds what answers take that clients have not read yet.
-	maxUnread = 256 << 20
+	memory      = 256 << 20
 	// keptBuffer is the largest buffer that is kept for the next answer.
 	keptBuffer = 2 << 20
 
@@ -39,16 +38,14 @@ type Databases struct {
 type API struct {
 	hashKey shardus.HashKey
 	now     func() time.Time
-	within  time.Duration // requestTime
 
 	policy  atomic.Pointer[policy]
 	files   []*file
 	sources struct{ cycles, accounts, transactions, receipts, originalTxs source }
 	routes  map[string]*endpoint
 
-	work    places       // for requests that keep a processor busy: checks, rows, hashes
-	unread  atomic.Int64 // bytes of answers that are being written
-	buffers sync.Pool    // of *[]byte
+	work    places    // for requests that keep a processor busy: checks, rows, hashes
+	buffers sync.Pool // of *[]byte
 }
 
 // places are taken by who works: as many as there are processors. The kernel gives the firehose's processes theirs
@@ -72,7 +69,7 @@ func (p places) leave() { <-p }
 // NewAPI makes an API. No file has to be there: each is opened at its first use.
 func NewAPI(d Databases, key shardus.HashKey, s Settings, log *slog.Logger) (*API, error) {
 	a := &API{
-		hashKey: key, now: time.Now, within: requestTime,
+		hashKey: key, now: time.Now,
 		routes:  make(map[string]*endpoint),
 		work:    newPlaces(),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
@@ -172,9 +169,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the primary has gone, or given up
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), a.within)
-	defer cancel()
 	policy := a.policy.Load()
+	ctx, cancel := context.WithTimeout(r.Context(), policy.requestTime)
+	defer cancel()
 	s, status, why, err := a.accept(ctx, policy, e, text, kindOf(r.Header.Get("Content-Type")))
 	if err != nil {
 		a.fail(w, err)
@@ -195,11 +192,6 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}()
 	if err := e.answer(a, ctx, policy, s, out); err != nil {
 		a.fail(w, err)
-		return
-	}
-	defer a.unread.Add(-int64(len(out.text)))
-	if a.unread.Add(int64(len(out.text))) > maxUnread {
-		a.fail(w, ErrCrowded)
 		return
 	}
 	if err := a.work.take(ctx); err != nil {

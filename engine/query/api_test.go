@@ -110,7 +110,7 @@ func TestSnapshot(t *testing.T) {
 	post(t, a, "/cycleinfo", `"count":"x"`)
 	get(a, "GET")
 	s := a.Snapshot()
-	if len(s.Endpoints) != 8 || len(s.Tables) != 5 || a.unread.Load() != 0 {
+	if len(s.Endpoints) != 8 || len(s.Tables) != 5 || s.Held != 0 {
 		t.Errorf("%+v", s)
 	}
 	e := s.Endpoints["/cycleinfo"]
@@ -146,12 +146,12 @@ func TestRowCounts(t *testing.T) {
 // Memory for answers that nobody reads is bounded.
 func TestUnreadAnswers(t *testing.T) {
 	a := newAPI(t, unpack(t, "db-odd"), forever)
-	a.unread.Store(maxUnread)
-	if got := post(t, a, "/account", `"count":1`); got.status != 503 || !strings.Contains(got.body, "too many answers wait to be read") {
+	a.front.memory.taken = memory
+	if got := post(t, a, "/account", `"count":1`); got.status != 503 || !strings.Contains(got.body, "slow clients hold too much memory") {
 		t.Errorf("%+v", got)
 	}
-	if n := a.unread.Load(); n != maxUnread {
-		t.Errorf("%d bytes are still counted", n-maxUnread)
+	if n := a.front.memory.held(); n != memory {
+		t.Errorf("%d bytes are still counted", n-memory)
 	}
 }
 

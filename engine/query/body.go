@@ -45,6 +45,14 @@ const (
 	textBody
 )
 
+// bodySize is how much memory the body may take.
+func bodySize(r *http.Request) int64 {
+	if r.ContentLength < 0 || r.ContentLength > maxBody {
+		return maxBody
+	}
+	return r.ContentLength
+}
+
 // readBody reads the body, whose type must be known when there is one.
 func readBody(r *http.Request) ([]byte, bodyKind, *httpError) {
 	declared, typed := r.Header["Content-Type"]
@@ -68,7 +76,9 @@ func readBody(r *http.Request) ([]byte, bodyKind, *httpError) {
 	}
 	tooLarge := &httpError{http.StatusRequestEntityTooLarge, "FST_ERR_CTP_BODY_TOO_LARGE", "Request body is too large"}
 	if r.ContentLength > maxBody {
-		drain(r.Body)
+		if r.Header.Get("Expect") == "" { // else reading would ask for it
+			drain(r.Body)
+		}
 		return nil, 0, tooLarge
 	}
 	text, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))

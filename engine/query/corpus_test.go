@@ -57,7 +57,7 @@ func TestCorpus(t *testing.T) {
 }
 
 func serve(t *testing.T, api http.Handler) (addr string) {
-	g := gateway.New(gateway.Options{API: api, Log: slog.New(slog.DiscardHandler)})
+	g := gateway.New(gateway.Options{API: api, Settings: gateway.Settings{MaxConnections: 100}, Log: slog.New(slog.DiscardHandler)})
 	l := must(net.Listen("tcp", "127.0.0.1:0"))
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(l) }()

@@ -28,8 +28,9 @@ var (
 	ErrTimeout = errors.New("query: it took too long")
 	// ErrTooLarge: the answer would be longer than an answer may be.
 	ErrTooLarge = errors.New("query: the answer would be too large")
-	// ErrCrowded: too much memory is held by answers that clients have not read yet.
-	ErrCrowded = errors.New("query: too many answers wait to be read")
+	// ErrCrowded: too much memory is held by answers that clients have not read yet and bodies that have not come yet, or
+	// by those of one address.
+	ErrCrowded = errors.New("query: slow clients hold too much memory")
 	// ErrClosed: the API was closed.
 	ErrClosed = errors.New("query: closed")
 )

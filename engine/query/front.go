@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,7 +28,9 @@ type Options struct {
 	LogLevel  slog.Level
 	Signer    *shardus.Signer
 	HashKey   shardus.HashKey
-	Log       *slog.Logger
+	// Origin tells for whom a connection's other end counts in limits for an address.
+	Origin func(remote string) netip.Addr
+	Log    *slog.Logger
 }
 
 // Front is the HTTP API's side in the primary: an http.Handler that hands requests on to the query process, and signs
@@ -36,10 +39,12 @@ type Front struct {
 	command, env []string
 	signer       *shardus.Signer
 	hashKey      shardus.HashKey
+	origin       func(remote string) netip.Addr
 	log          *slog.Logger
 
 	meters map[string]*meter // by path
-	config atomic.Pointer[[]byte]
+	policy atomic.Pointer[policy]
+	memory budget // of bodies until they are checked, and of answers while they are written
 
 	changing sync.Mutex // held while the query process is told a setup
 	setup    setup
@@ -76,7 +81,7 @@ func New(o Options) (*Front, error) {
 
 func newFront(o Options) *Front {
 	f := &Front{
-		command: o.Command, env: o.Env, signer: o.Signer, hashKey: o.HashKey, log: o.Log,
+		command: o.Command, env: o.Env, signer: o.Signer, hashKey: o.HashKey, origin: o.Origin, log: o.Log,
 		meters: map[string]*meter{configPath: new(meter)}, changed: make(chan struct{}),
 		setup: setup{o.Databases, o.HashKey, o.Settings, o.LogLevel},
 	}
@@ -125,7 +130,8 @@ func (f *Front) SetLevel(level slog.Level) error {
 func (f *Front) configure(s Settings) error {
 	p, err := newPolicy(s)
 	if err == nil {
-		f.config.Store(&p.config)
+		f.policy.Store(p)
+		f.memory.limit(p.memory)
 	}
 	return err
 }
@@ -178,7 +184,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
 	status := http.StatusOK
 	if r.URL.Path == configPath {
-		respond(w, status, *f.config.Load())
+		respond(w, status, f.policy.Load().config)
 	} else {
 		status = f.serve(w, r)
 	}
@@ -187,18 +193,30 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve answers a POST and gives the status.
 func (f *Front) serve(w http.ResponseWriter, r *http.Request) int {
+	from, size := f.origin(r.RemoteAddr), bodySize(r)
+	if !f.memory.take(from, size) {
+		return f.refuse(r.Context(), w, ErrCrowded)
+	}
+	give := sync.OnceFunc(func() { f.memory.give(from, size) })
+	defer give()
 	text, kind, malformed := readBody(r)
 	if malformed != nil {
 		respond(w, malformed.status, malformed.body())
 		return malformed.status
 	}
-	ctx, cancel := context.WithTimeoutCause(r.Context(), requestTime+lookWithin, ErrTimeout)
+	ctx, cancel := context.WithTimeoutCause(r.Context(), f.policy.Load().requestTime+lookWithin, ErrTimeout)
 	defer cancel()
 	answer, err := f.ask(ctx, r.URL.Path, kind, text)
+	give()
 	if err != nil {
 		return f.refuse(ctx, w, err)
 	}
 	defer answer.Body.Close()
+	// The answer is all there, in the query process, until its client has read it.
+	if !f.memory.take(from, answer.ContentLength) {
+		return f.refuse(ctx, w, ErrCrowded)
+	}
+	defer f.memory.give(from, answer.ContentLength)
 	if err := copySealed(w, answer, f.signer); err != nil && r.Context().Err() == nil {
 		f.log.Warn("an answer was cut", "path", r.URL.Path, "error", err)
 	}
@@ -261,7 +279,7 @@ func (f *Front) RowCounts(ctx context.Context) map[string]int64 {
 // Snapshot returns the counters. A query process that does not give its own for long is killed, and starts anew: it may
 // be stopped or looping.
 func (f *Front) Snapshot() Snapshot {
-	s := Snapshot{Endpoints: make(map[string]EndpointSnapshot), Tables: make(map[string]TableSnapshot)}
+	s := Snapshot{Endpoints: make(map[string]EndpointSnapshot), Tables: make(map[string]TableSnapshot), Held: f.memory.held()}
 	for path, m := range f.meters {
 		s.Endpoints[path] = m.snapshot()
 	}

@@ -157,7 +157,7 @@ func TestQueryIsCancelled(t *testing.T) {
 		{"left", 50 * time.Millisecond, requestTime, clientGone},
 		{"timed out", patience, 50 * time.Millisecond, 503},
 	} {
-		a.within = c.within
+		a.limitTime(t, c.within)
 		ctx, cancel := context.WithCancel(context.Background())
 		leaves := time.AfterFunc(c.stay, cancel)
 		r := httptest.NewRequestWithContext(ctx, "POST", "/originalTx", strings.NewReader(signedRequest(`"count":1`)))
@@ -206,11 +206,11 @@ func TestWorkIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a.within = 50 * time.Millisecond
+	a.limitTime(t, 50*time.Millisecond)
 	if got := post(t, a, "/receipt", `"count":1`); got.status != 503 || !strings.Contains(got.body, "it took too long") {
 		t.Errorf("without a place: %+v", got)
 	}
-	a.within = requestTime
+	a.limitTime(t, requestTime)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	err := a.sources.receipts.query(ctx, func(r reader) error {
@@ -243,7 +243,7 @@ func TestWorkIsBounded(t *testing.T) {
 func TestPoolIsBounded(t *testing.T) {
 	noLeaks(t)
 	a := slow(t)
-	a.within = 300 * time.Millisecond
+	a.limitTime(t, 300*time.Millisecond)
 	var asking sync.WaitGroup
 	done := make(chan struct{})
 	for range 3 * poolSize {

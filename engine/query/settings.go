@@ -1,7 +1,9 @@
 package query
 
 import (
+	"cmp"
 	"fmt"
+	"time"
 
 	"distributor/wsproto/shardus"
 )
@@ -18,6 +20,9 @@ type Settings struct {
 	HideSubscribers        bool         // GET /config shows an empty list
 
 	StopAtCycle int64 // rows of later cycles are neither answered nor counted; negative: no limit
+
+	RequestTime time.Duration // from a body's end to its answer's beginning; 0: 10 s
+	Memory      int64         // bytes of bodies and of answers that wait for slow clients; 0: 256 MiB
 }
 
 // Subscriber is an entry of the subscriber list, as configured.
@@ -33,10 +38,14 @@ type policy struct {
 	expiry map[shardus.PublicKey]int64 // Unix milliseconds; 0: never
 	stop   int64                       // negative: no limit
 	config []byte                      // the answer of GET /config
+
+	requestTime time.Duration
+	memory      int64
 }
 
 func newPolicy(s Settings) (*policy, error) {
-	p := &policy{limit: s.LimitToSubscribersOnly, expiry: make(map[shardus.PublicKey]int64, len(s.Subscribers)), stop: s.StopAtCycle}
+	p := &policy{limit: s.LimitToSubscribersOnly, expiry: make(map[shardus.PublicKey]int64, len(s.Subscribers)), stop: s.StopAtCycle,
+		requestTime: cmp.Or(s.RequestTime, requestTime), memory: cmp.Or(s.Memory, memory)}
 	shown := make([]shardus.Value, 0, len(s.Subscribers))
 	for i, sub := range s.Subscribers {
 		key, err := shardus.ParsePublicKey(sub.PublicKey)

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -70,7 +71,7 @@ func newAPI(t testing.TB, d Databases, s Settings) *tested {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := newFront(Options{Databases: d, Settings: s, Signer: signer(serverSecret), HashKey: key, Log: slog.New(slog.DiscardHandler)})
+	f := newFront(Options{Databases: d, Settings: s, Signer: signer(serverSecret), HashKey: key, Origin: addressOf, Log: slog.New(slog.DiscardHandler)})
 	if err := f.configure(s); err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +93,16 @@ func newAPI(t testing.TB, d Databases, s Settings) *tested {
 		}
 	})
 	return &tested{a, f}
+}
+
+func addressOf(remote string) netip.Addr { return must(netip.ParseAddrPort(remote)).Addr() }
+
+// limitTime reloads with another RequestTime.
+func (a *tested) limitTime(t testing.TB, within time.Duration) {
+	t.Helper()
+	if err := a.Reload(Settings{StopAtCycle: -1, RequestTime: within}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (a *tested) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.front.ServeHTTP(w, r) }

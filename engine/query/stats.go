@@ -39,6 +39,7 @@ type Snapshot struct {
 	PID       int                         // of the query process; 0: it is not running
 	Endpoints map[string]EndpointSnapshot // by path; all of them from the start
 	Tables    map[string]TableSnapshot    // by name; of the query process's life
+	Held      int64                       // bytes of bodies and answers that count as Settings.Memory now
 }
 
 // EndpointSnapshot counts the requests of a path.

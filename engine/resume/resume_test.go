@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -129,10 +130,26 @@ func FuzzOpen(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(dir, fileName), b, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		s, _ := Open(dir, "life", time.Minute)
+		s, err := Open(dir, "life", time.Minute)
+		if _, known := s.Offset("a"); known && err != nil {
+			t.Fatalf("%q: something is known of what cannot be read: %v", b, err)
+		}
 		s.Confirmed("a", 1)
 		if err := s.Save(); err != nil {
 			t.Fatal(err)
+		}
+		again, err := Open(dir, "life", time.Minute)
+		if err != nil {
+			t.Fatalf("%q: what was saved is not read again: %v", b, err)
+		}
+		if at, known := again.Offset("a"); !known || at != 1 {
+			t.Fatalf("%q: %d, %v", b, at, known)
+		}
+		for key := range s.seen {
+			was, knew := s.Offset(key)
+			if is, knows := again.Offset(key); (is != was || knows != knew) && strings.ToValidUTF8(key, "") == key {
+				t.Fatalf("%q: %q was at %d, %v, and is at %d, %v", b, key, was, knew, is, knows)
+			}
 		}
 	})
 }

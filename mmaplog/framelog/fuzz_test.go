@@ -108,3 +108,20 @@ func overwritten(b []byte, at uint16, with []byte) []byte {
 	copy(b[n:], with)
 	return b
 }
+
+// FuzzFrames: a changed byte of a segment is found, and no frame that it stands in is given out.
+func FuzzFrames(f *testing.F) {
+	dir, base := fuzzLog(f)
+	name := filepath.Base(segmentPath(dir, base, framesExt))
+	frames, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint16(0), []byte{})
+	f.Add(uint16(0), []byte{1})
+	f.Add(uint16(1000), []byte{1, 2, 3})
+	f.Add(uint16(65535), []byte{0})
+	f.Fuzz(func(t *testing.T, at uint16, with []byte) {
+		fuzzOpen(t, dir, name, overwritten(frames, at, with))
+	})
+}

@@ -1,0 +1,79 @@
+package admin
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What pages of others can make an operator's browser send, as the bytes that
+// browsers send then: none of it changes the log's level, starts a profile or
+// gets to read anything.
+func TestForeignPages(t *testing.T) {
+	o := options(newFeed(`{"x":1}`))
+	_, url := serve(t, o, time.Second)
+	address := strings.TrimPrefix(url, "http://")
+	const (
+		rebound = "Host: evil.example:6102" // a name that its owner points here after the page was loaded
+		page    = "Origin: https://evil.example\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors"
+		old     = "Origin: https://evil.example" // a browser without Sec-Fetch-
+		link    = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\nSec-Fetch-Dest: document"
+		frame   = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe"
+	)
+	for _, c := range []struct {
+		request, headers, body string
+		status                 int
+	}{
+		{"PUT /log-level", rebound, "debug", 403},
+		{"GET /status", rebound + "\r\nSec-Fetch-Site: same-origin", "", 403},
+		{"GET /events", rebound, "", 403},
+		{"GET /debug/pprof/cmdline", rebound, "", 403},
+		{"PUT /log-level", page, "debug", 403},
+		{"POST /log-level", page + "\r\nContent-Type: text/plain", "debug", 403},
+		{"POST /log-level", "Origin: null\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document", "debug", 403}, // a form in a sandbox
+		{"POST /log-level", strings.Replace(page, "cross-site", "same-site", 1), "debug", 403},
+		{"PUT /log-level", old, "debug", 403},
+		{"POST /log-level", old, "debug", 403},
+		{"POST /log-level", "Origin: http://127.0.0.1:1", "debug", 403}, // another port is another origin
+		{"GET /status", page, "", 403},
+		{"GET /events", page, "", 403},
+		{"GET /debug/pprof/heap", page, "", 403},
+		{"GET /debug/pprof/profile?seconds=1", link, "", 403},
+		{"GET /debug/pprof/trace?seconds=1", link, "", 403},
+		{"GET /debug/pprof/worker/1/profile?seconds=1", link, "", 403},
+		{"GET /", frame, "", 403},
+		{"GET /", link, "", 200},
+		{"GET /status", link, "", 200}, // the page that has the link does not get to read it
+		{"OPTIONS /log-level", page + "\r\nAccess-Control-Request-Method: PUT", "", 403},
+		{"PUT /log-level", "X-HTTP-Method-Override: GET\r\n" + old, "debug", 403},
+		{"PUT /log-level", "", "warn", 200}, // curl
+	} {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		headers := c.headers
+		if !strings.Contains(headers, "Host: ") {
+			headers = strings.TrimSuffix("Host: "+address+"\r\n"+headers, "\r\n")
+		}
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\n%s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", c.request, headers, len(c.body), c.body)
+		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s %q: %v", c.request, c.headers, err)
+		}
+		body, _ := io.ReadAll(answer.Body)
+		conn.Close()
+		if answer.StatusCode != c.status || answer.Header.Get("Access-Control-Allow-Origin") != "" || answer.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("%s %q: %s %v %s", c.request, c.headers, answer.Status, answer.Header, body)
+		}
+		if level := o.Level.Level().String(); level == "DEBUG" {
+			t.Fatalf("%s %q: the level is %s", c.request, c.headers, level)
+		}
+	}
+}
