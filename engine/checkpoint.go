@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"distributor/engine/encoder"
+	"distributor/mmaplog/crashpoint"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 )
@@ -63,14 +64,19 @@ func (c checkpoint) save(dir string) error {
 	if err != nil {
 		return fmt.Errorf("engine: save checkpoint: %w", err)
 	}
-	f, err := os.CreateTemp(dir, checkpointFile+".new-")
+	path := filepath.Join(dir, checkpointFile)
+	// One name, so that what a kill leaves behind is written over by the next.
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("engine: save checkpoint: %w", err)
 	}
 	_, err = f.Write(b)
+	crashpoint.Pass(crashpoint.CheckpointWritten)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, checkpointFile))
+		crashpoint.Pass(crashpoint.CheckpointSynced)
+		err = os.Rename(f.Name(), path)
+		crashpoint.Pass(crashpoint.CheckpointNamed)
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"distributor/mmaplog/crashpoint"
 )
 
 const (
@@ -29,6 +31,7 @@ type Store struct {
 	log  string // id of the frame log's life
 	now  func() time.Time
 
+	saving  sync.Mutex // one writer of the file at a time
 	mu      sync.Mutex // guards what follows
 	window  time.Duration
 	seen    map[string]seen
@@ -105,6 +108,8 @@ func (s *Store) Offset(key string) (offset uint64, ok bool) {
 
 // Save writes the file if anything has changed since the last time.
 func (s *Store) Save() error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
 	s.mu.Lock()
 	if !s.changed {
 		s.mu.Unlock()
@@ -153,17 +158,20 @@ func (s *Store) makeRoom() {
 	}
 }
 
-// replace writes a file aside and renames it. It is not synced: after a crash
-// of the machine an older one, or none, costs repeats or a live start, and
-// syncing every second would cost more.
+// replace writes a file aside, always under the same name so that a kill
+// leaves one at most, and renames it. It is not synced: after a crash of the
+// machine an older one, or none, costs repeats or a live start, and syncing
+// every second would cost more.
 func replace(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-")
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(b)
 	if err = errors.Join(err, f.Close()); err == nil {
+		crashpoint.Pass(crashpoint.CollectorsWritten)
 		err = os.Rename(f.Name(), path)
+		crashpoint.Pass(crashpoint.CollectorsNamed)
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/edsrzf/mmap-go"
+
+	"distributor/mmaplog/crashpoint"
 )
 
 // Recovery tells what OpenWriter found and did.
@@ -94,16 +96,20 @@ func (w *Writer) recover() (r Recovery, err error) {
 		if err := syncFile(w.headFile, fault); err != nil {
 			return r, err
 		}
+		crashpoint.Pass(crashpoint.IDGivenUp)
 	} else if h != nil {
 		w.head.State.Store(stateOpen)
 		w.head.Floor.Store(f.floor) // before anything below it goes
+		crashpoint.Pass(crashpoint.RecoveryBegun)
 	}
 	if err := w.removeRest(f); err != nil {
 		return r, err
 	}
+	crashpoint.Pass(crashpoint.RestRemoved)
 	if err := w.openActive(f, h); err != nil {
 		return r, err
 	}
+	crashpoint.Pass(crashpoint.SegmentReopened)
 	if f.newID != "" {
 		if err := w.newHead(f.floor); err != nil {
 			return r, err
@@ -117,7 +123,9 @@ func (w *Writer) recover() (r Recovery, err error) {
 	w.head.Floor.Store(f.floor)
 	w.head.State.Store(stateOpen)
 	w.id, r.ID = w.head.ID, w.head.ID
-	return r, syncFile(w.headFile, fault)
+	err = syncFile(w.headFile, fault)
+	crashpoint.Pass(crashpoint.Recovered)
+	return r, err
 }
 
 // openHead maps the head file. A missing or damaged one leaves w.head nil.
@@ -303,9 +311,11 @@ func (w *Writer) newHead(floor uint64) error {
 	if err := syncFile(f, fault); err != nil {
 		return err
 	}
+	crashpoint.Pass(crashpoint.HeadMade)
 	if err := rename(temp, filepath.Join(w.opts.Dir, headName), fault); err != nil {
 		return err
 	}
+	crashpoint.Pass(crashpoint.HeadNamed)
 	w.head = h
 	return syncDir(w.opts.Dir, fault)
 }

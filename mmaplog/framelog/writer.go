@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"github.com/edsrzf/mmap-go"
+
+	"distributor/mmaplog/crashpoint"
 )
 
 // Writer appends frames. There is one per log, in one process, and one goroutine calls Append, Commit, LastSource and
@@ -112,6 +114,7 @@ func (w *Writer) Append(frame []byte, m Meta) error {
 	}
 	s := w.active
 	s.put(frame, &m)
+	crashpoint.Pass(crashpoint.EntryWritten)
 	w.tail += uint64(n)
 	w.frames++
 	last := &w.last[m.Stream]
@@ -134,7 +137,9 @@ func (w *Writer) Commit() error {
 		return nil
 	}
 	w.head.Frames.Store(w.frames)
+	crashpoint.Pass(crashpoint.FramesCounted)
 	w.head.Head.Store(w.tail) // releases: the frames, their entries, the seals and the names of segments come before
+	crashpoint.Pass(crashpoint.HeadPublished)
 	if len(w.sealed) > 0 {
 		w.settle()
 	}
@@ -164,7 +169,9 @@ func (w *Writer) roll() error {
 		next.close()
 		return errors.Join(err, unlinkSegment(w.opts.Dir, w.tail, w.opts.fault), removeSpare(w.opts.Dir, w.opts.fault))
 	}
+	crashpoint.Pass(crashpoint.FramesNamed)
 	w.active.header.Sealed.Store(w.tail)
+	crashpoint.Pass(crashpoint.SegmentSealed)
 	w.sealed = append(w.sealed, w.active)
 	w.active = next
 	w.counted.segments.Add(1)
@@ -227,6 +234,7 @@ func (w *Writer) retain() {
 		return
 	}
 	w.head.Floor.Store(max(w.Floor(), w.kept[drop-1].end))
+	crashpoint.Pass(crashpoint.FloorRaised)
 	for _, gone := range w.kept[:drop] {
 		w.behind.do(func() {
 			w.failed("unlink a segment that is no longer kept", unlinkSegment(w.opts.Dir, gone.base, w.opts.fault))
@@ -246,6 +254,7 @@ func (w *Writer) finish(s *segment) {
 		return
 	}
 	w.failed("trim a sealed segment", s.trim(w.opts.fault))
+	crashpoint.Pass(crashpoint.SegmentTrimmed)
 	w.failed("sync a sealed segment", w.sync(end, s))
 }
 
@@ -266,10 +275,13 @@ func (w *Writer) sync(end uint64, last ...*segment) (err error) {
 	if err := syncDir(w.opts.Dir, w.opts.fault); err != nil {
 		return err
 	}
+	crashpoint.Pass(crashpoint.SegmentSynced)
 	if err := syncFile(w.headFile, w.opts.fault); err != nil { // a head on disk is at or beyond what Synced says
 		return err
 	}
+	crashpoint.Pass(crashpoint.HeadSynced)
 	w.head.Synced.Store(max(end, w.head.Synced.Load()))
+	crashpoint.Pass(crashpoint.SyncedRaised)
 	return nil
 }
 
@@ -297,8 +309,10 @@ func (w *Writer) Close() error {
 	}
 	last := append(w.sealed, w.active) // those in sealed end beyond the head: the head stands in one of all these
 	err := w.sync(w.Head(), last...)
+	crashpoint.Pass(crashpoint.LogSynced)
 	if !w.syncFailed {
 		w.head.State.Store(stateClean)
+		crashpoint.Pass(crashpoint.CloseSaid)
 		err = syncFile(w.headFile, w.opts.fault)
 	}
 	for _, s := range last {
