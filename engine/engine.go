@@ -82,6 +82,7 @@ type primary struct {
 	workers    *supervisor.Supervisor
 	api        *query.API
 	gateway    *gateway.Gateway
+	unsaved    atomic.Pointer[error] // why progress cannot be saved at present
 	observed
 
 	applying sync.Mutex // held while settings are changed
@@ -158,14 +159,16 @@ func (p *primary) keys(cfg *config.Config) error {
 func (p *primary) openLogs(cfg *config.Config) (encoder.Progress, error) {
 	var progress encoder.Progress
 	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil {
-		return progress, fmt.Errorf("engine: STATE_DIR: %w", err)
+		return progress, fmt.Errorf("engine: STATE_DIR: %w: %s", err, stateRemedy(err, cfg.StateDir))
 	}
 	var err error
 	p.frames, _, err = framelog.OpenWriter(framelog.Options{
 		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes, RetainBytes: cfg.FrameLogBytes, Log: p.log,
 	})
-	if err != nil {
+	if errors.Is(err, framelog.ErrLocked) || errors.Is(err, framelog.ErrVersion) {
 		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w", err)
+	} else if err != nil {
+		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w: %s", err, stateRemedy(err, cfg.StateDir))
 	}
 	reader, err := framelog.OpenReader(frameLogDir(cfg))
 	if err != nil {
@@ -189,7 +192,10 @@ func (p *primary) openLogs(cfg *config.Config) (encoder.Progress, error) {
 		progress.Position[i] = p.followers[i].Position()
 		p.log.Info("following data log", "stream", s.String(), "dir", cfg.DataLogDir, "resumed", !from.IsZero(), "log", progress.Position[i].Number, "offset", progress.Position[i].Offset)
 	}
-	return progress, newCheckpoint(p.frames.ID(), cfg.DataLogDir, progress).save(cfg.StateDir)
+	if err := newCheckpoint(p.frames.ID(), cfg.DataLogDir, progress).save(cfg.StateDir); err != nil {
+		return progress, fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
+	}
+	return progress, nil
 }
 
 // serve runs until ctx ends or something fails.
@@ -288,7 +294,6 @@ func (p *primary) checkpoints(ctx context.Context) {
 	t := time.NewTicker(checkpointEvery)
 	defer t.Stop()
 	var saved encoder.Progress
-	failing := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -302,10 +307,12 @@ func (p *primary) checkpoints(ctx context.Context) {
 				saved = now
 			}
 		}
-		if err = errors.Join(err, p.collectors.Save()); err != nil && !failing {
+		switch err = errors.Join(err, p.collectors.Save()); {
+		case err == nil:
+			p.unsaved.Store(nil)
+		case p.unsaved.Swap(&err) == nil:
 			p.log.Error("progress not saved; it is tried again", "error", err)
 		}
-		failing = err != nil
 	}
 }
 

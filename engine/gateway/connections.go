@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 )
 
 // connections watches the sockets that the HTTP server holds: those that are
@@ -17,6 +18,7 @@ import (
 // has to be set for a proxy that speaks for many.
 type connections struct {
 	max     int
+	scarce  func(net.Conn) bool      // whether a connection has one of the last descriptors
 	limited func(origin) bool        // whether an origin has to leave room for others
 	turned  func(net.Conn, *refusal) // called with one that has no room, before it is closed
 
@@ -26,13 +28,34 @@ type connections struct {
 	malformed uint64
 }
 
+// spareDescriptors are not for connections: with them workers are started, the
+// frame log goes on, databases are read, and refusals are answered.
+const spareDescriptors = 64
+
+// scarce tells by the number of a connection's descriptor, which is the lowest
+// that was free, how many are left at least.
+func scarce(conn net.Conn) bool {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	var limit syscall.Rlimit // it may be changed while we run
+	if err != nil || syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+		return false
+	}
+	few := false
+	_ = raw.Control(func(fd uintptr) { few = uint64(fd)+spareDescriptors >= limit.Cur })
+	return few
+}
+
 type openState struct {
 	from    origin
 	pending bool // bytes of a request came, and no handler has seen it
 }
 
 func newConnections(max int, limited func(origin) bool, turned func(net.Conn, *refusal)) *connections {
-	return &connections{max: max, limited: limited, turned: turned, open: make(map[net.Conn]openState), held: make(map[origin]int)}
+	return &connections{max: max, scarce: scarce, limited: limited, turned: turned, open: make(map[net.Conn]openState), held: make(map[origin]int)}
 }
 
 // changed is the server's ConnState hook. For a new connection it runs in the
@@ -67,6 +90,9 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 }
 
 func (c *connections) admit(conn net.Conn) *refusal {
+	if c.scarce(conn) {
+		return refuse(noDescriptors, "the distributor has hardly any descriptors left, try again later")
+	}
 	from := originOf(conn.RemoteAddr().String())
 	c.mu.Lock()
 	defer c.mu.Unlock()

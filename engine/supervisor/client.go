@@ -112,7 +112,7 @@ func (s *Supervisor) heldBack() bool {
 // roomy returns the first ready worker with room.
 func (s *Supervisor) roomy() *worker {
 	for _, w := range s.workers {
-		if w.state == ready && w.number <= s.limits.Max && len(w.clients)-w.closing < s.limits.MaxClients {
+		if w.state == ready && w.number <= s.limits.Max && len(w.clients)-w.closing < s.limits.MaxClients && (w.room == 0 || len(w.clients) < w.room) {
 			return w
 		}
 	}

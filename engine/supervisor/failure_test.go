@@ -98,7 +98,7 @@ func TestHeldBackStartsRefuse(t *testing.T) {
 			_ = f.Start(t.Context())
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			for range 3 {
+			for range 2 {
 				spawns := f.Snapshot().Spawns
 				if _, err := f.connect(ctx, Client{Key: "a"}); !errors.Is(err, ErrNoWorker) || !errors.Is(err, errHeldBack) || ctx.Err() != nil {
 					t.Fatalf("got %v", err)

@@ -155,8 +155,11 @@ func (s *segment) populate(from, to int) {
 	index = index[:min(int(indexSize(int64(to))), len(index))]
 	if !populate(frames[from:]) && from == 0 {
 		// An old kernel. Touch all of it now, while nobody else knows this segment.
-		touch(s.frames)
-		touch(s.index)
+		_ = guarded(func() error { // a truncated file is Append's to tell of
+			touch(s.frames)
+			touch(s.index)
+			return nil
+		})
 		return
 	}
 	populate(index[int(indexSize(int64(from)))-pageSize:])

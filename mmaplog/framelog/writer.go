@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/edsrzf/mmap-go"
@@ -93,8 +94,15 @@ func (w *Writer) LastSource(stream uint8) (src [32]byte, offset uint64, ok bool)
 }
 
 // Append copies a frame into the log. No reader sees it before Commit. On an error nothing was appended; after
-// ErrNoSpace the same call works as soon as there is room (each try asks the file system, so pause between them).
-func (w *Writer) Append(frame []byte, m Meta) error {
+// ErrNoSegment the same call works as soon as the file system does (each try asks it, so pause between them). After
+// ErrDamaged, where somebody has truncated the active segment, nothing works but Close.
+func (w *Writer) Append(frame []byte, m Meta) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer recoverFault(&err)
+	return w.append(frame, m)
+}
+
+func (w *Writer) append(frame []byte, m Meta) error {
 	n := len(frame)
 	switch {
 	case w.closed:
@@ -147,16 +155,17 @@ func (w *Writer) Commit() error {
 }
 
 // makeRoom brings an active segment that a frame of n bytes fits in, or changes nothing.
-func (w *Writer) makeRoom(n int) error {
+func (w *Writer) makeRoom(n int) (err error) {
 	if w.active.count > 0 {
-		if err := w.roll(); err != nil {
-			return noSpace(err)
-		}
+		err = w.roll()
 	}
-	if n <= len(w.active.frames) {
-		return nil
+	if err == nil && n > len(w.active.frames) {
+		err = w.active.grow(int64(n), w.opts.fault)
 	}
-	return noSpace(w.active.grow(int64(n), w.opts.fault))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoSegment, noSpace(err))
+	}
+	return nil
 }
 
 // roll seals the active segment and goes on in the next.
