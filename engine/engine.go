@@ -75,6 +75,7 @@ type primary struct {
 	signer     *shardus.Signer
 	listener   net.Listener
 	frames     *framelog.Writer
+	begin      map[string]datalog.Position // where the frame log's records begin
 	index      *index
 	followers  [len(datalog.Streams)]*datalog.Follower
 	encoder    *encoder.Encoder
@@ -162,7 +163,8 @@ func (p *primary) openLogs(cfg *config.Config) (encoder.Progress, error) {
 		return progress, fmt.Errorf("engine: STATE_DIR: %w: %s", err, stateRemedy(err, cfg.StateDir))
 	}
 	var err error
-	p.frames, _, err = framelog.OpenWriter(framelog.Options{
+	var recovery framelog.Recovery
+	p.frames, recovery, err = framelog.OpenWriter(framelog.Options{
 		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes, RetainBytes: cfg.FrameLogBytes, Log: p.log,
 	})
 	if errors.Is(err, framelog.ErrLocked) || errors.Is(err, framelog.ErrVersion) {
@@ -181,6 +183,9 @@ func (p *primary) openLogs(cfg *config.Config) (encoder.Progress, error) {
 		p.log.Error("checkpoint not used", "error", err)
 	}
 	progress.Head = p.frames.Head()
+	if recovery.Fresh { // a first start, or somebody has removed it: then reading goes on where it was
+		saved.Head, saved.Begin = 0, nil
+	}
 	for i, from := range saved.resume(p.frames) {
 		s := datalog.Streams[i]
 		p.followers[i], err = datalog.NewFollower(datalog.Options{
@@ -192,7 +197,10 @@ func (p *primary) openLogs(cfg *config.Config) (encoder.Progress, error) {
 		progress.Position[i] = p.followers[i].Position()
 		p.log.Info("following data log", "stream", s.String(), "dir", cfg.DataLogDir, "resumed", !from.IsZero(), "log", progress.Position[i].Number, "offset", progress.Position[i].Offset)
 	}
-	if err := newCheckpoint(p.frames.ID(), cfg.DataLogDir, progress).save(cfg.StateDir); err != nil {
+	if p.begin = saved.Begin; !saved.follows(cfg.DataLogDir) || recovery.Fresh {
+		p.begin = newCheckpoint(p.frames.ID(), "", progress, nil).Streams
+	}
+	if err := newCheckpoint(p.frames.ID(), cfg.DataLogDir, progress, p.begin).save(cfg.StateDir); err != nil {
 		return progress, fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
 	}
 	return progress, nil
@@ -323,5 +331,5 @@ func (p *primary) checkpoint() error {
 
 func (p *primary) saveProgress(now encoder.Progress) error {
 	cfg := p.cfg.Load()
-	return newCheckpoint(p.frames.ID(), cfg.DataLogDir, now).save(cfg.StateDir)
+	return newCheckpoint(p.frames.ID(), cfg.DataLogDir, now, p.begin).save(cfg.StateDir)
 }

@@ -189,6 +189,8 @@ func dieAgain(t *testing.T, crashes []crash, settings Settings, all bool) {
 		late := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
 		late.WaitTotal(book.Total())
 		late.CheckSame()
+	} else if floor := mustServeRest(t, d, book); floor == 0 {
+		t.Error("no segment has gone")
 	}
 	for _, what := range []string{"frame log: DAMAGE", "data log: records may be missing", "checkpoint not used", "begin live"} {
 		if said := d.Log(func(l Line) bool { return strings.Contains(l.Msg, what) }); len(said) > 0 {

@@ -20,7 +20,7 @@ type connections struct {
 	max     int
 	scarce  func(net.Conn) bool      // whether a connection has one of the last descriptors
 	limited func(origin) bool        // whether an origin has to leave room for others
-	turned  func(net.Conn, *refusal) // called with one that has no room, before it is closed
+	turned  func(net.Conn, *refusal) // called with one that has no room, which it closes
 
 	mu        sync.Mutex             // guards all below
 	open      map[net.Conn]openState // of all that were admitted
@@ -64,7 +64,6 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	if state == http.StateNew {
 		if why := c.admit(conn); why != nil {
 			c.turned(conn, why)
-			_ = conn.Close() // the server finds out when it reads
 		}
 		return
 	}

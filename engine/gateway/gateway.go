@@ -35,6 +35,8 @@ const (
 	// maxConnections bounds the sockets that are no worker's. Each costs a
 	// goroutine and about 10 KiB.
 	maxConnections = 2048
+	// maxLeaving bounds those that were turned away and may still read why.
+	maxLeaving = spareDescriptors / 2
 )
 
 // Connector takes authenticated sockets. Connect must be done with c and fd
@@ -102,6 +104,7 @@ type Gateway struct {
 	upgrades rates
 	framesMu sync.Mutex // serialises FrameLog.FrameEnd
 	handed   atomic.Uint64
+	leaving  chan struct{} // a token for each connection that was turned away and has not left yet
 
 	server *http.Server
 	stop   context.CancelCauseFunc // ends the context of every request
@@ -118,7 +121,7 @@ func New(o Options) *Gateway {
 	if o.Resume == nil {
 		o.Resume = func(string) (uint64, bool) { return 0, false }
 	}
-	g := &Gateway{workers: o.Workers, frames: o.Frames, resume: o.Resume, health: o.Health, api: o.API, log: o.Log, now: time.Now}
+	g := &Gateway{workers: o.Workers, frames: o.Frames, resume: o.Resume, health: o.Health, api: o.API, log: o.Log, now: time.Now, leaving: make(chan struct{}, maxLeaving)}
 	g.refused = newLedger(o.Log, func() time.Time { return g.now() })
 	g.conns = newConnections(maxConnections, g.limited, g.turnAway)
 	g.upgrades.set(upgradesPerSecond, upgradeBurst)
@@ -280,9 +283,25 @@ func (r *response) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (r *response) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// turnAway answers a connection that there is no room for.
+// turnAway answers a connection that there is no room for, and closes it. To
+// close it at once would be a reset, which overtakes the answer, if a request has
+// come or is on its way; so a few are given a moment to leave by themselves.
 func (g *Gateway) turnAway(conn net.Conn, why *refusal) {
 	g.refused.add(why.reason, why.sentence, conn.RemoteAddr().String())
-	_ = conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // a fresh socket has room; this is for a busy machine
-	_, _ = conn.Write(why.appendTo(nil))
+	tcp := conn
+	if w, ok := conn.(*watched); ok {
+		w.away, tcp = true, w.TCPConn
+	}
+	select {
+	case g.leaving <- struct{}{}:
+		go func() {
+			answerBare(tcp, why)
+			_ = tcp.Close()
+			<-g.leaving
+		}()
+	default:
+		_ = tcp.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // a fresh socket has room; this is for a busy machine
+		_, _ = tcp.Write(why.appendTo(nil))
+		_ = tcp.Close()
+	}
 }

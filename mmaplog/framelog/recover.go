@@ -18,6 +18,7 @@ import (
 type Recovery struct {
 	ID          ID
 	NewID       string // why the ID is a new one; empty: the log lives on
+	Fresh       bool   // nothing of a log was there
 	Head, Floor uint64
 	Frames      uint64   // verified
 	Bytes       uint64   // verified
@@ -87,7 +88,7 @@ func (w *Writer) recover() (r Recovery, err error) {
 		return r, err
 	}
 	defer closeScanned(f.segments)
-	r = Recovery{NewID: f.newID, Head: f.head, Floor: f.floor, GivenUp: f.cut, Damaged: f.damaged}
+	r = Recovery{NewID: f.newID, Fresh: h == nil && len(f.pairs) == 0, Head: f.head, Floor: f.floor, GivenUp: f.cut, Damaged: f.damaged}
 	r.Frames, r.Bytes = f.verified()
 
 	if h != nil && f.newID != "" { // from here on readers of the old ID get nothing more
