@@ -95,6 +95,7 @@ type Gateway struct {
 	api     http.Handler
 	log     *slog.Logger
 	now     func() time.Time
+	passed  func() time.Duration // since New, whatever the clock was set to meanwhile
 
 	policy   atomic.Pointer[policy]
 	used     replays
@@ -121,7 +122,8 @@ func New(o Options) *Gateway {
 	if o.Resume == nil {
 		o.Resume = func(string) (uint64, bool) { return 0, false }
 	}
-	g := &Gateway{workers: o.Workers, frames: o.Frames, resume: o.Resume, health: o.Health, api: o.API, log: o.Log, now: time.Now, leaving: make(chan struct{}, maxLeaving)}
+	began := time.Now()
+	g := &Gateway{passed: func() time.Duration { return time.Since(began) }, workers: o.Workers, frames: o.Frames, resume: o.Resume, health: o.Health, api: o.API, log: o.Log, now: time.Now, leaving: make(chan struct{}, maxLeaving)}
 	g.refused = newLedger(o.Log, func() time.Time { return g.now() })
 	g.conns = newConnections(maxConnections, g.limited, g.turnAway)
 	g.upgrades.set(upgradesPerSecond, upgradeBurst)
