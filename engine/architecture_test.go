@@ -15,7 +15,8 @@ import (
 // frame log; nothing below the engine knows that there are processes.
 var allowed = map[string][]string{
 	"mmaplog/datalog":                {},
-	"mmaplog/framelog":               {},
+	"mmaplog/crashpoint":             {},
+	"mmaplog/framelog":               {"mmaplog/crashpoint"},
 	"wsproto/shardus":                {},
 	"wsproto":                        {"wsproto/shardus"},
 	"wsproto/collector":              {"wsproto", "wsproto/shardus"},
@@ -25,7 +26,7 @@ var allowed = map[string][]string{
 	"engine/simulator":               {},
 	"engine/encoder":                 {"mmaplog/datalog", "mmaplog/framelog", "wsproto", "wsproto/shardus"},
 	"engine/worker":                  {"engine/handoff", "mmaplog/framelog", "wsproto"},
-	"engine/resume":                  {},
+	"engine/resume":                  {"mmaplog/crashpoint"},
 	"engine/supervisor":              {"engine/handoff", "engine/logging", "wsproto"},
 	"engine/gateway":                 {"engine/supervisor", "engine/handoff", "wsproto", "wsproto/shardus"},
 	"engine/query":                   {"engine/logging", "wsproto/shardus"},
@@ -33,7 +34,7 @@ var allowed = map[string][]string{
 	"engine/status/page":             {},
 	"engine/metrics":                 {"engine/status", "engine/supervisor"},
 	"engine/admin":                   {},
-	"engine":                         {"engine/admin", "engine/config", "engine/encoder", "engine/gateway", "engine/handoff", "engine/metrics", "engine/query", "engine/resume", "engine/status", "engine/status/page", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
+	"engine":                         {"engine/admin", "engine/config", "engine/encoder", "engine/gateway", "engine/handoff", "engine/metrics", "engine/query", "engine/resume", "engine/status", "engine/status/page", "engine/supervisor", "mmaplog/crashpoint", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
 	"engine/doctor":                  {"engine", "engine/config", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
 	"cmd/distributor":                {"engine", "engine/config", "engine/doctor", "engine/logging", "engine/query", "engine/simulator", "engine/worker", "wsproto", "wsproto/collector", "wsproto/shardus"},
 	"bench":                          nil, // everything's public face

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"distributor/engine/encoder"
+	"distributor/mmaplog/crashpoint"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 )
@@ -23,6 +24,9 @@ type checkpoint struct {
 	Dir     string                      `json:"dataLogs"` // directory that was followed
 	Head    uint64                      `json:"head"`
 	Streams map[string]datalog.Position `json:"streams"`
+	// Begin is where reading began for the first frame of the log: from there on
+	// records are made again if the log loses all frames of a stream.
+	Begin map[string]datalog.Position `json:"begin"`
 }
 
 // follows tells whether dir has been followed before: a stream without a
@@ -32,8 +36,8 @@ func (c checkpoint) follows(dir string) bool { return c.Dir == dir && dir != "" 
 
 const checkpointFile = "checkpoint.json"
 
-func newCheckpoint(log framelog.ID, dir string, p encoder.Progress) checkpoint {
-	c := checkpoint{Log: log.String(), Dir: dir, Head: p.Head, Streams: make(map[string]datalog.Position)}
+func newCheckpoint(log framelog.ID, dir string, p encoder.Progress, begin map[string]datalog.Position) checkpoint {
+	c := checkpoint{Log: log.String(), Dir: dir, Head: p.Head, Streams: make(map[string]datalog.Position), Begin: begin}
 	for i, s := range datalog.Streams {
 		c.Streams[s.String()] = p.Position[i]
 	}
@@ -63,14 +67,19 @@ func (c checkpoint) save(dir string) error {
 	if err != nil {
 		return fmt.Errorf("engine: save checkpoint: %w", err)
 	}
-	f, err := os.CreateTemp(dir, checkpointFile+".new-")
+	path := filepath.Join(dir, checkpointFile)
+	// One name, so that what a kill leaves behind is written over by the next.
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return fmt.Errorf("engine: save checkpoint: %w", err)
 	}
 	_, err = f.Write(b)
+	crashpoint.Pass(crashpoint.CheckpointWritten)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, checkpointFile))
+		crashpoint.Pass(crashpoint.CheckpointSynced)
+		err = os.Rename(f.Name(), path)
+		crashpoint.Pass(crashpoint.CheckpointNamed)
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())
@@ -82,20 +91,26 @@ func (c checkpoint) save(dir string) error {
 // frameLog is what resume asks the recovered frame log.
 type frameLog interface {
 	ID() framelog.ID
+	Head() uint64
 	LastSource(stream uint8) (source [32]byte, offset uint64, ok bool)
 }
 
 // resume tells where each stream's reading goes on: after the newest frame in
 // the log, unless the checkpoint was taken later than that frame. A checkpoint
 // of another life of the log counts only for streams without a frame: the log
-// has lost frames then, which have to be made again. The zero position means
-// that there was no log yet or, without a checkpoint, a first start.
+// has lost frames then, which have to be made again; all of them, if it gave its
+// end up and knows of none of the stream. The zero position means that there was
+// no log yet or, without a checkpoint, a first start.
 func (c checkpoint) resume(log frameLog) [len(datalog.Streams)]datalog.Position {
 	var from [len(datalog.Streams)]datalog.Position
+	gaveUp := c.Log != log.ID().String() && c.Head > log.Head()
 	for i, s := range datalog.Streams {
 		saved := c.Streams[s.String()]
 		source, offset, ok := log.LastSource(uint8(s))
+		begin, known := c.Begin[s.String()]
 		switch {
+		case !ok && gaveUp && known:
+			from[i] = begin
 		case !ok, c.Log == log.ID().String() && c.Head >= offset && !saved.IsZero():
 			from[i] = saved
 		default:

@@ -14,11 +14,14 @@ import (
 // newest is what a recovered frame log knows.
 type newest struct {
 	id      framelog.ID
+	head    uint64
 	source  [len(datalog.Streams)]datalog.Position // zero: no frame of that stream
 	offsets [len(datalog.Streams)]uint64
 }
 
 func (n newest) ID() framelog.ID { return n.id }
+
+func (n newest) Head() uint64 { return n.head }
 
 func (n newest) LastSource(stream uint8) ([32]byte, uint64, bool) {
 	for i, s := range datalog.Streams {
@@ -35,7 +38,7 @@ func at(offset uint64) datalog.Position {
 
 func TestResume(t *testing.T) {
 	same, other := framelog.ID{1}, framelog.ID{2}
-	saved := newCheckpoint(same, "logs", encoder.Progress{Head: 1000, Position: [3]datalog.Position{at(10), at(20), at(30)}})
+	saved := newCheckpoint(same, "logs", encoder.Progress{Head: 1000, Position: [3]datalog.Position{at(10), at(20), at(30)}}, map[string]datalog.Position{"cycle": at(1), "originalTx": at(2)})
 	for name, c := range map[string]struct {
 		checkpoint checkpoint
 		log        newest
@@ -43,11 +46,13 @@ func TestResume(t *testing.T) {
 	}{
 		"first start":                    {checkpoint{}, newest{id: same}, [3]datalog.Position{}},
 		"no frame yet":                   {saved, newest{id: same}, [3]datalog.Position{at(10), at(20), at(30)}},
-		"frames after the checkpoint":    {saved, newest{same, [3]datalog.Position{{}, at(25), at(28)}, [3]uint64{0, 1001, 1000}}, [3]datalog.Position{at(10), at(25), at(30)}},
-		"frames older than it":           {saved, newest{same, [3]datalog.Position{at(1), at(2), at(3)}, [3]uint64{100, 200, 1000}}, [3]datalog.Position{at(10), at(20), at(30)}},
-		"the log has lost its end":       {saved, newest{other, [3]datalog.Position{at(1), {}, at(3)}, [3]uint64{100, 0, 300}}, [3]datalog.Position{at(1), at(20), at(3)}},
-		"frames, checkpoint lost":        {checkpoint{}, newest{same, [3]datalog.Position{at(1), {}, at(3)}, [3]uint64{100, 0, 300}}, [3]datalog.Position{at(1), {}, at(3)}},
-		"a stream new to the checkpoint": {checkpoint{Log: same.String(), Head: 1000}, newest{same, [3]datalog.Position{at(1), {}, {}}, [3]uint64{100, 0, 0}}, [3]datalog.Position{at(1), {}, {}}},
+		"frames after the checkpoint":    {saved, newest{id: same, head: 1000, source: [3]datalog.Position{{}, at(25), at(28)}, offsets: [3]uint64{0, 1001, 1000}}, [3]datalog.Position{at(10), at(25), at(30)}},
+		"frames older than it":           {saved, newest{id: same, head: 1000, source: [3]datalog.Position{at(1), at(2), at(3)}, offsets: [3]uint64{100, 200, 1000}}, [3]datalog.Position{at(10), at(20), at(30)}},
+		"the log has lost its end":       {saved, newest{id: other, head: 300, source: [3]datalog.Position{at(1), {}, at(3)}, offsets: [3]uint64{100, 0, 300}}, [3]datalog.Position{at(1), at(2), at(3)}},
+		"the log has lost all frames":    {saved, newest{id: other, head: 300, source: [3]datalog.Position{{}, {}, at(3)}, offsets: [3]uint64{0, 0, 300}}, [3]datalog.Position{at(1), at(2), at(3)}},
+		"another, and nothing lost":      {saved, newest{id: other, head: 1000}, [3]datalog.Position{at(10), at(20), at(30)}},
+		"frames, checkpoint lost":        {checkpoint{}, newest{id: same, head: 1000, source: [3]datalog.Position{at(1), {}, at(3)}, offsets: [3]uint64{100, 0, 300}}, [3]datalog.Position{at(1), {}, at(3)}},
+		"a stream new to the checkpoint": {checkpoint{Log: same.String(), Head: 1000}, newest{id: same, head: 1000, source: [3]datalog.Position{at(1), {}, {}}, offsets: [3]uint64{100, 0, 0}}, [3]datalog.Position{at(1), {}, {}}},
 	} {
 		if got := c.checkpoint.resume(c.log); got != c.want {
 			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
@@ -56,7 +61,7 @@ func TestResume(t *testing.T) {
 }
 
 func TestFollowsTheSameDirectory(t *testing.T) {
-	c := newCheckpoint(framelog.ID{1}, "logs", encoder.Progress{})
+	c := newCheckpoint(framelog.ID{1}, "logs", encoder.Progress{}, nil)
 	if !c.follows("logs") || c.follows("elsewhere") || (checkpoint{}).follows("logs") || (checkpoint{}).follows("") {
 		t.Error("wrong")
 	}
@@ -68,7 +73,7 @@ func TestCheckpointFile(t *testing.T) {
 		t.Fatalf("none yet: %+v %v", c, err)
 	}
 	for head := range uint64(3) {
-		want := newCheckpoint(framelog.ID{9}, "logs", encoder.Progress{Head: head, Position: [3]datalog.Position{at(head), at(1 << 63), {}}})
+		want := newCheckpoint(framelog.ID{9}, "logs", encoder.Progress{Head: head, Position: [3]datalog.Position{at(head), at(1 << 63), {}}}, map[string]datalog.Position{"cycle": at(4)})
 		if err := want.save(dir); err != nil {
 			t.Fatal(err)
 		}

@@ -70,6 +70,7 @@ type primary struct {
 	signer     *shardus.Signer
 	listener   net.Listener
 	frames     *framelog.Writer
+	begin      map[string]datalog.Position // where the frame log's records begin
 	index      *index
 	followers  [len(datalog.Streams)]*datalog.Follower
 	encoder    *encoder.Encoder
@@ -77,6 +78,7 @@ type primary struct {
 	workers    *supervisor.Supervisor
 	api        *query.Front
 	gateway    *gateway.Gateway
+	unsaved    atomic.Pointer[error] // why progress cannot be saved at present
 	observed
 
 	applying sync.Mutex // held while settings are changed
@@ -154,14 +156,17 @@ func (p *primary) keys(cfg *config.Config) error {
 func (p *primary) openLogs(cfg *config.Config) (encoder.Progress, error) {
 	var progress encoder.Progress
 	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil {
-		return progress, fmt.Errorf("engine: STATE_DIR: %w", err)
+		return progress, fmt.Errorf("engine: STATE_DIR: %w: %s", err, stateRemedy(err, cfg.StateDir))
 	}
 	var err error
-	p.frames, _, err = framelog.OpenWriter(framelog.Options{
+	var recovery framelog.Recovery
+	p.frames, recovery, err = framelog.OpenWriter(framelog.Options{
 		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes, RetainBytes: cfg.FrameLogBytes, Log: p.log,
 	})
-	if err != nil {
+	if errors.Is(err, framelog.ErrLocked) || errors.Is(err, framelog.ErrVersion) {
 		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w", err)
+	} else if err != nil {
+		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w: %s", err, stateRemedy(err, cfg.StateDir))
 	}
 	reader, err := framelog.OpenReader(frameLogDir(cfg))
 	if err != nil {
@@ -174,6 +179,9 @@ func (p *primary) openLogs(cfg *config.Config) (encoder.Progress, error) {
 		p.log.Error("checkpoint not used", "error", err)
 	}
 	progress.Head = p.frames.Head()
+	if recovery.Fresh { // a first start, or somebody has removed it: then reading goes on where it was
+		saved.Head, saved.Begin = 0, nil
+	}
 	for i, from := range saved.resume(p.frames) {
 		s := datalog.Streams[i]
 		p.followers[i], err = datalog.NewFollower(datalog.Options{
@@ -185,7 +193,13 @@ func (p *primary) openLogs(cfg *config.Config) (encoder.Progress, error) {
 		progress.Position[i] = p.followers[i].Position()
 		p.log.Info("following data log", "stream", s.String(), "dir", cfg.DataLogDir, "resumed", !from.IsZero(), "log", progress.Position[i].Number, "offset", progress.Position[i].Offset)
 	}
-	return progress, newCheckpoint(p.frames.ID(), cfg.DataLogDir, progress).save(cfg.StateDir)
+	if p.begin = saved.Begin; !saved.follows(cfg.DataLogDir) || recovery.Fresh {
+		p.begin = newCheckpoint(p.frames.ID(), "", progress, nil).Streams
+	}
+	if err := newCheckpoint(p.frames.ID(), cfg.DataLogDir, progress, p.begin).save(cfg.StateDir); err != nil {
+		return progress, fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
+	}
+	return progress, nil
 }
 
 // serve runs until ctx ends or something fails.
@@ -284,7 +298,6 @@ func (p *primary) checkpoints(ctx context.Context) {
 	t := time.NewTicker(checkpointEvery)
 	defer t.Stop()
 	var saved encoder.Progress
-	failing := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -298,10 +311,12 @@ func (p *primary) checkpoints(ctx context.Context) {
 				saved = now
 			}
 		}
-		if err = errors.Join(err, p.collectors.Save()); err != nil && !failing {
+		switch err = errors.Join(err, p.collectors.Save()); {
+		case err == nil:
+			p.unsaved.Store(nil)
+		case p.unsaved.Swap(&err) == nil:
 			p.log.Error("progress not saved; it is tried again", "error", err)
 		}
-		failing = err != nil
 	}
 }
 
@@ -312,5 +327,5 @@ func (p *primary) checkpoint() error {
 
 func (p *primary) saveProgress(now encoder.Progress) error {
 	cfg := p.cfg.Load()
-	return newCheckpoint(p.frames.ID(), cfg.DataLogDir, now).save(cfg.StateDir)
+	return newCheckpoint(p.frames.ID(), cfg.DataLogDir, now, p.begin).save(cfg.StateDir)
 }

@@ -2,8 +2,11 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"syscall"
 	"time"
 
 	"distributor/engine/gateway"
@@ -15,8 +18,13 @@ func (p *primary) health() []gateway.Problem {
 	var found []gateway.Problem
 	if err := p.encoder.Blocked(); err != nil {
 		found = append(found, gateway.Problem{
-			Component: "frame log", Problem: err.Error(),
-			Remedy: "make room on the file system of STATE_DIR (" + p.cfg.Load().StateDir + "); distribution goes on by itself",
+			Component: "frame log", Problem: err.Error(), Remedy: stateRemedy(err, p.cfg.Load().StateDir) + "; distribution goes on by itself",
+		})
+	}
+	if err := p.unsaved.Load(); err != nil {
+		found = append(found, gateway.Problem{
+			Component: "progress", Problem: (*err).Error(),
+			Remedy: stateRemedy(*err, p.cfg.Load().StateDir) + "; it is tried again every two seconds. Collectors get everything; if the distributor were killed now, those that come back would get more of it again",
 		})
 	}
 	if s := p.workers.Snapshot(); s.Ready() == 0 && s.Backoff.Err != nil {
@@ -27,6 +35,21 @@ func (p *primary) health() []gateway.Problem {
 	}
 	found = append(found, p.databaseHealth()...)
 	return append(found, p.dataLogHealth(time.Now())...)
+}
+
+// stateRemedy is what helps against an error of the file system of STATE_DIR.
+func stateRemedy(err error, dir string) string {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return "make room on the file system of STATE_DIR (" + dir + ")"
+	case errors.Is(err, syscall.EROFS):
+		return "mount the file system of STATE_DIR (" + dir + ") for writing; if it was mounted so, the kernel's log says why it is read-only now"
+	case errors.Is(err, fs.ErrPermission):
+		return "let the distributor's user write to STATE_DIR (" + dir + ") and what is in it"
+	case errors.Is(err, syscall.EIO):
+		return "look at the disk of STATE_DIR (" + dir + "): the kernel's log has its errors"
+	}
+	return "see to it that STATE_DIR (" + dir + ") can be written"
 }
 
 // databaseHealth concerns the HTTP API alone: distribution does not need the

@@ -49,17 +49,18 @@ func (e *Encoder) appendChunk(ctx context.Context, c *chunk) error {
 	return nil
 }
 
-// appendFrame waits out a full disk: what was appended before is committed, so
-// that clients get all there is, and the frame is tried again and again.
+// appendFrame waits out a full disk, and one that cannot be written for another
+// reason: what was appended before is committed, so that clients get all there
+// is, and the frame is tried again and again.
 func (e *Encoder) appendFrame(ctx context.Context, frame []byte, m framelog.Meta) error {
 	err := e.o.Frames.Append(frame, m)
 	if err == nil {
 		return nil
 	}
-	for errors.Is(err, framelog.ErrNoSpace) {
+	for errors.Is(err, framelog.ErrNoSegment) {
 		why := err // a variable of its own: Blocked reads it
 		if e.full.Swap(&why) == nil {
-			e.o.Log.Error("the frame log takes no more frames; make room on its file system, distribution goes on by itself", "error", err)
+			e.o.Log.Error("the frame log takes no more frames; distribution goes on by itself when its file system does", "error", err)
 			if err := e.o.Frames.Commit(); err != nil {
 				return fmt.Errorf("encoder: frame log: %w", err)
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 )
 
@@ -15,7 +16,22 @@ var built string
 // Build compiles cmd/distributor into dir, for all tests of this process.
 func Build(dir string) error {
 	path := filepath.Join(dir, "distributor")
-	args := []string{"build", "-o", path}
+	if err := compile(path); err != nil {
+		return err
+	}
+	built = path
+	return nil
+}
+
+// crashing is the binary that can be told where to kill itself (package
+// crashpoint), made when the first test asks for it.
+var crashing = sync.OnceValues(func() (path string, err error) {
+	path = built + "-crashpoints"
+	return path, compile(path, "-tags", "crashpoints")
+})
+
+func compile(path string, flags ...string) error {
+	args := append([]string{"build", "-o", path}, flags...)
 	if RaceEnabled {
 		args = append(args, "-race")
 	}
@@ -23,7 +39,6 @@ func Build(dir string) error {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("enginetest: build the binary: %w\n%s", err, out)
 	}
-	built = path
 	return nil
 }
 

@@ -85,6 +85,13 @@ func (d *Distributor) WriteConfig(text string) {
 // Start starts the binary and waits until it distributes.
 func (d *Distributor) Start() {
 	d.t.Helper()
+	d.Launch()
+	d.WaitLog("distributing", func(l Line) bool { return l.Msg == "distributing" })
+}
+
+// Launch starts the binary and waits for nothing.
+func (d *Distributor) Launch() {
+	d.t.Helper()
 	if d.Running() {
 		d.t.Fatal("the distributor runs already")
 	}
@@ -104,7 +111,14 @@ func (d *Distributor) Start() {
 		out.read(stderr)
 		_ = cmd.Wait() // ProcessState has it
 	}()
-	d.WaitLog("distributing", func(l Line) bool { return l.Msg == "distributing" })
+}
+
+// WaitEnd waits until the primary has ended by itself, and returns how.
+func (d *Distributor) WaitEnd() syscall.WaitStatus {
+	d.t.Helper()
+	within(d.t, d.ended, func() { _ = d.cmd.Process.Kill() })
+	d.checkOutput()
+	return d.cmd.ProcessState.Sys().(syscall.WaitStatus)
 }
 
 // command is the binary with an environment of its own, so that nothing of the

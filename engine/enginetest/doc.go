@@ -7,12 +7,12 @@
 //
 // It owns
 //
-//	Build        makes the binary, race-enabled when the test is
+//	Build        makes the binary, race-enabled when the test is; another one has crash points (package crashpoint)
 //	Distributor  a directory with configuration, data logs and state; starts, stops and kills the binary there
 //	Process      a process by pidfd, so that "it has gone" is certain
 //	Archiver     writes seeded records as archivers do, torn writes, rotations and noise included
 //	Book         the model: for each stream the messages that are due, in order
-//	Fleet        many collectors that come back from their own position whenever they are cut
+//	Fleet        many collectors that come back whenever they are cut: from their own position, or forgetful as unmodified ones
 //	Peer         one WebSocket client that does as it is told, well-behaved or not
 //	Recording    what the replaced service was seen to do: transcripts and scenarios
 //
@@ -28,6 +28,11 @@
 // Nothing sleeps to synchronise. Waiting is for a condition, with a deadline
 // (patience) that is generous, because it costs nothing when all is well. The
 // pauses of recordings are part of what was recorded.
+//
+// # How much
+//
+// What is random follows from -seed. TestCrashPoints tries some of its points by
+// the seed, and all with CRASH_POINTS=all (ten seconds more).
 //
 // # Concurrency and failure
 //

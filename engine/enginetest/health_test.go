@@ -147,21 +147,7 @@ func TestHealthOfWorkers(t *testing.T) {
 func TestFrameLogFull(t *testing.T) {
 	t.Parallel()
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20, "FRAME_LOG_BYTES": 1 << 30})
-	state := filepath.Join(d.Dir, "state")
-	if err := os.Mkdir(state, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount("enginetest", state, "tmpfs", 0, "size=8m"); err != nil {
-		t.Skipf("a small file system cannot be mounted here: %v", err)
-	}
-	t.Cleanup(func() {
-		if d.Running() {
-			d.Kill()
-		}
-		if err := unix.Unmount(state, 0); err != nil {
-			t.Errorf("unmount %s: %v", state, err)
-		}
-	})
+	state := smallState(t, d, "size=8m")
 	book := NewBook()
 	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200, 4000, 20_000},
 		Log: simulator.LogOptions{MaxBytes: 2 << 20, MaxFiles: 1000}})
@@ -180,6 +166,9 @@ func TestFrameLogFull(t *testing.T) {
 	before := settledSum(t, fleet)
 	if before == 0 || before >= int64(3*book.Total()) {
 		t.Errorf("%d messages were received of %d for each of 3: %v", before, book.Total(), fleet)
+	}
+	if fleet.Cut() != 0 {
+		t.Errorf("a full disk costs collectors their connection: %v", fleet)
 	}
 
 	d.Stop()
@@ -206,4 +195,29 @@ func settledSum(t *testing.T, f *Fleet) int64 {
 		return time.Since(at) > quiet
 	}, func() string { return fmt.Sprint(f) })
 	return last
+}
+
+// mustReport waits until /is-healthy reports exactly these problems, by
+// component, each in these words and with a remedy.
+func mustReport(t *testing.T, d *Distributor, problems map[string]string) {
+	t.Helper()
+	var body string
+	Until(t, fmt.Sprint("/is-healthy reports ", problems), func() bool {
+		var status int
+		if status, body = d.Health(); status != http.StatusServiceUnavailable {
+			return false
+		}
+		var answer struct {
+			Problems []struct{ Component, Problem, Remedy string }
+		}
+		if err := json.Unmarshal([]byte(body), &answer); err != nil {
+			t.Fatalf("%v: %s", err, body)
+		}
+		for _, p := range answer.Problems {
+			if words, due := problems[p.Component]; !due || !strings.Contains(p.Problem, words) || p.Remedy == "" {
+				return false
+			}
+		}
+		return len(answer.Problems) == len(problems)
+	}, func() string { return body })
 }

@@ -48,8 +48,13 @@ func (m *member) dial(ctx context.Context) (*collector.Collector, error) {
 	if m.verifyAll {
 		verify = 1
 	}
+	from := wsproto.From{Start: wsproto.At, Position: m.from}
+	if m.options.Forgetful {
+		from = wsproto.From{Start: wsproto.Resume}
+		m.reading.Again()
+	}
 	return collector.Dial(ctx, collector.Options{
-		URL: m.options.URL, Keys: m.key, HashKey: hashKey, ExpectOwner: owner, From: wsproto.From{Start: wsproto.At, Position: m.from}, VerifyEvery: verify, DialTimeout: patience,
+		URL: m.options.URL, Keys: m.key, HashKey: hashKey, ExpectOwner: owner, From: from, VerifyEvery: verify, DialTimeout: patience,
 	})
 }
 
@@ -63,7 +68,7 @@ func (m *member) follow(ctx context.Context, c *collector.Collector) error {
 		if err := m.reading.Take(message.Stream, message.Text); err != nil {
 			return err
 		}
-		m.got.Add(1)
+		m.got.Store(int64(m.reading.Total()))
 	}
 }
 

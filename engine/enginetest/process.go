@@ -138,3 +138,63 @@ func inMemory(t testing.TB, pid int, texts ...[]byte) bool {
 	}
 	return false
 }
+
+// freeDescriptor is the number that pid's next descriptor will have, after so
+// many others.
+func freeDescriptor(pid, others int) uint64 {
+	for n := uint64(0); ; n++ {
+		if exists(fmt.Sprintf("/proc/%d/fd/%d", pid, n)) {
+			continue
+		}
+		if others == 0 {
+			return n
+		}
+		others--
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// limitDescriptors lowers the limit of a running process, and gives back what
+// restores it.
+func limitDescriptors(t testing.TB, pid int, to uint64) (restore func()) {
+	t.Helper()
+	var before unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &before); err != nil {
+		t.Fatal(err)
+	}
+	set := func(limit unix.Rlimit) {
+		t.Helper()
+		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(unix.Rlimit{Cur: to, Max: before.Max})
+	return func() { t.Helper(); set(before) }
+}
+
+// cpuTime is what pid has used of the processors.
+func cpuTime(t testing.TB, pid int) time.Duration {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), ") ")
+	f := strings.Fields(rest) // from the state on
+	if len(f) < 13 {
+		t.Fatalf("/proc/%d/stat: %q", pid, text)
+	}
+	var ticks int64
+	for _, word := range f[11:13] { // utime, stime
+		n, err := strconv.ParseInt(word, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * (time.Second / 100) // USER_HZ
+}

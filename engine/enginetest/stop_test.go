@@ -204,7 +204,7 @@ func TestStateAfterStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if strings.Contains(e.Name(), ".new-") || strings.Contains(e.Name(), "tmp") {
+		if strings.HasSuffix(e.Name(), ".new") || strings.Contains(e.Name(), "tmp") {
 			t.Errorf("%s is left", e.Name())
 		}
 	}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -37,6 +38,7 @@ func (l listener) Accept() (net.Conn, error) {
 type watched struct {
 	*net.TCPConn
 	ours atomic.Bool // a handler has the request, and writes the answer
+	away bool        // turned away: no longer the server's; set before it has its goroutine
 	head []byte      // of the request that no handler has yet: used by the goroutine that reads it alone
 }
 
@@ -56,11 +58,22 @@ func expectRequest(conn net.Conn) {
 }
 
 func (w *watched) Read(b []byte) (int, error) {
+	if w.away {
+		return 0, io.EOF
+	}
 	n, err := w.TCPConn.Read(b)
 	if n > 0 && len(w.head) < headKept && !w.ours.Load() {
 		w.head = append(w.head, b[:min(n, headKept-len(w.head))]...)
 	}
 	return n, err
+}
+
+// Close leaves one that was turned away to whom it belongs.
+func (w *watched) Close() error {
+	if w.away {
+		return nil
+	}
+	return w.TCPConn.Close()
 }
 
 func (w *watched) Write(b []byte) (int, error) {

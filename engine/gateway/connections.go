@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 )
 
 // connections watches the sockets that the HTTP server holds: those that are
@@ -16,8 +17,9 @@ import (
 // on. So whoever takes all that it can get leaves room for others, and nothing
 // has to be set for a proxy that speaks for many.
 type connections struct {
+	scarce  func(net.Conn) bool      // whether a connection has one of the last descriptors
 	limited func(origin) bool        // whether an origin has to leave room for others
-	turned  func(net.Conn, *refusal) // called with one that has no room, before it is closed
+	turned  func(net.Conn, *refusal) // called with one that has no room, which it closes
 
 	mu        sync.Mutex // guards all below
 	max       int
@@ -26,13 +28,34 @@ type connections struct {
 	malformed uint64
 }
 
+// spareDescriptors are not for connections: with them workers are started, the
+// frame log goes on, databases are read, and refusals are answered.
+const spareDescriptors = 64
+
+// scarce tells by the number of a connection's descriptor, which is the lowest
+// that was free, how many are left at least.
+func scarce(conn net.Conn) bool {
+	sc, ok := conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	var limit syscall.Rlimit // it may be changed while we run
+	if err != nil || syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+		return false
+	}
+	few := false
+	_ = raw.Control(func(fd uintptr) { few = uint64(fd)+spareDescriptors >= limit.Cur })
+	return few
+}
+
 type openState struct {
 	from    origin
 	pending bool // bytes of a request came, and no handler has seen it
 }
 
 func newConnections(limited func(origin) bool, turned func(net.Conn, *refusal)) *connections {
-	return &connections{limited: limited, turned: turned, open: make(map[net.Conn]openState), held: make(map[origin]int)}
+	return &connections{scarce: scarce, limited: limited, turned: turned, open: make(map[net.Conn]openState), held: make(map[origin]int)}
 }
 
 // limit sets max, for connections that come from now on.
@@ -48,7 +71,6 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	if state == http.StateNew {
 		if why := c.admit(conn); why != nil {
 			c.turned(conn, why)
-			_ = conn.Close() // the server finds out when it reads
 		}
 		return
 	}
@@ -74,6 +96,9 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 }
 
 func (c *connections) admit(conn net.Conn) *refusal {
+	if c.scarce(conn) {
+		return refuse(noDescriptors, "the distributor has hardly any descriptors left, try again later")
+	}
 	from := originOf(conn.RemoteAddr().String())
 	c.mu.Lock()
 	defer c.mu.Unlock()

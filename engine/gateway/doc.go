@@ -72,6 +72,13 @@
 // The buckets are kept for 16,384 origins. Who comes from more can make us
 // forget some, which gives these a full bucket and takes nothing from anybody.
 //
+// # Descriptors
+//
+// The last 64 of the process are no connection's: one that gets one of them is
+// answered with a 503 and closed, so that starting workers, the frame log and
+// refusals still work. If something else takes those as well, accepting pauses,
+// for up to a second at a time.
+//
 // # What net/http answers
 //
 // A request that cannot be read (a bad escape in the path, headers over 16 KiB,

@@ -31,6 +31,9 @@ const (
 
 	// cutGrace is how long handlers that were cut off may take to notice.
 	cutGrace = time.Second
+
+	// maxLeaving bounds those that were turned away and may still read why.
+	maxLeaving = spareDescriptors / 2
 )
 
 // Connector takes authenticated sockets. Connect must be done with c and fd
@@ -91,6 +94,7 @@ type Gateway struct {
 	api     http.Handler
 	log     *slog.Logger
 	now     func() time.Time
+	passed  func() time.Duration // since New, whatever the clock was set to meanwhile
 
 	policy   atomic.Pointer[policy]
 	used     replays
@@ -100,6 +104,7 @@ type Gateway struct {
 	upgrades rates
 	framesMu sync.Mutex // serialises FrameLog.FrameEnd
 	handed   atomic.Uint64
+	leaving  chan struct{} // a token for each connection that was turned away and has not left yet
 
 	server *http.Server
 	stop   context.CancelCauseFunc // ends the context of every request
@@ -116,7 +121,8 @@ func New(o Options) *Gateway {
 	if o.Resume == nil {
 		o.Resume = func(string) (uint64, bool) { return 0, false }
 	}
-	g := &Gateway{workers: o.Workers, frames: o.Frames, resume: o.Resume, health: o.Health, api: o.API, log: o.Log, now: time.Now}
+	began := time.Now()
+	g := &Gateway{passed: func() time.Duration { return time.Since(began) }, workers: o.Workers, frames: o.Frames, resume: o.Resume, health: o.Health, api: o.API, log: o.Log, now: time.Now, leaving: make(chan struct{}, maxLeaving)}
 	g.refused = newLedger(o.Log, func() time.Time { return g.now() })
 	g.conns = newConnections(g.limited, g.turnAway)
 	g.Reload(o.Settings)
@@ -279,9 +285,25 @@ func (r *response) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (r *response) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// turnAway answers a connection that there is no room for.
+// turnAway answers a connection that there is no room for, and closes it. To
+// close it at once would be a reset, which overtakes the answer, if a request has
+// come or is on its way; so a few are given a moment to leave by themselves.
 func (g *Gateway) turnAway(conn net.Conn, why *refusal) {
 	g.refused.add(why.reason, why.sentence, conn.RemoteAddr().String())
-	_ = conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // a fresh socket has room; this is for a busy machine
-	_, _ = conn.Write(why.appendTo(nil))
+	tcp := conn
+	if w, ok := conn.(*watched); ok {
+		w.away, tcp = true, w.TCPConn
+	}
+	select {
+	case g.leaving <- struct{}{}:
+		go func() {
+			answerBare(tcp, why)
+			_ = tcp.Close()
+			<-g.leaving
+		}()
+	default:
+		_ = tcp.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // a fresh socket has room; this is for a busy machine
+		_, _ = tcp.Write(why.appendTo(nil))
+		_ = tcp.Close()
+	}
 }

@@ -49,6 +49,7 @@ var (
 	// Nothing is wrong with the request; come again.
 	tooManyUpgrades    = reason{"too_many_upgrades", http.StatusServiceUnavailable}
 	tooManyConnections = reason{"too_many_connections", http.StatusServiceUnavailable}
+	noDescriptors      = reason{"no_descriptors", http.StatusServiceUnavailable}
 	noRoom             = reason{"full", http.StatusServiceUnavailable}
 	stopping           = reason{"stopping", http.StatusServiceUnavailable}
 	frameLogFailed     = reason{"frame_log_failed", http.StatusServiceUnavailable}
@@ -69,7 +70,7 @@ var (
 var reasons = []reason{
 	noData, repeatedData, malformedData, wrongType, ownerNotSender, malformedKey, malformedSig, unknownSubscriber,
 	expired, otherSubscription, noTimestamp, tooOld, tooNew, wrongSignature, replayed, notWebSocket, hasBody,
-	malformedFrom, otherLog, belowFloor, beyondHead, insideFrame, tooManyUpgrades, tooManyConnections, noRoom,
+	malformedFrom, otherLog, belowFloor, beyondHead, insideFrame, tooManyUpgrades, tooManyConnections, noDescriptors, noRoom,
 	stopping, frameLogFailed, handOffFailed, displaced, clientGone, rateLimited, upgradesLimited,
 	connectionsLimited, panicked,
 }

@@ -29,15 +29,17 @@ type replays struct {
 
 type use struct {
 	sig   signature
-	until time.Time
+	until time.Time     // by the wall clock, which may be set
+	keep  time.Duration // the same by time that passes: so long it would pass again if the clock were set back
 }
 
 // sweepEvery is how often the memory of keys that do not come back is given up.
 const sweepEvery = time.Minute
 
-// claim notes that sig is being used, up to until. It fails with replayed when
+// claim notes that sig is being used, up to until; passed is time since some
+// moment, whatever now was set to meanwhile. It fails with replayed when
 // it was used before, and with tooManyUpgrades when the key's memory is full.
-func (r *replays) claim(key shardus.PublicKey, sig signature, until, now time.Time) (why reason, ok bool) {
+func (r *replays) claim(key shardus.PublicKey, sig signature, until, now time.Time, passed time.Duration) (why reason, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.used == nil {
@@ -45,11 +47,11 @@ func (r *replays) claim(key shardus.PublicKey, sig signature, until, now time.Ti
 	}
 	if !now.Before(r.sweep) {
 		for k := range r.used {
-			r.forget(k, now)
+			r.forget(k, now, passed)
 		}
 		r.sweep = now.Add(sweepEvery)
 	}
-	for _, u := range r.forget(key, now) {
+	for _, u := range r.forget(key, now, passed) {
 		if u.sig == sig {
 			return replayed, false
 		}
@@ -57,7 +59,7 @@ func (r *replays) claim(key shardus.PublicKey, sig signature, until, now time.Ti
 	if len(r.used[key]) >= maxRemembered {
 		return tooManyUpgrades, false
 	}
-	r.used[key] = append(r.used[key], use{sig, until})
+	r.used[key] = append(r.used[key], use{sig, until, passed + until.Sub(now)})
 	return reason{}, true
 }
 
@@ -70,8 +72,8 @@ func (r *replays) release(key shardus.PublicKey, sig signature) {
 }
 
 // forget drops what is too old to pass by itself, and returns the rest.
-func (r *replays) forget(key shardus.PublicKey, now time.Time) []use {
-	return r.keep(key, func(u use) bool { return !now.After(u.until) })
+func (r *replays) forget(key shardus.PublicKey, now time.Time, passed time.Duration) []use {
+	return r.keep(key, func(u use) bool { return !now.After(u.until) || passed <= u.keep })
 }
 
 func (r *replays) keep(key shardus.PublicKey, wanted func(use) bool) []use {

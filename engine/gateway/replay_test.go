@@ -8,6 +8,9 @@ import (
 	"distributor/wsproto/shardus"
 )
 
+// steady is the time that has passed by a clock that nobody sets.
+func steady(now time.Time) time.Duration { return now.Sub(time.Unix(0, 0)) }
+
 func TestReplays(t *testing.T) {
 	var r replays
 	a, b := shardus.PublicKey{1}, shardus.PublicKey{2}
@@ -15,7 +18,7 @@ func TestReplays(t *testing.T) {
 	until := start.Add(30 * time.Second)
 	claim := func(key shardus.PublicKey, n byte, now time.Time) string {
 		t.Helper()
-		why, ok := r.claim(key, signature{n}, until, now)
+		why, ok := r.claim(key, signature{n}, until, now, steady(now))
 		if ok != (why.name == "") {
 			t.Fatalf("%v with %q", ok, why.name)
 		}
@@ -50,22 +53,44 @@ func TestReplaysAreBoundedAndForgetNothing(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	until := now.Add(30 * time.Second)
 	for n := range maxRemembered {
-		if _, ok := r.claim(a, signature{byte(n), byte(n >> 8)}, until, now); !ok {
+		if _, ok := r.claim(a, signature{byte(n), byte(n >> 8)}, until, now, steady(now)); !ok {
 			t.Fatalf("claim %d refused", n)
 		}
 	}
-	if why, _ := r.claim(a, signature{0, 0, 9}, until, now); why != tooManyUpgrades {
+	if why, _ := r.claim(a, signature{0, 0, 9}, until, now, steady(now)); why != tooManyUpgrades {
 		t.Errorf("one too many: %q", why.name)
 	}
-	if why, _ := r.claim(a, signature{}, until, now); why != replayed {
+	if why, _ := r.claim(a, signature{}, until, now, steady(now)); why != replayed {
 		t.Errorf("the first one again: %q", why.name)
 	}
-	if _, ok := r.claim(b, signature{}, until, now); !ok {
+	if _, ok := r.claim(b, signature{}, until, now, steady(now)); !ok {
 		t.Error("another key is kept out")
 	}
 	// Keys that never come back are given up.
-	if _, ok := r.claim(b, signature{7}, until.Add(time.Hour), until.Add(sweepEvery)); !ok || len(r.used) != 1 {
+	if _, ok := r.claim(b, signature{7}, until.Add(time.Hour), until.Add(sweepEvery), steady(until.Add(sweepEvery))); !ok || len(r.used) != 1 {
 		t.Errorf("%v, %d keys are remembered", ok, len(r.used))
+	}
+}
+
+// A clock that is set forward, and back again, opens no gap: neither by a while
+// nor by so much that another key's claim would sweep the memory.
+func TestReplaysWhenTheClockSteps(t *testing.T) {
+	a, b := shardus.PublicKey{1}, shardus.PublicKey{2}
+	start := time.Unix(1_000_000, 0)
+	until := start.Add(30 * time.Second)
+	for _, step := range []time.Duration{time.Hour, 40 * time.Second, -time.Hour} {
+		var r replays
+		claim := func(key shardus.PublicKey, after, set time.Duration) bool {
+			now := start.Add(after)
+			_, ok := r.claim(key, signature{1}, until, now.Add(set), steady(now))
+			return ok
+		}
+		if !claim(a, 0, 0) || !claim(b, 10*time.Second, step) || claim(a, 20*time.Second, 0) || claim(a, 30*time.Second, 0) {
+			t.Errorf("set by %v: used twice", step)
+		}
+		if !claim(a, 31*time.Second, 0) || len(r.used[a]) != 1 {
+			t.Errorf("set by %v: kept for ever", step)
+		}
 	}
 }
 
@@ -89,7 +114,7 @@ func TestReplaysModel(t *testing.T) {
 		}
 		until := now.Add(time.Duration(random.IntN(60)) * time.Second)
 		last, used := model[c]
-		_, ok := r.claim(c.key, c.sig, until, now)
+		_, ok := r.claim(c.key, c.sig, until, now, steady(now))
 		if want := !used || now.After(last); ok != want {
 			t.Fatalf("claim %v, want %v", ok, want)
 		}

@@ -66,6 +66,42 @@ func TestClientWithItsSocket(t *testing.T) {
 	}
 }
 
+// A process that is out of descriptors loses the socket that was passed, but is
+// told whose it was, and the channel goes on.
+func TestNoDescriptorLeft(t *testing.T) {
+	primary, worker, err := Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer primary.Close()
+	defer worker.Close()
+	fd := int(worker.Fd())
+	for id := range uint64(2) {
+		if err := primary.SendClient(Client{ID: id}, fd, time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 0, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	m, passed, err := Receive(fd, make([]byte, MaxMessage))
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(err, ErrNoDescriptor) || m.Client == nil || m.Client.ID != 0 || passed != -1 {
+		t.Fatalf("%+v, %d, %v", m, passed, err)
+	}
+	m, passed = receive(t, fd)
+	if m.Client == nil || m.Client.ID != 1 || passed < 0 {
+		t.Fatalf("%+v, %d", m, passed)
+	}
+	unix.Close(passed)
+}
+
 func TestMessagesFromTheWorker(t *testing.T) {
 	primary, worker, err := Pair()
 	if err != nil {

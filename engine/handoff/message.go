@@ -74,6 +74,9 @@ type Profile struct{}
 // Ready says that the worker has its frame log open and takes clients.
 type Ready struct {
 	PID int `json:"pid"`
+	// Room is how many clients it has descriptors for, those that it has
+	// included; 0: it does not know. Stats say it anew.
+	Room int `json:"room,omitempty"`
 }
 
 // Closed says that a client's connection has ended and why.
@@ -105,6 +108,7 @@ type Stats struct {
 	Pings     uint64 `json:"pings"`     // pings sent
 	Head      uint64 `json:"head"`      // of the frame log, to which cursors compare
 	MinCursor uint64 `json:"minCursor"` // of the client furthest behind; 0: no client
+	Room      int    `json:"room,omitempty"`
 
 	// Latency is a sample of the seconds from a frame's way into the frame log
 	// to its way into the kernel, for live clients; see package worker.

@@ -95,6 +95,10 @@ func (c *Conn) Close() error { return c.unix.Close() }
 // would have to wait.
 var ErrAgain = errors.New("handoff: would block")
 
+// ErrNoDescriptor is returned by Receive, with the message, when the process had
+// no descriptor left for the one that came with it: that socket is lost.
+var ErrNoDescriptor = errors.New("handoff: no descriptor left for a socket that was passed")
+
 // Receive reads one message from the worker's end without waiting. The second
 // result is the descriptor that came with a Client or Profile, close-on-exec, owned by
 // the caller; -1 without one. io.EOF when the primary has gone. buf is
@@ -129,6 +133,9 @@ func Receive(fd int, buf []byte) (Message, int, error) {
 	if err != nil {
 		closeDescriptor(client)
 		return Message{}, -1, err
+	}
+	if flags&unix.MSG_CTRUNC != 0 && client < 0 {
+		return m, -1, ErrNoDescriptor
 	}
 	if (m.Client != nil || m.Profile != nil) != (client >= 0) {
 		closeDescriptor(client)

@@ -123,7 +123,8 @@ func (r reader) list(dst []byte, statement string, args ...any) ([]byte, error) 
 func (s *source) damage(bad *rowError) {
 	s.damaged.Add(1)
 	now := s.file.now().Unix()
-	if before := s.said.Load(); now-before >= int64(damageLogged.Seconds()) && s.said.CompareAndSwap(before, now) {
+	// A clock that was set back must not silence it.
+	if before := s.said.Load(); (now < before || now-before >= int64(damageLogged.Seconds())) && s.said.CompareAndSwap(before, now) {
 		s.log.Warn("a damaged row is left out of answers", "table", s.name, "path", s.file.path, "error", bad, "left_out_so_far", s.damaged.Load())
 	}
 }

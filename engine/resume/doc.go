@@ -16,7 +16,9 @@
 // # The window
 //
 // It counts from the last word of the collector: a confirmation, or the end of
-// its connection. Keys are forgotten when it has passed. Their number is bounded
+// its connection. Setting the wall clock while the process runs does not change
+// it; setting it forward while none runs is time that has passed, and setting it
+// back is none. Keys are forgotten when it has passed. Their number is bounded
 // by maxKeys, the longest silent go first.
 //
 // # The file

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"distributor/mmaplog/crashpoint"
 )
 
 const (
@@ -25,20 +27,24 @@ const (
 
 // Store is the memory of one frame log's collectors.
 type Store struct {
-	path string
-	log  string // id of the frame log's life
-	now  func() time.Time
+	path   string
+	log    string // id of the frame log's life
+	wall   func() time.Time
+	passed func() time.Duration // since Open, whatever the wall clock was set to meanwhile
+	began  int64                // the wall clock at Open, in Unix milliseconds
 
+	saving  sync.Mutex // one writer of the file at a time
 	mu      sync.Mutex // guards what follows
 	window  time.Duration
 	seen    map[string]seen
 	changed bool
+	written int64 // how far the wall clock had been set when the file was written
 }
 
 // seen is what is known of one collector.
 type seen struct {
 	Offset uint64 `json:"o"` // everything before it was confirmed
-	At     int64  `json:"t"` // Unix milliseconds of its last word
+	At     int64  `json:"t"` // time of its last word, as Store.now has it; in the file, Unix milliseconds
 }
 
 type file struct {
@@ -49,7 +55,15 @@ type file struct {
 // Open reads the file in dir. The Store works without it: an error says that
 // what was remembered is lost, and why.
 func Open(dir, log string, window time.Duration) (*Store, error) {
-	s := &Store{path: filepath.Join(dir, fileName), log: log, now: time.Now, window: window, seen: make(map[string]seen)}
+	began := time.Now()
+	return open(dir, log, window, time.Now, func() time.Duration { return time.Since(began) })
+}
+
+func open(dir, log string, window time.Duration, wall func() time.Time, passed func() time.Duration) (*Store, error) {
+	s := &Store{
+		path: filepath.Join(dir, fileName), log: log, wall: wall, passed: passed, began: wall().UnixMilli() - passed().Milliseconds(),
+		window: window, seen: make(map[string]seen),
+	}
 	b, err := os.ReadFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
@@ -63,6 +77,10 @@ func Open(dir, log string, window time.Duration) (*Store, error) {
 	}
 	if f.Log == log && f.Collectors != nil {
 		s.seen = f.Collectors
+		for key, k := range s.seen {
+			k.At = min(k.At, s.now()) // the clock may have been set back while nothing ran
+			s.seen[key] = k
+		}
 	}
 	s.forget()
 	return s, nil
@@ -87,7 +105,7 @@ func (s *Store) Confirmed(key string, offset uint64) {
 	if _, known := s.seen[key]; !known && len(s.seen) >= maxKeys {
 		s.makeRoom()
 	}
-	s.seen[key] = seen{offset, s.now().UnixMilli()}
+	s.seen[key] = seen{offset, s.now()}
 	s.changed = true
 }
 
@@ -105,14 +123,17 @@ func (s *Store) Offset(key string) (offset uint64, ok bool) {
 
 // Save writes the file if anything has changed since the last time.
 func (s *Store) Save() error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
 	s.mu.Lock()
-	if !s.changed {
+	set := s.set()
+	if !s.changed && set == s.written {
 		s.mu.Unlock()
 		return nil
 	}
 	s.forget()
-	b, err := json.Marshal(file{s.log, s.seen})
-	s.changed = false
+	b, err := json.Marshal(file{s.log, s.onTheWall(set)})
+	s.changed, s.written = false, set
 	s.mu.Unlock()
 	if err == nil {
 		err = replace(s.path, b)
@@ -126,8 +147,32 @@ func (s *Store) Save() error {
 	return nil
 }
 
+// now is a time that goes on evenly: a wall clock that is set costs nobody its
+// place, and gives nobody more time.
+func (s *Store) now() int64 { return s.began + s.passed().Milliseconds() }
+
+// set is by how much the wall clock was set since Open, in whole seconds: less
+// than that is its being kept right.
+func (s *Store) set() int64 {
+	return (time.Duration(s.wall().UnixMilli()-s.now()) * time.Millisecond).Round(time.Second).Milliseconds()
+}
+
+// onTheWall is what is known with the times that the wall clock has for them now:
+// the next process has nothing else to go by.
+func (s *Store) onTheWall(set int64) map[string]seen {
+	if set == 0 {
+		return s.seen
+	}
+	shown := make(map[string]seen, len(s.seen))
+	for key, k := range s.seen {
+		k.At += set
+		shown[key] = k
+	}
+	return shown
+}
+
 func (s *Store) over(k seen) bool {
-	return s.now().Sub(time.UnixMilli(k.At)) > s.window
+	return s.now()-k.At > s.window.Milliseconds()
 }
 
 // forget drops those whose window has passed.
@@ -153,17 +198,20 @@ func (s *Store) makeRoom() {
 	}
 }
 
-// replace writes a file aside and renames it. It is not synced: after a crash
-// of the machine an older one, or none, costs repeats or a live start, and
-// syncing every second would cost more.
+// replace writes a file aside, always under the same name so that a kill
+// leaves one at most, and renames it. It is not synced: after a crash of the
+// machine an older one, or none, costs repeats or a live start, and syncing
+// every second would cost more.
 func replace(path string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-")
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(b)
 	if err = errors.Join(err, f.Close()); err == nil {
+		crashpoint.Pass(crashpoint.CollectorsWritten)
 		err = os.Rename(f.Name(), path)
+		crashpoint.Pass(crashpoint.CollectorsNamed)
 	}
 	if err != nil {
 		_ = os.Remove(f.Name())

@@ -9,18 +9,21 @@ import (
 	"time"
 )
 
-// clock is a time that the test moves.
-type clock struct{ at time.Time }
+// clock is a time that the test moves, and a wall clock that it sets.
+type clock struct {
+	at  time.Time
+	set time.Duration
+}
 
-func (c *clock) now() time.Time { return c.at }
+func (c *clock) wall() time.Time { return c.at.Add(c.set) }
 
-func open(t *testing.T, dir, log string, c *clock) *Store {
+func mustOpen(t *testing.T, dir, log string, c *clock) *Store {
 	t.Helper()
-	s, err := Open(dir, log, time.Minute)
+	began := c.at
+	s, err := open(dir, log, time.Minute, c.wall, func() time.Duration { return c.at.Sub(began) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.now = c.now
 	return s
 }
 
@@ -32,8 +35,8 @@ func (s *Store) want(t *testing.T, key string, offset uint64, ok bool) {
 }
 
 func TestWindow(t *testing.T) {
-	c := &clock{time.Now().Truncate(time.Millisecond)}
-	s := open(t, t.TempDir(), "life", c)
+	c := &clock{at: time.Now().Truncate(time.Millisecond)}
+	s := mustOpen(t, t.TempDir(), "life", c)
 	s.want(t, "a", 0, false)
 	s.Confirmed("a", 10)
 	c.at = c.at.Add(40 * time.Second)
@@ -52,8 +55,8 @@ func TestWindow(t *testing.T) {
 }
 
 func TestSaved(t *testing.T) {
-	c, dir := &clock{time.Now().Truncate(time.Millisecond)}, t.TempDir()
-	s := open(t, dir, "life", c)
+	c, dir := &clock{at: time.Now().Truncate(time.Millisecond)}, t.TempDir()
+	s := mustOpen(t, dir, "life", c)
 	if err := s.Save(); err != nil {
 		t.Fatal(err)
 	}
@@ -65,16 +68,10 @@ func TestSaved(t *testing.T) {
 	if err := s.Save(); err != nil {
 		t.Fatal(err)
 	}
-	open(t, dir, "life", c).want(t, "a", 1<<63, true)
-	open(t, dir, "another life", c).want(t, "a", 0, false)
-	c.at = c.at.Add(-2 * time.Minute) // what Open drops is judged by the wall clock
-	s.now = c.now
-	s.Confirmed("a", 3)
-	s.Confirmed("b", 4)
-	if err := s.Save(); err != nil {
-		t.Fatal(err)
-	}
-	if again := open(t, dir, "life", c); len(again.seen) != 0 {
+	mustOpen(t, dir, "life", c).want(t, "a", 1<<63, true)
+	mustOpen(t, dir, "another life", c).want(t, "a", 0, false)
+	c.at = c.at.Add(time.Minute + time.Millisecond)
+	if again := mustOpen(t, dir, "life", c); len(again.seen) != 0 {
 		t.Errorf("kept beyond the window: %v", again.seen)
 	}
 	if files, _ := os.ReadDir(dir); len(files) != 1 {
@@ -82,10 +79,47 @@ func TestSaved(t *testing.T) {
 	}
 }
 
+// A wall clock that is set, by an hour either way, changes nothing while the
+// process runs, nor for the next one. What is set while none runs cannot be told
+// from time that passes.
+func TestClockSteps(t *testing.T) {
+	for _, step := range []time.Duration{time.Hour, -time.Hour} {
+		c, dir := &clock{at: time.Now().Truncate(time.Millisecond)}, t.TempDir()
+		s := mustOpen(t, dir, "life", c)
+		s.Confirmed("a", 10)
+		if err := s.Save(); err != nil {
+			t.Fatal(err)
+		}
+		c.set = step
+		s.want(t, "a", 10, true)
+		if err := s.Save(); err != nil { // which has no other news
+			t.Fatal(err)
+		}
+		c.at = c.at.Add(30 * time.Second)
+		s.want(t, "a", 10, true)
+		next := mustOpen(t, dir, "life", c)
+		next.want(t, "a", 10, true)
+		c.at = c.at.Add(30*time.Second + time.Millisecond)
+		s.want(t, "a", 0, false)
+		next.want(t, "a", 0, false)
+	}
+	c, dir := &clock{at: time.Now().Truncate(time.Millisecond)}, t.TempDir()
+	s := mustOpen(t, dir, "life", c)
+	s.Confirmed("a", 10)
+	if err := s.Save(); err != nil {
+		t.Fatal(err)
+	}
+	c.set = -time.Hour
+	s = mustOpen(t, dir, "life", c)
+	s.want(t, "a", 10, true)
+	c.at = c.at.Add(time.Minute + time.Millisecond)
+	s.want(t, "a", 0, false)
+}
+
 // A failed Save is tried again, and a damaged file is no reason not to work.
 func TestFaults(t *testing.T) {
-	c, dir := &clock{time.Now().Truncate(time.Millisecond)}, filepath.Join(t.TempDir(), "later")
-	s := open(t, dir, "life", c)
+	c, dir := &clock{at: time.Now().Truncate(time.Millisecond)}, filepath.Join(t.TempDir(), "later")
+	s := mustOpen(t, dir, "life", c)
 	s.Confirmed("a", 1)
 	if err := s.Save(); err == nil {
 		t.Fatal("saved into a directory that is not there")
@@ -110,8 +144,8 @@ func TestFaults(t *testing.T) {
 }
 
 func TestBounded(t *testing.T) {
-	c := &clock{time.Now().Truncate(time.Millisecond)}
-	s := open(t, t.TempDir(), "life", c)
+	c := &clock{at: time.Now().Truncate(time.Millisecond)}
+	s := mustOpen(t, t.TempDir(), "life", c)
 	for i := range maxKeys + 10 {
 		c.at = c.at.Add(time.Microsecond)
 		s.Confirmed(fmt.Sprint(i), uint64(i))

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"container/list"
+	"errors"
 	"fmt"
 	"time"
 
@@ -77,10 +78,15 @@ func (s *Supervisor) position(c *client, offset uint64) {
 	}
 }
 
-// settle places those who wait while there is room.
+// settle places those who wait while there is room. When there is none, and
+// will not be soon because starts fail, it is better to tell them.
 func (s *Supervisor) settle() {
 	for e := s.waiting.Front(); e != nil; e = s.waiting.Front() {
 		w := s.roomy()
+		if w == nil && s.heldBack() {
+			s.finish(e.Value.(*client), s.noWorker(errHeldBack))
+			continue
+		}
 		if w == nil {
 			s.poke() // perhaps a worker can be started
 			return
@@ -95,10 +101,18 @@ func (s *Supervisor) settle() {
 	}
 }
 
+var errHeldBack = errors.New("starts fail one after the other and are held back")
+
+// heldBack says that no worker is about to be ready, nor will one be started
+// for a while.
+func (s *Supervisor) heldBack() bool {
+	return s.count(starting) == 0 && time.Until(s.backoff.until) > s.times.held
+}
+
 // roomy returns the first ready worker with room.
 func (s *Supervisor) roomy() *worker {
 	for _, w := range s.workers {
-		if w.state == ready && w.number <= s.limits.Max && len(w.clients)-w.closing < s.limits.MaxClients {
+		if w.state == ready && w.number <= s.limits.Max && len(w.clients)-w.closing < s.limits.MaxClients && (w.room == 0 || len(w.clients) < w.room) {
 			return w
 		}
 	}

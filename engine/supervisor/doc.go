@@ -11,7 +11,10 @@
 //
 // A client goes to the lowest-numbered ready worker with room. Without one it
 // waits, first come first served, for a worker that is starting, up to what
-// Max workers can hold; beyond that it is refused with ErrFull.
+// Max workers can hold; beyond that it is refused with ErrFull. While none is
+// starting and failures hold the next start back for more than a second, it is
+// refused at once with ErrNoWorker, as are those that wait already: the answer
+// is better than a connection that hangs.
 //
 // A key's newest Connect displaces an older one at once, wherever that is:
 // waiting, on its way, or served. "Newest" is who took the lock last. A client

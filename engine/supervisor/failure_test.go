@@ -62,6 +62,7 @@ func TestCrashLoop(t *testing.T) {
 	for _, warm := range []int{1, 4} {
 		t.Run(fmt.Sprint("warm=", warm), func(t *testing.T) {
 			f := prepare(t, "crash", warm, 4, 1)
+			f.times.held = time.Minute
 			began := time.Now()
 			if err := f.Start(t.Context()); !errors.Is(err, ErrNoWorker) {
 				t.Fatalf("got %v", err)
@@ -82,6 +83,33 @@ func TestCrashLoop(t *testing.T) {
 			}
 			if f.Snapshot().Ready() != 0 || f.Snapshot().Refusals[RefusedLate] != 1 || !strings.Contains(f.log(), "told to crash") {
 				t.Fatalf("%+v\n%s", f.Snapshot(), f.log())
+			}
+		})
+	}
+}
+
+// When starts fail and are held back, nobody is kept waiting: neither who waits
+// already nor who comes then. A pause that is over lets the next one try.
+func TestHeldBackStartsRefuse(t *testing.T) {
+	for _, warm := range []int{0, 1} {
+		t.Run(fmt.Sprint("warm=", warm), func(t *testing.T) {
+			f := prepare(t, "crash", warm, 1, 10)
+			f.times.held = 150 * time.Millisecond
+			_ = f.Start(t.Context())
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			for range 2 {
+				spawns := f.Snapshot().Spawns
+				if _, err := f.connect(ctx, Client{Key: "a"}); !errors.Is(err, ErrNoWorker) || !errors.Is(err, errHeldBack) || ctx.Err() != nil {
+					t.Fatalf("got %v", err)
+				}
+				if snap := f.Snapshot(); snap.Backoff.Failures < 2 || snap.Waiting != 0 {
+					t.Fatalf("%+v", snap)
+				}
+				eventually(t, "the pause is about over", func() bool { return time.Until(f.Snapshot().Backoff.Until) < f.times.held })
+				if _, err := f.connect(ctx, Client{Key: "b"}); !errors.Is(err, errHeldBack) || f.Snapshot().Spawns == spawns {
+					t.Fatalf("got %v after %d starts", err, spawns)
+				}
 			}
 		})
 	}

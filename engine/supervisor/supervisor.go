@@ -67,12 +67,13 @@ type times struct {
 	quiet  int           // looks in a row without a word of a worker; looks, not time: the primary may be what was held up
 	drain  time.Duration // from Drain to exit, when a worker retires
 	linger time.Duration // without clients before a worker retires: a client that comes back at once finds it
+	held   time.Duration // for a start that is held back; who would have to wait longer is refused
 	look   time.Duration // between two looks at workers and clock (which may have been set)
 }
 
 var defaultTimes = times{
 	ready: 10 * time.Second, send: 2 * time.Second, quiet: 5,
-	drain: 10 * time.Second, linger: time.Second, look: time.Second,
+	drain: 10 * time.Second, linger: time.Second, held: time.Second, look: time.Second,
 }
 
 // Supervisor runs the worker processes. See the package's description.
@@ -161,10 +162,10 @@ func (s *Supervisor) tellStart(err error) {
 }
 
 // Connect hands the socket fd over to a worker; it waits for one that starts,
-// within ctx. An older client of the key is closed with DuplicateConnection at
+// within ctx, unless starts fail and are held back. An older client of the key is closed with DuplicateConnection at
 // once, even if this call fails later. fd stays the caller's, who closes it when
 // Connect has returned; nothing was written to it when that is an error.
-// Errors: ErrFull, ErrStopping, ErrClosed, ErrNoWorker with ctx's.
+// Errors: ErrFull, ErrStopping, ErrClosed, ErrNoWorker (with ctx's, if that ended the wait).
 func (s *Supervisor) Connect(ctx context.Context, cl Client, fd int) error {
 	c := &client{Client: cl, fd: fd, done: make(chan error, 1)}
 	if err := s.enrol(c); err != nil {
@@ -215,13 +216,17 @@ func (s *Supervisor) giveUp(c *client, cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.phase == waiting || c.phase == queued {
-		err := fmt.Errorf("%w: %w", ErrNoWorker, cause)
-		if s.backoff.err != nil {
-			err = fmt.Errorf("%w (last failure: %w)", err, s.backoff.err)
-		}
-		s.finish(c, err)
+		s.finish(c, s.noWorker(cause))
 		s.settle()
 	}
+}
+
+func (s *Supervisor) noWorker(cause error) error {
+	err := fmt.Errorf("%w: %w", ErrNoWorker, cause)
+	if s.backoff.err != nil {
+		err = fmt.Errorf("%w (last failure: %w)", err, s.backoff.err)
+	}
+	return err
 }
 
 // Disconnect closes the connection of key, and says whether it had one that

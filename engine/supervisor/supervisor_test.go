@@ -564,6 +564,26 @@ func TestWake(t *testing.T) {
 	}
 }
 
+// A worker that has descriptors for fewer clients than it may have is full with
+// those, and says when there is room again.
+func TestRoomForDescriptors(t *testing.T) {
+	f := start(t, "room", 1, 2, 10) // says 2
+	a, _ := f.mustConnect("a"), f.mustConnect("b")
+	f.mustConnect("c")
+	f.wantLayout("1:2 2:1")
+	f.mustConnect("d")
+	if _, err := f.connect(t.Context(), Client{Key: "e"}); !errors.Is(err, ErrFull) {
+		t.Fatalf("got %v", err)
+	}
+	if !f.Disconnect("a", wsproto.ServerShutdown) {
+		t.Fatal("a is not there")
+	}
+	a.want(t, "hello close "+wsproto.ServerShutdown.Name)
+	f.wantLayout("1:1 2:2")
+	f.mustConnect("e")
+	f.wantLayout("1:2 2:2")
+}
+
 func TestConfigure(t *testing.T) {
 	f := start(t, "", 1, 2, 2)
 	a, b := f.mustConnect("a"), f.mustConnect("b")

@@ -53,6 +53,7 @@ type worker struct {
 	idle    time.Time // since when it has no clients
 	clients map[uint64]*client
 	closing int // those of them that were told to close
+	room    int // for how many it has descriptors; 0: unknown
 	queue   []outgoing
 	more    chan struct{} // capacity 1: the queue is not empty
 	dead    chan struct{} // closed with gone: the writer ends
@@ -242,7 +243,7 @@ func (s *Supervisor) hear(w *worker, m handoff.Message) {
 	switch {
 	case m.Ready != nil && w.state == starting:
 		w.enter(ready)
-		w.idle = time.Now()
+		w.idle, w.room = time.Now(), m.Ready.Room
 		s.tellStart(nil)
 		s.settle()
 		s.poke() // the next start may be due
@@ -250,7 +251,8 @@ func (s *Supervisor) hear(w *worker, m handoff.Message) {
 		w.log.Info("worker ready", "pid", w.process.cmd.Process.Pid)
 		return
 	case m.Stats != nil:
-		w.stats = *m.Stats
+		w.stats, w.room = *m.Stats, m.Stats.Room
+		s.settle() // there may be room again
 	case m.Confirmed != nil:
 		for _, f := range m.Confirmed {
 			if c := w.clients[f.ID]; c != nil {

@@ -136,7 +136,10 @@ func (t *testClients) begin() error {
 			fmt.Println("flood", i)
 		}
 	}
-	t.tell(handoff.Message{Ready: &handoff.Ready{PID: os.Getpid()}})
+	if t.mode == "room" {
+		t.stats.Room = 2
+	}
+	t.tell(handoff.Message{Ready: &handoff.Ready{PID: os.Getpid(), Room: t.stats.Room}})
 	if t.mode == "deaf" { // it lives, but listens no more
 		for range time.Tick(beat) {
 			t.tell(handoff.Message{Stats: &t.stats})

@@ -33,6 +33,9 @@ func (l *loop) receive() error {
 		case err == io.EOF:
 			l.log.Info("the primary has gone")
 			return gnet.ErrEngineShutdown
+		case errors.Is(err, handoff.ErrNoDescriptor):
+			l.socketLost(m)
+			continue
 		case err != nil:
 			l.failure = fmt.Errorf("worker: control channel: %w", err)
 			return gnet.ErrEngineShutdown
@@ -69,6 +72,29 @@ func (l *loop) handle(m handoff.Message, fd int) error {
 	return nil
 }
 
+// socketLost is for a client whose socket could not be taken: it is cut off, and
+// the others go on. That takes a limit that was lowered while we run: the
+// primary gives us no more clients than there is room for.
+func (l *loop) socketLost(m handoff.Message) {
+	l.log.Error("a socket is lost", "error", handoff.ErrNoDescriptor)
+	if m.Client != nil {
+		l.tell(handoff.Message{Closed: &handoff.Closed{ID: m.Client.ID, Disconnect: wsproto.InternalError.Name, Detail: handoff.ErrNoDescriptor.Error()}})
+	}
+}
+
+// spareDescriptors are not for clients: the loop's own, the runtime's, and those
+// with which segments of the frame log are opened.
+const spareDescriptors = 32
+
+// room is how many clients there are descriptors for.
+func room() int {
+	var limit unix.Rlimit // it may be changed while we run
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return max(1, int(min(limit.Cur, 1<<30))-spareDescriptors)
+}
+
 func named(disconnect string) wsproto.Disconnect {
 	d, ok := wsproto.DisconnectNamed(disconnect)
 	if !ok {
@@ -96,7 +122,7 @@ func (l *loop) configure(s handoff.Settings) error {
 		return fmt.Errorf("worker: open the frame log: %w", err)
 	}
 	l.frames, l.head, l.moved = frames, frames.Head(), l.now
-	l.tell(handoff.Message{Ready: &handoff.Ready{PID: os.Getpid()}})
+	l.tell(handoff.Message{Ready: &handoff.Ready{PID: os.Getpid(), Room: room()}})
 	return nil
 }
 

@@ -39,7 +39,7 @@ func (l *loop) measure(c *client, from uint64) {
 // report tells the primary how we are.
 func (l *loop) report() {
 	s := &l.stats
-	s.Head, s.MinCursor = l.head, 0
+	s.Head, s.MinCursor, s.Room = l.head, 0, room()
 	s.Clients, s.Blocked, s.Slowest = len(l.clients), 0, s.Slowest[:0]
 	for _, c := range l.clients {
 		if c.state == closing {

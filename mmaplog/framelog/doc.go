@@ -80,7 +80,8 @@
 //
 // # When it fails
 //
-// Append returns ErrNoSpace and has changed nothing; the writer goes on when there is room. Nothing is deleted early.
+// Append returns ErrNoSegment (with ErrNoSpace, if that is why) and has changed nothing; the writer goes on when there is room,
+// or the file system can be written again. Nothing is deleted early.
 //
 // A process that is killed loses nothing: the page cache is not its own. The next OpenWriter goes on at the head, with
 // the same ID; frames that were appended and not committed are gone, and LastSource says where to begin again.
@@ -103,9 +104,10 @@
 //
 // While it runs: readers of an ID that was given up get ErrReplaced. A segment file that somebody truncates, or a disk
 // that cannot deliver a page, is SIGBUS for who reads the mapping. Frames, FrameEnd and Meta turn it into ErrDamaged
-// (SetPanicOnFault, where the index is read); handing mapped frames to write(2) gives EFAULT. Accepted limits: a truncated head file
-// kills its readers, a truncated active segment kills the writer (loudly); and the log cannot tell that its directory was
-// put back from a copy, which may re-use offsets: delete the head file after that.
+// (SetPanicOnFault, where the index is read); handing mapped frames to write(2) gives EFAULT. So does Append, after which the
+// log has to be opened again: its end is given up then. Accepted limits: a truncated head file kills its readers and the writer
+// (loudly); and the log cannot tell that its directory was put back from a copy, which may re-use offsets: delete the head file
+// after that.
 //
 // # Who may call
 //

@@ -2,6 +2,7 @@ package framelog
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -46,7 +47,7 @@ func TestNoSpaceWhileRunning(t *testing.T) {
 			for ; ; n++ {
 				frame, m := numbered(n)
 				if err := w.Append(frame, m); err != nil {
-					if !errors.Is(err, ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) {
+					if !errors.Is(err, ErrNoSegment) || !errors.Is(err, ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) {
 						t.Fatal(err)
 					}
 					break
@@ -76,6 +77,75 @@ func TestNoSpaceWhileRunning(t *testing.T) {
 				t.Fatal(err)
 			}
 			mustHoldOnlySegments(t, o.Dir)
+		})
+	}
+}
+
+// A disk that fails in another way stops appending as a full one does, and when it works again, so does the log.
+func TestOtherFailuresWhileRunning(t *testing.T) {
+	for _, failing := range []op{opCreate, opAllocate, opMap, opRename} {
+		for _, why := range []syscall.Errno{syscall.EIO, syscall.EROFS, syscall.EMFILE} {
+			t.Run(fmt.Sprint(failing, why), func(t *testing.T) {
+				var b broken
+				o := testOptions(t.TempDir())
+				o.fault = b.fault
+				w, _ := mustOpen(t, o)
+				b.set(failing, why)
+				n := uint64(1)
+				var err error
+				for ; err == nil; n++ {
+					frame, m := numbered(n)
+					err = w.Append(frame, m)
+				}
+				n--
+				if !errors.Is(err, ErrNoSegment) || !errors.Is(err, why) || errors.Is(err, ErrNoSpace) || w.Stats().NoSpace != 0 {
+					t.Fatal(err)
+				}
+				frame, m := numbered(n)
+				if err := w.Append(frame, m); !errors.Is(err, ErrNoSegment) {
+					t.Fatal(err)
+				}
+				b.set(failing, nil)
+				appendNumbered(t, w, n, n+50)
+				r := mustRead(t, o.Dir)
+				if _, last, err := readNumbered(r, r.Floor(), 9999); err != nil || last != n+49 {
+					t.Fatal(last, err)
+				}
+				if err := w.Close(); err != nil {
+					t.Fatal(err)
+				}
+				mustHoldOnlySegments(t, o.Dir)
+			})
+		}
+	}
+}
+
+// An active segment that somebody truncates makes an error, not a dead process; what is lost of it is given up at the next
+// opening.
+func TestTruncatedUnderTheWriter(t *testing.T) {
+	for _, ext := range []string{framesExt, indexExt} {
+		t.Run(ext, func(t *testing.T) {
+			o := testOptions(t.TempDir())
+			w, _ := mustOpen(t, o)
+			appendNumbered(t, w, 1, 4)
+			id := w.ID()
+			if err := os.Truncate(segmentPath(o.Dir, 0, ext), 0); err != nil {
+				t.Fatal(err)
+			}
+			frame, m := numbered(4)
+			if err := w.Append(frame, m); !errors.Is(err, ErrDamaged) {
+				t.Fatal(err)
+			}
+			_ = w.Close() // it may say that a segment cannot be synced
+			w, rec := mustOpen(t, o)
+			if w.ID() == id || w.Head() != 0 || lastNumber(w) != 0 || len(rec.GivenUp) == 0 {
+				t.Fatalf("%+v", rec)
+			}
+			appendNumbered(t, w, 1, 50)
+			r := mustRead(t, o.Dir)
+			if first, last, err := readNumbered(r, 0, 9999); err != nil || first != 1 || last != 49 {
+				t.Fatal(first, last, err)
+			}
 		})
 	}
 }

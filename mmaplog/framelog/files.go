@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"distributor/mmaplog/crashpoint"
 )
 
 const (
@@ -192,9 +194,11 @@ func rename(from, to string, fault faults) error {
 // unlinkSegment removes both files of a segment. The index goes last, and either alone is understood when the log is
 // opened again.
 func unlinkSegment(dir string, base uint64, fault faults) error {
-	return errors.Join(
-		unlink(segmentPath(dir, base, framesExt), fault),
-		unlink(segmentPath(dir, base, indexExt), fault))
+	err := unlink(segmentPath(dir, base, framesExt), fault)
+	crashpoint.Pass(crashpoint.FramesUnlinked)
+	err = errors.Join(err, unlink(segmentPath(dir, base, indexExt), fault))
+	crashpoint.Pass(crashpoint.SegmentUnlinked)
+	return err
 }
 
 func unlink(path string, fault faults) error {

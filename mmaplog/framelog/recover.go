@@ -10,12 +10,15 @@ import (
 	"time"
 
 	"github.com/edsrzf/mmap-go"
+
+	"distributor/mmaplog/crashpoint"
 )
 
 // Recovery tells what OpenWriter found and did.
 type Recovery struct {
 	ID          ID
 	NewID       string // why the ID is a new one; empty: the log lives on
+	Fresh       bool   // nothing of a log was there
 	Head, Floor uint64
 	Frames      uint64   // verified
 	Bytes       uint64   // verified
@@ -85,7 +88,7 @@ func (w *Writer) recover() (r Recovery, err error) {
 		return r, err
 	}
 	defer closeScanned(f.segments)
-	r = Recovery{NewID: f.newID, Head: f.head, Floor: f.floor, GivenUp: f.cut, Damaged: f.damaged}
+	r = Recovery{NewID: f.newID, Fresh: h == nil && len(f.pairs) == 0, Head: f.head, Floor: f.floor, GivenUp: f.cut, Damaged: f.damaged}
 	r.Frames, r.Bytes = f.verified()
 
 	if h != nil && f.newID != "" { // from here on readers of the old ID get nothing more
@@ -94,16 +97,20 @@ func (w *Writer) recover() (r Recovery, err error) {
 		if err := syncFile(w.headFile, fault); err != nil {
 			return r, err
 		}
+		crashpoint.Pass(crashpoint.IDGivenUp)
 	} else if h != nil {
 		w.head.State.Store(stateOpen)
 		w.head.Floor.Store(f.floor) // before anything below it goes
+		crashpoint.Pass(crashpoint.RecoveryBegun)
 	}
 	if err := w.removeRest(f); err != nil {
 		return r, err
 	}
+	crashpoint.Pass(crashpoint.RestRemoved)
 	if err := w.openActive(f, h); err != nil {
 		return r, err
 	}
+	crashpoint.Pass(crashpoint.SegmentReopened)
 	if f.newID != "" {
 		if err := w.newHead(f.floor); err != nil {
 			return r, err
@@ -117,7 +124,9 @@ func (w *Writer) recover() (r Recovery, err error) {
 	w.head.Floor.Store(f.floor)
 	w.head.State.Store(stateOpen)
 	w.id, r.ID = w.head.ID, w.head.ID
-	return r, syncFile(w.headFile, fault)
+	err = syncFile(w.headFile, fault)
+	crashpoint.Pass(crashpoint.Recovered)
+	return r, err
 }
 
 // openHead maps the head file. A missing or damaged one leaves w.head nil.
@@ -303,9 +312,11 @@ func (w *Writer) newHead(floor uint64) error {
 	if err := syncFile(f, fault); err != nil {
 		return err
 	}
+	crashpoint.Pass(crashpoint.HeadMade)
 	if err := rename(temp, filepath.Join(w.opts.Dir, headName), fault); err != nil {
 		return err
 	}
+	crashpoint.Pass(crashpoint.HeadNamed)
 	w.head = h
 	return syncDir(w.opts.Dir, fault)
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/edsrzf/mmap-go"
+
+	"distributor/mmaplog/crashpoint"
 )
 
 const (
@@ -72,6 +74,9 @@ func openSegment(framesPath, indexPath string, flag int, segmentBytes int64, fau
 			return nil, err
 		}
 		s.frames, s.index = maps[0], maps[1]
+		if i == 0 && flag&os.O_CREATE != 0 {
+			crashpoint.Pass(crashpoint.SpareCreated)
+		}
 	}
 	s.header, s.entries = asHeader(s.index), asEntries(s.index)
 	return s, nil
@@ -86,6 +91,7 @@ func createSpare(dir string, segmentBytes int64, fault faults) (*segment, error)
 		os.Remove(index)
 		return nil, err
 	}
+	crashpoint.Pass(crashpoint.SpareMade)
 	s.populate(0, populateAhead)
 	s.prepared = min(populateAhead, len(s.frames))
 	return s, nil
@@ -97,12 +103,11 @@ func (s *segment) begin(dir string, base, frames uint64, sources *[MaxStreams]so
 	s.header.Magic, s.header.Version = indexMagic, formatVersion
 	s.header.Base, s.header.Frames, s.header.Sources = base, frames, *sources
 	s.header.Check = s.header.check()
-	for _, ext := range [2]string{indexExt, framesExt} {
-		if err := rename(filepath.Join(dir, spareName+ext), segmentPath(dir, base, ext), fault); err != nil {
-			return err
-		}
+	if err := rename(filepath.Join(dir, spareName+indexExt), segmentPath(dir, base, indexExt), fault); err != nil {
+		return err
 	}
-	return nil
+	crashpoint.Pass(crashpoint.IndexNamed)
+	return rename(filepath.Join(dir, spareName+framesExt), segmentPath(dir, base, framesExt), fault)
 }
 
 // fits says whether a frame of n bytes can be put.
@@ -123,12 +128,14 @@ func (s *segment) grow(n int64, fault faults) error {
 	s.frames = frames
 	s.mapped.Unlock()
 	s.prepared = len(frames) // one copy will touch it all now
+	crashpoint.Pass(crashpoint.SegmentGrown)
 	return nil
 }
 
 // put copies the frame behind the others and describes it. It fits.
 func (s *segment) put(frame []byte, m *Meta) {
 	copy(s.frames[s.used:], frame)
+	crashpoint.Pass(crashpoint.FrameCopied)
 	s.used += len(frame)
 	e := &s.entries[s.count]
 	e.End.Store(s.base + uint64(s.used))
@@ -148,8 +155,11 @@ func (s *segment) populate(from, to int) {
 	index = index[:min(int(indexSize(int64(to))), len(index))]
 	if !populate(frames[from:]) && from == 0 {
 		// An old kernel. Touch all of it now, while nobody else knows this segment.
-		touch(s.frames)
-		touch(s.index)
+		_ = guarded(func() error { // a truncated file is Append's to tell of
+			touch(s.frames)
+			touch(s.index)
+			return nil
+		})
 		return
 	}
 	populate(index[int(indexSize(int64(from)))-pageSize:])

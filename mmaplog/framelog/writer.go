@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"sync/atomic"
 
 	"github.com/edsrzf/mmap-go"
+
+	"distributor/mmaplog/crashpoint"
 )
 
 // Writer appends frames. There is one per log, in one process, and one goroutine calls Append, Commit, LastSource and
@@ -91,8 +94,15 @@ func (w *Writer) LastSource(stream uint8) (src [32]byte, offset uint64, ok bool)
 }
 
 // Append copies a frame into the log. No reader sees it before Commit. On an error nothing was appended; after
-// ErrNoSpace the same call works as soon as there is room (each try asks the file system, so pause between them).
-func (w *Writer) Append(frame []byte, m Meta) error {
+// ErrNoSegment the same call works as soon as the file system does (each try asks it, so pause between them). After
+// ErrDamaged, where somebody has truncated the active segment, nothing works but Close.
+func (w *Writer) Append(frame []byte, m Meta) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer recoverFault(&err)
+	return w.append(frame, m)
+}
+
+func (w *Writer) append(frame []byte, m Meta) error {
 	n := len(frame)
 	switch {
 	case w.closed:
@@ -112,6 +122,7 @@ func (w *Writer) Append(frame []byte, m Meta) error {
 	}
 	s := w.active
 	s.put(frame, &m)
+	crashpoint.Pass(crashpoint.EntryWritten)
 	w.tail += uint64(n)
 	w.frames++
 	last := &w.last[m.Stream]
@@ -134,7 +145,9 @@ func (w *Writer) Commit() error {
 		return nil
 	}
 	w.head.Frames.Store(w.frames)
+	crashpoint.Pass(crashpoint.FramesCounted)
 	w.head.Head.Store(w.tail) // releases: the frames, their entries, the seals and the names of segments come before
+	crashpoint.Pass(crashpoint.HeadPublished)
 	if len(w.sealed) > 0 {
 		w.settle()
 	}
@@ -142,16 +155,17 @@ func (w *Writer) Commit() error {
 }
 
 // makeRoom brings an active segment that a frame of n bytes fits in, or changes nothing.
-func (w *Writer) makeRoom(n int) error {
+func (w *Writer) makeRoom(n int) (err error) {
 	if w.active.count > 0 {
-		if err := w.roll(); err != nil {
-			return noSpace(err)
-		}
+		err = w.roll()
 	}
-	if n <= len(w.active.frames) {
-		return nil
+	if err == nil && n > len(w.active.frames) {
+		err = w.active.grow(int64(n), w.opts.fault)
 	}
-	return noSpace(w.active.grow(int64(n), w.opts.fault))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNoSegment, noSpace(err))
+	}
+	return nil
 }
 
 // roll seals the active segment and goes on in the next.
@@ -164,7 +178,9 @@ func (w *Writer) roll() error {
 		next.close()
 		return errors.Join(err, unlinkSegment(w.opts.Dir, w.tail, w.opts.fault), removeSpare(w.opts.Dir, w.opts.fault))
 	}
+	crashpoint.Pass(crashpoint.FramesNamed)
 	w.active.header.Sealed.Store(w.tail)
+	crashpoint.Pass(crashpoint.SegmentSealed)
 	w.sealed = append(w.sealed, w.active)
 	w.active = next
 	w.counted.segments.Add(1)
@@ -227,6 +243,7 @@ func (w *Writer) retain() {
 		return
 	}
 	w.head.Floor.Store(max(w.Floor(), w.kept[drop-1].end))
+	crashpoint.Pass(crashpoint.FloorRaised)
 	for _, gone := range w.kept[:drop] {
 		w.behind.do(func() {
 			w.failed("unlink a segment that is no longer kept", unlinkSegment(w.opts.Dir, gone.base, w.opts.fault))
@@ -246,6 +263,7 @@ func (w *Writer) finish(s *segment) {
 		return
 	}
 	w.failed("trim a sealed segment", s.trim(w.opts.fault))
+	crashpoint.Pass(crashpoint.SegmentTrimmed)
 	w.failed("sync a sealed segment", w.sync(end, s))
 }
 
@@ -266,10 +284,13 @@ func (w *Writer) sync(end uint64, last ...*segment) (err error) {
 	if err := syncDir(w.opts.Dir, w.opts.fault); err != nil {
 		return err
 	}
+	crashpoint.Pass(crashpoint.SegmentSynced)
 	if err := syncFile(w.headFile, w.opts.fault); err != nil { // a head on disk is at or beyond what Synced says
 		return err
 	}
+	crashpoint.Pass(crashpoint.HeadSynced)
 	w.head.Synced.Store(max(end, w.head.Synced.Load()))
+	crashpoint.Pass(crashpoint.SyncedRaised)
 	return nil
 }
 
@@ -297,8 +318,10 @@ func (w *Writer) Close() error {
 	}
 	last := append(w.sealed, w.active) // those in sealed end beyond the head: the head stands in one of all these
 	err := w.sync(w.Head(), last...)
+	crashpoint.Pass(crashpoint.LogSynced)
 	if !w.syncFailed {
 		w.head.State.Store(stateClean)
+		crashpoint.Pass(crashpoint.CloseSaid)
 		err = syncFile(w.headFile, w.opts.fault)
 	}
 	for _, s := range last {

@@ -1,0 +1,324 @@
+package enginetest
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"distributor/engine/simulator"
+	"distributor/mmaplog/crashpoint"
+)
+
+// allCrashes has TestCrashPoints try every point, not a seeded few of them.
+const allCrashes = "CRASH_POINTS" // =all
+
+// crash is a life of the primary that ends by SIGKILL at the n-th passing of a
+// point.
+type crash struct {
+	point crashpoint.Point
+	n     int
+	stop  bool // it is passed when the distributor is asked to stop
+}
+
+func (c crash) String() string { return fmt.Sprintf("%s:%d", crashpoint.Names[c.point], c.n) }
+
+// Where the primary dies
+//
+//	whileRunning    in the life of a frame, over segments, checkpoints, recoveries and stops
+//	whileRetaining  when old segments go
+//	atFirst         in its first start
+//	whileRenewing   when damage at the log's end costs it its ID
+var (
+	whileRunning = []crash{
+		{point: crashpoint.FrameCopied, n: 1}, {point: crashpoint.FrameCopied, n: 150}, {point: crashpoint.EntryWritten, n: 1}, {point: crashpoint.EntryWritten, n: 101},
+		{point: crashpoint.FramesCounted, n: 1}, {point: crashpoint.FramesCounted, n: 8}, {point: crashpoint.HeadPublished, n: 1}, {point: crashpoint.HeadPublished, n: 8},
+		{point: crashpoint.SpareCreated, n: 1}, {point: crashpoint.SpareCreated, n: 3}, {point: crashpoint.SpareMade, n: 1}, {point: crashpoint.SpareMade, n: 2},
+		{point: crashpoint.IndexNamed, n: 1}, {point: crashpoint.IndexNamed, n: 2}, {point: crashpoint.FramesNamed, n: 1}, {point: crashpoint.FramesNamed, n: 3},
+		{point: crashpoint.SegmentSealed, n: 1}, {point: crashpoint.SegmentSealed, n: 2}, {point: crashpoint.SegmentGrown, n: 1}, {point: crashpoint.SegmentGrown, n: 2},
+		{point: crashpoint.SegmentTrimmed, n: 1}, {point: crashpoint.SegmentTrimmed, n: 3}, {point: crashpoint.SegmentSynced, n: 1}, {point: crashpoint.SegmentSynced, n: 2},
+		{point: crashpoint.HeadSynced, n: 1}, {point: crashpoint.HeadSynced, n: 2}, {point: crashpoint.SyncedRaised, n: 1}, {point: crashpoint.SyncedRaised, n: 2},
+		{point: crashpoint.RecoveryBegun, n: 1}, {point: crashpoint.RestRemoved, n: 1}, {point: crashpoint.SegmentReopened, n: 1}, {point: crashpoint.Recovered, n: 1},
+		{point: crashpoint.CheckpointWritten, n: 1}, {point: crashpoint.CheckpointSynced, n: 1}, {point: crashpoint.CheckpointNamed, n: 1},
+		{point: crashpoint.CheckpointWritten, n: 2, stop: true}, {point: crashpoint.CheckpointSynced, n: 2, stop: true}, {point: crashpoint.CheckpointNamed, n: 2, stop: true},
+		{point: crashpoint.CollectorsWritten, n: 1, stop: true}, {point: crashpoint.CollectorsNamed, n: 1, stop: true},
+		{point: crashpoint.LogSynced, n: 1, stop: true}, {point: crashpoint.CloseSaid, n: 1, stop: true},
+	}
+	whileRetaining = []crash{
+		{point: crashpoint.FloorRaised, n: 1}, {point: crashpoint.FloorRaised, n: 2}, {point: crashpoint.FramesUnlinked, n: 1}, {point: crashpoint.FramesUnlinked, n: 3},
+		{point: crashpoint.SegmentUnlinked, n: 1}, {point: crashpoint.SegmentUnlinked, n: 3},
+	}
+	atFirst = []crash{
+		{point: crashpoint.RestRemoved, n: 1}, {point: crashpoint.SpareCreated, n: 1}, {point: crashpoint.SpareMade, n: 1}, {point: crashpoint.IndexNamed, n: 1},
+		{point: crashpoint.SegmentReopened, n: 1}, {point: crashpoint.HeadMade, n: 1}, {point: crashpoint.HeadNamed, n: 1}, {point: crashpoint.Recovered, n: 1},
+		{point: crashpoint.CheckpointWritten, n: 1}, {point: crashpoint.CheckpointSynced, n: 1}, {point: crashpoint.CheckpointNamed, n: 1},
+	}
+	whileRenewing = []crash{
+		{point: crashpoint.IDGivenUp, n: 1}, {point: crashpoint.RestRemoved, n: 1}, {point: crashpoint.SegmentReopened, n: 1}, {point: crashpoint.HeadMade, n: 1},
+		{point: crashpoint.HeadNamed, n: 1}, {point: crashpoint.Recovered, n: 1}, {point: crashpoint.CheckpointWritten, n: 1},
+	}
+)
+
+// some shuffles the crashes by the seed, and takes a few unless all are wanted.
+func some(crashes []crash, few int) []crash {
+	crashes = slices.Clone(crashes)
+	rng := rand.New(rand.NewPCG(*seed, uint64(len(crashes))))
+	rng.Shuffle(len(crashes), func(i, j int) { crashes[i], crashes[j] = crashes[j], crashes[i] })
+	if os.Getenv(allCrashes) != "all" {
+		crashes = crashes[:few]
+	}
+	return crashes
+}
+
+// victim is a Distributor whose binary has the points.
+func victim(t *testing.T, settings Settings) *Distributor {
+	t.Helper()
+	d := New(t, settings)
+	var err error
+	if d.Binary, err = crashing(); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// arm has the next start die, and gives back how to make it not.
+func (d *Distributor) arm(c crash) (disarm func()) {
+	before := d.Env
+	d.Env = append(slices.Clone(before), crashpoint.Variable+"="+c.String())
+	return func() { d.Env = before }
+}
+
+// mustDie waits for the end that the point has.
+func mustDie(t *testing.T, d *Distributor, c crash) {
+	t.Helper()
+	if how := d.WaitEnd(); !how.Signaled() || how.Signal() != syscall.SIGKILL {
+		t.Fatalf("%s: it ended by itself, with %v", c, d.cmd.ProcessState)
+	}
+	t.Logf("killed at %s", c)
+}
+
+// Between any two steps that last, the primary can be killed: the frame log then
+// holds every record once and in order, collectors that keep their position get
+// each once, and those that do not miss none.
+func TestCrashPoints(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many starts")
+	}
+	t.Run("all are tried", func(t *testing.T) {
+		for i, name := range crashpoint.Names {
+			tried := func(c crash) bool { return c.point == crashpoint.Point(i) }
+			if name == "" || !slices.ContainsFunc(slices.Concat(whileRunning, whileRetaining, atFirst, whileRenewing), tried) {
+				t.Errorf("point %d, %q, is in no list", i, name)
+			}
+		}
+	})
+	t.Run("running", func(t *testing.T) {
+		t.Parallel()
+		dieAgain(t, some(whileRunning, 12), Settings{"FRAME_LOG_SEGMENT_BYTES": 64 << 10}, true)
+	})
+	t.Run("retaining", func(t *testing.T) {
+		t.Parallel()
+		dieAgain(t, some(whileRetaining, 2), Settings{"FRAME_LOG_SEGMENT_BYTES": 64 << 10, "FRAME_LOG_BYTES": 1 << 20}, false)
+	})
+	for _, c := range some(atFirst, 2) {
+		t.Run("beginning/"+c.String(), func(t *testing.T) { t.Parallel(); dieAtFirst(t, c) })
+	}
+	for _, c := range some(whileRenewing, 2) {
+		t.Run("renewing/"+c.String(), func(t *testing.T) { t.Parallel(); dieRenewing(t, c) })
+	}
+}
+
+// dieAgain kills the primary at one point after the other, in one directory,
+// under an archiver that is never further ahead of the collectors than the log
+// reaches back. all says that the log keeps everything.
+func dieAgain(t *testing.T, crashes []crash, settings Settings, all bool) {
+	const ahead = 150                                                    // records
+	sizes := append(slices.Repeat([]int{100, 200, 400, 800}, 8), 70_000) // one in 33 needs a segment of its own
+	d, book := victim(t, settings), NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{
+		Dir: d.Logs, Book: book, Seed: *seed, Sizes: sizes, Noise: 0.02,
+		Log: simulator.LogOptions{Generation: simulator.BytesBlank, MaxBytes: 1 << 20, MaxFiles: 1000, BatchLines: 4, Torn: 0.1},
+	})
+	write := func(n int) {
+		t.Helper()
+		if err := archiver.Write(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Start()
+	fleets := []*Fleet{NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})}
+	if all {
+		fleets = append(fleets, NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book, Forgetful: true}))
+	}
+	write(50)
+	for _, f := range fleets {
+		f.WaitTotal(book.Total())
+	}
+	d.Stop() // and with it, where the forgetful one is, is on disk
+	for _, c := range crashes {
+		disarm := d.arm(c)
+		d.Launch()
+		if c.stop {
+			d.WaitLog("distributing", func(l Line) bool { return l.Msg == "distributing" })
+			write(20)
+			fleets[len(fleets)-1].WaitTotal(book.Total()) // there is news to save
+			d.Signal(syscall.SIGTERM)
+		} else {
+			Until(t, c.String()+" is reached", func() bool {
+				if d.Running() && book.Total() < fleets[0].Least()+ahead {
+					write(10)
+				}
+				return !d.Running()
+			}, func() string { return fmt.Sprintf("%d records; %v", book.Total(), fleets[0]) })
+		}
+		mustDie(t, d, c)
+		disarm()
+	}
+	d.Start()
+	write(50)
+	for _, f := range fleets {
+		f.WaitTotal(book.Total())
+		f.CheckSame()
+	}
+	if all {
+		late := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
+		late.WaitTotal(book.Total())
+		late.CheckSame()
+	} else if floor := mustServeRest(t, d, book); floor == 0 {
+		t.Error("no segment has gone")
+	}
+	for _, what := range []string{"frame log: DAMAGE", "data log: records may be missing", "checkpoint not used", "begin live"} {
+		if said := d.Log(func(l Line) bool { return strings.Contains(l.Msg, what) }); len(said) > 0 {
+			t.Errorf("it reports losses: %s", said[0].Text)
+		}
+	}
+	d.Stop()
+	mustBeTidy(t, d)
+}
+
+// dieAtFirst kills the very first start. What was there before it is not sent,
+// and what comes after it is.
+func dieAtFirst(t *testing.T, c crash) {
+	d := victim(t, nil)
+	old := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: NewBook(), Sizes: []int{100}})
+	if err := old.Write(30); err != nil {
+		t.Fatal(err)
+	}
+	disarm := d.arm(c)
+	d.Launch()
+	mustDie(t, d, c)
+	disarm()
+	d.Start()
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100}})
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
+	if err := archiver.Write(20); err != nil {
+		t.Fatal(err)
+	}
+	fleet.WaitTotal(20)
+	fleet.CheckSame()
+	d.Stop()
+	mustBeTidy(t, d)
+}
+
+// dieRenewing kills the start that finds the newest frames damaged. Their
+// records are made again, under one new ID, however often it dies.
+func dieRenewing(t *testing.T, c crash) {
+	d, book := victim(t, nil), NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100, 3000}})
+	d.Start()
+	if err := archiver.Write(100); err != nil {
+		t.Fatal(err)
+	}
+	early := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
+	early.WaitTotal(100)
+	_, head := Bounds(t, d.URL)
+	early.Stop()
+	d.Stop()
+	damage(t, d.segments(t)[0], int64(head.Offset)-1, []byte{0xff})
+	disarm := d.arm(c)
+	d.Launch()
+	mustDie(t, d, c)
+	disarm()
+	d.Start()
+	if err := archiver.Write(20); err != nil {
+		t.Fatal(err)
+	}
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
+	fleet.WaitTotal(120)
+	fleet.CheckSame()
+	if floor, _ := Bounds(t, d.URL); floor.Log == head.Log {
+		t.Error("the frame log has its old ID, though committed frames were given up")
+	}
+	d.Stop()
+	mustBeTidy(t, d)
+}
+
+// segments are the paths of the frames files, oldest first.
+func (d *Distributor) segments(t testing.TB) []string {
+	t.Helper()
+	paths, err := filepath.Glob(filepath.Join(d.Dir, "state", "frames", "*.frames"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no segments in %s: %v", d.Dir, err)
+	}
+	slices.Sort(paths)
+	return paths
+}
+
+// damage writes over a part of a file.
+func damage(t testing.TB, path string, at int64, b []byte) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(b, at); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// mustBeTidy checks that nothing was left behind by those that were killed.
+func mustBeTidy(t testing.TB, d *Distributor) {
+	t.Helper()
+	known := map[string]bool{"checkpoint.json": true, "collectors.json": true, "head": true, "lock": true}
+	halves := make(map[string]int)
+	for _, dir := range []string{filepath.Join(d.Dir, "state"), filepath.Join(d.Dir, "state", "frames")} {
+		files, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			base, segment := strings.CutSuffix(strings.TrimSuffix(f.Name(), ".index"), ".frames")
+			if segment || base != f.Name() {
+				halves[base]++
+			} else if !f.IsDir() && !known[f.Name()] {
+				t.Errorf("%s was left behind", f.Name())
+			}
+		}
+	}
+	for base, n := range halves {
+		if n != 2 || len(base) != 16 {
+			t.Errorf("of segment %s %d files were left behind", base, n)
+		}
+	}
+}
+
+// The binary that is shipped cannot be told to kill itself.
+func TestNoCrashPointsInTheBinary(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(built)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range []string{crashpoint.Variable, crashpoint.Names[crashpoint.SegmentGrown]} {
+		if bytes.Contains(text, []byte(words)) {
+			t.Errorf("%q is in it", words)
+		}
+	}
+}

@@ -1,0 +1,226 @@
+package enginetest
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"distributor/engine/simulator"
+)
+
+// smallState puts d's STATE_DIR on a file system of its own, which options
+// limit. Without the right to mount there is no test.
+func smallState(t *testing.T, d *Distributor, options string) (state string) {
+	t.Helper()
+	state = filepath.Join(d.Dir, "state")
+	if err := os.Mkdir(state, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mount(t, d, "enginetest", state, "tmpfs", 0, options)
+	return state
+}
+
+// mount mounts until the end of the test, which ends d before.
+func mount(t *testing.T, d *Distributor, what, where, kind string, flags uintptr, options string) {
+	t.Helper()
+	if err := unix.Mount(what, where, kind, flags, options); err != nil {
+		t.Skipf("nothing can be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if d.Running() {
+			d.Kill()
+		}
+		if err := unix.Unmount(where, 0); err != nil {
+			t.Errorf("unmount %s: %v", where, err)
+		}
+	})
+}
+
+// mustNotStart checks that a start ends with exit status 1 and says these words,
+// on the log's last line.
+func mustNotStart(t *testing.T, d *Distributor, words ...string) {
+	t.Helper()
+	r := Run(t, d.Dir, "serve")
+	if r.Status != 1 {
+		t.Errorf("exit status %d, want 1: %s", r.Status, r.Stderr)
+	}
+	lines := strings.Split(strings.TrimSpace(r.Stderr), "\n")
+	for _, w := range words {
+		if last := lines[len(lines)-1]; !strings.Contains(last, w) {
+			t.Errorf("%q is not in: %s", w, last)
+		}
+	}
+}
+
+// A start that finds no room, or may not write, says so, and what helps. When
+// that is done, it starts.
+func TestStateCannotBeWritten(t *testing.T) {
+	t.Run("full", func(t *testing.T) {
+		t.Parallel()
+		d := New(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
+		state := smallState(t, d, "size=512k")
+		mustNotStart(t, d, "STATE_DIR", state, "no space left on device", "make room")
+		if err := unix.Mount("", state, "tmpfs", unix.MS_REMOUNT, "size=64m"); err != nil {
+			t.Fatal(err)
+		}
+		d.Start()
+		d.Stop()
+	})
+	t.Run("read-only", func(t *testing.T) {
+		t.Parallel()
+		d := New(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
+		state := smallState(t, d, "size=64m")
+		for range 2 { // without a frame log, and with one
+			if err := unix.Mount("", state, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+				t.Fatal(err)
+			}
+			mustNotStart(t, d, "STATE_DIR", state, "read-only file system", "for writing")
+			if err := unix.Mount("", state, "tmpfs", unix.MS_REMOUNT, ""); err != nil {
+				t.Fatal(err)
+			}
+			d.Start()
+			d.Stop()
+		}
+	})
+}
+
+// STATE_DIR becomes read-only while it runs: collectors keep their connections
+// and what was committed, /is-healthy says what is wrong, and everything goes on
+// by itself when it is mended.
+func TestReadOnlyWhileRunning(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 64 << 10})
+	state := filepath.Join(d.Dir, "state")
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200, 4000}, Log: simulator.LogOptions{MaxBytes: 1 << 20, MaxFiles: 1000}})
+	d.Start()
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
+	if err := archiver.Write(20); err != nil {
+		t.Fatal(err)
+	}
+	fleet.WaitTotal(20)
+	// A file system with files open for writing cannot be made read-only from outside; but its path can.
+	mount(t, d, state, state, "", unix.MS_BIND, "")
+	if err := unix.Mount("", state, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := archiver.Write(300); err != nil {
+		t.Fatal(err)
+	}
+	mustReport(t, d, map[string]string{"frame log": "read-only file system", "progress": "read-only file system"})
+	if fleet.Cut() != 0 {
+		t.Errorf("it costs collectors their connection: %v", fleet)
+	}
+	if err := unix.Mount("", state, "", unix.MS_REMOUNT|unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	well(t, d)
+	fleet.WaitTotal(320)
+	fleet.CheckSame()
+	d.Stop()
+}
+
+// There is room for frames, but none for checkpoint.json and collectors.json:
+// nothing is held up, and /is-healthy tells.
+func TestNoRoomForProgress(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 4 << 20})
+	state := smallState(t, d, "size=16m,nr_inodes=64")
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	d.Start()
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
+	Until(t, "the next segment is there", func() bool { return exists(filepath.Join(state, "frames", "spare.index")) }, nil)
+	var fillers []string
+	for n := 0; ; n++ { // takes all inodes: then no file can be made, while all that are there can grow
+		name := filepath.Join(state, fmt.Sprint("filler", n))
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			break
+		}
+		fillers = append(fillers, name)
+	}
+	if err := archiver.Write(100); err != nil {
+		t.Fatal(err)
+	}
+	fleet.WaitTotal(100)
+	mustReport(t, d, map[string]string{"progress": "no space left on device"})
+	if err := archiver.Write(100); err != nil {
+		t.Fatal(err)
+	}
+	fleet.WaitTotal(200)
+	for _, name := range fillers {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	well(t, d)
+	d.Kill()
+	d.Start()
+	if err := archiver.Write(10); err != nil {
+		t.Fatal(err)
+	}
+	fleet.WaitTotal(210)
+	fleet.CheckSame()
+	d.Stop()
+}
+
+// Two distributors cannot have one STATE_DIR, and a dead one does not keep it.
+func TestSecondInstance(t *testing.T) {
+	t.Parallel()
+	first := New(t, nil)
+	second := New(t, Settings{"STATE_DIR": filepath.Join(first.Dir, "state")})
+	first.Start()
+	mustNotStart(t, second, "STATE_DIR", filepath.Join(first.Dir, "state"), fmt.Sprintf("process %d", first.Pid()))
+	if status, _ := first.Get("/is-alive"); status != http.StatusOK {
+		t.Errorf("the first is disturbed: %d", status)
+	}
+	first.Kill()
+	second.Start()
+	mustNotStart(t, first, "STATE_DIR", fmt.Sprintf("process %d", second.Pid()))
+	second.Stop()
+}
+
+// Workers that cannot open the frame log die one after the other: their starts
+// are held back more and more, /is-healthy says why, and collectors that come
+// are told so at once. When it is mended they are let in, and miss nothing.
+func TestCrashLoopingWorker(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, nil)
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{100}})
+	d.Start()
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
+	head := filepath.Join(d.Dir, "state", "frames", "head")
+	if err := os.Rename(head, head+".away"); err != nil {
+		t.Fatal(err)
+	}
+	mark := d.Mark()
+	d.Workers()[0].Kill(t)
+	lost := func() []Line { return d.Log(func(l Line) bool { return l.Msg == "worker lost" }) }
+	Until(t, "six workers are lost", func() bool { return len(lost()) >= 6 }, nil)
+	// After the first 100 ms, 200, 400, 800, 1600, each with a jitter of a fifth.
+	if n, took := len(lost()), timeOf(t, lost()[5]).Sub(timeOf(t, lost()[0])); took.Seconds() < 3.1*0.8-0.05 {
+		t.Errorf("%d workers were lost within %v: no back-off", n, took)
+	}
+	ill(t, d, "workers", "no worker can start")
+	d.WaitLogAfter(mark, "the worker's last words", func(l Line) bool { return strings.Contains(l.Text, "no log here") })
+	refused := refusedUpgrade(t, d, "hand_off_failed")
+	if refused.header.Get("Retry-After") == "" || refused.took > handOffTimeout/2 {
+		t.Errorf("refused after %v, with %v", refused.took, refused.header)
+	}
+	if err := archiver.Write(10); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(head+".away", head); err != nil {
+		t.Fatal(err)
+	}
+	well(t, d)
+	fleet.WaitTotal(10)
+	fleet.CheckSame()
+	d.Stop()
+}

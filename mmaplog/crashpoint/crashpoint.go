@@ -1,0 +1,64 @@
+// Package crashpoint names the moments between two steps that last: what a process that is killed there leaves on disk
+// is what the next one has to understand. A binary built with the tag crashpoints kills itself by SIGKILL at the n-th
+// passing of one of them, as DISTRIBUTOR_CRASH_POINT=<name>:<n> says. In any other binary Pass is empty, is compiled
+// away with its callers' arguments, and there is no such variable.
+//
+// It does not know what lies before and after a point; that stands where the point is passed. engine/enginetest kills
+// the real binary at each of Names.
+package crashpoint
+
+// Point is one of the moments.
+type Point uint8
+
+// The points of the frame log, in the order of a frame's life.
+const (
+	FrameCopied     Point = iota // into the active segment, no entry yet
+	EntryWritten                 // not committed
+	FramesCounted                // the head's count is ahead of the head
+	HeadPublished                // nobody was woken
+	SpareCreated                 // the frames file of the next segment, not its index
+	SpareMade                    // without a name
+	IndexNamed                   // the next segment's index has its name, its frames do not
+	FramesNamed                  // the segment before is not sealed
+	SegmentSealed                // nothing is in the next one
+	SegmentGrown                 // for a frame that is longer than a segment
+	SegmentTrimmed               // not synced
+	SegmentSynced                // the head's file was not
+	HeadSynced                   // the head does not say so
+	SyncedRaised                 // all done
+	FloorRaised                  // the files below are there
+	FramesUnlinked               // their index is there
+	SegmentUnlinked              // all done
+	LogSynced                    // at the close, which is not said
+	CloseSaid                    // in the head, which was not synced
+
+	// Recovery, and the making of a log.
+	IDGivenUp       // there is no new one yet
+	RecoveryBegun   // floor and state are what recovery wants
+	RestRemoved     // what was no part of the log
+	SegmentReopened // the active one, or a new one has its names
+	HeadMade        // with a new ID, without its name
+	HeadNamed       // its directory was not synced
+	Recovered       // nothing was appended
+
+	// The primary's files.
+	CheckpointWritten // aside, not synced
+	CheckpointSynced  // aside
+	CheckpointNamed
+	CollectorsWritten // aside
+	CollectorsNamed
+
+	count
+)
+
+// Names are those of all points, for the variable.
+var Names = [count]string{
+	"frame-copied", "entry-written", "frames-counted", "head-published", "spare-created", "spare-made", "index-named",
+	"frames-named", "segment-sealed", "segment-grown", "segment-trimmed", "segment-synced", "head-synced", "synced-raised",
+	"floor-raised", "frames-unlinked", "segment-unlinked", "log-synced", "close-said",
+	"id-given-up", "recovery-begun", "rest-removed", "segment-reopened", "head-made", "head-named", "recovered",
+	"checkpoint-written", "checkpoint-synced", "checkpoint-named", "collectors-written", "collectors-named",
+}
+
+// Variable is the environment variable that a binary with the tag looks at.
+const Variable = "DISTRIBUTOR_CRASH_POINT"
