@@ -84,7 +84,7 @@ func (t *tally) whole() string {
 	}
 	line := fmt.Sprintf("%d records (%s), %d verified, %.1f MB", now.all, strings.Join(parts, ", "), now.verified, float64(now.bytes)/1e6)
 	if now.gaps > 0 {
-		line += fmt.Sprintf(", %d gaps told of: records may be missing", now.gaps)
+		line += fmt.Sprintf(", gaps told of: %d, where records may be missing", now.gaps)
 	}
 	if where != "" {
 		line += ", go on with --from " + where
