@@ -150,6 +150,33 @@ func TestNoticesUnderLoad(t *testing.T) {
 	wg.Wait()
 }
 
+// Sockets that have room again are served without a turn of the loop, from the frame log as it is by then: also there
+// no frame goes out before the notice that it is behind.
+func TestNoticesToBlockedClients(t *testing.T) {
+	dir := t.TempDir()
+	b := start(t, handoff.Settings{Notices: dir}, framelog.Options{})
+	book := newBook(t, dir)
+	b.notices = true
+	const frames, clients = 20, 8
+	for range frames {
+		b.append(50_000)
+	}
+	var peers []*peer
+	from := uint64(0)
+	for i := range clients { // each has 50 kB less to come
+		peers = append(peers, b.connect(from, nil, true))
+		from += uint64(len(b.all[i]))
+	}
+	b.next(func(m handoff.Message) bool { return m.Stats != nil && m.Stats.Blocked == clients })
+	b.notify(book, `{"notice":1}`)
+	b.append(1000) // no wake-up
+	for i, p := range peers {
+		p.want(b, i, frames)
+		p.wantNotice(`{"notice":1}`)
+		p.want(b, frames, frames+1)
+	}
+}
+
 // A file that cannot be read delays notices, and nothing else.
 func TestNoticesThatCannotBeRead(t *testing.T) {
 	dir := t.TempDir()
