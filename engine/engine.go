@@ -15,6 +15,7 @@ import (
 	"distributor/engine/config"
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
+	"distributor/engine/notice"
 	"distributor/engine/query"
 	"distributor/engine/resume"
 	"distributor/engine/status"
@@ -110,8 +111,12 @@ func (p *primary) open() error {
 	if err != nil {
 		return err
 	}
+	notices, err := notice.Open(cfg.StateDir, p.frames.Head())
+	if err != nil {
+		p.log.Error("notices of earlier gaps are lost to collectors", "error", err)
+	}
 	p.encoder = encoder.New(encoder.Options{
-		Signer: p.signer, Frames: p.frames, StopAtCycle: func() int64 { return p.cfg.Load().StopAtCycle }, Wake: p.workers.Wake, Log: p.log,
+		Signer: p.signer, Frames: p.frames, Notices: notices, StopAtCycle: func() int64 { return p.cfg.Load().StopAtCycle }, Wake: p.workers.Wake, Log: p.log,
 	}, progress)
 	access, err := p.access(cfg)
 	if err != nil {

@@ -26,7 +26,7 @@ func limits(cfg *config.Config) supervisor.Limits {
 	return supervisor.Limits{
 		Warm: cfg.NumberOfWorkers, Max: cfg.MaxWorkers, MaxClients: cfg.MaxClientsPerChild,
 		Settings: handoff.Settings{
-			FrameLog:       frameLogDir(cfg),
+			FrameLog: frameLogDir(cfg), Notices: cfg.StateDir,
 			PingIntervalMS: cfg.PingInterval.Milliseconds(), PingTimeoutMS: cfg.PingTimeout.Milliseconds(),
 			LogLevel: cfg.Level().String(),
 		},

@@ -5,6 +5,9 @@ import "errors"
 // ErrPosition: a text is no position token.
 var ErrPosition = errors.New("wsproto: malformed position token")
 
+// ErrNotices: a text names no kind of notice.
+var ErrNotices = errors.New("wsproto: no such notices")
+
 // The rules that gobwas/ws does not check for us. Each is wrapped together with its Disconnect.
 var (
 	errReservedBits  = errors.New("reserved bits set")

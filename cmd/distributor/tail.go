@@ -24,6 +24,7 @@ const (
 	exitRefused = 3
 	exitLost    = 4
 	exitShort   = 5
+	exitGaps    = 6
 )
 
 const tailHelp = `Connects to a distributor as a collector does, verifies every message and prints the records.
@@ -38,7 +39,8 @@ usage: distributor tail [flags]
 
 Exit status: 0 stopped by the user, or --count reached, or the time over, and all was verified; 1 a message did not
 verify, or some are missing or came twice; 2 wrong usage; 3 refused by the server; 4 the connection could not be made, or
-was lost and not to be had again; 5 the time was over, or the output gone, before --count was reached.
+was lost and not to be had again; 5 the time was over, or the output gone, before --count was reached; 6 would be 0, but the
+server has told of gaps, where it could not read all of the data logs (they are shown on the error output).
 
 `
 
@@ -105,7 +107,7 @@ func parseTail(args []string, stdout, stderr io.Writer) (tailOptions, error) {
 	o := tailOptions{
 		streams: *streams, count: *count, format: *format, summary: *summary, reconnect: *reconnect,
 		time: time.Duration(*seconds * float64(time.Second)), idle: time.Duration(*idle) * time.Millisecond, giveUp: time.Duration(*giveUp * float64(time.Second)),
-		dial: collector.Options{URL: *url, SubscriptionType: *subscription, Logger: slog.New(slog.NewTextHandler(stderr, nil))},
+		dial: collector.Options{Notices: true, URL: *url, SubscriptionType: *subscription, Logger: slog.New(slog.NewTextHandler(stderr, nil))},
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))

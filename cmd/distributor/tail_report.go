@@ -20,6 +20,7 @@ type counts struct {
 	all      uint64
 	verified uint64
 	bytes    uint64 // of messages
+	gaps     uint64 // that the server has told of
 }
 
 // A tally adds up what came. One goroutine adds, another reports.
@@ -45,6 +46,12 @@ func (t *tally) add(m collector.Message, position wsproto.Position, known bool) 
 	if known {
 		t.position, t.known = position, known
 	}
+}
+
+func (t *tally) gap() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.now.gaps++
 }
 
 func (t *tally) total() uint64 {
@@ -76,6 +83,9 @@ func (t *tally) whole() string {
 		parts = append(parts, fmt.Sprintf("%s %d", s, now.records[s]))
 	}
 	line := fmt.Sprintf("%d records (%s), %d verified, %.1f MB", now.all, strings.Join(parts, ", "), now.verified, float64(now.bytes)/1e6)
+	if now.gaps > 0 {
+		line += fmt.Sprintf(", gaps told of: %d, where records may be missing", now.gaps)
+	}
 	if where != "" {
 		line += ", go on with --from " + where
 	}

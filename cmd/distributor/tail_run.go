@@ -86,6 +86,9 @@ func (t *tail) run(ctx context.Context) int {
 				status, err = exitShort, fmt.Errorf("%w: %w", errOutput, flushErr)
 			}
 			t.end(ctx, status, err)
+			if now, _ := t.seen.snapshot(); status == exitOK && now.gaps > 0 {
+				return exitGaps
+			}
 			return status
 		}
 		wait := retry/2 + rand.N(retry/2)
@@ -143,6 +146,11 @@ func (t *tail) follow(ctx context.Context, c *collector.Collector) error {
 		}
 		if t.idling != nil {
 			t.idling.Reset(t.idle)
+		}
+		if m.Notice != nil {
+			t.seen.gap()
+			t.say("here the server may have missed records: %s", m.Notice)
+			continue
 		}
 		position, known := c.Position()
 		t.seen.add(m, position, known)

@@ -110,6 +110,24 @@ func TestTailGoesOnWhereItEnded(t *testing.T) {
 	}
 }
 
+// A gap that the server tells of is shown, and shows in the exit status; all was verified.
+func TestTailTellsOfGaps(t *testing.T) {
+	log, all := sampleLog(t)
+	gap := wsproto.AppendTextFrame(nil, log.Signer.AppendMessage(nil, "notice", []byte(`{"stream":"receipt","type":"gap"}`)))
+	url := firehosetest.Start(t, func(c *firehosetest.Conn) {
+		if c.Parameter("notices") != "gap" {
+			t.Error("it did not ask")
+		}
+		c.Send(firehosetest.Ping(wsproto.Position{Log: log.ID}), gap, log.Since(wsproto.Position{}), firehosetest.Ping(log.End()))
+		c.WaitForClose()
+	})
+	status, out, errs := runTail(t.Context(), log, "--url", url, "--count", "3")
+	if status != exitGaps || out != all || !strings.Contains(errs, `may have missed records: {"stream":"receipt","type":"gap"}`) ||
+		!strings.Contains(errs, "3 verified") || !strings.Contains(errs, "gaps told of: 1") {
+		t.Errorf("status %d, %q, %s", status, out, errs)
+	}
+}
+
 func TestTailReconnects(t *testing.T) {
 	log, all := sampleLog(t)
 	var connections atomic.Int32

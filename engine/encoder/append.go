@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 )
 
@@ -26,6 +27,11 @@ func (e *Encoder) append(ctx context.Context, failed chan<- error) {
 }
 
 func (e *Encoder) appendChunk(ctx context.Context, c *chunk) error {
+	for _, g := range c.gaps {
+		if err := e.tell(ctx, datalog.Streams[c.stream], g); err != nil {
+			return err
+		}
+	}
 	now, start := time.Now().UnixNano(), 0
 	for _, m := range c.made {
 		if err := e.appendFrame(ctx, c.frames[start:m.end], c.meta(m, now)); err != nil {
@@ -43,7 +49,7 @@ func (e *Encoder) appendChunk(ctx context.Context, c *chunk) error {
 	e.progress.Head = e.o.Frames.Head()
 	e.progress.Position[c.stream] = c.after
 	e.mu.Unlock()
-	if len(c.made) > 0 {
+	if len(c.made) > 0 || len(c.gaps) > 0 {
 		e.o.Wake()
 	}
 	return nil

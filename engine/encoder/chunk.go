@@ -24,6 +24,7 @@ type batch struct {
 type chunk struct {
 	batch   *batch
 	stream  int
+	gaps    []datalog.Gap    // before the records; borrowed from the batch
 	records []datalog.Record // borrowed from the batch
 	after   datalog.Position // where reading goes on after them
 	done    chan struct{}    // one token: encoded
@@ -42,21 +43,23 @@ type made struct {
 
 // cut divides the batch into chunks. after is where reading goes on after the
 // whole batch, which may lie beyond its last record: blank lines and trailers.
+// A batch of gaps alone is one chunk.
 func (b *batch) cut(stream int, after datalog.Position) {
 	b.chunks = b.chunks[:0]
-	for i := 0; i < len(b.Records); i += chunkRecords {
+	for i := 0; i == 0 || i < len(b.Records); i += chunkRecords {
 		n := len(b.chunks)
 		if n == len(b.spare) {
 			b.spare = append(b.spare, &chunk{batch: b, done: make(chan struct{}, 1)})
 		}
 		c := b.spare[n]
-		c.stream, c.records = stream, b.Records[i:min(i+chunkRecords, len(b.Records))]
-		c.after = c.records[len(c.records)-1].Next
+		c.stream, c.gaps, c.records = stream, nil, b.Records[i:min(i+chunkRecords, len(b.Records))]
+		if n := len(c.records); n > 0 {
+			c.after = c.records[n-1].Next
+		}
 		b.chunks = append(b.chunks, c)
 	}
-	if n := len(b.chunks); n > 0 {
-		b.chunks[n-1].after = after
-	}
+	b.chunks[0].gaps = b.Gaps
+	b.chunks[len(b.chunks)-1].after = after
 	b.open.Store(int32(len(b.chunks)))
 }
 

@@ -23,6 +23,13 @@
 // in logEvery, and skipped; so is a record beyond stopDistributionAtCycle
 // (without a log line). The stream goes on.
 //
+// # Gaps
+//
+// Where a follower says that records may be missing, a signed notice is saved
+// (package notice) with the offset behind the last frame before the gap. Only
+// then are frames committed that come after it, and progress told: a crash finds
+// the gap again, or has told of it.
+//
 // # Progress
 //
 // After every commit Progress tells how far each stream has been read, rejects

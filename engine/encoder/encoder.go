@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"distributor/engine/notice"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 	"distributor/wsproto/shardus"
@@ -32,6 +33,8 @@ const (
 type Options struct {
 	Signer *shardus.Signer
 	Frames *framelog.Writer
+	// Notices takes what is to be told of gaps.
+	Notices *notice.Book
 	// StopAtCycle tells the last cycle whose records are distributed; negative:
 	// no limit. It is asked once a chunk, from several goroutines.
 	StopAtCycle func() int64

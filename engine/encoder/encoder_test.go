@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"distributor/engine/notice"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 	"distributor/wsproto"
@@ -119,7 +120,11 @@ func newRig(t testing.TB, dir string, from [len(datalog.Streams)]datalog.Positio
 		}
 		progress.Position[i] = r.followers[i].Position()
 	}
-	r.encoder = New(Options{Signer: signer(t), Frames: r.frames, StopAtCycle: r.stop.Load, Wake: func() { r.woken.Add(1) }, Log: log}, progress)
+	notices, err := notice.Open(dir, r.frames.Head())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.encoder = New(Options{Signer: signer(t), Frames: r.frames, Notices: notices, StopAtCycle: r.stop.Load, Wake: func() { r.woken.Add(1) }, Log: log}, progress)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	go func() { r.ended <- r.encoder.Run(ctx, r.followers) }()

@@ -28,7 +28,9 @@ type PeerOptions struct {
 	Key  shardus.SecretKey
 	Type string // subscription type; default "FIREHOSE"
 	From string // of the URL, as it is
-	Deaf bool   // never reads, with a small receive buffer
+	// Notices asks for notices: the parameter of the URL, as it is.
+	Notices string
+	Deaf    bool // never reads, with a small receive buffer
 }
 
 // Peer is one WebSocket client that says and does what the test wants, and
@@ -155,6 +157,9 @@ func upgradeTarget(o PeerOptions, now time.Time) (string, error) {
 	target := "/?data=" + url.QueryEscape(string(signed))
 	if o.From != "" {
 		target += "&from=" + url.QueryEscape(o.From)
+	}
+	if o.Notices != "" {
+		target += "&notices=" + url.QueryEscape(o.Notices)
 	}
 	return target, nil
 }

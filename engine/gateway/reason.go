@@ -46,6 +46,9 @@ var (
 	beyondHead    = reason{"from_beyond_head", http.StatusBadRequest}
 	insideFrame   = reason{"from_inside_frame", http.StatusBadRequest}
 
+	// notices=.
+	malformedNotices = reason{"malformed_notices", http.StatusBadRequest}
+
 	// Nothing is wrong with the request; come again.
 	tooManyUpgrades    = reason{"too_many_upgrades", http.StatusServiceUnavailable}
 	tooManyConnections = reason{"too_many_connections", http.StatusServiceUnavailable}
@@ -70,7 +73,7 @@ var (
 var reasons = []reason{
 	noData, repeatedData, malformedData, wrongType, ownerNotSender, malformedKey, malformedSig, unknownSubscriber,
 	expired, otherSubscription, noTimestamp, tooOld, tooNew, wrongSignature, replayed, notWebSocket, hasBody,
-	malformedFrom, otherLog, belowFloor, beyondHead, insideFrame, tooManyUpgrades, tooManyConnections, noDescriptors, noRoom,
+	malformedFrom, otherLog, belowFloor, beyondHead, insideFrame, malformedNotices, tooManyUpgrades, tooManyConnections, noDescriptors, noRoom,
 	stopping, frameLogFailed, handOffFailed, displaced, clientGone, rateLimited, upgradesLimited,
 	connectionsLimited, panicked,
 }

@@ -51,6 +51,11 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 		deny(why)
 		return
 	}
+	notices, why := wantsNotices(query)
+	if why != nil {
+		deny(why)
+		return
+	}
 	if !id.until.IsZero() {
 		if reason, ok := g.used.claim(id.key, id.sig, id.until, now, g.passed()); !ok {
 			sentence := "this signed request was used before: sign a new one, with the time of now, for each connection"
@@ -65,6 +70,7 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 		Key:      id.key.String(),
 		From:     from,
 		Response: wsproto.AppendUpgradeResponse(nil, accepted.Key, accepted.Protocol),
+		Notices:  notices,
 		Expires:  id.expires,
 	})
 }
@@ -98,6 +104,19 @@ func checkWebSocket(r *http.Request) (wsproto.Upgrade, *refusal) {
 		return wsproto.Upgrade{}, refuse(hasBody, "an upgrade request has no body")
 	}
 	return accepted, nil
+}
+
+// wantsNotices reads the notices= parameter.
+func wantsNotices(query string) (bool, *refusal) {
+	text, count := parameter(query, "notices")
+	wanted, err := wsproto.ParseNotices(text)
+	switch {
+	case count > 1:
+		return false, refuse(malformedNotices, fmt.Sprintf("the URL has %d notices parameters", count))
+	case err != nil:
+		return false, refuse(malformedNotices, err.Error())
+	}
+	return wanted, nil
 }
 
 const fellBehind = "the position is %d bytes before the oldest record kept: connect with from=earliest, and fetch what is missing by the HTTP API"

@@ -174,6 +174,23 @@ func TestFrom(t *testing.T) {
 	}
 }
 
+// Only who asks for notices by their name gets them.
+func TestAskingForNotices(t *testing.T) {
+	e := &echo{t: t}
+	addr := serve(t, newGateway(t, "open", func(o *Options) { o.Workers = e }))
+	data := signedData("known", time.Now(), "")
+	for more, want := range map[string]bool{"": false, "&notices=": false, "&notices=gap": true, "&from=live&notices=g%61p": true} {
+		if got := exchange(t, addr, upgradeRequest(target(data, more))); got.status != 101 || e.last().Notices != want {
+			t.Errorf("%q: %d, %v", more, got.status, e.last().Notices)
+		}
+	}
+	for _, more := range []string{"&notices=1", "&notices=Gap", "&notices=gap&notices=gap"} {
+		if got := exchange(t, addr, upgradeRequest(target(data, more))); got.status != 400 || refusalOf(t, got).Reason != "malformed_notices" {
+			t.Errorf("%q: %+v", more, got)
+		}
+	}
+}
+
 // A client that does not say where to begin goes on where it was.
 func TestResume(t *testing.T) {
 	e := &echo{t: t}

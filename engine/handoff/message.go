@@ -32,10 +32,11 @@ type Message struct {
 }
 
 // Settings are what a worker needs to know; the first message is one, and a
-// later one replaces what a reload may change (everything but FrameLog).
+// later one replaces what a reload may change (everything but the directories).
 type Settings struct {
 	Worker         int    `json:"worker"`         // number in logs and metrics, from 1
 	FrameLog       string `json:"frameLog"`       // directory of the frame log
+	Notices        string `json:"notices"`        // directory of the notices
 	PingIntervalMS int64  `json:"pingIntervalMS"` // keep-alive ping after so long without one
 	PingTimeoutMS  int64  `json:"pingTimeoutMS"`  // closed when nothing came back for so long
 	LogLevel       string `json:"logLevel"`       // a slog level's name
@@ -49,6 +50,7 @@ type Client struct {
 	From     uint64 `json:"from"`     // offset in the frame log of the first byte to send; a frame boundary
 	Response []byte `json:"response"` // the 101
 	Early    []byte `json:"early,omitempty"`
+	Notices  bool   `json:"notices,omitempty"` // the client asked for them
 }
 
 // Close ends one client's connection. An unknown ID is no error: the client

@@ -50,6 +50,17 @@ func (b *Board) collect(now time.Time) *Status {
 	return s
 }
 
+func lastGap(read datalog.Stats) *Gap {
+	g := read.LastGap
+	if g.Reason == "" {
+		return nil
+	}
+	return &Gap{
+		Time: g.Time.Round(0), Reason: string(g.Reason), File: read.Stream.FileName(g.After.Number), Offset: int64(g.After.Offset),
+		Next: read.Stream.FileName(g.Next), Bytes: int64(g.Bytes),
+	}
+}
+
 func (b *Board) stream(now time.Time, i int) Stream {
 	read, made := b.sources.Follower(i), b.sources.Encoder(i)
 	// Line ends count in BytesBehind, not in Bytes.
@@ -59,7 +70,7 @@ func (b *Board) stream(now time.Time, i int) Stream {
 		Records: int64(made.Records), Bytes: int64(made.Bytes), Frames: int64(made.Frames), FrameBytes: int64(made.FrameBytes),
 		Rejected: counts(made.Rejected), BeyondStop: int64(made.BeyondStop),
 		BytesBehind: read.BytesBehind, SecondsBehind: b.backlogs[i].age(now, passed, read.BytesBehind).Seconds(),
-		LastGrowth: read.LastGrowth.Round(0), Rotations: int64(read.Rotations), Gaps: int64(read.Gaps), Watching: read.Watching,
+		LastGrowth: read.LastGrowth.Round(0), Rotations: int64(read.Rotations), Gaps: int64(read.Gaps), GapBytes: int64(read.GapBytes), LastGap: lastGap(read), Watching: read.Watching,
 		Truncations: int64(read.Truncations), Rewrites: int64(read.Rewrites), Oversized: int64(read.Oversized), Errors: int64(read.Errors),
 	}
 }

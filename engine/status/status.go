@@ -73,12 +73,24 @@ type Stream struct {
 	SecondsBehind float64          `json:"secondsBehind"` // for how long there has been something to read; 0 when caught up
 	LastGrowth    time.Time        `json:"lastGrowth"`    // of the data log; zero: not since the start
 	Rotations     int64            `json:"rotations"`
-	Gaps          int64            `json:"gaps"`        // places where records may be missing
-	Watching      bool             `json:"watching"`    // inotify is at work
-	Truncations   int64            `json:"truncations"` // logs found shorter than what had been read
-	Rewrites      int64            `json:"rewrites"`    // logs found with other content, and read anew
-	Oversized     int64            `json:"oversized"`   // lines over MAX_RECORD_BYTES, passed over
-	Errors        int64            `json:"errors"`      // failed looks at the data logs; each is tried again
+	Gaps          int64            `json:"gaps"`              // places where records may be missing
+	GapBytes      int64            `json:"gapBytes"`          // of data logs known to be lost there; of deleted logs that is not known
+	LastGap       *Gap             `json:"lastGap,omitempty"` // not there: none since the start
+	Watching      bool             `json:"watching"`          // inotify is at work
+	Truncations   int64            `json:"truncations"`       // logs found shorter than what had been read
+	Rewrites      int64            `json:"rewrites"`          // logs found with other content, and read anew
+	Oversized     int64            `json:"oversized"`         // lines over MAX_RECORD_BYTES, passed over
+	Errors        int64            `json:"errors"`            // failed looks at the data logs; each is tried again
+}
+
+// Gap is a place where records may be missing.
+type Gap struct {
+	Time   time.Time `json:"time"`   // when it was found
+	Reason string    `json:"reason"` // log-gone, …: datalog.GapReason
+	File   string    `json:"file"`   // data log read last before it,
+	Offset int64     `json:"offset"` // up to here
+	Next   string    `json:"next"`   // data log where reading went on
+	Bytes  int64     `json:"bytes"`  // known to be lost; 0: that is not known
 }
 
 // FrameLog is the state of the frame log.

@@ -16,6 +16,7 @@ type Client struct {
 	From     uint64    // offset of the first byte to send; a frame boundary
 	Response []byte    // the 101; read until Connect returns
 	Early    []byte    // what came behind its request; read until Connect returns
+	Notices  bool      // it asked for them
 	Expires  time.Time // its connection is closed then; zero: never
 }
 

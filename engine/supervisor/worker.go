@@ -127,7 +127,7 @@ func (s *Supervisor) write(w *worker) {
 		case o.client != nil:
 			c := o.client
 			s.sent(w, c, w.process.conn.SendClient(handoff.Client{
-				ID: c.id, Key: c.Key, From: c.From, Response: c.Response, Early: c.Early,
+				ID: c.id, Key: c.Key, From: c.From, Response: c.Response, Early: c.Early, Notices: c.Notices,
 			}, c.fd, s.times.send))
 		default:
 			if err := w.process.conn.Send(o.message, s.times.send); err != nil {

@@ -47,6 +47,8 @@ type client struct {
 	due    due    // control frames to send at the next boundary
 	out    []byte // rest of the 101 or of control frames, which go before all else
 
+	notices *noticePlace // nil: the client did not ask for any
+
 	reader     wsproto.Reader
 	deaf       bool   // the client broke the protocol: what it sends is thrown away
 	pong       []byte // payload of the pong that is due
@@ -72,6 +74,9 @@ func (l *loop) add(m handoff.Client, fd int) {
 	c := &client{id: m.ID, key: m.Key, fd: fd, cursor: m.From, pinged: m.From, out: m.Response,
 		allowance: inputBurst, refilled: l.now, pingAt: l.now, progress: l.now, at: len(l.clients)}
 	c.reader.MaxMessage = inputBurst
+	if m.Notices {
+		c.notices = &noticePlace{from: m.From}
+	}
 	l.clients = append(l.clients, c)
 	l.byID[c.id] = c
 	for fd >= len(l.byFD) {

@@ -111,7 +111,7 @@ func (l *loop) configure(s handoff.Settings) error {
 	}
 	first := l.frames == nil
 	if !first {
-		s.FrameLog = l.settings.FrameLog
+		s.FrameLog, s.Notices = l.settings.FrameLog, l.settings.Notices
 	}
 	l.settings = s
 	if !first {

@@ -34,6 +34,13 @@
 // frame is waiting for it. Of several pings only the last is answered (RFC
 // 6455 §5.5.3), so a client cannot make us remember more than one payload.
 //
+// # Notices
+//
+// A client that asked for notices (package notice) gets each as a text frame
+// between two frames of the frame log: its data is cut off where one is due, and
+// the mark of the frame log is looked at before its head is trusted. For the
+// others nothing of that happens. Notices count in no position.
+//
 // # Positions
 //
 // Our pings carry the position (wsproto.Position) that the client has reached;

@@ -99,22 +99,34 @@ func (l *loop) feed(c *client) (sent int, err error) {
 			}
 			continue
 		}
-		limit := uint64(sliceBytes)
-		if c.due != 0 {
+		room, notice := l.nextNotice(c)
+		limit := min(sliceBytes, room)
+		if c.due != 0 || notice {
 			rest, err := l.restOfFrame(c)
 			if err != nil {
 				return sent, err
+			}
+			if rest == 0 && notice {
+				l.composeNotice(c)
+				continue
 			}
 			if rest == 0 {
 				l.composeControl(c)
 				continue
 			}
-			limit = min(rest, limit)
+			limit = min(rest, sliceBytes)
 		} else if c.state == closing {
+			return sent, nil
+		}
+		if limit == 0 {
 			return sent, nil
 		}
 		n, err := l.sendData(c, int(limit))
 		sent += n
+		if room == uint64(n) { // all up to a notice, or to the head: look again
+			c.inside = false
+			continue
+		}
 		if err != nil || c.due == 0 {
 			return sent, err
 		}

@@ -78,9 +78,10 @@ type loop struct {
 
 	settings handoff.Settings
 	frames   *framelog.Reader // nil until the first Settings
-	head     uint64           // of the frame log, as of the last turn
-	moved    time.Time        // when head was last seen to move
-	now      time.Time        // when the event now handled came
+	notices  notices
+	head     uint64    // of the frame log, as of the last turn
+	moved    time.Time // when head was last seen to move
+	now      time.Time // when the event now handled came
 
 	clients []*client          // all of them, in no order
 	byID    map[uint64]*client // the same
@@ -148,8 +149,11 @@ func (l *loop) turn() error {
 	if l.frames == nil {
 		return nil
 	}
-	if head := l.frames.Head(); head != l.head {
-		l.head, l.moved = head, l.now
+	head := l.frames.Head()
+	if news := l.refreshNotices(); head != l.head || news {
+		if head != l.head {
+			l.head, l.moved = head, l.now
+		}
 		first := len(l.live) - 1
 		for i := first; i >= 0; i-- { // serve may take l.live[i] out
 			c := l.live[i]

@@ -31,6 +31,7 @@ type bench struct {
 	told    chan handoff.Message
 	ended   chan error
 	nextID  uint64
+	notices bool     // clients that connect ask for them
 	all     [][]byte // every frame appended
 }
 
@@ -216,7 +217,7 @@ func (b *bench) connect(from uint64, early []byte, small bool) *peer {
 	}
 	b.nextID++
 	raw.Control(func(fd uintptr) {
-		err = b.primary.SendClient(handoff.Client{ID: b.nextID, Key: fmt.Sprint("key-", b.nextID), From: from, Response: []byte(response), Early: early}, int(fd), time.Second)
+		err = b.primary.SendClient(handoff.Client{ID: b.nextID, Key: fmt.Sprint("key-", b.nextID), From: from, Response: []byte(response), Early: early, Notices: b.notices}, int(fd), time.Second)
 	})
 	if err != nil {
 		b.t.Fatal(err)

@@ -19,13 +19,14 @@ type Record struct {
 // Batch is what Next fills. Its memory belongs to it and is used again by the next call of Next with
 // it: whoever keeps a Line longer copies it, or uses another Batch.
 type Batch struct {
+	Gaps    []Gap // found before the first of the Records
 	Records []Record
 
 	oversized int    // lines over the cap that were passed over
 	raw       []byte // up to tailBytes that precede the lines, then the lines with their ends
 }
 
-func (b *Batch) reset() { b.Records, b.oversized = b.Records[:0], 0 }
+func (b *Batch) reset() { b.Gaps, b.Records, b.oversized = b.Gaps[:0], b.Records[:0], 0 }
 
 // room makes raw n bytes long. A buffer that one huge line had blown up is given back.
 func (b *Batch) room(n int) []byte {

@@ -91,7 +91,11 @@
 // If the log of a Position is gone, or a number is missing between two logs, records may be lost. That is
 // believed when it has been so for 2 s (a restore may be under way), then logged as an error, counted in
 // Stats, and reading goes on at the oldest log that is certainly newer. The highest number seen tells
-// whether a wrap-around left logs out. A file that cannot be read is no gap: it is tried again.
+// whether a wrap-around left logs out. A cut, or other content, is a gap if it took bytes that had been
+// seen in the file and not read ("truncated"); what came and went between two looks nobody can know.
+// A file that cannot be read is no gap: it is tried again.
+//
+// A gap stands in the Batch whose records come after it, or alone in one.
 //
 // # First start
 //

@@ -99,6 +99,7 @@ type Follower struct {
 	grewAt  time.Time           // when cur was last seen to grow
 	moved   moved               // since when the pointer is elsewhere
 	doubt   doubt               // a gap that may yet close
+	gaps    []Gap               // not yet delivered
 
 	tally Stats // driver's own
 
@@ -144,8 +145,8 @@ func NewFollower(opt Options) (*Follower, error) {
 	return f, nil
 }
 
-// Next waits until there is at least one record, and fills b with what is there, at most about 1 MiB
-// or 1024 lines. It returns the error of ctx when that ends, or ErrClosed; trouble with files is no
+// Next waits until there is at least one record, or a gap, and fills b with what is there, at most about
+// 1 MiB or 1024 lines. It returns the error of ctx when that ends, or ErrClosed; trouble with files is no
 // error: it is logged, counted in Stats, and waited out.
 func (f *Follower) Next(ctx context.Context, b *Batch) error {
 	for {
@@ -155,7 +156,7 @@ func (f *Follower) Next(ctx context.Context, b *Batch) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if f.look(b); len(b.Records) > 0 {
+		if f.look(b); len(b.Records) > 0 || len(b.Gaps) > 0 {
 			return nil
 		}
 		select {
@@ -171,6 +172,7 @@ func (f *Follower) Next(ctx context.Context, b *Batch) error {
 func (f *Follower) look(b *Batch) {
 	defer f.publish()
 	b.reset()
+	defer func() { b.Gaps, f.gaps = append(b.Gaps, f.gaps...), f.gaps[:0] }()
 	for len(b.Records) == 0 {
 		if f.cur == nil && !f.begin() {
 			return
@@ -184,6 +186,10 @@ func (f *Follower) look(b *Batch) {
 		f.complaints.clear("read log")
 		if f.cur.size > size {
 			f.grewAt = f.opt.now()
+		}
+		if lost := f.cur.lost; lost.bytes > 0 {
+			f.cur.lost = loss{}
+			f.gap(GapTruncated, lost.after, f.cur.number, uint64(lost.bytes))
 		}
 		if !f.account(out, b) && !f.advance(b) {
 			return

@@ -39,9 +39,20 @@ type logFile struct {
 	size     int64     // as of the last look
 	mtime    time.Time // as of the last look
 	searched int64     // no newline in [offset, searched)
+	seen     int64     // size when the file last had what was read of it
+	had      int64     // bytes before it were delivered before a cut, though the offset is below
+	cutAt    int64     // what cutLost says was beyond it; 0: nothing
+	cutLost  int64     // bytes that a cut has taken unread, behind lines that are still to come
+	lost     loss      // to be told, and cleared, after a read
 
 	maxLine int
 	seam    seam
+}
+
+// loss is what a cut, or other content, has taken that was seen in a file and not read.
+type loss struct {
+	after Position
+	bytes int64
 }
 
 // openLog opens a log and stands at its beginning.
@@ -62,7 +73,7 @@ func openLog(path string, number uint32) (*logFile, error) {
 	}
 	l.inode = st.Ino
 	l.mtime = time.Unix(st.Mtim.Unix())
-	l.size = st.Size
+	l.size, l.seen = st.Size, st.Size
 	return l, nil
 }
 
@@ -117,16 +128,30 @@ func (l *logFile) read(b *Batch) (outcome, error) {
 	}
 	unchanged := st.Size == l.size && time.Unix(st.Mtim.Unix()).Equal(l.mtime)
 	l.size, l.mtime = st.Size, time.Unix(st.Mtim.Unix())
+	l.shrunk()
 	if l.size < l.fp.offset {
 		return l.cut()
 	}
-	if unchanged && l.searched == l.size {
+	if unchanged && l.searched == l.size && l.cutAt == 0 {
 		return idle, nil
 	}
 	l.seam.at("sized")
 	end, err := l.extent()
 	if err != nil {
 		return l.retry(err)
+	}
+	if l.cutAt > 0 {
+		// Lines that the cut has left come first, then the gap, then what was appended since.
+		left, err := lineStart(l.file, min(l.cutAt, l.size))
+		if err != nil {
+			return l.cutShort(err)
+		}
+		if left <= l.fp.offset {
+			l.lose(l.cutLost)
+			l.cutAt, l.cutLost = 0, 0
+			return advanced, nil
+		}
+		end = min(end, left)
 	}
 	if end == l.fp.offset {
 		return l.verify(idle)
@@ -244,9 +269,10 @@ func (l *logFile) verify(out outcome) (outcome, error) {
 		return l.cutShort(err)
 	}
 	if l.fp.same(h, t) {
+		l.seen = max(l.seen, l.size)
 		return out, nil
 	}
-	return rewritten, l.seek(0)
+	return l.anew()
 }
 
 // cutShort makes the next read look again where the file ended before bytes that were there.
@@ -265,7 +291,7 @@ func (l *logFile) cut() (outcome, error) {
 		return l.cutShort(err)
 	}
 	if !bytes.Equal(head, l.fp.heads()[:len(head)]) {
-		return rewritten, l.seek(0)
+		return l.anew()
 	}
 	start, err := lineStart(l.file, l.size)
 	if err == nil {
@@ -275,4 +301,37 @@ func (l *logFile) cut() (outcome, error) {
 		return l.cutShort(err)
 	}
 	return truncated, nil
+}
+
+// shrunk notes what a cut has taken of the bytes that were there to be read.
+func (l *logFile) shrunk() {
+	if l.size >= l.seen {
+		return
+	}
+	taken := l.seen - max(l.size, l.fp.offset, l.had)
+	l.seen, l.had = l.size, min(l.had, l.size)
+	switch {
+	case l.size < l.fp.offset:
+		l.lose(l.cutLost + max(0, taken))
+		l.cutAt, l.cutLost, l.had = 0, 0, l.size
+	case taken > 0:
+		l.cutAt, l.cutLost = l.size, l.cutLost+taken
+	}
+}
+
+// anew begins a file from its beginning that has other content.
+func (l *logFile) anew() (outcome, error) {
+	l.lose(l.cutLost + max(0, l.seen-max(l.fp.offset, l.had)))
+	l.seen, l.had, l.cutAt, l.cutLost = 0, 0, 0, 0
+	return rewritten, l.seek(0)
+}
+
+func (l *logFile) lose(bytes int64) {
+	if bytes == 0 {
+		return
+	}
+	if l.lost.bytes == 0 {
+		l.lost.after = l.position()
+	}
+	l.lost.bytes += bytes
 }

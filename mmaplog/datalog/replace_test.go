@@ -210,24 +210,6 @@ func TestDirectoryReplaced(t *testing.T) {
 	})
 }
 
-func TestPermissionLost(t *testing.T) {
-	r := newRunningRig(t)
-	r.append(log1, "a\n"+trailer)
-	r.put(log2, "b\n")
-	r.must(os.Chmod(r.path(log2), 0))
-	if f, err := os.Open(r.path(log2)); err == nil {
-		f.Close()
-		t.Skip("root reads everything")
-	}
-	r.point(2)
-	r.waitWant("a")
-	if r.f.Stats().Errors == 0 {
-		t.Error("no error counted")
-	}
-	r.must(os.Chmod(r.path(log2), 0o644))
-	r.want("b")
-}
-
 // What is no regular file is not read, and does not hold us up.
 func TestLogIsNoFile(t *testing.T) {
 	r := newRunningRig(t)

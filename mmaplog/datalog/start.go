@@ -170,7 +170,7 @@ func (f *Follower) resumeAfterLoss() bool {
 		}
 	}
 	f.settled = true
-	f.gap(GapLogGone, lost, to.number)
+	f.gap(GapLogGone, lost, to.number, 0)
 	return true
 }
 

@@ -25,6 +25,7 @@ type Stats struct {
 	Rewrites    uint64 // logs found with other content before the place of reading, and read anew
 	Oversized   uint64 // lines longer than MaxLine, not delivered
 	Gaps        uint64 // times that something may not have been delivered
+	GapBytes    uint64 // of data logs that are known to be lost in them; of deleted logs that is not known
 	LastGap     Gap
 	Errors      uint64 // failed looks; each is tried again
 }
@@ -39,6 +40,8 @@ const (
 	GapLogsMissing GapReason = "logs-missing"
 	// GapLateGrowth: records were appended to a log after it had been left for good.
 	GapLateGrowth GapReason = "late-growth"
+	// GapTruncated: a log was cut or overwritten that had more than was read of it.
+	GapTruncated GapReason = "truncated"
 )
 
 // Gap tells of a place in the stream where records may be missing.
@@ -46,6 +49,7 @@ type Gap struct {
 	Reason GapReason
 	After  Position // what was read last before it
 	Next   uint32   // number of the log where reading goes on
+	Bytes  uint64   // known to be lost; 0: that is not known
 	Time   time.Time
 }
 

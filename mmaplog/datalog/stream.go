@@ -43,6 +43,9 @@ func (s Stream) logName(n uint32, old bool) string {
 	return name
 }
 
+// FileName is the name that log n has while it is written.
+func (s Stream) FileName(n uint32) string { return s.logName(n, false) }
+
 // parseLogName is the inverse of logName. It takes exactly what a writer writes: no sign, no leading
 // zero, no log 0, so that a number has one name.
 func (s Stream) parseLogName(name string) (n uint32, old, ok bool) {

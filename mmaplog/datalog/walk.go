@@ -73,7 +73,7 @@ func (f *Follower) advance(b *Batch) bool {
 		if !found {
 			reason = GapLogGone
 		}
-		f.gap(reason, before, to.number)
+		f.gap(reason, before, to.number, 0)
 		f.highest = max(to.number, pointer) // if it was a wrap-around, logs are fewer than they were
 	}
 	return true
@@ -221,7 +221,7 @@ func (f *Follower) lookBack(entries []entry, ours place) {
 		if err == nil && same {
 			record, err := holdsRecord(l.file, int64(left.Offset), l.size)
 			if err == nil && record {
-				f.gap(GapLateGrowth, left, f.cur.number)
+				f.gap(GapLateGrowth, left, f.cur.number, uint64(l.size)-left.Offset)
 			}
 			if err == nil && l.seek(l.size) == nil {
 				f.known[e.inode] = l.position()
@@ -289,12 +289,18 @@ func readSmall(path string, b []byte) (int, error) {
 	return n, nil
 }
 
-// gap says that records may be missing.
-func (f *Follower) gap(reason GapReason, after Position, next uint32) {
+// gap says that records may be missing. It is called when all records that were read before are out.
+func (f *Follower) gap(reason GapReason, after Position, next uint32, bytes uint64) {
+	g := Gap{Reason: reason, After: after, Next: next, Bytes: bytes, Time: f.opt.now()}
+	f.gaps = append(f.gaps, g)
 	f.tally.Gaps++
-	f.tally.LastGap = Gap{Reason: reason, After: after, Next: next, Time: f.opt.now()}
-	f.log.Error("data log: records may be missing", "reason", string(reason),
-		"file", f.opt.Stream.logName(after.Number, false), "offset", after.Offset, "next", f.opt.Stream.logName(next, false))
+	f.tally.GapBytes += bytes
+	f.tally.LastGap = g
+	known := []any{"reason", string(reason), "file", f.opt.Stream.FileName(after.Number), "offset", after.Offset, "next", f.opt.Stream.FileName(next)}
+	if bytes > 0 {
+		known = append(known, "bytes", bytes)
+	}
+	f.log.Error("data log: records may be missing", known...)
 }
 
 // unread sums the sizes of the logs that come after a place.

@@ -24,7 +24,8 @@
 //	 40  boot ID of the machine, 16 bytes         56  CRC-32C of the page without words 56 and 64
 //	 64* head: committed up to here               64* sealed: logical end; 0 while active
 //	 72* frames committed, ever                  128  64 × (end of the newest frame of stream n, its source 32 bytes),
-//	128* floor: nothing below is served               as they stood when the segment began
+//	 80* marks, see Writer.Mark                       as they stood when the segment began
+//	128* floor: nothing below is served
 //	136* synced: all below it is on disk        4096  entries
 //	144* state: 1 open, 2 closed, 3 ID given up
 //

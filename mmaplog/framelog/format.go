@@ -58,7 +58,8 @@ type headPage struct {
 	_       uint64        //
 	Head    atomic.Uint64 // all bytes before it are committed; always a frame's end
 	Frames  atomic.Uint64 // committed since the log's first life; stored before Head
-	_       [6]uint64     //
+	Marks   atomic.Uint64 // stored before Head; what they count is the caller's business
+	_       [5]uint64     //
 	Floor   atomic.Uint64 // nothing below it is served; always a frame's end or a segment's base
 	Synced  atomic.Uint64 // everything below it had reached the disk
 	State   atomic.Uint64

@@ -15,7 +15,7 @@ import (
 )
 
 // Reader reads what a Writer, in this process or any other, has committed. One goroutine calls Frames, FrameEnd, Meta
-// and Close; Head, Floor and ID may be called from any until Close.
+// and Close; Head, Marks, Floor and ID may be called from any until Close.
 type Reader struct {
 	dir     string
 	id      ID
@@ -72,6 +72,9 @@ func (r *Reader) ID() ID { return r.id }
 
 // Head is the end of what is committed.
 func (r *Reader) Head() uint64 { return r.head.Head.Load() }
+
+// Marks counts the Writer's Marks. Loaded after Head, it has all that came before the frames below that head.
+func (r *Reader) Marks() uint64 { return r.head.Marks.Load() }
 
 // Floor is the oldest offset that can be read. It is above Head when the log has been replaced.
 func (r *Reader) Floor() uint64 { return r.head.Floor.Load() }

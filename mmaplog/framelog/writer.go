@@ -12,8 +12,8 @@ import (
 	"distributor/mmaplog/crashpoint"
 )
 
-// Writer appends frames. There is one per log, in one process, and one goroutine calls Append, Commit, LastSource and
-// Close. ID, Head, Floor and Stats may be called from any.
+// Writer appends frames. There is one per log, in one process, and one goroutine calls Append, Commit, Mark, LastSource
+// and Close. ID, Head, Floor and Stats may be called from any.
 type Writer struct {
 	opts     Options
 	lock     *os.File
@@ -153,6 +153,10 @@ func (w *Writer) Commit() error {
 	}
 	return nil
 }
+
+// Mark tells readers that something beside the log has changed: who sees a frame that is committed later sees one
+// more in Reader.Marks.
+func (w *Writer) Mark() { w.head.Marks.Add(1) }
 
 // makeRoom brings an active segment that a frame of n bytes fits in, or changes nothing.
 func (w *Writer) makeRoom(n int) (err error) {

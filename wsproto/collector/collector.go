@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -29,6 +30,7 @@ type Options struct {
 	ExpectOwner      shardus.PublicKey // of the server; zero: that of the first good message holds for the connection
 	SubscriptionType string            // default "FIREHOSE"
 	From             wsproto.From
+	Notices          bool          // ask for notices: they come as Messages with Notice set
 	DialTimeout      time.Duration // for connection and upgrade together; default 10 s
 	MaxMessage       int           // in bytes; default wsproto.DefaultMaxMessage
 	VerifyEvery      int           // verify one message in so many; default 1: all. The first is always verified
@@ -124,8 +126,12 @@ func (c *Collector) Next(ctx context.Context) (Message, error) {
 				return Message{}, c.fail(err)
 			}
 			if whole {
-				c.since += uint64(c.partSize)
+				size := c.partSize
 				c.partSize = 0
+				if c.options.Notices && bytes.HasPrefix(text, noticeStart) {
+					return c.takeNotice(text)
+				}
+				c.since += uint64(size)
 				return c.take(text)
 			}
 		}

@@ -9,14 +9,15 @@
 //	}
 //
 // The upgrade request is that of the TypeScript collector to the byte (TestHandshakeIsTheCollectors); what this one adds is
-// the parameter `from`, and only where it is asked to.
+// the parameters `from` and `notices`, and only where it is asked to.
 //
 // # Positions
 //
 // A server pings with the position that it has sent up to. As a position counts the bytes of message frames, the
 // collector knows the exact position behind every further message, and checks the sum at the next ping: a message lost or
 // sent twice on the way is a GapError. Dialing again with From at Position goes on without loss and without repetition.
-// A server that never pings (the replaced service) leaves the position unknown.
+// A server that never pings (the replaced service) leaves the position unknown. A notice (Options.Notices) counts nothing: the
+// position behind it is that before it.
 //
 // # Limits
 //

@@ -55,6 +55,9 @@ func requestURL(o *Options, now time.Time) (string, error) {
 	if o.From != (wsproto.From{}) {
 		query += "&from=" + o.From.String()
 	}
+	if o.Notices {
+		query += "&notices=" + wsproto.NoticeGap
+	}
 	if u.RawQuery != "" {
 		query += "&" + u.RawQuery
 	}

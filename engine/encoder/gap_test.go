@@ -1,0 +1,114 @@
+package encoder
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"distributor/engine/notice"
+	"distributor/mmaplog/datalog"
+	"distributor/wsproto/shardus"
+)
+
+// lose makes a gap behind the first log of the receipts, which is left, before
+// the third, which holds one record.
+func (r *rig) lose(record string) {
+	r.t.Helper()
+	r.append("receipt", "End: Number of entries: 1\n")
+	for name, text := range map[string]string{"receipt-log3.txt": record + "\n", "active-receipt-log.txt": "receipt-log3.txt"} {
+		if err := os.WriteFile(filepath.Join(r.logs, name), []byte(text), 0o644); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// A gap becomes a signed notice at the place in the frame log where the records
+// are missing.
+func TestNoticeOfAGap(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := newRig(t, dir, [len(datalog.Streams)]datalog.Position{})
+	defer r.close()
+	r.append("receipt", `{"n":1}`+"\n")
+	r.waitFor(2, 1)
+	before := r.frames.Head()
+	r.lose(`{"n":4}`)
+	r.waitFor(2, 2)
+	list, err := notice.Load(dir)
+	if err != nil || len(list.Notices) != 1 || list.Notices[0].Offset != before {
+		t.Fatalf("%+v, %v; the gap is at %d", list, err, before)
+	}
+	public, err := shardus.ParsePublicKey(secretKeyHex[64:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	hashKey, err := shardus.ParseHashKey(hashKeyHex)
+	if err != nil {
+		t.Fatal(err)
+	}
+	member, text, err := shardus.VerifyMessage([]byte(list.Notices[0].Text), public, hashKey)
+	if err != nil || member != "notice" || !shardus.IsCanonical(text) {
+		t.Fatalf("%s %s, %v", member, text, err)
+	}
+	var got gapNotice
+	if err := json.Unmarshal(text, &got); err != nil || got.Time == 0 {
+		t.Fatalf("%s, %v", text, err)
+	}
+	got.Time = 0
+	if want := (gapNotice{Type: "gap", Stream: "receipt", Reason: "logs-missing", After: place{"receipt-log1.txt", 34}, Next: "receipt-log3.txt"}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	// The frame log is as if nobody had been told.
+	if got := r.messages()["receipt"]; len(got) != 2 {
+		t.Errorf("%d frames", len(got))
+	}
+}
+
+// Nothing that comes after a gap is sent, nor progress saved, before its notice
+// is on disk.
+func TestNoticeThatCannotBeSaved(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := newRig(t, dir, [len(datalog.Streams)]datalog.Position{})
+	defer r.close()
+	r.append("receipt", `{"n":1}`+"\n")
+	r.waitFor(2, 1)
+	obstacle := filepath.Join(dir, "notices.json", "in the way")
+	if err := os.MkdirAll(obstacle, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.lose(`{"n":4}`)
+	r.wait("it is said", func() bool { return r.encoder.Blocked() != nil })
+	if p, n := r.encoder.Progress().Position[2], r.encoder.Stats(2).Frames; p.Number != 1 || n != 1 {
+		t.Errorf("went on to %+v, %d frames", p, n)
+	}
+	if err := os.RemoveAll(filepath.Dir(obstacle)); err != nil {
+		t.Fatal(err)
+	}
+	r.waitFor(2, 2)
+	if list, err := notice.Load(dir); err != nil || len(list.Notices) != 1 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	r.wait("progress", func() bool { return r.encoder.Progress().Position[2].Number == 3 })
+	if err := r.encoder.Blocked(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A gap is told of though nothing has come after it yet.
+func TestNoticeBeforeTheNextRecord(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := newRig(t, dir, [len(datalog.Streams)]datalog.Position{})
+	defer r.close()
+	woken := r.woken.Load()
+	r.lose("")
+	r.wait("progress", func() bool { return r.encoder.Progress().Position[2].Number == 3 })
+	list, err := notice.Load(dir)
+	if err != nil || len(list.Notices) != 1 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	r.wait(fmt.Sprint("woken since ", woken), func() bool { return r.woken.Load() > woken })
+}

@@ -1,0 +1,97 @@
+package notice
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+const (
+	fileName = "notices.json"
+	// maxKept bounds the file, at about 600 bytes each.
+	maxKept = 256
+)
+
+// Notice is a signed text and its place.
+type Notice struct {
+	Offset uint64 `json:"offset"` // in the frame log: a frame boundary
+	Text   string `json:"text"`
+}
+
+// List is what is kept, in the order of offsets.
+type List struct {
+	First   uint64   `json:"first"` // number of the first: they are counted for ever
+	Notices []Notice `json:"notices"`
+}
+
+// Load reads the list in dir (STATE_DIR); it is empty where there is none.
+func Load(dir string) (List, error) {
+	var list List
+	b, err := os.ReadFile(filepath.Join(dir, fileName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return list, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &list)
+	}
+	if err != nil {
+		return List{}, fmt.Errorf("notice: read %s: %w", filepath.Join(dir, fileName), err)
+	}
+	return list, nil
+}
+
+// Book is the primary's list. It belongs to one goroutine.
+type Book struct {
+	dir  string
+	list List
+}
+
+// Open goes on with the list in dir. What was to come after a head that the
+// frame log no longer has comes at its end now: frames are made again, and the
+// notice may be. The Book works also after an error, which says what is lost.
+func Open(dir string, head uint64) (*Book, error) {
+	list, err := Load(dir)
+	for i := range list.Notices {
+		list.Notices[i].Offset = min(list.Notices[i].Offset, head)
+	}
+	return &Book{dir: dir, list: list}, err
+}
+
+// Add puts a notice at the end, and is done when the file is on disk. Those
+// below floor go: nobody can come across them any more. On an error nothing has
+// changed.
+func (b *Book) Add(n Notice, floor uint64) error {
+	list := List{b.list.First, append(slices.Clone(b.list.Notices), n)}
+	for len(list.Notices) > 1 && (list.Notices[0].Offset < floor || len(list.Notices) > maxKept) {
+		list.First, list.Notices = list.First+1, list.Notices[1:]
+	}
+	if err := list.save(b.dir); err != nil {
+		return fmt.Errorf("notice: save: %w", err)
+	}
+	b.list = list
+	return nil
+}
+
+// save replaces the file: written aside, synced, renamed.
+func (l List) save(dir string) error {
+	text, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(dir, fileName+".new-")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, fileName))
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}

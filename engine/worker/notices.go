@@ -1,0 +1,71 @@
+package worker
+
+import (
+	"math"
+	"time"
+
+	"distributor/engine/notice"
+	"distributor/wsproto"
+)
+
+// notices is what the worker knows of what is to be told to the clients that
+// asked, and to them only. The primary saves a notice, marks the frame log,
+// then commits what comes after: who loads the head first and the mark second
+// knows of all notices before that head.
+type notices struct {
+	list   notice.List
+	marks  uint64    // of the frame log before the list was read
+	read   bool      // once at least
+	failed time.Time // when it could not be read; it is tried again after noticeRetry
+}
+
+// noticeRetry keeps a file that cannot be read from being tried at every turn.
+const noticeRetry = time.Second
+
+// noticePlace is how far a client has got in the notices.
+type noticePlace struct {
+	from uint64 // offset at which the client began
+	next uint64 // number of the notice that is looked at next
+}
+
+// refreshNotices reads the notices if there may be new ones, and tells whether.
+func (l *loop) refreshNotices() bool {
+	marks := l.frames.Marks()
+	if l.notices.read && marks == l.notices.marks || l.now.Sub(l.notices.failed) < noticeRetry {
+		return false
+	}
+	list, err := notice.Load(l.settings.Notices)
+	if err != nil {
+		if l.notices.failed.IsZero() {
+			l.log.Error("clients that asked for notices get them late; it is tried again", "error", err)
+		}
+		l.notices.failed = l.now
+		return false
+	}
+	l.notices = notices{list: list, marks: marks, read: true}
+	return true
+}
+
+// nextNotice tells how many bytes of the frame log c may be sent now, as far as
+// notices are concerned, and whether one is due before them.
+func (l *loop) nextNotice(c *client) (room uint64, due bool) {
+	if c.notices == nil || c.state == closing {
+		return math.MaxUint64, false
+	}
+	head := l.frames.Head() // before the mark
+	l.refreshNotices()
+	list, p := &l.notices.list, c.notices
+	for p.next = max(p.next, list.First); p.next-list.First < uint64(len(list.Notices)); p.next++ {
+		if at := list.Notices[p.next-list.First].Offset; at >= p.from {
+			return max(min(at, head), c.cursor) - c.cursor, at <= c.cursor
+		}
+	}
+	return max(head, c.cursor) - c.cursor, false
+}
+
+// composeNotice puts the notice that is due into c.out.
+func (l *loop) composeNotice(c *client) {
+	p, list := c.notices, &l.notices.list
+	c.out = wsproto.AppendTextFrame(c.out, []byte(list.Notices[p.next-list.First].Text))
+	p.next++
+}
