@@ -66,9 +66,15 @@ func (l *loop) look(c *client, floor uint64, quiet bool) {
 		l.disconnect(c, wsproto.PingTimeout, "")
 		return
 	}
+	if how := c.slowness.observe(l.slow, l.now, c.cursor, l.head, c.full); how != "" {
+		l.disconnect(c, wsproto.TooSlow, how)
+		return
+	}
 	if !c.full && c.pingDue(l.now, quiet, time.Duration(l.settings.PingIntervalMS)*time.Millisecond) {
 		c.due |= duePing
-		l.serve(c)
+		if c.state != behind { // else it is sent in its turn
+			l.serve(c)
+		}
 	}
 }
 

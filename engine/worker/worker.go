@@ -77,6 +77,7 @@ type loop struct {
 	level                *slog.LevelVar
 
 	settings handoff.Settings
+	slow     slowRule         // of settings
 	frames   *framelog.Reader // nil until the first Settings
 	head     uint64           // of the frame log, as of the last turn
 	moved    time.Time        // when head was last seen to move

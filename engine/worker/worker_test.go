@@ -98,6 +98,9 @@ func start(t testing.TB, settings handoff.Settings, log framelog.Options) *bench
 	})
 	settings.FrameLog = log.Dir
 	settings.LogLevel = "info"
+	if settings.InputBytes == 0 {
+		settings.InputBytes, settings.InputRate = 64<<10, 16<<10
+	}
 	if settings.PingIntervalMS == 0 {
 		settings.PingIntervalMS, settings.PingTimeoutMS = 25000, 60000
 	}
