@@ -20,9 +20,10 @@ import (
 // comes before what can be counted.
 type handHeld struct {
 	*loop
-	t      testing.TB
-	frames *framelog.Writer
-	nextID uint64
+	t       testing.TB
+	frames  *framelog.Writer
+	primary int // its end of the control channel
+	nextID  uint64
 }
 
 func holdInHand(t testing.TB) *handHeld {
@@ -54,7 +55,25 @@ func holdInHand(t testing.TB) *handHeld {
 			t.Error(err)
 		}
 	})
-	return &handHeld{loop: l, t: t, frames: w}
+	return &handHeld{loop: l, t: t, frames: w, primary: control[1]}
+}
+
+// told returns the first message to the primary that is wanted.
+func (h *handHeld) told(want func(handoff.Message) bool) handoff.Message {
+	h.t.Helper()
+	for b := make([]byte, handoff.MaxMessage); ; {
+		m, _, err := handoff.Receive(h.primary, b)
+		if err == handoff.ErrAgain && len(h.outbox) > 0 {
+			h.flushOutbox() // there was no room for all that it had to tell
+			continue
+		}
+		if err != nil {
+			h.t.Fatalf("the primary is not told: %v", err)
+		}
+		if want(m) {
+			return m
+		}
+	}
 }
 
 // append makes frames with these payloads visible.

@@ -63,6 +63,7 @@ func newLoop(o Options) (l *loop, err error) {
 		byID: make(map[uint64]*client), packet: make([]byte, handoff.MaxMessage), input: make([]byte, readBytes),
 		now: time.Now(),
 	}
+	l.ticked = l.now
 	l.receiver.l = l
 	if l.poller, err = netpoll.OpenPoller(); err != nil {
 		return l, fmt.Errorf("worker: %w", err)
@@ -107,8 +108,9 @@ type loop struct {
 	input    []byte   // scratch for clients' input
 	receiver receiver // whose input is being parsed
 
-	ticks int
-	stats handoff.Stats
+	ticks  int
+	ticked time.Time // when the last of them was
+	stats  handoff.Stats
 	// sampled is the time of the frame that ends or is under way at offset, as
 	// measure last looked it up; slowestSample its largest age since the last
 	// report, worst the same of the reports before, newest first.

@@ -496,14 +496,6 @@ func TestStalledClient(t *testing.T) {
 	stalled.want(b, 0, records)
 }
 
-func TestTooSlow(t *testing.T) {
-	b := start(t, handoff.Settings{PingIntervalMS: 100, PingTimeoutMS: 700}, framelog.Options{})
-	p := b.connect(0, nil, true)
-	b.publish(6 << 20)
-	b.closed(p.id, wsproto.TooSlow)
-	p.wantEnd()
-}
-
 func TestBehindFloor(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{SegmentBytes: 4 << 20, RetainBytes: 8 << 20})
 	p := b.connect(0, nil, true)
