@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"distributor/engine/handoff"
@@ -142,6 +144,12 @@ func (l *loop) drop(c *client, why wsproto.Disconnect, detail string) {
 	last := l.clients[len(l.clients)-1]
 	l.clients[c.at], last.at = last, c.at
 	l.clients = l.clients[:len(l.clients)-1]
+	level := slog.LevelDebug
+	if why.Code > wsproto.ServerShutdown.Code {
+		level = slog.LevelInfo // it did something wrong, or could not go on
+	}
+	l.log.Log(context.Background(), level, "collector disconnected", "key", c.key, "reason", why.Name, "detail", detail,
+		"behind", l.head-c.cursor, "unconfirmed", c.cursor-c.acked)
 	l.tell(handoff.Message{Closed: &handoff.Closed{
 		ID: c.id, Disconnect: why.Name, Detail: detail, Sent: c.cursor, Acked: c.acked, Messages: c.messages,
 	}})
