@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -82,17 +83,21 @@ func FuzzReceive(f *testing.F) {
 		if open := c.state != closing; open != (code == 0) {
 			t.Fatalf("state %d, want the end: %v", c.state, why)
 		}
-		if c.fd >= 0 {
+		if code == 0 {
 			h.drop(c, wsproto.ClientGone, "")
+		}
+		p := &peer{Conn: ours, t: t}
+		p.SetDeadline(time.Now().Add(30 * time.Second))
+		for err = nil; err == nil; { // the end of what it gets comes at once, too
+			err = s.read(p)
+		}
+		ours.Close()
+		if c.fd >= 0 {
+			h.read(c)
 		}
 		if m := h.told(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.ID != c.id || m.Closed.Disconnect != why.Name {
 			t.Fatalf("told %+v, want %s", m.Closed, why.Name)
 		}
-		p := &peer{Conn: ours, t: t}
-		for err = nil; err == nil; {
-			err = s.read(p)
-		}
-		ours.Close()
 		if err != io.EOF || s.closed != (code != 0) || s.code != code || code == 0 && s.next != n {
 			t.Fatalf("%v; closed: %v with %d, want %d; %d of %d frames", err, s.closed, s.code, code, s.next, n)
 		}
