@@ -59,11 +59,10 @@ func kernelKnows(t testing.TB, local, remote net.Addr) bool {
 // keep what was sent last for minutes.
 func TestVanishedPeers(t *testing.T) {
 	b := start(t, handoff.Settings{PingIntervalMS: 200, PingTimeoutMS: 800}, framelog.Options{})
-	full := b.connect(0, nil, false)
-	b.publish(10)
+	b.append(10, 12<<20)
+	full := b.connect(0, nil, true)
 	full.want(b, 0, 1)
 	vanish(t, full.Conn.(*net.TCPConn))
-	b.publish(12 << 20)
 	busy := b.connect(b.frames.Head(), nil, false)
 	b.publish(10)
 	busy.want(b, 2, 3)
@@ -93,9 +92,6 @@ func TestSilentPeers(t *testing.T) {
 	b := start(t, handoff.Settings{PingIntervalMS: 200, PingTimeoutMS: 900}, framelog.Options{})
 	reader, stalled := b.connect(0, nil, false), b.connect(0, nil, true)
 	b.publish(6 << 20)
-	if h, _ := reader.frame(); h.OpCode != ws.OpText {
-		t.Fatalf("%+v", h)
-	}
 	reader.wantClose(wsproto.PingTimeout.Code)
 	reader.Close()
 	ends := map[uint64]string{}
