@@ -35,8 +35,10 @@ func privateMemory(t *testing.T, pid int) int {
 	return 0
 }
 
-// waiting lists what the kernel holds of what was sent on each connection of a
-// local port, in bytes, the most first.
+// waiting lists how many bytes the kernel holds of what was sent on each
+// connection of a local port, the most first, without those that have nothing.
+// The table is not read in one piece: while other connections come and go, some
+// may be missing, or be in it twice.
 func waiting(t *testing.T, pid, port int) (out []int) {
 	t.Helper()
 	table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", pid))
@@ -51,7 +53,9 @@ func waiting(t *testing.T, pid, port int) (out []int) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out = append(out, int(n))
+			if n > 0 {
+				out = append(out, int(n))
+			}
 		}
 	}
 	slices.Sort(out)
@@ -102,13 +106,17 @@ func TestStalledCollectors(t *testing.T) {
 	if grown := after - before; grown > memoryMargin {
 		t.Errorf("the worker's private memory has grown from %d to %d bytes", before, after)
 	}
-	held := waiting(t, worker, d.Port)
+	var held []int
+	Until(t, "something is held for the stalled alone", func() bool {
+		held = waiting(t, worker, d.Port)
+		return len(held) == stalled
+	}, func() string { return fmt.Sprint(held) })
 	sum := 0
-	for _, n := range held[:stalled] {
+	for _, n := range held {
 		sum += n
 	}
-	if held[0] > kernelMargin || held[stalled-1] == 0 || len(held) != size+stalled {
-		t.Errorf("of what was sent to %d collectors the kernel holds %v", len(held), held)
+	if held[0] > kernelMargin {
+		t.Errorf("the kernel holds up to %d bytes for a stalled collector", held[0])
 	}
 	fleet.CheckSame()
 	if cut := fleet.Cut(); cut != 0 {
