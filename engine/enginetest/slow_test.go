@@ -138,7 +138,11 @@ func TestStoppedWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Start()
-	d.WaitLog("both workers are ready", func(l Line) bool { return l.Msg == "worker ready" && l.Attrs["worker"] == float64(2) })
+	ready := func(worker int) Line { // either may be the first
+		return d.WaitLog("a worker is ready", func(l Line) bool { return l.Msg == "worker ready" && l.Attrs["worker"] == float64(worker) })
+	}
+	first := ready(1)
+	ready(2)
 	var keys []shardus.SecretKey
 	var peers []*Peer
 	for range 4 {
@@ -150,13 +154,16 @@ func TestStoppedWorker(t *testing.T) {
 		Until(t, "the first records", func() bool { return len(p.Texts()) == 20 }, nil)
 	}
 	workers := d.Workers()
-	first := d.WaitLog("worker 1", func(l Line) bool { return l.Msg == "worker ready" && l.Attrs["worker"] == float64(1) })
 	at := slices.IndexFunc(workers, func(w *Process) bool { return float64(w.Pid) == first.Attrs["pid"] })
 	if at < 0 {
 		t.Fatalf("worker 1 is not there: %s", first.Text)
 	}
-	victim := workers[at]
+	victim := workers[at] // of the first two
 	victim.Signal(t, unix.SIGSTOP)
+	Until(t, "it stands still", func() bool {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", victim.Pid))
+		return strings.Contains(string(text), "State:\tT")
+	}, nil)
 	numbered(t, d, 20, 40)
 	for _, p := range peers[2:] {
 		Until(t, "the records while the other worker stands still", func() bool { return len(p.Texts()) == 40 }, nil)
