@@ -28,6 +28,8 @@ func limits(cfg *config.Config) supervisor.Limits {
 		Settings: handoff.Settings{
 			FrameLog: frameLogDir(cfg), Notices: cfg.StateDir,
 			PingIntervalMS: cfg.PingInterval.Milliseconds(), PingTimeoutMS: cfg.PingTimeout.Milliseconds(),
+			InputBytes: cfg.ClientInputBytes, InputRate: cfg.ClientInputRate,
+			SlowLag: uint64(cfg.SlowLagBytes), SlowRate: uint64(cfg.SlowRate), SlowWindowMS: cfg.SlowWindow.Milliseconds(),
 			LogLevel: cfg.Level().String(),
 		},
 	}

@@ -45,6 +45,11 @@ type Config struct {
 	ResumeWindow         time.Duration
 	PingInterval         time.Duration
 	PingTimeout          time.Duration
+	SlowLagBytes         int64 // 0: nobody is too slow
+	SlowRate             int   // bytes/s
+	SlowWindow           time.Duration
+	ClientInputBytes     int
+	ClientInputRate      int // bytes/s
 	Drain                time.Duration
 	HideSubscribers      bool
 	MaxRecordBytes       int

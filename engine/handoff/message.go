@@ -39,6 +39,11 @@ type Settings struct {
 	Notices        string `json:"notices"`        // directory of the notices
 	PingIntervalMS int64  `json:"pingIntervalMS"` // keep-alive ping after so long without one
 	PingTimeoutMS  int64  `json:"pingTimeoutMS"`  // closed when nothing came back for so long
+	InputBytes     int    `json:"inputBytes"`     // closed when it sends more at once than that, or a longer message,
+	InputRate      int    `json:"inputRate"`      // or more than so many bytes a second in the long run
+	SlowLag        uint64 `json:"slowLag"`        // closed when it is more bytes behind than that (0: never)
+	SlowRate       uint64 `json:"slowRate"`       // and takes less than so many a second
+	SlowWindowMS   int64  `json:"slowWindowMS"`   // for so long
 	LogLevel       string `json:"logLevel"`       // a slog level's name
 }
 

@@ -1,9 +1,9 @@
 package worker
 
 import (
+	"context"
+	"log/slog"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"distributor/engine/handoff"
 	"distributor/wsproto"
@@ -61,6 +61,7 @@ type client struct {
 	pingAt     time.Time // when that was
 	unanswered time.Time // first ping since something was heard; zero: none
 	progress   time.Time // when the socket last took something
+	slowness   slowness
 
 	why       wsproto.Disconnect // set when closing
 	detail    string
@@ -72,8 +73,8 @@ type client struct {
 // add takes over a client that the primary hands to us.
 func (l *loop) add(m handoff.Client, fd int) {
 	c := &client{id: m.ID, key: m.Key, fd: fd, cursor: m.From, pinged: m.From, out: m.Response,
-		allowance: inputBurst, refilled: l.now, pingAt: l.now, progress: l.now, at: len(l.clients)}
-	c.reader.MaxMessage = inputBurst
+		allowance: l.settings.InputBytes, refilled: l.now, pingAt: l.now, progress: l.now, at: len(l.clients), state: blocked}
+	l.tune(c)
 	if m.Notices {
 		c.notices = &noticePlace{from: m.From}
 	}
@@ -83,13 +84,12 @@ func (l *loop) add(m handoff.Client, fd int) {
 		l.byFD = append(l.byFD, make([]*client, 64+len(l.byFD))...)
 	}
 	l.byFD[fd] = c
-	c.state = behind // until serve has looked
 	if err := l.watch(fd); err != nil {
 		l.drop(c, wsproto.InternalError, err.Error())
 		return
 	}
-	l.serve(c)
-	if len(m.Early) > 0 && c.fd >= 0 {
+	l.place(c, behind) // even the 101 is for its turn: a hundred that join cannot hold up the live ones
+	if len(m.Early) > 0 {
 		l.parse(c, m.Early)
 	}
 	if l.drain != nil && c.fd >= 0 {
@@ -108,12 +108,19 @@ func (l *loop) place(c *client, s state) {
 	case s == live && c.state != live:
 		c.liveAt = len(l.live)
 		l.live = append(l.live, c)
-	case s == behind && !c.queued:
+	case s == behind:
+		l.queue(c)
+	}
+	c.state = s
+}
+
+// queue has c served in its turn.
+func (l *loop) queue(c *client) {
+	if !c.queued {
 		c.queued = true
 		l.behind.push(c)
 		l.again()
 	}
-	c.state = s
 }
 
 // disconnect begins to end a connection: a close frame at the next frame
@@ -135,13 +142,19 @@ func (l *loop) drop(c *client, why wsproto.Disconnect, detail string) {
 	}
 	l.place(c, closing)
 	_ = l.poller.Delete(c.fd) // the primary may still hold a duplicate, so closing alone does not end the watch
-	_ = unix.Close(c.fd)
+	closeSocket(c)
 	l.byFD[c.fd] = nil
 	c.fd, c.out, c.pong = -1, nil, nil
 	delete(l.byID, c.id)
 	last := l.clients[len(l.clients)-1]
 	l.clients[c.at], last.at = last, c.at
 	l.clients = l.clients[:len(l.clients)-1]
+	level := slog.LevelDebug
+	if why.Code > wsproto.ServerShutdown.Code {
+		level = slog.LevelInfo // it did something wrong, or could not go on
+	}
+	l.log.Log(context.Background(), level, "collector disconnected", "key", c.key, "reason", why.Name, "detail", detail,
+		"behind", l.head-c.cursor, "unconfirmed", c.cursor-c.acked)
 	l.tell(handoff.Message{Closed: &handoff.Closed{
 		ID: c.id, Disconnect: why.Name, Detail: detail, Sent: c.cursor, Acked: c.acked, Messages: c.messages,
 	}})
@@ -172,7 +185,7 @@ func (r *ring) pop() *client {
 		r.items[r.first] = nil
 		r.first++
 		c.queued = false
-		if c.fd >= 0 && c.state == behind {
+		if c.fd >= 0 && (c.state == behind || c.state == closing && !c.full) {
 			return c
 		}
 	}

@@ -114,7 +114,11 @@ func (l *loop) configure(s handoff.Settings) error {
 		s.FrameLog, s.Notices = l.settings.FrameLog, l.settings.Notices
 	}
 	l.settings = s
+	l.slow = slowRule{s.SlowLag, s.SlowRate, time.Duration(s.SlowWindowMS) * time.Millisecond}
 	if !first {
+		for _, c := range l.clients {
+			l.tune(c)
+		}
 		return nil
 	}
 	frames, err := framelog.OpenReader(s.FrameLog)

@@ -14,16 +14,53 @@
 // at to send:
 //
 //	live      has all there is, socket writable: sent to when the head moves
-//	behind    socket writable, more due than one turn gives: a ring, served in
-//	          turn within turnBudget bytes, after the live ones
+//	behind    socket writable, more due than one turn gives, or just come: a
+//	          ring, served in turn within turnBudget bytes, after the live ones
 //	blocked   the socket is full: nothing happens until the kernel says
 //	          EPOLLOUT, then it is behind
 //	closing   a close frame is due or sent: no more data; gone at the latest
 //	          after closeWait
 //
-// So the cost of a wake-up is that of the clients that have something to get,
-// a stalled client costs nothing, and one that replays hours of history takes
-// at most turnBudget bytes of everybody's time before new frames go out.
+// So the cost of a wake-up is that of the clients that have something to get, and
+// a stalled client costs nothing.
+//
+// The bound for replays: between two looks at the head, all clients that are not
+// live are given turnBudget and one slice, 2.25 MiB, of data at most, about a
+// millisecond's work, however many they are and whatever they do. Nothing goes
+// around the ring: newcomers, and the pings and pongs of those behind, wait for
+// their turn as well (TestReplayIsBounded).
+//
+// # Slow and dead clients
+//
+// Four things end a client that does not keep up, each by itself:
+//
+//	behind the floor  what it needs next is no longer in the frame log. The one
+//	                  hard limit: BehindFloor
+//	socket full       the kernel took nothing for the ping timeout: nobody reads
+//	                  there. TooSlow
+//	ping unanswered   for the ping timeout, with the socket not full:
+//	                  PingTimeout. While a full socket gives room again the peer
+//	                  is alive, and the ping stands in a queue that a thin line
+//	                  has not worked off, so that time does not count
+//	slowRule          alive, far behind, and going nowhere: TooSlow
+//
+// By default the last is for those alone that read 4 KiB/s or less for five
+// minutes while 64 MiB behind: at that rate they would need hours for what they
+// lack, if nothing were added. Everybody else may be as far behind as the frame
+// log reaches.
+//
+// What a client that reads nothing costs: its cursor, and about unsentBytes of
+// the kernel's memory, given back by a reset when it is dropped. A peer that
+// has vanished is found by the first three; TCP_USER_TIMEOUT, set a little
+// longer, ends what the kernel keeps of its connection after us.
+//
+// # What clients may say
+//
+// Everything that RFC 6455 forbids them ends the connection with the code that
+// it asks for, between two data frames (TestAttacks has the table). Data frames
+// are thrown away, so their text is not checked for UTF-8. More of anything than
+// Settings.InputBytes and InputRate allow is TooMuchData, floods of pings and
+// pongs included.
 //
 // # Frame boundaries
 //

@@ -14,12 +14,6 @@ import (
 )
 
 const (
-	// A collector has nothing to say. inputBurst bytes at once, and inputRate
-	// bytes a second in the long run, are let pass and ignored; more ends the
-	// connection with TooMuchData, a larger message with MessageTooBig. Our own
-	// pings come back as pongs within a tenth of that.
-	inputBurst = 64 << 10
-	inputRate  = 16 << 10
 	// readsAtOnce bounds what one event can make us read. The allowance ends
 	// honest clients' input long before; it is for one that floods while its
 	// connection is being closed.
@@ -37,6 +31,9 @@ func (l *loop) watch(fd int) error {
 func (l *loop) clientEvent(c *client, ev netpoll.IOEvent) {
 	if ev&unix.EPOLLOUT != 0 && c.full {
 		c.full = false
+		if !c.unanswered.IsZero() {
+			c.unanswered = l.now // the peer takes what stands before our ping: it cannot have answered yet
+		}
 		if c.state == closing {
 			l.serve(c)
 		} else {
@@ -69,13 +66,14 @@ func (l *loop) read(c *client) {
 	}
 }
 
-// parse handles n bytes of input, and sends what they ask for.
+// parse handles n bytes of input, and sends what they ask for. A client that is
+// behind gets that in its turn: or each of its pings would bring it a slice.
 func (l *loop) parse(c *client, p []byte) {
 	c.unanswered = time.Time{}
 	if c.deaf {
 		return
 	}
-	if !c.allow(len(p), l.now) {
+	if !c.allow(len(p), l.settings.InputBytes, l.settings.InputRate, l.now) {
 		c.deaf = true
 		l.disconnect(c, wsproto.TooMuchData, "")
 		return
@@ -88,15 +86,20 @@ func (l *loop) parse(c *client, p []byte) {
 		l.disconnect(c, why, err.Error())
 		return
 	}
-	if c.due != 0 || c.finish {
+	if c.finish || c.due != 0 && c.state != behind {
 		l.serve(c)
 	}
 }
 
-// allow takes n bytes off what c may send.
-func (c *client) allow(n int, now time.Time) bool {
-	c.allowance = min(inputBurst, c.allowance+int(now.Sub(c.refilled).Seconds()*inputRate)) - n
-	c.refilled = now
+// allow takes n bytes off what c may send: a collector has nothing to say, so
+// burst bytes at once, and rate bytes a second in the long run, are let pass and
+// ignored, and more ends the connection. Our own pings come back as pongs within
+// a tenth of the defaults.
+func (c *client) allow(n, burst, rate int, now time.Time) bool {
+	if more := int(now.Sub(c.refilled).Seconds() * float64(rate)); more > 0 {
+		c.allowance, c.refilled = min(burst, c.allowance+more), now
+	}
+	c.allowance -= n
 	return c.allowance >= 0
 }
 

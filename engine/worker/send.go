@@ -44,6 +44,9 @@ func (l *loop) serve(c *client) int {
 	case c.state == closing && c.due == 0 && len(c.out) == 0:
 		l.closeSent(c)
 	case c.state == closing:
+		if !c.full {
+			l.queue(c) // more than a slice of its last frame is left
+		}
 	case c.full:
 		l.place(c, blocked)
 	case c.cursor < l.head:
@@ -85,7 +88,8 @@ var (
 )
 
 // feed gives the kernel what is due to c in the order that the protocol asks
-// for: what was begun, control frames at a boundary, then one slice of data.
+// for: what was begun, control frames at a boundary, then one slice of data. When
+// the frame that is under way is longer than a slice, that is all.
 // It stops early when the socket is full (c.full).
 func (l *loop) feed(c *client) (sent int, err error) {
 	for !c.full {
@@ -123,11 +127,11 @@ func (l *loop) feed(c *client) (sent int, err error) {
 		}
 		n, err := l.sendData(c, int(limit))
 		sent += n
-		if room == uint64(n) { // all up to a notice, or to the head: look again
+		if room == uint64(n) && n < sliceBytes { // all up to a notice, or to the head: look again
 			c.inside = false
 			continue
 		}
-		if err != nil || c.due == 0 {
+		if err != nil || c.due == 0 || n == sliceBytes {
 			return sent, err
 		}
 	}

@@ -10,6 +10,10 @@ const (
 	// quietAfter without a new frame, a client that has caught up is pinged at
 	// the next tick, so that one that leaves then has confirmed all it got.
 	quietAfter = 100 * time.Millisecond
+	// lateTick after the tick before, we were held up ourselves (a stopped
+	// process, a suspended machine): what clients did meanwhile is seen to first,
+	// and time is asked about at the next tick.
+	lateTick = 2 * time.Second
 	// busyPing is how often a client is pinged while frames keep coming: what
 	// it would get twice after an unclean end.
 	busyPing = 5 * time.Second
@@ -28,8 +32,10 @@ func (l *loop) tick() {
 		l.failure = err
 		return
 	}
+	late := l.now.Sub(l.ticked) >= lateTick
+	l.ticked = l.now
 	floor, quiet := l.frames.Floor(), l.now.Sub(l.moved) >= quietAfter
-	for i := len(l.clients) - 1; i >= 0; i-- { // look may drop l.clients[i]
+	for i := len(l.clients) - 1; i >= 0 && !late; i-- { // look may drop l.clients[i]
 		l.look(l.clients[i], floor, quiet)
 	}
 	if len(l.clients) == 0 && l.head > 0 {
@@ -66,9 +72,15 @@ func (l *loop) look(c *client, floor uint64, quiet bool) {
 		l.disconnect(c, wsproto.PingTimeout, "")
 		return
 	}
+	if how := c.slowness.observe(l.slow, l.now, c.cursor, l.head, c.full); how != "" {
+		l.disconnect(c, wsproto.TooSlow, how)
+		return
+	}
 	if !c.full && c.pingDue(l.now, quiet, time.Duration(l.settings.PingIntervalMS)*time.Millisecond) {
 		c.due |= duePing
-		l.serve(c)
+		if c.state != behind { // else it is sent in its turn
+			l.serve(c)
+		}
 	}
 }
 

@@ -44,29 +44,39 @@ func Run(o Options) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	l := &loop{
-		control: o.Control, wake: o.Wake, log: o.Log, level: o.Level,
-		byID: make(map[uint64]*client), packet: make([]byte, handoff.MaxMessage), input: make([]byte, readBytes),
-		now: time.Now(),
-	}
-	l.receiver.l = l
+	l, err := newLoop(o)
 	defer l.close()
-	var err error
-	if l.poller, err = netpoll.OpenPoller(); err != nil {
-		return fmt.Errorf("worker: %w", err)
-	}
-	if l.timer, err = tickTimer(); err != nil {
-		return fmt.Errorf("worker: timer: %w", err)
-	}
-	for _, fd := range []int{l.control, l.wake, l.timer} {
-		if err := l.poller.AddReadWrite(&netpoll.PollAttachment{FD: fd}, true); err != nil {
-			return fmt.Errorf("worker: %w", err)
-		}
+	if err != nil {
+		return err
 	}
 	if err := l.poller.Polling(l.event); !errors.Is(err, gnet.ErrEngineShutdown) {
 		return fmt.Errorf("worker: event loop: %w", err)
 	}
 	return l.failure
+}
+
+// newLoop makes a loop that only has to be polled. It is to be closed whatever
+// the error.
+func newLoop(o Options) (l *loop, err error) {
+	l = &loop{
+		control: o.Control, wake: o.Wake, log: o.Log, level: o.Level,
+		byID: make(map[uint64]*client), packet: make([]byte, handoff.MaxMessage), input: make([]byte, readBytes),
+		now: time.Now(),
+	}
+	l.ticked = l.now
+	l.receiver.l = l
+	if l.poller, err = netpoll.OpenPoller(); err != nil {
+		return l, fmt.Errorf("worker: %w", err)
+	}
+	if l.timer, err = tickTimer(); err != nil {
+		return l, fmt.Errorf("worker: timer: %w", err)
+	}
+	for _, fd := range []int{l.control, l.wake, l.timer} {
+		if err := l.poller.AddReadWrite(&netpoll.PollAttachment{FD: fd}, true); err != nil {
+			return l, fmt.Errorf("worker: %w", err)
+		}
+	}
+	return l, nil
 }
 
 // loop is the state of a worker. Only the goroutine of Run touches it.
@@ -77,6 +87,7 @@ type loop struct {
 	level                *slog.LevelVar
 
 	settings handoff.Settings
+	slow     slowRule         // of settings
 	frames   *framelog.Reader // nil until the first Settings
 	notices  notices
 	head     uint64    // of the frame log, as of the last turn
@@ -98,8 +109,9 @@ type loop struct {
 	input    []byte   // scratch for clients' input
 	receiver receiver // whose input is being parsed
 
-	ticks int
-	stats handoff.Stats
+	ticks  int
+	ticked time.Time // when the last of them was
+	stats  handoff.Stats
 	// sampled is the time of the frame that ends or is under way at offset, as
 	// measure last looked it up; slowestSample its largest age since the last
 	// report, worst the same of the reports before, newest first.

@@ -1,0 +1,260 @@
+package worker
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+
+	"distributor/engine/handoff"
+	"distributor/mmaplog/framelog"
+	"distributor/wsproto"
+)
+
+// vanish makes the other end of a connection one that is no longer there: a
+// filter drops all that comes in before TCP sees it, so nothing is acknowledged
+// and no reset is sent, as if a cable had been pulled.
+func vanish(t testing.TB, c *net.TCPConn) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
+	raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop[0]})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kernelKnows tells whether this machine still has the socket from local to
+// remote, in whatever state, though no process may have it.
+func kernelKnows(t testing.TB, local, remote net.Addr) bool {
+	t.Helper()
+	table, err := os.ReadFile("/proc/self/net/tcp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := func(a net.Addr) string {
+		addr := a.(*net.TCPAddr)
+		return fmt.Sprintf("%08X:%04X", binary.NativeEndian.Uint32(addr.IP.To4()), addr.Port)
+	}
+	return strings.Contains(string(table), key(local)+" "+key(remote)+" ")
+}
+
+// Peers that vanish are found out whether their sockets are full or not, and soon
+// leave nothing behind in the kernel either, which by itself would
+// keep what was sent last for minutes.
+func TestVanishedPeers(t *testing.T) {
+	b := start(t, handoff.Settings{PingIntervalMS: 200, PingTimeoutMS: 800}, framelog.Options{})
+	b.append(10, 12<<20)
+	full := b.connect(0, nil, true)
+	full.want(b, 0, 1)
+	vanish(t, full.Conn.(*net.TCPConn))
+	busy := b.connect(b.frames.Head(), nil, false)
+	b.publish(10)
+	busy.want(b, 2, 3)
+	vanish(t, busy.Conn.(*net.TCPConn))
+	b.publish(100)
+	ends := map[uint64]string{}
+	for len(ends) < 2 {
+		c := b.next(func(m handoff.Message) bool { return m.Closed != nil }).Closed
+		ends[c.ID] = c.Disconnect
+	}
+	if ends[full.id] != wsproto.TooSlow.Name || ends[busy.id] != wsproto.PingTimeout.Name {
+		t.Errorf("they ended as %v", ends)
+	}
+	for _, p := range []*peer{full, busy} {
+		server, client := p.RemoteAddr(), p.LocalAddr()
+		for end := time.Now().Add(30 * time.Second); kernelKnows(t, server, client); time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("the kernel still tries to reach one")
+			}
+		}
+	}
+}
+
+// A peer that answers no ping is ended as a reader; one that does not read
+// either, as one whose socket takes nothing.
+func TestSilentPeers(t *testing.T) {
+	b := start(t, handoff.Settings{PingIntervalMS: 200, PingTimeoutMS: 900}, framelog.Options{})
+	reader, stalled := b.connect(0, nil, false), b.connect(0, nil, true)
+	b.publish(6 << 20)
+	reader.wantClose(wsproto.PingTimeout.Code)
+	reader.Close()
+	ends := map[uint64]string{}
+	for len(ends) < 2 {
+		c := b.next(func(m handoff.Message) bool { return m.Closed != nil }).Closed
+		ends[c.ID] = c.Disconnect
+	}
+	if ends[reader.id] != wsproto.PingTimeout.Name || ends[stalled.id] != wsproto.TooSlow.Name {
+		t.Errorf("they ended as %v", ends)
+	}
+	// What the kernel held for it went with it.
+	if _, err := io.Copy(io.Discard, stalled); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("a connection given up inside a frame ended with %v", err)
+	}
+}
+
+// later lets time pass, tick by tick, and looks after the sockets as the poller
+// would.
+func (h *handHeld) later(d time.Duration) {
+	h.t.Helper()
+	for end := h.now.Add(d); h.now.Before(end); {
+		h.now = h.now.Add(tickEvery)
+		h.tick()
+	}
+}
+
+// bite has the peer of c read until c's socket has room.
+func (h *handHeld) bite(c *client, ours *net.TCPConn) {
+	h.t.Helper()
+	ready := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}
+	for n := 0; n == 0; n, _ = unix.Poll(ready, 0) {
+		if _, err := io.CopyN(io.Discard, ours, 4096); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	h.clientEvent(c, unix.EPOLLOUT)
+	if err := h.turn(); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// One whose socket takes something now and then is not dead, though a ping of
+// ours stands in the queue for longer than the timeout, behind data that the
+// line is too thin for.
+func TestThinLine(t *testing.T) {
+	h := holdInHand(t)
+	ours, theirs := dial(t, true)
+	defer theirs.Close()
+	h.append([]byte("first"))
+	c := h.join(theirs, 0)
+	h.later(time.Second) // it is pinged
+	if c.unanswered.IsZero() {
+		t.Fatal("not pinged")
+	}
+	h.append(bytes.Repeat([]byte("x"), 32<<20))
+	h.later(tickEvery)
+	timeout := time.Duration(h.settings.PingTimeoutMS) * time.Millisecond
+	for range 10 {
+		if !c.full {
+			t.Fatal("it took everything")
+		}
+		h.later(timeout * 2 / 3)
+		if c.fd < 0 {
+			t.Fatalf("cut off: %s", c.why.Name)
+		}
+		h.bite(c, ours)
+	}
+	h.later(timeout + time.Second)
+	if m := h.told(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.Disconnect != wsproto.TooSlow.Name {
+		t.Fatalf("when it takes no more: %+v", m.Closed)
+	}
+}
+
+// One that takes a little now and then, so that its socket is never dead, is too
+// slow when it is far behind; as one that is not far, it stays.
+func TestTrickle(t *testing.T) {
+	for _, behind := range []int{4 << 20, 24 << 20} {
+		h := holdInHand(t)
+		h.slow = slowRule{lag: 8 << 20, rate: 1 << 20, window: 5 * time.Minute}
+		ours, theirs := dial(t, true)
+		defer theirs.Close()
+		for range behind / 50_000 {
+			h.append(make([]byte, 50_000))
+		}
+		c := h.join(theirs, 0)
+		h.later(tickEvery)
+		for range 7 { // at 50 s each
+			h.later(50 * time.Second)
+			if c.fd < 0 || c.state == closing {
+				break
+			}
+			h.bite(c, ours)
+		}
+		if far := uint64(behind) > h.slow.lag; !far {
+			if c.state != blocked {
+				t.Errorf("not far behind: state %d, %v", c.state, c.why)
+			}
+		} else if c.why != wsproto.TooSlow || !strings.HasPrefix(c.detail, "took ") {
+			t.Errorf("far behind: state %d, %v %q", c.state, c.why, c.detail)
+		}
+	}
+}
+
+// After a pause of the whole process, what has come meanwhile counts before the
+// time that has passed.
+func TestPauseIsForgiven(t *testing.T) {
+	h := holdInHand(t)
+	ours, theirs := dial(t, true)
+	defer theirs.Close()
+	h.append([]byte("first"))
+	c := h.join(theirs, 0)
+	h.later(time.Second)
+	h.now = h.now.Add(time.Hour)
+	h.tick()
+	if c.state != live {
+		t.Fatalf("cut off: %v", c.why)
+	}
+	if _, err := ours.Write(masked(ws.OpPong, nil)); err != nil {
+		t.Fatal(err)
+	}
+	taken := func() bool { return c.unanswered.IsZero() }
+	for end := time.Now().Add(30 * time.Second); !taken() && time.Now().Before(end); {
+		h.read(c)
+	}
+	h.later(10 * time.Second)
+	if c.state != live {
+		t.Fatalf("cut off although it had answered: %v", c.why)
+	}
+}
+
+// A reload changes what sockets and clients that are there were given.
+func TestLimitsReload(t *testing.T) {
+	b := start(t, handoff.Settings{}, framelog.Options{})
+	ours, theirs := dial(t, false)
+	defer theirs.Close()
+	p := b.hand(ours, theirs, 0, nil)
+	timeout := func() (ms int) {
+		raw, err := theirs.SyscallConn()
+		if err == nil {
+			raw.Control(func(fd uintptr) { ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ms
+	}
+	if ms := timeout(); ms != 63_000 {
+		t.Errorf("TCP_USER_TIMEOUT %d ms", ms)
+	}
+	b.send(handoff.Message{Settings: &handoff.Settings{PingIntervalMS: 25_000, PingTimeoutMS: 40_000, InputBytes: 4000, InputRate: 1000, LogLevel: "info"}})
+	q := b.connect(0, nil, false) // has come behind the settings
+	if ms := timeout(); ms != 43_000 {
+		t.Errorf("TCP_USER_TIMEOUT %d ms after a reload", ms)
+	}
+	for _, p := range []*peer{p, q} {
+		p.say(ws.OpText, make([]byte, 3900))
+		p.say(ws.OpPing, nil)
+		if h, _ := p.frame(); h.OpCode != ws.OpPong {
+			t.Fatalf("%+v", h)
+		}
+	}
+	p.Write([]byte{0x82, 0xfe, 0x0f, 0xa1, 1, 2, 3, 4}) // a message of 4001 bytes
+	p.wantClose(wsproto.MessageTooBig.Code)
+	q.say(ws.OpText, make([]byte, 3900))
+	q.wantClose(wsproto.TooMuchData.Code)
+}

@@ -1,0 +1,108 @@
+package worker
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"distributor/engine/handoff"
+	"distributor/wsproto"
+)
+
+// heard is what a reader of its own makes of a client's input.
+type heard struct {
+	pings  []string
+	closed uint16 // code of its close frame; 0: none came
+}
+
+func (h *heard) Ping(p []byte) error               { h.pings = append(h.pings, string(p)); return nil }
+func (h *heard) Pong([]byte) error                 { return nil }
+func (h *heard) Close(code uint16, _ []byte) error { h.closed = code; return nil }
+func (h *heard) Data(int, bool) error              { return nil }
+
+// FuzzReceive gives a client's input to a loop in pieces, with a frame for it
+// after each. What comes back is whole frames in their order, the pongs that are
+// due, and one close frame at most, with the code that the input asks for, and
+// nothing behind it.
+func FuzzReceive(f *testing.F) {
+	for _, a := range attacks() {
+		f.Add(a.bytes, uint8(len(a.bytes)/3))
+	}
+	for _, bytes := range odd {
+		f.Add(bytes, uint8(1))
+	}
+	h := holdInHand(f)
+	n := 0 // frames so far
+	f.Fuzz(func(t *testing.T, input []byte, piece uint8) {
+		h.t = t
+		input = input[:min(len(input), h.settings.InputBytes)]
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := os.NewFile(uintptr(fds[1]), "collector")
+		ours, err := net.FileConn(file)
+		file.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.nextID++
+		h.add(handoff.Client{ID: h.nextID, From: h.frames.Head()}, fds[0])
+		c := h.byID[h.nextID]
+		s := seen{next: n}
+		var want heard
+		reader := wsproto.Reader{MaxMessage: int64(h.settings.InputBytes)}
+		err = nil
+		for at, pieces := 0, 0; at < len(input); pieces++ {
+			end := min(len(input), at+1+int(piece))
+			if c.fd >= 0 {
+				h.parse(c, bytes.Clone(input[at:end]))
+			}
+			err = reader.Feed(bytes.Clone(input[at:end]), &want)
+			at = end
+			if pieces < 50 { // or the socket would fill, and nobody empties it yet
+				h.append(numbered(n))
+				n++
+			}
+			if err := h.turn(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		why, code := wsproto.ClientGone, uint16(0)
+		if want.closed != 0 {
+			why, code = wsproto.ClientClosed, want.closed
+		} else if errors.As(err, &why) {
+			code = why.Code
+		}
+		if open := c.state != closing; open != (code == 0) {
+			t.Fatalf("state %d, want the end: %v", c.state, why)
+		}
+		if code == 0 {
+			h.drop(c, wsproto.ClientGone, "")
+		}
+		p := &peer{Conn: ours, t: t}
+		p.SetDeadline(time.Now().Add(30 * time.Second))
+		for err = nil; err == nil; { // the end of what it gets comes at once, too
+			err = s.read(p)
+		}
+		ours.Close()
+		if c.fd >= 0 {
+			h.read(c)
+		}
+		if m := h.told(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.ID != c.id || m.Closed.Disconnect != why.Name {
+			t.Fatalf("told %+v, want %s", m.Closed, why.Name)
+		}
+		if err != io.EOF || s.closed != (code != 0) || s.code != code || code == 0 && s.next != n {
+			t.Fatalf("%v; closed: %v with %d, want %d; %d of %d frames", err, s.closed, s.code, code, s.next, n)
+		}
+		if last := len(want.pings) - 1; code == 0 && last >= 0 && (len(s.pongs) == 0 || s.pongs[len(s.pongs)-1] != want.pings[last]) {
+			t.Fatalf("pongs %q for pings %q", s.pongs, want.pings)
+		}
+	})
+}
