@@ -36,7 +36,7 @@ func (c crash) String() string { return fmt.Sprintf("%s:%d", crashpoint.Names[c.
 //	whileRenewing   when damage at the log's end costs it its ID
 var (
 	whileRunning = []crash{
-		{point: crashpoint.FrameCopied, n: 1}, {point: crashpoint.FrameCopied, n: 150}, {point: crashpoint.EntryWritten, n: 1}, {point: crashpoint.EntryWritten, n: 101},
+		{point: crashpoint.FramesWritten, n: 1}, {point: crashpoint.FramesWritten, n: 20}, {point: crashpoint.EntryWritten, n: 1}, {point: crashpoint.EntryWritten, n: 101},
 		{point: crashpoint.FramesCounted, n: 1}, {point: crashpoint.FramesCounted, n: 8}, {point: crashpoint.HeadPublished, n: 1}, {point: crashpoint.HeadPublished, n: 8},
 		{point: crashpoint.SpareCreated, n: 1}, {point: crashpoint.SpareCreated, n: 3}, {point: crashpoint.SpareMade, n: 1}, {point: crashpoint.SpareMade, n: 2},
 		{point: crashpoint.IndexNamed, n: 1}, {point: crashpoint.IndexNamed, n: 2}, {point: crashpoint.FramesNamed, n: 1}, {point: crashpoint.FramesNamed, n: 3},

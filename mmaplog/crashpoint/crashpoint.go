@@ -12,7 +12,7 @@ type Point uint8
 
 // The points of the frame log, in the order of a frame's life.
 const (
-	FrameCopied     Point = iota // into the active segment, no entry yet
+	FramesWritten   Point = iota // into the active segment, not committed
 	EntryWritten                 // not committed
 	FramesCounted                // the head's count is ahead of the head
 	HeadPublished                // nobody was woken

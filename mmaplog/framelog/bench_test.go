@@ -2,7 +2,6 @@ package framelog
 
 import (
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"testing"
@@ -78,34 +77,6 @@ func BenchmarkAppendPaced(b *testing.B) {
 	b.ReportMetric(float64(calls[len(calls)-1].Nanoseconds())/1e3, "max-µs")
 	b.ReportMetric(float64(w.Stats().SpareWaits), "waits")
 	b.ReportMetric(float64(w.Stats().Rolls), "rolls")
-}
-
-// BenchmarkFirstTouch is what populating ahead saves: one pass of Append over a fresh segment, with and without.
-func BenchmarkFirstTouch(b *testing.B) {
-	for _, prepared := range []bool{true, false} {
-		b.Run(map[bool]string{true: "populated", false: "fresh"}[prepared], func(b *testing.B) {
-			dir, frame := benchDir(b), make([]byte, benchFrame)
-			const frames = 32 << 20 / benchFrame
-			b.SetBytes(frames * benchFrame)
-			for range b.N {
-				b.StopTimer()
-				s, err := openSegment(filepath.Join(dir, "f"), filepath.Join(dir, "i"), os.O_CREATE|os.O_TRUNC, 32<<20, nil)
-				if err != nil {
-					b.Fatal(err)
-				}
-				if prepared {
-					s.populate(0, 32<<20)
-				}
-				b.StartTimer()
-				for range frames {
-					s.put(frame, &Meta{})
-				}
-				b.StopTimer()
-				s.close()
-				b.StartTimer()
-			}
-		})
-	}
 }
 
 // benchLog is a log of about so many bytes, in segments of the default size, and a reader of it.

@@ -133,8 +133,18 @@ func TestTruncatedUnderTheWriter(t *testing.T) {
 				t.Fatal(err)
 			}
 			frame, m := numbered(4)
-			if err := w.Append(frame, m); !errors.Is(err, ErrDamaged) {
+			err := w.Append(frame, m)
+			if err == nil {
+				err = w.Commit()
+			}
+			if !errors.Is(err, ErrDamaged) {
 				t.Fatal(err)
+			}
+			if err := w.Append(frame, m); !errors.Is(err, ErrDamaged) {
+				t.Fatalf("then: %v", err)
+			}
+			if err := w.Commit(); !errors.Is(err, ErrDamaged) {
+				t.Fatalf("then: %v", err)
 			}
 			_ = w.Close() // it may say that a segment cannot be synced
 			w, rec := mustOpen(t, o)

@@ -279,7 +279,6 @@ func (s *segment) reopen(base uint64, count, used int) {
 			s.entries[i] = entry{}
 		}
 	}
-	s.prepared = used &^ (pageSize - 1)
 }
 
 // newHead makes a head with a new ID. It is complete before it gets its name.

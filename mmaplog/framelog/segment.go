@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"github.com/edsrzf/mmap-go"
 
@@ -15,32 +14,27 @@ const (
 	// bytesPerEntry is how many bytes of frames there is an index entry for: receipts are about 6 KB, original
 	// transactions 1.2 KB. A segment whose frames are shorter on average is sealed when its index is full.
 	bytesPerEntry = 1 << 10
-
-	// populateAhead is how far before the writer pages are made ready: enough for milliseconds at full speed, and little
-	// enough that at a low rate the pages are used before the kernel writes them back empty (30 s).
-	populateAhead = 8 << 20
 )
 
 // segment is the writer's view of the segment it appends to (or will, or did until it was synced).
 type segment struct {
-	base     uint64
-	files    [2]*os.File // frames, index
-	frames   mmap.MMap
-	index    mmap.MMap
-	header   *indexHeader
-	entries  []entry
-	used     int // bytes of frames
-	count    int // entries
-	prepared int // bytes of frames that populate was asked for
-
-	mapped sync.Mutex // held while populate works on the mappings, and to unmap them
+	base    uint64
+	files   [2]*os.File // frames, index
+	size    int64       // room for frames, allocated
+	index   mmap.MMap
+	header  *indexHeader
+	entries []entry
+	used    int // bytes of frames
+	count   int // entries
+	// pending are the last of these bytes, which are not in the file yet. Borrowed from who appends.
+	pending []byte
 }
 
 func indexSize(segmentBytes int64) int64 {
 	return roundToPage(pageSize + segmentBytes/bytesPerEntry*entrySize)
 }
 
-// openSegment opens the two files, gives them room for segmentBytes (what they have beyond stays), and maps them.
+// openSegment opens the two files, gives them room for segmentBytes (what they have beyond stays), and maps the index.
 func openSegment(framesPath, indexPath string, flag int, segmentBytes int64, fault faults) (_ *segment, err error) {
 	s := &segment{}
 	defer func() {
@@ -48,7 +42,6 @@ func openSegment(framesPath, indexPath string, flag int, segmentBytes int64, fau
 			s.close()
 		}
 	}()
-	var maps [2]mmap.MMap
 	for i, path := range [2]string{framesPath, indexPath} {
 		if err := fault.check(opCreate, path); err != nil {
 			return nil, fmt.Errorf("framelog: open %s: %w", path, err)
@@ -70,19 +63,18 @@ func openSegment(framesPath, indexPath string, flag int, segmentBytes int64, fau
 		if err := allocate(f, size, fault); err != nil {
 			return nil, err
 		}
-		if maps[i], err = mapFile(f, size, mmap.RDWR, fault); err != nil {
+		if i == 0 {
+			s.size = size
+		} else if s.index, err = mapFile(f, size, mmap.RDWR, fault); err != nil {
 			return nil, err
-		}
-		s.frames, s.index = maps[0], maps[1]
-		if i == 0 && flag&os.O_CREATE != 0 {
-			crashpoint.Pass(crashpoint.SpareCreated)
 		}
 	}
 	s.header, s.entries = asHeader(s.index), asEntries(s.index)
 	return s, nil
 }
 
-// createSpare makes a segment that has no name and no base yet, with its first pages ready.
+// createSpare makes a segment that has no name and no base yet, with the pages of its index ready: the first store into
+// a page costs 4 to 7 times as much.
 func createSpare(dir string, segmentBytes int64, fault faults) (*segment, error) {
 	frames, index := filepath.Join(dir, spareName+framesExt), filepath.Join(dir, spareName+indexExt)
 	s, err := openSegment(frames, index, os.O_CREATE|os.O_TRUNC, segmentBytes, fault)
@@ -92,8 +84,12 @@ func createSpare(dir string, segmentBytes int64, fault faults) (*segment, error)
 		return nil, err
 	}
 	crashpoint.Pass(crashpoint.SpareMade)
-	s.populate(0, populateAhead)
-	s.prepared = min(populateAhead, len(s.frames))
+	if !populate(s.index) { // an old kernel
+		_ = guarded(func() error { // a truncated file is Append's to tell of
+			touch(s.index)
+			return nil
+		})
+	}
 	return s, nil
 }
 
@@ -111,7 +107,7 @@ func (s *segment) begin(dir string, base, frames uint64, sources *[MaxStreams]so
 }
 
 // fits says whether a frame of n bytes can be put.
-func (s *segment) fits(n int) bool { return n <= len(s.frames)-s.used && s.count < len(s.entries) }
+func (s *segment) fits(n int) bool { return n <= int(s.size)-s.used && s.count < len(s.entries) }
 
 // grow gives an empty segment room for one frame of n bytes. Nobody else maps a segment before something in it is committed.
 func (s *segment) grow(n int64, fault faults) error {
@@ -119,50 +115,48 @@ func (s *segment) grow(n int64, fault faults) error {
 	if err := allocate(s.files[0], size, fault); err != nil {
 		return err
 	}
-	frames, err := mapFile(s.files[0], size, mmap.RDWR, fault)
-	if err != nil {
-		return err
-	}
-	s.mapped.Lock()
-	unmap(&s.frames)
-	s.frames = frames
-	s.mapped.Unlock()
-	s.prepared = len(frames) // one copy will touch it all now
+	s.size = size
 	crashpoint.Pass(crashpoint.SegmentGrown)
 	return nil
 }
 
-// put copies the frame behind the others and describes it. It fits.
-func (s *segment) put(frame []byte, m *Meta) {
-	copy(s.frames[s.used:], frame)
-	crashpoint.Pass(crashpoint.FrameCopied)
+// put takes the frame behind the others and describes it. It fits.
+func (s *segment) put(frame []byte, m *Meta) error {
+	if n := len(s.pending); n > 0 && cap(s.pending)-n >= len(frame) && &s.pending[:n+1][n] == &frame[0] {
+		s.pending = s.pending[:n+len(frame)] // it follows in memory as well: one write for both
+	} else if err := s.flush(); err != nil {
+		return err
+	} else {
+		s.pending = frame
+	}
 	s.used += len(frame)
 	e := &s.entries[s.count]
 	e.End.Store(s.base + uint64(s.used))
 	e.Cycle, e.Time, e.Source, e.Stream, e.Flags = m.Cycle, m.Time, m.Source, m.Stream, 0
 	e.Check = e.check(frame)
 	s.count++
+	return nil
 }
 
-// populate prepares a stretch of the frames and the entries that go with it. Any goroutine.
-func (s *segment) populate(from, to int) {
-	s.mapped.Lock()
-	defer s.mapped.Unlock()
-	if s.frames == nil {
-		return
+// flush writes what is pending. On an error the segment is of no more use.
+func (s *segment) flush() error {
+	if len(s.pending) == 0 {
+		return nil
 	}
-	frames, index := s.frames[:min(to, len(s.frames))], s.index
-	index = index[:min(int(indexSize(int64(to))), len(index))]
-	if !populate(frames[from:]) && from == 0 {
-		// An old kernel. Touch all of it now, while nobody else knows this segment.
-		_ = guarded(func() error { // a truncated file is Append's to tell of
-			touch(s.frames)
-			touch(s.index)
-			return nil
-		})
-		return
+	// Writing beyond an end that somebody has cut off would leave a hole, and readers would send it.
+	info, err := s.files[0].Stat()
+	if err == nil && info.Size() < s.size {
+		err = fmt.Errorf("%s has %d bytes, not %d: somebody has truncated it", s.files[0].Name(), info.Size(), s.size)
 	}
-	populate(index[int(indexSize(int64(from)))-pageSize:])
+	if err == nil {
+		_, err = s.files[0].WriteAt(s.pending, int64(s.used-len(s.pending)))
+	}
+	if err != nil {
+		return fmt.Errorf("%w: the active segment cannot be written: %w", ErrDamaged, err)
+	}
+	s.pending = nil
+	crashpoint.Pass(crashpoint.FramesWritten)
+	return nil
 }
 
 // trim gives back what the frames file has beyond the last frame.
@@ -178,11 +172,8 @@ func (s *segment) trim(fault faults) error {
 	return nil
 }
 
-// unmap lets go of the mappings but not of the files.
+// unmap lets go of the mapping but not of the files.
 func (s *segment) unmap() {
-	s.mapped.Lock()
-	defer s.mapped.Unlock()
-	unmap(&s.frames)
 	unmap(&s.index)
 	s.header, s.entries = nil, nil
 }

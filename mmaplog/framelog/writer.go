@@ -22,6 +22,7 @@ type Writer struct {
 	headMap  mmap.MMap
 	headFile *os.File
 	closed   bool
+	broken   error // why the active segment can no longer be written; nil: it can
 
 	active *segment
 	tail   uint64               // logical end of what was appended
@@ -30,7 +31,7 @@ type Writer struct {
 	kept   []span               // sealed segments that may be read, oldest first
 	sealed []*segment           // sealed since the last Commit
 
-	ahead  *queue // makes pages and segments ready before they are needed
+	ahead  *queue // makes segments ready before they are needed
 	behind *queue // syncs, trims and unlinks what is done with
 	spare  chan spare
 	asked  bool // a spare is being made, or lies in the channel
@@ -93,10 +94,16 @@ func (w *Writer) LastSource(stream uint8) (src [32]byte, offset uint64, ok bool)
 	return w.last[stream].Source, w.last[stream].End, true
 }
 
-// Append copies a frame into the log. No reader sees it before Commit. On an error nothing was appended; after
+// Append takes a frame into the log. No reader sees it before Commit, and until then it must not change: frames that lie
+// one behind the other in memory are written together, by one pwrite(2). On an error nothing was appended; after
 // ErrNoSegment the same call works as soon as the file system does (each try asks it, so pause between them). After
-// ErrDamaged, where somebody has truncated the active segment, nothing works but Close.
+// ErrDamaged, where the active segment cannot be written or somebody has truncated it, nothing works but Close.
 func (w *Writer) Append(frame []byte, m Meta) (err error) {
+	defer func() {
+		if errors.Is(err, ErrDamaged) {
+			w.broken = err
+		}
+	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer recoverFault(&err)
 	return w.append(frame, m)
@@ -112,6 +119,9 @@ func (w *Writer) append(frame []byte, m Meta) error {
 	case m.Stream >= MaxStreams:
 		return fmt.Errorf("%w: stream %d", ErrFrame, m.Stream)
 	}
+	if w.broken != nil {
+		return w.broken
+	}
 	if !w.active.fits(n) {
 		if err := w.makeRoom(n); err != nil {
 			if errors.Is(err, ErrNoSpace) {
@@ -120,29 +130,27 @@ func (w *Writer) append(frame []byte, m Meta) error {
 			return err
 		}
 	}
-	s := w.active
-	s.put(frame, &m)
+	if err := w.active.put(frame, &m); err != nil {
+		return err
+	}
 	crashpoint.Pass(crashpoint.EntryWritten)
 	w.tail += uint64(n)
 	w.frames++
 	last := &w.last[m.Stream]
 	last.End, last.Source = w.tail, m.Source
-	if s.prepared-s.used < populateAhead/2 && s.prepared < len(s.frames) {
-		from := s.prepared
-		s.prepared = min(from+populateAhead, len(s.frames))
-		to := s.prepared
-		w.ahead.do(func() { s.populate(from, to) })
-	}
 	return nil
 }
 
-// Commit makes all that was appended visible to readers, at once.
+// Commit makes all that was appended visible to readers, at once. ErrDamaged as from Append.
 func (w *Writer) Commit() error {
 	if w.closed {
 		return ErrClosed
 	}
-	if w.tail == w.head.Head.Load() {
-		return nil
+	if w.broken == nil {
+		w.broken = w.active.flush()
+	}
+	if w.broken != nil || w.tail == w.head.Head.Load() {
+		return w.broken
 	}
 	w.head.Frames.Store(w.frames)
 	crashpoint.Pass(crashpoint.FramesCounted)
@@ -163,17 +171,20 @@ func (w *Writer) makeRoom(n int) (err error) {
 	if w.active.count > 0 {
 		err = w.roll()
 	}
-	if err == nil && n > len(w.active.frames) {
+	if err == nil && int64(n) > w.active.size {
 		err = w.active.grow(int64(n), w.opts.fault)
 	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNoSegment, noSpace(err))
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		err = fmt.Errorf("%w: %w", ErrNoSegment, noSpace(err))
 	}
-	return nil
+	return err
 }
 
 // roll seals the active segment and goes on in the next.
 func (w *Writer) roll() error {
+	if err := w.active.flush(); err != nil {
+		return err
+	}
 	next, err := w.takeSpare()
 	if err != nil {
 		return err
