@@ -53,7 +53,7 @@ const (
 
 // Names are those of all points, for the variable.
 var Names = [count]string{
-	"frame-copied", "entry-written", "frames-counted", "head-published", "spare-created", "spare-made", "index-named",
+	"frames-written", "entry-written", "frames-counted", "head-published", "spare-created", "spare-made", "index-named",
 	"frames-named", "segment-sealed", "segment-grown", "segment-trimmed", "segment-synced", "head-synced", "synced-raised",
 	"floor-raised", "frames-unlinked", "segment-unlinked", "log-synced", "close-said",
 	"id-given-up", "recovery-begun", "rest-removed", "segment-reopened", "head-made", "head-named", "recovered",

@@ -65,6 +65,9 @@ func openSegment(framesPath, indexPath string, flag int, segmentBytes int64, fau
 		}
 		if i == 0 {
 			s.size = size
+			if flag&os.O_CREATE != 0 {
+				crashpoint.Pass(crashpoint.SpareCreated)
+			}
 		} else if s.index, err = mapFile(f, size, mmap.RDWR, fault); err != nil {
 			return nil, err
 		}
