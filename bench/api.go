@@ -107,7 +107,7 @@ func (b *bench) ask(ctx context.Context, d *distributor, load apiLoad, size apiS
 	if err := sleep(ctx, size.warm); err != nil {
 		return m, err
 	}
-	p := processes{primary: d.PID(), server: d.Worker, load: []int{l.PID()}}
+	p := processes{primary: d.PID(), servers: d.Workers, load: []int{l.PID()}}
 	before, err := b.read(p)
 	if err != nil {
 		return m, err

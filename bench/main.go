@@ -18,11 +18,12 @@ import (
 
 	"distributor/bench/proc"
 	"distributor/bench/raw"
+	"distributor/bench/storm"
 	"distributor/bench/subscriber"
 )
 
 // roles are what this program also is, as a child of itself.
-var roles = map[string]func() error{subscriber.Role: subscriber.Run, raw.Role: raw.Run, signRole: runSign, apiRole: runAPIClients, writerRole: runWriter}
+var roles = map[string]func() error{subscriber.Role: subscriber.Run, raw.Role: raw.Run, storm.Role: storm.Run, signRole: runSign, apiRole: runAPIClients, writerRole: runWriter}
 
 func main() {
 	if len(os.Args) == 2 && roles[os.Args[1]] != nil {
@@ -54,8 +55,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	dir := flags.String("dir", os.TempDir(), "where the temporary directory for logs and frame logs is made; a real disk rather than memory")
 	wait := flags.Duration("patience", 4*time.Minute, "from the start, for how long a busy machine is waited for, and disturbed rounds are repeated; quick: a tenth of it")
 	out := flags.String("out", "bench/out", "directory of the JSON lines")
+	peersDir := flags.String("peers", "bench/peers", "the Go module of the libraries to compare with; empty: none are")
 	flags.Usage = func() {
-		fmt.Fprint(stderr, usage, flags.FlagUsages(), "\nscenarios (default: those without a star):\n")
+		fmt.Fprint(stderr, usage, flags.FlagUsages(), "\nscenarios (default: all; quick: those without a star):\n")
 		for _, s := range scenarios {
 			fmt.Fprintf(stderr, "  %s\n", s.title())
 		}
@@ -70,7 +72,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	} else if err != nil {
 		return err
 	}
-	chosen, err := choose(flags.Args())
+	chosen, err := choose(flags.Args(), *quick)
 	if err != nil {
 		return err
 	}
@@ -79,6 +81,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
+	b.peersDir = *peersDir
 	start := time.Now()
 	b.repeatUntil = start.Add(either(*quick, *wait/10, *wait))
 	for _, s := range chosen {
@@ -107,8 +110,10 @@ type bench struct {
 	generator proc.CPUs // the others, for the clients, the archiver and ourselves
 	softirq   []int     // the kernel's threads for the network, of all CPUs
 	report    *report
-	servers   int   // started so far
-	failure   error // of something that was to end well
+	servers   int     // started so far
+	peersDir  string  // their sources; "" for none
+	peers     []*peer // that can be measured; nil before buildPeers
+	failure   error   // of something that was to end well
 
 	repeatUntil time.Time                   // as long as a busy machine is waited for, and disturbed rounds are repeated
 	disturbed   int                         // rounds that were kept all the same
@@ -157,11 +162,15 @@ func (b *bench) close() error { return errors.Join(b.report.close(), os.RemoveAl
 // finish is for defer: what does not end well spoils the run.
 func (b *bench) finish(end func() error) { b.failure = errors.Join(b.failure, end()) }
 
-// distributor starts one on cpus. databases is the directory of the archiver's;
-// "" for none.
+// distributor starts one with one worker on cpus. databases is the directory of
+// the archiver's; "" for none.
 func (b *bench) distributor(cpus proc.CPUs, databases string) (*distributor, error) {
+	return b.distributorOf(setup{cpus: cpus, databases: databases})
+}
+
+func (b *bench) distributorOf(o setup) (*distributor, error) {
 	b.servers++
-	return startDistributor(b.binary, filepath.Join(b.dir, fmt.Sprintf("distributor-%d", b.servers)), databases, cpus)
+	return startDistributor(b.binary, filepath.Join(b.dir, fmt.Sprintf("distributor-%d", b.servers)), o)
 }
 
 func (b *bench) stageMade(name string, s stage) {
