@@ -55,6 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	dir := flags.String("dir", os.TempDir(), "where the temporary directory for logs and frame logs is made; a real disk rather than memory")
 	wait := flags.Duration("patience", 4*time.Minute, "from the start, for how long a busy machine is waited for, and disturbed rounds are repeated; quick: a tenth of it")
 	out := flags.String("out", "bench/out", "directory of the JSON lines")
+	readme := flags.String("publish", "", "a README.md into which the figures go, and the picture beside it")
 	peersDir := flags.String("peers", "bench/peers", "the Go module of the libraries to compare with; empty: none are")
 	flags.Usage = func() {
 		fmt.Fprint(stderr, usage, flags.FlagUsages(), "\nscenarios (default: all; quick: those without a star):\n")
@@ -94,11 +95,35 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		}
 	}
 	b.report.table(stdout)
+	b.report.targetTable(stdout)
+	for _, n := range b.report.notes {
+		fmt.Fprintln(stdout, n)
+	}
+	if err := b.results(start, args, *readme); err != nil {
+		return err
+	}
 	if b.disturbed > 0 {
 		fmt.Fprintf(stdout, "%d rounds were disturbed by other work on this machine, and are counted all the same: take the figures for rough.\n", b.disturbed)
 	}
 	b.report.say("%v in all; load average %s; %s", time.Since(start).Round(time.Second), loadAverage(), b.report.file.Name())
 	return nil
+}
+
+// results leaves tables and picture beside the JSON lines, and in readme if
+// there is one.
+func (b *bench) results(start time.Time, args []string, readme string) error {
+	heading := b.heading(start, time.Since(start), args)
+	base := strings.TrimSuffix(b.report.file.Name(), ".jsonl")
+	var text strings.Builder
+	b.report.markdown(&text, heading)
+	err := os.WriteFile(base+".md", []byte(text.String()), 0o644)
+	if charts := b.report.charts(); len(charts) > 0 && err == nil {
+		err = os.WriteFile(base+".svg", []byte(drawCharts(charts)), 0o644)
+	}
+	if err == nil && readme != "" {
+		err = b.report.publish(readme, heading)
+	}
+	return err
 }
 
 // bench is what scenarios work with.

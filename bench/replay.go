@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 
 	"distributor/bench/stats"
 	"distributor/bench/subscriber"
@@ -19,7 +19,7 @@ type replaySize struct {
 const (
 	// fleetNice is the priority of the fleet's process, which takes what it can
 	// get: the delays to be seen are the server's.
-	fleetNice = 19
+	fleetNice = 10
 	// fleetPlaces is how many positions the fleet comes back with.
 	fleetPlaces = 50
 )
@@ -94,7 +94,7 @@ func (b *bench) paceBesideReplay(ctx context.Context, size replaySize, fleet int
 	defer b.finish(f.Close)
 	var before, after subscriber.Counts
 	u.load = []int{f.PID()}
-	u.ready = func() error { return errors.Join(f.Nice(fleetNice), f.Connect(t, fleet)) }
+	u.ready = func() error { return cmp.Or(f.Connect(t, fleet), f.Nice(fleetNice)) }
 	u.begin = func() (err error) { before, err = f.Counts(); return err }
 	u.end = func() (err error) { after, err = f.Counts(); return err }
 	m, err = b.paced(ctx, size.latencySize, u)
