@@ -74,8 +74,8 @@ func (r *report) charts() (charts []chart) {
 // Sizes of the picture, in pixels.
 const (
 	chartWidth  = 760
-	labelWidth  = 190
-	valueWidth  = 170
+	labelWidth  = 205
+	valueWidth  = 155
 	barHeight   = 16
 	barStep     = 22
 	groupSpace  = 34

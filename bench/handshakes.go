@@ -33,7 +33,7 @@ func handshakes(ctx context.Context, b *bench, name string, size stormSize) erro
 		result storm.Result
 	}
 	all := make(map[string][]storming)
-	err := b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
+	err := b.steadyRounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
 		var now []storming
 		for _, w := range ways {
 			o := storm.Options{Clients: size.clients, AtOnce: size.atOnce, Stay: w.stay}

@@ -38,7 +38,7 @@ func latency(ctx context.Context, b *bench, name string, size latencySize) error
 	}
 	var bare, real []pace
 	libraries := others[pace]{}
-	err = b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
+	err = b.steadyRounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
 		r, err := b.pacedRaw(ctx, st, size)
 		if err != nil {
 			return nil, nil, err
@@ -51,7 +51,7 @@ func latency(ctx context.Context, b *bench, name string, size latencySize) error
 		b.report.round(name, "distributor", round, m.measurement, m.extra())
 		ms = []measurement{r.measurement, m.measurement}
 		now := map[string]pace{}
-		if size.peers && (round > 0 || size.rounds > 1) { // a short run warms up without them
+		if size.peers && round > 0 {
 			now, err = eachPeer(ctx, b, func(p *peer) (pace, error) {
 				m, err := b.pacedPeer(ctx, p, st, size)
 				if err == nil {

@@ -37,8 +37,17 @@ func (m measurement) disturbed() bool { return m.Other > disturbedShare*m.Second
 // undisturbed, whose keep it calls. When there is no more time for that,
 // disturbed rounds are kept too.
 func (b *bench) rounds(ctx context.Context, n int, one func(round int) (keep func(), ms []measurement, err error)) error {
-	kept := 0
-	for round := 0; kept < n; round++ {
+	return b.roundsFrom(ctx, 0, n, one)
+}
+
+// steadyRounds does without the warm-up when a single round is wanted: for what
+// has a start of its own that does not count, or needs none.
+func (b *bench) steadyRounds(ctx context.Context, n int, one func(round int) (keep func(), ms []measurement, err error)) error {
+	return b.roundsFrom(ctx, either(n == 1, 1, 0), n, one)
+}
+
+func (b *bench) roundsFrom(ctx context.Context, round, n int, one func(round int) (keep func(), ms []measurement, err error)) error {
+	for kept := 0; kept < n; round++ {
 		if b.quiet != nil {
 			if err := b.quiet(ctx); err != nil {
 				return err

@@ -29,7 +29,7 @@ type footprint struct {
 // connected, and when they have been getting records.
 func memory(ctx context.Context, b *bench, name string, size memorySize) error {
 	var empty, idle, active []footprint
-	err := b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
+	err := b.steadyRounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
 		now, err := b.footprints(ctx, size)
 		if err != nil {
 			return nil, nil, err

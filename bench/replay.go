@@ -30,7 +30,7 @@ const (
 func replayBeside(ctx context.Context, b *bench, name string, size replaySize) error {
 	var alone, beside []pace
 	var replayed, back []float64
-	err := b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
+	err := b.steadyRounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
 		quiet, _, err := b.paceBesideReplay(ctx, size, 0)
 		if err != nil {
 			return nil, nil, err

@@ -160,6 +160,20 @@ func TestRoundsRepeatsTheDisturbed(t *testing.T) {
 	}
 }
 
+// A single round of what needs no warm-up is the only one.
+func TestSteadyRounds(t *testing.T) {
+	for n, want := range map[int][]int{1: {1}, 2: {0, 1, 2}} {
+		b := &bench{report: &report{progress: io.Discard}}
+		var rounds []int
+		if err := b.steadyRounds(t.Context(), n, func(round int) (func(), []measurement, error) {
+			rounds = append(rounds, round)
+			return func() {}, nil, nil
+		}); err != nil || !slices.Equal(rounds, want) {
+			t.Error(n, rounds, err)
+		}
+	}
+}
+
 func TestRoundsEndWithAFailure(t *testing.T) {
 	b := &bench{report: &report{progress: io.Discard}}
 	calls := 0

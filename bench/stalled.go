@@ -47,7 +47,7 @@ func stalled(ctx context.Context, b *bench, name string, size stalledSize) error
 		return r, nil
 	}
 	var alone, beside []run
-	err = b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
+	err = b.steadyRounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
 		without, err := one(round, "without", 0)
 		if err != nil {
 			return nil, nil, err

@@ -45,7 +45,7 @@ var targets = [][]target{
 	atLeast(0.95, "live throughput, with : without", "stalled"),
 	atMost(0.25, "worker's private memory, with - without", "stalled"), // none: what garbage collection leaves to chance
 	atMost(1.5, "append to receipt, p99, beside : without", "replay-beside"),
-	atLeast(40_000, "one core", "encode"),
+	atLeast(40_000, "one core, per CPU second of the primary", "encode"),
 	atLeast(1.8, "two cores : one core, records/s", "encode"),
 	atLeast(5000, "leaving, all cores", "storm"),
 	atLeast(5000, "staying, all cores", "storm"),
