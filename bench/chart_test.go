@@ -78,10 +78,22 @@ func TestPictureHoldsTheFigures(t *testing.T) {
 			t.Errorf("%q is not in %s", want, all)
 		}
 	}
-	// The bars of a chart have one scale: the peer's is to ours as 14 to 11.
+	// The bars of a chart have one scale: the peer's p99 is to ours as 14 to 11, and to its p50 as 2 to 1.
 	if ratio := widths["p l"] / widths["o l"]; ratio < 1.26 || ratio > 1.28 {
 		t.Error(widths)
 	}
+	picture := drawCharts(charts[1:])
+	if light, dark := widthOf(picture, "p l"), widthOf(picture, "p"); light < 1.99*dark || light > 2.01*dark {
+		t.Error(light, dark)
+	}
+}
+
+// widthOf is that of the first bar of a class.
+func widthOf(picture, class string) float64 {
+	_, rest, _ := strings.Cut(picture, `<rect class="`+class+`"`)
+	_, rest, _ = strings.Cut(rest, `width="`)
+	width, _, _ := strings.Cut(rest, `"`)
+	return number(width)
 }
 
 // number is the value of an attribute, or 0.

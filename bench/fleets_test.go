@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"distributor/bench/raw"
 	"distributor/bench/storm"
 	"distributor/bench/subscriber"
 	"distributor/wsproto"
@@ -16,12 +17,41 @@ func TestBurstBesideTheDeaf(t *testing.T) {
 	b := testBench(t)
 	st := testStage(t, b.dir+"/stage", 200)
 	m, kernel, err := b.burstBeside(t.Context(), st, 5, 3)
-	if err != nil || m.Server <= 0 || m.Private <= 0 {
+	if err != nil || m.Server <= 0 || m.Private <= 0 || kernel < 0 {
 		t.Fatal(m, err)
 	}
-	// Nobody took what the three were sent.
-	if least := float64(3 * min(st.FrameBytes, 64<<10)); kernel < least {
-		t.Errorf("the kernel holds %v bytes, not even %v", kernel, least)
+	s, err := raw.Start(t.Context(), b.server, raw.Options{File: st.frames, Slice: 1 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.finish(s.Close)
+	for _, deaf := range []bool{true, false} {
+		fleet, err := subscriber.Start(t.Context(), b.generator)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.finish(fleet.Close)
+		if err := fleet.Connect(subscriber.Target{Address: s.Address, Bare: true, Deaf: deaf}, 2); err != nil {
+			t.Fatal(err)
+		}
+		if !deaf {
+			if _, err := fleet.Until(st.FrameBytes); err != nil {
+				t.Error(err)
+			}
+			continue
+		}
+		for end := time.Now().Add(patience); ; { // until the socket's buffer has some
+			sent, err := s.Sent()
+			if err != nil || time.Now().After(end) {
+				t.Fatal(sent, err)
+			}
+			if sent.Bytes > 64<<10 {
+				break
+			}
+		}
+		if c, err := fleet.Counts(); err != nil || c.Bytes != 0 || c.Clients != 2 {
+			t.Errorf("%+v, %v", c, err)
+		}
 	}
 }
 
