@@ -151,7 +151,7 @@ func (b *bench) heading(start time.Time, took time.Duration, args []string) stri
 	m := machine(b, 0)
 	disturbed := "No round that counts was disturbed."
 	if b.disturbed > 0 {
-		disturbed = fmt.Sprintf("**%d rounds were disturbed by other work and count all the same: take the figures for rough.**", b.disturbed)
+		disturbed = fmt.Sprintf("**%d rounds were disturbed by other work (load average %s) and count all the same: take the figures for rough.**", b.disturbed, loadAverage())
 	}
 	return fmt.Sprintf("%s, `%s` (%v); %d CPUs of %v, Linux %v. Median, range in brackets. %s",
 		start.UTC().Format(time.DateOnly), strings.Join(append([]string{"bench"}, args...), " "), took.Round(time.Second), len(b.all), m["model"], m["kernel"], disturbed)
