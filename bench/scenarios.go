@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -17,7 +18,7 @@ type scenario struct {
 
 // Times of the steady rates, full and quick.
 const (
-	warm, measured           = 1500 * time.Millisecond, 6 * time.Second
+	warm, measured           = 1500 * time.Millisecond, 4 * time.Second
 	warmQuick, measuredQuick = 300 * time.Millisecond, 1500 * time.Millisecond
 )
 
@@ -27,12 +28,12 @@ var scenarios = []scenario{
 	sized("encode-sizes", "the same for records of one stream at a time: by size", encodeSizes,
 		encodeSize{records: 40_000, rounds: 3}, encodeSize{records: 8_000, rounds: 1}),
 	fanoutScenario(1, fanoutSize{rounds: 5, total: 1e9}, fanoutSize{rounds: 1, total: 200e6}),
-	fanoutScenario(100, fanoutSize{rounds: 5, total: 20e9, peers: 3e9}, fanoutSize{rounds: 1, total: 2e9, peers: 250e6}),
-	fanoutScenario(1000, fanoutSize{rounds: 5, total: 20e9, peers: 3e9}, fanoutSize{rounds: 1, total: 2e9, peers: 250e6}),
+	fanoutScenario(100, fanoutSize{rounds: 5, total: 20e9, peers: 2e9}, fanoutSize{rounds: 1, total: 2e9, peers: 250e6}),
+	fanoutScenario(1000, fanoutSize{rounds: 5, total: 20e9, peers: 2e9}, fanoutSize{rounds: 1, total: 2e9, peers: 250e6}),
 	onDemandIfQuick(fanoutScenario(5000, fanoutSize{rounds: 2, total: 20e9}, fanoutSize{rounds: 1, total: 4e9})),
 	latencyScenario(100, 500, latencySize{rounds: 3}, latencySize{rounds: 1}),
 	latencyScenario(1000, 50, latencySize{rounds: 3, peers: true}, latencySize{rounds: 1}),
-	onDemandIfQuick(latencyScenario(5000, 10, latencySize{rounds: 3, peers: true}, latencySize{rounds: 1})),
+	onDemandIfQuick(latencyScenario(5000, 10, latencySize{rounds: 3, peers: true, measured: 7 * time.Second}, latencySize{rounds: 1})),
 	sized("stalled", "900 clients that read, alone and beside 100 that never do: throughput, latency, memory", stalled,
 		stalledSize{fanoutSize: fanoutSize{clients: 900, rounds: 3, total: 15e9}, stalled: 100, history: 16e6, pace: paceOf(900, 50, warm, measured)},
 		stalledSize{fanoutSize: fanoutSize{clients: 900, rounds: 1, total: 2e9}, stalled: 100, history: 16e6, pace: paceOf(900, 50, warmQuick, measuredQuick)}),
@@ -66,7 +67,7 @@ func fanoutScenario(clients int, full, quick fanoutSize) scenario {
 }
 
 func latencyScenario(clients int, rate float64, full, quick latencySize) scenario {
-	f, q := paceOf(clients, rate, warm, measured), paceOf(clients, rate, warmQuick, measuredQuick)
+	f, q := paceOf(clients, rate, warm, cmp.Or(full.measured, measured)), paceOf(clients, rate, warmQuick, measuredQuick)
 	f.rounds, f.peers, q.rounds, q.peers = full.rounds, full.peers, quick.rounds, quick.peers
 	return sized(fmt.Sprintf("latency-%d", clients), fmt.Sprintf("%g records a second to %d clients: time from append to receipt, and CPU beside raw write%s", rate, clients, either(full.peers, " and peers", "")),
 		latency, f, q)
