@@ -7,7 +7,7 @@ FUZZ     ?= ^Fuzz
 RACETIME ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: settings build run test collectors lint race fuzz bench bench-quick clean help
+.PHONY: settings build run test collectors lint race fuzz bench bench-quick bench-publish clean help
 
 build: ## build bin/distributor
 	$(GO) build -o bin/distributor ./cmd/distributor
@@ -25,6 +25,7 @@ lint: ## formatting, vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+	cd bench/peers && $(GO) vet ./...
 
 race: ## all Go tests under the race detector
 	$(GO) test -race -timeout $(RACETIME) ./...
@@ -36,17 +37,20 @@ fuzz: ## every fuzz target for FUZZTIME (default 30s) each; FUZZ=regexp for some
 	  for f in $$($(GO) test -list '$(FUZZ)' $$p | grep '^Fuzz' || true); do \
 	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x $$p; done; done
 
-bench: build ## the load tests, with their report (about ten minutes)
+bench: build ## the load tests, with their report (about twenty minutes)
 	$(GO) run ./bench
 
 bench-quick: build ## the same, shorter and less exact (under two minutes)
 	$(GO) run ./bench -quick
 
+bench-publish: build ## the same as bench, and its figures and picture into bench/README.md
+	$(GO) run ./bench --publish bench/README.md
+
 settings: ## write the README's table of settings, after a change to engine/config
 	$(GO) test ./engine/config -update
 
 clean: ## remove what was built
-	rm -rf bin bench/out testdata/collectors/node_modules
+	rm -rf bin bench/out bench/peers/ws/node_modules testdata/collectors/node_modules
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22

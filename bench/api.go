@@ -44,7 +44,7 @@ func api(ctx context.Context, b *bench, name string, size apiSize) error {
 	}
 	results := make(map[string][]asked)
 	var order []string
-	err = b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
+	err = b.steadyRounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
 		d, err := b.distributor(b.server, databases)
 		if err != nil {
 			return nil, nil, err
@@ -206,7 +206,7 @@ func beside(ctx context.Context, b *bench, name string, size besideSize) error {
 	var alone, busy []pace
 	var answered []apiResult
 	var written []float64
-	err = b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
+	err = b.steadyRounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
 		quiet, err := b.pacedDistributor(ctx, size.latencySize, databases, nil)
 		if err != nil {
 			return nil, nil, err

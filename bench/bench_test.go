@@ -271,7 +271,7 @@ func TestDistributorLeavesNothing(t *testing.T) {
 	if _, err := os.Stat(d.dir); !os.IsNotExist(err) {
 		t.Error("its directory is still there:", err)
 	}
-	if _, err := proc.CPU(d.Worker); err == nil {
+	if _, err := proc.CPU(d.Workers[0]); err == nil {
 		t.Error("its worker is still there")
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,13 +25,13 @@ import (
 const patience = 20 * time.Second
 
 // distributor is the program under test: the real binary in a directory of its
-// own, which begins with nothing. One worker serves all clients, so that it is
-// one thread that is compared with one thread.
+// own, which begins with nothing.
 type distributor struct {
 	dir     string
+	asked   bool // it has databases
 	cmd     *exec.Cmd
 	Address string
-	Worker  int           // its process id
+	Workers []int         // their process ids
 	Query   int           // that of the process that reads the databases
 	ended   chan struct{} // closed when its log has
 	frames  *framelog.Reader
@@ -44,10 +46,21 @@ func hashKey() shardus.HashKey {
 	return k
 }
 
-// startDistributor starts binary on cpus and waits until it distributes. dir
-// is made, and removed by close.
-func startDistributor(binary, dir, databases string, cpus proc.CPUs) (d *distributor, err error) {
-	d = &distributor{dir: dir, ended: make(chan struct{})}
+// setup is what distributors differ in.
+type setup struct {
+	cpus      proc.CPUs
+	databases string // directory of the archiver's; "" for none
+	// workers are how many there are; 0 stands for one, which serves all
+	// clients, so that one thread is compared with one thread.
+	workers int
+	each    int // clients of a worker at most; 0: as many as come
+}
+
+// startDistributor starts binary and waits until it distributes. dir is made,
+// and removed by close.
+func startDistributor(binary, dir string, o setup) (d *distributor, err error) {
+	o.workers, o.each = cmp.Or(o.workers, 1), cmp.Or(o.each, 100_000)
+	d = &distributor{dir: dir, asked: o.databases != "", ended: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("start the distributor: %w", err), d.close())
@@ -59,13 +72,13 @@ func startDistributor(binary, dir, databases string, cpus proc.CPUs) (d *distrib
 	}
 	keys := map[string]any{
 		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": 0, "DATA_LOG_DIR": d.logs(), "STATE_DIR": filepath.Join(dir, "state"), "LOG_FORMAT": "json",
-		"NUMBER_OF_WORKERS": 1, "MAX_WORKERS": 1, "MAX_CLIENTS_PER_CHILD": 100_000,
+		"NUMBER_OF_WORKERS": o.workers, "MAX_WORKERS": o.workers, "MAX_CLIENTS_PER_CHILD": o.each,
 		// Nothing may fall out of the frame log, and silent clients may stay.
 		"FRAME_LOG_BYTES": 8 << 30, "PING_INTERVAL_MS": 3_600_000, "PING_TIMEOUT_MS": 86_400_000,
 		"RATE_LIMIT": 1_000_000, "DRAIN_MS": 0, "ADMIN_ADDR": "",
 	}
-	if databases != "" {
-		keys["ARCHIVER_DB_DIR"] = databases
+	if o.databases != "" {
+		keys["ARCHIVER_DB_DIR"] = o.databases
 	}
 	settings, err := json.Marshal(keys)
 	if err != nil {
@@ -82,7 +95,7 @@ func startDistributor(binary, dir, databases string, cpus proc.CPUs) (d *distrib
 	if err != nil {
 		return d, err
 	}
-	if err := proc.StartOn(d.cmd, cpus); err != nil {
+	if err := proc.StartOn(d.cmd, o.cpus); err != nil {
 		return d, err
 	}
 	address := make(chan string, 1)
@@ -94,18 +107,33 @@ func startDistributor(binary, dir, databases string, cpus proc.CPUs) (d *distrib
 	case <-time.After(patience):
 		return d, errors.New("it took too long")
 	}
-	for _, child := range []struct {
-		command string
-		pid     *int
-	}{{"worker", &d.Worker}, {"query", &d.Query}} {
-		found, err := proc.Children(d.PID(), child.command)
-		if err != nil || len(found) != 1 {
-			return d, fmt.Errorf("one %s process was expected, there are %v: %w", child.command, found, err)
-		}
-		*child.pid = found[0]
+	if err := d.findChildren(o.workers); err != nil {
+		return d, err
 	}
 	d.frames, err = framelog.OpenReader(filepath.Join(dir, "state", "frames"))
 	return d, err
+}
+
+// findChildren waits until all of them are there: the first worker is enough to
+// distribute.
+func (d *distributor) findChildren(workers int) error {
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		found, err := proc.Children(d.PID(), "worker")
+		if err != nil {
+			return err
+		}
+		queries, err := proc.Children(d.PID(), "query")
+		if err != nil {
+			return err
+		}
+		if len(found) == workers && len(queries) == 1 {
+			d.Workers, d.Query = found, queries[0]
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("workers asked for: %d, there are %v; of query processes %v", workers, found, queries)
+		}
+	}
 }
 
 func (d *distributor) logs() string { return filepath.Join(d.dir, "data-logs") }
@@ -115,7 +143,7 @@ func (d *distributor) PID() int { return d.cmd.Process.Pid }
 
 // processes are those whose books are read.
 func (d *distributor) processes() processes {
-	return processes{primary: d.PID(), query: d.Query, server: d.Worker}
+	return processes{primary: d.PID(), query: d.Query, servers: d.Workers}
 }
 
 // Head of the frame log: bytes that have been made of records so far.
@@ -150,7 +178,8 @@ func (d *distributor) readLog(r io.Reader, address chan<- string) {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var line struct{ Level, Msg, Address string }
-		if json.Unmarshal(lines.Bytes(), &line) != nil || line.Level != "INFO" && line.Level != "DEBUG" {
+		unwell := json.Unmarshal(lines.Bytes(), &line) != nil || line.Level != "INFO" && line.Level != "DEBUG"
+		if missing := strings.HasPrefix(line.Msg, "database does not answer"); unwell && (d.asked || !missing) {
 			fmt.Fprintf(os.Stderr, "distributor: %s\n", lines.Bytes())
 		}
 		if line.Msg == "distributing" {

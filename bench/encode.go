@@ -73,6 +73,51 @@ func encode(ctx context.Context, b *bench, name string, size encodeSize) error {
 	return nil
 }
 
+// encodeSizes has a distributor encode records of one stream at a time: each has
+// a size of its own.
+func encodeSizes(ctx context.Context, b *bench, name string, size encodeSize) error {
+	// Equal bytes for each, so equal times of what costs by the byte.
+	stages := make([]stage, len(simulator.Streams))
+	for i, stream := range simulator.Streams {
+		var err error
+		bytes := uint64(size.records) * meanRecord
+		stages[i], err = newStageOf(ctx, filepath.Join(b.dir, name, stream), []string{stream}, false, func(s stage) bool { return s.LogBytes >= bytes })
+		if err != nil {
+			return err
+		}
+		b.stageMade(name, stages[i])
+	}
+	perSecond := make([][]float64, len(stages))
+	err := b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
+		for i, st := range stages {
+			m, err := b.encodeOnce(ctx, st, b.server)
+			if err != nil {
+				return nil, nil, err
+			}
+			b.report.round(name, simulator.Streams[i], round, m, map[string]any{"records": st.Records, "log_bytes": st.LogBytes})
+			ms = append(ms, m)
+		}
+		return func() {
+			for i, m := range ms {
+				perSecond[i] = append(perSecond[i], float64(stages[i].Records)/m.Seconds)
+			}
+		}, ms, nil
+	})
+	if err != nil {
+		return err
+	}
+	for i, st := range stages {
+		each := float64(st.LogBytes) / float64(st.Records)
+		b.report.figure(name, fmt.Sprintf("one core, %s (%.1f KB)", simulator.Streams[i], each/1e3), "records/s", perSecond[i])
+		b.report.figure(name, fmt.Sprintf("one core, %s (%.1f KB), bytes", simulator.Streams[i], each/1e3), "MB/s",
+			values(perSecond[i], func(n float64) float64 { return n * each / 1e6 }))
+	}
+	return nil
+}
+
+// meanRecord is the length of a record of the standard mix, about.
+const meanRecord = 4500
+
 // encodeOnce measures from the first frame to the last.
 func (b *bench) encodeOnce(ctx context.Context, st stage, cpus proc.CPUs) (measurement, error) {
 	d, err := b.distributor(cpus, "")

@@ -19,6 +19,7 @@ const sliceBytes = 256 << 10
 type fanoutSize struct {
 	clients, rounds int
 	total           uint64 // bytes to all of them together
+	peers           uint64 // the same for each peer, which take longer; 0: none are measured
 }
 
 // fanout sends the same bytes to the same number of clients, as fast as they
@@ -27,6 +28,7 @@ type fanoutSize struct {
 //	live    the clients wait at the head; the logs appear; all is encoded
 //	replay  the clients connect from=earliest, and get what is in the frame log
 //	raw     the baseline
+//	peers   the clients wait; the first of the messages are broadcast
 //
 // Every round has fresh processes and connections. In the warm-up round two
 // clients check what comes.
@@ -37,7 +39,21 @@ func fanout(ctx context.Context, b *bench, name string, size fanoutSize) error {
 		return err
 	}
 	b.stageMade(name, st)
+	if size.peers > 0 {
+		if err := b.buildPeers(ctx); err != nil {
+			return err
+		}
+	}
+	some, err := st.first(size.peers / uint64(size.clients))
+	if err != nil {
+		return err
+	}
+	few, err := st.first(some.frames / 4) // to warm up
+	if err != nil {
+		return err
+	}
 	var live, replay, bare []measurement
+	libraries := others[measurement]{}
 	err = b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
 		r, err := b.rawBurst(ctx, st, size.clients)
 		if err != nil {
@@ -50,7 +66,22 @@ func fanout(ctx context.Context, b *bench, name string, size fanoutSize) error {
 		}
 		b.report.round(name, "live", round, l, nil)
 		b.report.round(name, "replay", round, p, nil)
-		return func() { bare, live, replay = append(bare, r), append(live, l), append(replay, p) }, []measurement{r, l, p}, nil
+		ms = []measurement{r, l, p}
+		now := map[string]measurement{}
+		if size.peers > 0 {
+			now, err = eachPeer(ctx, b, func(p *peer) (measurement, error) {
+				m, err := b.peerBurst(ctx, p, st, either(round == 0, few, some), size.clients, round == 0)
+				if err == nil {
+					b.report.round(name, p.name, round, m, nil)
+					ms = append(ms, m)
+				}
+				return m, err
+			})
+		}
+		return func() {
+			bare, live, replay = append(bare, r), append(live, l), append(replay, p)
+			libraries.add(now)
+		}, ms, err
 	})
 	if err != nil {
 		return err
@@ -73,6 +104,12 @@ func fanout(ctx context.Context, b *bench, name string, size fanoutSize) error {
 	}{{"raw", bare}, {"replay", replay}, {"live", live}} {
 		b.report.figure(name, way.what+", delivered", "GB/s", values(way.ms, func(m measurement) float64 { return bytes / 1e9 / m.Seconds }))
 		b.report.figure(name, way.what+", generator", "CPU s/GB", perGB(way.ms, func(m measurement) float64 { return m.Generator }))
+	}
+	for _, p := range libraries.complete(len(bare)) {
+		cpu := values(libraries[p], func(m measurement) float64 { return m.Server / float64(some.frames) / float64(size.clients) * 1e9 })
+		b.report.figure(name, p+" : live worker, CPU", "×", stats.Ratios(cpu, perGB(live, senderCPU)))
+		b.report.figure(name, p+" : raw, CPU", "×", stats.Ratios(cpu, rawCPU))
+		b.report.figure(name, p, "CPU s/GB", cpu)
 	}
 	b.report.figure(name, "live, worker's private memory", "MB", values(live, func(m measurement) float64 { return float64(m.Private) / 1e6 }))
 	return nil
@@ -97,7 +134,7 @@ func (b *bench) rawBurst(ctx context.Context, st stage, clients int) (measuremen
 		return measurement{}, err
 	}
 	defer b.finish(s.Close)
-	m, err := b.deliver(ctx, subscriber.Target{Address: s.Address, Bare: true}, clients, st, processes{server: s.PID()})
+	m, err := b.deliver(ctx, subscriber.Target{Address: s.Address, Bare: true}, clients, st, processes{servers: []int{s.PID()}})
 	if err != nil {
 		return m, err
 	}

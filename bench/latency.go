@@ -10,7 +10,6 @@ import (
 	"distributor/bench/raw"
 	"distributor/bench/stats"
 	"distributor/bench/subscriber"
-	"distributor/wsproto"
 )
 
 // latencySize is how many clients get how many records a second, for how long.
@@ -18,6 +17,7 @@ type latencySize struct {
 	clients, rounds int
 	rate            float64
 	warm, measured  time.Duration
+	peers           bool // are measured too
 }
 
 // latency appends records at a steady rate, each by a write of its own, and
@@ -31,8 +31,14 @@ func latency(ctx context.Context, b *bench, name string, size latencySize) error
 		return err
 	}
 	b.stageMade(name, st)
+	if size.peers {
+		if err := b.buildPeers(ctx); err != nil {
+			return err
+		}
+	}
 	var bare, real []pace
-	err = b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
+	libraries := others[pace]{}
+	err = b.steadyRounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
 		r, err := b.pacedRaw(ctx, st, size)
 		if err != nil {
 			return nil, nil, err
@@ -43,7 +49,22 @@ func latency(ctx context.Context, b *bench, name string, size latencySize) error
 			return nil, nil, err
 		}
 		b.report.round(name, "distributor", round, m.measurement, m.extra())
-		return func() { bare, real = append(bare, r), append(real, m) }, []measurement{r.measurement, m.measurement}, nil
+		ms = []measurement{r.measurement, m.measurement}
+		now := map[string]pace{}
+		if size.peers && round > 0 {
+			now, err = eachPeer(ctx, b, func(p *peer) (pace, error) {
+				m, err := b.pacedPeer(ctx, p, st, size)
+				if err == nil {
+					b.report.round(name, p.name, round, m.measurement, m.extra())
+					ms = append(ms, m.measurement)
+				}
+				return m, err
+			})
+		}
+		return func() {
+			bare, real = append(bare, r), append(real, m)
+			libraries.add(now)
+		}, ms, err
 	})
 	if err != nil {
 		return err
@@ -57,12 +78,44 @@ func latency(ctx context.Context, b *bench, name string, size latencySize) error
 	b.report.figure(name, "raw, p99.9", "ms", percentiles(bare, 0.999))
 	b.report.figure(name, "worker : raw, CPU", "×", stats.Ratios(worker, perDelivery(bare, senderCPU)))
 	b.report.figure(name, "primary + worker : raw, CPU", "×", stats.Ratios(server, perDelivery(bare, senderCPU)))
+	b.comparePace(name, libraries, real, bare)
 	b.report.figure(name, "worker, a record and client", "CPU µs", worker)
 	b.report.figure(name, "raw, a record and client", "CPU µs", perDelivery(bare, senderCPU))
 	b.report.figure(name, "primary + worker, share of their core", "", values(real, func(m pace) float64 { return serverCPU(m.measurement) / m.Seconds }))
 	b.report.figure(name, "records a client's read takes", "", values(real, func(m pace) float64 { return m.together }))
 	b.report.figure(name, "records a client's read takes, raw", "", values(bare, func(m pace) float64 { return m.together }))
 	return nil
+}
+
+// comparePace tells of the peers, and of the best of them in each round that
+// is written in Go.
+func (b *bench) comparePace(name string, libraries others[pace], real, bare []pace) {
+	bestP99, bestCPU := make([]float64, len(real)), make([]float64, len(real))
+	inGo := 0
+	for _, p := range libraries.complete(len(real)) {
+		ms := libraries[p]
+		cpu, p99 := perDelivery(ms, senderCPU), percentiles(ms, 0.99)
+		b.report.figure(name, p+", p50", "ms", percentiles(ms, 0.5))
+		b.report.figure(name, p+", p99", "ms", p99)
+		b.report.figure(name, p+" : raw, CPU", "×", stats.Ratios(cpu, perDelivery(bare, senderCPU)))
+		b.report.figure(name, p+" : worker, CPU", "×", stats.Ratios(cpu, perDelivery(real, senderCPU)))
+		if p == "npm ws" {
+			continue
+		}
+		for i := range real {
+			if inGo == 0 || p99[i] < bestP99[i] {
+				bestP99[i] = p99[i]
+			}
+			if inGo == 0 || cpu[i] < bestCPU[i] {
+				bestCPU[i] = cpu[i]
+			}
+		}
+		inGo++
+	}
+	if inGo > 0 {
+		b.report.figure(name, "append to receipt, p99 : best Go peer's", "×", stats.Ratios(percentiles(real, 0.99), bestP99))
+		b.report.figure(name, "worker : best Go peer, CPU", "×", stats.Ratios(perDelivery(real, senderCPU), bestCPU))
+	}
 }
 
 func (b *bench) pacedRaw(ctx context.Context, st stage, size latencySize) (m pace, err error) {
@@ -72,7 +125,7 @@ func (b *bench) pacedRaw(ctx context.Context, st stage, size latencySize) (m pac
 	}
 	defer b.finish(s.Close)
 	return b.paced(ctx, size, underPace{
-		logs: filepath.Join(st.dir, "raw"), target: subscriber.Target{Address: s.Address, Bare: true}, processes: processes{server: s.PID()},
+		logs: filepath.Join(st.dir, "raw"), target: subscriber.Target{Address: s.Address, Bare: true}, processes: processes{servers: []int{s.PID()}},
 		dial: func() (receiver, error) { return dialBare(s.Address) }, tell: s.Send,
 	})
 }
@@ -89,10 +142,7 @@ func (b *bench) pacedDistributor(ctx context.Context, size latencySize, database
 		return m, err
 	}
 	defer b.finish(d.close)
-	u := underPace{
-		logs: d.logs(), target: subscriber.Target{Address: d.Address, From: "live", HashKey: hashKey()}, processes: d.processes(),
-		dial: func() (receiver, error) { return dial(ctx, d, wsproto.From{Start: wsproto.Live}) },
-	}
+	u := d.underPace(ctx)
 	if beside != nil {
 		var end func() error
 		if u.load, u.begin, end, err = beside(d); err != nil {

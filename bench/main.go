@@ -18,11 +18,12 @@ import (
 
 	"distributor/bench/proc"
 	"distributor/bench/raw"
+	"distributor/bench/storm"
 	"distributor/bench/subscriber"
 )
 
 // roles are what this program also is, as a child of itself.
-var roles = map[string]func() error{subscriber.Role: subscriber.Run, raw.Role: raw.Run, signRole: runSign, apiRole: runAPIClients, writerRole: runWriter}
+var roles = map[string]func() error{subscriber.Role: subscriber.Run, raw.Role: raw.Run, storm.Role: storm.Run, signRole: runSign, apiRole: runAPIClients, writerRole: runWriter}
 
 func main() {
 	if len(os.Args) == 2 && roles[os.Args[1]] != nil {
@@ -54,8 +55,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	dir := flags.String("dir", os.TempDir(), "where the temporary directory for logs and frame logs is made; a real disk rather than memory")
 	wait := flags.Duration("patience", 4*time.Minute, "from the start, for how long a busy machine is waited for, and disturbed rounds are repeated; quick: a tenth of it")
 	out := flags.String("out", "bench/out", "directory of the JSON lines")
+	readme := flags.String("publish", "", "a README.md into which the figures go, and the picture beside it")
+	peersDir := flags.String("peers", "bench/peers", "the Go module of the libraries to compare with; empty: none are")
 	flags.Usage = func() {
-		fmt.Fprint(stderr, usage, flags.FlagUsages(), "\nscenarios (default: those without a star):\n")
+		fmt.Fprint(stderr, usage, flags.FlagUsages(), "\nscenarios (default: all; quick: those without a star):\n")
 		for _, s := range scenarios {
 			fmt.Fprintf(stderr, "  %s\n", s.title())
 		}
@@ -70,7 +73,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	} else if err != nil {
 		return err
 	}
-	chosen, err := choose(flags.Args())
+	chosen, err := choose(flags.Args(), *quick)
 	if err != nil {
 		return err
 	}
@@ -79,6 +82,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
+	b.peersDir = *peersDir
 	start := time.Now()
 	b.repeatUntil = start.Add(either(*quick, *wait/10, *wait))
 	for _, s := range chosen {
@@ -91,11 +95,35 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		}
 	}
 	b.report.table(stdout)
+	b.report.targetTable(stdout)
+	for _, n := range b.report.notes {
+		fmt.Fprintln(stdout, n)
+	}
+	if err := b.results(start, args, *readme); err != nil {
+		return err
+	}
 	if b.disturbed > 0 {
 		fmt.Fprintf(stdout, "%d rounds were disturbed by other work on this machine, and are counted all the same: take the figures for rough.\n", b.disturbed)
 	}
 	b.report.say("%v in all; load average %s; %s", time.Since(start).Round(time.Second), loadAverage(), b.report.file.Name())
 	return nil
+}
+
+// results leaves tables and picture beside the JSON lines, and in readme if
+// there is one.
+func (b *bench) results(start time.Time, args []string, readme string) error {
+	heading := b.heading(start, time.Since(start), args)
+	base := strings.TrimSuffix(b.report.file.Name(), ".jsonl")
+	var text strings.Builder
+	b.report.markdown(&text, heading)
+	err := os.WriteFile(base+".md", []byte(text.String()), 0o644)
+	if charts := b.report.charts(); len(charts) > 0 && err == nil {
+		err = os.WriteFile(base+".svg", []byte(drawCharts(charts)), 0o644)
+	}
+	if err == nil && readme != "" {
+		err = b.report.publish(readme, heading)
+	}
+	return err
 }
 
 // bench is what scenarios work with.
@@ -107,8 +135,10 @@ type bench struct {
 	generator proc.CPUs // the others, for the clients, the archiver and ourselves
 	softirq   []int     // the kernel's threads for the network, of all CPUs
 	report    *report
-	servers   int   // started so far
-	failure   error // of something that was to end well
+	servers   int     // started so far
+	peersDir  string  // their sources; "" for none
+	peers     []*peer // that can be measured; nil before buildPeers
+	failure   error   // of something that was to end well
 
 	repeatUntil time.Time                   // as long as a busy machine is waited for, and disturbed rounds are repeated
 	disturbed   int                         // rounds that were kept all the same
@@ -157,11 +187,15 @@ func (b *bench) close() error { return errors.Join(b.report.close(), os.RemoveAl
 // finish is for defer: what does not end well spoils the run.
 func (b *bench) finish(end func() error) { b.failure = errors.Join(b.failure, end()) }
 
-// distributor starts one on cpus. databases is the directory of the archiver's;
-// "" for none.
+// distributor starts one with one worker on cpus. databases is the directory of
+// the archiver's; "" for none.
 func (b *bench) distributor(cpus proc.CPUs, databases string) (*distributor, error) {
+	return b.distributorOf(setup{cpus: cpus, databases: databases})
+}
+
+func (b *bench) distributorOf(o setup) (*distributor, error) {
 	b.servers++
-	return startDistributor(b.binary, filepath.Join(b.dir, fmt.Sprintf("distributor-%d", b.servers)), databases, cpus)
+	return startDistributor(b.binary, filepath.Join(b.dir, fmt.Sprintf("distributor-%d", b.servers)), o)
 }
 
 func (b *bench) stageMade(name string, s stage) {

@@ -15,13 +15,13 @@ import (
 type measurement struct {
 	Seconds   float64 `json:"seconds"`
 	Primary   float64 `json:"primary_cpu"`   // CPU seconds, with the query process; 0 where there is none
-	Server    float64 `json:"server_cpu"`    // of the process that sends: worker, or raw
+	Server    float64 `json:"server_cpu"`    // of the processes that send: workers, raw, or a peer
 	Generator float64 `json:"generator_cpu"` // subscribers, what else makes load, and this process
 	Softirq   float64 `json:"softirq_cpu"`   // of the kernel's threads that do network work, for server and generator
 	// Other is what everything else took of our CPUs: other programs, writing
 	// to disk, interrupts. Much of it means that the machine was not quiet.
 	Other float64 `json:"other_cpu"`
-	// User is the share of the sending process's time that it spent outside the
+	// User is the share of the sending processes' time that they spent outside the
 	// kernel; 0 when too little was booked to tell.
 	User    float64 `json:"server_user_share"`
 	Private int64   `json:"server_private_bytes"` // at the end
@@ -37,8 +37,17 @@ func (m measurement) disturbed() bool { return m.Other > disturbedShare*m.Second
 // undisturbed, whose keep it calls. When there is no more time for that,
 // disturbed rounds are kept too.
 func (b *bench) rounds(ctx context.Context, n int, one func(round int) (keep func(), ms []measurement, err error)) error {
-	kept := 0
-	for round := 0; kept < n; round++ {
+	return b.roundsFrom(ctx, 0, n, one)
+}
+
+// steadyRounds does without the warm-up when a single round is wanted: for what
+// has a start of its own that does not count, or needs none.
+func (b *bench) steadyRounds(ctx context.Context, n int, one func(round int) (keep func(), ms []measurement, err error)) error {
+	return b.roundsFrom(ctx, either(n == 1, 1, 0), n, one)
+}
+
+func (b *bench) roundsFrom(ctx context.Context, round, n int, one func(round int) (keep func(), ms []measurement, err error)) error {
+	for kept := 0; kept < n; round++ {
 		if b.quiet != nil {
 			if err := b.quiet(ctx); err != nil {
 				return err
@@ -90,16 +99,17 @@ func (b *bench) awaitQuiet(ctx context.Context) error {
 
 // processes are those whose books are read. 0 stands for none.
 type processes struct {
-	primary, query, server, subscribers int
-	load                                []int // what else the measurement needs
+	primary, query, subscribers int
+	servers                     []int // that send
+	load                        []int // what else the measurement needs
 }
 
 // books is what the kernel has booked up to a moment.
 type books struct {
 	at                                        time.Time
 	primary, server, generator, softirq, busy time.Duration
-	user, system                              time.Duration // of server
-	private                                   int64         // its memory
+	user, system                              time.Duration // of the servers
+	private                                   int64         // their memory
 }
 
 func (b *bench) read(p processes) (books, error) {
@@ -118,20 +128,23 @@ func (b *bench) read(p processes) (books, error) {
 		}
 		return sum
 	}
-	now.primary, now.server, now.generator = cpu(p.primary, p.query), cpu(p.server), cpu(p.subscribers, os.Getpid())
+	now.primary, now.server, now.generator = cpu(p.primary, p.query), cpu(p.servers...), cpu(p.subscribers, os.Getpid())
 	now.softirq = cpu(b.softirq...)
 	now.generator += cpu(p.load...)
 	var err error
 	if now.busy, err = proc.Busy(b.all); err != nil {
 		return now, err
 	}
-	if p.server != 0 {
-		if now.user, now.system, err = proc.Shares(p.server); err != nil {
+	for _, pid := range p.servers {
+		user, system, err := proc.Shares(pid)
+		if err != nil {
 			return now, err
 		}
-		if now.private, err = proc.PrivateBytes(p.server); err != nil {
+		private, err := proc.PrivateBytes(pid)
+		if err != nil {
 			return now, err
 		}
+		now.user, now.system, now.private = now.user+user, now.system+system, now.private+private
 	}
 	return now, failed
 }

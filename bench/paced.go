@@ -29,8 +29,10 @@ type underPace struct {
 	logs   string // where the archiver writes
 	target subscriber.Target
 	dial   func() (receiver, error) // a client that takes the time
+	ready  func() error             // called when all are connected; may be nil
 	tell   func() error             // called for each record, if it does not look itself; may be nil
 	begin  func() error             // called when the measurement begins; may be nil
+	end    func() error             // called when it is over; may be nil
 }
 
 // receiver is a client that takes the time: a *collector.Collector, or one of
@@ -52,6 +54,9 @@ func (b *bench) paced(ctx context.Context, size latencySize, u underPace) (resul
 	clients, err := u.connect(fleet, size.clients)
 	for _, c := range clients {
 		defer c.Close()
+	}
+	if err == nil && u.ready != nil {
+		err = u.ready()
 	}
 	if err != nil {
 		return result, err
@@ -85,6 +90,9 @@ func (b *bench) paced(ctx context.Context, size latencySize, u underPace) (resul
 		return result, err
 	}
 	after, err := b.read(u.processes)
+	if err == nil && u.end != nil {
+		err = u.end()
+	}
 	if err := errors.Join(err, <-archived, ctx.Err()); err != nil {
 		return result, err
 	}
@@ -92,6 +100,9 @@ func (b *bench) paced(ctx context.Context, size latencySize, u underPace) (resul
 		if err := arrived[i].await(ctx, w.total()); err != nil {
 			return result, fmt.Errorf("sampled client %d: %w", i+1, err)
 		}
+	}
+	if _, err := fleet.Counts(); err != nil { // one that was lost
+		return result, err
 	}
 	stop()
 	working.Wait()
@@ -149,32 +160,44 @@ func dialBare(address string) (receiver, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &bareClient{Conn: conn}
-	c.in = bufio.NewReaderSize(c, 64<<10) // as much as a collector reads at once
-	return c, nil
+	c := newBareClient(conn)
+	return &c, nil
 }
 
-// bareClient cuts what comes into frames.
-type bareClient struct {
+func newBareClient(conn net.Conn) bareClient {
+	timed := &timedConn{Conn: conn}
+	return bareClient{timedConn: timed, in: bufio.NewReaderSize(timed, 64<<10)} // as much as a collector reads at once
+}
+
+// timedConn notes when bytes came.
+type timedConn struct {
 	net.Conn
-	in     *bufio.Reader
 	readAt time.Time
-	watch  func() bool
 }
 
-// Read notes when bytes came.
-func (c *bareClient) Read(p []byte) (int, error) {
+func (c *timedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.readAt = time.Now()
 	return n, err
 }
 
-// Next tells when the next frame has come. All calls have the same ctx, whose
-// end ends the connection.
-func (c *bareClient) Next(ctx context.Context) (collector.Message, error) {
+// bareClient cuts what comes into frames.
+type bareClient struct {
+	*timedConn
+	in    *bufio.Reader
+	watch func() bool
+}
+
+func (c *bareClient) watchOver(ctx context.Context) {
 	if c.watch == nil {
 		c.watch = context.AfterFunc(ctx, c.Close)
 	}
+}
+
+// Next tells when the next frame has come. All calls have the same ctx, whose
+// end ends the connection.
+func (c *bareClient) Next(ctx context.Context) (collector.Message, error) {
+	c.watchOver(ctx)
 	header, err := c.in.Peek(10)
 	if err != nil {
 		return collector.Message{}, err

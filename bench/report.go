@@ -18,7 +18,8 @@ type report struct {
 	file     *os.File
 	progress io.Writer
 	figures  []figure
-	err      error // of the first line that could not be written
+	notes    []string // what a reader of the figures has to know
+	err      error    // of the first line that could not be written
 }
 
 // figure is one line of the table.
@@ -50,6 +51,13 @@ func (r *report) line(kind string, v any) {
 	if err != nil && r.err == nil {
 		r.err = fmt.Errorf("report: %w", err)
 	}
+}
+
+// note says something now, and again with the figures.
+func (r *report) note(text string) {
+	r.notes = append(r.notes, text)
+	r.line("note", map[string]string{"text": text})
+	r.say("%s", text)
 }
 
 // say shows progress.

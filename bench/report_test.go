@@ -78,15 +78,19 @@ func TestChoose(t *testing.T) {
 		}
 		return n
 	}
-	all, err := choose(nil)
-	if got := names(all); err != nil || !slices.Equal(got, []string{"encode", "fanout-100", "fanout-1000", "latency-100", "latency-1000", "api", "api-beside"}) {
+	all, err := choose(nil, false)
+	if got := names(all); err != nil || len(got) != len(scenarios) {
 		t.Error(got, err)
 	}
-	some, err := choose([]string{"latency-5000", "encode"})
+	quick, err := choose(nil, true)
+	if got := names(quick); err != nil || len(got) != len(all)-2 || slices.Contains(got, "latency-5000") || slices.Contains(got, "fanout-5000") {
+		t.Error(got, err)
+	}
+	some, err := choose([]string{"latency-5000", "encode"}, true)
 	if got := names(some); err != nil || !slices.Equal(got, []string{"encode", "latency-5000"}) {
 		t.Error(got, err)
 	}
-	if _, err := choose([]string{"encode", "encde"}); err == nil {
+	if _, err := choose([]string{"encode", "encde"}, false); err == nil {
 		t.Error("a scenario that is not there was chosen")
 	}
 }
@@ -152,6 +156,20 @@ func TestRoundsRepeatsTheDisturbed(t *testing.T) {
 		})
 		if err != nil || !slices.Equal(kept, c.kept) || b.disturbed != c.disturbed {
 			t.Errorf("%s: kept %v, %d of them disturbed, %v", name, kept, b.disturbed, err)
+		}
+	}
+}
+
+// A single round of what needs no warm-up is the only one.
+func TestSteadyRounds(t *testing.T) {
+	for n, want := range map[int][]int{1: {1}, 2: {0, 1, 2}} {
+		b := &bench{report: &report{progress: io.Discard}}
+		var rounds []int
+		if err := b.steadyRounds(t.Context(), n, func(round int) (func(), []measurement, error) {
+			rounds = append(rounds, round)
+			return func() {}, nil, nil
+		}); err != nil || !slices.Equal(rounds, want) {
+			t.Error(n, rounds, err)
 		}
 	}
 }

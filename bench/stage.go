@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"distributor/bench/raw"
 	"distributor/engine/simulator"
 	"distributor/wsproto"
 	"distributor/wsproto/shardus"
@@ -24,12 +27,37 @@ type stage struct {
 	LogBytes   uint64 `json:"log_bytes"`   // of the records alone
 	FrameBytes uint64 `json:"frame_bytes"` // of the frames that they become
 	frames     string // file of these frames, in the order written; "" if it was not asked for
+	data       []byte // the same, mapped
+}
+
+// part is the first so many records of a stage.
+type part struct {
+	records          int
+	frames, payloads uint64 // bytes
+}
+
+// first returns the shortest part whose frames have so many bytes, or all.
+func (s stage) first(bytes uint64) (p part, err error) {
+	for p.frames < min(bytes, s.FrameBytes) {
+		size, err := raw.FrameSize(s.data[p.frames:])
+		if err != nil {
+			return p, err
+		}
+		frame := s.data[p.frames : p.frames+size]
+		p.records, p.frames, p.payloads = p.records+1, p.frames+size, p.payloads+uint64(len(payloadOf(frame)))
+	}
+	return p, nil
 }
 
 // newStage makes up records in the standard mix until limit says that they are
 // enough, which it is asked after each piece of about 1 MB. withFrames also
 // keeps the frames, made with a key that nobody has.
 func newStage(ctx context.Context, dir string, withFrames bool, enough func(stage) bool) (stage, error) {
+	return newStageOf(ctx, dir, simulator.Streams[:], withFrames, enough)
+}
+
+// newStageOf has records of these streams only.
+func newStageOf(ctx context.Context, dir string, streams []string, withFrames bool, enough func(stage) bool) (stage, error) {
 	s := stage{dir: dir}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -41,7 +69,7 @@ func newStage(ctx context.Context, dir string, withFrames bool, enough func(stag
 		return s, err
 	}
 	summary, err := simulator.Run(ctx, simulator.Options{
-		Dir: filepath.Join(dir, "logs"), Seed: "bench",
+		Dir: filepath.Join(dir, "logs"), Seed: "bench", Rates: simulator.Spread(1, streams...), Unpaced: true,
 		Log: simulator.LogOptions{MaxFiles: 1000}, // numbers never begin anew
 		OnWrite: func(stream string, line []byte, _ time.Time) {
 			s.Records++
@@ -61,6 +89,11 @@ func newStage(ctx context.Context, dir string, withFrames bool, enough func(stag
 		return s, fmt.Errorf("stage: %d records written, %d told of", summary.Total, s.Records)
 	}
 	s.frames = frames.path
+	if s.frames != "" {
+		if s.data, err = mapped(s.frames); err != nil {
+			return s, fmt.Errorf("stage: %w", err)
+		}
+	}
 	return s, nil
 }
 
@@ -69,6 +102,21 @@ func frameSize(stream string, n int) uint64 {
 	var header [10]byte
 	size := shardus.MessageSize(stream, n)
 	return uint64(len(wsproto.AppendTextHeader(header[:0], size)) + size)
+}
+
+// mapped maps a file for as long as this process lives: few, and their pages
+// are the file's.
+func mapped(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return unix.Mmap(int(file.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED)
 }
 
 // rest makes the logs of an archiver that has not written yet.
@@ -92,6 +140,9 @@ func (s stage) play(to string) error {
 	for _, stream := range simulator.Streams {
 		name := func(dir string, number int) string {
 			return filepath.Join(dir, fmt.Sprintf("%s-log%d.txt", stream, number))
+		}
+		if _, err := os.Stat(name(from, 1)); errors.Is(err, fs.ErrNotExist) {
+			continue // the stage has no records of it
 		}
 		if err := os.WriteFile(name(to, 1), []byte("End: Number of bytes: 0\n\n"), 0o644); err != nil {
 			return fmt.Errorf("stage: play: %w", err)

@@ -157,12 +157,12 @@ func PrivateBytes(pid int) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("proc: memory: %w", err)
 	}
-	return parsePrivate(string(text))
+	return parseMemory(string(text), "RssAnon")
 }
 
-func parsePrivate(text string) (int64, error) {
+func parseMemory(text, name string) (int64, error) {
 	for line := range strings.Lines(text) {
-		if kib, ok := strings.CutPrefix(line, "RssAnon:"); ok {
+		if kib, ok := strings.CutPrefix(line, name+":"); ok {
 			n, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(kib), "kB")), 10, 64)
 			if err != nil {
 				return 0, fmt.Errorf("proc: memory: %w", err)
@@ -170,7 +170,7 @@ func parsePrivate(text string) (int64, error) {
 			return n << 10, nil
 		}
 	}
-	return 0, fmt.Errorf("proc: memory: no RssAnon")
+	return 0, fmt.Errorf("proc: memory: no %s", name)
 }
 
 // Files is how many descriptors a process may have open.
@@ -180,4 +180,39 @@ func Files(pid int) (uint64, error) {
 		return 0, fmt.Errorf("proc: limit of open files: %w", err)
 	}
 	return limit.Cur, nil
+}
+
+// ResidentBytes is all the memory of a process, what it has mapped included.
+func ResidentBytes(pid int) (int64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, fmt.Errorf("proc: memory: %w", err)
+	}
+	return parseMemory(string(text), "VmRSS")
+}
+
+// SocketBytes is what the kernel has in use for all TCP sockets, together: data
+// that waits, in whole pages, and not the sockets themselves.
+func SocketBytes() (int64, error) {
+	text, err := os.ReadFile("/proc/net/sockstat")
+	if err != nil {
+		return 0, fmt.Errorf("proc: sockets: %w", err)
+	}
+	return parseSockets(string(text))
+}
+
+func parseSockets(text string) (int64, error) {
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) == 0 || fields[0] != "TCP:" {
+			continue
+		}
+		for i := 1; i+1 < len(fields); i += 2 {
+			if fields[i] == "mem" {
+				pages, err := strconv.ParseInt(fields[i+1], 10, 64)
+				return pages * int64(os.Getpagesize()), err
+			}
+		}
+	}
+	return 0, fmt.Errorf("proc: sockets: no memory of TCP in %.80q", text)
 }

@@ -16,10 +16,10 @@ import (
 // childEnds is how long a child may take to end after its input has.
 const childEnds = 5 * time.Second
 
-// Child is this program once more, as another process, in the role that its
-// first argument names. It is told things in lines, answers in lines, and ends
-// when its input ends: so none is left over, however we end. One goroutine at a
-// time may use it.
+// Child is another process: this program once more, in the role that its first
+// argument names, or another program. It is told things in lines, answers in
+// lines, and ends when its input ends: so none is left over, however we end. One
+// goroutine at a time may use it.
 type Child struct {
 	role    string
 	cmd     *exec.Cmd
@@ -36,7 +36,12 @@ func StartChild(ctx context.Context, cpus CPUs, role string) (*Child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("proc: own executable: %w", err)
 	}
-	c := &Child{role: role, cmd: exec.CommandContext(ctx, self, role)}
+	return StartProgram(ctx, cpus, role, self, role)
+}
+
+// StartProgram starts a program as a child; role is what errors call it.
+func StartProgram(ctx context.Context, cpus CPUs, role, path string, args ...string) (c *Child, err error) {
+	c = &Child{role: role, cmd: exec.CommandContext(ctx, path, args...)}
 	c.cmd.Stderr = &c.errors
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return nil, fmt.Errorf("proc: start %s: %w", role, err)

@@ -45,14 +45,32 @@ func TestParseBusy(t *testing.T) {
 	}
 }
 
-func TestParsePrivate(t *testing.T) {
-	if got, err := parsePrivate("VmRSS:\t  900 kB\nRssAnon:\t    128 kB\nRssFile:\t 4 kB\n"); err != nil || got != 128<<10 {
-		t.Error(got, err)
+func TestParseMemory(t *testing.T) {
+	const text = "VmRSS:\t  900 kB\nRssAnon:\t    128 kB\nRssFile:\t 4 kB\n"
+	for name, want := range map[string]int64{"RssAnon": 128 << 10, "VmRSS": 900 << 10} {
+		if got, err := parseMemory(text, name); err != nil || got != want {
+			t.Error(name, got, err)
+		}
 	}
 	for _, bad := range []string{"", "RssAnon:\n", "RssAnon: many kB\n"} {
-		if got, err := parsePrivate(bad); err == nil {
+		if got, err := parseMemory(bad, "RssAnon"); err == nil {
 			t.Errorf("%q was taken for %d", bad, got)
 		}
+	}
+}
+
+func TestParseSockets(t *testing.T) {
+	const text = "sockets: used 7\nTCP: inuse 5 orphan 0 tw 3 alloc 9 mem 12\nUDP: inuse 1 mem 4\n"
+	if got, err := parseSockets(text); err != nil || got != 12*int64(os.Getpagesize()) {
+		t.Error(got, err)
+	}
+	for _, bad := range []string{"", "UDP: inuse 1 mem 4\n", "TCP: inuse 5\n", "TCP: mem x\n"} {
+		if got, err := parseSockets(bad); err == nil {
+			t.Errorf("%q was taken for %d", bad, got)
+		}
+	}
+	if n, err := SocketBytes(); err != nil || n < 0 {
+		t.Error(n, err)
 	}
 }
 

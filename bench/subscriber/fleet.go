@@ -17,6 +17,19 @@ type Target struct {
 	Bare    bool            `json:"bare"`    // no WebSocket: data begins with the first byte
 	From    string          `json:"from"`    // where the stream begins: "live", "earliest" or a position
 	HashKey shardus.HashKey `json:"hashKey"`
+
+	// Unsigned is for a server that asks nobody who he is. Greeting is what such
+	// a client says once it is upgraded, as a text message; "" for nothing. The
+	// frame that answers it is not counted.
+	Unsigned bool   `json:"unsigned"`
+	Greeting string `json:"greeting"`
+
+	// Deaf clients never read.
+	Deaf bool `json:"deaf"`
+	// Again has a client that has received so many bytes go, and come back with
+	// the next of Positions: a replay without end. 0: it stays.
+	Again     uint64   `json:"again"`
+	Positions []string `json:"positions"`
 }
 
 // Counts are what the clients have received up to now, handshakes not counted.
@@ -24,6 +37,9 @@ type Counts struct {
 	Clients int    `json:"clients"`
 	Bytes   uint64 `json:"bytes"`  // of all clients
 	Fewest  uint64 `json:"fewest"` // of one client
+	// Again is how often clients came back. What they had received before is
+	// in Bytes.
+	Again int `json:"again"`
 }
 
 // command is what the parent tells; one member is set.
@@ -31,6 +47,7 @@ type command struct {
 	Connect *connect `json:"connect,omitempty"`
 	Until   uint64   `json:"until,omitempty"`
 	Counts  bool     `json:"counts,omitempty"`
+	Nice    int      `json:"nice,omitempty"`
 }
 
 type connect struct {
@@ -68,6 +85,12 @@ func (f *Fleet) Connect(t Target, n int) error {
 		return nil
 	}
 	_, err := f.ask(command{Connect: &connect{t, n}})
+	return err
+}
+
+// Nice lowers the priority of the process, for good.
+func (f *Fleet) Nice(by int) error {
+	_, err := f.ask(command{Nice: by})
 	return err
 }
 

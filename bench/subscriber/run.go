@@ -2,11 +2,13 @@ package subscriber
 
 import (
 	"fmt"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"distributor/bench/loop"
+	"distributor/bench/proc"
 )
 
 // atOnce is the most that one recv throws away: more than a socket holds.
@@ -29,14 +31,18 @@ type crowd struct {
 	lost     error    // a connection that has ended
 
 	joining connect // who is still to be connected
+	asked   bool    // somebody waits until they are
 	target  uint64  // of Until; 0: none is waited for
 	reached int     // clients that have it
+
+	past  uint64 // bytes of connections that were given up for another
+	again int    // how many those were
 }
 
 func (c *crowd) Command(m command) error {
 	switch {
 	case m.Connect != nil:
-		c.joining = *m.Connect
+		c.joining, c.asked = *m.Connect, true
 	case m.Until > 0:
 		c.target, c.reached = m.Until, 0
 		for _, fd := range c.sockets {
@@ -44,6 +50,8 @@ func (c *crowd) Command(m command) error {
 				c.reached++
 			}
 		}
+	case m.Nice > 0:
+		return c.answer(proc.Nice(m.Nice))
 	default:
 		return c.answer(nil)
 	}
@@ -56,13 +64,20 @@ func (c *crowd) Work() (bool, error) {
 	switch {
 	case c.joining.Clients > 0:
 		if err := c.join(); err != nil {
-			c.joining = connect{}
-			return false, c.answer(fmt.Errorf("client %d: %w", len(c.sockets)+1, err))
+			c.joining.Clients = 0
+			err = fmt.Errorf("client %d: %w", len(c.sockets)+1, err)
+			if !c.asked {
+				c.lost = err
+				return false, nil
+			}
+			c.asked = false
+			return false, c.answer(err)
 		}
-		if c.joining.Clients--; c.joining.Clients == 0 {
+		if c.joining.Clients--; c.joining.Clients == 0 && c.asked {
+			c.asked = false
 			return false, c.answer(nil)
 		}
-		return true, nil
+		return c.joining.Clients > 0, nil
 	case c.target > 0 && (c.lost != nil || c.reached == len(c.sockets)):
 		c.target = 0
 		return false, c.answer(nil)
@@ -71,14 +86,22 @@ func (c *crowd) Work() (bool, error) {
 }
 
 func (c *crowd) join() error {
-	fd, err := dial(c.joining.Target)
+	t := c.joining.Target
+	if n := len(t.Positions); n > 0 {
+		t.From = t.Positions[(len(c.sockets)+c.again)%n]
+	}
+	fd, err := dial(t)
 	if err != nil {
 		return err
 	}
 	for fd >= len(c.received) {
 		c.received = append(c.received, make([]uint64, 64+len(c.received))...)
 	}
+	c.received[fd] = 0
 	c.sockets = append(c.sockets, fd)
+	if t.Deaf {
+		return nil
+	}
 	return c.loop.Watch(fd, unix.EPOLLIN|unix.EPOLLRDHUP|unix.EPOLLET&0xffffffff)
 }
 
@@ -99,6 +122,9 @@ func (c *crowd) Event(fd int, _ uint32) error {
 			if before < c.target && c.received[fd] >= c.target {
 				c.reached++
 			}
+			if again := c.joining.Again; again > 0 && c.received[fd] >= again {
+				return c.leave(fd)
+			}
 			if n < atOnce {
 				return nil // the socket was emptied; more is another edge
 			}
@@ -106,11 +132,20 @@ func (c *crowd) Event(fd int, _ uint32) error {
 	}
 }
 
+// leave gives up a connection for a new one, which Work makes.
+func (c *crowd) leave(fd int) error {
+	c.past += c.received[fd]
+	c.again++
+	c.joining.Clients++
+	c.sockets = slices.DeleteFunc(c.sockets, func(x int) bool { return x == fd })
+	return unix.Close(fd)
+}
+
 func (c *crowd) answer(err error) error {
 	if err == nil {
 		err = c.lost
 	}
-	a := answer{Counts: Counts{Clients: len(c.sockets)}}
+	a := answer{Counts: Counts{Clients: len(c.sockets), Bytes: c.past, Again: c.again}}
 	for i, fd := range c.sockets {
 		a.Bytes += c.received[fd]
 		if i == 0 || c.received[fd] < a.Fewest {

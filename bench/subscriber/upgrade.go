@@ -37,12 +37,15 @@ func dial(t Target) (fd int, err error) {
 		if err := upgrade(fd, t); err != nil {
 			return -1, err
 		}
+		if err := greet(fd, t.Greeting); err != nil {
+			return -1, err
+		}
 	}
 	return fd, unix.SetNonblock(fd, true)
 }
 
 func upgrade(fd int, t Target) error {
-	request, err := upgradeRequest(t, time.Now())
+	request, err := UpgradeRequest(t, time.Now())
 	if err != nil {
 		return err
 	}
@@ -78,8 +81,45 @@ func upgrade(fd int, t Target) error {
 	}
 }
 
-// upgradeRequest is that of a collector with a new key pair.
-func upgradeRequest(t Target, now time.Time) ([]byte, error) {
+// Greeting is the frame of a text of 125 bytes at most, masked with zeros.
+func Greeting(text string) []byte {
+	return append([]byte{0x81, 0x80 | byte(len(text)), 0, 0, 0, 0}, text...)
+}
+
+// greet says the greeting, and takes the frame that answers it.
+func greet(fd int, text string) error {
+	if text == "" {
+		return nil
+	}
+	frame := Greeting(text)
+	if n, err := unix.Write(fd, frame); err != nil || n < len(frame) {
+		return fmt.Errorf("subscriber: greeting: %d of %d bytes written: %w", n, len(frame), err)
+	}
+	read := func(p []byte) error {
+		if n, _, err := unix.Recvfrom(fd, p, unix.MSG_WAITALL); err != nil || n < len(p) {
+			return fmt.Errorf("subscriber: greeting: no answer: %w", err)
+		}
+		return nil
+	}
+	var header [4]byte
+	if err := read(header[:2]); err != nil {
+		return err
+	}
+	size := int(header[1])
+	if size == 126 {
+		if err := read(header[2:]); err != nil {
+			return err
+		}
+		size = int(header[2])<<8 | int(header[3])
+	}
+	return read(make([]byte, size))
+}
+
+// UpgradeRequest is that of a collector with a new key pair.
+func UpgradeRequest(t Target, now time.Time) ([]byte, error) {
+	if t.Unsigned {
+		return fmt.Appendf(nil, upgradeText, "", t.Address), nil
+	}
 	public, secret, err := shardus.GenerateKey()
 	if err != nil {
 		return nil, fmt.Errorf("subscriber: %w", err)
@@ -94,7 +134,9 @@ func upgradeRequest(t Target, now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("subscriber: %w", err)
 	}
-	return fmt.Appendf(nil, "GET /?data=%s&from=%s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-		url.QueryEscape(string(signed)), url.QueryEscape(t.From), t.Address), nil
+	return fmt.Appendf(nil, upgradeText, "?data="+url.QueryEscape(string(signed))+"&from="+url.QueryEscape(t.From), t.Address), nil
 }
+
+// upgradeText is a request with a query and for a host.
+const upgradeText = "GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
