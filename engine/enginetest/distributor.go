@@ -138,7 +138,9 @@ func (d *Distributor) Workers() []*Process {
 	d.t.Helper()
 	var out []*Process
 	for _, pid := range children(d.Pid()) {
-		out = append(out, OpenProcess(d.t, pid))
+		if p, err := openProcess(d.t, pid); err == nil { // else it has just gone
+			out = append(out, p)
+		}
 	}
 	return out
 }
