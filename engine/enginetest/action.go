@@ -15,7 +15,7 @@ import (
 
 // action is something that happens in a trial, by the trial's goroutine. What
 // it chooses it chooses by rng. One that may end connections calls mayCut
-// before it does.
+// before and after.
 type action struct {
 	name   string
 	weight int
@@ -29,7 +29,7 @@ func init() { // not a literal: the functions refer to the table, by way of the 
 	actions = []action{
 		{"nothing", 1, func(*Trial, *rand.Rand) {}},
 		{"a worker is killed", 4, killWorker},
-		{"all workers are killed", 2, killWorkers},
+		{"all workers are killed", 2, func(t *Trial, _ *rand.Rand) { t.killWorkers(t.d.Workers()...) }},
 		{"the primary is killed", 4, func(t *Trial, rng *rand.Rand) { t.down(rng, t.kill) }},
 		{"a worker and the primary are killed", 2, func(t *Trial, rng *rand.Rand) { t.down(rng, func() { killWorker(t, rng); t.kill() }) }},
 		{"the distributor is stopped", 4, func(t *Trial, rng *rand.Rand) { t.down(rng, t.stop) }},
@@ -66,18 +66,20 @@ func drawAction(rng *rand.Rand) action {
 
 func killWorker(t *Trial, rng *rand.Rand) {
 	if workers := t.d.Workers(); len(workers) > 0 {
-		t.mayCut()
-		t.killed = true
-		workers[rng.IntN(len(workers))].kill()
+		t.killWorkers(workers[rng.IntN(len(workers))])
 	}
 }
 
-func killWorkers(t *Trial, _ *rand.Rand) {
+func (t *Trial) killWorkers(workers ...*Process) {
 	t.mayCut()
 	t.killed = true
-	for _, w := range t.d.Workers() {
+	for _, w := range workers {
 		w.kill()
 	}
+	for _, w := range workers {
+		w.Gone(patience)
+	}
+	t.mayCut()
 }
 
 // freeze holds a process up while records are written: for less than what it

@@ -166,12 +166,13 @@ func (t *Trial) someone(rng *rand.Rand) *Witness {
 // distributor. Where it cannot wait it writes less.
 func (t *Trial) write(n int) {
 	for n > 0 {
-		k := min(piece, n)
-		if t.far() {
+		k := min(piece, n, t.room())
+		if k <= 0 {
 			if t.frozen || !t.d.Running() {
 				return
 			}
 			t.catchUp()
+			continue
 		}
 		before := t.archived()
 		t.ok(t.archiver.Write(k))
@@ -180,18 +181,18 @@ func (t *Trial) write(n int) {
 	}
 }
 
-// far tells whether what was written goes so far beyond what is known to be read that a
-// piece more could be the end of something unread.
-func (t *Trial) far() bool {
+// room is how many records can be written without an end to anything that is
+// not known to be read. A log is deleted MaxFiles-1 rotations after it was left;
+// a record, and the noise behind it, are a rotation each at most.
+func (t *Trial) room() int {
 	if t.plan.Retain > 0 && t.unread > t.plan.Retain/4 {
-		return true
+		return 0
 	}
+	left := int64(t.plan.Log.MaxFiles - 1)
 	for i := range t.since {
-		if t.archiver.rotations(i)-t.since[i] > int64(t.plan.Log.MaxFiles/2) {
-			return true
-		}
+		left = min(left, int64(t.plan.Log.MaxFiles-1)-(t.archiver.rotations(i)-t.since[i]))
 	}
-	return false
+	return int(left / 2)
 }
 
 // archived is how many bytes there are in the data logs, about.
@@ -269,13 +270,15 @@ func (t *Trial) reached() uint64 {
 	return w.end.Offset
 }
 
-// mayCut says that connections may end from now on.
+// mayCut says that connections that are there may end. It is called before and
+// after what ends them: those made meanwhile may end as well.
 func (t *Trial) mayCut() { t.cuts.Add(1) }
 
 func (t *Trial) kill() {
 	t.mayCut()
 	t.checkLog()
 	t.d.Kill()
+	t.mayCut()
 	t.ended(true)
 }
 
@@ -286,6 +289,7 @@ func (t *Trial) stop() {
 	t.mayCut()
 	t.checkLog()
 	t.d.Stop()
+	t.mayCut()
 	t.ended(false)
 }
 

@@ -199,7 +199,7 @@ func (w *Witness) refused(err error) bool {
 	_ = json.Unmarshal([]byte(no.Reason), &answer)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if no.Status == http.StatusGone && answer.Reason == "below_floor" && w.trial.plan.Retain > 0 && w != w.trial.chronicle {
+	if no.Status == http.StatusGone && answer.Reason == "from_below_floor" && w.trial.plan.Retain > 0 && w != w.trial.chronicle {
 		w.end, w.pings = nil, nil // and goes on as an unmodified one
 		w.trial.tally.gone.Add(1)
 		return true

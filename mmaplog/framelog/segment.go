@@ -152,7 +152,8 @@ func (s *segment) populate(from, to int) {
 		touch(s.index)
 		return
 	}
-	populate(index[int(indexSize(int64(from)))-pageSize:])
+	// The index of a segment that has grown is no larger for it.
+	populate(index[min(int(indexSize(int64(from)))-pageSize, len(index)):])
 }
 
 // trim gives back what the frames file has beyond the last frame.

@@ -1,0 +1,134 @@
+package enginetest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// mutantSeeds are how many scenarios a mutant has to survive: the seeds from 1 on.
+const mutantSeeds = 60
+
+func loadMutants(t *testing.T) []Mutant {
+	t.Helper()
+	mutants, err := LoadMutants("mutants")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(mutants) < 15 {
+		t.Fatalf("only %d mutants", len(mutants))
+	}
+	return mutants
+}
+
+// Whoever changes what a mutant edits has to change the mutant.
+func TestMutantsApply(t *testing.T) {
+	dir := t.TempDir()
+	for _, m := range loadMutants(t) {
+		root := filepath.Join(dir, m.Name)
+		for _, e := range m.edits {
+			text, err := os.ReadFile(filepath.Join("..", "..", e.path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(root, e.path)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(root, e.path), text, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := m.Apply(root); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestMutants is make mutants: each is built and judged until it is found out.
+// MUTANT takes those alone whose names contain it.
+func TestMutants(t *testing.T) {
+	if os.Getenv("MUTANTS") == "" {
+		t.Skip("only when asked for: make mutants")
+	}
+	patience = min(patience, 10*time.Second) // what hangs is found out
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mutants, killed := loadMutants(t), 0
+	var tried []Mutant
+	for _, m := range mutants {
+		if strings.Contains(m.Name, os.Getenv("MUTANT")) {
+			tried = append(tried, m)
+		}
+	}
+	for _, m := range tried {
+		began := time.Now()
+		binary := buildMutant(t, root, m)
+		by, n := judgeMutant(t, binary)
+		verdict := fmt.Sprintf("killed by seed %d: %s", n, by)
+		if by == "" {
+			verdict = "SURVIVED"
+			t.Errorf("%s survived: %s", m.Name, m.Why)
+		} else {
+			killed++
+		}
+		fmt.Printf("%-36s %6v  %.150s\n", m.Name, time.Since(began).Round(100*time.Millisecond), verdict)
+		_ = os.Remove(binary)
+	}
+	fmt.Printf("%d of %d mutants killed\n", killed, len(tried))
+}
+
+func buildMutant(t *testing.T, root string, m Mutant) string {
+	t.Helper()
+	dir := t.TempDir()
+	module := filepath.Join(dir, "module")
+	if err := copySources(root, module); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Apply(module); err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(dir, "distributor")
+	build := exec.Command("go", "build", "-trimpath", "-o", binary, "./cmd/distributor") // trimmed, so that what is not changed is built once for all
+	build.Dir = module
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("mutant %s does not build: %v\n%s", m.Name, err, out)
+	}
+	return binary
+}
+
+// judgeMutant tells by what, and by which seed, the mutant was found out.
+func judgeMutant(t *testing.T, binary string) (by string, seed uint64) {
+	var next atomic.Uint64
+	var mu sync.Mutex // guards by and seed
+	var working sync.WaitGroup
+	for range 2 * runtime.NumCPU() {
+		working.Go(func() {
+			for n := next.Add(1); n <= mutantSeeds; n = next.Add(1) {
+				mu.Lock()
+				over := by != ""
+				mu.Unlock()
+				if over {
+					return
+				}
+				if failed, said := try(t, n, binary, &Tally{}); failed {
+					mu.Lock()
+					if by == "" {
+						by, seed = strings.Join(strings.Fields(said), " "), n
+					}
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	working.Wait()
+	return by, seed
+}
