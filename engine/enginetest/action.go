@@ -5,17 +5,20 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/gobwas/ws"
 
+	"distributor/engine/simulator"
 	"distributor/wsproto"
 )
 
 // action is something that happens in a trial, by the trial's goroutine. What
 // it chooses it chooses by rng. One that may end connections calls mayCut
-// before and after.
+// before it does and after.
 type action struct {
 	name   string
 	weight int
@@ -115,24 +118,31 @@ func reloadBroken(t *Trial, _ *rand.Rand) {
 	t.d.Configure(nil)
 }
 
-// deleteLogs is an operator, or a cron job, that makes room.
+// deleteLogs is an operator, or a cron job, that makes room: it deletes logs that
+// were read. It leaves the newest of each kind: an archiver that finds no old- log
+// does not rename, and later goes back to logs of the lap before. What a
+// distributor has read of these is not known to the next one.
 func deleteLogs(t *Trial, _ *rand.Rand) {
 	t.catchUp()
-	entries, err := os.ReadDir(t.d.Logs)
-	t.ok(err)
-	active := make(map[string]bool)
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "active-") {
-			name, err := os.ReadFile(filepath.Join(t.d.Logs, e.Name()))
+	for _, stream := range simulator.Streams {
+		active, err := os.ReadFile(filepath.Join(t.d.Logs, "active-"+stream+"-log.txt"))
+		t.ok(err)
+		for _, pattern := range []string{stream + "-log*.txt", "old-" + stream + "-log*.txt"} {
+			logs, err := filepath.Glob(filepath.Join(t.d.Logs, pattern))
 			t.ok(err)
-			active[string(name)] = true
+			logs = slices.DeleteFunc(logs, func(path string) bool { return filepath.Base(path) == string(active) })
+			slices.SortFunc(logs, func(a, b string) int { return changed(t, a).Compare(changed(t, b)) })
+			for _, path := range logs[:max(0, len(logs)-1)] {
+				t.ok(os.Remove(path))
+			}
 		}
 	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), "active-") && !active[e.Name()] {
-			t.ok(os.Remove(filepath.Join(t.d.Logs, e.Name())))
-		}
-	}
+}
+
+func changed(t *Trial, path string) time.Time {
+	info, err := os.Stat(path)
+	t.ok(err)
+	return info.ModTime()
 }
 
 func away(t *Trial, rng *rand.Rand) {

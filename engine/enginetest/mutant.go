@@ -1,8 +1,10 @@
 package enginetest
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 )
@@ -73,50 +75,50 @@ func (m *Mutant) parse(text string) error {
 	return nil
 }
 
-// Apply makes the edits in a copy of the module.
-func (m *Mutant) Apply(root string) error {
+// Apply writes the files that it changes of the module at root into dir, and
+// returns where each of them is: what "go build -overlay" wants.
+func (m *Mutant) Apply(root, dir string) (replace map[string]string, err error) {
+	replace = make(map[string]string)
 	for _, e := range m.edits {
 		path := filepath.Join(root, e.path)
-		text, err := os.ReadFile(path)
+		from, changed := replace[path]
+		if !changed {
+			from = path
+		}
+		text, err := os.ReadFile(from)
 		if err != nil {
-			return fmt.Errorf("enginetest: mutant %s: %w", m.Name, err)
+			return nil, fmt.Errorf("enginetest: mutant %s: %w", m.Name, err)
 		}
 		if n := strings.Count(string(text), e.old); n != 1 {
-			return fmt.Errorf("enginetest: mutant %s: what it is to replace stands %d times in %s:\n%s", m.Name, n, e.path, e.old)
+			return nil, fmt.Errorf("enginetest: mutant %s: what it is to replace stands %d times in %s:\n%s", m.Name, n, e.path, e.old)
 		}
-		if err := os.WriteFile(path, []byte(strings.Replace(string(text), e.old, e.new, 1)), 0o644); err != nil {
-			return fmt.Errorf("enginetest: mutant %s: %w", m.Name, err)
+		replace[path] = filepath.Join(dir, filepath.Base(path))
+		if err := os.WriteFile(replace[path], []byte(strings.Replace(string(text), e.old, e.new, 1)), 0o644); err != nil {
+			return nil, fmt.Errorf("enginetest: mutant %s: %w", m.Name, err)
 		}
 	}
-	return nil
+	return replace, nil
 }
 
-// sources are what the binary is made of.
-var sources = []string{"go.mod", "go.sum", "cmd", "engine", "mmaplog", "wsproto"}
-
-// copySources copies the module, without its tests.
-func copySources(from, to string) error {
-	for _, name := range sources {
-		err := filepath.WalkDir(filepath.Join(from, name), func(path string, d os.DirEntry, err error) error {
-			if err != nil || strings.HasSuffix(path, "_test.go") {
-				return err
-			}
-			within, err := filepath.Rel(from, path)
-			if err != nil {
-				return err
-			}
-			if d.IsDir() {
-				return os.MkdirAll(filepath.Join(to, within), 0o755)
-			}
-			text, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			return os.WriteFile(filepath.Join(to, within), text, 0o644)
-		})
-		if err != nil {
-			return fmt.Errorf("enginetest: copy the module: %w", err)
-		}
+// Build compiles the binary with the bug in it into dir, and leaves the module
+// as it is.
+func (m *Mutant) Build(root, dir string) (binary string, err error) {
+	replace, err := m.Apply(root, dir)
+	if err != nil {
+		return "", err
 	}
-	return nil
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", fmt.Errorf("enginetest: mutant %s: %w", m.Name, err)
+	}
+	file, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "distributor")
+	if err := os.WriteFile(file, overlay, 0o644); err != nil {
+		return "", fmt.Errorf("enginetest: mutant %s: %w", m.Name, err)
+	}
+	build := exec.Command("go", "build", "-overlay", file, "-o", binary, "./cmd/distributor")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("enginetest: mutant %s does not build: %w\n%s", m.Name, err, out)
+	}
+	return binary, nil
 }

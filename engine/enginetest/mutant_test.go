@@ -3,7 +3,6 @@ package enginetest
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -30,22 +29,8 @@ func loadMutants(t *testing.T) []Mutant {
 
 // Whoever changes what a mutant edits has to change the mutant.
 func TestMutantsApply(t *testing.T) {
-	dir := t.TempDir()
 	for _, m := range loadMutants(t) {
-		root := filepath.Join(dir, m.Name)
-		for _, e := range m.edits {
-			text, err := os.ReadFile(filepath.Join("..", "..", e.path))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.MkdirAll(filepath.Dir(filepath.Join(root, e.path)), 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(filepath.Join(root, e.path), text, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := m.Apply(root); err != nil {
+		if _, err := m.Apply(filepath.Join("..", ".."), t.TempDir()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -71,7 +56,11 @@ func TestMutants(t *testing.T) {
 	}
 	for _, m := range tried {
 		began := time.Now()
-		binary := buildMutant(t, root, m)
+		binary, err := m.Build(root, t.TempDir())
+		if err != nil {
+			t.Error(err)
+			continue
+		}
 		by, n := judgeMutant(t, binary)
 		verdict := fmt.Sprintf("killed by seed %d: %s", n, by)
 		if by == "" {
@@ -84,25 +73,6 @@ func TestMutants(t *testing.T) {
 		_ = os.Remove(binary)
 	}
 	fmt.Printf("%d of %d mutants killed\n", killed, len(tried))
-}
-
-func buildMutant(t *testing.T, root string, m Mutant) string {
-	t.Helper()
-	dir := t.TempDir()
-	module := filepath.Join(dir, "module")
-	if err := copySources(root, module); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Apply(module); err != nil {
-		t.Fatal(err)
-	}
-	binary := filepath.Join(dir, "distributor")
-	build := exec.Command("go", "build", "-trimpath", "-o", binary, "./cmd/distributor") // trimmed, so that what is not changed is built once for all
-	build.Dir = module
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("mutant %s does not build: %v\n%s", m.Name, err, out)
-	}
-	return binary
 }
 
 // judgeMutant tells by what, and by which seed, the mutant was found out.

@@ -57,7 +57,7 @@ func Connect(t testing.TB, address string, o PeerOptions) (*Peer, error) {
 	if o.Deaf {
 		buffer = 4096
 	}
-	conn, in, err := handshake(address, o, buffer)
+	conn, in, err := handshake(address, o, buffer, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -69,8 +69,9 @@ func Connect(t testing.TB, address string, o PeerOptions) (*Peer, error) {
 	return p, nil
 }
 
-// handshake connects, with a receive buffer of that size unless it is 0.
-func handshake(address string, o PeerOptions, buffer int) (_ net.Conn, _ *bufio.Reader, err error) {
+// handshake connects, with a receive buffer of that size unless it is 0; behind
+// goes out with the request.
+func handshake(address string, o PeerOptions, buffer int, behind []byte) (_ net.Conn, _ *bufio.Reader, err error) {
 	target, err := upgradeTarget(o, time.Now())
 	if err != nil {
 		return nil, nil, err
@@ -94,7 +95,7 @@ func handshake(address string, o PeerOptions, buffer int) (_ net.Conn, _ *bufio.
 		return nil, nil, err
 	}
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", target, host); err != nil {
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n%s", target, host, behind); err != nil {
 		return nil, nil, err
 	}
 	in := bufio.NewReader(conn)

@@ -40,6 +40,7 @@ type Part struct {
 	Habit    Habit
 	Earliest bool // begins with the oldest frame kept, else with the next one
 	Slow     bool // reads slowly, through a small buffer
+	Eager    bool // sends a ping with its upgrade request
 	Asks     bool // asks, by pings of its own, whether its pongs have been heard
 }
 
@@ -101,7 +102,7 @@ func NewPlan(seed uint64) Plan {
 func (p *Plan) part(rng *rand.Rand) Part {
 	return Part{
 		Habit:    [...]Habit{Plain, Plain, Plain, Live, Tracks, Pinged, Pinged}[rng.IntN(7)],
-		Earliest: rng.IntN(3) == 0, Slow: rng.IntN(4) == 0, Asks: rng.IntN(2) == 0,
+		Earliest: rng.IntN(3) == 0, Slow: rng.IntN(4) == 0, Asks: rng.IntN(2) == 0, Eager: rng.IntN(3) == 0,
 	}
 }
 

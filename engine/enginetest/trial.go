@@ -34,7 +34,7 @@ type Trial struct {
 
 	origin wsproto.Position // of the frame log, before the first record
 	life   atomic.Int64     // of the distributor: how many have ended
-	cuts   atomic.Int64     // things that may have ended connections
+	cuts   atomic.Int64     // calls of mayCut: odd while connections may end
 	ends   []ending         // of each life
 
 	frozen bool // a process does not run: nothing is waited for
@@ -116,6 +116,9 @@ func (t *Trial) conclude() {
 		t.until("every witness has the last records", func() bool { return t.complete(false) })
 		done = t.complete(true)
 	}
+	t.until("what came with an upgrade request is answered", func() bool {
+		return t.all(func(w *Witness) bool { return !w.part.Eager || w.now != nil && w.now.early })
+	})
 	if t.plan.Seed%3 == 0 {
 		t.rest()
 	}
@@ -123,7 +126,7 @@ func (t *Trial) conclude() {
 	t.cast(Part{Habit: Tracks, Earliest: true})
 	t.until("a late collector has all that is kept", func() bool { return t.complete(true) })
 	t.check()
-	t.cuts.Add(1)
+	t.mayCut()
 	t.checkLog()
 	t.d.Stop()
 	t.ended(false)
@@ -270,9 +273,16 @@ func (t *Trial) reached() uint64 {
 	return w.end.Offset
 }
 
-// mayCut says that connections that are there may end. It is called before and
-// after what ends them: those made meanwhile may end as well.
+// mayCut says that connections may end, until it is called again: those that
+// are there, and those that are made meanwhile.
 func (t *Trial) mayCut() { t.cuts.Add(1) }
+
+// cutSince tells whether a connection may have ended that was dialled when cuts
+// stood at n.
+func (t *Trial) cutSince(n int64) bool {
+	now := t.cuts.Load()
+	return now > n || now%2 == 1
+}
 
 func (t *Trial) kill() {
 	t.mayCut()

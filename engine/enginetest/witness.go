@@ -83,11 +83,15 @@ type visit struct {
 	pings  []sighting
 	sure   int // pings that the primary surely has the answer to
 
+	early   bool               // the ping behind the request was answered; guarded by Witness.mu
 	leaving bool               // by us, guarded by Witness.mu
 	owed    wsproto.Disconnect // how the server has to end it, if it is set; guarded by Witness.mu
 	close   *collector.CloseError
 	echo    bool // we have sent our close frame
 }
+
+// eager is the payload of the ping that goes out with an upgrade request.
+const eager = "early"
 
 // departure is how a witness leaves: a close code, 0 for none, or reset.
 type departure int
@@ -167,7 +171,11 @@ func (w *Witness) dial() (*visit, error) {
 	if w.part.Slow {
 		buffer = slowBuffer
 	}
-	conn, in, err := handshake(w.trial.d.URL, o, buffer)
+	var behind []byte
+	if w.part.Eager {
+		behind = ws.MustCompileFrame(ws.MaskFrame(ws.NewPingFrame([]byte(eager))))
+	}
+	conn, in, err := handshake(w.trial.d.URL, o, buffer, behind)
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +234,7 @@ func (w *Witness) left(v *visit, err error) {
 	}
 	w.changed.Broadcast()
 	var wrong *faultError
-	cut, retain := w.trial.cuts.Load() > v.cuts, w.trial.plan.Retain > 0
+	cut, retain := w.trial.cutSince(v.cuts), w.trial.plan.Retain > 0
 	switch {
 	case errors.As(err, &wrong):
 		w.accuse(err)
@@ -349,8 +357,12 @@ func (w *Witness) pinged(v *visit, payload []byte) error {
 
 func (w *Witness) answered(v *visit, payload []byte) error {
 	var round, n int
-	if len(payload) == 0 {
+	switch string(payload) {
+	case "":
 		return nil // we have talked
+	case eager:
+		w.set(func() { v.early = true })
+		return nil
 	}
 	if _, err := fmt.Sscanf(string(payload), "%d %d", &round, &n); err != nil || n > len(v.pings) {
 		return faultf("a pong that says %q", payload)
@@ -438,7 +450,7 @@ func (w *Witness) leave(t *Trial, how departure) {
 		v.send(ws.OpClose, code)
 	}
 	within(t.t, v.closed, func() {})
-	if how == reset || v.close == nil || t.cuts.Load() > v.cuts {
+	if how == reset || v.close == nil || t.cutSince(v.cuts) {
 		return
 	}
 	if want := uint16(how); v.close.Code != want && (how != 0 || v.close.Code != wsproto.NoStatus) && w.doubles == v.doubles {
@@ -463,7 +475,7 @@ func (w *Witness) double(t *Trial) {
 		return // in the middle of a restart
 	}
 	within(t.t, old.closed, func() {})
-	if old.close != nil && old.close.Code != wsproto.DuplicateConnection.Code && t.cuts.Load() == old.cuts {
+	if old.close != nil && old.close.Code != wsproto.DuplicateConnection.Code && !t.cutSince(old.cuts) {
 		t.t.Errorf("witness %s connected twice, and the older connection got %v", w.name, old.close)
 	}
 }
@@ -480,7 +492,7 @@ func (w *Witness) misbehave(t *Trial, b []byte, owed wsproto.Disconnect) {
 	w.mu.Unlock()
 	v.raw(b)
 	within(t.t, v.closed, func() {})
-	if t.cuts.Load() > v.cuts {
+	if t.cutSince(v.cuts) {
 		return
 	}
 	if v.close == nil || v.close.Code != owed.Code {
