@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -119,20 +120,27 @@ func reloadBroken(t *Trial, _ *rand.Rand) {
 }
 
 // deleteLogs is an operator, or a cron job, that makes room: it deletes logs that
-// were read. It leaves the newest of each kind: an archiver that finds no old- log
-// does not rename, and later goes back to logs of the lap before. What a
-// distributor has read of these is not known to the next one.
+// were read. It leaves the newest of those that are renamed together: an archiver
+// that finds no old- log does not rename, and later goes back to logs of the lap
+// before. What a distributor has read of these is not known to the next one.
 func deleteLogs(t *Trial, _ *rand.Rand) {
 	t.catchUp()
 	for _, stream := range simulator.Streams {
 		active, err := os.ReadFile(filepath.Join(t.d.Logs, "active-"+stream+"-log.txt"))
 		t.ok(err)
-		for _, pattern := range []string{stream + "-log*.txt", "old-" + stream + "-log*.txt"} {
-			logs, err := filepath.Glob(filepath.Join(t.d.Logs, pattern))
-			t.ok(err)
-			logs = slices.DeleteFunc(logs, func(path string) bool { return filepath.Base(path) == string(active) })
+		together := make(map[string][]string)
+		logs, err := filepath.Glob(filepath.Join(t.d.Logs, "*"+stream+"-log*.txt"))
+		t.ok(err)
+		for _, path := range logs {
+			old, digits, _ := strings.Cut(strings.TrimSuffix(filepath.Base(path), ".txt"), stream+"-log")
+			if n, err := strconv.Atoi(digits); err == nil && filepath.Base(path) != string(active) {
+				half := fmt.Sprint(old, n <= t.plan.Log.MaxFiles/2)
+				together[half] = append(together[half], path)
+			}
+		}
+		for _, logs := range together {
 			slices.SortFunc(logs, func(a, b string) int { return changed(t, a).Compare(changed(t, b)) })
-			for _, path := range logs[:max(0, len(logs)-1)] {
+			for _, path := range logs[:len(logs)-1] {
 				t.ok(os.Remove(path))
 			}
 		}
