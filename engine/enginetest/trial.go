@@ -40,9 +40,8 @@ type Trial struct {
 	frozen bool // a process does not run: nothing is waited for
 	killed bool // a worker, in this life
 
-	since   [len(simulator.Streams)]int64 // rotations when the chronicle was last seen to have all
-	unread  int64                         // bytes written since then
-	largest int                           // frame
+	since  [len(simulator.Streams)]int64 // rotations when the chronicle was last seen to have all
+	unread int64                         // bytes written since then
 }
 
 // ending is how a life of the distributor ended, and what it left of the

@@ -503,13 +503,12 @@ func (w *Witness) misbehave(t *Trial, b []byte, owed wsproto.Disconnect) {
 // finish ends it with the trial.
 func (w *Witness) finish() {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.over, w.present, w.held = true, false, false
-	v := w.now
-	w.changed.Broadcast()
-	w.mu.Unlock()
-	if v != nil {
+	for _, v := range w.visits { // two of them are open if an older one was not closed
 		_ = v.conn.Close()
 	}
+	w.changed.Broadcast()
 }
 
 // complete tells whether it has the newest record of each stream, of so many;
