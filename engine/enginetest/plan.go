@@ -13,6 +13,7 @@ import (
 type Plan struct {
 	Seed     uint64
 	Profile  string // of the records: "small", "mixed" or "large"
+	Most     int    // records of a turn
 	Sizes    []int
 	Noise    float64
 	Log      simulator.LogOptions
@@ -63,11 +64,11 @@ func NewPlan(seed uint64) Plan {
 		MaxFiles:   pick(6, 10, 20), BatchLines: pick(0, 1, 4, 50), Torn: [...]float64{0, 0.1, 0.3}[rng.IntN(3)], TornPause: 200_000,
 	}
 	p.Noise = [...]float64{0, 0.02, 0.2}[rng.IntN(3)]
-	var least, most int // records of a turn
+	var least, most int
 	switch n := rng.IntN(10); {
 	case n < 5:
 		p.Profile, p.Sizes, least, most = "small", []int{60, 80, 150, 400, 6000}, 20, 200
-		p.Log.MaxEntries, p.Log.MaxBytes = pick(7, 30, 80), int64(pick(5_000, 40_000, 100_000))
+		p.Log.MaxEntries, p.Log.MaxBytes = pick(4, 15, 80), int64(pick(3_000, 15_000, 100_000))
 	case n < 7:
 		p.Profile, p.Sizes, least, most = "mixed", []int{100, 1200, 5800, 8000, 70_000}, 10, 80
 		p.Log.MaxEntries, p.Log.MaxBytes = pick(5, 20, 100), int64(pick(30_000, 200_000))
@@ -87,6 +88,7 @@ func NewPlan(seed uint64) Plan {
 		p.Settings["FRAME_LOG_BYTES"], p.Settings["FRAME_LOG_SEGMENT_BYTES"] = p.Retain, 64<<10
 		least, most = 100, 300
 	}
+	p.Most = most
 	// The first is the chronicle, by whose order all others are judged.
 	p.Parts = []Part{{Habit: Tracks, Earliest: true}, {Habit: Plain, Asks: true}}
 	for range 2 + rng.IntN(4) {

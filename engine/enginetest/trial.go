@@ -302,12 +302,11 @@ func (t *Trial) stop() {
 	t.ended(false)
 }
 
-// down ends the distributor, writes what there is room for, and starts it again.
+// down ends the distributor, writes nothing, a little, or all that there is room
+// for, so that the log that was being read is renamed meanwhile, and starts it again.
 func (t *Trial) down(rng *rand.Rand, end func()) {
 	end()
-	if rng.IntN(3) > 0 {
-		t.write(rng.IntN(200))
-	}
+	t.write([...]int{0, rng.IntN(t.plan.Most), 10 * t.plan.Most}[rng.IntN(3)])
 	t.d.Start()
 }
 
