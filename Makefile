@@ -7,7 +7,7 @@ FUZZ     ?= ^Fuzz
 RACETIME ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: settings build run test collectors lint race fuzz bench bench-quick bench-publish clean help
+.PHONY: settings build run test collectors lint race fuzz soak mutants bench bench-quick bench-publish clean help
 
 build: ## build bin/distributor
 	$(GO) build -o bin/distributor ./cmd/distributor
@@ -36,6 +36,16 @@ fuzz: ## every fuzz target for FUZZTIME (default 30s) each; FUZZ=regexp for some
 	@set -e; for p in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '$(FUZZ)' $$p | grep '^Fuzz' || true); do \
 	    echo "== $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x $$p; done; done
+
+# From within the package, so that the output comes as it is made. SCENARIOS, SEED and JOBS come from the environment.
+SOAK ?= $(if $(SCENARIOS),,10m)
+
+soak: export SOAK := $(SOAK)
+soak: ## the judge: scenarios of faults by seed, for SOAK (default 10m) or SCENARIOS of them, from SEED on, JOBS at a time
+	cd engine/enginetest && $(GO) test -count=1 -timeout 0 -run '^TestSoak$$'
+
+mutants: ## the judge judged: deliberate bugs that it must find, all or those with MUTANT in their names (about ten minutes)
+	cd engine/enginetest && MUTANTS=1 $(GO) test -count=1 -timeout 0 -run '^TestMutants$$'
 
 bench: build ## the load tests, with their report (about twenty minutes)
 	$(GO) run ./bench

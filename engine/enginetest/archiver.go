@@ -27,6 +27,8 @@ type Archiver struct {
 	rng  *rand.Rand
 	n    int // records so far
 	line []byte
+
+	rotated [len(simulator.Streams)]int64 // by the logs before the last Reopen
 }
 
 // NewArchiver opens the logs; they are there, and empty or as they were left,
@@ -34,36 +36,73 @@ type Archiver struct {
 func NewArchiver(t testing.TB, o ArchiverOptions) *Archiver {
 	t.Helper()
 	a := &Archiver{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0))}
-	for i, stream := range simulator.Streams {
-		lo := o.Log
-		lo.Dir, lo.Stream, lo.Seed = o.Dir, stream, fmt.Sprint(o.Seed)
-		var err error
-		if a.logs[i], err = simulator.NewLogWriter(lo); err != nil {
-			t.Fatal(err)
-		}
+	if err := a.open(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range a.logs {
 		t.Cleanup(func() { _ = a.logs[i].Close() })
 	}
 	return a
 }
 
+func (a *Archiver) open() (err error) {
+	for i, stream := range simulator.Streams {
+		lo := a.o.Log
+		lo.Dir, lo.Stream, lo.Seed = a.o.Dir, stream, fmt.Sprint(a.o.Seed)
+		if a.logs[i], err = simulator.NewLogWriter(lo); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Reopen ends the archiver and starts it again: it goes on where it was.
+func (a *Archiver) Reopen() error {
+	for i, l := range a.logs {
+		a.rotated[i] += l.Stats().Rotations
+		if err := l.Close(); err != nil {
+			return err
+		}
+	}
+	return a.open()
+}
+
 // Write writes so many records, over all streams, most of them receipts.
 func (a *Archiver) Write(records int) error {
 	for range records {
-		stream := [...]int{0, 1, 1, 1, 2, 2, 2, 2, 2, 2}[a.rng.IntN(10)]
-		a.record()
-		a.n++
-		if err := a.o.Book.Add(stream, a.line); err != nil {
+		if err := a.write([...]int{0, 1, 1, 1, 2, 2, 2, 2, 2, 2}[a.rng.IntN(10)]); err != nil {
 			return err
-		}
-		if err := a.logs[stream].Append(a.line); err != nil {
-			return err
-		}
-		if a.o.Noise > 0 && a.rng.Float64() < a.o.Noise {
-			if err := a.logs[stream].AppendNoise([]byte([...]string{"", `{"cut":`, "\xff", `{"a":1}}`}[a.rng.IntN(4)])); err != nil {
-				return err
-			}
 		}
 	}
+	return a.flush()
+}
+
+// WriteEach writes one record to each stream.
+func (a *Archiver) WriteEach() error {
+	for stream := range a.logs {
+		if err := a.write(stream); err != nil {
+			return err
+		}
+	}
+	return a.flush()
+}
+
+func (a *Archiver) write(stream int) error {
+	a.record()
+	a.n++
+	if err := a.o.Book.Add(stream, a.line); err != nil {
+		return err
+	}
+	if err := a.logs[stream].Append(a.line); err != nil {
+		return err
+	}
+	if a.o.Noise > 0 && a.rng.Float64() < a.o.Noise {
+		return a.logs[stream].AppendNoise([]byte([...]string{"", `{"cut":`, "\xff", `{"a":1}}`}[a.rng.IntN(4)]))
+	}
+	return nil
+}
+
+func (a *Archiver) flush() error {
 	var errs []error
 	for _, l := range a.logs {
 		errs = append(errs, l.Flush())
@@ -85,8 +124,12 @@ func (a *Archiver) record() {
 
 // Rotations counts them over all streams.
 func (a *Archiver) Rotations() (n int64) {
-	for _, l := range a.logs {
-		n += l.Stats().Rotations
+	for i := range a.logs {
+		n += a.rotations(i)
 	}
 	return n
+}
+
+func (a *Archiver) rotations(stream int) int64 {
+	return a.rotated[stream] + a.logs[stream].Stats().Rotations
 }

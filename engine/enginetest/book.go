@@ -58,6 +58,23 @@ func (b *Book) Add(stream int, line []byte) error {
 	return nil
 }
 
+// Counts are the numbers of messages due, by stream.
+func (b *Book) Counts() (n [len(simulator.Streams)]int) {
+	for i := range b.streams {
+		n[i] = len(*b.streams[i].Load())
+	}
+	return n
+}
+
+// Find tells which message of a stream a text is, tried first at a guess; -1: none.
+func (b *Book) Find(stream int, text []byte, guess int) int {
+	all, h := *b.streams[stream].Load(), xxhash.Sum64(text)
+	if guess >= 0 && guess < len(all) && all[guess] == h {
+		return guess
+	}
+	return slices.Index(all, h)
+}
+
 // Total is the number of messages due.
 func (b *Book) Total() (n int) {
 	for i := range b.streams {

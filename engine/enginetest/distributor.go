@@ -162,7 +162,9 @@ func (d *Distributor) children(command string) []*Process {
 	d.t.Helper()
 	var out []*Process
 	for _, pid := range children(d.Pid(), command) {
-		out = append(out, OpenProcess(d.t, pid))
+		if p, err := openProcess(d.t, pid); err == nil { // else it has just gone
+			out = append(out, p)
+		}
 	}
 	return out
 }

@@ -15,6 +15,48 @@
 //	Fleet        many collectors that come back whenever they are cut: from their own position, or forgetful as unmodified ones
 //	Peer         one WebSocket client that does as it is told, well-behaved or not
 //	Recording    what the replaced service was seen to do: transcripts and scenarios
+//	Plan         what a seed means: records, witnesses, and what happens after how many records
+//	Trial        one plan carried out with the real binary
+//	Witness      a collector of a trial, of one habit, that keeps all it saw
+//	Mutant       a deliberate bug that the trials must find
+//
+// # The judge
+//
+// A seed makes a Plan: a generation of writers, sizes of records and logs, a
+// few settings, four to seven witnesses, and three to six turns. A turn writes
+// records, waits until the first witness, the chronicle, has a share of them, and
+// takes an action (action.go lists them): processes are killed, frozen, stopped
+// and started while the archiver goes on, collectors stall, leave, talk and break
+// the protocol. Nothing waits for a time, so a seed means the same scenario as
+// exactly as processes allow. The plan is independent of the outcome.
+//
+// A witness judges at once what can be judged at once: that a message is in the
+// Book, is the next of its stream, and that a connection ends for a reason
+// that the trial knows. The rest is the verdict's, at the end: the chronicle
+// gives the order of the frame log, in which all of the book must stand once; and
+// for every connection of every other witness the model says where it must have
+// begun, from what the witness was told by pings and has confirmed, and that
+// from there on it got every byte, to where it ended (verdict.go has the rules).
+// What is repeated or passed over is counted, and only where these rules allow it:
+//
+//	plain    from what it has confirmed; live where the window is off, or after a
+//	         kill -9 of the primary that had not yet saved it
+//	tracks   nothing twice, nothing missing
+//	pinged   from the last ping that it got, exactly
+//	live     from the head
+//
+// A new kind of fault is one line of actions, and a function: whatever may end
+// connections says so by mayCut, before and after; a new life of the primary is
+// kill, stop, or down around one of them.
+//
+//	go test ./engine/enginetest -run TestJudge       a few scenarios, one of them by chance
+//	make soak SOAK=10m                               or SCENARIOS=1000, SEED=…, JOBS=…
+//	make mutants                                     or MUTANT=worker
+//
+// A failure says the seed, and the command for that scenario alone. The mutants
+// are patches in mutants/: a line on what is broken, and the edit. They are built
+// by an overlay, so that the module stays as it is, and judged by the seeds from
+// 1 on until one of them fails. A test holds that all of them still apply.
 //
 // # Invariants checked everywhere
 //
@@ -36,7 +78,7 @@
 //
 // # Concurrency and failure
 //
-// A Distributor and an Archiver belong to one goroutine each; Book and Fleet are
-// safe for many. What goes wrong in the rig itself ends the test with Fatal, so
+// A Distributor, an Archiver and a Trial belong to one goroutine each; Book and Fleet are
+// safe for many. A Witness runs by itself; what it keeps is read when it has ended. What goes wrong in the rig itself ends the test with Fatal, so
 // their methods are for the test's goroutine unless they return an error.
 package enginetest

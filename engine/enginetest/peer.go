@@ -55,49 +55,64 @@ type Peer struct {
 // *collector.RefusedError with the whole body as its reason.
 func Connect(t testing.TB, address string, o PeerOptions) (*Peer, error) {
 	t.Helper()
-	target, err := upgradeTarget(o, time.Now())
-	if err != nil {
-		return nil, err
+	buffer := 0
+	if o.Deaf {
+		buffer = 4096
 	}
-	host := strings.TrimPrefix(address, "http://")
-	conn, err := net.Dial("tcp", host)
+	conn, in, err := handshake(address, o, buffer, nil)
 	if err != nil {
 		return nil, err
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	if o.Deaf {
-		if err := conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
-			return nil, err
-		}
-	}
-	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		return nil, err
-	}
-	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", target, host); err != nil {
-		return nil, err
-	}
-	in := bufio.NewReader(conn)
-	answer, err := http.ReadResponse(in, nil)
-	if err != nil {
-		return nil, fmt.Errorf("enginetest: the answer to the upgrade: %w", err)
-	}
-	if answer.StatusCode != http.StatusSwitchingProtocols {
-		defer conn.Close()
-		body, err := io.ReadAll(answer.Body)
-		if err != nil {
-			return nil, fmt.Errorf("enginetest: the body of a refusal: %w", err)
-		}
-		return nil, &collector.RefusedError{Status: answer.StatusCode, Reason: string(body)}
-	}
-	if err := conn.SetDeadline(time.Time{}); err != nil {
-		return nil, err
-	}
 	p := &Peer{conn: conn, done: make(chan struct{})}
 	if !o.Deaf {
 		go p.read(in)
 	}
 	return p, nil
+}
+
+// handshake connects, with a receive buffer of that size unless it is 0; behind
+// goes out with the request.
+func handshake(address string, o PeerOptions, buffer int, behind []byte) (_ net.Conn, _ *bufio.Reader, err error) {
+	target, err := upgradeTarget(o, time.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	host := strings.TrimPrefix(address, "http://")
+	conn, err := net.Dial("tcp", host)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = conn.Close()
+		}
+	}()
+	if buffer > 0 {
+		if err := conn.(*net.TCPConn).SetReadBuffer(buffer); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		return nil, nil, err
+	}
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n%s", target, host, behind); err != nil {
+		return nil, nil, err
+	}
+	in := bufio.NewReader(conn)
+	answer, err := http.ReadResponse(in, nil)
+	if err != nil {
+		return nil, nil, fmt.Errorf("enginetest: the answer to the upgrade: %w", err)
+	}
+	if answer.StatusCode != http.StatusSwitchingProtocols {
+		body, err := io.ReadAll(answer.Body)
+		if err != nil {
+			return nil, nil, fmt.Errorf("enginetest: the body of a refusal: %w", err)
+		}
+		return nil, nil, &collector.RefusedError{Status: answer.StatusCode, Reason: string(body)}
+	}
+	return conn, in, conn.SetDeadline(time.Time{})
 }
 
 // MustConnect is Connect for those that must be let in.

@@ -25,16 +25,27 @@ type Process struct {
 // OpenProcess holds on to a process until the test ends.
 func OpenProcess(t testing.TB, pid int) *Process {
 	t.Helper()
-	fd, err := unix.PidfdOpen(pid, 0)
+	p, err := openProcess(t, pid)
 	if err != nil {
 		t.Fatalf("process %d: %v", pid, err)
 	}
+	return p
+}
+
+func openProcess(t testing.TB, pid int) (*Process, error) {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return nil, err
+	}
 	t.Cleanup(func() { _ = unix.Close(fd) })
-	return &Process{pid, fd}
+	return &Process{pid, fd}, nil
 }
 
 // Kill sends SIGKILL.
 func (p *Process) Kill(t testing.TB) { t.Helper(); p.Signal(t, unix.SIGKILL) }
+
+// kill is Kill for one that may have gone.
+func (p *Process) kill() { _ = unix.PidfdSendSignal(p.fd, unix.SIGKILL, nil, 0) }
 
 // Signal sends a signal.
 func (p *Process) Signal(t testing.TB, s syscall.Signal) {

@@ -187,7 +187,7 @@ func (w *LogWriter) Flush() error {
 		return nil
 	}
 	done := 0
-	if w.rng.chance(w.o.Torn) {
+	if w.rng.chance(w.o.Torn) && len(w.buf) > 1 {
 		done = w.rng.between(1, len(w.buf)-1)
 		if err := w.write(w.buf[:done], done); err != nil {
 			return err

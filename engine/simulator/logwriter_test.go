@@ -287,3 +287,17 @@ func BenchmarkLogWriter(b *testing.B) {
 		}
 	}
 }
+
+// A write of one byte, a blank line, cannot be torn.
+func TestTornBlankLine(t *testing.T) {
+	o := small(t.TempDir(), Bytes)
+	o.Torn, o.BatchLines = 1, 1
+	w := openLog(t, o)
+	for range 3 {
+		must(t, w.AppendNoise(nil))
+	}
+	must(t, w.Close())
+	if text := listing(t, o.Dir); !strings.Contains(text, `"\n\n\n"`) {
+		t.Errorf("the logs are\n%s", text)
+	}
+}

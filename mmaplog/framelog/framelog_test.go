@@ -443,3 +443,26 @@ func TestIDInJSONLog(t *testing.T) {
 		t.Errorf("%s is not in %s", want, text.String())
 	}
 }
+
+// A segment that has grown for one frame is gone on with after a restart, in
+// what is left of its last page: its index is that of any other.
+func TestGoesOnInGrownSegment(t *testing.T) {
+	o := testOptions(memoryDir(t))
+	w, _ := mustOpen(t, o)
+	for n, size := range []int{8*minSegmentBytes + 24, 24, 24} {
+		if err := w.Append(make([]byte, size), Meta{Cycle: int64(n)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		head := w.Head()
+		if err := w.Close(); err != nil { // waits for what is done in the background
+			t.Fatal(err)
+		}
+		w, _ = mustOpen(t, o)
+		if w.Head() != head {
+			t.Fatalf("the head is at %d, it was at %d", w.Head(), head)
+		}
+	}
+}

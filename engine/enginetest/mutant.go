@@ -1,0 +1,124 @@
+package enginetest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Mutant is a deliberate bug: a small edit of the product that the judge must
+// not let pass. Its file is a patch whose first line says what it breaks. The
+// line numbers in it mean nothing: the text that a hunk takes out, with its
+// context, must stand in the file exactly once.
+type Mutant struct {
+	Name  string
+	Why   string
+	edits []edit
+}
+
+type edit struct {
+	path     string // within the module
+	old, new string
+}
+
+// LoadMutants reads all patches of a directory.
+func LoadMutants(dir string) ([]Mutant, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.patch"))
+	if err != nil {
+		return nil, err
+	}
+	var out []Mutant
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		m := Mutant{Name: strings.TrimSuffix(filepath.Base(file), ".patch")}
+		if err := m.parse(string(text)); err != nil {
+			return nil, fmt.Errorf("enginetest: %s: %w", file, err)
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+func (m *Mutant) parse(text string) error {
+	path := ""
+	for line := range strings.Lines(text) {
+		rest := line[1:]
+		switch {
+		case line[0] == '#':
+			m.Why = strings.TrimSpace(m.Why + rest)
+		case strings.HasPrefix(line, "--- "):
+		case strings.HasPrefix(line, "+++ b/"):
+			path = strings.TrimSpace(strings.TrimPrefix(line, "+++ b/"))
+		case strings.HasPrefix(line, "@@"):
+			m.edits = append(m.edits, edit{path: path})
+		case len(m.edits) == 0:
+			return fmt.Errorf("a line before the first hunk: %q", line)
+		default:
+			e := &m.edits[len(m.edits)-1]
+			if line[0] != '+' {
+				e.old += rest
+			}
+			if line[0] != '-' {
+				e.new += rest
+			}
+		}
+	}
+	if m.Why == "" || len(m.edits) == 0 {
+		return fmt.Errorf("it does not say what it breaks, or breaks nothing")
+	}
+	return nil
+}
+
+// Apply writes the files that it changes of the module at root into dir, and
+// returns where each of them is: what "go build -overlay" wants.
+func (m *Mutant) Apply(root, dir string) (replace map[string]string, err error) {
+	replace = make(map[string]string)
+	for _, e := range m.edits {
+		path := filepath.Join(root, e.path)
+		from, changed := replace[path]
+		if !changed {
+			from = path
+		}
+		text, err := os.ReadFile(from)
+		if err != nil {
+			return nil, fmt.Errorf("enginetest: mutant %s: %w", m.Name, err)
+		}
+		if n := strings.Count(string(text), e.old); n != 1 {
+			return nil, fmt.Errorf("enginetest: mutant %s: what it is to replace stands %d times in %s:\n%s", m.Name, n, e.path, e.old)
+		}
+		replace[path] = filepath.Join(dir, filepath.Base(path))
+		if err := os.WriteFile(replace[path], []byte(strings.Replace(string(text), e.old, e.new, 1)), 0o644); err != nil {
+			return nil, fmt.Errorf("enginetest: mutant %s: %w", m.Name, err)
+		}
+	}
+	return replace, nil
+}
+
+// Build compiles the binary with the bug in it into dir, and leaves the module
+// as it is.
+func (m *Mutant) Build(root, dir string) (binary string, err error) {
+	replace, err := m.Apply(root, dir)
+	if err != nil {
+		return "", err
+	}
+	overlay, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", fmt.Errorf("enginetest: mutant %s: %w", m.Name, err)
+	}
+	file, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "distributor")
+	if err := os.WriteFile(file, overlay, 0o644); err != nil {
+		return "", fmt.Errorf("enginetest: mutant %s: %w", m.Name, err)
+	}
+	build := exec.Command("go", "build", "-overlay", file, "-o", binary, "./cmd/distributor")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("enginetest: mutant %s does not build: %w\n%s", m.Name, err, out)
+	}
+	return binary, nil
+}

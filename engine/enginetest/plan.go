@@ -1,0 +1,123 @@
+package enginetest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"distributor/engine/simulator"
+)
+
+// Plan is what one seed means: who writes what, who listens how, and what
+// happens. Nothing in it is a time: things happen after so many records.
+type Plan struct {
+	Seed     uint64
+	Profile  string // of the records: "small", "mixed" or "large"
+	Most     int    // records of a turn
+	Sizes    []int
+	Noise    float64
+	Log      simulator.LogOptions
+	Before   int   // records that are there before the first start: nobody's
+	Retain   int64 // FRAME_LOG_BYTES, if it is little; 0: nothing is given up
+	Resume   bool  // RESUME_WINDOW_MS is not 0
+	Settings Settings
+	Parts    []Part
+	Turns    []Turn
+}
+
+// Habit is from where a witness asks to go on when it comes back.
+type Habit string
+
+// The habits.
+const (
+	Plain  Habit = "plain"  // says nothing, as an unmodified collector
+	Live   Habit = "live"   // from=live: nothing that was before
+	Tracks Habit = "tracks" // from the end of what it has, which it counts
+	Pinged Habit = "pinged" // from the position in the last ping
+)
+
+// Part is one witness's.
+type Part struct {
+	Habit    Habit
+	Earliest bool // begins with the oldest frame kept, else with the next one
+	Slow     bool // reads slowly, through a small buffer
+	Eager    bool // sends a ping with its upgrade request
+	Asks     bool // asks, by pings of its own, whether its pongs have been heard
+}
+
+// Turn is one thing after another: so many records; of these the chronicle has
+// Share; then the action, in the middle of what is still under way.
+type Turn struct {
+	Write  int
+	Share  float64
+	Action string
+	Seed   uint64 // of the action's own choices
+}
+
+// NewPlan makes the plan of a seed.
+func NewPlan(seed uint64) Plan {
+	rng := rand.New(rand.NewPCG(seed, 0x6a75646765))
+	pick := func(of ...int) int { return of[rng.IntN(len(of))] }
+	p := Plan{Seed: seed, Resume: rng.IntN(4) > 0, Before: pick(0, 0, 1, 30)}
+	p.Log = simulator.LogOptions{
+		Generation: [...]simulator.Generation{simulator.Entries, simulator.Bytes, simulator.BytesBlank}[rng.IntN(3)],
+		MaxFiles:   pick(6, 10, 20), BatchLines: pick(0, 1, 4, 50), Torn: [...]float64{0, 0.1, 0.3}[rng.IntN(3)], TornPause: 200_000,
+	}
+	p.Noise = [...]float64{0, 0.02, 0.2}[rng.IntN(3)]
+	var least, most int
+	switch n := rng.IntN(10); {
+	case n < 5:
+		p.Profile, p.Sizes, least, most = "small", []int{60, 80, 150, 400, 6000}, 20, 200
+		p.Log.MaxEntries, p.Log.MaxBytes = pick(4, 15, 80), int64(pick(3_000, 15_000, 100_000))
+	case n < 7:
+		p.Profile, p.Sizes, least, most = "mixed", []int{100, 1200, 5800, 8000, 70_000}, 10, 80
+		p.Log.MaxEntries, p.Log.MaxBytes = pick(5, 20, 100), int64(pick(30_000, 200_000))
+	default:
+		p.Profile, p.Sizes, least, most = "large", []int{200, 20_000, 70_000, 300_000}, 8, 36
+		p.Log.MaxEntries, p.Log.MaxBytes = pick(5, 20), int64(pick(200_000, 1_000_000))
+	}
+	p.Settings = Settings{
+		"FRAME_LOG_SEGMENT_BYTES": pick(64<<10, 64<<10, 256<<10, 1<<20), "NUMBER_OF_WORKERS": pick(0, 1, 2, 3), "MAX_CLIENTS_PER_CHILD": pick(1, 2, 3, 100),
+		"DRAIN_MS": pick(0, 200, 1000), "FILE_STREAM_INTERVAL_MS": pick(5, 100),
+	}
+	if !p.Resume {
+		p.Settings["RESUME_WINDOW_MS"] = 0
+	}
+	if p.Profile == "small" && rng.IntN(4) == 0 {
+		p.Retain = int64(pick(128<<10, 512<<10))
+		p.Settings["FRAME_LOG_BYTES"], p.Settings["FRAME_LOG_SEGMENT_BYTES"] = p.Retain, 64<<10
+		least, most = 100, 300
+	}
+	p.Most = most
+	// The first is the chronicle, by whose order all others are judged.
+	p.Parts = []Part{{Habit: Tracks, Earliest: true}, {Habit: Plain, Asks: true}}
+	for range 2 + rng.IntN(4) {
+		p.Parts = append(p.Parts, p.part(rng))
+	}
+	for i, n := 0, 3+rng.IntN(4); i < n; i++ {
+		s := Turn{Write: least + rng.IntN(most-least), Share: [...]float64{0, 0.2, 0.7, 1}[rng.IntN(4)], Action: drawAction(rng).name, Seed: rng.Uint64()}
+		p.Turns = append(p.Turns, s)
+	}
+	return p
+}
+
+func (p *Plan) part(rng *rand.Rand) Part {
+	return Part{
+		Habit:    [...]Habit{Plain, Plain, Plain, Live, Tracks, Pinged, Pinged}[rng.IntN(7)],
+		Earliest: rng.IntN(3) == 0, Slow: rng.IntN(4) == 0, Asks: rng.IntN(2) == 0, Eager: rng.IntN(3) == 0,
+	}
+}
+
+// String is the plan in a few lines, for a failure.
+func (p Plan) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d: %s records, generation %s, at most %d files of %d entries or %d bytes, %d lines a write, %v torn, %v noise, %d records before; settings %v\n",
+		p.Seed, p.Profile, p.Log.Generation, p.Log.MaxFiles, p.Log.MaxEntries, p.Log.MaxBytes, p.Log.BatchLines, p.Log.Torn, p.Noise, p.Before, p.Settings)
+	for i, w := range p.Parts {
+		fmt.Fprintf(&b, "  witness %d: %+v\n", i, w)
+	}
+	for i, s := range p.Turns {
+		fmt.Fprintf(&b, "  turn %d: %d records, %v of them through, then: %s\n", i, s.Write, s.Share, s.Action)
+	}
+	return b.String()
+}

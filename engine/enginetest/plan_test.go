@@ -1,0 +1,33 @@
+package enginetest
+
+import (
+	"fmt"
+	"testing"
+)
+
+// A seed means the same each time, and the seeds of every run leave no action out.
+func TestPlans(t *testing.T) {
+	taken, habits := make(map[string]bool), make(map[Habit]bool)
+	for _, seed := range fixedSeeds {
+		p := NewPlan(seed)
+		if again := NewPlan(seed); fmt.Sprintf("%+v", p) != fmt.Sprintf("%+v", again) {
+			t.Errorf("seed %d makes two plans:\n%v%v", seed, p, again)
+		}
+		for _, s := range p.Turns {
+			taken[s.Action] = true
+		}
+		for _, w := range p.Parts {
+			habits[w.Habit] = true
+		}
+	}
+	for _, a := range actions {
+		if !taken[a.name] {
+			t.Errorf("%q is in none of the fixed plans: choose their seeds anew", a.name)
+		}
+	}
+	for _, h := range []Habit{Plain, Live, Tracks, Pinged} {
+		if !habits[h] {
+			t.Errorf("no witness of the fixed plans is %q", h)
+		}
+	}
+}
