@@ -256,7 +256,7 @@ func (p *primary) stopWorkers() {
 	drain := p.cfg.Load().Drain
 	ctx, cancel := context.WithTimeout(context.Background(), drain+stopGrace)
 	defer cancel()
-	p.workers.Stop(ctx, p.frames.Head())
+	p.workers.Stop(ctx, p.frames.Head(), drain)
 }
 
 func (p *primary) close() {

@@ -114,7 +114,7 @@ func start(t testing.TB, mode string, warm, max, maxClients int) *fixture {
 func (f *fixture) stop(within time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	f.Stop(ctx, 0)
+	f.Stop(ctx, 0, within-min(3*time.Second, within/2))
 }
 
 func descriptors(t testing.TB) int {

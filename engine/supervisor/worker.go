@@ -129,7 +129,8 @@ func (s *Supervisor) write(w *worker) {
 				ID: c.id, Key: c.Key, From: c.From, Response: c.Response, Early: c.Early,
 			}, c.fd, s.times.send))
 		default:
-			if err := w.process.conn.Send(o.message, s.times.send); err != nil {
+			err := w.process.conn.Send(o.message, s.times.send)
+			if err != nil && (sendFailure(err) != FailedExit || !s.mayEnd(w)) { // else reap waits for its exit
 				s.condemn(w, sendFailure(err), err)
 			}
 		}

@@ -120,6 +120,9 @@ func (l *loop) disconnect(c *client, why wsproto.Disconnect, detail string) {
 	l.place(c, closing)
 	c.why, c.detail, c.closeCode = why, detail, why.Code
 	c.due, c.deadline = dueClose, l.now.Add(closeWait)
+	if why.Name == wsproto.ServerShutdown.Name && c.acked < c.cursor {
+		c.due |= duePing // it answers that before the close frame, and so gets nothing twice when it comes back
+	}
 	l.serve(c)
 }
 

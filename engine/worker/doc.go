@@ -39,7 +39,8 @@
 // Our pings carry the position (wsproto.Position) that the client has reached;
 // a standard client echoes it in the pong by itself, after it has read all that
 // came before. A client is pinged when it has caught up and the stream is
-// quiet, every busyPing under load, and for keep-alive.
+// quiet, every busyPing under load, for keep-alive, and right before the close
+// frame that sends it away with the worker.
 //
 // # What it tells
 //
