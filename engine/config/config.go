@@ -46,6 +46,7 @@ type Config struct {
 	PingInterval         time.Duration
 	PingTimeout          time.Duration
 	Drain                time.Duration
+	UpgradeDrain         time.Duration
 	HideSubscribers      bool
 	MaxRecordBytes       int
 	AdminAddr            string

@@ -234,7 +234,7 @@ func (s *Supervisor) bury(w *worker) {
 		lost = append(lost, c)
 	}
 	for _, c := range lost {
-		s.position(c, c.reached)
+		s.position(c, c.reached, false)
 		s.forget(c)
 		s.counts.disconnect(why.Name)
 	}

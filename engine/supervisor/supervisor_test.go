@@ -79,7 +79,7 @@ func prepare(t testing.TB, mode string, warm, max, maxClients int) *fixture {
 			defer f.mu.Unlock()
 			f.closed = append(f.closed, c.Key+" "+closed.Disconnect)
 		},
-		OnPosition: func(key string, offset uint64) {
+		OnPosition: func(key string, offset uint64, _ bool) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.places[key] = append(f.places[key], offset)

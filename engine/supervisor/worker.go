@@ -104,7 +104,7 @@ func (s *Supervisor) take(w *worker) (outgoing, bool) {
 				continue // its Connect has given up
 			}
 			o.client.phase = sending
-			s.position(o.client, o.client.From) // before the worker can tell more
+			s.position(o.client, o.client.From, true) // before the worker can tell more
 		}
 		return o, true
 	}
@@ -255,7 +255,7 @@ func (s *Supervisor) hear(w *worker, m handoff.Message) {
 	case m.Confirmed != nil:
 		for _, f := range m.Confirmed {
 			if c := w.clients[f.ID]; c != nil {
-				s.position(c, f.Offset)
+				s.position(c, f.Offset, false)
 			}
 		}
 	case m.Closed != nil:
@@ -263,7 +263,7 @@ func (s *Supervisor) hear(w *worker, m handoff.Message) {
 		if c == nil || c.phase == queued {
 			break // broken, but no reason to lose the worker's other clients
 		}
-		s.position(c, max(c.From, m.Closed.Acked))
+		s.position(c, max(c.From, m.Closed.Acked), false)
 		s.forget(c)
 		s.counts.disconnect(m.Closed.Disconnect)
 		s.settle()

@@ -100,7 +100,7 @@ type loop struct {
 
 	ticks  int
 	ticked time.Time
-	stats handoff.Stats
+	stats  handoff.Stats
 	// sampled is the time of the frame that ends or is under way at offset, as
 	// measure last looked it up; slowestSample its largest age since the last
 	// report, worst the same of the reports before, newest first.
