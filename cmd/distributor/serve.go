@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"distributor/engine"
@@ -15,6 +17,10 @@ import (
 	"distributor/engine/logging"
 	"distributor/engine/worker"
 )
+
+// self is the binary that runs, also when another one has taken its place: a
+// worker is always of its primary's binary.
+const self = "/proc/self/exe"
 
 func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	source := config.Source{Env: os.Environ(), Args: args}
@@ -40,21 +46,36 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		log.Warn("configuration: "+w.Text, "key", w.Key)
 	}
 	log.Info(version(), "pid", os.Getpid(), "settings", cfg)
-
-	self, err := os.Executable()
+	binary, err := startedBy()
 	if err != nil {
-		log.Error("own executable not found", "error", err)
+		log.Error("own binary not found", "error", err)
 		return exitFailed
 	}
-	reload := make(chan os.Signal, 1)
+
+	reload, upgrade := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGUSR1, syscall.SIGHUP)
 	defer signal.Stop(reload)
-	if err := engine.Run(ctx, engine.Options{Source: source, Config: cfg, Worker: []string{self, "worker"}, Log: log, Level: level, Version: version()}, reload); err != nil {
+	signal.Notify(upgrade, syscall.SIGUSR2)
+	defer signal.Stop(upgrade)
+	if err := engine.Run(ctx, engine.Options{
+		Source: source, Config: cfg, Worker: []string{self, "worker"}, Log: log, Level: level, Version: version(),
+		Binary: append([]string{binary}, os.Args[1:]...), Upgrade: upgrade,
+	}, reload); err != nil {
 		log.Error("stopped", "error", err)
 		return exitFailed
 	}
 	log.Info("stopped")
 	return exitOK
+}
+
+// startedBy is the path of the binary as we were started: what is there when it
+// is time for an upgrade may be another one, behind a link perhaps.
+func startedBy() (string, error) {
+	path, err := exec.LookPath(os.Args[0])
+	if err != nil && !errors.Is(err, exec.ErrDot) {
+		return "", err
+	}
+	return filepath.Abs(path)
 }
 
 // workerCommand is what the primary starts. Descriptors 3 and 4 are the
@@ -63,7 +84,8 @@ func workerCommand(_ context.Context, _ []string, _, stderr io.Writer) int {
 	// Reload and stop are the primary's affair: a signal to the whole process
 	// group or control group must not end a worker before its clients are
 	// drained. When the primary dies, the kernel ends the worker.
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	_ = os.WriteFile("/proc/self/comm", []byte("distributor"), 0) // the name in lists of processes would be "exe"
 	level := new(slog.LevelVar)
 	// The primary takes the lines apart again.
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))

@@ -72,6 +72,24 @@ type Reading struct {
 	next  [len(simulator.Streams)]int
 	view  [len(simulator.Streams)][]uint64
 	chain uint64 // over all messages so far, of all streams: equal for readers that got the same in the same order
+
+	// Of a reader that came back without saying from where: how far it had been,
+	// where it may be further back now, and how many messages it got again.
+	most    [len(simulator.Streams)]int
+	back    [len(simulator.Streams)]bool
+	repeats int
+}
+
+// ComeBack allows the next message of each stream to be an earlier one. From
+// there on, each must be the next again.
+func (r *Reading) ComeBack() { r.back = [len(simulator.Streams)]bool{true, true, true} }
+
+// Fresh is how many different messages there were.
+func (r *Reading) Fresh() (n int) {
+	for _, most := range r.most {
+		n += most
+	}
+	return n
 }
 
 // Take judges a message: it must be the next of its stream, to the byte.
@@ -84,10 +102,24 @@ func (r *Reading) Take(stream string, text []byte) error {
 		r.view[i] = *r.book.streams[i].Load()
 	}
 	h := xxhash.Sum64(text)
+	if r.back[i] {
+		r.back[i] = false
+		for n := min(r.next[i], len(r.view[i])-1); n >= 0; n-- {
+			if r.view[i][n] == h {
+				r.next[i] = n
+				break
+			}
+		}
+	}
 	if n := r.next[i]; n >= len(r.view[i]) || r.view[i][n] != h {
 		return r.unexpected(i, h, text)
 	}
 	r.next[i]++
+	if r.next[i] <= r.most[i] {
+		r.repeats++
+		return nil
+	}
+	r.most[i] = r.next[i]
 	r.chain = (r.chain<<7 | r.chain>>57) ^ h*0x9e3779b97f4a7c15
 	return nil
 }

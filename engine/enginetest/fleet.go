@@ -19,6 +19,8 @@ type FleetOptions struct {
 	URL  string
 	Size int   // number of collectors, each with a key of its own
 	Book *Book // what is due from the oldest frame kept on
+	// Unmodified collectors never say from where, when they come back.
+	Unmodified bool
 }
 
 // Fleet is a number of collectors that begin at the oldest frame kept, judge
@@ -44,7 +46,7 @@ func NewFleet(t testing.TB, o FleetOptions) *Fleet {
 	floor, _ := Bounds(t, o.URL)
 	turn := make(chan struct{}, dialAtOnce)
 	for i := range o.Size {
-		m := &member{options: o, from: floor, key: newKey(t), verifyAll: i == 0, turn: turn, reading: Reading{book: o.Book}}
+		m := &member{options: o, from: wsproto.From{Start: wsproto.At, Position: floor}, key: newKey(t), verifyAll: i == 0, turn: turn, reading: Reading{book: o.Book}}
 		f.members = append(f.members, m)
 		f.running.Go(func() { m.run(ctx) })
 	}
@@ -75,6 +77,14 @@ func (f *Fleet) WaitSum(n int64) {
 func (f *Fleet) Sum() (n int64) {
 	for _, m := range f.members {
 		n += m.got.Load()
+	}
+	return n
+}
+
+// Repeats is how many messages came again to unmodified collectors, after Stop.
+func (f *Fleet) Repeats() (n int) {
+	for _, m := range f.members {
+		n += m.reading.repeats
 	}
 	return n
 }
@@ -160,7 +170,7 @@ func (f *Fleet) String() string {
 // the goroutine of run.
 type member struct {
 	options   FleetOptions
-	from      wsproto.Position
+	from      wsproto.From
 	key       shardus.SecretKey
 	verifyAll bool
 	turn      chan struct{} // to dial

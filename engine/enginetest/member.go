@@ -19,7 +19,11 @@ func (m *member) run(ctx context.Context) {
 		if err == nil {
 			m.connections.Add(1)
 			err = m.follow(ctx, c)
-			m.from, _ = c.Position() // known from the start
+			m.from.Position, _ = c.Position() // known from the start
+			if m.options.Unmodified {
+				m.from = wsproto.From{}
+				m.reading.ComeBack()
+			}
 			c.Close()
 			if ctx.Err() != nil {
 				return
@@ -49,7 +53,7 @@ func (m *member) dial(ctx context.Context) (*collector.Collector, error) {
 		verify = 1
 	}
 	return collector.Dial(ctx, collector.Options{
-		URL: m.options.URL, Keys: m.key, HashKey: hashKey, ExpectOwner: owner, From: wsproto.From{Start: wsproto.At, Position: m.from}, VerifyEvery: verify, DialTimeout: patience,
+		URL: m.options.URL, Keys: m.key, HashKey: hashKey, ExpectOwner: owner, From: m.from, VerifyEvery: verify, DialTimeout: patience,
 	})
 }
 
@@ -63,7 +67,7 @@ func (m *member) follow(ctx context.Context, c *collector.Collector) error {
 		if err := m.reading.Take(message.Stream, message.Text); err != nil {
 			return err
 		}
-		m.got.Add(1)
+		m.got.Store(int64(m.reading.Fresh()))
 	}
 }
 
