@@ -101,6 +101,9 @@ func (c *Conn) listen() {
 	buf := make([]byte, maxMessage)
 	for {
 		n, _, _, _, err := c.unix.ReadMsgUnix(buf, nil)
+		if errors.Is(err, syscall.ECONNRESET) {
+			continue // it has gone without having read all; said once, and before what it had said itself
+		}
 		var m Message
 		if err != nil || n == 0 || json.Unmarshal(buf[:n], &m) != nil {
 			return
