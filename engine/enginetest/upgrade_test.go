@@ -2,8 +2,11 @@ package enginetest
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -103,10 +106,9 @@ func TestUpgrade(t *testing.T) {
 	if fleet.Cut() != size {
 		t.Errorf("only %d of %d collectors were sent over", fleet.Cut(), size)
 	}
-	for _, bad := range []string{"ERROR", "WARN"} {
-		for _, l := range d.Log(func(l Line) bool { return l.Level == bad && l.Msg != "a line of a data log is no record, skipped" }) {
-			t.Errorf("in the log: %s", l.Text)
-		}
+	usual := []string{"a line of a data log is no record, skipped", "database does not answer; it is tried again for each request", "request refused"}
+	for _, l := range d.Log(func(l Line) bool { return l.Level != "INFO" && !slices.Contains(usual, l.Msg) }) {
+		t.Errorf("in the log: %s", l.Text)
 	}
 	t.Logf("%d records, %d rotations, %d answers, %d messages came twice to %d collectors; connections ended: %v",
 		book.Total(), archiver.Rotations(), calls.answers.Load(), fleet.Repeats(), size, ends)
@@ -205,22 +207,119 @@ func TestStopDuringUpgrade(t *testing.T) {
 	p.WaitClosed(t, wsproto.ServerShutdown.Code)
 }
 
-// A key has one connection, at the old primary or at the new one; the newest
-// stays.
+// A key has one connection, at the old primary or at the new one, and the
+// newest stays. What the old one's collector confirms is known to the new one at
+// once; and what it confirms after it has come to the new one is old news.
 func TestOneConnectionOverUpgrade(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"UPGRADE_DRAIN_MS": 3_600_000})
 	d.Start()
-	stalled := stall(t, d) // keeps the old primary
-	key := newKey(t)
+	keeper := stall(t, d) // is behind, and so keeps the old primary
 	_, head := Bounds(t, d.URL)
-	old := MustConnect(t, d.URL, PeerOptions{Key: key, From: head.String(), Deaf: true})
+	key := newKey(t)
+	deaf := MustConnect(t, d.URL, PeerOptions{Key: key, From: "earliest", Deaf: true}) // as well
+	leaver := newKey(t)
+	p := MustConnect(t, d.URL, PeerOptions{Key: leaver, From: "earliest"})
+	Until(t, "one has all", func() bool { return len(p.Texts()) == 160 }, nil)
 	d.Upgrade()
-	_ = old
-	newer := MustConnect(t, d.URL, PeerOptions{Key: key})
-	d.WaitLog("x", func(l Line) bool { return true })
-	newer.Terminate()
-	stalled.Terminate()
+	p.WaitClosed(t, wsproto.ServerShutdown.Code) // it has all, so it is sent over
+	Until(t, "its place is known to the new one", func() bool { return remembered(d, leaver.Public()) == head.Offset },
+		func() string { return fmt.Sprint(remembered(d, leaver.Public()), " of ", head.Offset) })
+
+	mark := d.Mark()
+	newer := MustConnect(t, d.URL, PeerOptions{Key: key, From: head.String()})
+	Until(t, "the old connection is closed", func() bool { return connections(d.cmd.Process.Pid, d.Port) == 0 && oldConnections(d) == 1 },
+		func() string { return fmt.Sprint(oldConnections(d)) })
+	again := MustConnect(t, d.URL, PeerOptions{Key: key})
+	newer.WaitClosed(t, wsproto.DuplicateConnection.Code)
+	if ended, _ := again.Ended(); ended {
+		t.Error("the newest connection was closed")
+	}
+	if at := remembered(d, key.Public()); at != head.Offset {
+		Until(t, "the place of its new connection is known", func() bool { return remembered(d, key.Public()) == head.Offset },
+			func() string { return fmt.Sprint(remembered(d, key.Public())) })
+	}
+	deaf.Terminate()
+
+	d.Signal(syscall.SIGUSR2) // a third process, while there are two
+	d.WaitLogAfter(mark, "a refusal", func(l Line) bool {
+		return l.Msg == "upgrade refused: the process that handed over to this one has not ended yet"
+	})
+	keeper.Terminate()
 	d.Alone()
 	d.Stop()
+}
+
+// oldConnections counts those that workers of the first primary hold.
+func oldConnections(d *Distributor) (n int) {
+	for _, pid := range children(d.cmd.Process.Pid) {
+		n += connections(pid, d.Port)
+	}
+	return n
+}
+
+// While the old primary still has collectors, a stop is one of both; and the
+// death of the new one does not keep the old one from its end.
+func TestEndWhileRetiring(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *Distributor){
+		"stopped": func(_ *testing.T, d *Distributor) { d.Stop() },
+		"new one killed": func(t *testing.T, d *Distributor) {
+			d.Signal(syscall.SIGKILL)
+			d.WaitLog("its end is noticed", func(l Line) bool { return l.Msg == "the process that has taken over is gone" })
+			if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			within(t, d.ended, d.killAll)
+			if code := d.cmd.ProcessState.ExitCode(); code != 0 {
+				t.Errorf("the old primary ended with %v", d.cmd.ProcessState)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := New(t, Settings{"UPGRADE_DRAIN_MS": 3_600_000, "DRAIN_MS": 500})
+			d.Start()
+			keeper := stall(t, d)
+			d.Upgrade()
+			old := children(d.cmd.Process.Pid)
+			end(t, d)
+			for _, pid := range old {
+				if pid != d.Pid() && syscall.Kill(pid, 0) == nil {
+					t.Errorf("process %d is left", pid)
+				}
+			}
+			keeper.Terminate()
+		})
+	}
+}
+
+// Whoever started us is told which process is the main one.
+func TestNotify(t *testing.T) {
+	t.Parallel()
+	d := New(t, nil)
+	path := filepath.Join(d.Dir, "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	told := func(want string) {
+		t.Helper()
+		if err := socket.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 1000)
+		n, err := socket.Read(buf)
+		if err != nil || string(buf[:n]) != want {
+			t.Errorf("told %q (%v), want %q", buf[:n], err, want)
+		}
+	}
+	d.Env = []string{"NOTIFY_SOCKET=" + path}
+	d.Start()
+	told(fmt.Sprintf("READY=1\nMAINPID=%d", d.Pid()))
+	d.Upgrade()
+	told(fmt.Sprintf("READY=1\nMAINPID=%d", d.Pid()))
+	d.Alone()
+	d.Stop()
+	told("STOPPING=1")
 }
