@@ -41,7 +41,7 @@ func (p *primary) retire(ctx context.Context, heir *succession.Heir, reload <-ch
 		p: p, heir: heir, other: p.other.Load(), limit: p.cfg.Load().UpgradeDrain,
 		answered: make(chan struct{}), emptied: make(chan struct{}, 2),
 	}
-	p.log.Info("upgrade: another process has taken over; collectors are sent there", "process", heir.Pid(), "collectors", p.workers.Snapshot().Clients, "within", r.limit)
+	p.log.Info("upgrade: collectors are sent to the other process", "collectors", p.workers.Snapshot().Clients, "within", r.limit)
 	watching, stopWatching := context.WithCancel(context.Background())
 	r.parts.Go(func() { p.watchHead(watching) })
 	telling, stopTelling := context.WithCancel(context.Background())

@@ -16,9 +16,11 @@ import (
 const (
 	// readyWithin is how long a new process may take to be ready, while we serve
 	// on; servingWithin how long it may take to open what we have let go of,
-	// while new records and new collectors wait.
+	// while new records and new collectors wait, and perGiB as much more for the
+	// frame log to be verified.
 	readyWithin   = time.Minute
 	servingWithin = time.Minute
+	perGiB        = time.Second
 	// endWithin of the end of its channel, a process has ended.
 	endWithin = time.Second
 )
@@ -49,18 +51,20 @@ func (p *primary) upgrade(running context.Context, fail func(error), reload <-ch
 		p.log.Error("upgrade failed, this distributor goes on", "error", err)
 		return nil, reads
 	}
-	gave := false
+	var gave time.Time // when we let go of the state; zero: it is ours
 	err = p.await(running, heir, reload, readyWithin, func(m succession.Message) bool { return m.Ready })
 	if err == nil {
-		gave = true
+		gave = time.Now()
 		if err = p.letGo(reads); err == nil {
 			err = p.bequeath(heir)
 		}
 	}
 	if err == nil {
-		err = p.await(running, heir, reload, servingWithin, func(m succession.Message) bool { return m.Serving })
+		within := servingWithin + time.Duration(p.cfg.Load().FrameLogBytes>>30)*perGiB
+		err = p.await(running, heir, reload, within, func(m succession.Message) bool { return m.Serving })
 	}
 	if err == nil {
+		p.log.Info("upgrade: another process has taken over", "process", heir.Pid(), "pause", time.Since(gave))
 		return heir, reads
 	}
 	err = fmt.Errorf("%w (process %d: %v)", err, heir.Pid(), heir.Kill())
@@ -69,7 +73,7 @@ func (p *primary) upgrade(running context.Context, fail func(error), reload <-ch
 		return nil, reads
 	}
 	p.log.Error("upgrade failed, this distributor goes on", "error", err)
-	if gave {
+	if !gave.IsZero() {
 		reads.stop()
 		if reads, err = p.takeBack(fail); err != nil {
 			fail(fmt.Errorf("engine: go on after a failed upgrade: %w", err))

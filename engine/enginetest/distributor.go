@@ -162,7 +162,9 @@ func (d *Distributor) Upgrade() {
 // Alone waits until the process that has handed over has ended.
 func (d *Distributor) Alone() {
 	d.t.Helper()
-	Until(d.t, "the old primary has ended", func() bool { return len(d.Log(func(l Line) bool { return l.Msg == "the process that has handed over has ended" })) == len(d.heirs) }, nil)
+	Until(d.t, "the old primary has ended", func() bool {
+		return len(d.Log(func(l Line) bool { return l.Msg == "the process that has handed over has ended" })) == len(d.heirs)
+	}, nil)
 }
 
 // Workers are the worker processes that are there just now.
