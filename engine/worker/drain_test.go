@@ -81,18 +81,49 @@ func TestDrainIsStaggered(t *testing.T) {
 	b.ended = nil
 }
 
-// A client that is sent away is asked, by a ping before the close frame, what it
-// has read, so that it gets nothing twice elsewhere.
-func TestDrainConfirms(t *testing.T) {
+// asking sets askWait for a test that has not started a worker yet.
+func asking(t *testing.T, wait time.Duration) {
+	before := askWait
+	askWait = wait
+	t.Cleanup(func() { askWait = before })
+}
+
+// A client that is to be sent away is asked by a ping what it has, and closed
+// when it has answered: by then we have told, and it gets nothing twice elsewhere.
+// What comes meanwhile it gets too, and is asked for with the close frame.
+func TestDrainAsks(t *testing.T) {
+	asking(t, time.Hour)
 	b := start(t, handoff.Settings{PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000}, framelog.Options{})
 	p := b.connect(0, nil, false)
-	for range 3 { // no ping comes by itself before the stream is quiet
-		b.publish(1000)
+	b.publish(1000)
+	p.want(b, 0, 1)
+	first := b.frames.Head()
+	b.send(handoff.Message{Drain: &handoff.Drain{Head: first, WithinMS: 3_600_000, Disconnect: wsproto.ServerShutdown.Name}})
+	h, asked := p.frame()
+	if h.OpCode != ws.OpPing {
+		t.Fatalf("got %+v", h)
 	}
-	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 60_000, Disconnect: wsproto.ServerShutdown.Name}})
-	p.want(b, 0, 3)
+	b.publish(1000)
+	if h, _ := p.frame(); h.OpCode != ws.OpText {
+		t.Fatalf("before it has answered, it gets %+v", h)
+	}
+	p.say(ws.OpPong, asked)
+	if m := b.next(func(m handoff.Message) bool { return m.Confirmed != nil }); m.Confirmed[0].Offset != first {
+		t.Errorf("told %+v, want %d", m.Confirmed, first)
+	}
 	p.leave()
 	if c := b.closed(p.id, wsproto.ServerShutdown); c.Acked != b.frames.Head() {
 		t.Errorf("%d of %d bytes were confirmed", c.Acked, b.frames.Head())
 	}
+}
+
+// One that does not answer is closed all the same.
+func TestDrainAsksInVain(t *testing.T) {
+	asking(t, time.Millisecond)
+	b := start(t, handoff.Settings{}, framelog.Options{})
+	p := b.connect(0, nil, false)
+	b.publish(1000)
+	p.want(b, 0, 1)
+	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 3_600_000, Disconnect: wsproto.ServerShutdown.Name}})
+	p.wantClose(1001) // no pong
 }
