@@ -73,7 +73,7 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 func startedBy() (string, error) {
 	path, err := exec.LookPath(os.Args[0])
 	if err != nil && !errors.Is(err, exec.ErrDot) {
-		return "", err
+		return os.Executable() // we were given another name
 	}
 	return filepath.Abs(path)
 }
