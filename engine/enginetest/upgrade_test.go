@@ -219,10 +219,10 @@ func TestOneConnectionOverUpgrade(t *testing.T) {
 	key := newKey(t)
 	deaf := MustConnect(t, d.URL, PeerOptions{Key: key, From: "earliest", Deaf: true}) // as well
 	leaver := newKey(t)
-	p := MustConnect(t, d.URL, PeerOptions{Key: leaver, From: "earliest"})
-	Until(t, "one has all", func() bool { return len(p.Texts()) == 160 }, nil)
+	p := MustConnect(t, d.URL, PeerOptions{Key: leaver, From: "earliest", Late: true})
+	Until(t, "one has all, and has not said so", func() bool { return len(p.Texts()) == 160 }, nil)
 	d.Upgrade()
-	p.WaitClosed(t, wsproto.ServerShutdown.Code) // it has all, so it is sent over
+	p.WaitClosed(t, wsproto.ServerShutdown.Code) // it is sent over, and says so to the old primary
 	Until(t, "its place is known to the new one", func() bool { return remembered(d, leaver.Public()) == head.Offset },
 		func() string { return fmt.Sprint(remembered(d, leaver.Public()), " of ", head.Offset) })
 
