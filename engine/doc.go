@@ -14,12 +14,35 @@
 // # Start
 //
 // In this order, so that a fault shows before anything is promised: keys,
-// port, frame log (recovery, lock), checkpoint, followers (first look; their
+// ports, frame log (recovery, lock), checkpoint, followers (first look; their
 // places are saved at once), workers, encoder, HTTP.
 //
 // # Stop
 //
 // In the opposite order, bounded: no new connections; what has been read is
 // encoded and committed; workers let their clients catch up and close them
-// with 1001; the checkpoint is saved.
+// with 1001, a few at a time; the checkpoint is saved.
+//
+// # Upgrade
+//
+// One primary, the elder, starts another, the heir, and hands over
+// (upgrade.go, retire.go; the heir's side is inherit.go). Package succession draws
+// the order in which that goes. What makes it safe:
+//
+//   - The frame log's lock is held by one of the two at a time, and with it the
+//     data logs' positions. The heir takes it up as after any stop: all that was
+//     read is in the log, the checkpoint is saved. So every record enters once.
+//   - The listening socket is one, in both processes, and never closed. In the
+//     moments in which neither accepts, its backlog holds who comes (door.go).
+//   - The heir has done what can fail, a worker's start included, before the
+//     elder lets go of anything. If it fails all the same, the elder kills it,
+//     recovers the log, which has its ID still, and goes on; its collectors have
+//     seen a pause.
+//   - The elder's workers go on with their collectors, as the log is the same
+//     memory: the elder only has to look when it grows. A collector is closed when
+//     it has all there is, with 1001 and a ping right before, and so has confirmed
+//     what it got when it comes to the heir. Until then the elder's word is passed
+//     on (other.go), from the moment on at which the file was saved for the heir.
+//
+// Heir of an heir: not before the elder has ended.
 package engine

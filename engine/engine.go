@@ -15,12 +15,11 @@ import (
 	"distributor/engine/config"
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
-	"distributor/engine/notice"
 	"distributor/engine/query"
 	"distributor/engine/resume"
 	"distributor/engine/status"
+	"distributor/engine/succession"
 	"distributor/engine/supervisor"
-	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 	"distributor/wsproto/shardus"
 )
@@ -43,10 +42,15 @@ type Options struct {
 	Level  *slog.LevelVar // follows the configuration
 	// Version is shown to whoever operates the distributor.
 	Version string
+	// Binary is the command line that we were started by: each value from Upgrade
+	// asks for another process of it to take over.
+	Binary  []string
+	Upgrade <-chan os.Signal
 }
 
 // Run is the primary's life. It returns nil when ctx has ended and everything
-// was stopped, an error when something could not start or failed for good.
+// was stopped, or when another process has taken over; an error when something
+// could not start or failed for good.
 // Each value from reload asks for the configuration to be read again.
 func Run(ctx context.Context, o Options, reload <-chan os.Signal) error {
 	events := status.NewEvents()
@@ -54,13 +58,17 @@ func Run(ctx context.Context, o Options, reload <-chan os.Signal) error {
 	p.events = events
 	p.cfg.Store(o.Config)
 	defer p.close()
-	if err := p.open(); err != nil {
+	if err := p.open(ctx); err != nil {
+		if p.workers != nil {
+			p.stopWorkers() // an heir's have been started
+		}
 		return err
 	}
 	return p.serve(ctx, reload)
 }
 
-// primary is what open has made. Its fields do not change after that, but cfg.
+// primary is what open has made. Its fields do not change after that, but the
+// atomic ones.
 type primary struct {
 	o       Options
 	log     *slog.Logger
@@ -69,11 +77,12 @@ type primary struct {
 
 	hashKey    shardus.HashKey
 	signer     *shardus.Signer
-	listener   net.Listener
-	frames     *framelog.Writer
-	begin      map[string]datalog.Position // where the frame log's records begin
+	listener   *door
+	elder      *succession.Elder // whom we take over from; nil: nobody
+	elderGone  chan struct{}     // closed when it has ended
+	other      atomic.Pointer[other]
+	logs       atomic.Pointer[logs]
 	index      *index
-	followers  [len(datalog.Streams)]*datalog.Follower
 	encoder    *encoder.Encoder
 	collectors *resume.Store
 	workers    *supervisor.Supervisor
@@ -85,39 +94,22 @@ type primary struct {
 	applying sync.Mutex // held while settings are changed
 }
 
-func (p *primary) open() error {
+func (p *primary) open(ctx context.Context) error {
 	cfg := p.cfg.Load()
+	var err error
+	if p.elder, err = succession.Inherit(); err != nil {
+		return err
+	}
 	if err := p.keys(cfg); err != nil {
 		return err
 	}
-	var err error
-	if p.listener, err = net.Listen("tcp", net.JoinHostPort(cfg.ListenAddr, strconv.Itoa(cfg.DistributorPort))); err != nil {
-		return fmt.Errorf("engine: listen (DISTRIBUTOR_PORT, LISTEN_ADDR): %w", err)
+	if err := p.listen(cfg); err != nil {
+		return err
 	}
 	if cfg.UsesSampleKeys() && !loopback(p.listener.Addr()) {
 		p.log.Warn("ANYBODY CAN SIGN AS THIS DISTRIBUTOR: it listens beyond loopback with the sample keys that are public; "+
 			"make your own with `distributor keygen` and set DISTRIBUTOR_PUBLIC_KEY and DISTRIBUTOR_SECRET_KEY", "address", p.listener.Addr().String())
 	}
-	progress, err := p.openLogs(cfg)
-	if err != nil {
-		return err
-	}
-	if p.collectors, err = resume.Open(cfg.StateDir, p.frames.ID().String(), cfg.ResumeWindow); err != nil {
-		p.log.Error("collectors that come back begin live", "error", err)
-	}
-	p.workers, err = supervisor.New(supervisor.Options{
-		Command: p.o.Worker, Env: childEnvironment(os.Environ()), Log: p.log, OnPosition: p.collectors.Confirmed, Limits: limits(cfg),
-	})
-	if err != nil {
-		return err
-	}
-	notices, err := notice.Open(cfg.StateDir, p.frames.Head())
-	if err != nil {
-		p.log.Error("notices of earlier gaps are lost to collectors", "error", err)
-	}
-	p.encoder = encoder.New(encoder.Options{
-		Signer: p.signer, Frames: p.frames, Notices: notices, StopAtCycle: func() int64 { return p.cfg.Load().StopAtCycle }, Wake: p.workers.Wake, Log: p.log,
-	}, progress)
 	access, err := p.access(cfg)
 	if err != nil {
 		return err
@@ -128,12 +120,61 @@ func (p *primary) open() error {
 	}); err != nil {
 		return err
 	}
+	p.workers, err = supervisor.New(supervisor.Options{
+		Command: p.o.Worker, Env: childEnvironment(os.Environ()), Log: p.log, OnPosition: p.reached, Limits: limits(cfg),
+	})
+	if err != nil {
+		return err
+	}
+	if p.elder != nil {
+		if err := p.awaitEstate(ctx, cfg); err != nil {
+			return err
+		}
+	}
+	progress, err := p.openLogs(cfg)
+	if err != nil {
+		return err
+	}
+	if p.collectors, err = resume.Open(cfg.StateDir, p.id().String(), cfg.ResumeWindow); err != nil {
+		p.log.Error("collectors that come back begin live", "error", err)
+	}
+	p.encoder = encoder.New(encoder.Options{
+		Signer: p.signer, Frames: p.logs.Load().frames, Notices: p.logs.Load().notices, StopAtCycle: func() int64 { return p.cfg.Load().StopAtCycle }, Wake: p.workers.Wake, Log: p.log,
+	}, progress)
 	p.gateway = gateway.New(gateway.Options{
 		Settings: access, Workers: p.workers, Frames: p.index, Resume: p.collectors.Offset, Health: p.health, API: p.publicAPI(), Log: p.log,
 	})
 	p.workers.SetExpiry(p.gateway.Expiry)
-	return p.openObserved(cfg)
+	p.openObserved(cfg)
+	return nil
 }
+
+// listen takes the listeners that the elder leaves us, where they are those
+// that we are to have.
+func (p *primary) listen(cfg *config.Config) (err error) {
+	var l net.Listener
+	if p.elder != nil {
+		l = p.elder.TakePublic(publicAddress(cfg))
+		p.admin = p.elder.TakeAdmin(cfg.AdminAddr)
+	}
+	if l == nil {
+		if l, err = net.Listen("tcp", publicAddress(cfg)); err != nil {
+			return fmt.Errorf("engine: listen (DISTRIBUTOR_PORT, LISTEN_ADDR): %w", err)
+		}
+	}
+	p.listener = &door{TCPListener: l.(*net.TCPListener)}
+	if p.admin == nil {
+		p.admin, err = listenAdmin(cfg.AdminAddr, p.log)
+	}
+	return err
+}
+
+func publicAddress(cfg *config.Config) string {
+	return net.JoinHostPort(cfg.ListenAddr, strconv.Itoa(cfg.DistributorPort))
+}
+
+// id is that of the frame log.
+func (p *primary) id() framelog.ID { return p.index.reader.ID() }
 
 func (p *primary) keys(cfg *config.Config) error {
 	var err error
@@ -156,89 +197,45 @@ func (p *primary) keys(cfg *config.Config) error {
 	return nil
 }
 
-// openLogs recovers the frame log and begins to follow the data logs where it
-// ends. The returned progress has been saved.
-func (p *primary) openLogs(cfg *config.Config) (encoder.Progress, error) {
-	var progress encoder.Progress
-	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil {
-		return progress, fmt.Errorf("engine: STATE_DIR: %w: %s", err, stateRemedy(err, cfg.StateDir))
-	}
-	var err error
-	var recovery framelog.Recovery
-	p.frames, recovery, err = framelog.OpenWriter(framelog.Options{
-		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes, RetainBytes: cfg.FrameLogBytes, Log: p.log,
-	})
-	if errors.Is(err, framelog.ErrLocked) || errors.Is(err, framelog.ErrVersion) {
-		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w", err)
-	} else if err != nil {
-		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w: %s", err, stateRemedy(err, cfg.StateDir))
-	}
-	reader, err := framelog.OpenReader(frameLogDir(cfg))
-	if err != nil {
-		return progress, fmt.Errorf("engine: read the frame log: %w", err)
-	}
-	p.index = &index{reader: reader}
-
-	saved, err := loadCheckpoint(cfg.StateDir)
-	if err != nil {
-		p.log.Error("checkpoint not used", "error", err)
-	}
-	progress.Head = p.frames.Head()
-	if recovery.Fresh { // a first start, or somebody has removed it: then reading goes on where it was
-		saved.Head, saved.Begin = 0, nil
-	}
-	for i, from := range saved.resume(p.frames) {
-		s := datalog.Streams[i]
-		p.followers[i], err = datalog.NewFollower(datalog.Options{
-			Dir: cfg.DataLogDir, Stream: s, From: from, NotFirst: saved.follows(cfg.DataLogDir), Interval: cfg.FileStreamInterval, MaxLine: cfg.MaxRecordBytes, Log: p.log,
-		})
-		if err != nil {
-			return progress, fmt.Errorf("engine: follow %s: %w", s, err)
-		}
-		progress.Position[i] = p.followers[i].Position()
-		p.log.Info("following data log", "stream", s.String(), "dir", cfg.DataLogDir, "resumed", !from.IsZero(), "log", progress.Position[i].Number, "offset", progress.Position[i].Offset)
-	}
-	if p.begin = saved.Begin; !saved.follows(cfg.DataLogDir) || recovery.Fresh {
-		p.begin = newCheckpoint(p.frames.ID(), "", progress, nil).Streams
-	}
-	if err := newCheckpoint(p.frames.ID(), cfg.DataLogDir, progress, p.begin).save(cfg.StateDir); err != nil {
-		return progress, fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
-	}
-	return progress, nil
-}
-
-// serve runs until ctx ends or something fails.
+// serve runs until ctx ends, something fails, or another process has taken over.
 func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
-	if err := p.workers.Start(ctx); err != nil {
-		p.stopWorkers()
-		return fmt.Errorf("engine: start workers: %w", err)
+	if p.elder == nil { // else they have been started
+		if err := p.workers.Start(ctx); err != nil {
+			p.stopWorkers()
+			return fmt.Errorf("engine: start workers: %w", err)
+		}
 	}
 	running, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	var parts, encoding sync.WaitGroup
-	reading, stopReading := context.WithCancel(context.Background())
-	defer stopReading()
-	encoding.Go(func() {
-		if err := p.encoder.Run(reading, p.followers); err != nil {
-			fail(err)
-		}
-	})
+	var parts sync.WaitGroup
+	reading := p.read(fail)
+	if p.elder != nil {
+		p.takeOver()
+	}
 	parts.Go(func() {
 		if err := p.gateway.Serve(p.listener); err != nil {
 			fail(err)
 		}
 	})
-	parts.Go(func() { p.checkpoints(reading) })
 	observing, stopObserving := context.WithCancel(context.Background())
 	defer stopObserving()
 	parts.Go(func() { p.observe(observing) })
-	p.log.Info("distributing", "address", p.listener.Addr().String(), "public_key", p.signer.PublicKey().String())
+	p.log.Info("distributing", "address", p.listener.Addr().String(), "public_key", p.signer.PublicKey().String(), "pid", os.Getpid())
+	p.tell("READY=1", fmt.Sprintf("MAINPID=%d", os.Getpid()))
 
 	for running.Err() == nil {
 		select {
 		case <-running.Done():
 		case sig := <-reload:
 			p.reload(sig)
+		case <-p.o.Upgrade:
+			var heir *succession.Heir
+			if heir, reading = p.upgrade(running, fail, reload, reading); heir != nil {
+				stopObserving() // the heir can be looked at
+				p.retire(ctx, heir, reload)
+				parts.Wait()
+				return nil
+			}
 		}
 	}
 	cause := context.Cause(running)
@@ -248,9 +245,10 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 	} else {
 		p.log.Error("stopping", "error", cause)
 	}
-	stopReading()
-	encoding.Wait() // the head is final
+	p.tell("STOPPING=1")
+	reading.stop() // the head is final
 	parts.Go(p.stopGateway)
+	parts.Go(p.stopElder)
 	p.stopWorkers()
 	stopObserving() // not before: a stop that takes its time can be looked at
 	parts.Wait()
@@ -271,30 +269,34 @@ func (p *primary) stopWorkers() {
 	drain := p.cfg.Load().Drain
 	ctx, cancel := context.WithTimeout(context.Background(), drain+stopGrace)
 	defer cancel()
-	p.workers.Stop(ctx, p.frames.Head())
+	p.workers.Stop(ctx, p.head(), drain)
+}
+
+// head is that of the frame log; 0 before it is open.
+func (p *primary) head() uint64 {
+	if p.index == nil {
+		return 0
+	}
+	return p.index.Head()
 }
 
 func (p *primary) close() {
 	if p.api != nil {
 		p.api.Close()
 	}
-	for _, f := range p.followers {
-		if f != nil {
-			_ = f.Close()
+	if l := p.logs.Load(); l != nil {
+		if err := l.close(); err != nil {
+			p.log.Error("frame log not closed cleanly", "error", err)
 		}
 	}
 	if p.index != nil {
 		_ = p.index.reader.Close()
 	}
-	if p.frames != nil {
-		if err := p.frames.Close(); err != nil {
-			p.log.Error("frame log not closed cleanly", "error", err)
-		}
+	if p.listener != nil {
+		_ = p.listener.Close()
 	}
-	for _, l := range []net.Listener{p.listener, p.admin} {
-		if l != nil {
-			_ = l.Close()
-		}
+	if p.admin != nil {
+		_ = p.admin.Close()
 	}
 }
 
@@ -332,5 +334,5 @@ func (p *primary) checkpoint() error {
 
 func (p *primary) saveProgress(now encoder.Progress) error {
 	cfg := p.cfg.Load()
-	return newCheckpoint(p.frames.ID(), cfg.DataLogDir, now, p.begin).save(cfg.StateDir)
+	return newCheckpoint(p.id(), cfg.DataLogDir, now, p.logs.Load().begin).save(cfg.StateDir)
 }

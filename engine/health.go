@@ -82,7 +82,7 @@ func (p *primary) dataLogHealth(now time.Time) []gateway.Problem {
 		}}
 	}
 	newest := p.started
-	for _, f := range p.followers {
+	for _, f := range p.logs.Load().followers {
 		if t := f.Stats().LastGrowth; t.After(newest) {
 			newest = t
 		}

@@ -22,6 +22,7 @@ import (
 	"distributor/engine/status"
 	"distributor/engine/status/page"
 	"distributor/mmaplog/datalog"
+	"distributor/mmaplog/framelog"
 )
 
 // observed is what shows how the primary and its workers are.
@@ -41,19 +42,16 @@ type observed struct {
 const countAgain = 10 * time.Second
 
 // openObserved begins to collect. All other parts must be there.
-func (p *primary) openObserved(cfg *config.Config) error {
+func (p *primary) openObserved(cfg *config.Config) {
 	p.board = status.NewBoard(status.Sources{
 		Version: p.o.Version, Started: p.started,
-		Follower: func(i int) datalog.Stats { return p.followers[i].Stats() },
+		Follower: p.follower,
 		Encoder:  p.encoder.Stats,
-		FrameLog: p.frames.Stats, LogID: p.frames.ID().String(), LogDir: frameLogDir(cfg), Blocked: p.encoder.Blocked,
+		FrameLog: func() framelog.Stats { return p.logs.Load().stats() }, LogID: p.id().String(), LogDir: frameLogDir(cfg), Blocked: p.encoder.Blocked,
 		Workers: p.workers.Snapshot, Gateway: p.gateway.Snapshot, API: p.apiStatus, Problems: p.problems,
 		Events: p.events,
 	})
 	p.metrics = metrics.Handler(p.board.Status, p.log)
-	var err error
-	p.admin, err = listenAdmin(cfg.AdminAddr, p.log)
-	return err
 }
 
 // listenAdmin gives nil when there is to be no listener, and when the default's
@@ -128,7 +126,7 @@ func (p *primary) counts() metrics.Counts {
 		i := slices.Index(datalog.Streams[:], s)
 		read := int64(p.encoder.Stats(i).Records)
 		c := metrics.Count{Records: p.stored[i].Load() + read, Updated: p.started}
-		if grown := p.followers[i].Stats().LastGrowth; read > 0 && grown.After(c.Updated) {
+		if grown := p.follower(i).LastGrowth; read > 0 && grown.After(c.Updated) {
 			c.Updated = grown
 		}
 		return c

@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"distributor/engine"
@@ -16,6 +18,10 @@ import (
 	"distributor/engine/query"
 	"distributor/engine/worker"
 )
+
+// self is the binary that runs, also when another one has taken its place: a
+// worker is always of its primary's binary.
+const self = "/proc/self/exe"
 
 func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	source := config.Source{Env: os.Environ(), Args: args}
@@ -41,23 +47,36 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		log.Warn("configuration: "+w.Text, "key", w.Key)
 	}
 	log.Info(version(), "pid", os.Getpid(), "settings", cfg)
-
-	self, err := os.Executable()
+	binary, err := startedBy()
 	if err != nil {
-		log.Error("own executable not found", "error", err)
+		log.Error("own binary not found", "error", err)
 		return exitFailed
 	}
-	reload := make(chan os.Signal, 1)
+
+	reload, upgrade := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGUSR1, syscall.SIGHUP)
 	defer signal.Stop(reload)
+	signal.Notify(upgrade, syscall.SIGUSR2)
+	defer signal.Stop(upgrade)
 	if err := engine.Run(ctx, engine.Options{
 		Source: source, Config: cfg, Worker: []string{self, "worker"}, Query: []string{self, "query"}, Log: log, Level: level, Version: version(),
+		Binary: append([]string{binary}, os.Args[1:]...), Upgrade: upgrade,
 	}, reload); err != nil {
 		log.Error("stopped", "error", err)
 		return exitFailed
 	}
 	log.Info("stopped")
 	return exitOK
+}
+
+// startedBy is the path of the binary as we were started: what is there when it
+// is time for an upgrade may be another one, behind a link perhaps.
+func startedBy() (string, error) {
+	path, err := exec.LookPath(os.Args[0])
+	if err != nil && !errors.Is(err, exec.ErrDot) {
+		return os.Executable() // we were given another name
+	}
+	return filepath.Abs(path)
 }
 
 // workerCommand is what the primary starts. Descriptors 3 and 4 are the
@@ -87,7 +106,8 @@ func queryCommand(_ context.Context, _ []string, _, stderr io.Writer) int {
 // group must not end a worker before its clients are drained. When the primary
 // dies, the kernel ends its children.
 func childLog(stderr io.Writer) (*slog.Logger, *slog.LevelVar) {
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1)
+	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
+	_ = os.WriteFile("/proc/self/comm", []byte("distributor"), 0) // the name in lists of processes would be "exe"
 	level := new(slog.LevelVar)
 	// The primary takes the lines apart again.
 	return slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})), level

@@ -51,6 +51,7 @@ type Config struct {
 	ClientInputBytes     int
 	ClientInputRate      int // bytes/s
 	Drain                time.Duration
+	UpgradeDrain         time.Duration
 	HideSubscribers      bool
 	MaxRecordBytes       int
 	UpgradeRateLimit     int

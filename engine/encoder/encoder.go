@@ -46,7 +46,7 @@ type Options struct {
 // Encoder is the pipeline from followers to the frame log.
 type Encoder struct {
 	o       Options
-	todo    chan *chunk // to whoever encodes next
+	todo    chan *chunk // to whoever encodes next; of one Run, like order
 	order   chan *chunk // the same, to the appender
 	rejects rejects
 
@@ -76,16 +76,17 @@ type StreamStats struct {
 
 // New makes an Encoder; start is where the followers begin.
 func New(o Options, start Progress) *Encoder {
-	n := runtime.GOMAXPROCS(0)
-	e := &Encoder{o: o, todo: make(chan *chunk, 4*n), order: make(chan *chunk, 256), progress: start}
+	e := &Encoder{o: o, progress: start}
 	e.rejects.log = o.Log
 	return e
 }
 
 // Run works until ctx ends, then finishes what has been read already, and
 // returns nil. It returns an error when a follower or the frame log fails for
-// good. The followers stay the caller's to close.
+// good. The followers stay the caller's to close. After Again, it may be called
+// once more.
 func (e *Encoder) Run(ctx context.Context, followers [len(datalog.Streams)]*datalog.Follower) error {
+	e.todo, e.order = make(chan *chunk, 4*runtime.GOMAXPROCS(0)), make(chan *chunk, 256)
 	reading, ctx := errgroup.WithContext(ctx)
 	var encoding sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -118,6 +119,16 @@ func (e *Encoder) Run(ctx context.Context, followers [len(datalog.Streams)]*data
 	close(e.order)
 	<-appended
 	return err
+}
+
+// Again prepares for another Run, after one that has ended: with a frame log
+// that was opened again, with its notices, and followers that begin at start.
+// Counters go on.
+func (e *Encoder) Again(frames *framelog.Writer, notices *notice.Book, start Progress) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.o.Frames, e.o.Notices, e.progress = frames, notices, start
+	e.full.Store(nil)
 }
 
 // read cuts one stream's batches into chunks.

@@ -85,12 +85,13 @@ func (b *Book) Total() (n int) {
 
 // Reading is how far one reader has come in a book. It belongs to one goroutine.
 type Reading struct {
-	book  *Book
-	next  [len(simulator.Streams)]int
-	most  [len(simulator.Streams)]int  // of next, ever
-	again [len(simulator.Streams)]bool // the next message may be one that it had
-	view  [len(simulator.Streams)][]uint64
-	chain uint64 // over all messages so far, of all streams: equal for readers that got the same in the same order
+	book    *Book
+	next    [len(simulator.Streams)]int
+	most    [len(simulator.Streams)]int  // of next, ever
+	again   [len(simulator.Streams)]bool // the next message may be one that it had
+	view    [len(simulator.Streams)][]uint64
+	chain   uint64 // over all messages so far, of all streams: equal for readers that got the same in the same order
+	repeats int    // messages that came again
 }
 
 // Total is how many different messages were taken.
@@ -129,6 +130,9 @@ func (r *Reading) Take(stream string, text []byte) error {
 		return r.unexpected(i, h, text)
 	}
 	r.next[i]++
+	if r.next[i] <= r.most[i] {
+		r.repeats++
+	}
 	r.most[i] = max(r.most[i], r.next[i])
 	r.chain = (r.chain<<7 | r.chain>>57) ^ h*0x9e3779b97f4a7c15
 	return nil

@@ -11,10 +11,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Settings are keys of distributor-config.json.
@@ -37,6 +40,7 @@ type Distributor struct {
 	settings Settings
 	out      *output // of the run now, or the last one
 	cmd      *exec.Cmd
+	heirs    []*Process    // that have taken over since, one from the other
 	ended    chan struct{} // closed when the process has ended and all its output was read
 }
 
@@ -95,6 +99,7 @@ func (d *Distributor) Launch() {
 	if d.Running() {
 		d.t.Fatal("the distributor runs already")
 	}
+	d.heirs = nil
 	d.cmd = command(d.Binary, d.Dir, "serve")
 	d.cmd.Env = append(d.cmd.Env, d.Env...)
 	stderr, err := d.cmd.StderrPipe()
@@ -144,8 +149,37 @@ func (d *Distributor) Running() bool {
 	}
 }
 
-// Pid is that of the primary.
-func (d *Distributor) Pid() int { return d.cmd.Process.Pid }
+// Pid is that of the primary, the newest one.
+func (d *Distributor) Pid() int {
+	if n := len(d.heirs); n > 0 {
+		return d.heirs[n-1].Pid
+	}
+	return d.cmd.Process.Pid
+}
+
+// Upgrade has a new process take over, as an operator does, and waits until it
+// distributes. The old one may still have collectors.
+func (d *Distributor) Upgrade() {
+	d.t.Helper()
+	mark := d.Mark()
+	d.Signal(syscall.SIGUSR2)
+	l := d.WaitLogAfter(mark, "distributing", func(l Line) bool {
+		return l.Msg == "distributing" || l.Msg == "upgrade failed, this distributor goes on" || strings.HasPrefix(l.Msg, "upgrade refused")
+	})
+	pid, _ := l.Attrs["pid"].(float64)
+	if l.Msg != "distributing" {
+		d.t.Fatalf("no upgrade: %s", l.Text)
+	}
+	d.heirs = append(d.heirs, OpenProcess(d.t, int(pid)))
+}
+
+// Alone waits until the process that has handed over has ended.
+func (d *Distributor) Alone() {
+	d.t.Helper()
+	Until(d.t, "the old primary has ended", func() bool {
+		return len(d.Log(func(l Line) bool { return l.Msg == "the process that has handed over has ended" })) == len(d.heirs)
+	}, nil)
+}
 
 // Workers are the worker processes that are there just now.
 func (d *Distributor) Workers() []*Process { return d.children("worker") }
@@ -220,6 +254,10 @@ func (d *Distributor) Log(match func(Line) bool) []Line {
 // Signal sends a signal to the primary.
 func (d *Distributor) Signal(s syscall.Signal) {
 	d.t.Helper()
+	if n := len(d.heirs); n > 0 {
+		d.heirs[n-1].Signal(d.t, s)
+		return
+	}
 	if err := d.cmd.Process.Signal(s); err != nil {
 		d.t.Fatalf("%v to the primary: %v", s, err)
 	}
@@ -240,6 +278,10 @@ func (d *Distributor) Stop() time.Duration {
 	d.t.Helper()
 	began := time.Now()
 	d.finish(syscall.SIGTERM, 0)
+	// Heirs are no children of ours, with a status to ask for.
+	if n := len(d.Log(func(l Line) bool { return l.Msg == "stopped" && l.Level == "INFO" })); n != len(d.heirs)+1 {
+		d.t.Errorf("of %d processes, %d say that they have stopped as asked", len(d.heirs)+1, n)
+	}
 	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
 		d.t.Errorf("after SIGTERM: %v, not exit status 0", d.cmd.ProcessState)
 	}
@@ -258,7 +300,7 @@ func (d *Distributor) finish(s syscall.Signal, orphans time.Duration) {
 	d.t.Helper()
 	all := d.children("")
 	d.Signal(s)
-	within(d.t, d.ended, func() { _ = d.cmd.Process.Kill() })
+	within(d.t, d.ended, d.killAll)
 	for _, p := range all {
 		if !p.Gone(orphans) {
 			d.t.Errorf("process %d has outlived the primary, which was sent %v", p.Pid, s)
@@ -279,10 +321,23 @@ func (d *Distributor) checkOutput() {
 	}
 }
 
+// killAll kills what was started, and what that has started: our end of its
+// output is read until the last one has gone.
+func (d *Distributor) killAll() {
+	doomed := append(children(d.Pid(), ""), children(d.cmd.Process.Pid, "")...)
+	_ = d.cmd.Process.Kill()
+	for _, h := range d.heirs {
+		_ = unix.PidfdSendSignal(h.fd, unix.SIGKILL, nil, 0)
+	}
+	for _, pid := range doomed { // a failed test's; the workers among them are gone by themselves
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
 // end is for the end of the test, however that came.
 func (d *Distributor) end() {
 	if d.Running() {
-		_ = d.cmd.Process.Kill()
+		d.killAll()
 		<-d.ended
 	}
 	if d.out == nil {

@@ -8,7 +8,7 @@
 // It owns
 //
 //	Build        makes the binary, race-enabled when the test is; another one has crash points (package crashpoint)
-//	Distributor  a directory with configuration, data logs and state; starts, stops and kills the binary there
+//	Distributor  a directory with configuration, data logs and state; starts, upgrades, stops and kills the binary there
 //	Process      a process by pidfd, so that "it has gone" is certain
 //	Archiver     writes seeded records as archivers do, torn writes, rotations and noise included
 //	Book         the model: for each stream the messages that are due, in order
@@ -63,7 +63,8 @@
 // Whatever a test is about: Stop and Kill check that no worker outlives the
 // primary and that the port is free; Stop, that the exit status is 0; and every
 // Distributor fails its test for a data race or a panic in its output. A Fleet
-// judges each message against the Book as it comes: exactly once, in order.
+// judges each message against the Book as it comes: exactly once, in order, or,
+// of collectors that do not say from where, at least once after they came back.
 //
 // # Time
 //

@@ -93,6 +93,14 @@ func (f *Fleet) Sum() (n int64) {
 	return n
 }
 
+// Repeats is how many messages came again to forgetful collectors, after Stop.
+func (f *Fleet) Repeats() (n int) {
+	for _, m := range f.members {
+		n += m.reading.repeats
+	}
+	return n
+}
+
 // Cut is how many collectors have lost a connection.
 func (f *Fleet) Cut() int { return f.count(func(m *member) bool { return m.cuts.Load() > 0 }) }
 

@@ -31,6 +31,7 @@ type PeerOptions struct {
 	// Notices asks for notices: the parameter of the URL, as it is.
 	Notices string
 	Deaf    bool // never reads, with a small receive buffer
+	Late    bool // answers no ping before the close frame has come, and then the last
 }
 
 // Peer is one WebSocket client that says and does what the test wants, and
@@ -66,7 +67,7 @@ func Connect(t testing.TB, address string, o PeerOptions) (*Peer, error) {
 	t.Cleanup(func() { _ = conn.Close() })
 	p := &Peer{conn: conn, done: make(chan struct{})}
 	if !o.Deaf {
-		go p.read(in)
+		go p.read(in, o.Late)
 	}
 	return p, nil
 }
@@ -180,7 +181,8 @@ func upgradeTarget(o PeerOptions, now time.Time) (string, error) {
 }
 
 // read notes what comes, answers pings and the close frame, until the end.
-func (p *Peer) read(in *bufio.Reader) {
+func (p *Peer) read(in *bufio.Reader, late bool) {
+	var held []byte // the ping to answer late
 	defer close(p.done)
 	defer func() { p.endedAt = time.Now() }()
 	for {
@@ -209,9 +211,14 @@ func (p *Peer) read(in *bufio.Reader) {
 		answered := p.out
 		p.mu.Unlock()
 		switch {
+		case h.OpCode == ws.OpPing && late:
+			held = payload
 		case h.OpCode == ws.OpPing:
 			p.send(ws.OpPong, payload)
 		case h.OpCode == ws.OpClose && !answered:
+			if held != nil {
+				p.send(ws.OpPong, held)
+			}
 			p.send(ws.OpClose, payload[:min(len(payload), 2)])
 		}
 	}

@@ -212,3 +212,31 @@ func TestStateAfterStop(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Collectors are not sent away in the same instant: they would come back in it.
+func TestStopIsStaggered(t *testing.T) {
+	t.Parallel()
+	const collectors = 200
+	d := New(t, Settings{"DRAIN_MS": 20_000, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": collectors / 2})
+	d.Start()
+	var peers []*Peer
+	for range collectors {
+		peers = append(peers, MustConnect(t, d.URL, PeerOptions{Key: newKey(t)}))
+	}
+	if took := d.Stop(); took > stopMargin {
+		t.Errorf("stopped after %v: for so few it need not wait", took)
+	}
+	var first, last time.Time
+	for _, p := range peers {
+		p.WaitClosed(t, wsproto.ServerShutdown.Code)
+		if first.IsZero() || p.endedAt.Before(first) {
+			first = p.endedAt
+		}
+		if p.endedAt.After(last) {
+			last = p.endedAt
+		}
+	}
+	if took := last.Sub(first); took < collectors*time.Millisecond/2 {
+		t.Errorf("%d collectors were sent away within %v", collectors, took)
+	}
+}

@@ -202,3 +202,30 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// What a worker has said before its end is heard, also when it has not read all
+// that it was told.
+func TestLastWords(t *testing.T) {
+	primary, worker, err := Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer primary.Close()
+	if err := primary.Send(Message{Close: &Close{ID: 1}}, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	packet, err := Encode(Message{Closed: &Closed{ID: 2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Send(int(worker.Fd()), packet); err != nil {
+		t.Fatal(err)
+	}
+	worker.Close()
+	if m, err := primary.Receive(); err != nil || m.Closed == nil || m.Closed.ID != 2 {
+		t.Fatalf("got %+v, %v", m, err)
+	}
+	if _, err := primary.Receive(); err != io.EOF {
+		t.Fatalf("then %v", err)
+	}
+}

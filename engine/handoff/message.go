@@ -65,12 +65,14 @@ type Close struct {
 	Disconnect string `json:"disconnect"` // name of a wsproto.Disconnect
 }
 
-// Drain ends the worker: clients that are behind get up to WithinMS to catch
-// up with Head, then all are closed with the named disconnect, then the
-// process exits with 0.
+// Drain ends the worker: clients that have reached Head, and all there is, are
+// closed with the named disconnect, evenly over SpreadMS; those that are behind
+// get up to WithinMS; then the process exits with 0. Another Drain takes the
+// place of a former one.
 type Drain struct {
 	Head       uint64 `json:"head"`
 	WithinMS   int64  `json:"withinMS"`
+	SpreadMS   int64  `json:"spreadMS"`
 	Disconnect string `json:"disconnect"`
 }
 

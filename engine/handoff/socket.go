@@ -79,6 +79,11 @@ func (c *Conn) send(m Message, oob []byte, timeout time.Duration) error {
 // goroutine only.
 func (c *Conn) Receive() (Message, error) {
 	n, _, _, _, err := c.unix.ReadMsgUnix(c.buf, nil)
+	if errors.Is(err, syscall.ECONNRESET) {
+		// It has gone without having read all that we sent. The kernel says so
+		// once, and before the worker's last words.
+		n, _, _, _, err = c.unix.ReadMsgUnix(c.buf, nil)
+	}
 	switch {
 	case errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || (err == nil && n == 0):
 		return Message{}, io.EOF

@@ -72,10 +72,10 @@ func (s *Supervisor) admit(c *client) {
 
 // position tells how far c has come, unless a newer connection has taken its
 // place: that one began where c was known to be, and goes its own way.
-func (s *Supervisor) position(c *client, offset uint64) {
+func (s *Supervisor) position(c *client, offset uint64, begins bool) {
 	c.reached = offset
 	if s.byKey[c.Key] == c {
-		s.onPosition(c.Key, offset)
+		s.onPosition(c.Key, offset, begins)
 	}
 }
 

@@ -13,11 +13,9 @@ import (
 )
 
 const (
-	// stopWithin is how long Stop's clients have to catch up when its context
-	// has no deadline.
-	stopWithin = 10 * time.Second
-	// stopMargin of the deadline is left for closing handshakes and exits.
-	stopMargin = 3 * time.Second
+	// closeGap for each client is what Stop spreads their ends over, within its
+	// bound: as many come back a second as one address may (package gateway).
+	closeGap = time.Millisecond
 	// lastWords is how long after its end a worker's channel and output are
 	// read: they end with it, unless it had children.
 	lastWords = time.Second
@@ -237,7 +235,7 @@ func (s *Supervisor) bury(w *worker) {
 		lost = append(lost, c)
 	}
 	for _, c := range lost {
-		s.position(c, c.reached)
+		s.position(c, c.reached, false)
 		s.forget(c)
 		s.counts.disconnect(why.Name)
 	}
@@ -276,29 +274,29 @@ func (s *Supervisor) remove(w *worker, err error) {
 	s.poke()
 }
 
-// Stop refuses new clients, lets the workers' clients catch up with head,
-// closes them with ServerShutdown and ends the workers; when ctx ends, what is
-// left is killed. It returns when every process is reaped and no goroutine is
-// left. A second call waits for the first.
-func (s *Supervisor) Stop(ctx context.Context, head uint64) {
-	within := stopWithin
-	if end, ok := ctx.Deadline(); ok {
-		left := max(0, time.Until(end))
-		within = left - min(stopMargin, left/2)
-	}
+// Stop refuses new clients, lets the workers' clients catch up with head
+// within a time, closes them with ServerShutdown, closeGap apart if there is time
+// for that, and ends the workers; when ctx ends, which should be some seconds
+// later, what is left is killed. It returns when every process is reaped and no
+// goroutine is left. Another call, with less time perhaps, takes the place of
+// the first, and both return.
+func (s *Supervisor) Stop(ctx context.Context, head uint64, within time.Duration) {
 	s.mu.Lock()
-	if !s.stopping {
-		s.stopping = true
-		for e := s.waiting.Front(); e != nil; e = s.waiting.Front() {
-			s.finish(e.Value.(*client), ErrStopping)
-		}
-		for _, w := range s.workers {
-			if w.state == ready {
-				s.drain(w, handoff.Drain{Head: head, WithinMS: within.Milliseconds(), Disconnect: wsproto.ServerShutdown.Name})
-			}
-		}
-		s.tellStart(ErrStopping)
+	s.stopping = true
+	for e := s.waiting.Front(); e != nil; e = s.waiting.Front() {
+		s.finish(e.Value.(*client), ErrStopping)
 	}
+	clients := 0
+	for _, w := range s.workers {
+		clients += len(w.clients) - w.closing
+	}
+	spread := min(within, time.Duration(clients)*closeGap)
+	for _, w := range s.workers {
+		if w.state == ready || w.state == draining {
+			s.drain(w, handoff.Drain{Head: head, WithinMS: within.Milliseconds(), SpreadMS: spread.Milliseconds(), Disconnect: wsproto.ServerShutdown.Name})
+		}
+	}
+	s.tellStart(ErrStopping)
 	started := s.started
 	s.mu.Unlock()
 	if !started {

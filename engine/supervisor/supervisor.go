@@ -38,10 +38,10 @@ type Options struct {
 	// call the supervisor, but not Stop.
 	OnClosed func(Client, handoff.Closed)
 	// OnPosition is told how far the newest connection of a key has come: where
-	// it begins when a worker is given it, what it confirms, the same again when it
-	// ends; may be nil. It is called with the supervisor locked: it must not
+	// it begins when a worker is given it (begins), what it confirms, the same again
+	// when it ends; may be nil. It is called with the supervisor locked: it must not
 	// wait, nor call the supervisor.
-	OnPosition func(key string, offset uint64)
+	OnPosition func(key string, offset uint64, begins bool)
 	Limits
 }
 
@@ -81,7 +81,7 @@ type Supervisor struct {
 	command, env []string
 	log          *slog.Logger
 	onClosed     func(Client, handoff.Closed)
-	onPosition   func(key string, offset uint64)
+	onPosition   func(key string, offset uint64, begins bool)
 	times        times
 	wall         func() time.Time // the wall clock
 
@@ -118,7 +118,7 @@ func New(o Options) (*Supervisor, error) {
 		o.OnClosed = func(Client, handoff.Closed) {}
 	}
 	if o.OnPosition == nil {
-		o.OnPosition = func(string, uint64) {}
+		o.OnPosition = func(string, uint64, bool) {}
 	}
 	s := &Supervisor{
 		command: o.Command, env: o.Env, log: o.Log, onClosed: o.OnClosed, onPosition: o.OnPosition, times: defaultTimes, wall: time.Now,

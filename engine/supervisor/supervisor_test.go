@@ -79,7 +79,7 @@ func prepare(t testing.TB, mode string, warm, max, maxClients int) *fixture {
 			defer f.mu.Unlock()
 			f.closed = append(f.closed, c.Key+" "+closed.Disconnect)
 		},
-		OnPosition: func(key string, offset uint64) {
+		OnPosition: func(key string, offset uint64, _ bool) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.places[key] = append(f.places[key], offset)
@@ -114,7 +114,7 @@ func start(t testing.TB, mode string, warm, max, maxClients int) *fixture {
 func (f *fixture) stop(within time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	f.Stop(ctx, 0)
+	f.Stop(ctx, 0, within-min(3*time.Second, within/2))
 }
 
 func descriptors(t testing.TB) int {

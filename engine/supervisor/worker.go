@@ -105,7 +105,7 @@ func (s *Supervisor) take(w *worker) (outgoing, bool) {
 				continue // its Connect has given up
 			}
 			o.client.phase = sending
-			s.position(o.client, o.client.From) // before the worker can tell more
+			s.position(o.client, o.client.From, true) // before the worker can tell more
 		}
 		return o, true
 	}
@@ -130,7 +130,8 @@ func (s *Supervisor) write(w *worker) {
 				ID: c.id, Key: c.Key, From: c.From, Response: c.Response, Early: c.Early, Notices: c.Notices,
 			}, c.fd, s.times.send))
 		default:
-			if err := w.process.conn.Send(o.message, s.times.send); err != nil {
+			err := w.process.conn.Send(o.message, s.times.send)
+			if err != nil && (sendFailure(err) != FailedExit || !s.mayEnd(w)) { // else reap waits for its exit
 				s.condemn(w, sendFailure(err), err)
 			}
 		}
@@ -256,7 +257,7 @@ func (s *Supervisor) hear(w *worker, m handoff.Message) {
 	case m.Confirmed != nil:
 		for _, f := range m.Confirmed {
 			if c := w.clients[f.ID]; c != nil {
-				s.position(c, f.Offset)
+				s.position(c, f.Offset, false)
 			}
 		}
 	case m.Closed != nil:
@@ -264,7 +265,7 @@ func (s *Supervisor) hear(w *worker, m handoff.Message) {
 		if c == nil || c.phase == queued {
 			break // broken, but no reason to lose the worker's other clients
 		}
-		s.position(c, max(c.From, m.Closed.Acked))
+		s.position(c, max(c.From, m.Closed.Acked), false)
 		s.forget(c)
 		s.counts.disconnect(m.Closed.Disconnect)
 		s.settle()

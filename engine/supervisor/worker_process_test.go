@@ -106,6 +106,9 @@ func testWorker(mode string) error {
 			case m.Close != nil:
 				t.end(m.Close.ID, m.Close.Disconnect)
 			case m.Drain != nil && t.mode != "stubborn":
+				if t.mode == "tell-drain" {
+					fmt.Fprintf(os.Stderr, "within %d spread %d\n", m.Drain.WithinMS, m.Drain.SpreadMS)
+				}
 				for id := range t.fds {
 					t.end(id, m.Drain.Disconnect)
 				}

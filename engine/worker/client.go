@@ -63,6 +63,9 @@ type client struct {
 	progress   time.Time // when the socket last took something
 	slowness   slowness
 
+	leaving time.Time // when it was asked what it has, to be closed then; zero: it stays
+	asked   uint64    // its cursor then
+
 	why       wsproto.Disconnect // set when closing
 	detail    string
 	deadline  time.Time // of closing
@@ -132,6 +135,9 @@ func (l *loop) disconnect(c *client, why wsproto.Disconnect, detail string) {
 	l.place(c, closing)
 	c.why, c.detail, c.closeCode = why, detail, why.Code
 	c.due, c.deadline = dueClose, l.now.Add(closeWait)
+	if why.Name == wsproto.ServerShutdown.Name && c.acked < c.cursor {
+		c.due |= duePing // it answers that before the close frame: what came since it was asked
+	}
 	l.serve(c)
 }
 

@@ -15,13 +15,6 @@ import (
 	"distributor/wsproto"
 )
 
-// draining is the end of a worker on request.
-type draining struct {
-	head     uint64 // clients that have reached it are closed
-	deadline time.Time
-	why      wsproto.Disconnect
-}
-
 // receive handles what the primary has sent, a batch at a time.
 func (l *loop) receive() error {
 	l.controlPending = false
@@ -66,8 +59,7 @@ func (l *loop) handle(m handoff.Message, fd int) error {
 			l.disconnect(c, named(m.Close.Disconnect), "")
 		}
 	case m.Drain != nil:
-		l.drain = &draining{m.Drain.Head, l.now.Add(time.Duration(m.Drain.WithinMS) * time.Millisecond), named(m.Drain.Disconnect)}
-		l.endDrained()
+		return l.beginDrain(*m.Drain)
 	}
 	return nil
 }
@@ -128,16 +120,6 @@ func (l *loop) configure(s handoff.Settings) error {
 	l.frames, l.head, l.moved = frames, frames.Head(), l.now
 	l.tell(handoff.Message{Ready: &handoff.Ready{PID: os.Getpid(), Room: room()}})
 	return nil
-}
-
-// endDrained closes the clients of a draining worker that have all they are to
-// get, or whose time is up.
-func (l *loop) endDrained() {
-	for i := len(l.clients) - 1; i >= 0; i-- {
-		if c := l.clients[i]; c.state != closing && (c.cursor >= l.drain.head || !l.now.Before(l.drain.deadline)) {
-			l.disconnect(c, l.drain.why, "")
-		}
-	}
 }
 
 // tell sends a message to the primary, later if the channel is full now.

@@ -83,7 +83,9 @@
 // Our pings carry the position (wsproto.Position) that the client has reached;
 // a standard client echoes it in the pong by itself, after it has read all that
 // came before. A client is pinged when it has caught up and the stream is
-// quiet, every busyPing under load, and for keep-alive.
+// quiet, every busyPing under load, for keep-alive, and when it is to be
+// sent away with the worker: it is closed when it has answered, with another ping
+// right before the close frame.
 //
 // # What it tells
 //

@@ -43,9 +43,6 @@ func (l *loop) tick() {
 		// and the disk they take.
 		_, _ = l.frames.Frames(l.head-1, 1)
 	}
-	if l.drain != nil {
-		l.endDrained()
-	}
 	if l.ticks++; l.ticks%statsEvery == 0 {
 		l.report()
 	}

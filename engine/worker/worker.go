@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	// tickEvery is how often pings, timeouts and deadlines are looked at.
+	// tickEvery is how often pings, timeouts and deadlines are looked at (at
+	// the next drainEvery, when draining).
 	tickEvery = 250 * time.Millisecond
 	// statsEvery ticks the primary is told how we are.
 	statsEvery = 4
@@ -137,7 +138,12 @@ func (l *loop) event(fd int, ev netpoll.IOEvent, _ netpoll.IOFlags) error {
 	case l.timer:
 		var expired [8]byte
 		_, _ = unix.Read(l.timer, expired[:]) // starts the next period
-		l.tick()
+		if l.drain == nil || l.now.Sub(l.ticked) >= tickEvery {
+			l.tick()
+		}
+		if l.drain != nil {
+			l.endDrained()
+		}
 	case l.control:
 		if ev&unix.EPOLLOUT != 0 {
 			l.flushOutbox()
@@ -229,10 +235,14 @@ func tickTimer() (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	every := unix.NsecToTimespec(tickEvery.Nanoseconds())
-	if err := unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Interval: every, Value: every}, nil); err != nil {
+	if err := setTimer(fd, tickEvery); err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
+}
+
+func setTimer(fd int, period time.Duration) error {
+	every := unix.NsecToTimespec(period.Nanoseconds())
+	return unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Interval: every, Value: every}, nil)
 }

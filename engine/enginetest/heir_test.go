@@ -1,0 +1,77 @@
+package enginetest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"distributor/engine/succession"
+	"distributor/mmaplog/framelog"
+)
+
+// badHeir is the environment variable that makes this test binary, when it is
+// started in a distributor's place, one that does not take over.
+const badHeir = "ENGINETEST_HEIR"
+
+// failTakingOver goes some way of an heir's, and then not on.
+func failTakingOver(mode string) int {
+	elder, err := succession.Inherit()
+	if err != nil || elder == nil {
+		fmt.Fprintln(os.Stderr, "not an heir", err)
+		return 1
+	}
+	const status = 3
+	switch mode {
+	case "exits":
+		return status
+	case "talks":
+		_ = elder.Send(succession.Message{Serving: true})
+		<-elder.Messages()
+		return status
+	}
+	_ = elder.Send(succession.Message{Ready: true})
+	if mode == "ready" {
+		return status
+	}
+	<-elder.Messages() // Yours
+	switch mode {
+	case "yours":
+		return status
+	case "opens": // and is killed, as far as the frame log is concerned
+		if _, _, err := framelog.OpenWriter(framelog.Options{Dir: filepath.Join(elder.Estate.StateDir, "frames"), SegmentBytes: 1 << 20, RetainBytes: 1 << 30}); err != nil {
+			fmt.Fprintln(os.Stderr, "panic: ", err) // fails the test
+		}
+		return status
+	}
+	fmt.Fprintln(os.Stderr, `{"level":"INFO","msg":"heir hangs"}`)
+	select {}
+}
+
+// linked gives d a binary of its own, which can be replaced.
+func linked(t *testing.T, d *Distributor) {
+	t.Helper()
+	d.Binary = filepath.Join(d.Dir, "distributor")
+	replaceBinary(t, d, built)
+}
+
+func replaceBinary(t *testing.T, d *Distributor, by string) {
+	t.Helper()
+	aside := d.Binary + ".new"
+	if err := os.Symlink(by, aside); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(aside, d.Binary); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// replaceByBad puts this test binary in the place of d's.
+func replaceByBad(t *testing.T, d *Distributor) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	replaceBinary(t, d, self)
+}

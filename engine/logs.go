@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"distributor/engine/config"
+	"distributor/engine/encoder"
+	"distributor/engine/notice"
+	"distributor/mmaplog/datalog"
+	"distributor/mmaplog/framelog"
+)
+
+// logs are what only one primary at a time may have: the frame log's writer, and
+// the place in the data logs that belongs to it. Those of a primary change when it
+// has let go of them for another one that did not take over.
+type logs struct {
+	followers [len(datalog.Streams)]*datalog.Follower
+	notices   *notice.Book
+	begin     map[string]datalog.Position // where the frame log's records begin
+
+	mu     sync.Mutex       // guards what follows; the encoder has frames for itself
+	frames *framelog.Writer // nil: closed
+	last   framelog.Stats   // then
+}
+
+// stats are those of the frame log, the last ones when it is closed.
+func (l *logs) stats() framelog.Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.frames != nil {
+		l.last = l.frames.Stats()
+	}
+	return l.last
+}
+
+// close lets go of everything. Nobody may be reading or encoding. It may be
+// called again.
+func (l *logs) close() error {
+	for _, f := range l.followers {
+		if f != nil {
+			_ = f.Close()
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.frames == nil {
+		return nil
+	}
+	l.last = l.frames.Stats()
+	err := l.frames.Close()
+	l.frames = nil
+	if err != nil {
+		return fmt.Errorf("engine: close the frame log: %w", err)
+	}
+	return nil
+}
+
+// openLogs recovers the frame log and begins to follow the data logs where it
+// ends. The returned progress has been saved. Nothing is open after an error.
+func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err error) {
+	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil {
+		return progress, fmt.Errorf("engine: STATE_DIR: %w: %s", err, stateRemedy(err, cfg.StateDir))
+	}
+	l := &logs{}
+	defer func() {
+		if err != nil {
+			_ = l.close()
+		}
+	}()
+	var recovery framelog.Recovery
+	l.frames, recovery, err = framelog.OpenWriter(framelog.Options{
+		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes, RetainBytes: cfg.FrameLogBytes, Log: p.log,
+	})
+	if errors.Is(err, framelog.ErrLocked) || errors.Is(err, framelog.ErrVersion) {
+		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w", err)
+	} else if err != nil {
+		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w: %s", err, stateRemedy(err, cfg.StateDir))
+	}
+	if p.index == nil {
+		err = p.openIndex(cfg)
+	} else if p.id() != l.frames.ID() {
+		err = errors.New("engine: the frame log was found damaged and has a new id, which workers that run do not know")
+	}
+	if err != nil {
+		return progress, err
+	}
+
+	saved, err := loadCheckpoint(cfg.StateDir)
+	if err != nil {
+		p.log.Error("checkpoint not used", "error", err)
+	}
+	progress.Head = l.frames.Head()
+	if recovery.Fresh { // a first start, or somebody has removed it: then reading goes on where it was
+		saved.Head, saved.Begin = 0, nil
+	}
+	for i, from := range saved.resume(l.frames) {
+		s := datalog.Streams[i]
+		l.followers[i], err = datalog.NewFollower(datalog.Options{
+			Dir: cfg.DataLogDir, Stream: s, From: from, NotFirst: saved.follows(cfg.DataLogDir), Interval: cfg.FileStreamInterval, MaxLine: cfg.MaxRecordBytes, Log: p.log,
+		})
+		if err != nil {
+			return progress, fmt.Errorf("engine: follow %s: %w", s, err)
+		}
+		progress.Position[i] = l.followers[i].Position()
+		p.log.Info("following data log", "stream", s.String(), "dir", cfg.DataLogDir, "resumed", !from.IsZero(), "log", progress.Position[i].Number, "offset", progress.Position[i].Offset)
+	}
+	if l.begin = saved.Begin; !saved.follows(cfg.DataLogDir) || recovery.Fresh {
+		l.begin = newCheckpoint(l.frames.ID(), "", progress, nil).Streams
+	}
+	if err := newCheckpoint(l.frames.ID(), cfg.DataLogDir, progress, l.begin).save(cfg.StateDir); err != nil {
+		return progress, fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
+	}
+	if l.notices, err = notice.Open(cfg.StateDir, l.frames.Head()); err != nil {
+		p.log.Error("notices of earlier gaps are lost to collectors", "error", err)
+	}
+	p.logs.Store(l)
+	return progress, nil
+}
+
+func (p *primary) openIndex(cfg *config.Config) error {
+	reader, err := framelog.OpenReader(frameLogDir(cfg))
+	if err != nil {
+		return fmt.Errorf("engine: read the frame log: %w", err)
+	}
+	p.index = &index{reader: reader}
+	return nil
+}
+
+// follower returns the Stats of one of datalog.Streams.
+func (p *primary) follower(stream int) datalog.Stats { return p.logs.Load().followers[stream].Stats() }
+
+// reading is the encoder at work, and the saving of its progress.
+type reading struct {
+	stop func() // returns when what was read is in the frame log: the head is final
+}
+
+// read begins; fail is told when the encoder fails for good.
+func (p *primary) read(fail func(error)) reading {
+	ctx, cancel := context.WithCancel(context.Background())
+	var parts sync.WaitGroup
+	l := p.logs.Load()
+	parts.Go(func() {
+		if err := p.encoder.Run(ctx, l.followers); err != nil {
+			fail(err)
+		}
+	})
+	parts.Go(func() { p.checkpoints(ctx) })
+	return reading{stop: func() {
+		cancel()
+		parts.Wait()
+	}}
+}

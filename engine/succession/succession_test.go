@@ -1,0 +1,224 @@
+package succession
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv("SUCCESSION_TEST_HEIR") != "" {
+		os.Exit(beHeir())
+	}
+	os.Exit(m.Run())
+}
+
+// beHeir answers one request on each listener, then says so.
+func beHeir() int {
+	e, err := Inherit()
+	if err != nil || e == nil {
+		fmt.Fprintln(os.Stderr, "not an heir:", err)
+		return 1
+	}
+	if os.Getenv(variable) != "" {
+		fmt.Fprintln(os.Stderr, "the variable is left")
+		return 1
+	}
+	if again, err := Inherit(); again != nil || err != nil {
+		fmt.Fprintln(os.Stderr, "inherited twice:", err)
+		return 1
+	}
+	if l := e.TakeAdmin("elsewhere"); l != nil {
+		fmt.Fprintln(os.Stderr, "took what is another's")
+		return 1
+	}
+	l := e.TakePublic(e.Estate.Public)
+	if l == nil {
+		fmt.Fprintln(os.Stderr, "no listener")
+		return 1
+	}
+	go func() {
+		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "heir") }))
+	}()
+	if err := e.Send(Message{Serving: true}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	for range e.Messages() {
+	}
+	return 7
+}
+
+func next(t *testing.T, c *Conn) (Message, bool) {
+	t.Helper()
+	select {
+	case m, ok := <-c.Messages():
+		return m, ok
+	case <-time.After(30 * time.Second):
+		t.Fatal("nothing is said")
+		panic("unreachable")
+	}
+}
+
+// A process inherits the listeners; ours goes on working, and theirs after it.
+func TestHeir(t *testing.T) {
+	t.Setenv("SUCCESSION_TEST_HEIR", "1")
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer public.Close()
+	admin, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	h, err := Start([]string{exe}, Estate{StateDir: "/s", Public: "x:1", Admin: "y:2"}, public, admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, ok := next(t, h.Conn); !ok || !m.Serving {
+		t.Fatalf("said %+v (%v)", m, ok)
+	}
+	accepted := make(chan error, 1)
+	go func() { // a blocking descriptor would hold this up for ever
+		c, err := public.Accept()
+		if err == nil {
+			c.Close()
+		}
+		accepted <- err
+	}()
+	public.Close()
+	select {
+	case <-accepted:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the listener cannot be closed any more")
+	}
+	r, err := http.Get("http://" + public.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(r.Body)
+	r.Body.Close()
+	if string(body) != "heir" {
+		t.Errorf("answered %q", body)
+	}
+	admin.Close()
+	if _, err := net.Dial("tcp", admin.Addr().String()); err == nil {
+		t.Error("the heir holds the listener that it has not taken")
+	}
+	h.Close() // it ends by itself
+	select {
+	case <-h.Ended():
+	case <-time.After(30 * time.Second):
+		t.Fatal("the end of the channel is not noticed")
+	}
+	if code := h.cmd.ProcessState.ExitCode(); code != 7 {
+		t.Errorf("it ended with %v", h.cmd.ProcessState)
+	}
+}
+
+func TestHeirKilled(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	h, err := Start([]string{"/bin/sleep", "1000"}, Estate{}, l, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state := h.Kill(); !strings.Contains(state.String(), "killed") {
+		t.Errorf("it ended with %v", state)
+	}
+	if _, ok := next(t, h.Conn); ok {
+		t.Error("it has said something")
+	}
+	if _, err := Start([]string{"/nowhere/to/be/found"}, Estate{}, l, nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no binary: %v", err)
+	}
+}
+
+// other is the far end of a channel within this process.
+func channel(t *testing.T) (one, other *Conn) {
+	t.Helper()
+	one, f, err := pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other, err = newConn(f); err != nil {
+		t.Fatal(err)
+	}
+	return one, other
+}
+
+// The last of what is said is heard, also if the speaker had not listened.
+func TestLastWords(t *testing.T) {
+	one, other := channel(t)
+	defer one.Close()
+	for range 5 { // one is in the goroutine's hand, the others in the socket
+		if err := one.Send(Message{Ready: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := other.Send(Message{Serving: true}); err != nil {
+		t.Fatal(err)
+	}
+	other.Close()
+	if m, ok := next(t, one); !ok || !m.Serving {
+		t.Errorf("heard %+v (%v)", m, ok)
+	}
+	if m, ok := next(t, one); ok {
+		t.Errorf("then %+v", m)
+	}
+	if err := one.Send(Message{Ready: true}); err != io.EOF {
+		t.Errorf("said to nobody: %v", err)
+	}
+}
+
+// Of each collector the newest is told, and that one of its connections has
+// begun, however many there are and whenever Run is ended.
+func TestSpool(t *testing.T) {
+	one, other := channel(t)
+	defer one.Close()
+	defer other.Close()
+	s := NewSpool()
+	const keys = 3*batch + 7
+	for round := range 3 {
+		for i := range keys {
+			s.Add(Position{Key: fmt.Sprintf("%064d", i), Offset: uint64(1<<60 + round*keys + i), Begins: round == 1})
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	done := make(chan struct{})
+	go func() { defer close(done); s.Run(ctx, one) }()
+	for n := 0; n < keys; {
+		m, ok := next(t, other)
+		if !ok || len(m.Positions) == 0 {
+			t.Fatalf("%+v after %d", m, n)
+		}
+		for _, p := range m.Positions {
+			var i int
+			if _, err := fmt.Sscanf(p.Key, "%d", &i); err != nil || p.Offset != uint64(1<<60+2*keys+i) || !p.Begins {
+				t.Fatalf("%+v", p)
+			}
+		}
+		n += len(m.Positions)
+	}
+	<-done
+	if left := s.take(); len(left) != 0 {
+		t.Errorf("%d are left", len(left))
+	}
+}

@@ -1,0 +1,135 @@
+package worker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"distributor/engine/handoff"
+	"distributor/mmaplog/framelog"
+	"distributor/wsproto"
+)
+
+func TestStay(t *testing.T) {
+	began := time.Now()
+	d := draining{began: began, spread: time.Second, deadline: began.Add(2 * time.Second), clients: 1000}
+	for after, want := range map[time.Duration]int{
+		0: 1000, time.Millisecond: 999, 10 * time.Millisecond: 990, 500 * time.Millisecond: 500, 999 * time.Millisecond: 1, time.Second: 0, time.Hour: 0,
+	} {
+		if got := d.stay(began.Add(after)); got < want-1 || got > want {
+			t.Errorf("after %v, %d of 1000 stay, want %d", after, got, want)
+		}
+	}
+	d.deadline = began
+	if got := d.stay(began); got != 0 {
+		t.Errorf("%d stay beyond the deadline", got)
+	}
+}
+
+// leave does what a client's library does at the end: it answers pings and the
+// close frame.
+func (p *peer) leave() {
+	for {
+		h, payload, err := p.tryFrame()
+		switch {
+		case err != nil:
+			p.t.Error(err)
+			return
+		case h.OpCode == ws.OpPing:
+			_, _ = p.Write(masked(ws.OpPong, payload))
+		case h.OpCode == ws.OpClose:
+			_, _ = p.Write(masked(ws.OpClose, payload[:2]))
+			return
+		}
+	}
+}
+
+// Clients leave one by one over the spread, not all at once, and the worker's
+// end does not wait for its deadline.
+func TestDrainIsStaggered(t *testing.T) {
+	b := start(t, handoff.Settings{}, framelog.Options{})
+	const clients = 20
+	var peers []*peer
+	for range clients {
+		peers = append(peers, b.connect(0, nil, false))
+	}
+	b.publish(1000)
+	for _, p := range peers {
+		p.want(b, 0, 1)
+	}
+	closed := make(chan time.Time, clients)
+	for _, p := range peers {
+		go func() {
+			p.leave()
+			closed <- time.Now()
+		}()
+	}
+	const spread = time.Second
+	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 3_600_000, SpreadMS: spread.Milliseconds(), Disconnect: wsproto.ServerShutdown.Name}})
+	first := <-closed
+	last := first
+	for range clients - 1 {
+		last = <-closed
+	}
+	if took := last.Sub(first); took < spread/2 {
+		t.Errorf("all clients were closed within %v, not over %v", took, spread)
+	}
+	if err := <-b.ended; err != nil {
+		t.Fatal(err)
+	}
+	b.ended = nil
+}
+
+// asking sets askWait for a test that has not started a worker yet.
+func asking(t *testing.T, wait time.Duration) {
+	before := askWait
+	askWait = wait
+	t.Cleanup(func() { askWait = before })
+}
+
+// A client that is to be sent away is asked by a ping what it has, and closed
+// when it has answered: by then we have told, and it gets nothing twice elsewhere.
+// What comes meanwhile it gets too, and is asked for with the close frame.
+func TestDrainAsks(t *testing.T) {
+	asking(t, time.Hour)
+	b := start(t, handoff.Settings{PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000}, framelog.Options{})
+	p := b.connect(0, nil, false)
+	b.publish(1000)
+	p.want(b, 0, 1)
+	first := b.frames.Head()
+	b.send(handoff.Message{Drain: &handoff.Drain{Head: first, WithinMS: 3_600_000, Disconnect: wsproto.ServerShutdown.Name}})
+	h, asked := p.frame()
+	if h.OpCode != ws.OpPing {
+		t.Fatalf("got %+v", h)
+	}
+	b.publish(1000)
+	for h.OpCode == ws.OpPing { // one may be for the quiet before
+		var payload []byte
+		if h, payload = p.frame(); h.OpCode == ws.OpPing {
+			asked = payload
+		}
+	}
+	if h.OpCode != ws.OpText {
+		t.Fatalf("before it has answered, it gets %+v", h)
+	}
+	p.say(ws.OpPong, asked)
+	if m := b.next(func(m handoff.Message) bool { return m.Confirmed != nil }); m.Confirmed[0].Offset < first {
+		t.Errorf("told %+v, want %d", m.Confirmed, first)
+	}
+	p.leave()
+	if c := b.closed(p.id, wsproto.ServerShutdown); c.Acked != b.frames.Head() {
+		t.Errorf("%d of %d bytes were confirmed", c.Acked, b.frames.Head())
+	}
+}
+
+// One that does not answer is closed all the same.
+func TestDrainAsksInVain(t *testing.T) {
+	asking(t, time.Millisecond)
+	b := start(t, handoff.Settings{}, framelog.Options{})
+	p := b.connect(0, nil, false)
+	b.publish(1000)
+	p.want(b, 0, 1)
+	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 3_600_000, Disconnect: wsproto.ServerShutdown.Name}})
+	p.wantClose(1001) // no pong
+}
