@@ -323,3 +323,24 @@ func TestNotify(t *testing.T) {
 	d.Stop()
 	told("STOPPING=1")
 }
+
+// A worker is of its primary's binary, also when that has been replaced: by one
+// that speaks another language, perhaps.
+func TestWorkerOfReplacedBinary(t *testing.T) {
+	t.Parallel()
+	d := New(t, nil)
+	program, err := os.ReadFile(built)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Binary = filepath.Join(d.Dir, "distributor")
+	if err := os.WriteFile(d.Binary, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d.Start()
+	replaceBinary(t, d, "/bin/false")
+	mark := d.Mark()
+	d.Workers()[0].Kill(t)
+	d.WaitLogAfter(mark, "another worker", func(l Line) bool { return l.Msg == "worker ready" })
+	d.Stop()
+}
