@@ -20,6 +20,10 @@ const (
 	// Defaults of Settings.
 	requestTime = 10 * time.Second
 	memory      = 256 << 20
+	// hungQuery is how long after a request's time its query may still run. The driver (go-sqlite3 1.14) interrupts once, and
+	// in vain if the context ends in the moment before SQLite begins; such a query would keep its connection for as long
+	// as it takes. The query process ends then, and starts anew.
+	hungQuery = 5 * time.Second
 	// keptBuffer is the largest buffer that is kept for the next answer.
 	keptBuffer = 2 << 20
 
@@ -38,6 +42,8 @@ type Databases struct {
 type API struct {
 	hashKey shardus.HashKey
 	now     func() time.Time
+	grace   time.Duration // hungQuery
+	hung    func()        // called that long after a request's time
 
 	policy  atomic.Pointer[policy]
 	files   []*file
@@ -69,7 +75,7 @@ func (p places) leave() { <-p }
 // NewAPI makes an API. No file has to be there: each is opened at its first use.
 func NewAPI(d Databases, key shardus.HashKey, s Settings, log *slog.Logger) (*API, error) {
 	a := &API{
-		hashKey: key, now: time.Now,
+		hashKey: key, now: time.Now, grace: hungQuery, hung: func() {},
 		routes:  make(map[string]*endpoint),
 		work:    newPlaces(),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
@@ -190,7 +196,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		a.buffers.Put(buffer)
 	}()
-	if err := e.answer(a, ctx, policy, s, out); err != nil {
+	watch := time.AfterFunc(policy.requestTime+a.grace, a.hung)
+	err = e.answer(a, ctx, policy, s, out)
+	watch.Stop()
+	if err != nil {
 		a.fail(w, err)
 		return
 	}

@@ -105,9 +105,16 @@ func (c *child) apply(s setup) error {
 	}
 	a, err := NewAPI(s.Databases, s.HashKey, s.Settings, c.log)
 	if err == nil {
+		a.hung = c.giveUp
 		c.api.Store(a)
 	}
 	return err
+}
+
+// giveUp ends the process: the primary starts another one.
+func (c *child) giveUp() {
+	c.log.Error("a query cannot be interrupted; this process ends, and another one takes its place")
+	os.Exit(1)
 }
 
 // told answers with what f finds, as JSON.

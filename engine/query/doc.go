@@ -62,7 +62,7 @@
 // A request has 10 s (Settings.RequestTime), and ends when its client leaves: SQLite is interrupted. Bodies have 1 MiB,
 // an answer 128 MiB. Bodies that are on their way and answers that are not read yet have 256 MiB together
 // (Settings.Memory), of which an address may hold as much as is still free; beyond that 503. The wait for a lock (2 s)
-// is the only one that cannot be interrupted.
+// is the only one that cannot be interrupted. A query whose interruption was lost (hungQuery) ends the process.
 //
 // Checks, rows and hashes keep a processor busy. As many requests as there are processors are worked on at a time.
 // SQLite's own work, such as counting, goes on beside that. Who has such a place never waits for a connection, only the
