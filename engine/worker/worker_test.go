@@ -419,6 +419,29 @@ func TestPositionPings(t *testing.T) {
 	}
 }
 
+// A pong that comes late confirms what it says, not what has been sent since.
+func TestLatePong(t *testing.T) {
+	b := start(t, handoff.Settings{}, framelog.Options{})
+	p := b.connect(0, nil, false)
+	b.publish(100)
+	p.want(b, 0, 1)
+	h, first := p.frame()
+	if h.OpCode != ws.OpPing {
+		t.Fatalf("%+v", h)
+	}
+	at := b.frames.Head()
+	b.publish(100)
+	p.want(b, 1, 2) // so it is sent, and the cursor behind it
+	p.say(ws.OpPong, first)
+	if m := b.next(func(m handoff.Message) bool { return m.Confirmed != nil }); m.Confirmed[0].Offset != at {
+		t.Fatalf("%+v, where %d was confirmed of %d", m.Confirmed, at, b.frames.Head())
+	}
+	p.say(ws.OpClose, nil)
+	if c := b.closed(p.id, wsproto.ClientClosed); c.Acked != at {
+		t.Fatalf("%+v", c)
+	}
+}
+
 // Many confirmations make few messages, each of which fits a packet.
 func TestManyConfirmations(t *testing.T) {
 	l := &loop{control: -1, wake: -1, armed: true}
