@@ -305,19 +305,27 @@ func (p *primary) checkpoints(ctx context.Context) {
 	t := time.NewTicker(checkpointEvery)
 	defer t.Stop()
 	var saved encoder.Progress
+	var soon <-chan time.Time // when collectors that are new are saved; nil: there are none
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return
+		case <-p.collectors.Fresh():
+			if soon == nil {
+				soon = time.After(resume.SaveFresh)
+			}
+			continue
+		case <-soon:
 		case <-t.C:
-		}
-		p.index.release()
-		var err error
-		if now := p.encoder.Progress(); now != saved {
-			if err = p.saveProgress(now); err == nil {
-				saved = now
+			p.index.release()
+			if now := p.encoder.Progress(); now != saved {
+				if err = p.saveProgress(now); err == nil {
+					saved = now
+				}
 			}
 		}
+		soon = nil
 		switch err = errors.Join(err, p.collectors.Save()); {
 		case err == nil:
 			p.unsaved.Store(nil)

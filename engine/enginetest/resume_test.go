@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"distributor/wsproto/shardus"
 )
@@ -119,6 +120,38 @@ func TestUnmodifiedCollectorResumes(t *testing.T) {
 			d.Stop()
 		})
 	}
+}
+
+// A collector that connects for the first time is on disk in a moment, not only
+// when progress is saved the next time: a kill -9 then costs it nothing.
+func TestNewCollectorIsKnownSoon(t *testing.T) {
+	t.Parallel()
+	d := New(t, nil)
+	numbered(t, d, 0, 0)
+	if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"), []byte("receipt-log1.txt"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	d.Start()
+	const collectors, within = 8, 12 * time.Second // each would wait two seconds for the next regular save
+	begun := time.Now()
+	var key shardus.SecretKey
+	for range collectors {
+		key = newKey(t)
+		MustConnect(t, d.URL, PeerOptions{Key: key})
+		Until(t, "it is on disk", func() bool {
+			b, _ := os.ReadFile(filepath.Join(d.Dir, "state", "collectors.json"))
+			return strings.Contains(string(b), key.Public().String())
+		}, nil)
+	}
+	if took := time.Since(begun); took > within {
+		t.Errorf("%d new collectors took %v to be saved one after the other", collectors, took)
+	}
+	d.Kill()
+	numbered(t, d, 0, 20)
+	d.Start()
+	p := MustConnect(t, d.URL, PeerOptions{Key: key})
+	Until(t, "the records that it missed come", func() bool { return len(p.Texts()) == 20 }, func() string { return fmt.Sprint(len(p.Texts())) })
+	d.Stop()
 }
 
 // With the window at 0 a collector begins live, as with the replaced service.

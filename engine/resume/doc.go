@@ -23,8 +23,8 @@
 //
 // # The file
 //
-// One JSON line, replaced atomically, at most every SaveEvery and only after a
-// change. It names the frame log's life; offsets of another are not used. A file
+// One JSON line, replaced atomically, every SaveEvery and only after a change;
+// SaveFresh after a collector has become known that it does not have. It names the frame log's life; offsets of another are not used. A file
 // that is damaged is said so once and begun anew: collectors then start live,
 // as with a first connection.
 //

@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	// SaveEvery is how often Save is meant to be called.
+	// SaveEvery is how often Save is meant to be called, and SaveFresh how soon
+	// after a word from Fresh.
 	SaveEvery = 2 * time.Second
+	SaveFresh = 200 * time.Millisecond
 	// maxKeys bounds what an open distributor (any key may connect) can be made
 	// to remember: about 200 bytes each.
 	maxKeys = 200_000
@@ -32,6 +34,7 @@ type Store struct {
 	wall   func() time.Time
 	passed func() time.Duration // since Open, whatever the wall clock was set to meanwhile
 	began  int64                // the wall clock at Open, in Unix milliseconds
+	fresh  chan struct{}        // see Fresh
 
 	saving  sync.Mutex // one writer of the file at a time
 	mu      sync.Mutex // guards what follows
@@ -62,7 +65,7 @@ func Open(dir, log string, window time.Duration) (*Store, error) {
 func open(dir, log string, window time.Duration, wall func() time.Time, passed func() time.Duration) (*Store, error) {
 	s := &Store{
 		path: filepath.Join(dir, fileName), log: log, wall: wall, passed: passed, began: wall().UnixMilli() - passed().Milliseconds(),
-		window: window, seen: make(map[string]seen),
+		window: window, seen: make(map[string]seen), fresh: make(chan struct{}, 1),
 	}
 	b, err := os.ReadFile(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -102,12 +105,24 @@ func (s *Store) Confirmed(key string, offset uint64) {
 	if s.window <= 0 {
 		return
 	}
-	if _, known := s.seen[key]; !known && len(s.seen) >= maxKeys {
+	_, known := s.seen[key]
+	if !known && len(s.seen) >= maxKeys {
 		s.makeRoom()
 	}
 	s.seen[key] = seen{offset, s.now()}
 	s.changed = true
+	if !known {
+		select {
+		case s.fresh <- struct{}{}:
+		default: // one word is enough
+		}
+	}
 }
+
+// Fresh has a value when a collector has become known that the file does not
+// have: a crash would have it begin live, where an older offset of one that the
+// file has costs repeats only.
+func (s *Store) Fresh() <-chan struct{} { return s.fresh }
 
 // Offset tells where key goes on; ok is false for one that is not known, or
 // was away for longer than the window.

@@ -54,6 +54,43 @@ func TestWindow(t *testing.T) {
 	s.want(t, "b", 0, false)
 }
 
+// There is word of a collector that the file does not have, and of no other.
+func TestFresh(t *testing.T) {
+	c, dir := &clock{at: time.Now().Truncate(time.Millisecond)}, t.TempDir()
+	s := mustOpen(t, dir, "life", c)
+	word := func() bool {
+		select {
+		case <-s.Fresh():
+			return true
+		default:
+			return false
+		}
+	}
+	s.Confirmed("a", 1)
+	s.Confirmed("b", 1)
+	if !word() || word() {
+		t.Error("not one word of two that are new")
+	}
+	s.Confirmed("a", 2)
+	if word() {
+		t.Error("word of one that is known")
+	}
+	if err := s.Save(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, dir, "life", c)
+	if s.Confirmed("b", 2); word() {
+		t.Error("word of one that is in the file")
+	}
+	c.at = c.at.Add(2 * time.Minute)
+	if err := s.Save(); err != nil { // forgets them
+		t.Fatal(err)
+	}
+	if s.Confirmed("b", 3); !word() {
+		t.Error("no word of one that was forgotten")
+	}
+}
+
 func TestSaved(t *testing.T) {
 	c, dir := &clock{at: time.Now().Truncate(time.Millisecond)}, t.TempDir()
 	s := mustOpen(t, dir, "life", c)
