@@ -17,14 +17,21 @@ type door struct {
 	mu     sync.Mutex    // guards what follows
 	opened chan struct{} // closed when it is opened again; nil: it is open
 	over   bool
+	inside int       // calls of the listener's Accept
+	left   sync.Cond // told when one of them returns
 }
 
-// shut may be called when it is open.
+// shut may be called when it is open. When it returns, nothing is accepted any
+// more: an Accept that was about to has done so.
 func (d *door) shut() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.opened = make(chan struct{})
-	return d.SetDeadline(time.Unix(1, 0))
+	d.opened, d.left.L = make(chan struct{}), &d.mu
+	err := d.SetDeadline(time.Unix(1, 0))
+	for err == nil && d.inside > 0 {
+		d.left.Wait()
+	}
+	return err
 }
 
 // open may be called when it is shut.
@@ -43,17 +50,29 @@ func (d *door) open() error {
 // Accept waits while it is shut.
 func (d *door) Accept() (net.Conn, error) {
 	for {
+		d.enter()
 		c, err := d.TCPListener.Accept()
+		d.mu.Lock()
+		d.inside--
+		d.left.Broadcast()
+		d.mu.Unlock()
 		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return c, err
 		}
-		d.mu.Lock()
+	}
+}
+
+// enter waits until it is open, or over.
+func (d *door) enter() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for d.opened != nil && !d.over {
 		opened := d.opened
 		d.mu.Unlock()
-		if opened != nil {
-			<-opened
-		}
+		<-opened
+		d.mu.Lock()
 	}
+	d.inside++
 }
 
 // Close ends Accept as well when it is shut.
