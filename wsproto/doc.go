@@ -5,7 +5,7 @@
 //   - the parsing of what clients send (Reader),
 //   - why connections end (Disconnect),
 //   - where in the stream a client is, or wants to begin (Position, From),
-//   - the rules and bytes of the upgrade (CheckUpgrade, AppendUpgradeResponse).
+//   - the rules and bytes of the upgrade (CheckUpgrade, Upgrade, NegotiateDeflate).
 //
 // It does not authenticate (that is the gateway, with wsproto/shardus), does not compress, and does not keep what clients
 // say: a collector has nothing to say, so its messages are counted and dropped. How much of that is too much is for the
