@@ -16,6 +16,7 @@ import (
 var allowed = map[string][]string{
 	"mmaplog/datalog":                {},
 	"mmaplog/framelog":               {},
+	"mmaplog/twin":                   {"mmaplog/framelog"},
 	"wsproto/shardus":                {},
 	"wsproto":                        {"wsproto/shardus"},
 	"wsproto/collector":              {"wsproto", "wsproto/shardus"},
@@ -24,7 +25,8 @@ var allowed = map[string][]string{
 	"engine/logging":                 {},
 	"engine/simulator":               {},
 	"engine/encoder":                 {"mmaplog/datalog", "mmaplog/framelog", "wsproto", "wsproto/shardus"},
-	"engine/worker":                  {"engine/handoff", "mmaplog/framelog", "wsproto"},
+	"engine/deflate":                 {"mmaplog/framelog", "mmaplog/twin", "wsproto"},
+	"engine/worker":                  {"engine/handoff", "mmaplog/framelog", "mmaplog/twin", "wsproto"},
 	"engine/resume":                  {},
 	"engine/supervisor":              {"engine/handoff", "wsproto"},
 	"engine/gateway":                 {"engine/supervisor", "engine/handoff", "wsproto", "wsproto/shardus"},
@@ -33,7 +35,7 @@ var allowed = map[string][]string{
 	"engine/status/page":             {},
 	"engine/metrics":                 {"engine/status", "engine/supervisor"},
 	"engine/admin":                   {},
-	"engine":                         {"engine/admin", "engine/config", "engine/encoder", "engine/gateway", "engine/handoff", "engine/metrics", "engine/query", "engine/resume", "engine/status", "engine/status/page", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
+	"engine":                         {"engine/admin", "engine/config", "engine/deflate", "engine/encoder", "engine/gateway", "engine/handoff", "engine/metrics", "engine/query", "engine/resume", "engine/status", "engine/status/page", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
 	"engine/doctor":                  {"engine", "engine/config", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
 	"cmd/distributor":                {"engine", "engine/config", "engine/doctor", "engine/logging", "engine/simulator", "engine/worker", "wsproto", "wsproto/collector", "wsproto/shardus"},
 	"bench":                          nil, // everything's public face
@@ -49,6 +51,7 @@ var allowedOutside = map[string][]string{
 	"github.com/mattn/go-sqlite3":         {"engine/simulator", "engine/query", "engine/doctor"},
 	"github.com/edsrzf/mmap-go":           {"mmaplog/datalog", "mmaplog/framelog", "bench"},
 	"github.com/fsnotify/fsnotify":        {"mmaplog/datalog"},
+	"github.com/klauspost/compress":       {"wsproto"},
 	"github.com/prometheus/client_golang": {"engine/metrics"},
 	"net/http":                            {"cmd/distributor", "engine", "engine/admin", "engine/doctor", "engine/gateway", "engine/metrics", "engine/query", "engine/query/querytest", "engine/status/page", "engine/worker", "wsproto", "wsproto/collector", "bench", "engine/enginetest"},
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"distributor/engine/config"
+	"distributor/engine/deflate"
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
 	"distributor/engine/query"
@@ -78,6 +79,7 @@ type primary struct {
 	index      *index
 	followers  [len(datalog.Streams)]*datalog.Follower
 	encoder    *encoder.Encoder
+	deflate    *deflate.Compressor
 	collectors *resume.Store
 	workers    *supervisor.Supervisor
 	api        *query.API
@@ -109,12 +111,16 @@ func (p *primary) open() error {
 	}
 	p.workers, err = supervisor.New(supervisor.Options{
 		Command: p.o.Worker, Env: workerEnvironment(os.Environ()), Log: p.log, OnPosition: p.collectors.Confirmed, Limits: limits(cfg),
+		OnWish: func(clients int) { p.deflate.SetClients(clients) },
 	})
 	if err != nil {
 		return err
 	}
+	if p.deflate, err = deflate.New(p.compression(cfg)); err != nil {
+		return fmt.Errorf("engine: STATE_DIR: %w", err)
+	}
 	p.encoder = encoder.New(encoder.Options{
-		Signer: p.signer, Frames: p.frames, StopAtCycle: func() int64 { return p.cfg.Load().StopAtCycle }, Wake: p.workers.Wake, Log: p.log,
+		Signer: p.signer, Frames: p.frames, StopAtCycle: func() int64 { return p.cfg.Load().StopAtCycle }, Wake: p.wake, Log: p.log,
 	}, progress)
 	access, err := p.access(cfg)
 	if err != nil {
@@ -130,6 +136,12 @@ func (p *primary) open() error {
 	})
 	p.workers.SetExpiry(p.gateway.Expiry)
 	return p.openObserved(cfg)
+}
+
+// wake tells who reads the frame log that it has grown.
+func (p *primary) wake() {
+	p.workers.Wake()
+	p.deflate.Wake()
 }
 
 func (p *primary) keys(cfg *config.Config) error {
@@ -214,6 +226,9 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 		}
 	})
 	parts.Go(func() { p.checkpoints(reading) })
+	compressing, stopCompressing := context.WithCancel(context.Background())
+	defer stopCompressing()
+	parts.Go(func() { p.deflate.Run(compressing) })
 	observing, stopObserving := context.WithCancel(context.Background())
 	defer stopObserving()
 	parts.Go(func() { p.observe(observing) })
@@ -237,6 +252,7 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 	encoding.Wait() // the head is final
 	parts.Go(p.stopGateway)
 	p.stopWorkers()
+	stopCompressing()
 	stopObserving() // not before: a stop that takes its time can be looked at
 	parts.Wait()
 	return errors.Join(cause, p.checkpoint())

@@ -47,6 +47,7 @@ type Config struct {
 	PingTimeout          time.Duration
 	Drain                time.Duration
 	HideSubscribers      bool
+	CompressionLevel     int // 0: no compression
 	MaxRecordBytes       int
 	AdminAddr            string
 	LogLevel             string // "debug", "info", "warn" or "error"; see Level

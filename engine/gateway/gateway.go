@@ -67,7 +67,8 @@ type Settings struct {
 	Subscribers            []Subscriber // of a key that stands there twice the last one counts
 	HandshakeWindow        time.Duration
 	HashKey                shardus.HashKey
-	RateLimit              int // requests of an address a second; 0: no limit
+	RateLimit              int  // requests of an address a second; 0: no limit
+	Deflate                bool // permessage-deflate is for those who offer it
 }
 
 // Options say what a Gateway works with. API, Health and Resume may be nil.

@@ -53,6 +53,7 @@ type worker struct {
 	idle    time.Time // since when it has no clients
 	clients map[uint64]*client
 	closing int // those of them that were told to close
+	deflate int // those of them that negotiated permessage-deflate
 	queue   []outgoing
 	more    chan struct{} // capacity 1: the queue is not empty
 	dead    chan struct{} // closed with gone: the writer ends
@@ -126,7 +127,7 @@ func (s *Supervisor) write(w *worker) {
 		case o.client != nil:
 			c := o.client
 			s.sent(w, c, w.process.conn.SendClient(handoff.Client{
-				ID: c.id, Key: c.Key, From: c.From, Response: c.Response, Early: c.Early,
+				ID: c.id, Key: c.Key, From: c.From, Response: c.Response, Deflate: c.Deflate, Early: c.Early,
 			}, c.fd, s.times.send))
 		default:
 			if err := w.process.conn.Send(o.message, s.times.send); err != nil {

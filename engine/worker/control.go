@@ -88,6 +88,7 @@ func (l *loop) configure(s handoff.Settings) error {
 		s.FrameLog = l.settings.FrameLog
 	}
 	l.settings = s
+	l.followTwin(s.Twin)
 	if !first {
 		return nil
 	}

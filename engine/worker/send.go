@@ -46,7 +46,7 @@ func (l *loop) serve(c *client) int {
 	case c.state == closing:
 	case c.full:
 		l.place(c, blocked)
-	case c.cursor < l.head:
+	case c.cursor < l.reach(c):
 		l.place(c, behind)
 	default:
 		l.place(c, live)
@@ -115,7 +115,7 @@ func (l *loop) feed(c *client) (sent int, err error) {
 		}
 		n, err := l.sendData(c, int(limit))
 		sent += n
-		if err != nil || c.due == 0 {
+		if err != nil || c.due == 0 && len(c.out) == 0 {
 			return sent, err
 		}
 	}
@@ -136,8 +136,27 @@ func (l *loop) restOfFrame(c *client) (uint64, error) {
 	return end - c.cursor, nil
 }
 
-// sendData sends up to limit bytes from c's cursor.
+// sendData sends up to limit bytes from c's cursor, or what the twin has in
+// their place.
 func (l *loop) sendData(c *client, limit int) (int, error) {
+	if c.deflate {
+		rest, err := l.restOfFrame(c)
+		if err != nil {
+			return 0, err
+		}
+		if rest > 0 {
+			limit = int(min(rest, uint64(limit)))
+		} else if l.twin.serves(c.cursor) {
+			if n, used, err := l.sendTwin(c, limit); used {
+				if n > 0 {
+					l.stats.TwinBytes += uint64(n)
+					l.stats.SentBytes += uint64(n)
+					l.stats.Sends++
+				}
+				return n, err
+			}
+		}
+	}
 	b, err := l.frames.Frames(c.cursor, limit)
 	if err != nil || len(b) == 0 {
 		return 0, err
@@ -151,6 +170,9 @@ func (l *loop) sendData(c *client, limit int) (int, error) {
 	c.inside = n < len(b) || len(b) == limit
 	l.stats.SentBytes += uint64(n)
 	l.stats.Sends++
+	if c.deflate {
+		l.stats.PlainBytes += uint64(n)
+	}
 	return n, nil
 }
 

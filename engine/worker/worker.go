@@ -86,6 +86,8 @@ type loop struct {
 	byID    map[uint64]*client // the same
 	byFD    []*client          // the same, by descriptor; nil where there is none
 	live    []*client          // has all there is, socket writable
+	waiting []*client          // the same, of those that can have compressed frames
+	twin    twinView           // where these come from
 	behind  ring               // socket writable, more is due
 
 	packet         []byte    // scratch for the control channel
@@ -148,17 +150,14 @@ func (l *loop) turn() error {
 	if l.frames == nil {
 		return nil
 	}
-	if head := l.frames.Head(); head != l.head {
+	head := l.frames.Head()
+	grown := head != l.head
+	if grown {
 		l.head, l.moved = head, l.now
-		first := len(l.live) - 1
-		for i := first; i >= 0; i-- { // serve may take l.live[i] out
-			c := l.live[i]
-			from := c.cursor
-			l.serve(c)
-			if i == first || i == 0 {
-				l.measure(c, from)
-			}
-		}
+		l.serveLive(&l.live)
+	}
+	if l.lookAtTwin() || grown { // also when only the frame log has grown: the twin may not be what they get
+		l.serveLive(&l.waiting)
 	}
 	for budget := turnBudget; budget > 0; {
 		c := l.behind.pop()
@@ -179,6 +178,19 @@ func (l *loop) turn() error {
 	return nil
 }
 
+// serveLive sends what has come to the clients that had everything.
+func (l *loop) serveLive(clients *[]*client) {
+	first := len(*clients) - 1
+	for i := first; i >= 0; i-- { // serve may take clients[i] out
+		c := (*clients)[i]
+		from := c.cursor
+		l.serve(c)
+		if i == first || i == 0 {
+			l.measure(c, from)
+		}
+	}
+}
+
 // again asks for another turn, after the events that wait already.
 func (l *loop) again() {
 	if l.armed {
@@ -197,6 +209,9 @@ func (l *loop) close() {
 	}
 	if l.frames != nil {
 		_ = l.frames.Close()
+	}
+	if l.twin.reader != nil {
+		_ = l.twin.reader.Close()
 	}
 	if l.poller != nil {
 		_ = l.poller.Close()
