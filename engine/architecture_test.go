@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 	"engine/supervisor":              {"engine/handoff", "wsproto"},
 	"engine/gateway":                 {"engine/supervisor", "engine/handoff", "wsproto", "wsproto/shardus"},
 	"engine/query":                   {"wsproto/shardus"},
-	"engine/status":                  {"engine/encoder", "engine/gateway", "engine/handoff", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog"},
+	"engine/status":                  {"engine/deflate", "engine/encoder", "engine/gateway", "engine/handoff", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog"},
 	"engine/status/page":             {},
 	"engine/metrics":                 {"engine/status", "engine/supervisor"},
 	"engine/admin":                   {},

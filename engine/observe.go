@@ -47,7 +47,7 @@ func (p *primary) openObserved(cfg *config.Config) error {
 		Follower: func(i int) datalog.Stats { return p.followers[i].Stats() },
 		Encoder:  p.encoder.Stats,
 		FrameLog: p.frames.Stats, LogID: p.frames.ID().String(), LogDir: frameLogDir(cfg), Blocked: p.encoder.Blocked,
-		Workers: p.workers.Snapshot, Gateway: p.gateway.Snapshot, API: p.apiStatus, Problems: p.problems,
+		Workers: p.workers.Snapshot, Gateway: p.gateway.Snapshot, Deflate: p.deflate.Stats, API: p.apiStatus, Problems: p.problems,
 		Events: p.events,
 	})
 	p.metrics = metrics.Handler(p.board.Status, p.log)
