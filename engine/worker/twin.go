@@ -41,6 +41,8 @@ func (l *loop) followTwin(dir string) {
 		return
 	}
 	t.reader, t.grown, t.stalled = r, l.now, false
+	l.lookAtTwin()
+	t.changed = true
 }
 
 // leaveTwin has the clients of the twin go on with plain frames.

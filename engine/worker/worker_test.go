@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,7 +32,11 @@ type bench struct {
 	told    chan handoff.Message
 	ended   chan error
 	nextID  uint64
-	all     [][]byte // every frame appended
+	mu      sync.Mutex
+	all     [][]byte // every frame appended; guarded by mu where clients read beside the test
+
+	settings handoff.Settings // as sent
+	grown    func()           // told when the frame log has grown; may be nil
 }
 
 const response = "HTTP/1.1 101 Switching Protocols\r\n\r\n"
@@ -101,6 +106,7 @@ func start(t testing.TB, settings handoff.Settings, log framelog.Options) *bench
 	if settings.PingIntervalMS == 0 {
 		settings.PingIntervalMS, settings.PingTimeoutMS = 25000, 60000
 	}
+	b.settings = settings
 	b.send(handoff.Message{Settings: &settings})
 	if m := b.next(func(m handoff.Message) bool { return m.Ready != nil }); m.Ready.PID != os.Getpid() {
 		t.Fatalf("%+v", m.Ready)
@@ -157,6 +163,13 @@ func (b *bench) append(sizes ...int) {
 		for i := range payload {
 			payload[i] = byte('a' + (i+len(b.all))%26)
 		}
+		b.appendText(payload)
+	}
+}
+
+func (b *bench) appendText(payloads ...[]byte) {
+	b.t.Helper()
+	for _, payload := range payloads {
 		frame := wsproto.AppendTextFrame(nil, payload)
 		if err := b.frames.Append(frame, framelog.Meta{Stream: 1, Cycle: -1, Time: 1}); err != nil {
 			b.t.Fatal(err)
@@ -164,7 +177,9 @@ func (b *bench) append(sizes ...int) {
 		if err := b.frames.Commit(); err != nil {
 			b.t.Fatal(err)
 		}
+		b.mu.Lock()
 		b.all = append(b.all, frame)
+		b.mu.Unlock()
 	}
 }
 
@@ -181,6 +196,13 @@ func (b *bench) publish(sizes ...int) {
 	b.ring()
 }
 
+func (b *bench) publishText(payloads ...[]byte) {
+	b.t.Helper()
+	b.appendText(payloads...)
+	b.ring()
+	b.grown()
+}
+
 // peer is the collector's end of a connection.
 type peer struct {
 	net.Conn
@@ -190,6 +212,12 @@ type peer struct {
 }
 
 func (b *bench) connect(from uint64, early []byte, small bool) *peer {
+	b.t.Helper()
+	return b.hand(handoff.Client{From: from, Early: early}, small)
+}
+
+// hand connects a client that is otherwise as c says.
+func (b *bench) hand(c handoff.Client, small bool) *peer {
 	b.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -215,9 +243,8 @@ func (b *bench) connect(from uint64, early []byte, small bool) *peer {
 		b.t.Fatal(err)
 	}
 	b.nextID++
-	raw.Control(func(fd uintptr) {
-		err = b.primary.SendClient(handoff.Client{ID: b.nextID, Key: fmt.Sprint("key-", b.nextID), From: from, Response: []byte(response), Early: early}, int(fd), time.Second)
-	})
+	c.ID, c.Key, c.Response = b.nextID, fmt.Sprint("key-", b.nextID), []byte(response)
+	raw.Control(func(fd uintptr) { err = b.primary.SendClient(c, int(fd), time.Second) })
 	if err != nil {
 		b.t.Fatal(err)
 	}
