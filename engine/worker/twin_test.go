@@ -447,8 +447,11 @@ func TestTwinThatStands(t *testing.T) {
 		t.Fatalf("%d of 2 frames are compressed", n)
 	}
 	b.publish(1000)
+	if n := p.count(b, 2, 3); n != 0 {
+		t.Fatal("compressed by whom?")
+	}
 	b.publish(1000) // now it is known to stand
-	if n := p.count(b, 2, 4); n != 0 {
+	if n := p.count(b, 3, 4); n != 0 {
 		t.Fatal("compressed by whom?")
 	}
 	b.append(1000)
