@@ -50,6 +50,7 @@ func (m *member) dial(ctx context.Context) (*collector.Collector, error) {
 	}
 	return collector.Dial(ctx, collector.Options{
 		URL: m.options.URL, Keys: m.key, HashKey: hashKey, ExpectOwner: owner, From: wsproto.From{Start: wsproto.At, Position: m.from}, VerifyEvery: verify, DialTimeout: patience,
+		Compress: m.compress,
 	})
 }
 
