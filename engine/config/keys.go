@@ -89,7 +89,7 @@ var keys = []*key{
 	{name: "PING_TIMEOUT_MS", field: func(c *Config) any { return &c.PingTimeout }, def: 60 * time.Second, min: 20, max: 24 * hourMS, reload: true,
 		doc: "A collector that acknowledges neither a ping nor data for so long is closed. More than PING_INTERVAL_MS."},
 	{name: "COMPRESSION_LEVEL", field: func(c *Config) any { return &c.CompressionLevel }, def: 0, min: 0, max: 9, reload: true,
-		doc: "permessage-deflate for collectors that offer it, as npm ws does: 1, fast, to 9, small. 0: nobody gets it. A change is for new connections."},
+		doc: "permessage-deflate for collectors that offer it, as npm ws does: 1, fast, to 9, small. 0: nobody gets it. docs/OPERATIONS.md says when it pays. A change is for new connections."},
 	{name: "DRAIN_MS", field: func(c *Config) any { return &c.Drain }, def: 3 * time.Second, min: 0, max: hourMS, reload: true,
 		doc: "Time that collectors get to drain what is under way after SIGTERM."},
 	{name: "ADMIN_ADDR", field: func(c *Config) any { return &c.AdminAddr }, def: "127.0.0.1:6102", rule: hostPortOrOff,
