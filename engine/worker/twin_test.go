@@ -454,14 +454,19 @@ func TestTwinThatStands(t *testing.T) {
 	if n := p.count(b, 3, 4); n != 0 {
 		t.Fatal("compressed by whom?")
 	}
-	b.append(1000)
-	for i := 1; i < 5; i++ {
+	for i := 1; i < 4; i++ {
 		b.twinned(w, i)
 	}
 	b.ring()
-	if n := p.count(b, 4, 5); n != 1 {
-		t.Fatal("a twin that grows again is not used")
-	}
+	// The loop may have looked at the frame log between a frame and its twin.
+	i := 4
+	until(t, func() bool {
+		b.append(1000)
+		b.twinned(w, i)
+		b.ring()
+		i++
+		return p.count(b, i-1, i) == 1
+	})
 }
 
 // A twin whose files are cut or overwritten harms nobody.
