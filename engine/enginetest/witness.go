@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -33,13 +34,15 @@ type Witness struct {
 	changed  *sync.Cond // any of it
 	present  bool       // wants to be connected
 	held     bool       // does not read
-	over     bool       // the trial is
-	doubles  int        // how often it has connected beside itself
-	doubling bool       // it is about to: the connection that goes for it is not made again
-	visits   []*visit   // in the order in which they were let in
-	now      *visit     // the last of them, while it is open
-	next     *visit     // one that double has made, and nobody reads yet
-	fault    error      // what it saw that must not be, as far as one can tell at once
+	tardy    bool       // does not answer pings, but keeps the last one's payload:
+	owes     []byte
+	over     bool     // the trial is
+	doubles  int      // how often it has connected beside itself
+	doubling bool     // it is about to: the connection that goes for it is not made again
+	visits   []*visit // in the order in which they were let in
+	now      *visit   // the last of them, while it is open
+	next     *visit   // one that double has made, and nobody reads yet
+	fault    error    // what it saw that must not be, as far as one can tell at once
 
 	has   [len(simulator.Streams)]int // how many records of each stream there are up to the newest it got
 	got   int                         // messages
@@ -191,7 +194,7 @@ func (w *Witness) dial() (*visit, error) {
 	} else {
 		w.end = nil
 	}
-	w.visits, w.now, w.fresh = append(w.visits, v), v, 0
+	w.visits, w.now, w.fresh, w.owes = append(w.visits, v), v, 0, nil
 	w.changed.Broadcast()
 	return v, nil
 }
@@ -346,8 +349,15 @@ func (w *Witness) pinged(v *visit, payload []byte) error {
 	v.pings = append(v.pings, sighting{len(v.items), p})
 	w.mu.Lock()
 	w.end, w.pings, w.fresh = &p, &p, 0
+	tardy := w.tardy
+	if tardy {
+		w.owes = bytes.Clone(payload)
+	}
 	w.changed.Broadcast()
 	w.mu.Unlock()
+	if tardy {
+		return nil
+	}
 	v.send(ws.OpPong, payload)
 	if w.part.Asks {
 		v.send(ws.OpPing, fmt.Appendf(nil, "1 %d", len(v.pings)))
@@ -369,7 +379,7 @@ func (w *Witness) answered(v *visit, payload []byte) error {
 	}
 	if round == 1 {
 		v.send(ws.OpPing, fmt.Appendf(nil, "2 %d", n))
-	} else {
+	} else if !w.trial.handing.Load() { // else it is the elder that knows, and the heir will
 		v.sure = n
 	}
 	return nil
@@ -415,6 +425,30 @@ func (w *Witness) send(op ws.OpCode, payload []byte) {
 	}
 }
 
+// here tells whether it is, or wants to be, connected.
+func (w *Witness) here() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.present
+}
+
+// owing tells whether it owes the answer to a ping.
+func (w *Witness) owing() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.owes != nil
+}
+
+// answer gives the answer that it owes.
+func (w *Witness) answer() {
+	w.mu.Lock()
+	owed := w.owes
+	w.mu.Unlock()
+	if owed != nil {
+		w.send(ws.OpPong, owed)
+	}
+}
+
 func (w *Witness) come()    { w.set(func() { w.present = true }) }
 func (w *Witness) hold()    { w.set(func() { w.held = true }) }
 func (w *Witness) release() { w.set(func() { w.held = false }) }
@@ -429,20 +463,21 @@ func (w *Witness) set(f func()) {
 // leave ends its connection and waits for the end.
 func (w *Witness) leave(t *Trial, how departure) {
 	w.mu.Lock()
-	w.present, w.held = false, false
 	v := w.now
 	if v != nil {
 		v.leaving, v.echo = true, how != reset
 	}
+	if v != nil && how == reset { // one that is held reads nothing more
+		_ = v.conn.(*net.TCPConn).SetLinger(0)
+		_ = v.conn.Close()
+	}
+	w.present, w.held = false, false
 	w.changed.Broadcast()
 	w.mu.Unlock()
 	if v == nil {
 		return
 	}
-	if how == reset {
-		_ = v.conn.(*net.TCPConn).SetLinger(0)
-		_ = v.conn.Close()
-	} else {
+	if how != reset {
 		var code []byte
 		if how > 0 {
 			code = binary.BigEndian.AppendUint16(nil, uint16(how))
