@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -40,6 +41,7 @@ type Witness struct {
 	doubles  int      // how often it has connected beside itself
 	doubling bool     // it is about to: the connection that goes for it is not made again
 	visits   []*visit // in the order in which they were let in
+	vain     []*visit // attempts without an answer: they may have been let in
 	now      *visit   // the last of them, while it is open
 	next     *visit   // one that double has made, and nobody reads yet
 	fault    error    // what it saw that must not be, as far as one can tell at once
@@ -75,6 +77,7 @@ type visit struct {
 	life    int                         // of the distributor
 	cuts    int64                       // of the trial, before it was dialled
 	doubles int                         // of the witness, likewise
+	after   int                         // how many visits there were before
 	reached uint64                      // the chronicle's offset before it was dialled
 	begun   [len(simulator.Streams)]int // records in the book when the 101 had come
 	unsure  bool                        // the distributor was restarted meanwhile: nobody knows by which life it was let in
@@ -179,13 +182,17 @@ func (w *Witness) dial() (*visit, error) {
 		behind = ws.MustCompileFrame(ws.MaskFrame(ws.NewPingFrame([]byte(eager))))
 	}
 	conn, in, err := handshake(w.trial.d.URL, o, buffer, behind)
-	if err != nil {
-		return nil, err
-	}
-	v.conn, v.in, v.begun = conn, in, w.trial.book.Counts()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	v.unsure = v.life != int(w.trial.life.Load())
+	v.conn, v.in, v.begun = conn, in, w.trial.book.Counts()
+	v.after, v.unsure = len(w.visits), v.life != int(w.trial.life.Load())
+	if err != nil {
+		var no *collector.RefusedError
+		if !errors.As(err, &no) && !errors.Is(err, syscall.ECONNREFUSED) {
+			w.vain = append(w.vain, v)
+		}
+		return nil, err
+	}
 	if v.unsure || w.over {
 		_ = conn.Close()
 	}
