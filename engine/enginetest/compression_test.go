@@ -1,0 +1,75 @@
+package enginetest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"distributor/engine/status"
+	"distributor/wsproto/collector"
+)
+
+// Collectors that offer compression get the same messages in the same order as
+// those that do not, although a worker and then the primary are killed on the
+// way; what compressing leaves on disk goes with the primary's next life.
+func TestCompression(t *testing.T) {
+	t.Parallel()
+	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 3, "ADMIN_ADDR": "127.0.0.1:0"})
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{300, 20_000}})
+	d.Start()
+	const size, compress = 6, 4
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: size, Compress: compress, Book: book})
+	twins := filepath.Join(d.Dir, "state", "deflate")
+	atWork := func(what string) (s status.Status) {
+		t.Helper()
+		Until(t, what, func() bool {
+			if err := archiver.Write(20); err != nil {
+				t.Fatal(err)
+			}
+			fleet.WaitTotal(book.Total())
+			s = statusOf(t, d.admin())
+			return s.Compression.Clients == compress && s.Compression.Active && s.Compression.SentBytes > 0
+		}, func() string { return fmt.Sprintf("%+v", s.Compression) })
+		return s
+	}
+	s := atWork("compressed frames are sent")
+	if c := s.Compression; c.OutBytes >= c.InBytes || c.Frames == 0 {
+		t.Errorf("%+v", c)
+	}
+	d.Workers()[0].Kill(t)
+	atWork("compressed frames are sent after the end of a worker")
+
+	left := filepath.Join(twins, "old")
+	d.Kill()
+	if err := os.MkdirAll(left, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d.Start()
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what the killed primary has left is still there: %v", err)
+	}
+	atWork("compressed frames are sent after the end of the primary")
+
+	d.Configure(Settings{"COMPRESSION_LEVEL": 0})
+	if l := d.Reload(syscall.SIGHUP); fmt.Sprint(l.Attrs["applied"], l.Attrs["refused"]) != "1 0" {
+		t.Errorf("the log says %s", l.Text)
+	}
+	Until(t, "the twin has gone", func() bool { _, err := os.Stat(twins); return errors.Is(err, fs.ErrNotExist) }, func() string { return "" })
+	if err := archiver.Write(50); err != nil {
+		t.Fatal(err)
+	}
+	fleet.WaitTotal(book.Total())
+	c, err := collector.Dial(t.Context(), collector.Options{URL: d.URL, Keys: newKey(t), HashKey: hashKey, Compress: true})
+	if err != nil || c.Compressed() {
+		t.Errorf("with level 0: compressed, or %v", err)
+	}
+	c.Close()
+	fleet.CheckSame()
+	Until(t, "nobody has compression", func() bool { return statusOf(t, d.admin()).Compression.Clients == 0 }, func() string { return "" })
+	d.Stop()
+}
