@@ -73,3 +73,57 @@ func TestCompression(t *testing.T) {
 	Until(t, "nobody has compression", func() bool { return statusOf(t, d.admin()).Compression.Clients == 0 }, func() string { return "" })
 	d.Stop()
 }
+
+// An upgrade that fails leaves collectors connected: for its time they get plain
+// messages. One that succeeds moves them over with nothing missing; then the
+// twin is the new process's, and is there when the old one has ended.
+func TestCompressionOverUpgrades(t *testing.T) {
+	t.Parallel()
+	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "FRAME_LOG_SEGMENT_BYTES": 1 << 20, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 4, "ADMIN_ADDR": "127.0.0.1:0"})
+	d.Env = []string{badHeir + "=opens"}
+	linked(t, d)
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{300, 20_000}})
+	d.Start()
+	const size, compress = 6, 4
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: size, Compress: compress, Book: book, Forgetful: true})
+	s := newStorm(archiver)
+	sent := func() (s status.Compression) {
+		t.Helper()
+		before := statusOf(t, lastAdmin(d)).Compression.SentBytes
+		Until(t, "compressed frames are sent", func() bool {
+			s = statusOf(t, lastAdmin(d)).Compression
+			return s.Clients == compress && s.Active && s.SentBytes > before
+		}, func() string { return fmt.Sprintf("%+v", s) })
+		return s
+	}
+	sent()
+
+	replaceByBad(t, d)
+	mark := d.Mark()
+	d.Signal(syscall.SIGUSR2)
+	d.WaitLogAfter(mark, "upgrade failed", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+	sent()
+	if n := fleet.Cut(); n != 0 {
+		t.Errorf("%d collectors have noticed that an upgrade failed", n)
+	}
+
+	replaceBinary(t, d, built)
+	d.Upgrade()
+	d.Alone()
+	for of, n := range sent().Ends {
+		if n != 0 {
+			t.Errorf("%d twins of the new process have ended: %s", n, of)
+		}
+	}
+	if twins, err := os.ReadDir(filepath.Join(d.Dir, "state", "deflate")); err != nil || len(twins) != 1 {
+		t.Errorf("twins: %v, %v", twins, err)
+	}
+	s.end(t)
+	fleet.WaitTotal(book.Total())
+	fleet.CheckSame()
+	if n := fleet.Cut(); n != size {
+		t.Errorf("only %d of %d collectors were sent over", n, size)
+	}
+	d.Stop()
+}

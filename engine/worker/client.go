@@ -81,14 +81,14 @@ type client struct {
 
 // add takes over a client that the primary hands to us.
 func (l *loop) add(m handoff.Client, fd int) {
-	c := &client{id: m.ID, key: m.Key, fd: fd, cursor: m.From, pinged: m.From, out: m.Response, deflate: m.Deflate,
+	c := &client{id: m.ID, key: m.Key, fd: fd, cursor: m.From, pinged: m.From, out: m.Response,
 		allowance: l.settings.InputBytes, refilled: l.now, pingAt: l.now, progress: l.now, at: len(l.clients), state: blocked}
-	c.reader.Deflate = m.Deflate
 	l.tune(c)
 	if m.Notices {
 		c.notices = &noticePlace{from: m.From}
 	}
-	if c.deflate {
+	if m.Deflate {
+		c.deflate, c.reader.Deflate = true, true
 		l.stats.Deflate++
 	}
 	l.clients = append(l.clients, c)
