@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -109,7 +110,13 @@ func TestCompressionOverUpgrades(t *testing.T) {
 	}
 
 	replaceBinary(t, d, built)
+	elder := d.Pid()
 	d.Upgrade()
+	for _, open := range descriptors(elder) { // it is there still: collectors leave a second later
+		if strings.Contains(open, "/deflate/") {
+			t.Errorf("the old process has not given its twin up: %s", open)
+		}
+	}
 	d.Alone()
 	for of, n := range sent().Ends {
 		if n != 0 {
