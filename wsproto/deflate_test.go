@@ -122,3 +122,53 @@ func TestInflaterRefuses(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+// FuzzInflater gives payloads of a stranger to an Inflater, one after the other. What it makes of them is what the
+// standard library does, or nothing, and never more than the limit; compressed again, it comes back.
+func FuzzInflater(f *testing.F) {
+	d, err := NewDeflater(MinDeflateLevel)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, text := range []string{"", "a", strings.Repeat("abc", 500), strings.Repeat("z", 70000)} {
+		frame, err := d.Frame(AppendTextFrame(nil, []byte(text)))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(frame[min(len(frame), 2):], uint16(1000))
+	}
+	f.Add([]byte{0}, uint16(0))
+	f.Add([]byte("\xff\xff\xff"), uint16(10))
+	var i Inflater
+	f.Fuzz(func(t *testing.T, payload []byte, limit uint16) {
+		got, err := i.Message(payload, int(limit))
+		if len(i.out) > 1<<18 {
+			t.Fatalf("a buffer of %d bytes for at most %d", len(i.out), limit)
+		}
+		r := flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff")))
+		want, wantErr := io.ReadAll(io.LimitReader(r, int64(limit)+1))
+		if wantErr == nil && len(want) > int(limit) {
+			wantErr = ErrInflate
+		}
+		if err != nil && !errors.Is(err, ErrInflate) || (err == nil) != (wantErr == nil) || err == nil && !bytes.Equal(got, want) {
+			t.Fatalf("%d bytes, %v; want %d, %v", len(got), err, len(want), wantErr)
+		}
+		if err != nil {
+			return
+		}
+		frame, err := d.Frame(AppendTextFrame(nil, got))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if frame == nil {
+			return // no smaller
+		}
+		h, err := ws.ReadHeader(bytes.NewReader(frame))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := i.Message(frame[ws.HeaderSize(h):], int(limit)); err != nil || !bytes.Equal(again, want) {
+			t.Fatalf("%d bytes come back as %d, %v", len(want), len(again), err)
+		}
+	})
+}

@@ -32,6 +32,7 @@ type rig struct {
 	all     [][]byte     // frames appended
 	dir     atomic.Value // of the twin, as announced
 	blocked atomic.Bool
+	stop    func() // ends Run
 }
 
 func start(t *testing.T, change func(*Options)) *rig {
@@ -61,12 +62,9 @@ func start(t *testing.T, change func(*Options)) *rig {
 		t.Fatal(err)
 	}
 	r.linger, r.pause = 0, time.Millisecond
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { r.Run(ctx) })
+	r.run()
 	t.Cleanup(func() {
-		cancel()
-		running.Wait()
+		r.stop()
 		if r.dir.Load() != "" {
 			t.Error("a twin is announced after the end")
 		}
@@ -78,6 +76,16 @@ func start(t *testing.T, change func(*Options)) *rig {
 		}
 	})
 	return r
+}
+
+func (r *rig) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { r.Run(ctx) })
+	r.stop = func() {
+		cancel()
+		running.Wait()
+	}
 }
 
 func (r *rig) append(texts ...[]byte) {
@@ -267,5 +275,37 @@ func TestLeftovers(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// One that goes on after another process has tried to be its heir makes a twin
+// of its own, whatever that one has left.
+func TestGoesOn(t *testing.T) {
+	r := start(t, nil)
+	r.SetClients(1)
+	r.until("there is a twin", func(s Stats) bool { return s.Alive })
+	r.append(record(900))
+	r.until("it is at work", func(s Stats) bool { return s.Frames == 1 })
+	r.stop()
+	if r.Stats().Alive || r.dir.Load() != "" {
+		t.Error("it is still said to be there")
+	}
+	for life := range 4 {
+		left, _, err := framelog.OpenWriter(framelog.Options{Dir: filepath.Join(r.o.Dir, fmt.Sprint(life)), Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(twin.Append(left, r.all[0], twin.Same, twin.Span{Start: 0, End: 7}), left.Commit(), left.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.append(record(800))
+	r.run()
+	r.until("there is another", func(s Stats) bool { return s.Alive })
+	begin := r.log.Head()
+	r.append(record(700), record(600))
+	r.until("it is at work", func(s Stats) bool { return s.Frames == 3 })
+	if from, to, texts, _ := r.read(); from != begin || to != r.log.Head() || len(texts) != 2 {
+		t.Errorf("%d frames, from %d to %d", len(texts), from, to)
 	}
 }

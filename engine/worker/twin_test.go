@@ -209,6 +209,10 @@ func TestCompressedAndPlain(t *testing.T) {
 	if want := b.offset(3); s.Deflate != 2 || s.PlainBytes != want && s.PlainBytes != b.offset(2) || s.SentBytes < s.TwinBytes+s.PlainBytes {
 		t.Errorf("%+v; %d bytes were plain", s, want)
 	}
+	b.publishText(text(r, 900_000)) // also compressed longer than a slice
+	if n := first.count(b, 83, 84) + second.count(b, 83, 84); n != 2 {
+		t.Errorf("%d of 2 long frames are compressed", n)
+	}
 	// One that comes back goes on in the twin where it is.
 	back := b.join(handoff.Client{From: b.offset(40), Deflate: true}, false)
 	if n := back.count(b, 40, 83); n != 21 {
