@@ -18,12 +18,15 @@
 //   - when the frame log runs away from it by more than a bound: compressing costs about as much as signing, and a
 //     distributor that catches up with days of data logs has better things to do;
 //   - when the disk is full: the room is for the frame log;
-//   - on any error.
+//   - on any error;
+//   - when the process hands over to another one, which has the directory from then on (Run is ended, and called again
+//     if nothing comes of it).
 //
-// The next one is made after a pause that grows while this goes on. Meanwhile those clients get plain frames, which
+// But for the last, the next one is made after a pause that grows while this goes on. Meanwhile those clients get plain frames, which
 // handoff.Stats.PlainBytes counts. So compressing takes one core at most, and when the machine is short of it, none.
 //
-// Nothing is lost with a twin, so nothing of it is kept: New removes what an earlier process has left.
+// Nothing is lost with a twin, so nothing of it is kept: what another process has left is removed by New and
+// before a twin is made.
 //
 // # Concurrency
 //
