@@ -87,11 +87,12 @@
 // its own, until the primary rings again or the twin has stood for
 // twinPatience. After the twin it always stands at a boundary: the rest of a
 // compressed frame that the socket took in part is copied to out, at most one
-// frame a client; where the twin holds a frame uncompressed the frame log has
-// the rest. So the twin can end, or its floor pass a client, without a word.
-// What is wrong with it is logged, and its clients go on with plain frames.
-// Nothing is sent from beyond where the twin was last looked at, and so nothing
-// from beyond a notice that is not known yet; notices are never compressed.
+// frame of a mebibyte, by which a turn may then pass the bound for replays;
+// where the twin holds a frame uncompressed the frame log has the rest. So the
+// twin can end, or its floor pass a client, without a word. What is wrong with
+// it is logged, and its clients go on with plain frames. Nothing is sent from
+// beyond where the twin was last looked at, and so nothing from beyond a notice
+// that is not known yet; notices are never compressed.
 //
 // Such a client may compress what it sends. Nothing of that is ever inflated:
 // it counts as it comes, and is thrown away.
