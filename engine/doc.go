@@ -34,6 +34,8 @@
 //     read is in the log, the checkpoint is saved. So every record enters once.
 //   - The listening socket is one, in both processes, and never closed. In the
 //     moments in which neither accepts, its backlog holds who comes (door.go).
+//   - The elder gives up its twin of the frame log with it (package deflate): its
+//     collectors go on with plain frames, and have the heir's when they are there.
 //   - The heir has done what can fail, a worker's start included, before the
 //     elder lets go of anything. If it fails all the same, the elder kills it,
 //     recovers the log, which has its ID still, and goes on; its collectors have

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"distributor/engine/config"
+	"distributor/engine/deflate"
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
 	"distributor/engine/query"
@@ -84,6 +85,7 @@ type primary struct {
 	logs       atomic.Pointer[logs]
 	index      *index
 	encoder    *encoder.Encoder
+	deflate    *deflate.Compressor
 	collectors *resume.Store
 	workers    *supervisor.Supervisor
 	api        *query.Front
@@ -122,6 +124,7 @@ func (p *primary) open(ctx context.Context) error {
 	}
 	p.workers, err = supervisor.New(supervisor.Options{
 		Command: p.o.Worker, Env: childEnvironment(os.Environ()), Log: p.log, OnPosition: p.reached, Limits: limits(cfg),
+		OnWish: func(clients int) { p.deflate.SetClients(clients) },
 	})
 	if err != nil {
 		return err
@@ -135,11 +138,14 @@ func (p *primary) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p.deflate, err = deflate.New(p.compression(cfg)); err != nil { // not before the elder has let go of its twin
+		return fmt.Errorf("engine: STATE_DIR: %w", err)
+	}
 	if p.collectors, err = resume.Open(cfg.StateDir, p.id().String(), cfg.ResumeWindow); err != nil {
 		p.log.Error("collectors that come back begin live", "error", err)
 	}
 	p.encoder = encoder.New(encoder.Options{
-		Signer: p.signer, Frames: p.logs.Load().frames, Notices: p.logs.Load().notices, StopAtCycle: func() int64 { return p.cfg.Load().StopAtCycle }, Wake: p.workers.Wake, Log: p.log,
+		Signer: p.signer, Frames: p.logs.Load().frames, Notices: p.logs.Load().notices, StopAtCycle: func() int64 { return p.cfg.Load().StopAtCycle }, Wake: p.wake, Log: p.log,
 	}, progress)
 	p.gateway = gateway.New(gateway.Options{
 		Settings: access, Workers: p.workers, Frames: p.index, Resume: p.collectors.Offset, Health: p.health, API: p.publicAPI(), Log: p.log,
@@ -175,6 +181,12 @@ func publicAddress(cfg *config.Config) string {
 
 // id is that of the frame log.
 func (p *primary) id() framelog.ID { return p.index.reader.ID() }
+
+// wake tells who reads the frame log that it has grown.
+func (p *primary) wake() {
+	p.workers.Wake()
+	p.deflate.Wake()
+}
 
 func (p *primary) keys(cfg *config.Config) error {
 	var err error
@@ -250,6 +262,7 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 	parts.Go(p.stopGateway)
 	parts.Go(p.stopElder)
 	p.stopWorkers()
+	reading.plain()
 	stopObserving() // not before: a stop that takes its time can be looked at
 	parts.Wait()
 	return errors.Join(cause, p.checkpoint())

@@ -133,9 +133,11 @@ func (p *primary) openIndex(cfg *config.Config) error {
 // follower returns the Stats of one of datalog.Streams.
 func (p *primary) follower(stream int) datalog.Stats { return p.logs.Load().followers[stream].Stats() }
 
-// reading is the encoder at work, and the saving of its progress.
+// reading is the encoder at work, and the saving of its progress; with it, for as
+// long as its frames have to be sent, the compressor.
 type reading struct {
-	stop func() // returns when what was read is in the frame log: the head is final
+	stop  func() // returns when what was read is in the frame log: the head is final
+	plain func() // returns when there is no twin of the frame log: all collectors go on with plain frames
 }
 
 // read begins; fail is told when the encoder fails for good.
@@ -149,8 +151,17 @@ func (p *primary) read(fail func(error)) reading {
 		}
 	})
 	parts.Go(func() { p.checkpoints(ctx) })
-	return reading{stop: func() {
-		cancel()
-		parts.Wait()
-	}}
+	compressing, stopCompressing := context.WithCancel(context.Background())
+	var compressor sync.WaitGroup
+	compressor.Go(func() { p.deflate.Run(compressing) })
+	return reading{
+		stop: func() {
+			cancel()
+			parts.Wait()
+		},
+		plain: func() {
+			stopCompressing()
+			compressor.Wait()
+		},
+	}
 }

@@ -48,7 +48,7 @@ func (p *primary) openObserved(cfg *config.Config) {
 		Follower: p.follower,
 		Encoder:  p.encoder.Stats,
 		FrameLog: func() framelog.Stats { return p.logs.Load().stats() }, LogID: p.id().String(), LogDir: frameLogDir(cfg), Blocked: p.encoder.Blocked,
-		Workers: p.workers.Snapshot, Gateway: p.gateway.Snapshot, API: p.apiStatus, Problems: p.problems,
+		Workers: p.workers.Snapshot, Gateway: p.gateway.Snapshot, Deflate: p.deflate.Stats, API: p.apiStatus, Problems: p.problems,
 		Events: p.events,
 	})
 	p.metrics = metrics.Handler(p.board.Status, p.log)

@@ -75,6 +75,7 @@ func (p *primary) upgrade(running context.Context, fail func(error), reload <-ch
 	p.log.Error("upgrade failed, this distributor goes on", "error", err)
 	if !gave.IsZero() {
 		reads.stop()
+		reads.plain()
 		if reads, err = p.takeBack(fail); err != nil {
 			fail(fmt.Errorf("engine: go on after a failed upgrade: %w", err))
 		}
@@ -127,6 +128,7 @@ func (p *primary) letGo(reads reading) error {
 		return fmt.Errorf("engine: stop accepting: %w", err)
 	}
 	reads.stop()
+	reads.plain()
 	return errors.Join(p.checkpoint(), p.logs.Load().close())
 }
 
@@ -144,7 +146,7 @@ func (p *primary) takeBack(fail func(error)) (reading, error) {
 	if err := p.logs.Load().close(); err != nil { // as far as letGo has not done it
 		p.log.Error("frame log not closed cleanly", "error", err)
 	}
-	gone := reading{stop: func() {}}
+	gone := reading{stop: func() {}, plain: func() {}}
 	progress, err := p.openLogs(p.cfg.Load())
 	if err != nil {
 		return gone, err

@@ -1,25 +1,29 @@
 // Package wsproto holds the WebSocket protocol as the firehose speaks it: what goes over a client's connection, byte by
 // byte, and nothing of sockets, loops or timers. It owns
 //
-//   - the frames that we send (AppendTextFrame, AppendControl, AppendClose),
+//   - the frames that we send (AppendTextFrame, AppendControl, AppendClose), and their compressed form (Deflater, Inflater),
 //   - the parsing of what clients send (Reader),
 //   - why connections end (Disconnect),
 //   - where in the stream a client is, or wants to begin (Position, From),
-//   - the rules and bytes of the upgrade (CheckUpgrade, AppendUpgradeResponse).
+//   - the rules and bytes of the upgrade (CheckUpgrade, Upgrade, NegotiateDeflate).
 //
-// It does not authenticate (that is the gateway, with wsproto/shardus), does not compress, and does not keep what clients
-// say: a collector has nothing to say, so its messages are counted and dropped. How much of that is too much is for the
+// It does not authenticate (that is the gateway, with wsproto/shardus), does not inflate what clients send, and does not keep what
+// they say: a collector has nothing to say, so its messages are counted and dropped. How much of that is too much is for the
 // Handler to decide.
 //
 // # Frames
 //
-// All are unmasked and final, without extensions:
+// All are unmasked and final:
 //
 //	message   81 | length | {"receipt":…,"sign":{…}}      length: 1 byte up to 125, 7e + 2 bytes up to 65535,
 //	                                                        7f + 8 bytes above; big-endian, always the shortest
 //	ping      89 | length | position token                 the client's pong brings the token back
 //	pong      8a | length | the client's payload
 //	close     88 | length | code (2 bytes) | reason        or 88 00: no code
+//
+// With permessage-deflate (RFC 7692) a message may come compressed, each for itself:
+//
+//	message   c1 | length | DEFLATE of the text, flushed, without the last 00 00 ff ff
 //
 // What a client sends looks alike, with the mask bit set in the length byte and four bytes of mask before the payload.
 //
@@ -29,7 +33,8 @@
 //	└ life of the frame log, hex ──┘ └ offset in bytes, decimal
 //
 // A client that answers a ping has read all frames that end at or before the token's offset. The bytes of the message
-// frames that arrive between two pings of one connection are as many as the offsets differ.
+// frames that arrive between two pings of one connection are as many as the offsets differ; a compressed message counts as the
+// plain frame.
 //
 // # Use
 //
@@ -42,8 +47,8 @@
 // The replaced service speaks through npm ws 8.17; collectors do too. Kept from it, against the letter of the RFC or the
 // habits of gobwas/ws, each with the test that pins it:
 //
-//   - Versions 8 and 13 are both accepted; the first subprotocol offered is answered whatever it is; compression is never
-//     negotiated; refusals are HTML-typed one-liners in ws' words: TestRecordedHandshakes.
+//   - Versions 8 and 13 are both accepted; the first subprotocol offered is answered whatever it is; no extension is
+//     answered unless the caller wants it to be; a Sec-WebSocket-Extensions that breaks its grammar refuses nobody; refusals are HTML-typed one-liners in ws' words: TestRecordedHandshakes.
 //   - The checks of the upgrade come in ws' order: TestCheckUpgradeOrder. Repeated headers are joined by ", ":
 //     TestRepeatedHeaders. A request without "Connection: Upgrade" is no upgrade: TestRecordedHandshakes.
 //   - Subprotocols are parsed as strictly as ws does (no empty ones, none twice): TestSubprotocols.

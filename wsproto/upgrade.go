@@ -38,6 +38,8 @@ var (
 type Upgrade struct {
 	Key      string // Sec-WebSocket-Key, 24 characters
 	Protocol string // the subprotocol to answer; empty: none was offered
+	// Extensions is the answer to the extensions offered (NegotiateDeflate); empty: none. CheckUpgrade leaves it so.
+	Extensions string
 }
 
 // IsUpgrade reports whether the request asks to change the protocol at all, as Node's HTTP server decides it: there is
@@ -55,7 +57,7 @@ func IsUpgrade(h http.Header) bool {
 }
 
 // CheckUpgrade applies the rules of npm ws 8.17, in its order. The error is always a *Refusal. Of the subprotocols
-// offered the first is answered; no extension is negotiated.
+// offered the first is answered.
 func CheckUpgrade(r *http.Request) (Upgrade, error) {
 	key := joined(r.Header, "Sec-WebSocket-Key")
 	version := joined(r.Header, "Sec-WebSocket-Version")
@@ -128,12 +130,16 @@ func isAlphanumeric(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
 }
 
-// AppendUpgradeResponse appends the 101 answer: the headers of the replaced service, in its order. protocol may be empty.
-func AppendUpgradeResponse(dst []byte, key, protocol string) []byte {
+// AppendResponse appends the 101 answer: the headers of the replaced service, in its order. An extension, which that one
+// never answers, comes last, as in npm ws.
+func (u Upgrade) AppendResponse(dst []byte) []byte {
 	dst = append(dst, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
-	dst = append(dst, AcceptKey(key)...)
-	if protocol != "" {
-		dst = append(append(dst, "\r\nSec-WebSocket-Protocol: "...), protocol...)
+	dst = append(dst, AcceptKey(u.Key)...)
+	if u.Protocol != "" {
+		dst = append(append(dst, "\r\nSec-WebSocket-Protocol: "...), u.Protocol...)
+	}
+	if u.Extensions != "" {
+		dst = append(append(dst, "\r\nSec-WebSocket-Extensions: "...), u.Extensions...)
 	}
 	return append(dst, "\r\n\r\n"...)
 }

@@ -78,7 +78,7 @@ func TestRecordedHandshakes(t *testing.T) {
 			t.Errorf("%s: %v", c.Name, err)
 			continue
 		}
-		response, err := http.ReadResponse(bufio.NewReader(strings.NewReader(string(AppendUpgradeResponse(nil, u.Key, u.Protocol)))), r)
+		response, err := http.ReadResponse(bufio.NewReader(strings.NewReader(string(u.AppendResponse(nil)))), r)
 		if err != nil || response.StatusCode != c.Status || len(response.Header) != len(c.Answer) {
 			t.Errorf("%s: %v, %v", c.Name, response, err)
 			continue
@@ -95,7 +95,7 @@ func TestRecordedHandshakes(t *testing.T) {
 func TestUpgradeResponseBytes(t *testing.T) {
 	const want = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
-	if got := string(AppendUpgradeResponse(nil, "dGhlIHNhbXBsZSBub25jZQ==", "chat")); got != want {
+	if got := string(Upgrade{Key: "dGhlIHNhbXBsZSBub25jZQ==", Protocol: "chat"}.AppendResponse(nil)); got != want {
 		t.Errorf("%q", got)
 	}
 }
@@ -177,7 +177,7 @@ func FuzzCheckUpgrade(f *testing.F) {
 			t.Fatalf("%v is no refusal", err)
 		}
 		// Whatever is let through must not break out of the answer's header lines.
-		if answer := string(AppendUpgradeResponse(nil, u.Key, u.Protocol)); err == nil && strings.Count(answer, "\r\n") != 6 {
+		if answer := string(u.AppendResponse(nil)); err == nil && strings.Count(answer, "\r\n") != 6 {
 			t.Errorf("answer %q", answer)
 		}
 	})

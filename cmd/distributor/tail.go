@@ -95,6 +95,7 @@ func parseTail(args []string, stdout, stderr io.Writer) (tailOptions, error) {
 	count := flags.Uint64("count", 0, "end after `N` printed records (0: never)")
 	seconds := flags.Float64("seconds", 0, "end after `N` seconds (0: never)")
 	idle := flags.Int("stop-at-idle", 0, "end when nothing came for so many `ms` (0: never)")
+	compress := flags.Bool("compress", false, "offer the server to compress (permessage-deflate)")
 	format := flags.String("format", formatRecords, "records, messages (with their signatures), summary (a line a second), none")
 	summary := flags.Bool("summary", false, "a line a second on the error output")
 	reconnect := flags.Bool("reconnect", true, "go on after a lost connection, from the last position")
@@ -107,7 +108,7 @@ func parseTail(args []string, stdout, stderr io.Writer) (tailOptions, error) {
 	o := tailOptions{
 		streams: *streams, count: *count, format: *format, summary: *summary, reconnect: *reconnect,
 		time: time.Duration(*seconds * float64(time.Second)), idle: time.Duration(*idle) * time.Millisecond, giveUp: time.Duration(*giveUp * float64(time.Second)),
-		dial: collector.Options{Notices: true, URL: *url, SubscriptionType: *subscription, Logger: slog.New(slog.NewTextHandler(stderr, nil))},
+		dial: collector.Options{Notices: true, URL: *url, SubscriptionType: *subscription, Compress: *compress, Logger: slog.New(slog.NewTextHandler(stderr, nil))},
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))

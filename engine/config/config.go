@@ -53,6 +53,7 @@ type Config struct {
 	Drain                time.Duration
 	UpgradeDrain         time.Duration
 	HideSubscribers      bool
+	CompressionLevel     int // 0: no compression
 	MaxRecordBytes       int
 	UpgradeRateLimit     int
 	MaxHTTPConnections   int

@@ -106,6 +106,8 @@ var keys = []*key{
 		doc: "Most that a collector may send at once, and its longest message: it has nothing to say but pongs. One that sends more is closed."},
 	{name: "CLIENT_INPUT_RATE", field: func(c *Config) any { return &c.ClientInputRate }, def: 16 * kib, unit: "bytes/s", min: kib, max: 64 * mib, reload: true,
 		doc: "Most that a collector may send in the long run."},
+	{name: "COMPRESSION_LEVEL", field: func(c *Config) any { return &c.CompressionLevel }, def: 0, min: 0, max: 9, reload: true,
+		doc: "permessage-deflate for collectors that offer it, as npm ws does: 1, fast, to 9, small. 0: nobody gets it. docs/OPERATIONS.md says when it pays. A change is for new connections."},
 	{name: "DRAIN_MS", field: func(c *Config) any { return &c.Drain }, def: 3 * time.Second, min: 0, max: hourMS, reload: true,
 		doc: "Time that collectors get to drain what is under way after SIGTERM. They are closed a millisecond apart, within it."},
 	{name: "UPGRADE_DRAIN_MS", field: func(c *Config) any { return &c.UpgradeDrain }, def: 30 * time.Second, min: 0, max: hourMS, reload: true,

@@ -24,6 +24,8 @@ type FleetOptions struct {
 	// live, go on where the distributor remembers them, and may get again what
 	// they had; but in order, and nothing may be missing.
 	Forgetful bool
+	// Compress is how many of them offer permessage-deflate, the last ones.
+	Compress int
 }
 
 // Fleet is a number of collectors that begin at the oldest frame kept, judge
@@ -49,7 +51,7 @@ func NewFleet(t testing.TB, o FleetOptions) *Fleet {
 	floor, _ := Bounds(t, o.URL)
 	turn := make(chan struct{}, dialAtOnce)
 	for i := range o.Size {
-		m := &member{options: o, from: floor, key: newKey(t), verifyAll: i == 0, turn: turn, reading: Reading{book: o.Book}}
+		m := &member{options: o, from: floor, key: newKey(t), verifyAll: i == 0, compress: i >= o.Size-o.Compress, turn: turn, reading: Reading{book: o.Book}}
 		f.members = append(f.members, m)
 		f.running.Go(func() { m.run(ctx) })
 	}
@@ -185,6 +187,7 @@ type member struct {
 	from      wsproto.Position
 	key       shardus.SecretKey
 	verifyAll bool
+	compress  bool
 	turn      chan struct{} // to dial
 	reading   Reading
 

@@ -55,6 +55,7 @@ func (m *member) dial(ctx context.Context) (*collector.Collector, error) {
 	}
 	return collector.Dial(ctx, collector.Options{
 		URL: m.options.URL, Keys: m.key, HashKey: hashKey, ExpectOwner: owner, From: from, VerifyEvery: verify, DialTimeout: patience,
+		Compress: m.compress,
 	})
 }
 

@@ -21,7 +21,7 @@ func (d *Distributor) admin() string {
 	return "http://" + l.Attrs["address"].(string)
 }
 
-func ask(t *testing.T, method, url, body string, headers ...string) (int, string) {
+func ask(t testing.TB, method, url, body string, headers ...string) (int, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
@@ -42,7 +42,7 @@ func ask(t *testing.T, method, url, body string, headers ...string) (int, string
 	return answer.StatusCode, string(text)
 }
 
-func statusOf(t *testing.T, url string) (s status.Status) {
+func statusOf(t testing.TB, url string) (s status.Status) {
 	t.Helper()
 	code, text := ask(t, "GET", url+"/status", "")
 	if err := json.Unmarshal([]byte(text), &s); err != nil || code != 200 {

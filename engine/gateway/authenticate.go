@@ -15,11 +15,12 @@ type policy struct {
 	subscribers map[shardus.PublicKey]Subscriber
 	window      time.Duration
 	hashKey     shardus.HashKey
+	deflate     bool
 }
 
 func newPolicy(s Settings) *policy {
 	p := &policy{
-		limit: s.LimitToSubscribersOnly, window: s.HandshakeWindow, hashKey: s.HashKey,
+		limit: s.LimitToSubscribersOnly, window: s.HandshakeWindow, hashKey: s.HashKey, deflate: s.Deflate,
 		subscribers: make(map[shardus.PublicKey]Subscriber, len(s.Subscribers)),
 	}
 	for _, one := range s.Subscribers {

@@ -14,6 +14,7 @@
 //	        ─▶ WebSocket  method, key, version, subprotocol (wsproto.CheckUpgrade)
 //	        ─▶ start      from=: an offset in the frame log
 //	        ─▶ claim      a signed request works once
+//	        ─▶ extension  permessage-deflate, if it is on (wsproto.NegotiateDeflate)
 //	        ─▶ hand-off   hijack, Connect with the descriptor, close ours
 //
 // Cheap checks come first; the signature costs more than all others. Whoever

@@ -66,9 +66,10 @@ type Settings struct {
 	Subscribers            []Subscriber // of a key that stands there twice the last one counts
 	HandshakeWindow        time.Duration
 	HashKey                shardus.HashKey
-	RateLimit              int // requests of an address a second; 0: no limit
-	UpgradeRateLimit       int // upgrades of an address a second, upgradeBurst times as many at once; 0: no limit
-	MaxConnections         int // sockets that are no worker's; each costs a goroutine and about 10 KiB
+	RateLimit              int  // requests of an address a second; 0: no limit
+	UpgradeRateLimit       int  // upgrades of an address a second, upgradeBurst times as many at once; 0: no limit
+	MaxConnections         int  // sockets that are no worker's; each costs a goroutine and about 10 KiB
+	Deflate                bool // permessage-deflate is for those who offer it
 }
 
 // Options say what a Gateway works with. API, Health and Resume may be nil.

@@ -66,11 +66,15 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	if g.policy.Load().deflate {
+		accepted.Extensions = wsproto.NegotiateDeflate(r.Header)
+	}
 	g.handOff(w, r, id, supervisor.Client{
 		Key:      id.key.String(),
 		From:     from,
-		Response: wsproto.AppendUpgradeResponse(nil, accepted.Key, accepted.Protocol),
+		Response: accepted.AppendResponse(nil),
 		Notices:  notices,
+		Deflate:  accepted.Extensions != "",
 		Expires:  id.expires,
 	})
 }

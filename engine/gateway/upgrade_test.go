@@ -31,7 +31,7 @@ func TestHandedOver(t *testing.T) {
 	c := e.last()
 	if c.Key != keys["notYetExpired"].PublicKey || c.From != 200 || string(c.Early[:len(ping)]) != ping ||
 		c.Expires.UnixMilli() != keys["notYetExpired"].ExpirationTimestamp ||
-		string(c.Response) != string(wsproto.AppendUpgradeResponse(nil, "1fGLD1vqgfBGILVGvdZSAA==", "chat")) {
+		string(c.Response) != string(wsproto.Upgrade{Key: "1fGLD1vqgfBGILVGvdZSAA==", Protocol: "chat"}.AppendResponse(nil)) {
 		t.Errorf("%+v", c)
 	}
 	eventually(t, "it is counted, and the server holds nothing", func() bool {

@@ -45,15 +45,18 @@ type Settings struct {
 	SlowRate       uint64 `json:"slowRate"`       // and takes less than so many a second
 	SlowWindowMS   int64  `json:"slowWindowMS"`   // for so long
 	LogLevel       string `json:"logLevel"`       // a slog level's name
+	// Twin is the directory of the frame log's twin (mmaplog/twin); "": there is none now.
+	Twin string `json:"twin,omitempty"`
 }
 
 // Client hands over a socket, which travels beside the message. The worker
 // writes Response, then treats Early as the first bytes from the client.
 type Client struct {
-	ID       uint64 `json:"id"`       // unique for the life of the primary
-	Key      string `json:"key"`      // the collector's public key, for logs
-	From     uint64 `json:"from"`     // offset in the frame log of the first byte to send; a frame boundary
-	Response []byte `json:"response"` // the 101
+	ID       uint64 `json:"id"`                // unique for the life of the primary
+	Key      string `json:"key"`               // the collector's public key, for logs
+	From     uint64 `json:"from"`              // offset in the frame log of the first byte to send; a frame boundary
+	Response []byte `json:"response"`          // the 101
+	Deflate  bool   `json:"deflate,omitempty"` // permessage-deflate was negotiated
 	Early    []byte `json:"early,omitempty"`
 	Notices  bool   `json:"notices,omitempty"` // the client asked for them
 }
@@ -115,9 +118,14 @@ type Stats struct {
 	SentBytes uint64 `json:"sentBytes"` // data bytes given to the kernel, control frames not counted
 	Sends     uint64 `json:"sends"`     // system calls that did so
 	Pings     uint64 `json:"pings"`     // pings sent
-	Head      uint64 `json:"head"`      // of the frame log, to which cursors compare
-	MinCursor uint64 `json:"minCursor"` // of the client furthest behind; 0: no client
-	Room      int    `json:"room,omitempty"`
+	Deflate   int    `json:"deflate"`   // clients that negotiated permessage-deflate
+	TwinBytes uint64 `json:"twinBytes"` // of SentBytes, from the twin
+	// PlainBytes, of SentBytes, went uncompressed to clients that could have had them
+	// compressed, because the twin had not (or not any more) what they had to get.
+	PlainBytes uint64 `json:"plainBytes"`
+	Head       uint64 `json:"head"`      // of the frame log, to which cursors compare
+	MinCursor  uint64 `json:"minCursor"` // of the client furthest behind; 0: no client
+	Room       int    `json:"room,omitempty"`
 
 	// Latency is a sample of the seconds from a frame's way into the frame log
 	// to its way into the kernel, for live clients; see package worker.

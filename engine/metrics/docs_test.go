@@ -267,6 +267,7 @@ func TestReasons(t *testing.T) {
 		"disconnects": slices.Collect(maps.Keys(s.Clients.Disconnects)),
 		"handoffs":    slices.Collect(maps.Keys(s.Clients.Refused)),
 		"failures":    slices.Collect(maps.Keys(s.Starts.Failed)),
+		"compression": slices.Collect(maps.Keys(s.Compression.Ends)),
 		"rejected":    slices.Collect(maps.Keys(s.Streams[0].Rejected)),
 	} {
 		_, rest, _ := strings.Cut(guide, "<!-- "+table+" -->\n")

@@ -163,6 +163,27 @@ var families = []family{
 			emit(status.Histogram{Bounds: s.Latency.Bounds, Counts: s.Latency.Counts, Sum: s.Latency.SumSecs})
 		}},
 
+	compression("distributor_compression_clients", "Collectors that negotiated permessage-deflate.", gauge,
+		func(c *status.Compression) any { return c.Clients }),
+	compression("distributor_compression_active", "1 while frames are compressed for them, else 0.", gauge,
+		func(c *status.Compression) any { return truth(c.Active) }),
+	compression("distributor_compression_frames_total", "Frames compressed, each once for all collectors.", counter,
+		func(c *status.Compression) any { return c.Frames }),
+	compression("distributor_compression_in_bytes_total", "Bytes of these frames before.", counter,
+		func(c *status.Compression) any { return c.InBytes }),
+	compression("distributor_compression_out_bytes_total", "Bytes of these frames after.", counter,
+		func(c *status.Compression) any { return c.OutBytes }),
+	compression("distributor_compression_unshrunk_frames_total", "Of these frames, those that compressing made no smaller; they stay as they are.", counter,
+		func(c *status.Compression) any { return c.Unshrunk }),
+	compression("distributor_compression_lag_bytes", "Bytes of the frame log still to compress; 0 when not active.", gauge,
+		func(c *status.Compression) any { return c.Lag }),
+	compression("distributor_compression_sent_bytes_total", "Bytes of compressed frames given to the kernel.", counter,
+		func(c *status.Compression) any { return c.SentBytes }),
+	compression("distributor_compression_plain_bytes_total", "Bytes of plain frames given to the kernel for collectors that negotiated compression: there was no compressed frame, or not in time.", counter,
+		func(c *status.Compression) any { return c.PlainBytes }),
+	{"distributor_compression_ends_total", "Times that compressing was given up for a while.", counter, []string{"reason"},
+		func(s *status.Status, emit sample) { byLabel(s.Compression.Ends, emit) }},
+
 	{"distributor_refused_requests_total", "Upgrades and requests refused.", counter, []string{"reason"},
 		func(s *status.Status, emit sample) { byLabel(s.Refused, emit) }},
 	{"distributor_http_connections", "Open connections of the public port that are no worker's.", gauge, nil,
@@ -240,6 +261,10 @@ func frameLog(name, help string, kind prometheus.ValueType, of func(*status.Fram
 
 func clients(name, help string, kind prometheus.ValueType, of func(*status.Clients) any) family {
 	return family{name, help, kind, nil, func(s *status.Status, emit sample) { emit(of(&s.Clients)) }}
+}
+
+func compression(name, help string, kind prometheus.ValueType, of func(*status.Compression) any) family {
+	return family{name, help, kind, nil, func(s *status.Status, emit sample) { emit(of(&s.Compression)) }}
 }
 
 func slowest(c *status.Clients) status.Client {

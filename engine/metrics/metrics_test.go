@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"distributor/engine/deflate"
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
 	"distributor/engine/status"
@@ -39,10 +40,14 @@ func fresh(t testing.TB) *status.Status {
 	}
 	coder := encoder.New(encoder.Options{Log: quiet}, encoder.Progress{})
 	front := gateway.New(gateway.Options{Workers: workers, Log: quiet})
+	zipper, err := deflate.New(deflate.Options{Dir: t.TempDir() + "/twin"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	board := status.NewBoard(status.Sources{
 		Version: "distributor 1", Started: time.Now(),
 		Follower: func(int) datalog.Stats { return datalog.Stats{} }, Encoder: coder.Stats, FrameLog: func() framelog.Stats { return framelog.Stats{} },
-		LogDir: t.TempDir(), Blocked: coder.Blocked, Workers: workers.Snapshot, Gateway: front.Snapshot,
+		LogDir: t.TempDir(), Blocked: coder.Blocked, Workers: workers.Snapshot, Gateway: front.Snapshot, Deflate: zipper.Stats,
 		API: func() status.API {
 			return status.API{
 				Endpoints: []status.Endpoint{{Path: "/receipt", Statuses: status.Counts{"200": 0}, Seconds: status.Histogram{Bounds: []float64{1}, Counts: []int64{0, 0}}}},

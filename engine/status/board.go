@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"distributor/engine/deflate"
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
 	"distributor/engine/supervisor"
@@ -35,6 +36,7 @@ type Sources struct {
 	Blocked  func() error // why the frame log takes no frames
 	Workers  func() supervisor.Snapshot
 	Gateway  func() gateway.Snapshot
+	Deflate  func() deflate.Stats
 	API      func() API
 	Problems func() []Problem
 	Events   *Events

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"distributor/engine/deflate"
 	"distributor/engine/handoff"
 	"distributor/engine/supervisor"
 	"distributor/mmaplog/datalog"
@@ -27,6 +28,7 @@ func (b *Board) collect(now time.Time) *Status {
 		HTTP:     HTTP{Connections: front.Connections, Malformed: int64(front.Malformed)},
 		Starts:   Starts{Started: int64(workers.Spawns), Ended: int64(workers.Ended), Failed: counts(workers.Failures)},
 	}
+	s.Compression = compression(o.Deflate(), workers)
 	s.Healthy = len(s.Problems) == 0
 	for i := range datalog.Streams {
 		s.Streams = append(s.Streams, b.stream(now, i))
@@ -116,6 +118,13 @@ func clients(s supervisor.Snapshot) Clients {
 	slices.SortStableFunc(out.Slowest, func(a, b Client) int { return cmp.Compare(b.Lag, a.Lag) })
 	out.Slowest = slices.Clip(out.Slowest[:min(len(out.Slowest), handoff.MaxSlowest)])
 	return out
+}
+
+func compression(d deflate.Stats, w supervisor.Snapshot) Compression {
+	return Compression{
+		Clients: w.Deflate, Active: d.Alive, Frames: int64(d.Frames), InBytes: int64(d.InBytes), OutBytes: int64(d.OutBytes), Unshrunk: int64(d.Same),
+		Lag: int64(d.Lag), SentBytes: int64(w.Sent.TwinBytes), PlainBytes: int64(w.Sent.PlainBytes), Ends: counts(d.Ends),
+	}
 }
 
 func histogram(bounds handoff.Bounds, h handoff.Histogram) Histogram {

@@ -27,7 +27,9 @@ type Status struct {
 	Tables    []Table    `json:"tables"`  // what the API reads
 	HTTP      HTTP       `json:"http"`
 	Starts    Starts     `json:"starts"`
-	Logged    Counts     `json:"logged"` // lines of the log that were warnings and errors, by level
+	// Compression is about collectors that negotiated permessage-deflate.
+	Compression Compression `json:"compression"`
+	Logged      Counts      `json:"logged"` // lines of the log that were warnings and errors, by level
 }
 
 // Counts are counters by label. Every label is there from the start; in JSON
@@ -139,6 +141,21 @@ type Clients struct {
 type HTTP struct {
 	Connections int   `json:"connections"` // open, no worker's yet
 	Malformed   int64 `json:"malformed"`   // connections ended over a request that was no HTTP, too long, or not complete in time
+}
+
+// Compression is about collectors that negotiated permessage-deflate and the
+// frames that are compressed for them.
+type Compression struct {
+	Clients    int    `json:"clients"`    // collectors that negotiated it
+	Active     bool   `json:"active"`     // frames are compressed now
+	Frames     int64  `json:"frames"`     // compressed
+	InBytes    int64  `json:"inBytes"`    // of them before
+	OutBytes   int64  `json:"outBytes"`   // of them after
+	Unshrunk   int64  `json:"unshrunk"`   // of them, those left as they were: compressing made them no smaller
+	Lag        int64  `json:"lag"`        // bytes of the frame log still to compress
+	SentBytes  int64  `json:"sentBytes"`  // to those collectors, compressed
+	PlainBytes int64  `json:"plainBytes"` // to those collectors, not compressed: where there was no compressed frame, or not in time
+	Ends       Counts `json:"ends"`       // times that compressing was given up for a while, by reason
 }
 
 // Starts are the lives of worker processes.

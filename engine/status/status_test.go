@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"distributor/engine/deflate"
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
 	"distributor/engine/handoff"
@@ -26,9 +27,9 @@ import (
 // sources are those of a distributor with n workers, which are this process.
 func sources(t testing.TB, n int) Sources {
 	snap := supervisor.Snapshot{
-		Clients: 7, Waiting: 1, Handoffs: 20, Spawns: 5, Ended: 2,
+		Clients: 7, Waiting: 1, Deflate: 4, Handoffs: 20, Spawns: 5, Ended: 2,
 		Refusals: map[supervisor.Refusal]uint64{supervisor.RefusedFull: 3}, Disconnects: map[string]uint64{"too_slow": 4, "ping_timeout": 0},
-		Failures: map[supervisor.Failure]uint64{supervisor.FailedExit: 1}, Sent: supervisor.Sent{Bytes: 900, Sends: 9, Pings: 2},
+		Failures: map[supervisor.Failure]uint64{supervisor.FailedExit: 1}, Sent: supervisor.Sent{Bytes: 900, Sends: 9, Pings: 2, TwinBytes: 26, PlainBytes: 27},
 	}
 	for i := range n {
 		w := supervisor.Worker{Number: i + 1, PID: os.Getpid(), State: "ready", Clients: 3, Stats: handoff.Stats{Blocked: 1, SentBytes: 100, Sends: 4, Head: 1000, MinCursor: 400}}
@@ -50,6 +51,9 @@ func sources(t testing.TB, n int) Sources {
 		Workers:  func() supervisor.Snapshot { return snap },
 		Gateway: func() gateway.Snapshot {
 			return gateway.Snapshot{Connections: 4, Refused: map[string]uint64{"a": 0, "b": 2}, Malformed: 3}
+		},
+		Deflate: func() deflate.Stats {
+			return deflate.Stats{Alive: true, Frames: 20, InBytes: 21, OutBytes: 22, Same: 23, Lag: 24, Ends: map[deflate.End]uint64{deflate.EndBehind: 25}}
 		},
 		API:      func() API { return API{Endpoints: []Endpoint{}, Tables: []Table{}} },
 		Problems: func() []Problem { return []Problem{{"c", "p", "r"}} },
@@ -77,6 +81,10 @@ func TestCollect(t *testing.T) {
 	}
 	if s.FrameLog.Blocked != "no room" || s.FrameLog.Head != 1000 || s.Starts.Failed["exit"] != 1 || s.Clients.Refused["full"] != 3 || s.HTTP.Malformed != 3 {
 		t.Errorf("%+v %+v", s.FrameLog, s.Starts)
+	}
+	if got := s.Compression; got.Clients != 4 || !got.Active || got.Frames != 20 || got.InBytes != 21 || got.OutBytes != 22 || got.Unshrunk != 23 || got.Lag != 24 ||
+		got.SentBytes != 26 || got.PlainBytes != 27 || got.Ends["behind"] != 25 {
+		t.Errorf("%+v", got)
 	}
 	var text map[string]any
 	if err := json.Unmarshal(b.JSON(), &text); err != nil {

@@ -17,6 +17,7 @@ type Client struct {
 	Response []byte    // the 101; read until Connect returns
 	Early    []byte    // what came behind its request; read until Connect returns
 	Notices  bool      // it asked for them
+	Deflate  bool      // it has negotiated permessage-deflate
 	Expires  time.Time // its connection is closed then; zero: never
 }
 
@@ -62,6 +63,9 @@ func (s *Supervisor) admit(c *client) {
 		s.close(older, wsproto.DuplicateConnection)
 	}
 	s.byKey[c.Key] = c
+	if c.Deflate {
+		s.wish(+1)
+	}
 	if s.expiry != nil {
 		c.Expires = s.expiry(c.Key)
 	}
@@ -95,7 +99,10 @@ func (s *Supervisor) settle() {
 		c := s.waiting.Remove(e).(*client)
 		c.place, c.phase, c.worker = nil, queued, w
 		w.clients[c.id] = c
-		if len(w.clients) == 1 {
+		if c.Deflate {
+			w.deflate++
+		}
+		if len(w.clients) == 1 || c.Deflate && w.deflate == 1 {
 			s.hangBells()
 		}
 		w.send(outgoing{client: c})
@@ -162,7 +169,16 @@ func (s *Supervisor) forget(c *client) {
 	if s.byKey[c.Key] == c {
 		delete(s.byKey, c.Key)
 	}
+	if c.Deflate && c.phase != ended {
+		s.wish(-1)
+	}
 	c.phase = ended
+}
+
+// wish counts a client that can have compressed frames, or its end.
+func (s *Supervisor) wish(n int) {
+	s.wishes += n
+	s.onWish(s.wishes)
 }
 
 // leave takes c from its worker.
@@ -175,6 +191,11 @@ func (s *Supervisor) leave(c *client) {
 	delete(w.clients, c.id)
 	if c.closing {
 		w.closing--
+	}
+	if c.Deflate {
+		if w.deflate--; w.deflate == 0 {
+			s.hangBells()
+		}
 	}
 	if len(w.clients) == 0 {
 		w.idle = time.Now()

@@ -31,6 +31,7 @@ type Snapshot struct {
 	Workers []Worker // by number
 	Clients int      // handed over, or about to be
 	Waiting int      // Connects that wait for a worker
+	Deflate int      // clients that negotiated permessage-deflate, waiting ones included
 	Limits  Limits
 	Backoff Backoff
 
@@ -70,14 +71,17 @@ type Backoff struct {
 // Sent are sums of the workers' counters of the same names. What a worker did
 // after its last report is missing.
 type Sent struct {
-	Bytes, Sends, Pings uint64
-	Latency, Lag        handoff.Histogram // by handoff.LatencyBounds and LagBounds
+	Bytes, Sends, Pings   uint64
+	TwinBytes, PlainBytes uint64
+	Latency, Lag          handoff.Histogram // by handoff.LatencyBounds and LagBounds
 }
 
 func (t *Sent) add(s handoff.Stats) {
 	t.Bytes += s.SentBytes
 	t.Sends += s.Sends
 	t.Pings += s.Pings
+	t.TwinBytes += s.TwinBytes
+	t.PlainBytes += s.PlainBytes
 	t.Latency.Add(s.Latency)
 	t.Lag.Add(s.Lag)
 }
@@ -99,7 +103,7 @@ func (s *Supervisor) Snapshot() Snapshot {
 	defer s.mu.Unlock()
 	s.backoff.forget(time.Now())
 	snap := Snapshot{
-		Workers: make([]Worker, 0, len(s.workers)), Waiting: s.waiting.Len(), Limits: s.limits,
+		Workers: make([]Worker, 0, len(s.workers)), Waiting: s.waiting.Len(), Deflate: s.wishes, Limits: s.limits,
 		Backoff:  Backoff{s.backoff.failures, s.backoff.last, s.backoff.until, s.backoff.err},
 		Handoffs: s.counts.handoffs, Refusals: maps.Clone(s.counts.refusals), Disconnects: maps.Clone(s.counts.disconnects),
 		Spawns: s.counts.spawns, Ended: s.counts.ended, Failures: maps.Clone(s.counts.failures), Sent: s.counts.past,

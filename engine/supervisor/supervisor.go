@@ -42,6 +42,10 @@ type Options struct {
 	// when it ends; may be nil. It is called with the supervisor locked: it must not
 	// wait, nor call the supervisor.
 	OnPosition func(key string, offset uint64, begins bool)
+	// OnWish is told how many clients there are that negotiated
+	// permessage-deflate, waiting ones included, whenever that changes; may be
+	// nil. It is called as OnPosition is.
+	OnWish func(clients int)
 	Limits
 }
 
@@ -50,7 +54,7 @@ type Limits struct {
 	Warm       int              // workers that run even without clients; 0 to Max
 	Max        int              // workers at most; at least 1
 	MaxClients int              // per worker; at least 1
-	Settings   handoff.Settings // for the workers; Worker is filled in
+	Settings   handoff.Settings // for the workers; Worker and Twin are filled in
 }
 
 func (l Limits) check() error {
@@ -82,6 +86,7 @@ type Supervisor struct {
 	log          *slog.Logger
 	onClosed     func(Client, handoff.Closed)
 	onPosition   func(key string, offset uint64, begins bool)
+	onWish       func(clients int)
 	times        times
 	wall         func() time.Time // the wall clock
 
@@ -90,6 +95,7 @@ type Supervisor struct {
 	over  chan struct{}           // run has ended
 	reaps sync.WaitGroup          // the goroutines that wait for workers' ends
 	bells atomic.Pointer[[]*bell] // of the workers with clients; read-only once stored
+	twins atomic.Pointer[[]*bell] // of those with clients that negotiated permessage-deflate; the same
 
 	mu         sync.Mutex // guards all that follows
 	limits     Limits
@@ -99,6 +105,8 @@ type Supervisor struct {
 	workers    []*worker          // by number
 	byKey      map[string]*client // the newest of each key
 	waiting    list.List          // of *client
+	wishes     int                // clients that negotiated permessage-deflate
+	twin       string             // handoff.Settings.Twin
 	lastID     uint64
 	nextExpiry time.Time // not after the first; zero: none
 	looked     time.Time // when all workers were last looked at
@@ -120,12 +128,16 @@ func New(o Options) (*Supervisor, error) {
 	if o.OnPosition == nil {
 		o.OnPosition = func(string, uint64, bool) {}
 	}
+	if o.OnWish == nil {
+		o.OnWish = func(int) {}
+	}
 	s := &Supervisor{
-		command: o.Command, env: o.Env, log: o.Log, onClosed: o.OnClosed, onPosition: o.OnPosition, times: defaultTimes, wall: time.Now,
+		command: o.Command, env: o.Env, log: o.Log, onClosed: o.OnClosed, onPosition: o.OnPosition, onWish: o.OnWish, times: defaultTimes, wall: time.Now,
 		kick: make(chan struct{}, 1), first: make(chan error, 1), over: make(chan struct{}),
 		limits: o.Limits, byKey: make(map[string]*client), counts: newCounts(),
 	}
 	s.bells.Store(new([]*bell))
+	s.twins.Store(new([]*bell))
 	return s, nil
 }
 
@@ -275,7 +287,7 @@ func (s *Supervisor) Configure(l Limits) error {
 
 func (s *Supervisor) settingsFor(w *worker) outgoing {
 	settings := s.limits.Settings
-	settings.Worker = w.number
+	settings.Worker, settings.Twin = w.number, s.twin
 	return outgoing{message: handoff.Message{Settings: &settings}}
 }
 
@@ -287,14 +299,37 @@ func (s *Supervisor) Wake() {
 	}
 }
 
-// hangBells brings the list for Wake up to date. Called with mu held when a
-// worker got its first client or lost its last.
+// WakeTwin is Wake for the workers with clients that can have compressed frames,
+// when the twin has grown.
+func (s *Supervisor) WakeTwin() {
+	for _, b := range *s.twins.Load() {
+		b.ring()
+	}
+}
+
+// SetTwin tells the workers where the frame log's twin is, "" that there is none
+// any more.
+func (s *Supervisor) SetTwin(dir string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.twin = dir
+	for _, w := range s.workers {
+		w.send(s.settingsFor(w))
+	}
+}
+
+// hangBells brings the lists for Wake and WakeTwin up to date. Called with mu
+// held when a worker got its first client or lost its last, of either kind.
 func (s *Supervisor) hangBells() {
-	var bells []*bell
+	var bells, twins []*bell
 	for _, w := range s.workers {
 		if len(w.clients) > 0 {
 			bells = append(bells, w.process.bell)
 		}
+		if w.deflate > 0 {
+			twins = append(twins, w.process.bell)
+		}
 	}
 	s.bells.Store(&bells)
+	s.twins.Store(&twins)
 }

@@ -54,6 +54,7 @@ type worker struct {
 	clients map[uint64]*client
 	closing int // those of them that were told to close
 	room    int // for how many it has descriptors; 0: unknown
+	deflate int // those of them that negotiated permessage-deflate
 	queue   []outgoing
 	more    chan struct{} // capacity 1: the queue is not empty
 	dead    chan struct{} // closed with gone: the writer ends
@@ -127,7 +128,7 @@ func (s *Supervisor) write(w *worker) {
 		case o.client != nil:
 			c := o.client
 			s.sent(w, c, w.process.conn.SendClient(handoff.Client{
-				ID: c.id, Key: c.Key, From: c.From, Response: c.Response, Early: c.Early, Notices: c.Notices,
+				ID: c.id, Key: c.Key, From: c.From, Response: c.Response, Early: c.Early, Notices: c.Notices, Deflate: c.Deflate,
 			}, c.fd, s.times.send))
 		default:
 			err := w.process.conn.Send(o.message, s.times.send)

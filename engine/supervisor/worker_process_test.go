@@ -63,7 +63,8 @@ type testClients struct {
 
 // testWorker writes a client's response to it, and "close <name>" when told to
 // close it. Its Stats count the wake-ups as Pings, and show later Settings'
-// ping interval as Sends and worker number as MinCursor.
+// ping interval as Sends, worker number as MinCursor and twin's length as
+// TwinBytes. Deflate counts clients, also those that have left.
 func testWorker(mode string) error {
 	mode, only, _ := strings.Cut(mode, "@")
 	if len(os.Environ()) != len(workerEnv("")) {
@@ -92,11 +93,15 @@ func testWorker(mode string) error {
 					return err
 				}
 			case m.Settings != nil:
+				t.stats.TwinBytes = uint64(len(m.Settings.Twin))
 				t.stats.Sends, t.stats.MinCursor = uint64(m.Settings.PingIntervalMS), uint64(m.Settings.Worker)
 			case m.Client != nil && t.mode == "acknowledge": // for benchmarks
 				_ = unix.Close(fd)
 				t.tell(handoff.Message{Closed: &handoff.Closed{ID: m.Client.ID, Disconnect: wsproto.ClientGone.Name}})
 			case m.Client != nil:
+				if m.Client.Deflate {
+					t.stats.Deflate++
+				}
 				t.fds[m.Client.ID] = fd
 				_, _ = unix.Write(fd, m.Client.Response)
 				t.tell(handoff.Message{Confirmed: []handoff.Confirmed{{ID: m.Client.ID, Offset: m.Client.From + 7}, {ID: 1 << 60, Offset: 1}}})

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"distributor/engine/handoff"
+	"distributor/mmaplog/twin"
 	"distributor/wsproto"
 )
 
@@ -40,12 +41,17 @@ type client struct {
 
 	cursor uint64 // offset of the first byte of the frame log not yet given to the kernel
 	state  state
-	full   bool   // the socket took less than it was offered; EPOLLOUT will tell
-	inside bool   // cursor may stand inside a frame
-	queued bool   // in loop.behind
-	liveAt int    // index in loop.live, when live
-	due    due    // control frames to send at the next boundary
-	out    []byte // rest of the 101 or of control frames, which go before all else
+	full   bool // the socket took less than it was offered; EPOLLOUT will tell
+	inside bool // cursor may stand inside a frame
+	// deflate says that permessage-deflate was negotiated. Then twinAt is the
+	// place in the twin twinIn that belongs to the cursor twinOf.
+	deflate        bool
+	twinAt, twinOf uint64
+	twinIn         *twin.Reader
+	queued         bool   // in loop.behind
+	liveAt         int    // index in loop.live or loop.waiting, when live
+	due            due    // control frames to send at the next boundary
+	out            []byte // rest of the 101 or of control frames, which go before all else
 
 	notices *noticePlace // nil: the client did not ask for any
 
@@ -81,6 +87,10 @@ func (l *loop) add(m handoff.Client, fd int) {
 	if m.Notices {
 		c.notices = &noticePlace{from: m.From}
 	}
+	if m.Deflate {
+		c.deflate, c.reader.Deflate = true, true
+		l.stats.Deflate++
+	}
 	l.clients = append(l.clients, c)
 	l.byID[c.id] = c
 	for fd >= len(l.byFD) {
@@ -102,15 +112,19 @@ func (l *loop) add(m handoff.Client, fd int) {
 
 // place puts c where its state says.
 func (l *loop) place(c *client, s state) {
+	list := &l.live
+	if c.deflate {
+		list = &l.waiting
+	}
 	if c.state == live && s != live {
-		last := l.live[len(l.live)-1]
-		l.live[c.liveAt], last.liveAt = last, c.liveAt
-		l.live = l.live[:len(l.live)-1]
+		last := (*list)[len(*list)-1]
+		(*list)[c.liveAt], last.liveAt = last, c.liveAt
+		*list = (*list)[:len(*list)-1]
 	}
 	switch {
 	case s == live && c.state != live:
-		c.liveAt = len(l.live)
-		l.live = append(l.live, c)
+		c.liveAt = len(*list)
+		*list = append(*list, c)
 	case s == behind:
 		l.queue(c)
 	}
@@ -155,12 +169,15 @@ func (l *loop) drop(c *client, why wsproto.Disconnect, detail string) {
 	last := l.clients[len(l.clients)-1]
 	l.clients[c.at], last.at = last, c.at
 	l.clients = l.clients[:len(l.clients)-1]
+	if c.deflate {
+		l.stats.Deflate--
+	}
 	level := slog.LevelDebug
 	if why.Code > wsproto.ServerShutdown.Code {
 		level = slog.LevelInfo // it did something wrong, or could not go on
 	}
 	l.log.Log(context.Background(), level, "collector disconnected", "key", c.key, "reason", why.Name, "detail", detail,
-		"behind", l.head-c.cursor, "unconfirmed", c.cursor-c.acked)
+		"behind", max(l.head, c.cursor)-c.cursor, "unconfirmed", c.cursor-c.acked)
 	l.tell(handoff.Message{Closed: &handoff.Closed{
 		ID: c.id, Disconnect: why.Name, Detail: detail, Sent: c.cursor, Acked: c.acked, Messages: c.messages,
 	}})

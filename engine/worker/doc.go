@@ -5,7 +5,7 @@
 // A client is a cursor. What it still has to get is [cursor, head) of the
 // frame log; one send(2) gives the kernel up to sliceBytes of it, many frames
 // at once, from memory that all workers share. Nothing is queued, copied or
-// encoded per client, so a client that does not read costs a cursor that
+// encoded per client (but see Compression), so a client that does not read costs a cursor that
 // stands still.
 //
 // # Who is sent to when
@@ -77,6 +77,25 @@
 // between two frames of the frame log: its data is cut off where one is due, and
 // the mark of the frame log is looked at before its head is trusted. For the
 // others nothing of that happens. Notices count in no position.
+//
+// # Compression
+//
+// A client that negotiated permessage-deflate is the same cursor. At a frame
+// boundary within the span of the frame log's twin (mmaplog/twin) it is sent
+// the twin's frames, and its cursor moves by what they stand for; anywhere
+// else plain ones. Caught up with the twin it waits: it is live, in a list of
+// its own, until the primary rings again or the twin has stood for
+// twinPatience. After the twin it always stands at a boundary: the rest of a
+// compressed frame that the socket took in part is copied to out, at most one
+// frame of a mebibyte, by which a turn may then pass the bound for replays;
+// where the twin holds a frame uncompressed the frame log has the rest. So the
+// twin can end, or its floor pass a client, without a word. What is wrong with
+// it is logged, and its clients go on with plain frames. Nothing is sent from
+// beyond where the twin was last looked at, and so nothing from beyond a notice
+// that is not known yet; notices are never compressed.
+//
+// Such a client may compress what it sends. Nothing of that is ever inflated:
+// it counts as it comes, and is thrown away.
 //
 // # Positions
 //

@@ -53,11 +53,12 @@ func FuzzReceive(f *testing.F) {
 			t.Fatal(err)
 		}
 		h.nextID++
-		h.add(handoff.Client{ID: h.nextID, From: h.frames.Head()}, fds[0])
+		deflate := piece&1 != 0 // it may mark messages as compressed
+		h.add(handoff.Client{ID: h.nextID, From: h.frames.Head(), Deflate: deflate}, fds[0])
 		c := h.byID[h.nextID]
 		s := seen{next: n}
 		var want heard
-		reader := wsproto.Reader{MaxMessage: int64(h.settings.InputBytes)}
+		reader := wsproto.Reader{MaxMessage: int64(h.settings.InputBytes), Deflate: deflate}
 		err = nil
 		for at, pieces := 0, 0; at < len(input); pieces++ {
 			end := min(len(input), at+1+int(piece))

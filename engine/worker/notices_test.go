@@ -1,15 +1,17 @@
 package worker
 
 import (
-	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gobwas/ws"
 
+	"distributor/engine/deflate"
 	"distributor/engine/handoff"
 	"distributor/engine/notice"
 	"distributor/mmaplog/framelog"
@@ -97,12 +99,20 @@ func TestNoticesUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, handoff.Settings{Notices: dir}, framelog.Options{SegmentBytes: 1 << 20, RetainBytes: 256 << 20})
 	book := newBook(t, dir)
+	random := rand.New(rand.NewPCG(6, 6))
 	const rounds = 60
 	peers := []*peer{b.connect(0, nil, false)}
 	b.notices = true
 	for i := range 4 {
 		peers = append(peers, b.connect(0, nil, i%2 == 0))
 	}
+	z := b.compress(deflate.Options{})
+	z.SetClients(1)
+	z.is(true)
+	for i := range 4 {
+		peers = append(peers, b.join(handoff.Client{Deflate: true, Notices: true}, i%2 == 0))
+	}
+	var compressed atomic.Int64
 	var wg sync.WaitGroup
 	var want []string
 	for i := range rounds {
@@ -116,6 +126,13 @@ func TestNoticesUnderLoad(t *testing.T) {
 				if err != nil {
 					t.Errorf("client %d after %d: %v", i, len(got), err)
 					return
+				}
+				if h.Rsv == 4 {
+					compressed.Add(1)
+					if payload, err = inflated(payload); err != nil {
+						t.Errorf("client %d after %d: %v", i, len(got), err)
+						return
+					}
 				}
 				if h.OpCode == ws.OpText {
 					word, _, _ := strings.Cut(string(payload), " ")
@@ -137,7 +154,8 @@ func TestNoticesUnderLoad(t *testing.T) {
 	for i := range rounds {
 		b.notify(book, fmt.Sprintf(`{"notice":%d}`, i))
 		for k := range 3 {
-			text := append(fmt.Appendf(nil, "%d ", 3*i+k), bytes.Repeat([]byte("x"), 50_000)...)
+			text := append(fmt.Appendf(nil, "%d ", 3*i+k), noise(random, 50_000)...)
+			clear(text[25_000:]) // about half of it is left after compressing
 			if err := b.frames.Append(wsproto.AppendTextFrame(nil, text), framelog.Meta{Stream: 1, Cycle: -1, Time: 1}); err != nil {
 				t.Fatal(err)
 			}
@@ -145,9 +163,62 @@ func TestNoticesUnderLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.ring()
+			z.Wake()
 		}
 	}
 	wg.Wait()
+	if compressed.Load() == 0 {
+		t.Error("nothing was compressed")
+	}
+}
+
+// To a client on the twin a notice comes in its place, also where the twin has
+// what is behind it.
+func TestNoticesAmongCompressed(t *testing.T) {
+	dir := t.TempDir()
+	b := start(t, handoff.Settings{Notices: dir}, framelog.Options{})
+	book := newBook(t, dir)
+	w, twins := b.byHand()
+	b.announce(twins)
+	add := func(n int) {
+		t.Helper()
+		for range n {
+			b.append(2000)
+			b.twinned(w, len(b.all)-1)
+		}
+	}
+	add(4)
+	b.notify(book, `{"notice":1}`)
+	add(3)
+	b.notify(book, `{"notice":2}`)
+	b.notify(book, `{"notice":3}`)
+	p := b.join(handoff.Client{Deflate: true, Notices: true}, false)
+	late := b.join(handoff.Client{From: b.offset(5), Deflate: true, Notices: true}, false)
+	other := b.join(handoff.Client{Deflate: true}, false)
+	if n := p.count(b, 0, 4); n != 4 {
+		t.Errorf("%d of 4 frames are compressed", n)
+	}
+	p.wantNotice(`{"notice":1}`)
+	if n := p.count(b, 4, 7) + late.count(b, 5, 7); n != 5 {
+		t.Errorf("%d of 5 frames are compressed", n)
+	}
+	for _, p := range []*peer{p, late} {
+		p.wantNotice(`{"notice":2}`)
+		p.wantNotice(`{"notice":3}`)
+	}
+	b.notify(book, `{"notice":4}`)
+	b.ring()
+	for _, p := range []*peer{p, late} {
+		p.wantNotice(`{"notice":4}`) // though no frame has come
+	}
+	add(1)
+	b.ring()
+	for _, p := range []*peer{p, late} {
+		p.count(b, 7, 8)
+	}
+	if n := other.count(b, 0, 8); n == 0 {
+		t.Error("nothing is compressed for who wants no notices")
+	}
 }
 
 // Sockets that have room again are served without a turn of the loop, from the frame log as it is by then: also there

@@ -49,7 +49,7 @@ func (l *loop) serve(c *client) int {
 		}
 	case c.full:
 		l.place(c, blocked)
-	case c.cursor < l.head:
+	case c.cursor < l.reach(c):
 		l.place(c, behind)
 	default:
 		l.place(c, live)
@@ -125,13 +125,14 @@ func (l *loop) feed(c *client) (sent int, err error) {
 		if limit == 0 {
 			return sent, nil
 		}
-		n, err := l.sendData(c, int(limit))
+		from := c.cursor
+		n, err := l.sendData(c, int(limit), room)
 		sent += n
-		if room == uint64(n) && n < sliceBytes { // all up to a notice, or to the head: look again
+		if err == nil && room == c.cursor-from && n < sliceBytes { // all up to a notice, or to the head: look again
 			c.inside = false
 			continue
 		}
-		if err != nil || c.due == 0 || n == sliceBytes {
+		if err != nil || len(c.out) == 0 && (c.due == 0 || n >= sliceBytes) {
 			return sent, err
 		}
 	}
@@ -152,8 +153,27 @@ func (l *loop) restOfFrame(c *client) (uint64, error) {
 	return end - c.cursor, nil
 }
 
-// sendData sends up to limit bytes from c's cursor.
-func (l *loop) sendData(c *client, limit int) (int, error) {
+// sendData sends up to limit bytes from c's cursor, or what the twin has in
+// their place: that may stand for more than limit bytes, for up to room.
+func (l *loop) sendData(c *client, limit int, room uint64) (int, error) {
+	if c.deflate {
+		rest, err := l.restOfFrame(c)
+		if err != nil {
+			return 0, err
+		}
+		if rest > 0 {
+			limit = int(min(rest, uint64(limit)))
+		} else if l.twin.serves(c.cursor) {
+			if n, used, err := l.sendTwin(c, limit, room); used {
+				if n > 0 {
+					l.stats.TwinBytes += uint64(n)
+					l.stats.SentBytes += uint64(n)
+					l.stats.Sends++
+				}
+				return n, err
+			}
+		}
+	}
 	b, err := l.frames.Frames(c.cursor, limit)
 	if err != nil || len(b) == 0 {
 		return 0, err
@@ -167,6 +187,9 @@ func (l *loop) sendData(c *client, limit int) (int, error) {
 	c.inside = n < len(b) || len(b) == limit
 	l.stats.SentBytes += uint64(n)
 	l.stats.Sends++
+	if c.deflate {
+		l.stats.PlainBytes += uint64(n)
+	}
 	return n, nil
 }
 

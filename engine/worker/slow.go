@@ -31,7 +31,8 @@ type slowness struct {
 // is full, so that it waits for nobody but itself. It returns an account of what
 // the client did when that was too slow, else "".
 func (s *slowness) observe(r slowRule, now time.Time, cursor, head uint64, full bool) string {
-	if r.lag == 0 || !full || head-cursor <= r.lag {
+	lag := max(head, cursor) - cursor // head is as of the turn's beginning
+	if r.lag == 0 || !full || lag <= r.lag {
 		*s = slowness{}
 		return ""
 	}
@@ -47,5 +48,5 @@ func (s *slowness) observe(r slowRule, now time.Time, cursor, head uint64, full 
 		*s = slowness{now, cursor} // it works: the next window
 		return ""
 	}
-	return fmt.Sprintf("took %d bytes in %v, with %d to go", took, in.Round(time.Millisecond), head-cursor)
+	return fmt.Sprintf("took %d bytes in %v, with %d to go", took, in.Round(time.Millisecond), lag)
 }

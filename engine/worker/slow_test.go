@@ -30,6 +30,7 @@ func TestSlowness(t *testing.T) {
 		{"once nearer than that, it begins anew", rule, []at{{0, 0, 5000, false}, {50, 4000, 5000, false}, {51, 4000, 9000, false}, {110, 4000, 9000, false}}, ""},
 		{"idle and caught up", rule, []at{{0, 7, 7, true}, {60, 7, 7, true}, {600, 7, 7, true}}, ""},
 		{"caught up with a full socket", rule, []at{{0, 7, 7, false}, {600, 7, 7, false}}, ""},
+		{"ahead of the head of a moment ago", rule, []at{{0, 8, 7, false}, {60, 9, 8, false}, {120, 9, 8, false}}, ""},
 		{"keeps pace far behind", rule, []at{{0, 0, 5000, false}, {60, 6000, 11000, false}, {120, 12000, 17000, false}, {180, 18000, 23000, false}}, ""},
 		{"replays", rule, []at{{0, 0, 90000, false}, {60, 700, 90000, false}, {120, 1400, 90000, false}, {180, 2100, 90000, false}}, ""},
 		{"a good window does not make up for a bad one", rule, []at{{0, 0, 90000, false}, {60, 50000, 90000, false}, {120, 50001, 90000, false}}, "took 1 bytes in 1m0s, with 39999 to go"},

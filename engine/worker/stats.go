@@ -45,7 +45,7 @@ func (l *loop) report() {
 		if c.state == closing {
 			continue
 		}
-		s.Lag.Observe(&handoff.LagBounds, float64(l.head-c.cursor))
+		s.Lag.Observe(&handoff.LagBounds, float64(l.head-min(c.cursor, l.head))) // head is as of the turn's beginning
 		if s.MinCursor == 0 || c.cursor < s.MinCursor {
 			s.MinCursor = c.cursor
 		}

@@ -99,6 +99,8 @@ type loop struct {
 	byID    map[uint64]*client // the same
 	byFD    []*client          // the same, by descriptor; nil where there is none
 	live    []*client          // has all there is, socket writable
+	waiting []*client          // the same, of those that can have compressed frames
+	twin    twinView           // where these come from
 	behind  ring               // socket writable, more is due
 
 	packet         []byte    // scratch for the control channel
@@ -168,19 +170,15 @@ func (l *loop) turn() error {
 		return nil
 	}
 	head := l.frames.Head()
-	if news := l.refreshNotices(); head != l.head || news {
-		if head != l.head {
-			l.head, l.moved = head, l.now
-		}
-		first := len(l.live) - 1
-		for i := first; i >= 0; i-- { // serve may take l.live[i] out
-			c := l.live[i]
-			from := c.cursor
-			l.serve(c)
-			if i == first || i == 0 {
-				l.measure(c, from)
-			}
-		}
+	news := l.refreshNotices() || head != l.head
+	if head != l.head {
+		l.head, l.moved = head, l.now
+	}
+	if news {
+		l.serveLive(&l.live)
+	}
+	if l.lookAtTwin() || news { // also when only the frame log has grown: the twin may not be what they get
+		l.serveLive(&l.waiting)
 	}
 	for budget := turnBudget; budget > 0; {
 		c := l.behind.pop()
@@ -201,6 +199,19 @@ func (l *loop) turn() error {
 	return nil
 }
 
+// serveLive sends what has come to the clients that had everything.
+func (l *loop) serveLive(clients *[]*client) {
+	first := len(*clients) - 1
+	for i := first; i >= 0; i-- { // serve may take clients[i] out
+		c := (*clients)[i]
+		from := c.cursor
+		l.serve(c)
+		if i == first || i == 0 {
+			l.measure(c, from)
+		}
+	}
+}
+
 // again asks for another turn, after the events that wait already.
 func (l *loop) again() {
 	if l.armed {
@@ -219,6 +230,9 @@ func (l *loop) close() {
 	}
 	if l.frames != nil {
 		_ = l.frames.Close()
+	}
+	if l.twin.reader != nil {
+		_ = l.twin.reader.Close()
 	}
 	if l.poller != nil {
 		_ = l.poller.Close()

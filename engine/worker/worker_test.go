@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,8 +32,12 @@ type bench struct {
 	told    chan handoff.Message
 	ended   chan error
 	nextID  uint64
-	notices bool     // clients that connect ask for them
-	all     [][]byte // every frame appended
+	notices bool // clients that connect ask for them
+	mu      sync.Mutex
+	all     [][]byte // every frame appended; guarded by mu where clients read beside the test
+
+	settings handoff.Settings // as sent
+	grown    func()           // told when the frame log has grown
 }
 
 const response = "HTTP/1.1 101 Switching Protocols\r\n\r\n"
@@ -105,6 +110,7 @@ func start(t testing.TB, settings handoff.Settings, log framelog.Options) *bench
 	if settings.PingIntervalMS == 0 {
 		settings.PingIntervalMS, settings.PingTimeoutMS = 25000, 60000
 	}
+	b.settings = settings
 	b.send(handoff.Message{Settings: &settings})
 	if m := b.next(func(m handoff.Message) bool { return m.Ready != nil }); m.Ready.PID != os.Getpid() {
 		t.Fatalf("%+v", m.Ready)
@@ -161,6 +167,13 @@ func (b *bench) append(sizes ...int) {
 		for i := range payload {
 			payload[i] = byte('a' + (i+len(b.all))%26)
 		}
+		b.appendText(payload)
+	}
+}
+
+func (b *bench) appendText(payloads ...[]byte) {
+	b.t.Helper()
+	for _, payload := range payloads {
 		frame := wsproto.AppendTextFrame(nil, payload)
 		if err := b.frames.Append(frame, framelog.Meta{Stream: 1, Cycle: -1, Time: 1}); err != nil {
 			b.t.Fatal(err)
@@ -168,7 +181,9 @@ func (b *bench) append(sizes ...int) {
 		if err := b.frames.Commit(); err != nil {
 			b.t.Fatal(err)
 		}
+		b.mu.Lock()
 		b.all = append(b.all, frame)
+		b.mu.Unlock()
 	}
 }
 
@@ -185,6 +200,13 @@ func (b *bench) publish(sizes ...int) {
 	b.ring()
 }
 
+func (b *bench) publishText(payloads ...[]byte) {
+	b.t.Helper()
+	b.appendText(payloads...)
+	b.ring()
+	b.grown()
+}
+
 // peer is the collector's end of a connection.
 type peer struct {
 	net.Conn
@@ -198,6 +220,14 @@ func (b *bench) connect(from uint64, early []byte, small bool) *peer {
 	ours, theirs := dial(b.t, small)
 	defer theirs.Close()
 	return b.hand(ours, theirs, from, early)
+}
+
+// join connects a client that is otherwise as c says.
+func (b *bench) join(c handoff.Client, small bool) *peer {
+	b.t.Helper()
+	ours, theirs := dial(b.t, small)
+	defer theirs.Close()
+	return b.give(ours, theirs, c)
 }
 
 // dial makes a connection: the collector's end, and the one to hand over.
@@ -228,14 +258,18 @@ func dial(t testing.TB, small bool) (ours, theirs *net.TCPConn) {
 // hand gives theirs to the worker, which gets a duplicate, and waits for the 101.
 func (b *bench) hand(ours, theirs *net.TCPConn, from uint64, early []byte) *peer {
 	b.t.Helper()
+	return b.give(ours, theirs, handoff.Client{From: from, Early: early, Notices: b.notices})
+}
+
+func (b *bench) give(ours, theirs *net.TCPConn, c handoff.Client) *peer {
+	b.t.Helper()
 	raw, err := theirs.SyscallConn()
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.nextID++
-	raw.Control(func(fd uintptr) {
-		err = b.primary.SendClient(handoff.Client{ID: b.nextID, Key: fmt.Sprint("key-", b.nextID), From: from, Response: []byte(response), Early: early, Notices: b.notices}, int(fd), time.Second)
-	})
+	c.ID, c.Key, c.Response = b.nextID, fmt.Sprint("key-", b.nextID), []byte(response)
+	raw.Control(func(fd uintptr) { err = b.primary.SendClient(c, int(fd), time.Second) })
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -96,6 +96,9 @@
 // not closed, the log ends before the first bad frame above "synced" now, and gets a new ID, because frames beyond that may have
 // been sent: an offset never means two things under one ID. Their records are after LastSource, and come again.
 //
+// A Transient log is not synced once it is open: it goes on after a killed process as any does, and after a crash of the machine it has what
+// the kernel happened to have written.
+//
 // OpenWriter verifies every kept frame and entry (0.13 s for 1 GiB in memory, on 2 cores). Damage is never served, and never an error:
 //
 //	frame, entry, file or segment bad, good ones follow   floor raised above it; Recovery.Damaged

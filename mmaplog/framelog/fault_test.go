@@ -81,6 +81,30 @@ func TestNoSpaceWhileRunning(t *testing.T) {
 	}
 }
 
+// A transient log is not synced: neither when segments are sealed nor when it is closed.
+func TestTransient(t *testing.T) {
+	var b broken
+	o := testOptions(t.TempDir())
+	o.fault, o.Transient = b.fault, true
+	w, _ := mustOpen(t, o)
+	b.set(opSync, syscall.EIO)
+	appendNumbered(t, w, 1, 200)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s := &w.counted; s.rolls.Load() == 0 || s.failures.Load() != 0 {
+		t.Errorf("%d segments were begun, %d syncs failed", s.rolls.Load(), s.failures.Load())
+	}
+	b.set(opSync, nil)
+	w, _ = mustOpen(t, o) // as good as any that was not synced
+	if w.Head() == 0 || w.Stats().Frames != 199 {
+		t.Errorf("%+v", w.Stats())
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A disk that fails in another way stops appending as a full one does, and when it works again, so does the log.
 func TestOtherFailuresWhileRunning(t *testing.T) {
 	for _, failing := range []op{opCreate, opAllocate, opMap, opRename} {

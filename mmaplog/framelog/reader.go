@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reader reads what a Writer, in this process or any other, has committed. One goroutine calls Frames, FrameEnd, Meta
-// and Close; Head, Marks, Floor and ID may be called from any until Close.
+// Reader reads what a Writer, in this process or any other, has committed. One goroutine calls Frames, AppendFrames,
+// FrameEnd, Meta and Close; Head, Marks, Floor and ID may be called from any until Close.
 type Reader struct {
 	dir     string
 	id      ID
@@ -127,6 +127,21 @@ func (r *Reader) find(from, head, floor uint64, max int) (b []byte, err error) {
 	b = s.frames[from-s.base : limit-s.base : limit-s.base]
 	r.memo = answer{from: from, head: head, max: max, frames: b}
 	return b, nil
+}
+
+// AppendFrames appends to dst what Frames returns: for who reads the bytes itself, as Go code that meets a truncated file
+// would be the end of the process. Here it is ErrDamaged, and dst comes back as it was. Errors as for Frames.
+func (r *Reader) AppendFrames(dst []byte, from uint64, max int) ([]byte, error) {
+	b, err := r.Frames(from, max)
+	if err != nil {
+		return dst, err
+	}
+	out := dst
+	err = guarded(func() error {
+		out = append(dst, b...)
+		return nil
+	})
+	return out, err
 }
 
 // FrameEnd returns offset if a frame ends or begins there, else the end of the frame that it stands in.

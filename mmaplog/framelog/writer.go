@@ -285,7 +285,7 @@ func (w *Writer) finish(s *segment) {
 // sync brings the last segments before end to disk, then says in the head that all before end is there. Once it has
 // failed it does nothing: the kernel reports a lost write only once.
 func (w *Writer) sync(end uint64, last ...*segment) (err error) {
-	if w.syncFailed {
+	if w.syncFailed || w.opts.Transient {
 		return nil
 	}
 	defer func() { w.syncFailed = err != nil }()
@@ -334,7 +334,7 @@ func (w *Writer) Close() error {
 	last := append(w.sealed, w.active) // those in sealed end beyond the head: the head stands in one of all these
 	err := w.sync(w.Head(), last...)
 	crashpoint.Pass(crashpoint.LogSynced)
-	if !w.syncFailed {
+	if !w.syncFailed && !w.opts.Transient {
 		w.head.State.Store(stateClean)
 		crashpoint.Pass(crashpoint.CloseSaid)
 		err = syncFile(w.headFile, w.opts.fault)

@@ -31,6 +31,7 @@ type Options struct {
 	SubscriptionType string            // default "FIREHOSE"
 	From             wsproto.From
 	Notices          bool          // ask for notices: they come as Messages with Notice set
+	Compress         bool          // offer permessage-deflate
 	DialTimeout      time.Duration // for connection and upgrade together; default 10 s
 	MaxMessage       int           // in bytes; default wsproto.DefaultMaxMessage
 	VerifyEvery      int           // verify one message in so many; default 1: all. The first is always verified
@@ -45,6 +46,8 @@ type Collector struct {
 	out      []byte // the frame being written
 	parts    []byte // a message that comes in several frames, so far,
 	partSize int    // and the size of these frames
+	deflated bool   // it is compressed
+	inflater wsproto.Inflater
 	messages uint64
 	err      error // why the connection is over
 
@@ -79,12 +82,12 @@ func Dial(ctx context.Context, o Options) (*Collector, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.DialTimeout)
 	defer cancel()
-	conn, early, err := connect(ctx, request)
+	conn, early, deflate, err := connect(ctx, request, o.Compress)
 	if err != nil {
 		return nil, err
 	}
 	c := &Collector{options: o, conn: conn}
-	c.in = input{conn: conn, buf: make([]byte, max(firstBuffer, len(early))), maxPayload: o.MaxMessage, readAt: time.Now()}
+	c.in = input{conn: conn, buf: make([]byte, max(firstBuffer, len(early))), maxPayload: o.MaxMessage, deflate: deflate, readAt: time.Now()}
 	c.in.end = copy(c.in.buf, early)
 	if o.ExpectOwner != (shardus.PublicKey{}) {
 		c.pin(o.ExpectOwner)
@@ -125,15 +128,21 @@ func (c *Collector) Next(ctx context.Context) (Message, error) {
 			if err != nil {
 				return Message{}, c.fail(err)
 			}
-			if whole {
-				size := c.partSize
-				c.partSize = 0
-				if c.options.Notices && bytes.HasPrefix(text, noticeStart) {
-					return c.takeNotice(text)
-				}
-				c.since += uint64(size)
-				return c.take(text)
+			if !whole {
+				continue
 			}
+			if c.deflated {
+				if text, err = c.inflate(text); err != nil {
+					return Message{}, c.fail(err)
+				}
+			}
+			size := c.partSize
+			c.partSize = 0
+			if c.options.Notices && bytes.HasPrefix(text, noticeStart) {
+				return c.takeNotice(text)
+			}
+			c.since += uint64(size)
+			return c.take(text)
 		}
 	}
 }
@@ -142,6 +151,7 @@ func (c *Collector) Next(ctx context.Context) (Message, error) {
 func (c *Collector) assemble(f frame) (text []byte, whole bool, err error) {
 	c.partSize += f.size
 	if f.op == ws.OpText {
+		c.deflated = f.deflate
 		if f.final {
 			return f.payload, true, nil
 		}
@@ -152,6 +162,17 @@ func (c *Collector) assemble(f frame) (text []byte, whole bool, err error) {
 	}
 	c.parts = append(c.parts, f.payload...)
 	return c.parts, f.final, nil
+}
+
+// inflate reads a compressed message. A position counts it as the frame that it would be uncompressed.
+func (c *Collector) inflate(payload []byte) ([]byte, error) {
+	text, err := c.inflater.Message(payload, c.options.MaxMessage)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
+	}
+	var header [10]byte
+	c.partSize = len(wsproto.AppendTextHeader(header[:0], len(text))) + len(text)
+	return text, nil
 }
 
 // locate learns from a ping's payload, and checks that what came since the last one is what lies between.
@@ -173,6 +194,9 @@ func (c *Collector) locate(payload []byte) error {
 func (c *Collector) Position() (p wsproto.Position, ok bool) {
 	return wsproto.Position{Log: c.position.Log, Offset: c.position.Offset + c.since}, c.located
 }
+
+// Compressed reports whether the server compresses messages, which each of them may be or not.
+func (c *Collector) Compressed() bool { return c.in.deflate }
 
 // Owner returns the server's key; ok is false while it is neither given nor learned.
 func (c *Collector) Owner() (key shardus.PublicKey, ok bool) { return c.owner, c.pinned }

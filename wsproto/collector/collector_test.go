@@ -440,17 +440,20 @@ func TestServerCloses(t *testing.T) {
 func FuzzInput(f *testing.F) {
 	f.Add([]byte("\x81\x02hi\x89\x00\x01\x01a\x80\x01b"), uint8(3))
 	f.Add([]byte("\x81\x7f\x00\x00\x00\x00\x00\x00\x00\x01x\x88\x02\x03\xe8"), uint8(1))
+	f.Add([]byte("\x41\x02hi\xc0\x01b\xc1\x01x"), uint8(2))
 	f.Fuzz(func(t *testing.T, stream []byte, piece uint8) {
-		whole, one := frames(stream, len(stream)), frames(stream, int(piece))
-		if !slices.Equal(whole, one) {
-			t.Errorf("whole: %q\nin pieces of %d: %q", whole, piece, one)
+		for _, deflate := range []bool{false, true} {
+			whole, one := frames(stream, len(stream), deflate), frames(stream, int(piece), deflate)
+			if !slices.Equal(whole, one) {
+				t.Errorf("whole: %q\nin pieces of %d: %q", whole, piece, one)
+			}
 		}
 	})
 }
 
 // frames reads a server's bytes, which arrive in pieces, to their end.
-func frames(stream []byte, piece int) (list []string) {
-	in := input{conn: &pieces{left: stream, size: max(piece, 1)}, maxPayload: 1000}
+func frames(stream []byte, piece int, deflate bool) (list []string) {
+	in := input{conn: &pieces{left: stream, size: max(piece, 1)}, maxPayload: 1000, deflate: deflate}
 	for {
 		f, err := in.next(context.Background())
 		if err != nil {

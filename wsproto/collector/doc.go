@@ -13,7 +13,7 @@
 //
 // # Positions
 //
-// A server pings with the position that it has sent up to. As a position counts the bytes of message frames, the
+// A server pings with the position that it has sent up to. As a position counts the bytes of message frames (a compressed message as if it were not), the
 // collector knows the exact position behind every further message, and checks the sum at the next ping: a message lost or
 // sent twice on the way is a GapError. Dialing again with From at Position goes on without loss and without repetition.
 // A server that never pings (the replaced service) leaves the position unknown. A notice (Options.Notices) counts nothing: the
@@ -22,8 +22,8 @@
 // # Limits
 //
 // A Collector belongs to one goroutine. It has one buffer, re-used for all messages, that grows to the largest message
-// and never beyond MaxMessage; Message slices are borrowed from it until the next call of Next. It speaks plain TCP, negotiates
-// no extension, and does not reconnect: the caller decides (cmd/distributor's tail does).
+// and never beyond MaxMessage; Message slices are borrowed from it until the next call of Next. It speaks plain TCP, takes no
+// extension but permessage-deflate without context takeover (Options.Compress), and does not reconnect: the caller decides (cmd/distributor's tail does).
 //
 // Errors of the network, of the protocol and a close frame end the connection: each later Next returns the same error.
 // A cancelled context, a message that does not verify and a gap do not: Next may be called again.

@@ -17,7 +17,9 @@ import (
 	"distributor/wsproto"
 	"distributor/wsproto/shardus"
 
+	"github.com/gobwas/httphead"
 	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsflate"
 )
 
 // maxAnswer bounds what is read of the server's answer to the upgrade, in bytes.
@@ -82,8 +84,12 @@ func encodeURIComponent(text []byte) string {
 	return b.String()
 }
 
-// connect dials and upgrades within ctx. early holds frames that came with the answer.
-func connect(ctx context.Context, requestURL string) (conn net.Conn, early []byte, err error) {
+// offer is permessage-deflate in the only form that a Collector reads: each message for itself.
+var offer = wsflate.Parameters{ServerNoContextTakeover: true, ClientNoContextTakeover: true}
+
+// connect dials and upgrades within ctx, with the offer if compress says so. early holds frames that came with the answer,
+// deflate tells whether the offer was taken.
+func connect(ctx context.Context, requestURL string, compress bool) (conn net.Conn, early []byte, deflate bool, err error) {
 	var raw net.Conn
 	var refused error
 	dialer := ws.Dialer{
@@ -99,23 +105,45 @@ func connect(ctx context.Context, requestURL string) (conn net.Conn, early []byt
 			refused = &RefusedError{Status: status, Reason: refusalReason(answer, string(reason))}
 		},
 	}
-	_, buffered, _, err := dialer.Dial(ctx, requestURL)
+	if compress {
+		dialer.Extensions = []httphead.Option{offer.Option()}
+	}
+	_, buffered, shaken, err := dialer.Dial(ctx, requestURL)
 	switch {
 	case refused != nil:
-		return nil, nil, refused
+		return nil, nil, false, refused
 	case ctx.Err() != nil && err != nil:
-		return nil, nil, fmt.Errorf("%w: connecting: %w", ErrLost, context.Cause(ctx))
+		return nil, nil, false, fmt.Errorf("%w: connecting: %w", ErrLost, context.Cause(ctx))
 	case errors.Is(err, errAnswerTooLong), isHandshakeError(err):
-		return nil, nil, fmt.Errorf("%w: %w", ErrProtocol, err)
+		return nil, nil, false, fmt.Errorf("%w: %w", ErrProtocol, err)
 	case err != nil:
-		return nil, nil, fmt.Errorf("%w: connecting: %w", ErrLost, err)
+		return nil, nil, false, fmt.Errorf("%w: connecting: %w", ErrLost, err)
+	}
+	if deflate, err = taken(shaken.Extensions); err != nil {
+		_ = raw.Close()
+		return nil, nil, false, err
 	}
 	if buffered != nil {
 		early, _ = buffered.Peek(buffered.Buffered())
 		early = bytes.Clone(early)
 		ws.PutReader(buffered)
 	}
-	return raw, early, nil
+	return raw, early, deflate, nil
+}
+
+// taken says whether the server's answer takes the offer. The Dialer has seen that it names nothing else.
+func taken(answer []httphead.Option) (bool, error) {
+	if len(answer) == 0 {
+		return false, nil
+	}
+	var p wsflate.Parameters
+	if err := p.Parse(answer[0]); err != nil {
+		return false, fmt.Errorf("%w: the answer to the offer of compression: %w", ErrProtocol, err)
+	}
+	if len(answer) > 1 || !p.ServerNoContextTakeover {
+		return false, fmt.Errorf("%w: the answer to the offer of compression is not what was offered", ErrProtocol)
+	}
+	return true, nil
 }
 
 // isHandshakeError tells an answer that is no proper 101 from trouble with the network.

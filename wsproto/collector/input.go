@@ -21,6 +21,7 @@ type input struct {
 	start, end int
 	maxPayload int
 	fragmented bool      // inside a message of several frames
+	deflate    bool      // permessage-deflate was negotiated
 	readAt     time.Time // when the last bytes came
 
 	// A read is broken off by moving its deadline, which watch does when ctx ends. One watch serves all calls with the
@@ -33,6 +34,7 @@ type input struct {
 type frame struct {
 	op      ws.OpCode
 	final   bool
+	deflate bool // first of a compressed message
 	payload []byte
 	size    int // with header
 }
@@ -46,6 +48,11 @@ func (in *input) next(ctx context.Context) (frame, error) {
 	}
 	b0, b1 := in.buf[in.start], in.buf[in.start+1]
 	h := ws.Header{Fin: b0&0x80 != 0, Rsv: b0 >> 4 & 7, OpCode: ws.OpCode(b0 & 0xf), Masked: b1&0x80 != 0, Length: int64(b1 & 0x7f)}
+	// RSV1 marks a compressed message, on its first frame only (RFC 7692 §6).
+	compressed := in.deflate && h.Rsv == 4 && (h.OpCode == ws.OpText || h.OpCode == ws.OpBinary)
+	if compressed {
+		h.Rsv = 0
+	}
 	state := ws.StateClientSide
 	if in.fragmented {
 		state = state.Set(ws.StateFragmented)
@@ -75,7 +82,7 @@ func (in *input) next(ctx context.Context) (frame, error) {
 	if err := in.need(ctx, size); err != nil {
 		return frame{}, err
 	}
-	f := frame{op: h.OpCode, final: h.Fin, payload: in.buf[in.start+headerSize : in.start+size : in.start+size], size: size}
+	f := frame{op: h.OpCode, final: h.Fin, deflate: compressed, payload: in.buf[in.start+headerSize : in.start+size : in.start+size], size: size}
 	in.start += size
 	if f.op.IsData() {
 		in.fragmented = !f.final
@@ -86,7 +93,7 @@ func (in *input) next(ctx context.Context) (frame, error) {
 // hasText reports whether the next frame is a whole message and here. A control frame before it counts as none.
 func (in *input) hasText() bool {
 	b := in.buf[in.start:in.end]
-	if len(b) < 10 || b[0] != 0x80|byte(ws.OpText) {
+	if len(b) < 10 || b[0]&^0x40 != 0x80|byte(ws.OpText) {
 		return false // no message is so short that it has fewer than 10 bytes
 	}
 	switch b[1] {

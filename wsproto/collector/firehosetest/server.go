@@ -16,14 +16,17 @@ import (
 	"distributor/wsproto/shardus"
 
 	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsflate"
 )
 
 // Start listens until the test ends and runs serve for each upgraded connection, in a goroutine of its own. The connection
-// is closed when serve returns. It returns the URL to dial.
+// is closed when serve returns. It takes the offer of permessage-deflate: what is compressed is up to serve. It returns the
+// URL to dial.
 func Start(t testing.TB, serve func(*Conn)) (url string) {
 	return listen(t, func(c net.Conn) {
 		conn := &Conn{Conn: c, in: bufio.NewReader(c)}
-		upgrader := ws.Upgrader{OnRequest: func(uri []byte) error { conn.Target = string(uri); return nil }}
+		deflate := wsflate.Extension{Parameters: wsflate.Parameters{ServerNoContextTakeover: true, ClientNoContextTakeover: true}}
+		upgrader := ws.Upgrader{OnRequest: func(uri []byte) error { conn.Target = string(uri); return nil }, Negotiate: deflate.Negotiate}
 		if _, err := upgrader.Upgrade(buffered{conn.in, c}); err == nil {
 			serve(conn)
 		}

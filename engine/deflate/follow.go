@@ -1,0 +1,166 @@
+package deflate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"distributor/mmaplog/framelog"
+	"distributor/mmaplog/twin"
+	"distributor/wsproto"
+)
+
+const (
+	// sliceBytes of the frame log are compressed at a time before they are sent: less than a millisecond's work.
+	sliceBytes = 64 << 10
+	// maxCompressed is the longest compressed frame: of one that a client's socket took in part, a worker has to keep
+	// the rest. Longer ones stay plain.
+	maxCompressed = 1 << 20
+)
+
+var errBehind = errors.New("deflate: too far behind the frame log")
+
+func endOf(err error) End {
+	switch {
+	case errors.Is(err, errBehind), errors.Is(err, framelog.ErrBelowFloor):
+		return EndBehind
+	case errors.Is(err, framelog.ErrNoSpace):
+		return EndFull
+	}
+	return EndFailed
+}
+
+// follower makes the frames of one twin.
+type follower struct {
+	c        *Compressor
+	frames   *framelog.Reader
+	twin     *framelog.Writer
+	at       uint64 // the frame log is compressed up to here
+	level    int64  // of deflater
+	deflater *wsproto.Deflater
+	plain    []byte    // frames to compress
+	made     []byte    // the same compressed: the twin borrows them until they are committed
+	alone    time.Time // since when there is no client; zero: there is one
+}
+
+// follow compresses what comes until nobody wants it any more; then, and when ctx ends, it returns nil.
+func (f *follower) follow(ctx context.Context) error {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	for ctx.Err() == nil {
+		level := f.c.level.Load()
+		if level == 0 || f.idle() {
+			return nil
+		}
+		behind := f.frames.Head() - f.at
+		f.c.lag.Store(behind)
+		if behind > uint64(f.c.o.Backlog) {
+			return fmt.Errorf("%w: %d bytes", errBehind, behind)
+		}
+		if behind > 0 {
+			if err := f.slice(level); err != nil {
+				return err
+			}
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-f.c.kick:
+		case <-look.C:
+			if err := f.c.o.Blocked(); err != nil {
+				return fmt.Errorf("%w: %w", framelog.ErrNoSpace, err)
+			}
+		}
+	}
+	return nil
+}
+
+// idle says that there has been no client for long enough.
+func (f *follower) idle() bool {
+	switch {
+	case f.c.clients.Load() > 0:
+		f.alone = time.Time{}
+	case f.alone.IsZero():
+		f.alone = time.Now()
+	}
+	return !f.alone.IsZero() && time.Since(f.alone) >= f.c.linger
+}
+
+// slice compresses the next frames and has them sent.
+func (f *follower) slice(level int64) error {
+	if err := f.setLevel(level); err != nil {
+		return err
+	}
+	if err := f.read(); err != nil {
+		return err
+	}
+	for rest := f.plain; len(rest) > 0; {
+		n, err := wsproto.TextFrameSize(rest)
+		if err != nil {
+			return fmt.Errorf("deflate: frame log at %d: %w", f.at, err)
+		}
+		if err := f.frame(rest[:n]); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	if err := f.twin.Commit(); err != nil {
+		return fmt.Errorf("deflate: twin: %w", err)
+	}
+	f.made = f.made[:0]
+	f.c.o.Wake()
+	return nil
+}
+
+// read brings whole frames into plain: a copy, since the file may be cut under the mapping.
+func (f *follower) read() (err error) {
+	if f.plain, err = f.frames.AppendFrames(f.plain[:0], f.at, sliceBytes); err != nil {
+		return fmt.Errorf("deflate: frame log: %w", err)
+	}
+	if len(f.plain) < sliceBytes {
+		return nil
+	}
+	// A frame longer than that comes in part.
+	end, err := f.frames.FrameEnd(f.at + uint64(len(f.plain)))
+	if err == nil && end > f.at+uint64(len(f.plain)) {
+		f.plain, err = f.frames.AppendFrames(f.plain[:0], f.at, int(end-f.at))
+	}
+	if err != nil {
+		return fmt.Errorf("deflate: frame log: %w", err)
+	}
+	return nil
+}
+
+func (f *follower) frame(plain []byte) error {
+	made, err := f.deflater.Frame(plain)
+	if err != nil {
+		return fmt.Errorf("deflate: frame log at %d: %w", f.at, err)
+	}
+	kind := twin.Other
+	if made == nil || len(made) > maxCompressed {
+		made, kind = plain, twin.Same
+		f.c.same.Add(1)
+	} else {
+		f.made = append(f.made, made...) // where it grows, what was lent stays as it is
+		made = f.made[len(f.made)-len(made):]
+	}
+	span := twin.Span{Start: f.at, End: f.at + uint64(len(plain))}
+	if err := twin.Append(f.twin, made, kind, span); err != nil {
+		return fmt.Errorf("deflate: twin: %w", err)
+	}
+	f.at = span.End
+	f.c.frames.Add(1)
+	f.c.in.Add(uint64(len(plain)))
+	f.c.out.Add(uint64(len(made)))
+	return nil
+}
+
+// setLevel makes a Deflater of the level that is asked for now.
+func (f *follower) setLevel(level int64) (err error) {
+	if level != f.level {
+		f.deflater, err = wsproto.NewDeflater(int(level))
+		f.level = level
+	}
+	return err
+}

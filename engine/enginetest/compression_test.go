@@ -1,0 +1,136 @@
+package enginetest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"distributor/engine/status"
+	"distributor/wsproto/collector"
+)
+
+// Collectors that offer compression get the same messages in the same order as
+// those that do not, although a worker and then the primary are killed on the
+// way; what compressing leaves on disk goes with the primary's next life.
+func TestCompression(t *testing.T) {
+	t.Parallel()
+	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 3, "ADMIN_ADDR": "127.0.0.1:0"})
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{300, 20_000}})
+	d.Start()
+	const size, compress = 6, 4
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: size, Compress: compress, Book: book})
+	twins := filepath.Join(d.Dir, "state", "deflate")
+	atWork := func(what string) (s status.Status) {
+		t.Helper()
+		Until(t, what, func() bool {
+			if err := archiver.Write(20); err != nil {
+				t.Fatal(err)
+			}
+			fleet.WaitTotal(book.Total())
+			s = statusOf(t, d.admin())
+			return s.Compression.Clients == compress && s.Compression.Active && s.Compression.SentBytes > 0
+		}, func() string { return fmt.Sprintf("%+v", s.Compression) })
+		return s
+	}
+	s := atWork("compressed frames are sent")
+	if c := s.Compression; c.OutBytes >= c.InBytes || c.Frames == 0 {
+		t.Errorf("%+v", c)
+	}
+	d.Workers()[0].Kill(t)
+	atWork("compressed frames are sent after the end of a worker")
+
+	left := filepath.Join(twins, "old")
+	d.Kill()
+	if err := os.MkdirAll(left, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	d.Start()
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what the killed primary has left is still there: %v", err)
+	}
+	atWork("compressed frames are sent after the end of the primary")
+
+	d.Configure(Settings{"COMPRESSION_LEVEL": 0})
+	if l := d.Reload(syscall.SIGHUP); fmt.Sprint(l.Attrs["applied"], l.Attrs["refused"]) != "1 0" {
+		t.Errorf("the log says %s", l.Text)
+	}
+	Until(t, "the twin has gone", func() bool { _, err := os.Stat(twins); return errors.Is(err, fs.ErrNotExist) }, func() string { return "" })
+	if err := archiver.Write(50); err != nil {
+		t.Fatal(err)
+	}
+	fleet.WaitTotal(book.Total())
+	c, err := collector.Dial(t.Context(), collector.Options{URL: d.URL, Keys: newKey(t), HashKey: hashKey, Compress: true})
+	if err != nil || c.Compressed() {
+		t.Errorf("with level 0: compressed, or %v", err)
+	}
+	c.Close()
+	fleet.CheckSame()
+	Until(t, "nobody has compression", func() bool { return statusOf(t, d.admin()).Compression.Clients == 0 }, func() string { return "" })
+	d.Stop()
+}
+
+// An upgrade that fails leaves collectors connected: for its time they get plain
+// messages. One that succeeds moves them over with nothing missing; then the
+// twin is the new process's, and is there when the old one has ended.
+func TestCompressionOverUpgrades(t *testing.T) {
+	t.Parallel()
+	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "FRAME_LOG_SEGMENT_BYTES": 1 << 20, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 4, "ADMIN_ADDR": "127.0.0.1:0"})
+	d.Env = []string{badHeir + "=opens"}
+	linked(t, d)
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{300, 20_000}})
+	d.Start()
+	const size, compress = 6, 4
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: size, Compress: compress, Book: book, Forgetful: true})
+	s := newStorm(archiver)
+	sent := func() (s status.Compression) {
+		t.Helper()
+		before := statusOf(t, lastAdmin(d)).Compression.SentBytes
+		Until(t, "compressed frames are sent", func() bool {
+			s = statusOf(t, lastAdmin(d)).Compression
+			return s.Clients == compress && s.Active && s.SentBytes > before
+		}, func() string { return fmt.Sprintf("%+v", s) })
+		return s
+	}
+	sent()
+
+	replaceByBad(t, d)
+	mark := d.Mark()
+	d.Signal(syscall.SIGUSR2)
+	d.WaitLogAfter(mark, "upgrade failed", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+	sent()
+	if n := fleet.Cut(); n != 0 {
+		t.Errorf("%d collectors have noticed that an upgrade failed", n)
+	}
+
+	replaceBinary(t, d, built)
+	elder := d.Pid()
+	d.Upgrade()
+	for _, open := range descriptors(elder) { // it is there still: collectors leave a second later
+		if strings.Contains(open, "/deflate/") {
+			t.Errorf("the old process has not given its twin up: %s", open)
+		}
+	}
+	d.Alone()
+	for of, n := range sent().Ends {
+		if n != 0 {
+			t.Errorf("%d twins of the new process have ended: %s", n, of)
+		}
+	}
+	if twins, err := os.ReadDir(filepath.Join(d.Dir, "state", "deflate")); err != nil || len(twins) != 1 {
+		t.Errorf("twins: %v, %v", twins, err)
+	}
+	s.end(t)
+	fleet.WaitTotal(book.Total())
+	fleet.CheckSame()
+	if n := fleet.Cut(); n != size {
+		t.Errorf("only %d of %d collectors were sent over", n, size)
+	}
+	d.Stop()
+}

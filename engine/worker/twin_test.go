@@ -1,0 +1,500 @@
+package worker
+
+import (
+	"bytes"
+	"compress/flate"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"distributor/engine/deflate"
+	"distributor/engine/handoff"
+	"distributor/mmaplog/framelog"
+	"distributor/mmaplog/twin"
+	"distributor/wsproto"
+)
+
+// announce tells the worker of a twin, as the primary does.
+func (b *bench) announce(dir string) {
+	s := b.settings
+	s.Twin = dir
+	if err := b.primary.Send(handoff.Message{Settings: &s}, time.Second); err != nil {
+		b.t.Error(err)
+	}
+}
+
+// zipper is a real compressor at work for a bench, that wants a twin when told.
+type zipper struct {
+	*deflate.Compressor
+	t testing.TB
+}
+
+func (b *bench) compress(o deflate.Options) *zipper {
+	b.t.Helper()
+	o.Dir, o.Frames, o.Log = filepath.Join(b.t.TempDir(), "twins"), b.settings.FrameLog, slog.New(slog.DiscardHandler)
+	o.Announce, o.Wake, o.Blocked = b.announce, b.ring, func() error { return nil }
+	if o.Level == 0 {
+		o.Level = 1
+	}
+	if o.Backlog == 0 {
+		o.Backlog = 1 << 30
+	}
+	c, err := deflate.New(o)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { c.Run(ctx) })
+	b.t.Cleanup(func() { cancel(); running.Wait() })
+	b.grown = c.Wake
+	return &zipper{c, b.t}
+}
+
+// is waits until there is a twin, or until there is none.
+func (z *zipper) is(alive bool) {
+	z.t.Helper()
+	until(z.t, func() bool { return z.Stats().Alive == alive })
+}
+
+// begin publishes a frame and waits until it is in the twin: until there is one,
+// a twin cannot tell where it begins.
+func (z *zipper) begin(b *bench, payload []byte) {
+	z.t.Helper()
+	before := z.Stats().Frames
+	b.publishText(payload)
+	until(z.t, func() bool { return z.Stats().Frames > before })
+}
+
+func until(t testing.TB, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not come to that")
+		}
+	}
+}
+
+// text is a payload of about n bytes, of which about half are left after
+// compressing, as of records.
+func text(r *rand.Rand, n int) []byte {
+	var b []byte
+	for len(b) < n {
+		b = fmt.Appendf(b, `{"accountId":"%016x%016x"},`, r.Uint64(), r.Uint64())
+	}
+	return b
+}
+
+func noise(r *rand.Rand, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return b
+}
+
+// inflated is the text of a compressed message, read without any before it.
+func inflated(payload []byte) ([]byte, error) {
+	return io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
+}
+
+// next reads up to a message, and says whether it came compressed. Pings are
+// answered and checked against the messages before.
+func (p *peer) next(b *bench, i int) (compressed bool, err error) {
+	for {
+		h, payload, err := p.tryFrame()
+		if err != nil {
+			return false, fmt.Errorf("frame %d: %w", i, err)
+		}
+		switch {
+		case h.OpCode == ws.OpPing && h.Rsv == 0:
+			pos, err := wsproto.ParsePosition(payload)
+			if err != nil || pos.Offset != b.offset(i) {
+				return false, fmt.Errorf("a ping before frame %d, which is at %d, says %q", i, b.offset(i), payload)
+			}
+			if _, err := p.Write(masked(ws.OpPong, payload)); err != nil {
+				return false, err
+			}
+			continue
+		case h.OpCode == ws.OpPong && h.Rsv == 0:
+			continue
+		case h.OpCode != ws.OpText || !h.Fin || h.Masked || h.Rsv&^4 != 0:
+			return false, fmt.Errorf("frame %d: %+v %.100q", i, h, payload)
+		}
+		if h.Rsv == 4 {
+			if payload, err = inflated(payload); err != nil {
+				return false, fmt.Errorf("frame %d: %w", i, err)
+			}
+		}
+		if frame := b.frame(i); !bytes.HasSuffix(frame, payload) || len(wsproto.AppendTextHeader(nil, len(payload)))+len(payload) != len(frame) {
+			return false, fmt.Errorf("frame %d of client %d differs", i, p.id)
+		}
+		return h.Rsv == 4, nil
+	}
+}
+
+// count reads the frames from…to-1, in whatever form, and counts the
+// compressed ones.
+func (p *peer) count(b *bench, from, to int) (compressed int) {
+	p.t.Helper()
+	for i := from; i < to; i++ {
+		small, err := p.next(b, i)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if small {
+			compressed++
+		}
+	}
+	return compressed
+}
+
+// offset is where frame i begins, frame what it is.
+func (b *bench) offset(i int) (at uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range b.all[:i] {
+		at += uint64(len(f))
+	}
+	return at
+}
+
+func (b *bench) frame(i int) []byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.all[i]
+}
+
+// Of the clients of one worker those that asked get every message compressed
+// once there is a twin, the others none; what they read is the same.
+func TestCompressedAndPlain(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	b := start(t, handoff.Settings{}, framelog.Options{})
+	z := b.compress(deflate.Options{})
+	b.appendText(text(r, 3000), text(r, 1000))
+	plain, first := b.connect(0, nil, false), b.join(handoff.Client{Deflate: true}, false)
+	z.SetClients(1)
+	if n := first.count(b, 0, 2); n != 0 {
+		t.Errorf("%d frames are compressed that were there before the twin", n)
+	}
+	z.is(true)
+	z.begin(b, text(r, 500))
+	first.count(b, 2, 3)
+	second := b.join(handoff.Client{From: b.frames.Head(), Deflate: true}, false)
+	for i := range 40 {
+		b.publishText(text(r, 100+200*i), []byte("too short"))
+	}
+	if n := first.count(b, 3, 83); n != 40 {
+		t.Errorf("%d of 40 frames are compressed", n)
+	}
+	if n := second.count(b, 3, 83); n != 40 {
+		t.Errorf("%d of 40 frames are compressed", n)
+	}
+	if n := plain.count(b, 0, 83); n != 0 {
+		t.Errorf("%d frames are compressed for who did not ask", n)
+	}
+	s := b.next(func(m handoff.Message) bool {
+		return m.Stats != nil && m.Stats.TwinBytes > 0 && m.Stats.MinCursor == b.frames.Head()
+	}).Stats
+	if want := b.offset(3); s.Deflate != 2 || s.PlainBytes != want && s.PlainBytes != b.offset(2) || s.SentBytes < s.TwinBytes+s.PlainBytes {
+		t.Errorf("%+v; %d bytes were plain", s, want)
+	}
+	b.publishText(text(r, 900_000)) // also compressed longer than a slice
+	if n := first.count(b, 83, 84) + second.count(b, 83, 84); n != 2 {
+		t.Errorf("%d of 2 long frames are compressed", n)
+	}
+	// One that comes back goes on in the twin where it is.
+	back := b.join(handoff.Client{From: b.offset(40), Deflate: true}, false)
+	if n := back.count(b, 40, 83); n != 21 {
+		t.Errorf("%d of 21 frames are compressed", n)
+	}
+}
+
+// The twin may come and go at any time, again and again.
+func TestTwinComesAndGoes(t *testing.T) {
+	r := rand.New(rand.NewPCG(2, 2))
+	b := start(t, handoff.Settings{}, framelog.Options{})
+	z := b.compress(deflate.Options{})
+	p := b.join(handoff.Client{Deflate: true}, false)
+	z.SetClients(1)
+	for round := range 3 {
+		z.is(true)
+		n := len(b.all)
+		z.begin(b, text(r, 500))
+		p.count(b, n, n+1)
+		for range 10 {
+			b.publishText(text(r, 2000))
+		}
+		if small := p.count(b, n+1, n+11); small != 10 {
+			t.Errorf("round %d: %d of 10 frames are compressed with a twin", round, small)
+		}
+		z.SetLevel(0)
+		z.is(false)
+		for range 10 {
+			b.publishText(text(r, 2000))
+		}
+		if small := p.count(b, n+11, n+21); small != 0 {
+			t.Errorf("round %d: %d of 10 frames are compressed without a twin", round, small)
+		}
+		z.SetLevel(1 + round)
+	}
+}
+
+// A client that does not read while the twin's floor passes it goes on with
+// plain frames, in the middle of whatever frame it stands, and later with the
+// twin again.
+func TestSlowerThanTheTwin(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	b := start(t, handoff.Settings{}, framelog.Options{SegmentBytes: 8 << 20, RetainBytes: 256 << 20})
+	z := b.compress(deflate.Options{SegmentBytes: 256 << 10, RetainBytes: 512 << 10})
+	z.SetClients(1)
+	z.is(true)
+	z.begin(b, text(r, 100))
+	var slow []*peer
+	for range 4 {
+		slow = append(slow, b.join(handoff.Client{Deflate: true}, true))
+	}
+	sizes := []int{40_000, 400_000, 3000, 300_000}
+	for i := range 32 {
+		b.publishText(text(r, sizes[i%4]), noise(r, sizes[i/2%4]))
+		if i == 12 { // they stand, each somewhere
+			b.next(func(m handoff.Message) bool { return m.Stats != nil && m.Stats.Blocked == len(slow) })
+		}
+	}
+	until(t, func() bool { return z.Stats().Frames == 65 })
+	for _, p := range slow {
+		if n := p.count(b, 0, 65); n == 0 || n > 31 {
+			t.Errorf("%d frames are compressed: the twin's floor has not passed this client", n)
+		}
+	}
+	b.publishText(text(r, 2000))
+	for _, p := range slow {
+		if n := p.count(b, 65, 66); n != 1 {
+			t.Error("a client that has caught up does not go back to the twin")
+		}
+	}
+}
+
+// Clients of both kinds that read, talk and leave at random, while the twin
+// comes and goes and its floor moves: each gets every message, with nothing but
+// valid control frames between them.
+func TestRandomClientsAndTwins(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	r := rand.New(rand.NewPCG(seed, 4))
+	b := start(t, handoff.Settings{PingIntervalMS: 50, PingTimeoutMS: 60000}, framelog.Options{SegmentBytes: 1 << 20, RetainBytes: 512 << 20})
+	z := b.compress(deflate.Options{SegmentBytes: 128 << 10, RetainBytes: 512 << 10})
+	z.SetClients(1)
+	const records, clients = 250, 16
+	join := make(map[int]int)
+	for range clients {
+		join[r.IntN(records)]++
+	}
+	failures := make(chan error, clients)
+	for i := range records {
+		for range join[i] {
+			p := b.join(handoff.Client{From: b.frames.Head(), Deflate: r.IntN(4) > 0}, r.IntN(2) == 0)
+			_ = p.SetDeadline(time.Now().Add(60 * time.Second))
+			mine := rand.New(rand.NewPCG(r.Uint64(), 5))
+			go func() { failures <- p.wander(b, mine, i, records) }()
+		}
+		switch size := r.IntN(10_000); r.IntN(12) {
+		case 0:
+			b.appendText(text(r, 60*size))
+		case 1:
+			b.appendText(noise(r, 40*size))
+		default:
+			b.appendText(text(r, size))
+		}
+		if r.IntN(3) > 0 {
+			b.ring()
+			z.Wake()
+		}
+		if r.IntN(40) == 0 {
+			z.SetLevel(r.IntN(3) * 3)
+		}
+	}
+	z.SetLevel(1)
+	b.ring()
+	for range clients {
+		if err := <-failures; err != nil {
+			t.Error(err)
+		}
+	}
+	if s := z.Stats(); s.Frames == 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func (p *peer) wander(b *bench, r *rand.Rand, from, to int) error {
+	for i := from; i < to; i++ {
+		if r.IntN(30) == 0 {
+			time.Sleep(time.Duration(r.IntN(8)) * time.Millisecond)
+		}
+		if r.IntN(10) == 0 {
+			if _, err := p.Write(masked(ws.OpPing, []byte("x"))); err != nil {
+				return err
+			}
+		}
+		b.await(i)
+		if _, err := p.next(b, i); err != nil {
+			return err
+		}
+	}
+	_, err := p.Write(masked(ws.OpClose, nil))
+	return err
+}
+
+// await waits for frame i to be known.
+func (b *bench) await(i int) {
+	for {
+		b.mu.Lock()
+		known := i < len(b.all)
+		b.mu.Unlock()
+		if known {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// A frame of the client's own may be marked as compressed if that was
+// negotiated; it is thrown away as it is.
+func TestCompressedInput(t *testing.T) {
+	b := start(t, handoff.Settings{}, framelog.Options{})
+	data := masked(ws.OpText, []byte("\xff no DEFLATE data"))
+	data[0] |= 0x40
+	more := masked(ws.OpContinuation, []byte("x"))
+	more[0] |= 0x40
+	ping := masked(ws.OpPing, nil)
+	ping[0] |= 0x40
+	for _, c := range []struct {
+		name    string
+		deflate bool
+		bytes   []byte
+		good    bool
+	}{
+		{"data", true, data, true},
+		{"data, not negotiated", false, data, false},
+		{"a continuation", true, append(append([]byte{0x01}, masked(ws.OpText, []byte("y"))[1:]...), more...), false},
+		{"a ping", true, ping, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := b.join(handoff.Client{From: b.frames.Head(), Deflate: c.deflate}, false)
+			if _, err := p.Write(c.bytes); err != nil {
+				t.Fatal(err)
+			}
+			p.say(ws.OpClose, ws.NewCloseFrameBody(4000, ""))
+			if !c.good {
+				p.wantClose(wsproto.ProtocolError.Code)
+				p.Close()
+				b.closed(p.id, wsproto.ProtocolError)
+				return
+			}
+			p.wantClose(4000)
+			if closed := b.closed(p.id, wsproto.ClientClosed); closed.Messages != 1 {
+				t.Fatalf("%+v", closed)
+			}
+		})
+	}
+}
+
+// byHand is a twin that only grows when told.
+func (b *bench) byHand() (*framelog.Writer, string) {
+	b.t.Helper()
+	dir := b.t.TempDir()
+	w, _, err := framelog.OpenWriter(framelog.Options{Dir: dir, Transient: true, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { w.Close() })
+	return w, dir
+}
+
+func (b *bench) twinned(w *framelog.Writer, i int) {
+	b.t.Helper()
+	d, err := wsproto.NewDeflater(1)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	frame, err := d.Frame(b.all[i])
+	if err == nil {
+		err = twin.Append(w, frame, twin.Other, twin.Span{Start: b.offset(i), End: b.offset(i + 1)})
+	}
+	if err == nil {
+		err = w.Commit()
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// A twin that does not grow is waited for a moment, and no longer.
+func TestTwinThatStands(t *testing.T) {
+	b := start(t, handoff.Settings{}, framelog.Options{})
+	w, dir := b.byHand()
+	b.append(1000, 1000)
+	b.twinned(w, 0)
+	b.announce(dir)
+	p := b.join(handoff.Client{Deflate: true}, false)
+	if n := p.count(b, 0, 2); n != 1 {
+		t.Fatalf("%d of 2 frames are compressed", n)
+	}
+	b.publish(1000)
+	if n := p.count(b, 2, 3); n != 0 {
+		t.Fatal("compressed by whom?")
+	}
+	b.publish(1000) // now it is known to stand
+	if n := p.count(b, 3, 4); n != 0 {
+		t.Fatal("compressed by whom?")
+	}
+	b.append(1000)
+	for i := 1; i < 5; i++ {
+		b.twinned(w, i)
+	}
+	b.ring()
+	if n := p.count(b, 4, 5); n != 1 {
+		t.Fatal("a twin that grows again is not used")
+	}
+}
+
+// A twin whose files are cut or overwritten harms nobody.
+func TestDamagedTwin(t *testing.T) {
+	for _, ext := range []string{".frames", ".index"} {
+		t.Run(ext, func(t *testing.T) {
+			b := start(t, handoff.Settings{}, framelog.Options{})
+			w, dir := b.byHand()
+			b.append(1000)
+			b.twinned(w, 0)
+			b.announce(dir)
+			p := b.join(handoff.Client{Deflate: true}, false)
+			if n := p.count(b, 0, 1); n != 1 {
+				t.Fatal("not compressed")
+			}
+			p.Close()
+			b.closed(p.id, wsproto.ClientGone)
+			b.append(2000, 3000)
+			b.twinned(w, 1)
+			b.twinned(w, 2)
+			if err := os.Truncate(filepath.Join(dir, fmt.Sprintf("%016x%s", 0, ext)), 0); err != nil {
+				t.Fatal(err)
+			}
+			q := b.join(handoff.Client{From: b.offset(1), Deflate: true}, false)
+			if n := q.count(b, 1, 3); n != 0 {
+				t.Fatalf("%d frames come from a file that is empty", n)
+			}
+			b.publish(100)
+			q.count(b, 3, 4)
+		})
+	}
+}
