@@ -37,6 +37,7 @@ func init() { // not a literal: the functions refer to the table, by way of the 
 		{"the primary is killed", 4, func(t *Trial, rng *rand.Rand) { t.down(rng, t.kill) }},
 		{"a worker and the primary are killed", 2, func(t *Trial, rng *rand.Rand) { t.down(rng, func() { killWorker(t, rng); t.kill() }) }},
 		{"the distributor is stopped", 4, func(t *Trial, rng *rand.Rand) { t.down(rng, t.stop) }},
+		{"another process takes over", 4, takeOver},
 		{"a process is frozen", 3, freeze},
 		{"the configuration is reloaded", 2, reload},
 		{"a broken configuration is reloaded", 1, reloadBroken},
@@ -46,6 +47,7 @@ func init() { // not a literal: the functions refer to the table, by way of the 
 		{"a collector closes and comes back", 3, func(t *Trial, rng *rand.Rand) { w := t.someone(rng); w.leave(t, closing(rng)); w.come() }},
 		{"a collector is away for a while", 4, away},
 		{"a collector does not read for a while", 3, deaf},
+		{"a collector answers late, and is cut", 4, answerLate},
 		{"a collector connects twice", 3, func(t *Trial, rng *rand.Rand) { t.someone(rng).double(t) }},
 		{"a collector talks", 2, func(t *Trial, rng *rand.Rand) { talk(t.someone(rng), rng) }},
 		{"a collector breaks the protocol", 2, breakProtocol},
@@ -83,6 +85,25 @@ func (t *Trial) killWorkers(workers ...*Process) {
 	for _, w := range workers {
 		w.Gone(patience)
 	}
+	t.mayCut()
+}
+
+// takeOver is an upgrade while records are written, and sometimes while a
+// collector does not read: that one keeps the old process.
+func takeOver(t *Trial, rng *rand.Rand) {
+	w := t.someone(rng)
+	if rng.IntN(3) == 0 {
+		w.hold()
+	}
+	t.mayCut()
+	t.handing.Store(true)
+	taken := t.d.BeginUpgrade()
+	t.write(rng.IntN(60))
+	taken()
+	t.write(rng.IntN(60))
+	w.release()
+	t.d.Alone()
+	t.handing.Store(false)
 	t.mayCut()
 }
 
@@ -176,6 +197,23 @@ func deaf(t *Trial, rng *rand.Rand) {
 		t.catchUp()
 	}
 	w.release()
+}
+
+// answerLate is a collector that answers a ping when it has got, or its sockets
+// have, what came behind that, reads nothing of it, and is gone: it has confirmed
+// what the ping said, and no more.
+func answerLate(t *Trial, rng *rand.Rand) {
+	w := t.someone(rng)
+	w.set(func() { w.tardy = true })
+	t.write(1 + rng.IntN(20))
+	t.until("a ping comes", func() bool { return !w.here() || w.owing() })
+	w.hold()
+	t.write(10 + rng.IntN(20))
+	t.catchUp()
+	w.answer()
+	w.set(func() { w.tardy, w.owes = false, nil })
+	w.leave(t, reset)
+	w.come()
 }
 
 // talk says what a collector has no reason to say, and may.

@@ -161,16 +161,25 @@ func (d *Distributor) Pid() int {
 // distributes. The old one may still have collectors.
 func (d *Distributor) Upgrade() {
 	d.t.Helper()
+	d.BeginUpgrade()()
+}
+
+// BeginUpgrade is the first half of Upgrade; the second is taken.
+func (d *Distributor) BeginUpgrade() (taken func()) {
+	d.t.Helper()
 	mark := d.Mark()
 	d.Signal(syscall.SIGUSR2)
-	l := d.WaitLogAfter(mark, "distributing", func(l Line) bool {
-		return l.Msg == "distributing" || l.Msg == "upgrade failed, this distributor goes on" || strings.HasPrefix(l.Msg, "upgrade refused")
-	})
-	pid, _ := l.Attrs["pid"].(float64)
-	if l.Msg != "distributing" {
-		d.t.Fatalf("no upgrade: %s", l.Text)
+	return func() {
+		d.t.Helper()
+		l := d.WaitLogAfter(mark, "distributing", func(l Line) bool {
+			return l.Msg == "distributing" || l.Msg == "upgrade failed, this distributor goes on" || strings.HasPrefix(l.Msg, "upgrade refused")
+		})
+		pid, _ := l.Attrs["pid"].(float64)
+		if l.Msg != "distributing" {
+			d.t.Fatalf("no upgrade: %s", l.Text)
+		}
+		d.heirs = append(d.heirs, OpenProcess(d.t, int(pid)))
 	}
-	d.heirs = append(d.heirs, OpenProcess(d.t, int(pid)))
 }
 
 // Alone waits until the process that has handed over has ended.

@@ -32,10 +32,11 @@ type Trial struct {
 	witnesses []*Witness // all of them
 	running   sync.WaitGroup
 
-	origin wsproto.Position // of the frame log, before the first record
-	life   atomic.Int64     // of the distributor: how many have ended
-	cuts   atomic.Int64     // calls of mayCut: odd while connections may end
-	ends   []ending         // of each life
+	origin  wsproto.Position // of the frame log, before the first record
+	life    atomic.Int64     // of the distributor: how many have ended
+	cuts    atomic.Int64     // calls of mayCut: odd while connections may end
+	handing atomic.Bool      // there are two primaries
+	ends    []ending         // of each life
 
 	frozen bool // a process does not run: nothing is waited for
 	killed bool // a worker, in this life

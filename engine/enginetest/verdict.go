@@ -165,20 +165,45 @@ func (v *verdict) witness(w *Witness) error {
 	mem, had, met := memory{nothing: true}, v.trial.origin.Offset, false
 	history := []span{} // where the key has ever been known to be
 	life := 0
-	for i, visit := range w.visits {
-		fail := func(err error) error { return fmt.Errorf("connection %d (from=%s): %w", i+1, visit.from, err) }
-		for ; life < visit.life; life++ {
-			var err error
-			if mem, err = v.after(w, mem, history, v.trial.ends[life]); err != nil {
-				return fail(err)
+	until := func(l int) (err error) {
+		for ; life < l && err == nil; life++ {
+			mem, err = v.after(w, mem, history, v.trial.ends[life])
+		}
+		return err
+	}
+	enter := func(attempts ...*visit) { // perhaps it was let in, and has begun where it may, and never heard of it
+		for _, a := range attempts {
+			for _, s := range v.may(a, mem) {
+				mem.spans, history = append(mem.spans, s), append(history, s)
+				if a.from != (wsproto.From{}) {
+					mem.sure = min(mem.sure, s.lo)
+				}
 			}
 		}
-		begin, end, known, err := v.place(visit)
+	}
+	vain := w.vain
+	for i, seen := range w.visits {
+		fail := func(err error) error { return fmt.Errorf("connection %d (from=%s): %w", i+1, seen.from, err) }
+		var unsure []*visit // attempts of this life or the next one
+		for ; len(vain) > 0 && vain[0].after <= i; vain = vain[1:] {
+			if err := until(vain[0].life); err != nil {
+				return fail(err)
+			}
+			enter(vain[0])
+			if vain[0].unsure {
+				unsure = append(unsure, vain[0])
+			}
+		}
+		if err := until(seen.life); err != nil {
+			return fail(err)
+		}
+		enter(unsure...)
+		begin, end, known, err := v.place(seen)
 		if err != nil {
 			return fail(err)
 		}
-		may := v.may(visit, mem)
-		if visit.unsure {
+		may := v.may(seen, mem)
+		if seen.unsure {
 			may = []span{{0, math.MaxUint64}}
 		}
 		if known && !slices.ContainsFunc(may, func(s span) bool { return s.lo <= begin && begin <= s.hi }) {
@@ -193,15 +218,15 @@ func (v *verdict) witness(w *Witness) error {
 			had, met = max(had, end), true
 		}
 		earlier := mem
-		mem = memory{nothing: !v.trial.plan.Resume || visit.unsure, spans: slices.Clone(may)}
-		for n, p := range visit.pings {
+		mem = memory{nothing: !v.trial.plan.Resume || seen.unsure, spans: slices.Clone(may)}
+		for n, p := range seen.pings {
 			mem.spans = append(mem.spans, span{p.at.Offset, p.at.Offset})
-			if n < visit.sure {
+			if n < seen.sure {
 				mem.sure = p.at.Offset
 			}
 		}
 		history = append(history, mem.spans...)
-		if w.doubles > 0 || visit.unsure { // two at a time: which of them was the newer one is not for us to know
+		if w.doubles > 0 || seen.unsure { // two at a time: which of them was the newer one is not for us to know
 			mem.spans, mem.sure = append(mem.spans, earlier.spans...), 0
 			mem.nothing = mem.nothing || earlier.nothing
 		}

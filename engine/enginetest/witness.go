@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -33,13 +35,16 @@ type Witness struct {
 	changed  *sync.Cond // any of it
 	present  bool       // wants to be connected
 	held     bool       // does not read
-	over     bool       // the trial is
-	doubles  int        // how often it has connected beside itself
-	doubling bool       // it is about to: the connection that goes for it is not made again
-	visits   []*visit   // in the order in which they were let in
-	now      *visit     // the last of them, while it is open
-	next     *visit     // one that double has made, and nobody reads yet
-	fault    error      // what it saw that must not be, as far as one can tell at once
+	tardy    bool       // does not answer pings, but keeps the last one's payload:
+	owes     []byte
+	over     bool     // the trial is
+	doubles  int      // how often it has connected beside itself
+	doubling bool     // it is about to: the connection that goes for it is not made again
+	visits   []*visit // in the order in which they were let in
+	vain     []*visit // attempts without an answer: they may have been let in
+	now      *visit   // the last of them, while it is open
+	next     *visit   // one that double has made, and nobody reads yet
+	fault    error    // what it saw that must not be, as far as one can tell at once
 
 	has   [len(simulator.Streams)]int // how many records of each stream there are up to the newest it got
 	got   int                         // messages
@@ -72,6 +77,7 @@ type visit struct {
 	life    int                         // of the distributor
 	cuts    int64                       // of the trial, before it was dialled
 	doubles int                         // of the witness, likewise
+	after   int                         // how many visits there were before
 	reached uint64                      // the chronicle's offset before it was dialled
 	begun   [len(simulator.Streams)]int // records in the book when the 101 had come
 	unsure  bool                        // the distributor was restarted meanwhile: nobody knows by which life it was let in
@@ -176,13 +182,17 @@ func (w *Witness) dial() (*visit, error) {
 		behind = ws.MustCompileFrame(ws.MaskFrame(ws.NewPingFrame([]byte(eager))))
 	}
 	conn, in, err := handshake(w.trial.d.URL, o, buffer, behind)
-	if err != nil {
-		return nil, err
-	}
-	v.conn, v.in, v.begun = conn, in, w.trial.book.Counts()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	v.unsure = v.life != int(w.trial.life.Load())
+	v.conn, v.in, v.begun = conn, in, w.trial.book.Counts()
+	v.after, v.unsure = len(w.visits), v.life != int(w.trial.life.Load())
+	if err != nil {
+		var no *collector.RefusedError
+		if !errors.As(err, &no) && !errors.Is(err, syscall.ECONNREFUSED) {
+			w.vain = append(w.vain, v)
+		}
+		return nil, err
+	}
 	if v.unsure || w.over {
 		_ = conn.Close()
 	}
@@ -191,7 +201,7 @@ func (w *Witness) dial() (*visit, error) {
 	} else {
 		w.end = nil
 	}
-	w.visits, w.now, w.fresh = append(w.visits, v), v, 0
+	w.visits, w.now, w.fresh, w.owes = append(w.visits, v), v, 0, nil
 	w.changed.Broadcast()
 	return v, nil
 }
@@ -346,8 +356,15 @@ func (w *Witness) pinged(v *visit, payload []byte) error {
 	v.pings = append(v.pings, sighting{len(v.items), p})
 	w.mu.Lock()
 	w.end, w.pings, w.fresh = &p, &p, 0
+	tardy := w.tardy
+	if tardy {
+		w.owes = bytes.Clone(payload)
+	}
 	w.changed.Broadcast()
 	w.mu.Unlock()
+	if tardy {
+		return nil
+	}
 	v.send(ws.OpPong, payload)
 	if w.part.Asks {
 		v.send(ws.OpPing, fmt.Appendf(nil, "1 %d", len(v.pings)))
@@ -369,7 +386,7 @@ func (w *Witness) answered(v *visit, payload []byte) error {
 	}
 	if round == 1 {
 		v.send(ws.OpPing, fmt.Appendf(nil, "2 %d", n))
-	} else {
+	} else if !w.trial.handing.Load() { // else it is the elder that knows, and the heir will
 		v.sure = n
 	}
 	return nil
@@ -415,6 +432,30 @@ func (w *Witness) send(op ws.OpCode, payload []byte) {
 	}
 }
 
+// here tells whether it is, or wants to be, connected.
+func (w *Witness) here() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.present
+}
+
+// owing tells whether it owes the answer to a ping.
+func (w *Witness) owing() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.owes != nil
+}
+
+// answer gives the answer that it owes.
+func (w *Witness) answer() {
+	w.mu.Lock()
+	owed := w.owes
+	w.mu.Unlock()
+	if owed != nil {
+		w.send(ws.OpPong, owed)
+	}
+}
+
 func (w *Witness) come()    { w.set(func() { w.present = true }) }
 func (w *Witness) hold()    { w.set(func() { w.held = true }) }
 func (w *Witness) release() { w.set(func() { w.held = false }) }
@@ -429,20 +470,21 @@ func (w *Witness) set(f func()) {
 // leave ends its connection and waits for the end.
 func (w *Witness) leave(t *Trial, how departure) {
 	w.mu.Lock()
-	w.present, w.held = false, false
 	v := w.now
 	if v != nil {
 		v.leaving, v.echo = true, how != reset
 	}
+	if v != nil && how == reset { // one that is held reads nothing more
+		_ = v.conn.(*net.TCPConn).SetLinger(0)
+		_ = v.conn.Close()
+	}
+	w.present, w.held = false, false
 	w.changed.Broadcast()
 	w.mu.Unlock()
 	if v == nil {
 		return
 	}
-	if how == reset {
-		_ = v.conn.(*net.TCPConn).SetLinger(0)
-		_ = v.conn.Close()
-	} else {
+	if how != reset {
 		var code []byte
 		if how > 0 {
 			code = binary.BigEndian.AppendUint16(nil, uint16(how))
