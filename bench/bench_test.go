@@ -133,6 +133,11 @@ func TestPaceMeasuresEveryRecord(t *testing.T) {
 	for name, measure := range map[string]func() (pace, error){
 		"raw":         func() (pace, error) { return b.pacedRaw(t.Context(), st, size) },
 		"distributor": func() (pace, error) { return b.pacedDistributor(t.Context(), size, "", nil) },
+		"compressed": func() (pace, error) {
+			size := size
+			size.compress = true
+			return b.pacedDistributor(t.Context(), size, "", nil)
+		},
 	} {
 		m, err := measure()
 		if err != nil {
@@ -144,6 +149,9 @@ func TestPaceMeasuresEveryRecord(t *testing.T) {
 		}
 		if records < 10 || records > 100 { // 50, if the machine is not very busy
 			t.Errorf("%s: %v records in half a second", name, records)
+		}
+		if share := m.bytes; name == "distributor" && (share < 0.9 || share > 1) || name == "compressed" && (share < 0.2 || share > 0.7) {
+			t.Errorf("%s: %v of the bytes", name, share)
 		}
 		if m.latencies[0] <= 0 || m.together < 1 || m.Server <= 0 {
 			t.Errorf("%s: the fastest took %v ms, %v at a time; %+v", name, m.latencies[0], m.together, m.measurement)

@@ -38,7 +38,7 @@ func (b *bench) check(ctx context.Context, d *distributor, st stage, from wsprot
 		return c
 	}
 	for range checkers {
-		client, err := dial(ctx, d, from)
+		client, err := dial(ctx, d, from, false)
 		if err != nil {
 			c.err = err
 			return c
@@ -56,7 +56,7 @@ func (b *bench) check(ctx context.Context, d *distributor, st stage, from wsprot
 }
 
 // dial connects a client that parses, and verifies some of what it gets.
-func dial(ctx context.Context, d *distributor, from wsproto.From) (*collector.Collector, error) {
+func dial(ctx context.Context, d *distributor, from wsproto.From, compress bool) (*collector.Collector, error) {
 	_, key, err := shardus.GenerateKey()
 	if err != nil {
 		return nil, err
@@ -65,9 +65,14 @@ func dial(ctx context.Context, d *distributor, from wsproto.From) (*collector.Co
 	if err != nil {
 		return nil, err
 	}
-	return collector.Dial(ctx, collector.Options{
-		URL: "http://" + d.Address, Keys: key, HashKey: hashKey(), ExpectOwner: owner, From: from, VerifyEvery: verifyEvery,
+	c, err := collector.Dial(ctx, collector.Options{
+		URL: "http://" + d.Address, Keys: key, HashKey: hashKey(), ExpectOwner: owner, From: from, VerifyEvery: verifyEvery, Compress: compress,
 	})
+	if err == nil && c.Compressed() != compress {
+		c.Close()
+		err = errors.New("compression was not negotiated")
+	}
+	return c, err
 }
 
 // verify receives all of a stage, no more and no less.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,7 +54,8 @@ type setup struct {
 	// workers are how many there are; 0 stands for one, which serves all
 	// clients, so that one thread is compared with one thread.
 	workers int
-	each    int // clients of a worker at most; 0: as many as come
+	each    int            // clients of a worker at most; 0: as many as come
+	keys    map[string]any // further settings
 }
 
 // startDistributor starts binary and waits until it distributes. dir is made,
@@ -80,6 +82,7 @@ func startDistributor(binary, dir string, o setup) (d *distributor, err error) {
 	if o.databases != "" {
 		keys["ARCHIVER_DB_DIR"] = o.databases
 	}
+	maps.Copy(keys, o.keys)
 	settings, err := json.Marshal(keys)
 	if err != nil {
 		return d, err

@@ -18,6 +18,7 @@ type latencySize struct {
 	rate            float64
 	warm, measured  time.Duration
 	peers           bool // are measured too
+	compress        bool // the clients negotiate permessage-deflate
 }
 
 // latency appends records at a steady rate, each by a write of its own, and
@@ -137,12 +138,19 @@ type besides func(*distributor) (pids []int, begin, end func() error, err error)
 // pacedDistributor measures one that has these databases; "" for none. beside
 // may be nil.
 func (b *bench) pacedDistributor(ctx context.Context, size latencySize, databases string, beside besides) (m pace, err error) {
-	d, err := b.distributor(b.server, databases)
+	o := setup{cpus: b.server, databases: databases}
+	if size.compress {
+		o.keys = map[string]any{"COMPRESSION_LEVEL": compressionLevel}
+	}
+	d, err := b.distributorOf(o)
 	if err != nil {
 		return m, err
 	}
 	defer b.finish(d.close)
 	u := d.underPace(ctx)
+	if size.compress {
+		u = d.underPaceCompressed(ctx)
+	}
 	if beside != nil {
 		var end func() error
 		if u.load, u.begin, end, err = beside(d); err != nil {
@@ -169,21 +177,22 @@ type pace struct {
 	deliveries float64   // records that were appended, times clients
 	latencies  []float64 // of each of them and each sampled client, in ms, ascending
 	together   float64   // records that a sampled client read at once, on average
+	bytes      float64   // that a client got for each of the same, uncompressed; for a server whose messages are known
 }
 
-func newPace(m measurement, deliveries int, took []time.Duration, together float64) pace {
+func newPace(m measurement, deliveries int, took []time.Duration, together, bytes float64) pace {
 	ms := make([]float64, len(took))
 	for i, d := range took {
 		ms[i] = d.Seconds() * 1e3
 	}
 	slices.Sort(ms)
-	return pace{m, float64(deliveries), ms, together}
+	return pace{m, float64(deliveries), ms, together, bytes}
 }
 
 func (m pace) extra() map[string]any {
 	at := func(q float64) float64 { return stats.Percentile(m.latencies, q) }
 	return map[string]any{
-		"deliveries": m.deliveries, "samples": len(m.latencies), "records_a_read": m.together,
+		"deliveries": m.deliveries, "samples": len(m.latencies), "records_a_read": m.together, "bytes_of_plain": m.bytes,
 		"p50_ms": at(0.5), "p99_ms": at(0.99), "p999_ms": at(0.999), "max_ms": at(1),
 	}
 }

@@ -101,8 +101,9 @@ func (b *bench) paced(ctx context.Context, size latencySize, u underPace) (resul
 			return result, fmt.Errorf("sampled client %d: %w", i+1, err)
 		}
 	}
-	if _, err := fleet.Counts(); err != nil { // one that was lost
-		return result, err
+	counts, err2 := fleet.Counts()
+	if err2 != nil { // one that was lost
+		return result, err2
 	}
 	stop()
 	working.Wait()
@@ -117,7 +118,7 @@ func (b *bench) paced(ctx context.Context, size latencySize, u underPace) (resul
 	if len(took) != records*len(clients) {
 		err = fmt.Errorf("%d latencies of %d records and %d clients", len(took), records, len(clients))
 	}
-	return newPace(after.since(before), records*size.clients, took, together), err
+	return newPace(after.since(before), records*size.clients, took, together, float64(counts.Bytes)/float64(counts.Clients)/float64(max(1, arrived[0].plain))), err
 }
 
 // connect connects n clients, of which some are sampled, spread evenly over the

@@ -10,8 +10,11 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/gobwas/ws"
+
 	"distributor/bench/raw"
 	"distributor/bench/subscriber"
+	"distributor/wsproto"
 	"distributor/wsproto/collector"
 )
 
@@ -19,11 +22,13 @@ import (
 // come, byte for byte.
 type peerClient struct {
 	bareClient
-	peer    *peer
-	left    []byte // the frames whose messages are still to come
-	message []byte // the frame that was read
-	more    []byte // what of it has not been looked at
-	count   int
+	peer     *peer
+	compress bool
+	left     []byte // the frames whose messages are still to come
+	message  []byte // the frame that was read
+	more     []byte // what of it has not been looked at
+	inflate  wsproto.Inflater
+	count    int
 }
 
 func dialPeer(s *peerServer, frames []byte) (*peerClient, error) {
@@ -31,7 +36,7 @@ func dialPeer(s *peerServer, frames []byte) (*peerClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &peerClient{bareClient: newBareClient(conn), peer: s.peer, left: frames}
+	c := &peerClient{bareClient: newBareClient(conn), peer: s.peer, compress: s.compress, left: frames}
 	if err := c.upgrade(s.target()); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", s.name, err), conn.Close())
 	}
@@ -63,29 +68,33 @@ func (c *peerClient) upgrade(t subscriber.Target) error {
 	return c.read()
 }
 
-// read takes a frame.
+// read takes a message. A compressed one may be in several frames.
 func (c *peerClient) read() error {
-	first, err := c.in.Peek(2)
-	if err != nil {
-		return err
+	c.message = c.message[:0]
+	deflated, last := false, false
+	for op := ws.OpText; !last; op = ws.OpContinuation {
+		h, err := ws.ReadHeader(c.in)
+		if err != nil {
+			return err
+		}
+		if op == ws.OpText && c.compress {
+			deflated = h.Rsv == ws.Rsv(true, false, false)
+		}
+		last = h.Fin
+		if h.OpCode != op || h.Masked || !last && !c.compress || h.Rsv != 0 && (!deflated || op != ws.OpText) {
+			return fmt.Errorf("a frame with the header %+v, after %d messages", h, c.count)
+		}
+		begin := len(c.message)
+		c.message = slices.Grow(c.message, int(h.Length))[:begin+int(h.Length)]
+		if _, err := io.ReadFull(c.in, c.message[begin:]); err != nil {
+			return err
+		}
 	}
-	if first[0] != 0x81 {
-		return fmt.Errorf("a frame that begins with %#x, after %d messages", first[0], c.count)
+	var err error
+	if c.more = c.message; deflated {
+		c.more, err = c.inflate.Message(c.message, wsproto.DefaultMaxMessage)
 	}
-	header, err := c.in.Peek(10) // no frame here is shorter
-	if err != nil {
-		return err
-	}
-	size, err := raw.FrameSize(header)
-	if err != nil {
-		return err
-	}
-	c.message = slices.Grow(c.message[:0], int(size))[:size]
-	if _, err := io.ReadFull(c.in, c.message); err != nil {
-		return err
-	}
-	c.more = payloadOf(c.message)
-	return nil
+	return err
 }
 
 // payloadOf is the message in a frame.
@@ -124,7 +133,7 @@ func (c *peerClient) Next(ctx context.Context) (collector.Message, error) {
 	}
 	c.left = c.left[size:]
 	c.count++
-	return collector.Message{Received: c.readAt}, nil
+	return collector.Message{Text: want, Received: c.readAt}, nil
 }
 
 // all receives n messages.

@@ -117,7 +117,8 @@ type peerCommand struct {
 }
 
 type peerServe struct {
-	File string `json:"file"`
+	File     string `json:"file"`
+	Compress bool   `json:"compress"`
 }
 
 type peerAnswer struct {
@@ -130,28 +131,29 @@ type peerAnswer struct {
 type peerServer struct {
 	*peer
 	*proc.Child
-	Address string
+	Address  string
+	compress bool
 }
 
 // startPeer starts one with the frames of a stage. The end of ctx kills it.
-func (b *bench) startPeer(ctx context.Context, p *peer, st stage) (*peerServer, error) {
+func (b *bench) startPeer(ctx context.Context, p *peer, st stage, compress bool) (*peerServer, error) {
 	child, err := proc.StartProgram(ctx, b.server, p.name, p.run[0], p.run[1:]...)
 	if err != nil {
 		return nil, err
 	}
 	var a peerAnswer
-	err = child.Ask(peerCommand{Serve: &peerServe{st.frames}}, &a)
+	err = child.Ask(peerCommand{Serve: &peerServe{st.frames, compress}}, &a)
 	if err == nil && a.Address == "" {
 		err = errors.New("it has no address")
 	}
 	if err != nil {
 		return nil, errors.Join(err, child.Close())
 	}
-	return &peerServer{p, child, a.Address}, nil
+	return &peerServer{p, child, a.Address, compress}, nil
 }
 
 func (s *peerServer) target() subscriber.Target {
-	return subscriber.Target{Address: s.Address, Unsigned: true, Greeting: s.greeting}
+	return subscriber.Target{Address: s.Address, Unsigned: true, Greeting: s.greeting, Compress: s.compress}
 }
 
 // await waits until so many clients get what is broadcast.
@@ -187,7 +189,7 @@ func (p *peer) least(of part) uint64 {
 func (b *bench) peerBurst(ctx context.Context, p *peer, st stage, of part, clients int, check bool) (m measurement, err error) {
 	ctx, stop := context.WithTimeout(ctx, peerPatience)
 	defer stop()
-	s, err := b.startPeer(ctx, p, st)
+	s, err := b.startPeer(ctx, p, st, false)
 	if err != nil {
 		return m, err
 	}
@@ -235,7 +237,7 @@ func (b *bench) peerBurst(ctx context.Context, p *peer, st stage, of part, clien
 func (b *bench) pacedPeer(ctx context.Context, p *peer, st stage, size latencySize) (m pace, err error) {
 	ctx, stop := context.WithTimeout(ctx, peerPatience)
 	defer stop()
-	s, err := b.startPeer(ctx, p, st)
+	s, err := b.startPeer(ctx, p, st, size.compress)
 	if err != nil {
 		return m, err
 	}
@@ -248,6 +250,9 @@ func (b *bench) pacedPeer(ctx context.Context, p *peer, st stage, size latencySi
 	})
 }
 
+// errLeftOut is for a peer that cannot do what is measured: it is not, this time.
+var errLeftOut = errors.New("not measured here")
+
 // eachPeer measures all that are left, one after the other. One that fails is
 // skipped from then on.
 func eachPeer[T any](ctx context.Context, b *bench, measure func(*peer) (T, error)) (map[string]T, error) {
@@ -257,6 +262,7 @@ func eachPeer[T any](ctx context.Context, b *bench, measure func(*peer) (T, erro
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
+		case errors.Is(err, errLeftOut):
 		case err != nil:
 			b.skip(p, err)
 		default:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,6 +60,13 @@ func TestPeersDeliverTheSameMessages(t *testing.T) {
 		if m, err := b.peerBurst(t.Context(), p, st, all, 5, true); err != nil || m.Server <= 0 || m.Generator <= 0 || m.Primary != 0 {
 			t.Errorf("%s: %+v, %v", p.name, m, err)
 		}
+		if slices.Contains(compressing, p.name) {
+			size := latencySize{clients: sampled + 3, rate: 100, warm: 50 * time.Millisecond, measured: 200 * time.Millisecond, compress: true}
+			m, err := b.pacedPeer(t.Context(), p, st, size)
+			if err != nil || m.bytes < 0.2 || m.bytes > 0.7 {
+				t.Errorf("%s, compressed: %v of the bytes, %v", p.name, m.bytes, err)
+			}
+		}
 		if p.name != "centrifuge" && p.name != "npm ws" { // the other programs have what is told in common
 			continue
 		}
@@ -80,7 +88,7 @@ func TestPeerClientCompares(t *testing.T) {
 	} {
 		ctx, stop := context.WithTimeout(t.Context(), patience)
 		defer stop()
-		s, err := b.startPeer(ctx, b.peers[0], st)
+		s, err := b.startPeer(ctx, b.peers[0], st, false)
 		if err != nil {
 			t.Fatal(err)
 		}

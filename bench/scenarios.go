@@ -34,6 +34,8 @@ var scenarios = []scenario{
 	latencyScenario(100, 500, latencySize{rounds: 3}, latencySize{rounds: 1}),
 	latencyScenario(1000, 50, latencySize{rounds: 3, peers: true}, latencySize{rounds: 1}),
 	onDemandIfQuick(latencyScenario(5000, 10, latencySize{rounds: 3, peers: true, measured: 7 * time.Second}, latencySize{rounds: 1})),
+	compressionScenario(100, 50, latencySize{rounds: 3}, latencySize{rounds: 1}),
+	onDemandIfQuick(compressionScenario(1000, 5, latencySize{rounds: 3}, latencySize{rounds: 1})),
 	sized("stalled", "900 clients that read, alone and beside 100 that never do: throughput, latency, memory", stalled,
 		stalledSize{fanoutSize: fanoutSize{clients: 900, rounds: 3, total: 15e9}, stalled: 100, history: 16e6, pace: paceOf(900, 50, warm, measured)},
 		stalledSize{fanoutSize: fanoutSize{clients: 900, rounds: 1, total: 2e9}, stalled: 100, history: 16e6, pace: paceOf(900, 50, warmQuick, measuredQuick)}),
@@ -73,6 +75,13 @@ func latencyScenario(clients int, rate float64, full, quick latencySize) scenari
 		latency, f, q)
 }
 
+func compressionScenario(clients int, rate float64, full, quick latencySize) scenario {
+	f, q := paceOf(clients, rate, warm, measured), paceOf(clients, rate, warmQuick, measuredQuick)
+	f.rounds, q.rounds = full.rounds, quick.rounds
+	return sized(fmt.Sprintf("compressed-%d", clients), fmt.Sprintf("%g records a second to %d clients, plain and with permessage-deflate: bytes, and CPU beside peers' compression", rate, clients),
+		compression, f, q)
+}
+
 func paceOf(clients int, rate float64, warm, measured time.Duration) latencySize {
 	return latencySize{clients: clients, rate: rate, warm: warm, measured: measured}
 }
@@ -90,7 +99,7 @@ func either[T any](cond bool, yes, no T) T {
 }
 
 func (s scenario) title() string {
-	return fmt.Sprintf("%-13s%s %s", s.name, either(s.onDemand, "*", " "), s.about)
+	return fmt.Sprintf("%-15s%s %s", s.name, either(s.onDemand, "*", " "), s.about)
 }
 
 // choose returns the scenarios of these names, or those that run without being

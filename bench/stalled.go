@@ -146,8 +146,16 @@ func (b *bench) paceBeside(ctx context.Context, size latencySize, history uint64
 func (d *distributor) underPace(ctx context.Context) underPace {
 	return underPace{
 		logs: d.logs(), target: subscriber.Target{Address: d.Address, From: "live", HashKey: hashKey()}, processes: d.processes(),
-		dial: func() (receiver, error) { return dial(ctx, d, wsproto.From{Start: wsproto.Live}) },
+		dial: func() (receiver, error) { return dial(ctx, d, wsproto.From{Start: wsproto.Live}, false) },
 	}
+}
+
+// underPaceCompressed is the same with clients that negotiate permessage-deflate.
+func (d *distributor) underPaceCompressed(ctx context.Context) underPace {
+	u := d.underPace(ctx)
+	u.target.Compress = true
+	u.dial = func() (receiver, error) { return dial(ctx, d, wsproto.From{Start: wsproto.Live}, true) }
+	return u
 }
 
 // write has an archiver write records until their frames have so many bytes,

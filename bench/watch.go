@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync/atomic"
 	"time"
+
+	"distributor/wsproto"
 )
 
 // watch knows when each record was appended, by stream. Within a stream
@@ -51,6 +53,7 @@ func within(at, from, to time.Time) bool { return !at.Before(from) && at.Before(
 type arrivals struct {
 	at    map[string][]time.Time // of receive's goroutine, until that has ended
 	reads int                    // the same; that brought one record or more
+	plain uint64                 // the same; bytes of the frames, as they are uncompressed
 	count atomic.Int64
 	err   atomic.Pointer[error]
 }
@@ -67,6 +70,9 @@ func (a *arrivals) receive(ctx context.Context, c receiver) {
 		a.at[m.Stream] = append(a.at[m.Stream], m.Received)
 		if m.Received != last {
 			a.reads, last = a.reads+1, m.Received
+		}
+		if m.Text != nil {
+			a.plain += uint64(len(wsproto.AppendTextHeader(nil, len(m.Text))) + len(m.Text))
 		}
 		a.count.Add(1)
 	}

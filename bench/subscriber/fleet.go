@@ -24,6 +24,10 @@ type Target struct {
 	Unsigned bool   `json:"unsigned"`
 	Greeting string `json:"greeting"`
 
+	// Compress has them offer permessage-deflate without context takeover, and
+	// insist on it.
+	Compress bool `json:"compress"`
+
 	// Deaf clients never read.
 	Deaf bool `json:"deaf"`
 	// Again has a client that has received so many bytes go, and come back with

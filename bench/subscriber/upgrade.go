@@ -77,6 +77,9 @@ func upgrade(fd int, t Target) error {
 		if !bytes.HasPrefix(answer[:], []byte("HTTP/1.1 101 ")) {
 			return fmt.Errorf("subscriber: upgrade refused: %.300q", answer[:n])
 		}
+		if t.Compress && !bytes.Contains(answer[:end], []byte("permessage-deflate")) {
+			return fmt.Errorf("subscriber: compression was not negotiated: %.300q", answer[:end])
+		}
 		return nil
 	}
 }
@@ -118,7 +121,7 @@ func greet(fd int, text string) error {
 // UpgradeRequest is that of a collector with a new key pair.
 func UpgradeRequest(t Target, now time.Time) ([]byte, error) {
 	if t.Unsigned {
-		return fmt.Appendf(nil, upgradeText, "", t.Address), nil
+		return fmt.Appendf(nil, upgradeText, "", t.Address, t.extensions()), nil
 	}
 	public, secret, err := shardus.GenerateKey()
 	if err != nil {
@@ -134,9 +137,16 @@ func UpgradeRequest(t Target, now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("subscriber: %w", err)
 	}
-	return fmt.Appendf(nil, upgradeText, "?data="+url.QueryEscape(string(signed))+"&from="+url.QueryEscape(t.From), t.Address), nil
+	return fmt.Appendf(nil, upgradeText, "?data="+url.QueryEscape(string(signed))+"&from="+url.QueryEscape(t.From), t.Address, t.extensions()), nil
 }
 
-// upgradeText is a request with a query and for a host.
+func (t Target) extensions() string {
+	if !t.Compress {
+		return ""
+	}
+	return "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"
+}
+
+// upgradeText is a request with a query, for a host, and with further headers.
 const upgradeText = "GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
-	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n"

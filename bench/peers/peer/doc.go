@@ -3,7 +3,7 @@
 // (as the benchmark's own children, bench/loop), take their messages from a
 // mapped file of frames, and hand them to their library's broadcast.
 //
-//	{"serve":{"file":"…"}}  → {"address":"127.0.0.1:4711"}
+//	{"serve":{"file":"…"}}  → {"address":"127.0.0.1:4711"}   "compress":true for clients that ask for it
 //	{"await":1000}          → {…} when so many clients have joined
 //	{"burst":500}             the next 500 messages, as fast as the clients take them
 //	{"send":1}                the next message, now

@@ -24,10 +24,15 @@ type Server interface {
 	Wrapped(message []byte) int
 }
 
+// Compressor is a Server that can compress (RFC 7692), for clients that ask for
+// it: it does so if Compress was called before Start.
+type Compressor interface{ Compress() }
+
 // command is what the parent tells; one member is set.
 type command struct {
 	Serve *struct {
-		File string `json:"file"`
+		File     string `json:"file"`
+		Compress bool   `json:"compress"`
 	} `json:"serve"`
 	Await int  `json:"await"`
 	Burst int  `json:"burst"`
@@ -69,7 +74,14 @@ func run(s Server, in io.Reader, out io.Writer) error {
 		switch {
 		case c.Serve != nil:
 			var a answer
-			if f.left, err = mapFile(c.Serve.File); err == nil {
+			if f.left, err = mapFile(c.Serve.File); err == nil && c.Serve.Compress {
+				compressor, ok := s.(Compressor)
+				if !ok {
+					return errors.New("peer: it does not compress")
+				}
+				compressor.Compress()
+			}
+			if err == nil {
 				a.Address, err = s.Start(&f.clients)
 			}
 			err = errors.Join(err, answers.Encode(a))

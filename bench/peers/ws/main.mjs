@@ -9,18 +9,22 @@ import { WebSocket, WebSocketServer } from 'ws'
 const window = 256 << 10 // bytes that may wait for a client in user space
 const checkEvery = 8 // messages
 
-const wss = new WebSocketServer({ noServer: true, perMessageDeflate: false })
+let wss
 const sockets = []
 let joined = 0
 let lost = 0
 let left // of the file
 
-wss.on('connection', (client, request) => {
-  joined++
-  sockets.push(request.socket)
-  client.on('error', () => {}) // close follows
-  client.on('close', () => lost++)
-})
+// Compression is by its defaults, but for the level: the fastest, as everybody's here.
+function start(compress) {
+  wss = new WebSocketServer({ noServer: true, perMessageDeflate: compress && { zlibDeflateOptions: { level: 1 } } })
+  wss.on('connection', (client, request) => {
+    joined++
+    sockets.push(request.socket)
+    client.on('error', () => {}) // close follows
+    client.on('close', () => lost++)
+  })
+}
 
 function next() {
   let start = 2
@@ -69,8 +73,9 @@ const answer = (more) => {
 }
 
 const commands = {
-  serve: ({ file }) => {
+  serve: ({ file, compress = false }) => {
     left = readFileSync(file)
+    start(compress)
     const server = createServer()
     server.on('upgrade', (request, socket, head) => {
       wss.handleUpgrade(request, socket, head, (client) => wss.emit('connection', client, request))
