@@ -43,6 +43,9 @@ func (l *loop) beginDrain(m handoff.Drain) error {
 		deadline: l.now.Add(time.Duration(m.WithinMS) * time.Millisecond), clients: l.staying(), why: named(m.Disconnect),
 	}
 	l.drain = d
+	if l.linger.due {
+		l.round()
+	}
 	if err := setTimer(l.timer, drainEvery); err != nil {
 		return fmt.Errorf("worker: timer: %w", err)
 	}

@@ -34,7 +34,7 @@ func (l *loop) tick() {
 	}
 	late := l.now.Sub(l.ticked) >= lateTick
 	l.ticked = l.now
-	floor, quiet := l.frames.Floor(), l.now.Sub(l.moved) >= quietAfter
+	floor, quiet := l.frames.Floor(), !l.linger.due && l.now.Sub(l.moved) >= quietAfter
 	for i := len(l.clients) - 1; i >= 0 && !late; i-- { // look may drop l.clients[i]
 		l.look(l.clients[i], floor, quiet)
 	}
@@ -75,7 +75,7 @@ func (l *loop) look(c *client, floor uint64, quiet bool) {
 	}
 	if !c.full && c.pingDue(l.now, quiet, time.Duration(l.settings.PingIntervalMS)*time.Millisecond) {
 		c.due |= duePing
-		if c.state != behind { // else it is sent in its turn
+		if c.state != behind && !(c.state == live && l.linger.due) { // else it is sent in its turn, or in the round
 			l.serve(c)
 		}
 	}

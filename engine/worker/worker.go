@@ -72,7 +72,10 @@ func newLoop(o Options) (l *loop, err error) {
 	if l.timer, err = tickTimer(); err != nil {
 		return l, fmt.Errorf("worker: timer: %w", err)
 	}
-	for _, fd := range []int{l.control, l.wake, l.timer} {
+	if l.linger.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
+		return l, fmt.Errorf("worker: timer: %w", err)
+	}
+	for _, fd := range []int{l.control, l.wake, l.timer, l.linger.timer} {
 		if err := l.poller.AddReadWrite(&netpoll.PollAttachment{FD: fd}, true); err != nil {
 			return l, fmt.Errorf("worker: %w", err)
 		}
@@ -88,7 +91,8 @@ type loop struct {
 	level                *slog.LevelVar
 
 	settings handoff.Settings
-	slow     slowRule         // of settings
+	slow     slowRule // of settings
+	linger   lingering
 	frames   *framelog.Reader // nil until the first Settings
 	notices  notices
 	head     uint64    // of the frame log, as of the last turn
@@ -135,6 +139,9 @@ func (l *loop) event(fd int, ev netpoll.IOEvent, _ netpoll.IOFlags) error {
 	case l.wake:
 		l.armed = false
 		err = l.turn()
+	case l.linger.timer:
+		l.linger.armed = false
+		err = l.turn()
 	case l.timer:
 		var expired [8]byte
 		_, _ = unix.Read(l.timer, expired[:]) // starts the next period
@@ -161,8 +168,8 @@ func (l *loop) event(fd int, ev netpoll.IOEvent, _ netpoll.IOFlags) error {
 	return err
 }
 
-// turn sends what is due: to the live clients when the head has moved, then to
-// those behind, within the budget.
+// turn sends what is due: to the live clients when the head has moved, unless
+// they are to wait for more, then to those behind, within the budget.
 func (l *loop) turn() error {
 	if l.frames == nil {
 		return nil
@@ -172,15 +179,10 @@ func (l *loop) turn() error {
 		if head != l.head {
 			l.head, l.moved = head, l.now
 		}
-		first := len(l.live) - 1
-		for i := first; i >= 0; i-- { // serve may take l.live[i] out
-			c := l.live[i]
-			from := c.cursor
-			l.serve(c)
-			if i == first || i == 0 {
-				l.measure(c, from)
-			}
-		}
+		l.linger.due = true
+	}
+	if l.linger.due && !l.hold() {
+		l.round()
 	}
 	for budget := turnBudget; budget > 0; {
 		c := l.behind.pop()
@@ -223,7 +225,7 @@ func (l *loop) close() {
 	if l.poller != nil {
 		_ = l.poller.Close()
 	}
-	for _, fd := range []int{l.control, l.wake, l.timer} {
+	for _, fd := range []int{l.control, l.wake, l.timer, l.linger.timer} {
 		if fd > 0 {
 			_ = unix.Close(fd)
 		}
