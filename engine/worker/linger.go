@@ -23,7 +23,7 @@ type lingering struct {
 // to end holds back nothing.
 func (l *loop) hold() bool {
 	g := &l.linger
-	if g.every == 0 || l.drain != nil {
+	if l.drain != nil {
 		return false
 	}
 	wait := g.every - l.now.Sub(g.last)

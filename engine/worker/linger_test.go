@@ -157,6 +157,19 @@ func TestLingerPings(t *testing.T) {
 			t.Errorf("a client that has all was asked for %d of %d bytes", c.pinged, h.frames.Head())
 		}
 	}
+	asked := h.stats.Pings
+	h.append(record)
+	later(time.Second)
+	h.append(record)
+	for range 3 {
+		h.now = h.now.Add(tickEvery)
+		h.tick()
+	}
+	later(tickEvery)
+	h.sends(12, "two rounds later")
+	if h.stats.Pings != asked {
+		t.Errorf("%d pings for quiet while something waited", h.stats.Pings-asked)
+	}
 }
 
 // A new setting has what waits sent at once; so has the end of the worker, before
@@ -174,6 +187,7 @@ func TestLingerEnds(t *testing.T) {
 	h.sends(3, "before the new setting")
 	s := h.settings
 	s.LingerMS = 900
+	h.loop.armed = false
 	if err := h.configure(s); err != nil {
 		t.Fatal(err)
 	}
