@@ -54,6 +54,7 @@ type setup struct {
 	// clients, so that one thread is compared with one thread.
 	workers int
 	each    int // clients of a worker at most; 0: as many as come
+	linger  time.Duration
 }
 
 // startDistributor starts binary and waits until it distributes. dir is made,
@@ -75,7 +76,7 @@ func startDistributor(binary, dir string, o setup) (d *distributor, err error) {
 		"NUMBER_OF_WORKERS": o.workers, "MAX_WORKERS": o.workers, "MAX_CLIENTS_PER_CHILD": o.each,
 		// Nothing may fall out of the frame log, and silent clients may stay.
 		"FRAME_LOG_BYTES": 8 << 30, "PING_INTERVAL_MS": 3_600_000, "PING_TIMEOUT_MS": 86_400_000,
-		"RATE_LIMIT": 1_000_000, "DRAIN_MS": 0, "ADMIN_ADDR": "",
+		"RATE_LIMIT": 1_000_000, "DRAIN_MS": 0, "LINGER_MS": o.linger.Milliseconds(), "ADMIN_ADDR": "",
 	}
 	if o.databases != "" {
 		keys["ARCHIVER_DB_DIR"] = o.databases
