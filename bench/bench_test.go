@@ -92,12 +92,14 @@ func TestFanoutDeliversTheSameBytes(t *testing.T) {
 		t.Fatalf("%d bytes of frames foretold, the file: %v, %v", st.FrameBytes, info.Size(), err)
 	}
 	const clients = 7
-	m, err := b.rawBurst(t.Context(), st, clients) // fails unless all bytes were sent
-	if err != nil {
-		t.Fatal(err)
-	}
-	if m.Server <= 0 || m.Generator <= 0 || m.Primary != 0 || m.Seconds <= 0 || m.Private <= 0 {
-		t.Errorf("raw: %+v", m)
+	for _, how := range []raw.Options{{}, {Faults: true}, {Sendfile: true}} {
+		m, err := b.rawBurst(t.Context(), how, st, clients) // fails unless all bytes were sent
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Server <= 0 || m.Generator <= 0 || m.Primary != 0 || m.Seconds <= 0 || m.Private <= 0 {
+			t.Errorf("raw: %+v", m)
+		}
 	}
 	live, replay, err := b.distribute(t.Context(), st, clients, true)
 	if err != nil {
@@ -131,13 +133,15 @@ func TestPaceMeasuresEveryRecord(t *testing.T) {
 	st := testStage(t, filepath.Join(b.dir, "stage"), 500)
 	size := latencySize{clients: sampled + 5, rate: 100, warm: 100 * time.Millisecond, measured: 500 * time.Millisecond}
 	for name, measure := range map[string]func() (pace, error){
-		"raw":         func() (pace, error) { return b.pacedRaw(t.Context(), st, size) },
+		"raw":         func() (pace, error) { return b.pacedRaw(t.Context(), raw.Options{}, st, size) },
+		"sendfile":    func() (pace, error) { return b.pacedRaw(t.Context(), raw.Options{Sendfile: true}, st, size) },
 		"distributor": func() (pace, error) { return b.pacedDistributor(t.Context(), size, "", nil) },
 		"compressed": func() (pace, error) {
 			size := size
 			size.compress = true
 			return b.pacedDistributor(t.Context(), size, "", nil)
 		},
+		"lingering": func() (pace, error) { return b.pacedLingering(t.Context(), size, 50*time.Millisecond) },
 	} {
 		m, err := measure()
 		if err != nil {

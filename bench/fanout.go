@@ -55,7 +55,7 @@ func fanout(ctx context.Context, b *bench, name string, size fanoutSize) error {
 	var live, replay, bare []measurement
 	libraries := others[measurement]{}
 	err = b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
-		r, err := b.rawBurst(ctx, st, size.clients)
+		r, err := b.rawBurst(ctx, raw.Options{}, st, size.clients)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -127,9 +127,11 @@ func values[T any](ms []T, value func(T) float64) []float64 {
 }
 
 // rawBurst measures the baseline, from before the clients connect (their
-// sockets are filled at once) until all have got all.
-func (b *bench) rawBurst(ctx context.Context, st stage, clients int) (measurement, error) {
-	s, err := raw.Start(ctx, b.server, raw.Options{File: st.frames, Slice: sliceBytes})
+// sockets are filled at once) until all have got all. how may have its ways of
+// sending set.
+func (b *bench) rawBurst(ctx context.Context, how raw.Options, st stage, clients int) (measurement, error) {
+	how.File, how.Slice = st.frames, sliceBytes
+	s, err := raw.Start(ctx, b.server, how)
 	if err != nil {
 		return measurement{}, err
 	}

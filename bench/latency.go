@@ -40,7 +40,7 @@ func latency(ctx context.Context, b *bench, name string, size latencySize) error
 	var bare, real []pace
 	libraries := others[pace]{}
 	err = b.steadyRounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
-		r, err := b.pacedRaw(ctx, st, size)
+		r, err := b.pacedRaw(ctx, raw.Options{}, st, size)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -119,8 +119,9 @@ func (b *bench) comparePace(name string, libraries others[pace], real, bare []pa
 	}
 }
 
-func (b *bench) pacedRaw(ctx context.Context, st stage, size latencySize) (m pace, err error) {
-	s, err := raw.Start(ctx, b.server, raw.Options{File: st.frames, Paced: true})
+func (b *bench) pacedRaw(ctx context.Context, how raw.Options, st stage, size latencySize) (m pace, err error) {
+	how.File, how.Paced = st.frames, true
+	s, err := raw.Start(ctx, b.server, how)
 	if err != nil {
 		return m, err
 	}

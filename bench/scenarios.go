@@ -36,6 +36,11 @@ var scenarios = []scenario{
 	onDemandIfQuick(latencyScenario(5000, 10, latencySize{rounds: 3, peers: true, measured: 7 * time.Second}, latencySize{rounds: 1})),
 	compressionScenario(100, 50, latencySize{rounds: 3}, latencySize{rounds: 1}),
 	onDemandIfQuick(compressionScenario(1000, 5, latencySize{rounds: 3}, latencySize{rounds: 1})),
+	sized("linger-1000", "50 records a second to 1000 clients with LINGER_MS 50, without, raw write: CPU, and time from append to receipt", linger,
+		lingerSize{roundsOf(3, paceOf(1000, 50, warm, measured)), 50 * time.Millisecond}, lingerSize{roundsOf(1, paceOf(1000, 50, warmQuick, measuredQuick)), 50 * time.Millisecond}),
+	sized("sendfile", "raw: write from a mapping and sendfile, to 1, 100 and 1000 clients, and a record at a time", sendfile,
+		sendfileSize{[]fanoutSize{{clients: 1, total: 500e6}, {clients: 100, total: 10e9}, {clients: 1000, total: 10e9}}, roundsOf(3, paceOf(1000, 50, warm, measured))},
+		sendfileSize{[]fanoutSize{{clients: 1, total: 200e6}, {clients: 100, total: 2e9}, {clients: 1000, total: 2e9}}, roundsOf(1, paceOf(1000, 50, warmQuick, measuredQuick))}),
 	sized("stalled", "900 clients that read, alone and beside 100 that never do: throughput, latency, memory", stalled,
 		stalledSize{fanoutSize: fanoutSize{clients: 900, rounds: 3, total: 15e9}, stalled: 100, history: 16e6, pace: paceOf(900, 50, warm, measured)},
 		stalledSize{fanoutSize: fanoutSize{clients: 900, rounds: 1, total: 2e9}, stalled: 100, history: 16e6, pace: paceOf(900, 50, warmQuick, measuredQuick)}),
@@ -84,6 +89,11 @@ func compressionScenario(clients int, rate float64, full, quick latencySize) sce
 
 func paceOf(clients int, rate float64, warm, measured time.Duration) latencySize {
 	return latencySize{clients: clients, rate: rate, warm: warm, measured: measured}
+}
+
+func roundsOf(n int, s latencySize) latencySize {
+	s.rounds = n
+	return s
 }
 
 func onDemandIfQuick(s scenario) scenario {

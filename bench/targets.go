@@ -43,6 +43,7 @@ var targets = [][]target{
 	atMost(1, "worker : best Go peer, CPU", "latency-1000", "latency-5000"),
 	atMost(0.9, "append to receipt, p99 : best Go peer's", "latency-1000", "latency-5000"),
 	atMost(0.42, "bytes, compressed : plain", "compressed-100", "compressed-1000"),
+	atMost(0.75, "worker : raw, CPU", "linger-1000"),
 	atLeast(0.95, "live throughput, with : without", "stalled"),
 	atMost(0.25, "worker's private memory, with - without", "stalled"), // none: what garbage collection leaves to chance
 	atMost(1.5, "append to receipt, p99, beside : without", "replay-beside"),

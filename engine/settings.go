@@ -48,7 +48,7 @@ func limits(cfg *config.Config) supervisor.Limits {
 			PingIntervalMS: cfg.PingInterval.Milliseconds(), PingTimeoutMS: cfg.PingTimeout.Milliseconds(),
 			InputBytes: cfg.ClientInputBytes, InputRate: cfg.ClientInputRate,
 			SlowLag: uint64(cfg.SlowLagBytes), SlowRate: uint64(cfg.SlowRate), SlowWindowMS: cfg.SlowWindow.Milliseconds(),
-			LogLevel: cfg.Level().String(),
+			LingerMS: cfg.Linger.Milliseconds(), LogLevel: cfg.Level().String(),
 		},
 	}
 }

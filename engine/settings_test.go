@@ -29,3 +29,15 @@ func TestAccess(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Workers are told in milliseconds.
+func TestLimits(t *testing.T) {
+	cfg := config.Default()
+	if s := limits(cfg).Settings; s.LingerMS != 0 {
+		t.Errorf("without being asked, %+v", s)
+	}
+	cfg.Linger, cfg.SlowWindow, cfg.PingTimeout = 50*time.Millisecond, 3*time.Second, 4*time.Second
+	if s := limits(cfg).Settings; s.LingerMS != 50 || s.SlowWindowMS != 3000 || s.PingTimeoutMS != 4000 {
+		t.Errorf("%+v", s)
+	}
+}

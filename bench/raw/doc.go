@@ -10,6 +10,9 @@
 //	paced   when the parent says so, the next frame is written to all clients,
 //	        one after the other: one write a frame and client
 //
+// Each may be asked to send by sendfile(2) instead, or from a mapping whose pages
+// are not there yet, to see what that costs.
+//
 // The file holds WebSocket frames, as a frame log does, so that both kinds
 // send what the distributor sends.
 //

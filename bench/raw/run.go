@@ -31,6 +31,7 @@ type server struct {
 	loop     *loop.Loop
 	options  Options
 	data     []byte // the mapped file
+	file     *os.File
 	listener int
 	clients  []*client // by descriptor
 	all      []*client
@@ -61,16 +62,19 @@ func (s *server) Command(m command) error {
 
 // serve maps the file and listens.
 func (s *server) serve() error {
-	file, err := os.Open(s.options.File)
+	var err error
+	if s.file, err = os.Open(s.options.File); err != nil {
+		return err
+	}
+	info, err := s.file.Stat()
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return err
+	flags := unix.MAP_SHARED
+	if !s.options.Faults {
+		flags |= unix.MAP_POPULATE
 	}
-	if s.data, err = unix.Mmap(int(file.Fd()), 0, int(info.Size()), unix.PROT_READ, unix.MAP_SHARED|unix.MAP_POPULATE); err != nil {
+	if s.data, err = unix.Mmap(int(s.file.Fd()), 0, int(info.Size()), unix.PROT_READ, flags); err != nil {
 		return fmt.Errorf("raw: map: %w", err)
 	}
 	if s.listener, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
@@ -162,28 +166,37 @@ func (s *server) Work() (bool, error) {
 	return len(s.ready) > 0, s.send()
 }
 
-// write is one write(2) of n bytes from the client's cursor.
+// write is one write(2) of n bytes from the client's cursor; or sendfile(2) until
+// all is sent or the socket is full, as no EPOLLOUT follows a short one.
 func (s *server) write(c *client, n uint64) error {
-	if n == 0 || c.full {
-		return nil
-	}
-	for {
-		sent, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(&s.data[c.cursor])), uintptr(n))
-		switch errno {
-		case 0:
-			c.cursor += uint64(sent)
-			c.full = uint64(sent) < n
-			s.sent.Bytes += uint64(sent)
+	for n > 0 && !c.full {
+		sent, errno := s.call(c, n)
+		switch {
+		case errno == 0 && sent == 0:
+			return errors.New("raw: send: the file has been cut")
+		case errno == 0:
+			n -= sent
+			c.cursor += sent
+			c.full = n > 0 && !s.options.Sendfile
+			s.sent.Bytes += sent
 			s.sent.Writes++
-			return nil
-		case syscall.EAGAIN:
+		case errno == syscall.EAGAIN:
 			c.full = true
-			return nil
-		case syscall.EINTR:
-		default:
-			return fmt.Errorf("raw: write: %w", errno)
+		case errno != syscall.EINTR:
+			return fmt.Errorf("raw: send: %w", errno)
 		}
 	}
+	return nil
+}
+
+func (s *server) call(c *client, n uint64) (uint64, syscall.Errno) {
+	if s.options.Sendfile {
+		from := int64(c.cursor)
+		sent, _, errno := syscall.RawSyscall6(syscall.SYS_SENDFILE, uintptr(c.fd), s.file.Fd(), uintptr(unsafe.Pointer(&from)), uintptr(n), 0, 0)
+		return uint64(sent), errno
+	}
+	sent, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(&s.data[c.cursor])), uintptr(n))
+	return uint64(sent), errno
 }
 
 // advance makes further frames due to every client.

@@ -14,6 +14,9 @@ type Options struct {
 	File  string `json:"file"`  // of frames
 	Slice int    `json:"slice"` // bytes in a write at most
 	Paced bool   `json:"paced"` // nothing is sent but by Send
+
+	Sendfile bool `json:"sendfile"` // sendfile(2) from the file in place of write(2) from its mapping
+	Faults   bool `json:"faults"`   // the mapping's pages are not there yet, as those of a segment just mapped
 }
 
 // Sent is what a server has sent so far.

@@ -48,6 +48,7 @@ type Config struct {
 	SlowLagBytes         int64 // 0: nobody is too slow
 	SlowRate             int   // bytes/s
 	SlowWindow           time.Duration
+	Linger               time.Duration // 0: nothing waits
 	ClientInputBytes     int
 	ClientInputRate      int // bytes/s
 	Drain                time.Duration

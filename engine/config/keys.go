@@ -102,6 +102,8 @@ var keys = []*key{
 		doc: "What a collector that is far behind has to take, on average over SLOW_WINDOW_MS."},
 	{name: "SLOW_WINDOW_MS", field: func(c *Config) any { return &c.SlowWindow }, def: 5 * time.Minute, min: 1000, max: 24 * hourMS, reload: true,
 		doc: "How long a collector that is far behind may take less than SLOW_RATE. Pauses of PING_TIMEOUT_MS end a connection anyway."},
+	{name: "LINGER_MS", field: func(c *Config) any { return &c.Linger }, def: time.Duration(0), min: 0, max: 1000, reload: true,
+		doc: "A collector that has all there is gets new records at most once in so long, those that came meanwhile together: less CPU for many small ones, up to so much later. 0: at once."},
 	{name: "CLIENT_INPUT_BYTES", field: func(c *Config) any { return &c.ClientInputBytes }, def: 64 * kib, unit: "bytes", min: 4 * kib, max: 64 * mib, reload: true,
 		doc: "Most that a collector may send at once, and its longest message: it has nothing to say but pongs. One that sends more is closed."},
 	{name: "CLIENT_INPUT_RATE", field: func(c *Config) any { return &c.ClientInputRate }, def: 16 * kib, unit: "bytes/s", min: kib, max: 64 * mib, reload: true,

@@ -44,6 +44,7 @@ type Settings struct {
 	SlowLag        uint64 `json:"slowLag"`        // closed when it is more bytes behind than that (0: never)
 	SlowRate       uint64 `json:"slowRate"`       // and takes less than so many a second
 	SlowWindowMS   int64  `json:"slowWindowMS"`   // for so long
+	LingerMS       int64  `json:"lingerMS"`       // clients that have all there is are sent to at most once in so long (0: at once)
 	LogLevel       string `json:"logLevel"`       // a slog level's name
 	// Twin is the directory of the frame log's twin (mmaplog/twin); "": there is none now.
 	Twin string `json:"twin,omitempty"`

@@ -109,6 +109,7 @@ func (l *loop) configure(s handoff.Settings) error {
 	l.settings = s
 	l.slow = slowRule{s.SlowLag, s.SlowRate, time.Duration(s.SlowWindowMS) * time.Millisecond}
 	l.followTwin(s.Twin)
+	l.lingerFor(time.Duration(s.LingerMS) * time.Millisecond)
 	if !first {
 		if !tuned { // a twin comes and goes more often
 			for _, c := range l.clients {

@@ -14,6 +14,7 @@
 // at to send:
 //
 //	live      has all there is, socket writable: sent to when the head moves
+//	          (or in the next round, see below)
 //	behind    socket writable, more due than one turn gives, or just come: a
 //	          ring, served in turn within turnBudget bytes, after the live ones
 //	blocked   the socket is full: nothing happens until the kernel says
@@ -29,6 +30,11 @@
 // millisecond's work, however many they are and whatever they do. Nothing goes
 // around the ring: newcomers, and the pings and pongs of those behind, wait for
 // their turn as well (TestReplayIsBounded).
+//
+// With Settings.LingerMS the live clients are sent to at most once in so long, in
+// rounds, so that small frames share a send. Their pings wait for the round with
+// the frames; an answer to what they say takes along what waits. Clients behind,
+// and newcomers, do not wait, and nobody does when the worker is to end.
 //
 // # Slow and dead clients
 //

@@ -43,6 +43,8 @@ func (l *loop) beginDrain(m handoff.Drain) error {
 		deadline: l.now.Add(time.Duration(m.WithinMS) * time.Millisecond), clients: l.staying(), why: named(m.Disconnect),
 	}
 	l.drain = d
+	l.round(&l.linger.live, &l.live)
+	l.round(&l.linger.waiting, &l.waiting)
 	if err := setTimer(l.timer, drainEvery); err != nil {
 		return fmt.Errorf("worker: timer: %w", err)
 	}

@@ -14,7 +14,8 @@ const recentReports = 10
 // measure takes a sample of the latency from the frame log to the kernel, after
 // c was served: the age of the newest frame that it was given, in whole or in
 // part. Age counts from when the primary began to append the frame's chunk
-// (framelog.Meta.Time) and is read from the clock after the send.
+// (framelog.Meta.Time) and is read from the clock after the send. Where frames
+// wait for each other it is the oldest that counts: it has waited longest.
 //
 // turn asks for it after its first and its last live client, so a sample is the
 // best or the worst case of a turn, and costs the same however many clients
@@ -24,12 +25,16 @@ func (l *loop) measure(c *client, from uint64) {
 	if c.fd < 0 || c.cursor == from {
 		return // gone, or its socket was full
 	}
-	if c.cursor != l.sampled.offset {
-		m, err := l.frames.Meta(c.cursor)
+	at := c.cursor
+	if l.linger.every > 0 {
+		at = from + 1
+	}
+	if at != l.sampled.offset {
+		m, err := l.frames.Meta(at)
 		if err != nil {
 			return // serve meets it as well, and tells
 		}
-		l.sampled.offset, l.sampled.time = c.cursor, m.Time
+		l.sampled.offset, l.sampled.time = at, m.Time
 	}
 	age := max(0, time.Duration(time.Now().UnixNano()-l.sampled.time)).Seconds() // the wall clock may have been set back
 	l.stats.Latency.Observe(&handoff.LatencyBounds, age)
@@ -52,7 +57,7 @@ func (l *loop) report() {
 		if c.full {
 			s.Blocked++
 		}
-		if c.cursor < l.head {
+		if c.cursor < l.head && c.state != live { // else it waits for us: see lingering
 			s.Slowest = insertSlow(s.Slowest, c)
 		}
 	}

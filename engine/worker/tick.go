@@ -73,9 +73,10 @@ func (l *loop) look(c *client, floor uint64, quiet bool) {
 		l.disconnect(c, wsproto.TooSlow, how)
 		return
 	}
-	if !c.full && c.pingDue(l.now, quiet, time.Duration(l.settings.PingIntervalMS)*time.Millisecond) {
+	held := c.state == live && l.roundsOf(c).due
+	if !c.full && c.pingDue(l.now, quiet && !held, time.Duration(l.settings.PingIntervalMS)*time.Millisecond) {
 		c.due |= duePing
-		if c.state != behind { // else it is sent in its turn
+		if c.state != behind && !held { // else it is sent in its turn, or in the round
 			l.serve(c)
 		}
 	}

@@ -69,10 +69,13 @@ func newLoop(o Options) (l *loop, err error) {
 	if l.poller, err = netpoll.OpenPoller(); err != nil {
 		return l, fmt.Errorf("worker: %w", err)
 	}
-	if l.timer, err = tickTimer(); err != nil {
+	if l.timer, err = newTimer(tickEvery); err != nil {
 		return l, fmt.Errorf("worker: timer: %w", err)
 	}
-	for _, fd := range []int{l.control, l.wake, l.timer} {
+	if l.linger.timer, err = newTimer(0); err != nil {
+		return l, fmt.Errorf("worker: timer: %w", err)
+	}
+	for _, fd := range []int{l.control, l.wake, l.timer, l.linger.timer} {
 		if err := l.poller.AddReadWrite(&netpoll.PollAttachment{FD: fd}, true); err != nil {
 			return l, fmt.Errorf("worker: %w", err)
 		}
@@ -88,7 +91,8 @@ type loop struct {
 	level                *slog.LevelVar
 
 	settings handoff.Settings
-	slow     slowRule         // of settings
+	slow     slowRule // of settings
+	linger   lingering
 	frames   *framelog.Reader // nil until the first Settings
 	notices  notices
 	head     uint64    // of the frame log, as of the last turn
@@ -137,6 +141,9 @@ func (l *loop) event(fd int, ev netpoll.IOEvent, _ netpoll.IOFlags) error {
 	case l.wake:
 		l.armed = false
 		err = l.turn()
+	case l.linger.timer:
+		l.linger.expires = time.Time{}
+		err = l.turn()
 	case l.timer:
 		var expired [8]byte
 		_, _ = unix.Read(l.timer, expired[:]) // starts the next period
@@ -163,8 +170,8 @@ func (l *loop) event(fd int, ev netpoll.IOEvent, _ netpoll.IOFlags) error {
 	return err
 }
 
-// turn sends what is due: to the live clients when the head has moved, then to
-// those behind, within the budget.
+// turn sends what is due: to the live clients when the head has moved, unless
+// they are to wait for more, then to those behind, within the budget.
 func (l *loop) turn() error {
 	if l.frames == nil {
 		return nil
@@ -175,11 +182,13 @@ func (l *loop) turn() error {
 		l.head, l.moved = head, l.now
 	}
 	if news {
-		l.serveLive(&l.live)
+		l.linger.live.due = true
 	}
 	if l.lookAtTwin() || news { // also when only the frame log has grown: the twin may not be what they get
-		l.serveLive(&l.waiting)
+		l.linger.waiting.due = true
 	}
+	l.round(&l.linger.live, &l.live)
+	l.round(&l.linger.waiting, &l.waiting)
 	for budget := turnBudget; budget > 0; {
 		c := l.behind.pop()
 		if c == nil {
@@ -197,19 +206,6 @@ func (l *loop) turn() error {
 		l.again()
 	}
 	return nil
-}
-
-// serveLive sends what has come to the clients that had everything.
-func (l *loop) serveLive(clients *[]*client) {
-	first := len(*clients) - 1
-	for i := first; i >= 0; i-- { // serve may take clients[i] out
-		c := (*clients)[i]
-		from := c.cursor
-		l.serve(c)
-		if i == first || i == 0 {
-			l.measure(c, from)
-		}
-	}
 }
 
 // again asks for another turn, after the events that wait already.
@@ -237,19 +233,20 @@ func (l *loop) close() {
 	if l.poller != nil {
 		_ = l.poller.Close()
 	}
-	for _, fd := range []int{l.control, l.wake, l.timer} {
+	for _, fd := range []int{l.control, l.wake, l.timer, l.linger.timer} {
 		if fd > 0 {
 			_ = unix.Close(fd)
 		}
 	}
 }
 
-func tickTimer() (int, error) {
+// newTimer makes a timer that expires every period; 0: not yet.
+func newTimer(period time.Duration) (int, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
 		return -1, err
 	}
-	if err := setTimer(fd, tickEvery); err != nil {
+	if err := setTimer(fd, period); err != nil {
 		_ = unix.Close(fd)
 		return -1, err
 	}

@@ -1,0 +1,398 @@
+package worker
+
+import (
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	gnet "github.com/panjf2000/gnet/v2/pkg/errors"
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
+	"golang.org/x/sys/unix"
+
+	"distributor/engine/handoff"
+	"distributor/mmaplog/framelog"
+	"distributor/mmaplog/twin"
+	"distributor/wsproto"
+)
+
+// lingering3 has a loop linger in hand, with three clients that have all there is;
+// later is a turn after so long.
+func lingering3(t *testing.T, every time.Duration) (h *handHeld, later func(time.Duration)) {
+	t.Helper()
+	h = holdInHand(t)
+	h.lingerFor(every)
+	for range 3 {
+		h.join(newWire(t).theirs, h.frames.Head())
+	}
+	later = func(d time.Duration) {
+		t.Helper()
+		h.now = h.now.Add(d)
+		if err := h.turn(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	later(0)
+	if len(h.live) != 3 {
+		t.Fatalf("%d clients are live", len(h.live))
+	}
+	later(time.Minute)
+	return h, later
+}
+
+// sends checks how many sends of data there have been.
+func (h *handHeld) sends(want uint64, when string) {
+	h.t.Helper()
+	if h.stats.Sends != want {
+		h.t.Fatalf("%s: %d sends, want %d", when, h.stats.Sends, want)
+	}
+}
+
+var record = []byte("a record")
+
+// A frame after a quiet time goes at once; those that come soon after it wait, for
+// each other and no longer than was said.
+func TestLinger(t *testing.T) {
+	const every = 500 * time.Millisecond
+	h, later := lingering3(t, every)
+	h.append(record)
+	later(0)
+	h.sends(3, "after a quiet time")
+	for range 10 {
+		h.append(record)
+		later(every / 20)
+	}
+	h.sends(3, "before the next round")
+	if h.head != h.frames.Head() {
+		t.Fatalf("the head is at %d, seen at %d", h.frames.Head(), h.head)
+	}
+	later(every/2 - time.Millisecond)
+	h.sends(3, "a moment before the next round")
+	later(time.Millisecond)
+	h.sends(6, "when it is time: ten frames in one send each")
+	for _, c := range h.live {
+		if c.cursor != h.frames.Head() {
+			t.Errorf("a client has %d of %d bytes", c.cursor, h.frames.Head())
+		}
+	}
+	h.append(record)
+	later(every - time.Millisecond)
+	h.sends(6, "before the round after that")
+	later(time.Hour)
+	h.append(record)
+	later(0)
+	h.sends(9, "late")
+	later(every)
+	h.append(record)
+	later(0)
+	h.sends(12, "after a quiet time again")
+}
+
+// Without it every frame goes at once.
+func TestLingerOff(t *testing.T) {
+	h, later := lingering3(t, 0)
+	for i := range 5 {
+		h.append(record)
+		later(0)
+		h.sends(uint64(i+1)*3, "at once")
+	}
+	if !h.linger.expires.IsZero() {
+		t.Error("a timer runs")
+	}
+}
+
+// Who is behind is not slowed down, and gets what the live ones wait for.
+func TestLingerReplay(t *testing.T) {
+	h, later := lingering3(t, time.Second)
+	big := make([]byte, 100_000)
+	for range 20 {
+		h.append(big)
+	}
+	later(0)
+	for _, c := range h.clients {
+		for c.state != live { // they take a slice at a time, then all is there
+			h.waitRoom(c)
+			h.clientEvent(c, unix.EPOLLOUT)
+			later(0)
+		}
+	}
+	h.append(record)
+	later(0)
+	before := h.stats.Sends
+	c := h.join(newWire(t).theirs, 0)
+	for c.cursor < h.frames.Head() {
+		h.waitRoom(c)
+		h.clientEvent(c, unix.EPOLLOUT)
+		later(0)
+	}
+	if n := h.stats.Sends - before; n < 8 || c.state != live {
+		t.Errorf("%d sends for 2 MB, state %d", n, c.state)
+	}
+	for _, other := range h.live {
+		if other != c && other.cursor == h.head {
+			t.Error("a live client got before its time what another replayed")
+		}
+	}
+}
+
+// Those with compressed frames have rounds of their own, since the twin is a
+// little behind: one that brings them nothing is none.
+func TestLingerTwin(t *testing.T) {
+	const every = 500 * time.Millisecond
+	h, later := lingering3(t, every)
+	dir := t.TempDir()
+	w, _, err := framelog.OpenWriter(framelog.Options{Dir: dir, Transient: true, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Close() })
+	frame, from := wsproto.AppendTextFrame(nil, record), h.frames.Head()
+	twinned := func() {
+		t.Helper()
+		err := twin.Append(w, frame, twin.Same, twin.Span{Start: from, End: from + uint64(len(frame))})
+		if err := errors.Join(err, w.Commit()); err != nil {
+			t.Fatal(err)
+		}
+		from += uint64(len(frame))
+	}
+	c := h.join(newWire(t).theirs, h.frames.Head())
+	later(0)
+	h.place(c, behind) // as one that asked for it
+	c.deflate = true
+	later(0)
+	h.append(record)
+	twinned()
+	if r, err := twin.Open(dir); err != nil {
+		t.Fatal(err)
+	} else {
+		h.twin.reader, h.twin.changed = r, true
+	}
+	later(0)
+	h.sends(4, "all of them after a quiet time")
+	later(every)
+
+	h.append(record)
+	later(0)
+	h.sends(7, "the twin does not have it yet")
+	twinned()
+	later(time.Millisecond)
+	h.sends(8, "now it has")
+	h.twin.changed = true
+	later(time.Millisecond)
+	if want := h.linger.waiting.last.Add(every); !h.linger.expires.Equal(want) {
+		t.Errorf("the timer is for %v, not %v", h.linger.expires, want)
+	}
+	h.append(record)
+	twinned()
+	later(every - 3*time.Millisecond)
+	h.sends(8, "before the next round")
+	if want := h.linger.live.last.Add(every); !h.linger.expires.Equal(want) {
+		t.Errorf("the timer is for %v, not %v, which is earlier", h.linger.expires, want)
+	}
+	later(time.Millisecond)
+	h.sends(11, "the round of the others")
+	h.append(record)
+	twinned()
+	later(time.Millisecond)
+	h.sends(12, "and of this one, with two records")
+	if c.cursor != h.frames.Head() {
+		t.Errorf("it has %d of %d bytes", c.cursor, h.frames.Head())
+	}
+}
+
+// The tick neither sends what waits nor takes the wait for quiet; when all is sent
+// clients are asked for their positions soon.
+func TestLingerPings(t *testing.T) {
+	h, later := lingering3(t, time.Second)
+	h.append(record)
+	later(0)
+	h.append(record)
+	later(time.Millisecond)
+	for range 3 {
+		h.now = h.now.Add(tickEvery)
+		h.tick()
+	}
+	h.sends(3, "after ticks")
+	if h.stats.Pings != 0 { // though the last was a minute ago
+		t.Fatalf("%d pings, which had each a send for themselves", h.stats.Pings)
+	}
+	h.now = h.now.Add(tickEvery)
+	h.tick()
+	h.sends(6, "in the tick that was due")
+	for _, c := range h.live {
+		if c.pinged != h.frames.Head() {
+			t.Errorf("a client that has all was asked for %d of %d bytes", c.pinged, h.frames.Head())
+		}
+	}
+	asked := h.stats.Pings
+	h.append(record)
+	later(time.Second)
+	h.append(record)
+	for range 3 {
+		h.now = h.now.Add(tickEvery)
+		h.tick()
+	}
+	later(tickEvery)
+	h.sends(12, "two rounds later")
+	if h.stats.Pings != asked {
+		t.Errorf("%d pings for quiet while something waited", h.stats.Pings-asked)
+	}
+}
+
+// A new setting has what waits sent at once; so has the end of the worker, before
+// anybody is sent away.
+func TestLingerEnds(t *testing.T) {
+	h, later := lingering3(t, time.Second)
+	wait := func() {
+		t.Helper()
+		h.append(record)
+		later(time.Minute)
+		h.append(record)
+		later(0)
+	}
+	wait()
+	h.sends(3, "before the new setting")
+	s := h.settings
+	s.LingerMS = 900
+	h.loop.armed = false
+	if err := h.configure(s); err != nil {
+		t.Fatal(err)
+	}
+	if !h.loop.armed {
+		t.Error("nobody sends before the next tick")
+	}
+	later(0)
+	h.sends(6, "after it")
+	wait()
+	s.LingerMS = 0
+	if err := h.configure(s); err != nil {
+		t.Fatal(err)
+	}
+	later(0)
+	h.sends(12, "when it is switched off")
+
+	s.LingerMS = 1000
+	if err := h.configure(s); err != nil {
+		t.Fatal(err)
+	}
+	wait()
+	h.sends(15, "before the end")
+	if err := h.beginDrain(handoff.Drain{Head: h.frames.Head(), Disconnect: wsproto.ServerShutdown.Name}); err != nil {
+		t.Fatal(err)
+	}
+	h.sends(18, "at the end, with no time for those behind")
+	for _, c := range h.clients {
+		if c.cursor != h.frames.Head() || c.state != closing {
+			t.Errorf("sent away with %d of %d bytes, state %d", c.cursor, h.frames.Head(), c.state)
+		}
+	}
+}
+
+// A draining worker does not begin to hold back.
+func TestLingerNotWhileDraining(t *testing.T) {
+	h, later := lingering3(t, time.Second)
+	h.append(record)
+	later(0)
+	if err := h.beginDrain(handoff.Drain{Head: h.frames.Head() + 1, WithinMS: 60_000, SpreadMS: 60_000, Disconnect: wsproto.ServerShutdown.Name}); err != nil {
+		t.Fatal(err)
+	}
+	h.append(record)
+	later(0)
+	h.sends(6, "while draining")
+}
+
+// The latency tells of the frame that waited longest, and those that wait for us
+// are not called slow.
+func TestLingerStats(t *testing.T) {
+	h, later := lingering3(t, time.Second)
+	h.append(record)
+	later(0)
+	h.slowestSample = 0
+	for _, age := range []time.Duration{30 * time.Second, 0} {
+		m := framelog.Meta{Stream: 1, Cycle: -1, Time: time.Now().Add(-age).UnixNano()}
+		if err := h.frames.Append(wsproto.AppendTextFrame(nil, record), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.append()
+	later(0)
+	h.report()
+	if n := len(h.stats.Slowest); n != 0 || h.stats.MinCursor >= h.head {
+		t.Errorf("%d of the waiting are called slow; smallest cursor %d of %d", n, h.stats.MinCursor, h.head)
+	}
+	later(time.Second)
+	if h.slowestSample < 30 || h.slowestSample > 3600 {
+		t.Errorf("a frame of 30 s was sent, the sample is of %f s", h.slowestSample)
+	}
+}
+
+// The round that is waited for has a timer of its own.
+func TestLingerTimer(t *testing.T) {
+	h, _ := lingering3(t, 50*time.Millisecond)
+	h.now, h.linger.live.last = time.Now(), time.Time{}
+	for range 2 {
+		h.append(record)
+		if err := h.turn(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.sends(3, "before the timer")
+	giveUp := time.Now().Add(30 * time.Second)
+	err := h.poller.Polling(func(fd int, ev netpoll.IOEvent, flags netpoll.IOFlags) error {
+		switch {
+		case fd == h.linger.timer:
+			if err := h.event(fd, ev, flags); err != nil {
+				t.Error(err)
+			}
+			return gnet.ErrEngineShutdown
+		case fd != h.timer: // the tick is what it must not need
+		case time.Now().After(giveUp):
+			t.Error("the timer has not come")
+			return gnet.ErrEngineShutdown
+		default:
+			var expired [8]byte
+			_, _ = unix.Read(h.timer, expired[:])
+		}
+		return nil
+	})
+	if err != gnet.ErrEngineShutdown {
+		t.Fatal(err)
+	}
+	h.sends(6, "by the timer")
+	if !h.linger.expires.IsZero() || h.linger.live.due {
+		t.Errorf("%+v", h.linger)
+	}
+}
+
+// In a worker that runs, records one by one make rounds, not sends.
+func TestLingerSharesSends(t *testing.T) {
+	const every = 200 * time.Millisecond
+	b := start(t, handoff.Settings{LingerMS: every.Milliseconds(), PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000}, framelog.Options{})
+	p := b.connect(0, nil, false)
+	b.stats(func(s *handoff.Stats) bool { return s.Clients == 1 })
+	began := time.Now()
+	const records = 200
+	for i := range records {
+		b.publish(100)
+		if i == 0 {
+			p.want(b, 0, 1)
+		}
+	}
+	p.want(b, 1, records)
+	rounds := uint64(time.Since(began)/every) + 1
+	s := b.stats(func(s *handoff.Stats) bool { return s.SentBytes == b.frames.Head() })
+	if s.Sends > rounds {
+		t.Errorf("%d sends in %d times of %v", s.Sends, rounds, every)
+	}
+	// The last word is a ping with what it has.
+	p.SetDeadline(time.Now().Add(30 * time.Second))
+	for {
+		if h, payload := p.frame(); h.OpCode == ws.OpPing {
+			if at, err := wsproto.ParsePosition(payload); err != nil || at.Offset != b.frames.Head() {
+				t.Errorf("pinged with %+v %v at the head %d", at, err, b.frames.Head())
+			}
+			return
+		}
+	}
+}
