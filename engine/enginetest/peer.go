@@ -30,8 +30,10 @@ type PeerOptions struct {
 	From string // of the URL, as it is
 	// Notices asks for notices: the parameter of the URL, as it is.
 	Notices string
-	Deaf    bool // never reads, with a small receive buffer
-	Late    bool // answers no ping before the close frame has come, and then the last
+	// Compress offers permessage-deflate, as npm ws does.
+	Compress bool
+	Deaf     bool // never reads, with a small receive buffer
+	Late     bool // answers no ping before the close frame has come, and then the last
 }
 
 // Peer is one WebSocket client that says and does what the test wants, and
@@ -60,7 +62,7 @@ func Connect(t testing.TB, address string, o PeerOptions) (*Peer, error) {
 	if o.Deaf {
 		buffer = 4096
 	}
-	conn, in, err := handshake(address, o, buffer, nil)
+	conn, in, _, err := handshake(address, o, buffer, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -73,16 +75,19 @@ func Connect(t testing.TB, address string, o PeerOptions) (*Peer, error) {
 }
 
 // handshake connects, with a receive buffer of that size unless it is 0; behind
-// goes out with the request.
-func handshake(address string, o PeerOptions, buffer int, behind []byte) (_ net.Conn, _ *bufio.Reader, err error) {
+// goes out with the request. deflate tells whether the offer was taken.
+func handshake(address string, o PeerOptions, buffer int, behind []byte) (_ net.Conn, _ *bufio.Reader, deflate bool, err error) {
 	target, err := upgradeTarget(o, time.Now())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
-	host := strings.TrimPrefix(address, "http://")
+	host, offer := strings.TrimPrefix(address, "http://"), ""
+	if o.Compress {
+		offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+	}
 	conn, err := net.Dial("tcp", host)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	defer func() {
 		if err != nil {
@@ -91,29 +96,30 @@ func handshake(address string, o PeerOptions, buffer int, behind []byte) (_ net.
 	}()
 	if buffer > 0 {
 		if err := conn.(*net.TCPConn).SetReadBuffer(buffer); err != nil {
-			return nil, nil, err
+			return nil, nil, false, err
 		}
 	}
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		return nil, nil, err
+		return nil, nil, false, err
 	}
 	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n%s", target, host, behind); err != nil {
-		return nil, nil, err
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n%s", target, host, offer, behind); err != nil {
+		return nil, nil, false, err
 	}
 	in := bufio.NewReader(conn)
 	answer, err := http.ReadResponse(in, nil)
 	if err != nil {
-		return nil, nil, fmt.Errorf("enginetest: the answer to the upgrade: %w", err)
+		return nil, nil, false, fmt.Errorf("enginetest: the answer to the upgrade: %w", err)
 	}
 	if answer.StatusCode != http.StatusSwitchingProtocols {
 		body, err := io.ReadAll(answer.Body)
 		if err != nil {
-			return nil, nil, fmt.Errorf("enginetest: the body of a refusal: %w", err)
+			return nil, nil, false, fmt.Errorf("enginetest: the body of a refusal: %w", err)
 		}
-		return nil, nil, &collector.RefusedError{Status: answer.StatusCode, Reason: string(body)}
+		return nil, nil, false, &collector.RefusedError{Status: answer.StatusCode, Reason: string(body)}
 	}
-	return conn, in, conn.SetDeadline(time.Time{})
+	deflate = strings.HasPrefix(answer.Header.Get("Sec-WebSocket-Extensions"), "permessage-deflate;")
+	return conn, in, deflate, conn.SetDeadline(time.Time{})
 }
 
 // MustConnect is Connect for those that must be let in.

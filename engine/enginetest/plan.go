@@ -41,6 +41,7 @@ type Part struct {
 	Habit    Habit
 	Earliest bool // begins with the oldest frame kept, else with the next one
 	Slow     bool // reads slowly, through a small buffer
+	Compress bool // offers permessage-deflate
 	Eager    bool // sends a ping with its upgrade request
 	Asks     bool // asks, by pings of its own, whether its pongs have been heard
 }
@@ -79,7 +80,7 @@ func NewPlan(seed uint64) Plan {
 	p.Settings = Settings{
 		"FRAME_LOG_SEGMENT_BYTES": pick(64<<10, 64<<10, 256<<10, 1<<20), "NUMBER_OF_WORKERS": pick(0, 1, 2, 3), "MAX_CLIENTS_PER_CHILD": pick(1, 2, 3, 100),
 		"DRAIN_MS": pick(0, 200, 1000), "FILE_STREAM_INTERVAL_MS": pick(5, 100),
-		"UPGRADE_DRAIN_MS": 2000,
+		"UPGRADE_DRAIN_MS": 2000, "COMPRESSION_LEVEL": pick(0, 1, 1), "LINGER_MS": pick(0, 0, 30, 200),
 	}
 	if !p.Resume {
 		p.Settings["RESUME_WINDOW_MS"] = 0
@@ -106,6 +107,7 @@ func (p *Plan) part(rng *rand.Rand) Part {
 	return Part{
 		Habit:    [...]Habit{Plain, Plain, Plain, Live, Tracks, Pinged, Pinged}[rng.IntN(7)],
 		Earliest: rng.IntN(3) == 0, Slow: rng.IntN(4) == 0, Asks: rng.IntN(2) == 0, Eager: rng.IntN(3) == 0,
+		Compress: rng.IntN(3) == 0,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 type Tally struct {
 	written     atomic.Int64 // records
 	delivered   atomic.Int64 // messages, to all witnesses together
+	compressed  atomic.Int64 // of them
 	repeated    atomic.Int64 // of them, what the witness had already: only as the promise allows
 	missed      atomic.Int64 // records between two connections of a witness that began live, as the promise allows
 	lost        atomic.Int64 // trials that did not end well
@@ -47,8 +48,8 @@ func (t *Tally) String() string {
 	for _, n := range t.faults {
 		faults += n
 	}
-	return fmt.Sprintf("%d scenarios, %d faults; records: %d written, %d delivered over %d connections, %d repeated as allowed, %d passed over as allowed; %d scenarios failed",
-		t.trials, faults, t.written.Load(), t.delivered.Load(), t.connections.Load(), t.repeated.Load(), t.missed.Load(), t.lost.Load())
+	return fmt.Sprintf("%d scenarios, %d faults; records: %d written, %d delivered (%d compressed) over %d connections, %d repeated as allowed, %d passed over as allowed; %d scenarios failed",
+		t.trials, faults, t.written.Load(), t.delivered.Load(), t.compressed.Load(), t.connections.Load(), t.repeated.Load(), t.missed.Load(), t.lost.Load())
 }
 
 // Faults lists how often each action was taken.

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -70,6 +71,7 @@ type visit struct {
 	conn    net.Conn
 	in      *bufio.Reader
 	writing sync.Mutex
+	deflate bool          // permessage-deflate was negotiated
 	closed  chan struct{} // when it has ended
 
 	// As of its beginning.
@@ -172,7 +174,7 @@ func (w *Witness) dial() (*visit, error) {
 	w.mu.Lock()
 	v.doubles = w.doubles
 	w.mu.Unlock()
-	o := PeerOptions{Key: w.key, From: v.from.String()}
+	o := PeerOptions{Key: w.key, From: v.from.String(), Compress: w.part.Compress}
 	buffer := 0
 	if w.part.Slow {
 		buffer = slowBuffer
@@ -181,10 +183,10 @@ func (w *Witness) dial() (*visit, error) {
 	if w.part.Eager {
 		behind = ws.MustCompileFrame(ws.MaskFrame(ws.NewPingFrame([]byte(eager))))
 	}
-	conn, in, err := handshake(w.trial.d.URL, o, buffer, behind)
+	conn, in, deflate, err := handshake(w.trial.d.URL, o, buffer, behind)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	v.conn, v.in, v.begun = conn, in, w.trial.book.Counts()
+	v.conn, v.in, v.deflate, v.begun = conn, in, deflate, w.trial.book.Counts()
 	v.after, v.unsure = len(w.visits), v.life != int(w.trial.life.Load())
 	if err != nil {
 		var no *collector.RefusedError
@@ -279,7 +281,8 @@ func (w *Witness) read(v *visit) error {
 		if err != nil {
 			return err
 		}
-		if !h.Fin || h.Rsv != 0 || h.Masked || h.Length > 1<<20 {
+		compressed := v.deflate && h.OpCode == ws.OpText && h.Rsv == ws.Rsv(true, false, false)
+		if !h.Fin || h.Rsv != 0 && !compressed || h.Masked || h.Length > 1<<20 {
 			return faultf("a frame with the header %+v", h)
 		}
 		if cap(buf) < int(h.Length) {
@@ -291,7 +294,14 @@ func (w *Witness) read(v *visit) error {
 		}
 		switch h.OpCode {
 		case ws.OpText:
-			err = w.take(v, payload)
+			text := payload
+			if compressed {
+				w.trial.tally.compressed.Add(1)
+				text, err = inflate(payload)
+			}
+			if err == nil {
+				err = w.take(v, text)
+			}
 		case ws.OpPing:
 			err = w.pinged(v, payload)
 		case ws.OpPong:
@@ -309,6 +319,15 @@ func (w *Witness) read(v *visit) error {
 			time.Sleep(slowPause) // that is what slow means
 		}
 	}
+}
+
+// inflate reads a compressed message, which needs none before it (RFC 7692 §7.2.2).
+func inflate(payload []byte) ([]byte, error) {
+	text, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
+	if err != nil {
+		return nil, faultf("a compressed message: %v", err)
+	}
+	return text, nil
 }
 
 // take judges what can be judged at once: it must be a message of the book, and
