@@ -1,8 +1,11 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"time"
 
 	"distributor/mmaplog/framelog"
@@ -58,9 +61,14 @@ func (l *loop) leaveTwin() {
 }
 
 // spoilt is for a twin that cannot be read. The compressor meets the same, or
-// the next one is better.
+// the next one is better. If its files are gone it has ended, and the primary is
+// about to say so.
 func (l *loop) spoilt(err error) {
-	l.log.Error("the twin of the frame log is not used any more", "dir", l.twin.dir, "error", err)
+	level := slog.LevelError
+	if errors.Is(err, fs.ErrNotExist) {
+		level = slog.LevelInfo
+	}
+	l.log.Log(context.Background(), level, "the twin of the frame log is not used any more", "dir", l.twin.dir, "error", err)
 	l.leaveTwin()
 }
 

@@ -466,3 +466,29 @@ func TestGoesOnInGrownSegment(t *testing.T) {
 		}
 	}
 }
+
+// Where a segment ends a frame does: to know that, nothing of the next one is needed.
+func TestFrameEndAtTheEndOfASegment(t *testing.T) {
+	dir := memoryDir(t)
+	w, _ := mustOpen(t, Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: 1 << 30, Log: slog.New(slog.DiscardHandler)})
+	for n := range uint64(100) {
+		if err := w.Append(numbered(n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	r := mustRead(t, dir)
+	pairs, err := listSegments(dir)
+	if err != nil || len(pairs) < 2 {
+		t.Fatal(pairs, err)
+	}
+	end := pairs[1].base
+	if err := os.Remove(segmentPath(dir, end, indexExt)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.FrameEnd(end); err != nil || got != end {
+		t.Errorf("FrameEnd(%d) = %d, %v", end, got, err)
+	}
+}

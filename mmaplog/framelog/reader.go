@@ -156,9 +156,10 @@ func (r *Reader) FrameEnd(offset uint64) (end uint64, err error) {
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer recoverFault(&err)
-	s, err := r.segmentAt(offset, floor)
-	if err != nil || offset == s.base {
-		return offset, err
+	// The segment of the byte before: at its end, the next one is nothing to us.
+	s, err := r.segmentAt(offset-1, floor)
+	if err != nil {
+		return 0, err
 	}
 	_, end, err = s.frameWith(offset-1, head)
 	return end, err
