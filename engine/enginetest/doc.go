@@ -25,9 +25,9 @@
 // A seed makes a Plan: a generation of writers, sizes of records and logs, a
 // few settings, four to seven witnesses, and three to six turns. A turn writes
 // records, waits until the first witness, the chronicle, has a share of them, and
-// takes an action (action.go lists them): processes are killed, frozen, stopped
-// and started while the archiver goes on, collectors stall, leave, talk and break
-// the protocol. Nothing waits for a time, so a seed means the same scenario as
+// takes an action (action.go lists them): processes are killed, frozen, stopped,
+// started and replaced by upgrades while the archiver goes on, collectors stall,
+// leave, answer late, talk and break the protocol; some have compressed messages. Nothing waits for a time, so a seed means the same scenario as
 // exactly as processes allow. The plan is independent of the outcome.
 //
 // A witness judges at once what can be judged at once: that a message is in the
@@ -35,7 +35,8 @@
 // that the trial knows. The rest is the verdict's, at the end: the chronicle
 // gives the order of the frame log, in which all of the book must stand once; and
 // for every connection of every other witness the model says where it must have
-// begun, from what the witness was told by pings and has confirmed, and that
+// begun, from what the witness was told by pings and has confirmed (an upgrade is within
+// one life: what the elder had been told before counts), and that
 // from there on it got every byte, to where it ended (verdict.go has the rules).
 // What is repeated or passed over is counted, and only where these rules allow it:
 //
