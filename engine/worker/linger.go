@@ -9,11 +9,14 @@ import (
 
 // lingering has new frames wait for each other: the live clients are sent to at
 // most once in every, so that small frames share a system call. What comes after
-// a quiet time goes at once. Nobody else waits: who is behind is served up to the
-// frame log's own head, and has then less to get in the next round.
+// a quiet time goes at once, and so does what fills a slice: more of it would not
+// go into one call, and a short frame log must not pass by who waits. Nobody else
+// waits: who is behind is served up to the frame log's own head, and has then less
+// to get in the next round.
 type lingering struct {
 	every time.Duration // 0: off
 	last  time.Time     // when the live clients were last sent to
+	sent  uint64        // the head then
 	due   bool          // there is something new for them
 	timer int           // for the round that is waited for, a timerfd
 	armed bool          // it is set
@@ -23,7 +26,7 @@ type lingering struct {
 // to end holds back nothing.
 func (l *loop) hold() bool {
 	g := &l.linger
-	if l.drain != nil {
+	if l.drain != nil || l.head-g.sent >= sliceBytes {
 		return false
 	}
 	wait := g.every - l.now.Sub(g.last)
@@ -50,7 +53,7 @@ func (l *loop) lingerFor(every time.Duration) {
 
 // round sends to the live clients.
 func (l *loop) round() {
-	l.linger.due, l.linger.last = false, l.now
+	l.linger.due, l.linger.last, l.linger.sent = false, l.now, l.head
 	first := len(l.live) - 1
 	for i := first; i >= 0; i-- { // serve may take l.live[i] out
 		c := l.live[i]
