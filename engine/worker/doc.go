@@ -32,9 +32,10 @@
 // their turn as well (TestReplayIsBounded).
 //
 // With Settings.LingerMS the live clients are sent to at most once in so long, in
-// rounds, so that small frames share a send. Their pings wait for the round with
-// the frames; an answer to what they say takes along what waits. Clients behind,
-// and newcomers, do not wait, and nobody does when the worker is to end.
+// rounds, or when a slice is full, so that small frames share a send. Their pings
+// wait for the round with the frames; an answer to what they say takes along what
+// waits. Clients behind, and newcomers, do not wait, and nobody does when the
+// worker is to end. Those with compressed frames have rounds of their own.
 //
 // # Slow and dead clients
 //

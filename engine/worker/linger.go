@@ -9,8 +9,10 @@ import (
 
 // lingering has new frames wait for each other: the live clients are sent to at
 // most once in every, so that small frames share a system call. What comes after
-// a quiet time goes at once. Nobody else waits: who is behind is served up to the
-// frame log's own head, and has then less to get in the next round.
+// a quiet time goes at once, and so does what fills a slice: more of it would not
+// go into one call, and a short frame log must not pass by who waits. Nobody else
+// waits: who is behind is served up to the frame log's own head, and has then less
+// to get in the next round.
 type lingering struct {
 	every         time.Duration // 0: off
 	live, waiting rounds        // of these lists of the loop's
@@ -21,6 +23,7 @@ type lingering struct {
 // rounds are those of one list.
 type rounds struct {
 	last time.Time // when its clients were last sent something
+	sent uint64    // the head then
 	due  bool      // there may be something new for them
 }
 
@@ -49,7 +52,7 @@ func (l *loop) round(r *rounds, clients *[]*client) {
 		}
 	}
 	if l.stats.Sends != before { // else what there is may not be in the twin yet
-		r.last = l.now
+		r.last, r.sent = l.now, l.head
 	}
 }
 
@@ -58,7 +61,7 @@ func (l *loop) round(r *rounds, clients *[]*client) {
 func (l *loop) hold(r *rounds) bool {
 	g := &l.linger
 	at := r.last.Add(g.every)
-	if l.drain != nil || !l.now.Before(at) {
+	if l.drain != nil || !l.now.Before(at) || l.head-r.sent >= sliceBytes {
 		return false
 	}
 	if g.expires.IsZero() || at.Before(g.expires) { // the other round's timer does as well, if it is earlier
