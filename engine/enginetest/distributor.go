@@ -341,6 +341,12 @@ func (d *Distributor) killAll() {
 	for _, pid := range doomed { // a failed test's; the workers among them are gone by themselves
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
+	for _, l := range d.Log(func(l Line) bool { return l.Msg == "distributing" }) { // an heir that nobody has waited for
+		pid, _ := l.Attrs["pid"].(float64)
+		if dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", int(pid))); err == nil && dir == d.Dir {
+			_ = syscall.Kill(int(pid), syscall.SIGKILL)
+		}
+	}
 }
 
 // end is for the end of the test, however that came.
