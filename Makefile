@@ -47,7 +47,7 @@ soak: ## the judge: scenarios of faults by seed, for SOAK (default 10m) or SCENA
 mutants: ## the judge judged: deliberate bugs that it must find, all or those with MUTANT in their names (about ten minutes)
 	cd engine/enginetest && MUTANTS=1 $(GO) test -count=1 -timeout 0 -run '^TestMutants$$'
 
-bench: build ## the load tests, with their report (about twenty minutes)
+bench: build ## the load tests, with their report (about half an hour)
 	$(GO) run ./bench
 
 bench-quick: build ## the same, shorter and less exact (under two minutes)
