@@ -163,7 +163,7 @@ func (l *loop) sendTwin(c *client, limit int, room uint64) (sent int, used bool,
 // frame: then it sees to the rest, and returns how much that is.
 func (l *loop) settle(c *client, at uint64) (int, error) {
 	r := l.twin.reader
-	p, err := r.Place(at)
+	p, err := r.Given(at)
 	if err != nil {
 		return 0, err
 	}
@@ -174,7 +174,7 @@ func (l *loop) settle(c *client, at uint64) (int, error) {
 		c.cursor, c.inside = p.End-uint64(rest), true
 		return 0, nil
 	default:
-		if c.out, err = r.AppendFrames(c.out, at, rest); err != nil {
+		if c.out, err = r.AppendGiven(c.out, at, rest); err != nil {
 			return 0, err
 		}
 	}

@@ -467,6 +467,48 @@ func TestGoesOnInGrownSegment(t *testing.T) {
 	}
 }
 
+// What Frames gave can be told of when the floor has passed it.
+func TestGivenBelowTheFloor(t *testing.T) {
+	dir := memoryDir(t)
+	w, _ := mustOpen(t, Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: minSegmentBytes, Log: slog.New(slog.DiscardHandler)})
+	write := func(n int) {
+		t.Helper()
+		for i := range n {
+			frame := bytes.Repeat([]byte{byte(i)}, 1000)
+			if err := w.Append(frame, Meta{Stream: 1, Time: int64(i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(10)
+	r := mustRead(t, dir)
+	b, err := r.Frames(0, 5000)
+	if err != nil || len(b) != 5000 {
+		t.Fatal(len(b), err)
+	}
+	write(300)
+	if _, err := r.Frames(0, 1); !errors.Is(err, ErrBelowFloor) {
+		t.Fatalf("the floor is at %d: %v", r.Floor(), err)
+	}
+	for _, at := range []uint64{1, 1000, 1001, 4500, 5000} {
+		i := (at - 1) / 1000
+		m, end, err := r.Given(at)
+		if err != nil || m.Time != int64(i) || end != (i+1)*1000 {
+			t.Errorf("Given(%d) = %+v, %d, %v", at, m, end, err)
+		}
+		rest, err := r.AppendGiven([]byte("x"), at, int(end-at))
+		if err != nil || len(rest) != 1+int(end-at) || len(rest) > 1 && rest[1] != byte(i) {
+			t.Errorf("AppendGiven(%d): %d bytes, %v", at, len(rest), err)
+		}
+	}
+	if _, _, err := r.Given(r.Head() + 1); !errors.Is(err, ErrDamaged) {
+		t.Errorf("Given what was not given: %v", err)
+	}
+}
+
 // Where a segment ends a frame does: to know that, nothing of the next one is needed.
 func TestFrameEndAtTheEndOfASegment(t *testing.T) {
 	dir := memoryDir(t)

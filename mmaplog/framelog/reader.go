@@ -188,6 +188,51 @@ func (r *Reader) Meta(offset uint64) (m Meta, err error) {
 	return e.meta(), nil
 }
 
+// Given is Meta and FrameEnd at once, of the frame with the byte before offset, for offsets in what Frames gave last or
+// at its end: also when the floor has passed them meanwhile, so that who has handed the bytes to somebody can tell where
+// that one stands. Errors: ErrDamaged.
+func (r *Reader) Given(offset uint64) (m Meta, end uint64, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer recoverFault(&err)
+	s, err := r.mapped(offset - 1)
+	if err != nil {
+		return Meta{}, 0, err
+	}
+	e, end, err := s.frameWith(offset-1, r.Head())
+	if err != nil {
+		return Meta{}, 0, err
+	}
+	return e.meta(), end, nil
+}
+
+// AppendGiven appends to dst the n bytes that begin at from, of a frame that Given has told of. It is to Given what
+// AppendFrames is to Frames.
+func (r *Reader) AppendGiven(dst []byte, from uint64, n int) ([]byte, error) {
+	out := dst
+	err := guarded(func() error {
+		s, err := r.mapped(from)
+		if err != nil {
+			return err
+		}
+		if end := from - s.base + uint64(n); end > uint64(len(s.frames)) {
+			return fmt.Errorf("%w: segment %016x: cannot hold offset %d", ErrDamaged, s.base, s.base+end)
+		}
+		out = append(dst, s.frames[from-s.base:][:n]...)
+		return nil
+	})
+	return out, err
+}
+
+// mapped is the segment with offset, if it is still there for us. Nothing is dropped.
+func (r *Reader) mapped(offset uint64) (*readSegment, error) {
+	for _, s := range slices.Backward(r.segments) {
+		if s.base <= offset && offset < s.end() {
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: offset %d was not given", ErrDamaged, offset)
+}
+
 // Close unmaps everything: slices from Frames must not be used any more.
 func (r *Reader) Close() error {
 	for _, s := range r.segments {

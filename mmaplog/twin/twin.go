@@ -129,10 +129,23 @@ type Place struct {
 	At uint64 // its end in the twin
 }
 
+// Given is Place for what Frames gave last, or its end: also when the floor has passed it meanwhile.
+func (r *Reader) Given(at uint64) (Place, error) {
+	if at == r.place.at {
+		return r.place.Place, nil // most clients end where the one before ended
+	}
+	m, end, err := r.log.Given(at)
+	if err != nil {
+		return Place{}, fmt.Errorf("twin: %w", err)
+	}
+	r.place.at, r.place.Place = at, Place{Kind(m.Stream), spanOf(m), end}
+	return r.place.Place, nil
+}
+
 // Place describes the frame with the byte before at.
 func (r *Reader) Place(at uint64) (Place, error) {
 	if at == r.place.at {
-		return r.place.Place, nil // most clients end where the one before ended
+		return r.place.Place, nil
 	}
 	m, err := r.log.Meta(at)
 	if err != nil {
@@ -149,7 +162,7 @@ func (r *Reader) Place(at uint64) (Place, error) {
 // Frames is that of framelog.Reader, at an offset of the twin.
 func (r *Reader) Frames(at uint64, max int) ([]byte, error) { return r.log.Frames(at, max) }
 
-// AppendFrames is that of framelog.Reader, at an offset of the twin.
-func (r *Reader) AppendFrames(dst []byte, at uint64, max int) ([]byte, error) {
-	return r.log.AppendFrames(dst, at, max)
+// AppendGiven is that of framelog.Reader, at an offset of the twin.
+func (r *Reader) AppendGiven(dst []byte, at uint64, n int) ([]byte, error) {
+	return r.log.AppendGiven(dst, at, n)
 }
