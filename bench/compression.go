@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"path/filepath"
-	"slices"
 
 	"distributor/bench/stats"
 )
@@ -42,25 +41,11 @@ func compression(ctx context.Context, b *bench, name string, size latencySize) e
 			return nil, nil, err
 		}
 		b.report.round(name, "compressed", round, c.measurement, c.extra())
-		ms = []measurement{p.measurement, c.measurement}
-		now := map[string]pace{}
-		if round > 0 {
-			now, err = eachPeer(ctx, b, func(p *peer) (pace, error) {
-				if !slices.Contains(compressing, p.name) {
-					return pace{}, errLeftOut
-				}
-				m, err := b.pacedPeer(ctx, p, st, size)
-				if err == nil {
-					b.report.round(name, p.name, round, m.measurement, m.extra())
-					ms = append(ms, m.measurement)
-				}
-				return m, err
-			})
-		}
+		now, ms, err := b.pacedPeers(ctx, name, round, st, size)
 		return func() {
 			plain, compressed = append(plain, p), append(compressed, c)
 			libraries.add(now)
-		}, ms, err
+		}, append(ms, p.measurement, c.measurement), err
 	})
 	if err != nil {
 		return err

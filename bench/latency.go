@@ -50,22 +50,11 @@ func latency(ctx context.Context, b *bench, name string, size latencySize) error
 			return nil, nil, err
 		}
 		b.report.round(name, "distributor", round, m.measurement, m.extra())
-		ms = []measurement{r.measurement, m.measurement}
-		now := map[string]pace{}
-		if size.peers && round > 0 {
-			now, err = eachPeer(ctx, b, func(p *peer) (pace, error) {
-				m, err := b.pacedPeer(ctx, p, st, size)
-				if err == nil {
-					b.report.round(name, p.name, round, m.measurement, m.extra())
-					ms = append(ms, m.measurement)
-				}
-				return m, err
-			})
-		}
+		now, ms, err := b.pacedPeers(ctx, name, round, st, size)
 		return func() {
 			bare, real = append(bare, r), append(real, m)
 			libraries.add(now)
-		}, ms, err
+		}, append(ms, r.measurement, m.measurement), err
 	})
 	if err != nil {
 		return err

@@ -250,6 +250,25 @@ func (b *bench) pacedPeer(ctx context.Context, p *peer, st stage, size latencySi
 	})
 }
 
+// pacedPeers measures those that size is for at a steady rate, but not to warm up.
+func (b *bench) pacedPeers(ctx context.Context, name string, round int, st stage, size latencySize) (now map[string]pace, ms []measurement, err error) {
+	if !size.peers || round == 0 {
+		return nil, nil, nil
+	}
+	now, err = eachPeer(ctx, b, func(p *peer) (pace, error) {
+		if size.compress && !slices.Contains(compressing, p.name) {
+			return pace{}, errLeftOut
+		}
+		m, err := b.pacedPeer(ctx, p, st, size)
+		if err == nil {
+			b.report.round(name, p.name, round, m.measurement, m.extra())
+			ms = append(ms, m.measurement)
+		}
+		return m, err
+	})
+	return now, ms, err
+}
+
 // errLeftOut is for a peer that cannot do what is measured: it is not, this time.
 var errLeftOut = errors.New("not measured here")
 

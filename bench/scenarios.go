@@ -87,7 +87,7 @@ func latencyScenario(clients int, rate float64, full, quick latencySize) scenari
 
 func compressionScenario(clients int, rate float64, full, quick latencySize) scenario {
 	f, q := paceOf(clients, rate, warm, measured), paceOf(clients, rate, warmQuick, measuredQuick)
-	f.rounds, q.rounds = full.rounds, quick.rounds
+	f.rounds, f.peers, q.rounds, q.peers = full.rounds, true, quick.rounds, true
 	return sized(fmt.Sprintf("compressed-%d", clients), fmt.Sprintf("%g records a second to %d clients, plain and with permessage-deflate: bytes, and CPU beside peers' compression", rate, clients),
 		compression, f, q)
 }
