@@ -1,9 +1,10 @@
 package config
 
 import (
-	"strings"
-
 	"github.com/agnivade/levenshtein"
+	"strconv"
+	"strings"
+	"unicode"
 )
 
 // didYouMean is "; did you mean NAME?" with the nearest of names, or nothing if none is near.
@@ -46,10 +47,14 @@ func keyNames() []string {
 	return names
 }
 
-// short is a name as it is shown.
+// short is a name as it is shown: on one line.
 func short(name string) string {
 	if runes := []rune(name); len(runes) > maxShown {
-		return string(runes[:maxShown]) + "…"
+		name = string(runes[:maxShown]) + "…"
+	}
+	if strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		quoted := strconv.Quote(name)
+		name = quoted[1 : len(quoted)-1]
 	}
 	return name
 }
