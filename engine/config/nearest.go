@@ -1,10 +1,11 @@
 package config
 
 import (
-	"github.com/agnivade/levenshtein"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/agnivade/levenshtein"
 )
 
 // didYouMean is "; did you mean NAME?" with the nearest of names, or nothing if none is near.
