@@ -108,14 +108,7 @@ func TestHealthOfDataLogs(t *testing.T) {
 func TestHealthOfWorkers(t *testing.T) {
 	t.Parallel()
 	d := newHealthy(t, nil)
-	d.Binary = filepath.Join(d.Dir, "distributor")
-	original, err := os.ReadFile(built)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(d.Binary, original, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	copied(t, d)
 	book := NewBook()
 	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{100}})
 	d.Start()

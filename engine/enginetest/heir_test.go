@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"distributor/engine/succession"
@@ -53,6 +54,23 @@ func linked(t *testing.T, d *Distributor) {
 	t.Helper()
 	d.Binary = filepath.Join(d.Dir, "distributor")
 	replaceBinary(t, d, built)
+}
+
+// copied gives d a binary of its own that is no link.
+func copied(t *testing.T, d *Distributor) {
+	t.Helper()
+	program, err := os.ReadFile(built)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Binary = filepath.Join(d.Dir, "distributor")
+	// Whoever is forked meanwhile would hold the file open for writing, and such a
+	// one cannot be executed.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(d.Binary, program, 0o755); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func replaceBinary(t *testing.T, d *Distributor, by string) {

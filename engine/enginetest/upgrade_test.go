@@ -329,14 +329,7 @@ func TestNotify(t *testing.T) {
 func TestWorkerOfReplacedBinary(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)
-	program, err := os.ReadFile(built)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.Binary = filepath.Join(d.Dir, "distributor")
-	if err := os.WriteFile(d.Binary, program, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	copied(t, d)
 	d.Start()
 	replaceBinary(t, d, "/bin/false")
 	mark := d.Mark()
