@@ -83,7 +83,7 @@ func TestChoose(t *testing.T) {
 		t.Error(got, err)
 	}
 	quick, err := choose(nil, true)
-	starred := []string{"latency-5000", "fanout-5000", "compressed-1000", "sendfile"}
+	starred := []string{"latency-5000", "fanout-5000", "compressed-100", "compressed-1000", "sendfile"}
 	if got := names(quick); err != nil || len(got) != len(all)-len(starred) || slices.ContainsFunc(got, func(n string) bool { return slices.Contains(starred, n) }) {
 		t.Error(got, err)
 	}

@@ -39,7 +39,7 @@ var scenarios = []scenario{
 	latencyScenario(100, 500, latencySize{rounds: 3}, latencySize{rounds: 1}),
 	latencyScenario(1000, 50, latencySize{rounds: 3, peers: true}, latencySize{rounds: 1}),
 	onDemandIfQuick(latencyScenario(5000, 10, latencySize{rounds: 3, peers: true, measured: 7 * time.Second}, latencySize{rounds: 1})),
-	compressionScenario(100, 50, latencySize{rounds: 3}, latencySize{rounds: 1}),
+	onDemandIfQuick(compressionScenario(100, 50, latencySize{rounds: 3}, latencySize{rounds: 1})),
 	onDemandIfQuick(compressionScenario(1000, 5, latencySize{rounds: 3}, latencySize{rounds: 1})),
 	sized("linger-1000", "50 records a second to 1000 clients with LINGER_MS 50, without, raw write: CPU, and time from append to receipt", linger,
 		lingerSize{roundsOf(3, paceOf(1000, 50, warm, measured)), 50 * time.Millisecond}, lingerSize{roundsOf(1, paceOf(1000, 50, warmQuick, measuredQuick)), 50 * time.Millisecond}),

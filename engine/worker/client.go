@@ -177,7 +177,7 @@ func (l *loop) drop(c *client, why wsproto.Disconnect, detail string) {
 		level = slog.LevelInfo // it did something wrong, or could not go on
 	}
 	l.log.Log(context.Background(), level, "collector disconnected", "key", c.key, "reason", why.Name, "detail", detail,
-		"behind", max(l.head, c.cursor)-c.cursor, "unconfirmed", c.cursor-c.acked)
+		"behind", l.lag(c), "unconfirmed", c.cursor-c.acked)
 	l.tell(handoff.Message{Closed: &handoff.Closed{
 		ID: c.id, Disconnect: why.Name, Detail: detail, Sent: c.cursor, Acked: c.acked, Messages: c.messages,
 	}})

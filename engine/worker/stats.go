@@ -41,6 +41,10 @@ func (l *loop) measure(c *client, from uint64) {
 	l.slowestSample = max(l.slowestSample, age)
 }
 
+// lag is how many bytes c is behind the head, which is as of the last turn's
+// beginning: c may have got more since.
+func (l *loop) lag(c *client) uint64 { return l.head - min(c.cursor, l.head) }
+
 // report tells the primary how we are.
 func (l *loop) report() {
 	s := &l.stats
@@ -50,9 +54,9 @@ func (l *loop) report() {
 		if c.state == closing {
 			continue
 		}
-		s.Lag.Observe(&handoff.LagBounds, float64(l.head-min(c.cursor, l.head))) // head is as of the turn's beginning
-		if s.MinCursor == 0 || c.cursor < s.MinCursor {
-			s.MinCursor = c.cursor
+		s.Lag.Observe(&handoff.LagBounds, float64(l.lag(c)))
+		if at := min(c.cursor, l.head); s.MinCursor == 0 || at < s.MinCursor {
+			s.MinCursor = at
 		}
 		if c.full {
 			s.Blocked++

@@ -265,3 +265,18 @@ func BenchmarkMeasure(b *testing.B) {
 		})
 	}
 }
+
+// A client may have got more than there was when the turn began: it is not behind.
+func TestLagOfOneAhead(t *testing.T) {
+	h := holdInHand(t)
+	c := h.join(newWire(t).theirs, 0)
+	h.append(record)
+	h.serve(c) // by the frame log's own head
+	if c.cursor <= h.head {
+		t.Fatalf("the client is at %d, the head that was seen at %d", c.cursor, h.head)
+	}
+	h.report()
+	if h.lag(c) != 0 || h.stats.MinCursor > h.stats.Head || h.stats.Lag.Sum != 0 {
+		t.Errorf("%d behind; smallest cursor %d of %d, sum of lags %v", h.lag(c), h.stats.MinCursor, h.stats.Head, h.stats.Lag.Sum)
+	}
+}

@@ -142,7 +142,7 @@ func (l *loop) event(fd int, ev netpoll.IOEvent, _ netpoll.IOFlags) error {
 		l.armed = false
 		err = l.turn()
 	case l.linger.timer:
-		l.linger.expires = time.Time{}
+		l.linger.expires = time.Time{} // it is not read: setting it again does as well
 		err = l.turn()
 	case l.timer:
 		var expired [8]byte

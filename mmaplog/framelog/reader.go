@@ -15,7 +15,7 @@ import (
 )
 
 // Reader reads what a Writer, in this process or any other, has committed. One goroutine calls Frames, AppendFrames,
-// FrameEnd, Meta and Close; Head, Marks, Floor and ID may be called from any until Close.
+// FrameEnd, Meta, Given, AppendGiven and Close; Head, Marks, Floor and ID may be called from any until Close.
 type Reader struct {
 	dir     string
 	id      ID
