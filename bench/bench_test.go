@@ -141,7 +141,11 @@ func TestPaceMeasuresEveryRecord(t *testing.T) {
 			size.compress = true
 			return b.pacedDistributor(t.Context(), size, "", nil)
 		},
-		"lingering": func() (pace, error) { return b.pacedLingering(t.Context(), size, 50*time.Millisecond) },
+		"lingering": func() (pace, error) {
+			size := size
+			size.linger = lingerFor
+			return b.pacedDistributor(t.Context(), size, "", nil)
+		},
 	} {
 		m, err := measure()
 		if err != nil {

@@ -17,8 +17,9 @@ type latencySize struct {
 	clients, rounds int
 	rate            float64
 	warm, measured  time.Duration
-	peers           bool // are measured too
-	compress        bool // the clients negotiate permessage-deflate
+	peers           bool          // are measured too
+	compress        bool          // the clients negotiate permessage-deflate
+	linger          time.Duration // of the distributor
 }
 
 // latency appends records at a steady rate, each by a write of its own, and
@@ -128,11 +129,11 @@ type besides func(*distributor) (pids []int, begin, end func() error, err error)
 // pacedDistributor measures one that has these databases; "" for none. beside
 // may be nil.
 func (b *bench) pacedDistributor(ctx context.Context, size latencySize, databases string, beside besides) (m pace, err error) {
-	o := setup{cpus: b.server, databases: databases}
+	keys := map[string]any{"LINGER_MS": size.linger.Milliseconds()}
 	if size.compress {
-		o.keys = map[string]any{"COMPRESSION_LEVEL": compressionLevel}
+		keys["COMPRESSION_LEVEL"] = compressionLevel
 	}
-	d, err := b.distributorOf(o)
+	d, err := b.distributorOf(setup{cpus: b.server, databases: databases, keys: keys})
 	if err != nil {
 		return m, err
 	}

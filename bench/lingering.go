@@ -9,15 +9,12 @@ import (
 	"distributor/bench/stats"
 )
 
-// lingerSize is a steady rate, and for how long records wait for each other.
-type lingerSize struct {
-	latencySize
-	linger time.Duration
-}
+// lingerFor is for how long records wait for each other.
+const lingerFor = 50 * time.Millisecond
 
 // linger measures a steady rate with and without lingering, and the baseline,
 // which writes each record at once, by turns.
-func linger(ctx context.Context, b *bench, name string, size lingerSize) error {
+func linger(ctx context.Context, b *bench, name string, size latencySize) error {
 	frames := int(size.rate*(size.warm+size.measured+runOn).Seconds()) + 100
 	st, err := newStage(ctx, filepath.Join(b.dir, name), true, func(s stage) bool { return s.Records >= frames })
 	if err != nil {
@@ -26,17 +23,19 @@ func linger(ctx context.Context, b *bench, name string, size lingerSize) error {
 	b.stageMade(name, st)
 	var bare, without, with []pace
 	err = b.steadyRounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
-		r, err := b.pacedRaw(ctx, raw.Options{}, st, size.latencySize)
+		r, err := b.pacedRaw(ctx, raw.Options{}, st, size)
 		if err != nil {
 			return nil, nil, err
 		}
 		b.report.round(name, "raw", round, r.measurement, r.extra())
-		w, err := b.pacedLingering(ctx, size.latencySize, 0)
+		size.linger = 0
+		w, err := b.pacedDistributor(ctx, size, "", nil)
 		if err != nil {
 			return nil, nil, err
 		}
 		b.report.round(name, "without", round, w.measurement, w.extra())
-		l, err := b.pacedLingering(ctx, size.latencySize, size.linger)
+		size.linger = lingerFor
+		l, err := b.pacedDistributor(ctx, size, "", nil)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -57,14 +56,4 @@ func linger(ctx context.Context, b *bench, name string, size lingerSize) error {
 	b.report.figure(name, "worker, a record and client", "CPU µs", cpu)
 	b.report.figure(name, "records a client's read takes", "", values(with, func(m pace) float64 { return m.together }))
 	return nil
-}
-
-// pacedLingering measures a distributor whose records wait for each other.
-func (b *bench) pacedLingering(ctx context.Context, size latencySize, linger time.Duration) (m pace, err error) {
-	d, err := b.distributorOf(setup{cpus: b.server, keys: map[string]any{"LINGER_MS": linger.Milliseconds()}})
-	if err != nil {
-		return m, err
-	}
-	defer b.finish(d.close)
-	return b.paced(ctx, size, d.underPace(ctx))
 }

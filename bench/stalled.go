@@ -77,16 +77,17 @@ func stalled(ctx context.Context, b *bench, name string, size stalledSize) error
 	b.report.figure(name, "append to receipt, p99, with", "ms", of(beside, at(0.99)))
 	b.report.figure(name, "worker's private memory, without", "MB", of(alone, private))
 	b.report.figure(name, "worker's private memory, with", "MB", of(beside, private))
-	b.report.figure(name, "worker's private memory, with - without", "MB", differences(of(beside, private), of(alone, private)))
+	b.report.figure(name, "worker's private memory, a stalled client", "KiB", shares(of(beside, private), of(alone, private), float64(size.stalled)*1024/1e6))
 	b.report.figure(name, "the kernel's for all sockets, without", "MB", of(alone, kernel))
 	b.report.figure(name, "the kernel's for all sockets, with", "MB", of(beside, kernel))
 	return nil
 }
 
-func differences(a, b []float64) []float64 {
+// shares divides by n what a is more than b.
+func shares(a, b []float64, n float64) []float64 {
 	out := make([]float64, len(a))
 	for i := range a {
-		out[i] = a[i] - b[i]
+		out[i] = (a[i] - b[i]) / n
 	}
 	return out
 }

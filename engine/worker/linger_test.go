@@ -2,7 +2,6 @@ package worker
 
 import (
 	"errors"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -159,12 +158,7 @@ func TestLingerReplay(t *testing.T) {
 func TestLingerTwin(t *testing.T) {
 	const every = 500 * time.Millisecond
 	h, later := lingering3(t, every)
-	dir := t.TempDir()
-	w, _, err := framelog.OpenWriter(framelog.Options{Dir: dir, Transient: true, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.Close() })
+	w, dir := byHand(t)
 	frame, from := wsproto.AppendTextFrame(nil, record), h.frames.Head()
 	twinned := func() {
 		t.Helper()

@@ -178,7 +178,7 @@ func TestNoticesAmongCompressed(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, handoff.Settings{Notices: dir}, framelog.Options{})
 	book := newBook(t, dir)
-	w, twins := b.byHand()
+	w, twins := byHand(t)
 	b.announce(twins)
 	add := func(n int) {
 		t.Helper()

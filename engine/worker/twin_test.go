@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/flate"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
 
 	"distributor/engine/deflate"
 	"distributor/engine/handoff"
@@ -410,14 +412,14 @@ func TestCompressedInput(t *testing.T) {
 }
 
 // byHand is a twin that only grows when told.
-func (b *bench) byHand() (*framelog.Writer, string) {
-	b.t.Helper()
-	dir := b.t.TempDir()
+func byHand(t testing.TB) (*framelog.Writer, string) {
+	t.Helper()
+	dir := t.TempDir()
 	w, _, err := framelog.OpenWriter(framelog.Options{Dir: dir, Transient: true, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
-		b.t.Fatal(err)
+		t.Fatal(err)
 	}
-	b.t.Cleanup(func() { w.Close() })
+	t.Cleanup(func() { w.Close() })
 	return w, dir
 }
 
@@ -442,7 +444,7 @@ func (b *bench) twinned(w *framelog.Writer, i int) {
 // A twin that does not grow is waited for a moment, and no longer.
 func TestTwinThatStands(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
-	w, dir := b.byHand()
+	w, dir := byHand(t)
 	b.append(1000, 1000)
 	b.twinned(w, 0)
 	b.announce(dir)
@@ -468,12 +470,54 @@ func TestTwinThatStands(t *testing.T) {
 	}
 }
 
+// Of a compressed frame that is longer than a slice the rest goes in the same
+// turn, if the socket takes it: nothing may come that would send it later.
+func TestLongCompressedFrame(t *testing.T) {
+	h := holdInHand(t)
+	w, dir := byHand(t)
+	c := h.join(newWire(t).theirs, h.frames.Head())
+	atOnce := 0
+	for i := range 50 {
+		from := h.frames.Head()
+		h.append(make([]byte, 3*sliceBytes))
+		frame := wsproto.AppendTextFrame(nil, make([]byte, sliceBytes+sliceBytes/4))
+		err := twin.Append(w, frame, twin.Other, twin.Span{Start: from, End: h.frames.Head()})
+		if err := errors.Join(err, w.Commit()); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			if h.twin.reader, err = twin.Open(dir); err != nil {
+				t.Fatal(err)
+			}
+			c.deflate = true
+		}
+		h.now = h.now.Add(time.Millisecond)
+		before := h.stats.SentBytes
+		if err := h.turn(); err != nil {
+			t.Fatal(err)
+		}
+		if len(c.out) > 0 && !c.full {
+			t.Fatalf("frame %d: %d bytes are left, though the socket was not full", i, len(c.out))
+		}
+		if sent := h.stats.SentBytes - before; !c.full && sent == uint64(len(frame)) {
+			atOnce++
+		}
+		for c.full {
+			h.waitRoom(c)
+			h.clientEvent(c, unix.EPOLLOUT)
+		}
+	}
+	if atOnce == 0 {
+		t.Error("no frame went in one turn: the socket was always full")
+	}
+}
+
 // A twin whose files are cut or overwritten harms nobody.
 func TestDamagedTwin(t *testing.T) {
 	for _, ext := range []string{".frames", ".index"} {
 		t.Run(ext, func(t *testing.T) {
 			b := start(t, handoff.Settings{}, framelog.Options{})
-			w, dir := b.byHand()
+			w, dir := byHand(t)
 			b.append(1000)
 			b.twinned(w, 0)
 			b.announce(dir)
