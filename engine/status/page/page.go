@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net/http"
 	"path"
+	"sync"
 	"time"
 )
 
@@ -34,8 +35,9 @@ type asset struct {
 	etag        string
 }
 
-// assets by URL path, all of them: nothing else is served.
-var assets = load()
+// assets by URL path, all of them: nothing else is served. They are read when
+// first asked for: workers are this program too, and have no use for a copy.
+var assets = sync.OnceValue(load)
 
 func load() map[string]asset {
 	all := make(map[string]asset)
@@ -74,7 +76,7 @@ func serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	a, found := assets[r.URL.Path]
+	a, found := assets()[r.URL.Path]
 	switch {
 	case !found:
 		http.NotFound(w, r)

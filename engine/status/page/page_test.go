@@ -34,7 +34,7 @@ func TestServesEveryFileWithItsType(t *testing.T) {
 		{"/vendor/uplot/LICENSE", "text/plain; charset=utf-8", "The MIT License"},
 	} {
 		res := get(t, http.MethodGet, c.target, nil)
-		body := string(assets[c.target].body)
+		body := string(assets()[c.target].body)
 		if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != c.contentType || !strings.HasPrefix(body, c.begins) {
 			t.Errorf("%s: %d, %q, begins %.20q", c.target, res.StatusCode, res.Header.Get("Content-Type"), body)
 		}
@@ -45,7 +45,7 @@ func TestServesEveryFileWithItsType(t *testing.T) {
 }
 
 func TestHeaders(t *testing.T) {
-	for target := range assets {
+	for target := range assets() {
 		res := get(t, http.MethodGet, target, nil)
 		csp := res.Header.Get("Content-Security-Policy")
 		for _, part := range []string{"default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"} {
@@ -115,7 +115,7 @@ func TestNoFileNamesAnotherPlace(t *testing.T) {
 			t.Errorf("the pattern misses %s", target)
 		}
 	}
-	for target, a := range assets {
+	for target, a := range assets() {
 		for _, found := range outside.FindAllString(string(a.body), -1) {
 			if !harmless[found] {
 				t.Errorf("%s names %s", target, found)
@@ -127,19 +127,19 @@ func TestNoFileNamesAnotherPlace(t *testing.T) {
 // TestPageIsWhole: what the page and its modules refer to is there, and
 // nothing is inline that the policy would refuse.
 func TestPageIsWhole(t *testing.T) {
-	html := string(assets["/"].body)
+	html := string(assets()["/"].body)
 	for _, ref := range regexp.MustCompile(`(?:src|href)="([^"#]+)"`).FindAllStringSubmatch(html, -1) {
 		switch ref[1] {
 		case "status", "metrics", "debug/pprof/": // of the admin listener
 		default:
-			if _, found := assets["/"+ref[1]]; !found {
+			if _, found := assets()["/"+ref[1]]; !found {
 				t.Errorf("index.html refers to %s", ref[1])
 			}
 		}
 	}
-	for target, a := range assets {
+	for target, a := range assets() {
 		for _, ref := range regexp.MustCompile(`from "\./([^"]+)"`).FindAllStringSubmatch(string(a.body), -1) {
-			if _, found := assets[path.Join(path.Dir(target), ref[1])]; !found {
+			if _, found := assets()[path.Join(path.Dir(target), ref[1])]; !found {
 				t.Errorf("%s imports %s", target, ref[1])
 			}
 		}
@@ -165,11 +165,11 @@ func TestPageIsWhole(t *testing.T) {
 
 // TestLibraryIsTheVersionWeName: banner, folder and footer agree.
 func TestLibraryIsTheVersionWeName(t *testing.T) {
-	banner := regexp.MustCompile(`\(v([0-9.]+)\)`).FindSubmatch(assets["/vendor/uplot/uPlot.iife.min.js"].body)
+	banner := regexp.MustCompile(`\(v([0-9.]+)\)`).FindSubmatch(assets()["/vendor/uplot/uPlot.iife.min.js"].body)
 	if banner == nil {
 		t.Fatal("the library has no banner")
 	}
-	if !strings.Contains(string(assets["/"].body), "uPlot "+string(banner[1])+",") {
+	if !strings.Contains(string(assets()["/"].body), "uPlot "+string(banner[1])+",") {
 		t.Errorf("the footer does not name uPlot %s", banner[1])
 	}
 }
@@ -178,7 +178,7 @@ func TestLibraryIsTheVersionWeName(t *testing.T) {
 // 2 asks of text (4.5), and lines of charts (3).
 func TestContrast(t *testing.T) {
 	colors := make(map[string][]string)
-	for _, m := range regexp.MustCompile(`--([a-z0-9-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)`).FindAllStringSubmatch(string(assets["/site/base.css"].body), -1) {
+	for _, m := range regexp.MustCompile(`--([a-z0-9-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)`).FindAllStringSubmatch(string(assets()["/site/base.css"].body), -1) {
 		colors[m[1]] = m[2:]
 	}
 	least := map[string]float64{"ink": 4.5, "muted": 4.5, "well": 4.5, "warn": 4.5, "error": 4.5, "focus": 4.5, "line": 3, "line-2": 3}
@@ -223,7 +223,7 @@ func TestEveryFileIsEmbedded(t *testing.T) {
 		}
 		return err
 	})
-	if err != nil || n != len(assets) {
-		t.Errorf("%d files embedded, %d served, %v", n, len(assets), err)
+	if err != nil || n != len(assets()) {
+		t.Errorf("%d files embedded, %d served, %v", n, len(assets()), err)
 	}
 }
