@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"distributor/engine/config"
@@ -164,7 +165,7 @@ func (p *primary) listen(cfg *config.Config) (err error) {
 		p.admin = p.elder.TakeAdmin(cfg.AdminAddr)
 	}
 	if l == nil {
-		if l, err = net.Listen("tcp", publicAddress(cfg)); err != nil {
+		if l, err = listenPublic(publicAddress(cfg)); err != nil {
 			return fmt.Errorf("engine: listen (DISTRIBUTOR_PORT, LISTEN_ADDR): %w", err)
 		}
 	}
@@ -173,6 +174,20 @@ func (p *primary) listen(cfg *config.Config) (err error) {
 		p.admin, err = listenAdmin(cfg.AdminAddr, p.log)
 	}
 	return err
+}
+
+// portPatience is for how long a port is waited for that is in use. A child that
+// a killed distributor was about to start has its descriptors, and so the port,
+// until it executes its program.
+const portPatience = time.Second
+
+func listenPublic(address string) (net.Listener, error) {
+	for end := time.Now().Add(portPatience); ; time.Sleep(10 * time.Millisecond) {
+		l, err := net.Listen("tcp", address)
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end) {
+			return l, err
+		}
+	}
 }
 
 func publicAddress(cfg *config.Config) string {

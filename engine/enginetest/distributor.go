@@ -316,6 +316,10 @@ func (d *Distributor) finish(s syscall.Signal, orphans time.Duration) {
 		}
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(d.Port))
+	for end := time.Now().Add(orphans); err != nil && time.Now().Before(end); { // a child that was just being started may have it
+		time.Sleep(time.Millisecond)
+		l, err = net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(d.Port))
+	}
 	if err != nil {
 		d.t.Errorf("the port is not free after %v: %v", s, err)
 		return

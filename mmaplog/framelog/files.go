@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -86,6 +87,10 @@ func parseBase(name string) (uint64, bool) {
 	return base, err == nil && base < goneFloor
 }
 
+// lockPatience is for how long a lock is waited for whose holder is no more. A child that it was about to start when it
+// was killed has its descriptors, and so the lock, until it executes its program.
+const lockPatience = time.Second
+
 // lockDir takes the writer's lock. The kernel lets go of it with the process, however that ends.
 func lockDir(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
@@ -93,7 +98,12 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("framelog: open lock: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	for end := time.Now().Add(lockPatience); errors.Is(err, unix.EWOULDBLOCK) && !alive(lockHolder(dir)) && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err != nil {
 		defer f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("%w: %s is held by process %s", ErrLocked, path, lockHolder(dir))
@@ -109,6 +119,18 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, noSpace(fmt.Errorf("framelog: write process id into lock: %w", err))
 	}
 	return f, nil
+}
+
+// alive says whether there is a process of that id, as text; also true for a text that is none.
+func alive(pid string) bool {
+	n, err := strconv.Atoi(pid)
+	return err != nil || !errors.Is(unix.Kill(n, 0), unix.ESRCH)
+}
+
+// unlock lets go of the lock, also where a child that is being started has a duplicate of it.
+func unlock(f *os.File) {
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	f.Close()
 }
 
 // lockHolder is the process id in the lock file, which says who took it last, not that it is still held.

@@ -9,8 +9,14 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -396,6 +402,37 @@ func TestSecondWriterIsRefused(t *testing.T) {
 	}
 	w.Close()
 	mustOpen(t, testOptions(dir))
+}
+
+// A child that is being started has a duplicate of the lock until it executes its
+// program: who closes the log is not held up by that, and who comes after one that
+// was killed waits for it.
+func TestLockInAChild(t *testing.T) {
+	dir := t.TempDir()
+	w, _ := mustOpen(t, testOptions(dir))
+	child, err := unix.Dup(int(w.lock.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	w, _ = mustOpen(t, testOptions(dir))
+	w.Close()
+	unix.Close(child)
+
+	killed := exec.Command("true")
+	if err := killed.Run(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := lockDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, lockName), []byte(strconv.Itoa(killed.Process.Pid)), fileMode); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(lockPatience/5, func() { f.Close() })
+	w, _ = mustOpen(t, testOptions(dir))
+	w.Close()
 }
 
 func TestReaderBeforeAndAfterWriter(t *testing.T) {

@@ -356,5 +356,5 @@ func (w *Writer) letGo() {
 	if w.headFile != nil {
 		w.headFile.Close()
 	}
-	w.lock.Close()
+	unlock(w.lock)
 }
