@@ -75,7 +75,16 @@ func (c *crowd) Work() (bool, error) {
 		}
 		if c.joining.Clients--; c.joining.Clients == 0 && c.asked {
 			c.asked = false
-			return false, c.answer(nil)
+			if err := c.answer(nil); err != nil {
+				return false, err
+			}
+			for _, fd := range slices.Clone(c.sockets) {
+				if c.hasAll(fd) {
+					if err := c.leave(fd); err != nil {
+						return false, err
+					}
+				}
+			}
 		}
 		return c.joining.Clients > 0, nil
 	case c.target > 0 && (c.lost != nil || c.reached == len(c.sockets)):
@@ -122,7 +131,7 @@ func (c *crowd) Event(fd int, _ uint32) error {
 			if before < c.target && c.received[fd] >= c.target {
 				c.reached++
 			}
-			if again := c.joining.Again; again > 0 && c.received[fd] >= again {
+			if !c.asked && c.hasAll(fd) { // not before all are connected: as many might leave as join
 				return c.leave(fd)
 			}
 			if n < atOnce {
@@ -130,6 +139,11 @@ func (c *crowd) Event(fd int, _ uint32) error {
 			}
 		}
 	}
+}
+
+// hasAll says whether a client is to go and come back.
+func (c *crowd) hasAll(fd int) bool {
+	return c.joining.Again > 0 && c.received[fd] >= c.joining.Again
 }
 
 // leave gives up a connection for a new one, which Work makes.

@@ -59,7 +59,7 @@ func upgrade(fd int, t Target) error {
 	// it is.
 	var answer [4096]byte
 	for want := 1; ; want++ {
-		n, _, err := unix.Recvfrom(fd, answer[:], unix.MSG_PEEK)
+		n, err := recv(fd, answer[:], unix.MSG_PEEK)
 		if err != nil || n == 0 {
 			return fmt.Errorf("subscriber: upgrade: no answer: %w", err)
 		}
@@ -71,7 +71,7 @@ func upgrade(fd int, t Target) error {
 			time.Sleep(time.Millisecond) // the rest of the answer is on its way
 			continue
 		}
-		if _, _, err := unix.Recvfrom(fd, answer[:end+4], 0); err != nil {
+		if _, err := recv(fd, answer[:end+4], 0); err != nil {
 			return fmt.Errorf("subscriber: upgrade: %w", err)
 		}
 		if !bytes.HasPrefix(answer[:], []byte("HTTP/1.1 101 ")) {
@@ -81,6 +81,15 @@ func upgrade(fd int, t Target) error {
 			return fmt.Errorf("subscriber: compression was not negotiated: %.300q", answer[:end])
 		}
 		return nil
+	}
+}
+
+// recv goes on after signals: where a time-out is set the kernel does not.
+func recv(fd int, p []byte, flags int) (n int, err error) {
+	for {
+		if n, _, err = unix.Recvfrom(fd, p, flags); err != unix.EINTR {
+			return n, err
+		}
 	}
 }
 
@@ -99,7 +108,7 @@ func greet(fd int, text string) error {
 		return fmt.Errorf("subscriber: greeting: %d of %d bytes written: %w", n, len(frame), err)
 	}
 	read := func(p []byte) error {
-		if n, _, err := unix.Recvfrom(fd, p, unix.MSG_WAITALL); err != nil || n < len(p) {
+		if n, err := recv(fd, p, unix.MSG_WAITALL); err != nil || n < len(p) {
 			return fmt.Errorf("subscriber: greeting: no answer: %w", err)
 		}
 		return nil
