@@ -356,6 +356,10 @@ func (w *Witness) take(v *visit, text []byte) error {
 	defer w.mu.Unlock()
 	w.has[stream] = max(w.has[stream], n+1)
 	w.got++
+	if w.now != v { // it has connected beside itself, and counts from where that began
+		w.changed.Broadcast()
+		return nil
+	}
 	w.fresh++
 	if w.end != nil {
 		w.end = &wsproto.Position{Log: w.end.Log, Offset: w.end.Offset + uint64(v.sizes[len(v.sizes)-1])}
@@ -374,7 +378,9 @@ func (w *Witness) pinged(v *visit, payload []byte) error {
 	}
 	v.pings = append(v.pings, sighting{len(v.items), p})
 	w.mu.Lock()
-	w.end, w.pings, w.fresh = &p, &p, 0
+	if w.now == v {
+		w.end, w.pings, w.fresh = &p, &p, 0
+	}
 	tardy := w.tardy
 	if tardy {
 		w.owes = bytes.Clone(payload)
