@@ -98,10 +98,11 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("framelog: open lock: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	for end := time.Now().Add(lockPatience); errors.Is(err, unix.EWOULDBLOCK) && !alive(lockHolder(dir)) && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond)
+	for end := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) || alive(lockHolder(dir)) || time.Now().After(end) {
+			break
+		}
 	}
 	if err != nil {
 		defer f.Close()
