@@ -146,7 +146,8 @@ func (p *primary) open(ctx context.Context) error {
 		p.log.Error("collectors that come back begin live", "error", err)
 	}
 	p.encoder = encoder.New(encoder.Options{
-		Signer: p.signer, Frames: p.logs.Load().frames, Notices: p.logs.Load().notices, StopAtCycle: func() int64 { return p.cfg.Load().StopAtCycle }, Wake: p.wake, Log: p.log,
+		Signer: p.signer, Frames: p.logs.Load().frames, Notices: p.logs.Load().notices, StopAtCycle: func() int64 { return p.cfg.Load().StopAtCycle },
+		AddShardKey: cfg.AddExecutionShardKey, Wake: p.wake, Log: p.log,
 	}, progress)
 	p.gateway = gateway.New(gateway.Options{
 		Settings: access, Workers: p.workers, Frames: p.index, Resume: p.collectors.Offset, Health: p.health, API: p.publicAPI(), Log: p.log,

@@ -35,6 +35,7 @@ type Config struct {
 	DistributorMode        string
 	MQServerPort           int
 	StopAtCycle            int64 // negative: never
+	AddExecutionShardKey   bool
 
 	ListenAddr           string
 	StateDir             string

@@ -74,6 +74,8 @@ var keys = []*key{
 		doc: "GET /config shows an empty list of subscribers. The replaced service shows all of them to anybody."},
 	{name: "stopDistributionAtCycle", field: func(c *Config) any { return &c.StopAtCycle }, def: int64(-1), unit: "cycle", min: -1, max: maxSafe, reload: true,
 		doc: "Records of later cycles are not distributed. -1: no limit."},
+	{name: "ADD_EXECUTION_SHARD_KEY", field: func(c *Config) any { return &c.AddExecutionShardKey }, def: false,
+		doc: "Give receipts that come without executionShardKey that member before signing. The newest archiver logs them so, and the newest collector cannot store them so. What is sent then differs from the log."},
 	{name: "distributorMode", field: func(c *Config) any { return &c.DistributorMode }, def: "WS", rule: mode, alias: "DISTRIBUTOR_MODE",
 		doc: "WS, the WebSocket firehose. The replaced service's MQ (RabbitMQ) is not offered."},
 	{name: "MQ_DISTRIBUTOR_SERVER_PORT", field: func(c *Config) any { return &c.MQServerPort }, def: 6101, min: 0, max: 65535,

@@ -490,6 +490,32 @@ func TestBehind(t *testing.T) {
 	}
 }
 
+// What the newest archiver leaves out of receipts is found in the newest one, with the setting that adds it.
+func TestReceiptsWithoutShardKey(t *testing.T) {
+	const words = "receipts are logged without executionShardKey"
+	p := newPlace(t)
+	for _, c := range []struct {
+		line  string
+		add   bool
+		level Level // empty: nothing is said
+	}{
+		{`{"cycle":1,"executionShardKey":"ab","receiptId":"x"}`, false, ""},
+		{`{"cycle":1,"receiptId":"x","signedReceipt":{"executionShardKey":"ab"}}`, false, Warning},
+		{`{"cycle":1,"receiptId":"x","signedReceipt":{"executionShardKey":"ab"}}`, true, OK},
+		{`{"cycle":1,"executionShardKey`, true, ""}, // no record
+		{`"executionShardKey"`, false, ""},
+	} {
+		p.settings["ADD_EXECUTION_SHARD_KEY"] = c.add
+		p.append("data-logs/"+active(p, "receipt"), c.line+"\n")
+		r := p.examine()
+		for _, level := range []Level{OK, Warning, Problem} {
+			if r.has("data logs: receipt", level, words) != (level == c.level) {
+				t.Errorf("%s, with %v: %s\n%s", c.line, c.add, level, r)
+			}
+		}
+	}
+}
+
 // A check that hangs is left alone, and the others have their say.
 func TestHangs(t *testing.T) {
 	hang := make(chan struct{})

@@ -14,6 +14,7 @@ import (
 	"distributor/engine"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
+	"distributor/wsproto/shardus"
 )
 
 // manyBehind is more than a distributor that runs has to read at any moment.
@@ -40,6 +41,9 @@ func dataLogs(_ context.Context, v visit) []Finding {
 			newest = r.Changed
 		}
 		found = append(found, stream(v, s, r, positions[i], running))
+		if s == datalog.Receipt {
+			found = append(found, shardKey(v, r.Last)...)
+		}
 	}
 	if silent := v.now.Sub(newest); !newest.IsZero() && v.cfg.DataLogStale > 0 && silent > v.cfg.DataLogStale {
 		found = append(found, warning(name, fmt.Sprintf("no stream has grown for %s", silent.Round(time.Second)),
@@ -81,6 +85,25 @@ func stream(v visit, s datalog.Stream, r datalog.Report, from datalog.Position, 
 		return fine(name, "%s; read, but for %s", text, size(r.Behind))
 	}
 	return fine(name, "%s; all of it read", text)
+}
+
+// shardKey looks at how the newest receipt was logged: the newest archiver leaves out a member without which
+// the newest collector cannot store it.
+func shardKey(v visit, line []byte) []Finding {
+	const name = "data logs: receipt"
+	receipt, err := shardus.AppendRecord(nil, line)
+	if err != nil || len(receipt) == 0 || receipt[0] != '{' {
+		return nil
+	}
+	members := shardus.MembersOf(receipt)
+	if _, ok := members.Find("executionShardKey"); ok {
+		return nil
+	}
+	if v.cfg.AddExecutionShardKey {
+		return []Finding{fine(name, "receipts are logged without executionShardKey, which is added (ADD_EXECUTION_SHARD_KEY)")}
+	}
+	return []Finding{warning(name, "receipts are logged without executionShardKey: the newest collectors cannot store them",
+		"set ADD_EXECUTION_SHARD_KEY to true and restart; leave it if no collector needs the member")}
 }
 
 // clock: the handshake compares our clock with the collectors', and the records'

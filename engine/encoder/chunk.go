@@ -29,9 +29,10 @@ type chunk struct {
 	after   datalog.Position // where reading goes on after them
 	done    chan struct{}    // one token: encoded
 
-	frames  []byte // back to back
-	made    []made
-	scratch []byte // the record's canonical text
+	frames    []byte // back to back
+	made      []made
+	scratch   []byte // the record's canonical text
+	completed []byte // the same with executionShardKey, where that was added
 }
 
 // made describes one frame of a chunk.
@@ -82,10 +83,14 @@ func (e *Encoder) encode(c *chunk) {
 			continue
 		}
 		c.scratch = record
-		cycle, ok := cycleOf(c.stream, record)
+		members := shardus.MembersOf(record)
+		cycle, ok := cycleOf(c.stream, &members)
 		if ok && stop >= 0 && cycle > float64(stop) {
 			stats.beyondStop.Add(1)
 			continue
+		}
+		if datalog.Streams[c.stream] == datalog.Receipt {
+			record = e.completeReceipt(c, record, &members)
 		}
 		c.frames = wsproto.AppendTextHeader(c.frames, shardus.MessageSize(name, len(record)))
 		c.frames = e.o.Signer.AppendMessage(c.frames, name, record)
@@ -98,12 +103,12 @@ func (e *Encoder) encode(c *chunk) {
 
 // cycleOf is the cycle that a record belongs to: the number that
 // stopDistributionAtCycle is compared with. framelog wants -1 for none.
-func cycleOf(stream int, record []byte) (cycle float64, ok bool) {
+func cycleOf(stream int, record *shardus.Members) (cycle float64, ok bool) {
 	member := "cycle"
 	if datalog.Streams[stream] == datalog.Cycle {
 		member = "counter"
 	}
-	if cycle, ok = shardus.TopLevelInt(record, member); !ok {
+	if cycle, ok = record.Int(member); !ok {
 		return -1, false
 	}
 	return cycle, true

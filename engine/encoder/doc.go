@@ -23,6 +23,13 @@
 // in logEvery, and skipped; so is a record beyond stopDistributionAtCycle
 // (without a log line). The stream goes on.
 //
+// # What is added
+//
+// With AddShardKey a receipt whose top level has no executionShardKey gets it before it is hashed and signed, from
+// signedReceipt.proposal.executionShardKey, or, in a global receipt, which has no proposal, from
+// signedReceipt.tx.source. Nothing else of its text changes. A receipt that has the key in neither place, no text
+// there, or one longer than maxShardKey, is sent as it is and counted.
+//
 // # Gaps
 //
 // Where a follower says that records may be missing, a signed notice is saved

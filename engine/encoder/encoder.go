@@ -38,6 +38,8 @@ type Options struct {
 	// StopAtCycle tells the last cycle whose records are distributed; negative:
 	// no limit. It is asked once a chunk, from several goroutines.
 	StopAtCycle func() int64
+	// AddShardKey gives receipts without executionShardKey that member, if it stands elsewhere in them.
+	AddShardKey bool
 	// Wake is called after frames have been committed.
 	Wake func()
 	Log  *slog.Logger
@@ -49,6 +51,8 @@ type Encoder struct {
 	todo    chan *chunk // to whoever encodes next; of one Run, like order
 	order   chan *chunk // the same, to the appender
 	rejects rejects
+
+	shardKeys shardKeys
 
 	full     atomic.Pointer[error] // why the frame log takes nothing now
 	mu       sync.Mutex            // guards progress
@@ -72,6 +76,9 @@ type StreamStats struct {
 	FrameBytes uint64            // their bytes
 	BeyondStop uint64            // records held back by stopDistributionAtCycle
 	Rejected   map[string]uint64 // lines that are no records, by reason, every reason there from the start
+
+	// Of receipts that came without executionShardKey: those that got it, and those sent as they were.
+	ShardKeyAdded, ShardKeyAbsent uint64
 }
 
 // New makes an Encoder; start is where the followers begin.
@@ -172,8 +179,12 @@ func (e *Encoder) Blocked() error {
 // Stats of one of datalog.Streams. Any goroutine.
 func (e *Encoder) Stats(stream int) StreamStats {
 	s := &e.stats[stream]
-	return StreamStats{
+	out := StreamStats{
 		Records: s.records.Load(), Bytes: s.bytes.Load(), Frames: s.frames.Load(), FrameBytes: s.frameBytes.Load(),
 		BeyondStop: s.beyondStop.Load(), Rejected: e.rejects.counts(stream),
 	}
+	if datalog.Streams[stream] == datalog.Receipt {
+		out.ShardKeyAdded, out.ShardKeyAbsent = e.shardKeys.added.Load(), e.shardKeys.absent.Load()
+	}
+	return out
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -369,7 +370,8 @@ func TestFullDisk(t *testing.T) {
 }
 
 // BenchmarkEncode is the work on one core: canonical check, hash, signature,
-// frame, for a recorded receipt.
+// frame, for a recorded receipt: as it is, and with executionShardKey looked
+// for and added.
 func BenchmarkEncode(b *testing.B) {
 	var line []byte
 	for _, rec := range recordings(b) {
@@ -381,7 +383,21 @@ func BenchmarkEncode(b *testing.B) {
 	if line == nil {
 		b.Fatal("no such recording")
 	}
-	e := New(Options{Signer: signer(b), StopAtCycle: func() int64 { return -1 }, Log: slog.New(slog.DiscardHandler)}, Progress{})
+	lacking := regexp.MustCompile(`"executionShardKey":"[0-9a-f]*","globalModification"`).ReplaceAll(line, []byte(`"globalModification"`))
+	if len(lacking) == len(line) {
+		b.Fatal("it has no executionShardKey")
+	}
+	for _, c := range []struct {
+		name string
+		add  bool
+		line []byte
+	}{{"logged", false, line}, {"has the key", true, line}, {"key added", true, lacking}} {
+		b.Run(c.name, func(b *testing.B) { benchmarkEncode(b, c.add, c.line) })
+	}
+}
+
+func benchmarkEncode(b *testing.B, add bool, line []byte) {
+	e := New(Options{Signer: signer(b), StopAtCycle: func() int64 { return -1 }, AddShardKey: add, Log: slog.New(slog.DiscardHandler)}, Progress{})
 	c := &chunk{stream: 2, records: make([]datalog.Record, chunkRecords)}
 	for i := range c.records {
 		c.records[i].Line = line

@@ -63,6 +63,15 @@ var families = []family{
 		}},
 	stream("distributor_withheld_records_total", "Records not distributed because of stopDistributionAtCycle.", counter,
 		func(s *status.Stream) any { return s.BeyondStop }),
+	{"distributor_receipts_without_shard_key_total", "Receipts that came without executionShardKey: added, those that got it (ADD_EXECUTION_SHARD_KEY); absent, those sent as they were.", counter, []string{"key"},
+		func(s *status.Status, emit sample) {
+			var added, absent int64
+			for _, one := range s.Streams {
+				added, absent = added+one.ShardKeyAdded, absent+one.ShardKeyAbsent
+			}
+			emit(added, "added")
+			emit(absent, "absent")
+		}},
 	stream("distributor_follower_lag_bytes", "Bytes in the data logs that are not read yet.", gauge,
 		func(s *status.Stream) any { return s.BytesBehind }),
 	stream("distributor_follower_lag_seconds", "For how long the oldest byte not read yet has been seen to wait; 0 when all is read.", gauge,

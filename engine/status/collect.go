@@ -71,6 +71,7 @@ func (b *Board) stream(now time.Time, i int) Stream {
 		Name: datalog.Streams[i].String(), File: read.File,
 		Records: int64(made.Records), Bytes: int64(made.Bytes), Frames: int64(made.Frames), FrameBytes: int64(made.FrameBytes),
 		Rejected: counts(made.Rejected), BeyondStop: int64(made.BeyondStop),
+		ShardKeyAdded: int64(made.ShardKeyAdded), ShardKeyAbsent: int64(made.ShardKeyAbsent),
 		BytesBehind: read.BytesBehind, SecondsBehind: b.backlogs[i].age(now, passed, read.BytesBehind).Seconds(),
 		LastGrowth: read.LastGrowth.Round(0), Rotations: int64(read.Rotations), Gaps: int64(read.Gaps), GapBytes: int64(read.GapBytes), LastGap: lastGap(read), Watching: read.Watching,
 		Truncations: int64(read.Truncations), Rewrites: int64(read.Rewrites), Oversized: int64(read.Oversized), Errors: int64(read.Errors),

@@ -63,26 +63,30 @@ type Problem struct {
 
 // Stream is one of the three, from data log to frame log.
 type Stream struct {
-	Name          string           `json:"name"`
-	File          string           `json:"file"`          // data log being read; "" before the first
-	Records       int64            `json:"records"`       // lines read
-	Bytes         int64            `json:"bytes"`         // of them
-	Frames        int64            `json:"frames"`        // sent into the frame log
-	FrameBytes    int64            `json:"frameBytes"`    //
-	Rejected      map[string]int64 `json:"rejected"`      // lines that are no records, by reason
-	BeyondStop    int64            `json:"beyondStop"`    // held back by stopDistributionAtCycle
-	BytesBehind   int64            `json:"bytesBehind"`   // in the data logs, not yet read
-	SecondsBehind float64          `json:"secondsBehind"` // for how long there has been something to read; 0 when caught up
-	LastGrowth    time.Time        `json:"lastGrowth"`    // of the data log; zero: not since the start
-	Rotations     int64            `json:"rotations"`
-	Gaps          int64            `json:"gaps"`              // places where records may be missing
-	GapBytes      int64            `json:"gapBytes"`          // of data logs known to be lost there; of deleted logs that is not known
-	LastGap       *Gap             `json:"lastGap,omitempty"` // not there: none since the start
-	Watching      bool             `json:"watching"`          // inotify is at work
-	Truncations   int64            `json:"truncations"`       // logs found shorter than what had been read
-	Rewrites      int64            `json:"rewrites"`          // logs found with other content, and read anew
-	Oversized     int64            `json:"oversized"`         // lines over MAX_RECORD_BYTES, passed over
-	Errors        int64            `json:"errors"`            // failed looks at the data logs; each is tried again
+	Name       string           `json:"name"`
+	File       string           `json:"file"`       // data log being read; "" before the first
+	Records    int64            `json:"records"`    // lines read
+	Bytes      int64            `json:"bytes"`      // of them
+	Frames     int64            `json:"frames"`     // sent into the frame log
+	FrameBytes int64            `json:"frameBytes"` //
+	Rejected   map[string]int64 `json:"rejected"`   // lines that are no records, by reason
+	BeyondStop int64            `json:"beyondStop"` // held back by stopDistributionAtCycle
+	// Of receipts that came without executionShardKey: those that got it, and those sent as they were.
+	ShardKeyAdded  int64 `json:"shardKeyAdded"`
+	ShardKeyAbsent int64 `json:"shardKeyAbsent"`
+
+	BytesBehind   int64     `json:"bytesBehind"`   // in the data logs, not yet read
+	SecondsBehind float64   `json:"secondsBehind"` // for how long there has been something to read; 0 when caught up
+	LastGrowth    time.Time `json:"lastGrowth"`    // of the data log; zero: not since the start
+	Rotations     int64     `json:"rotations"`
+	Gaps          int64     `json:"gaps"`              // places where records may be missing
+	GapBytes      int64     `json:"gapBytes"`          // of data logs known to be lost there; of deleted logs that is not known
+	LastGap       *Gap      `json:"lastGap,omitempty"` // not there: none since the start
+	Watching      bool      `json:"watching"`          // inotify is at work
+	Truncations   int64     `json:"truncations"`       // logs found shorter than what had been read
+	Rewrites      int64     `json:"rewrites"`          // logs found with other content, and read anew
+	Oversized     int64     `json:"oversized"`         // lines over MAX_RECORD_BYTES, passed over
+	Errors        int64     `json:"errors"`            // failed looks at the data logs; each is tried again
 }
 
 // Gap is a place where records may be missing.

@@ -110,8 +110,13 @@ func BenchmarkHash(b *testing.B) {
 	})
 }
 
-func BenchmarkTopLevelInt(b *testing.B) {
-	perRecord(b, func(line []byte) { TopLevelInt(line, "cycle") })
+// BenchmarkMembers is what the encoder asks of a record.
+func BenchmarkMembers(b *testing.B) {
+	perRecord(b, func(line []byte) {
+		m := MembersOf(line)
+		m.Int("cycle")
+		m.Find("executionShardKey")
+	})
 }
 
 func BenchmarkVerifyMessage(b *testing.B) {

@@ -1,39 +1,94 @@
 package shardus
 
-import "strconv"
+import (
+	"bytes"
+	"strconv"
+)
 
-// TopLevelInt gives the number of a top-level member of a canonical object, without a parse of the rest: for the
-// "counter" or "cycle" that stopDistributionAtCycle looks at. ok is false where there is no such member or it is no
-// number. member is plain ASCII. Text that is not canonical gives any answer, but never a panic.
-func TopLevelInt(canonical []byte, member string) (n float64, ok bool) {
-	t := canonical
-	if !hasPrefix(t, 0, `{"`) {
+// Members reads the members of a canonical object from front to back, without a parse of what stands
+// between those that are asked for. Text that is not canonical gives any answer, but never a panic.
+type Members struct {
+	text []byte
+	at   int // where the next member begins, or the brace that ends the object
+}
+
+// MembersOf returns the members of a canonical object. Of any other text there are none.
+func MembersOf(canonical []byte) Members {
+	if len(canonical) < 2 || canonical[0] != '{' {
+		return Members{text: canonical, at: len(canonical)}
+	}
+	return Members{text: canonical, at: 1}
+}
+
+// Find returns the text of the member of that name, which is plain ASCII. Names have to be asked for in
+// rising order: Find goes on where the last one stopped, and stops before the first name beyond.
+func (m *Members) Find(name string) (value []byte, ok bool) {
+	t := m.text
+	for m.at < len(t) && t[m.at] == '"' {
+		start := m.at + 1
+		end := textEnd(t, start)
+		if end+2 > len(t) {
+			m.at = len(t)
+			break
+		}
+		order := compareName(t[start:end], name)
+		if order > 0 {
+			break
+		}
+		next := skipValue(t, end+2)
+		if order == 0 {
+			return t[end+2 : next], true
+		}
+		if m.at = next; next < len(t) && t[next] == ',' {
+			m.at++
+		}
+	}
+	return nil, false
+}
+
+// Int is Find for a number. It is false where there is no such member, or the member is no number.
+func (m *Members) Int(name string) (n float64, ok bool) {
+	v, ok := m.Find(name)
+	if !ok || len(v) == 0 || v[0] != '-' && (v[0] < '0' || v[0] > '9') {
 		return 0, false
 	}
-	for i := 1; i < len(t) && t[i] == '"'; i++ {
-		start := i + 1
-		end := textEnd(t, start)
-		if end+1 >= len(t) {
-			return 0, false
-		}
-		key := t[start:end]
-		i = end + 2
-		if string(key) == member {
-			stop := i
-			for stop < len(t) && t[stop] != ',' && t[stop] != '}' {
-				stop++
-			}
-			if i == stop || t[i] != '-' && (t[i] < '0' || t[i] > '9') {
-				return 0, false
-			}
-			n, err := strconv.ParseFloat(string(t[i:stop]), 64)
-			return n, err == nil
-		}
-		if i = skipValue(t, i); i >= len(t) || t[i] != ',' {
-			return 0, false
-		}
+	n, err := strconv.ParseFloat(string(v), 64)
+	return n, err == nil
+}
+
+// AppendWith appends the object with one member more. Find must just have said that the object has no
+// member of that name; value is canonical text. dst may not overlap the object or value.
+func (m *Members) AppendWith(dst []byte, name string, value []byte) []byte {
+	t := m.text
+	if m.at >= len(t) {
+		return append(dst, t...)
 	}
-	return 0, false
+	dst = append(dst, t[:m.at]...)
+	last := t[m.at] == '}'
+	if last && m.at > 1 {
+		dst = append(dst, ',')
+	}
+	dst = append(dst, '"')
+	dst = append(dst, name...)
+	dst = append(dst, `":`...)
+	dst = append(dst, value...)
+	if !last {
+		dst = append(dst, ',')
+	}
+	return append(dst, t[m.at:]...)
+}
+
+// compareName compares a member's name, as it is written, with one of plain ASCII. The order of bytes is the
+// order of UTF-16 units here, except in names with escapes, which are rare.
+func compareName(written []byte, name string) int {
+	if bytes.IndexByte(written, '\\') < 0 {
+		return bytes.Compare(written, []byte(name))
+	}
+	v, err := Parse(append(append([]byte{'"'}, written...), '"'))
+	if err != nil {
+		return -1
+	}
+	return compareUTF16(v.Text(), name)
 }
 
 // skipValue gives the index behind the value that begins at i: of the comma or the end of what it stands in.
@@ -55,7 +110,7 @@ func skipValue(t []byte, i int) int {
 			}
 		}
 	}
-	return i
+	return len(t)
 }
 
 // textEnd gives the index of the quote that ends a text, len(t) where there is none.

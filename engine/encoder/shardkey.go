@@ -1,0 +1,71 @@
+package encoder
+
+import (
+	"sync/atomic"
+
+	"distributor/mmaplog/datalog"
+	"distributor/wsproto/shardus"
+)
+
+const (
+	shardKey = "executionShardKey"
+	// maxShardKey bounds, in bytes, what a record can grow by. A key of the network has 64 digits.
+	maxShardKey = 1024
+)
+
+// shardKeys counts the receipts that came without executionShardKey. The newest archiver deletes that member
+// before it logs a receipt, and the newest collector's table insists on it.
+type shardKeys struct {
+	added, absent atomic.Uint64
+	told          atomic.Bool // the log says once a process that such receipts come
+}
+
+// completeReceipt returns the receipt with executionShardKey, if ADD_EXECUTION_SHARD_KEY says so and the receipt
+// holds the key elsewhere; else the receipt as it is. members must stand before that name.
+func (e *Encoder) completeReceipt(c *chunk, receipt []byte, members *shardus.Members) []byte {
+	if _, ok := members.Find(shardKey); ok {
+		return receipt
+	}
+	if e.o.AddShardKey {
+		if key, ok := keyOf(*members); ok {
+			e.shardKeys.added.Add(1)
+			c.completed = members.AppendWith(c.completed[:0], shardKey, key)
+			return c.completed
+		}
+	}
+	e.shardKeys.absent.Add(1)
+	if !e.shardKeys.told.Swap(true) {
+		e.tellAbsent(datalog.Streams[c.stream].FileName(c.after.Number), *members)
+	}
+	return receipt
+}
+
+// keyOf returns the key that a receipt's signatures name: the proposal's, and of a global receipt, which has no
+// proposal, the source of its transaction. members must stand before signedReceipt, and stays there.
+func keyOf(members shardus.Members) (key []byte, ok bool) {
+	signed, ok := members.Find("signedReceipt")
+	if !ok {
+		return nil, false
+	}
+	part := shardus.MembersOf(signed)
+	if proposal, ok := part.Find("proposal"); ok && string(proposal) != "null" {
+		of := shardus.MembersOf(proposal)
+		key, _ = of.Find(shardKey)
+	} else if tx, ok := part.Find("tx"); ok {
+		of := shardus.MembersOf(tx)
+		key, _ = of.Find("source")
+	}
+	return key, len(key) > 0 && key[0] == '"' && len(key)-len(`""`) <= maxShardKey
+}
+
+func (e *Encoder) tellAbsent(file string, members shardus.Members) {
+	if e.o.AddShardKey {
+		e.o.Log.Warn("a receipt has no executionShardKey, and none in signedReceipt: it is sent as it is; more are only counted",
+			"file", file, "metric", "distributor_receipts_without_shard_key_total")
+		return
+	}
+	_, derivable := keyOf(members)
+	e.o.Log.Warn("receipts come without executionShardKey: the newest collectors cannot store them; "+
+		"to add it before signing, set ADD_EXECUTION_SHARD_KEY to true and restart",
+		"file", file, "could_be_added", derivable)
+}
