@@ -94,6 +94,7 @@ func newPlace(t *testing.T) *place {
 	p.settings = map[string]any{
 		"DATA_LOG_DIR": p.path("data-logs"), "ARCHIVER_DB_DIR": p.path("db"), "STATE_DIR": p.path("state"), "LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": 0, "ADMIN_ADDR": "",
 		"DISTRIBUTOR_PUBLIC_KEY": public.String(), "DISTRIBUTOR_SECRET_KEY": secret.Reveal(), "FRAME_LOG_BYTES": 1 << 20, "FRAME_LOG_SEGMENT_BYTES": 1 << 20,
+		"ADD_EXECUTION_SHARD_KEY": true,
 	}
 	return p
 }

@@ -36,9 +36,10 @@ type archiver struct {
 // line is one line to be written. Both are spans of archiver.text.
 type line struct {
 	stream    int
-	from, to  int // as it is written
-	canonical int // where the record's canonical text begins; -1: no record
-	end       int // and ends
+	from, to  int  // as it is written
+	canonical int  // where the record's canonical text begins; -1: no record
+	end       int  // and ends
+	unstored  bool // no row in the databases belongs to it
 }
 
 func openArchiver(o Options) (*archiver, error) {
@@ -59,14 +60,18 @@ func (a *archiver) open() (err error) {
 		}
 	}
 	first := a.o.FirstCycle
+	last, start, err := a.databases.lastCycle()
+	if err != nil {
+		return err
+	}
 	if first == 0 {
-		last, err := a.databases.lastCycle()
-		if err != nil {
-			return err
-		}
-		first = max(last+1, 1)
+		first = last + 1
 	}
 	a.world = NewWorld(a.o.Seed, first)
+	a.world.shardKeys = a.o.ShardKeys
+	if first == last+1 {
+		a.world.start = start
+	}
 
 	if a.o.Manifest != "" {
 		mode := os.O_APPEND
@@ -135,7 +140,7 @@ func (a *archiver) store() error {
 		return nil
 	}
 	for _, l := range a.lines {
-		if l.canonical < 0 {
+		if l.canonical < 0 || l.unstored {
 			continue
 		}
 		if err := a.databases.Add(Streams[l.stream], a.text[l.canonical:l.end]); err != nil {
@@ -160,16 +165,29 @@ func (a *archiver) makeUp(n int64) (made int64) {
 			a.lines = append(a.lines, l)
 			continue
 		}
-		a.makeOdd(l)
+		if a.makeOdd(l, made+1 < n) {
+			made++
+		}
 	}
 	return made
 }
 
-// makeOdd adds the line l, changed or followed by others as chance has it.
-func (a *archiver) makeOdd(l line) {
+// makeOdd adds the line l, changed or followed by others as chance has it. It tells whether one of those is a
+// record, which it is only where there is room for one.
+func (a *archiver) makeOdd(l line, room bool) (another bool) {
+	var again line
+	if Streams[l.stream] == Receipt {
+		if a.isOdd(oddRefused) {
+			from := len(a.text)
+			a.text = appendWithout(a.text, a.text[l.from:l.to], applyTime)
+			l = line{stream: l.stream, from: from, to: len(a.text), canonical: from, end: len(a.text), unstored: true}
+		} else if another = room && a.isOdd(oddRepeated); another {
+			again = a.repeat(l)
+		}
+	}
 	if a.isOdd(oddTrailer) {
 		from := len(a.text)
-		a.text = appendMemo(a.text, a.text[l.from:l.to], a.rng.trailerMemo())
+		a.text = appendMember(a.text, a.text[l.from:l.to], "memo", a.rng.trailerMemo())
 		l.from, l.to = from, len(a.text)
 		l.canonical, l.end = l.from, l.to
 	}
@@ -185,6 +203,27 @@ func (a *archiver) makeOdd(l line) {
 	if a.isOdd(oddBlank) {
 		a.lines = append(a.lines, line{stream: l.stream, canonical: -1})
 	}
+	if another {
+		a.lines = append(a.lines, again)
+		a.count[l.stream]++
+	}
+	return another
+}
+
+// applyTime is the member that receipts have which the archiver stores.
+const applyTime = "applyTimestamp"
+
+// repeat makes the line that the archiver logs when it gets the receipt l a second time: before it has deleted
+// executionShardKey from it.
+func (a *archiver) repeat(l line) line {
+	record := appendWithout(nil, a.text[l.from:l.to], applyTime)
+	from := len(a.text)
+	if a.o.ShardKeys {
+		a.text = append(a.text, record...)
+	} else {
+		a.text = appendMember(a.text, record, shardKey, a.world.newest.key)
+	}
+	return line{stream: l.stream, from: from, to: len(a.text), canonical: from, end: len(a.text), unstored: true}
 }
 
 func (a *archiver) isOdd(k oddKind) bool {

@@ -111,10 +111,10 @@ func TestCommandRefuses(t *testing.T) {
 }
 
 func TestFlags(t *testing.T) {
-	o, err := parseArgs(strings.Fields("-d D --db E --rate receipt=7,cycle=0.5 --seconds 1.5 --count 9 --generation bytes --max-bytes 7 --max-files 6 --batch-ms 2.5 --batch-lines 3 --torn 0.5 --torn-ms 7 --seed s --first-cycle 4 --manifest M --fresh --odd damaged=0.25,blank=1 -q"), nil)
+	o, err := parseArgs(strings.Fields("-d D --db E --rate receipt=7,cycle=0.5 --seconds 1.5 --count 9 --generation bytes --max-bytes 7 --max-files 6 --batch-ms 2.5 --batch-lines 3 --torn 0.5 --torn-ms 7 --seed s --first-cycle 4 --shard-keys --manifest M --fresh --odd damaged=0.25,blank=1 -q"), nil)
 	must(t, err)
 	want := commandOptions{quiet: true, Options: Options{
-		Dir: "D", Databases: "E", Seed: "s", FirstCycle: 4, Rates: [3]float64{0.5, 0, 7}, Duration: 1500 * time.Millisecond, Count: 9, Batch: 2500 * time.Microsecond,
+		Dir: "D", Databases: "E", Seed: "s", FirstCycle: 4, ShardKeys: true, Rates: [3]float64{0.5, 0, 7}, Duration: 1500 * time.Millisecond, Count: 9, Batch: 2500 * time.Microsecond,
 		Log:      LogOptions{Generation: Bytes, MaxEntries: 1000, MaxBytes: 7, MaxFiles: 6, Fresh: true, BatchLines: 3, Torn: 0.5, TornPause: 7 * time.Millisecond},
 		Manifest: "M", Odd: Odd{Damaged: 0.25, Blank: 1},
 	}}
@@ -123,7 +123,7 @@ func TestFlags(t *testing.T) {
 	}
 	o, err = parseArgs([]string{"--rate", "0", "--streams", "receipt", "--odd", "0.1"}, nil)
 	must(t, err)
-	if !o.Unpaced || o.Rates != [3]float64{0, 0, 1} || o.Odd != (Odd{0.1, 0.1, 0.1, 0.1}) || o.Seed == "" {
+	if !o.Unpaced || o.Rates != [3]float64{0, 0, 1} || o.Odd != (Odd{0.1, 0.1, 0.1, 0.1, 0.1, 0.1}) || o.Seed == "" {
 		t.Errorf("%+v", o)
 	}
 }

@@ -1,5 +1,8 @@
 package simulator
 
+// cycleSeconds is how long every cycle lasts.
+const cycleSeconds = 60
+
 // cycleSource returns one shape of a cycle record. Busy ones, with nodes that join and refresh,
 // carry most of a cycle stream's bytes.
 func cycleSource(r *random, p *population) object {
@@ -59,7 +62,7 @@ func cycleSource(r *random, p *population) object {
 			"certificate":         object{"marker": quoted(slotMarker), "score": r.between(1, 255), "sign": p.signed(r)},
 			"counter":             bare(slotCounter, 0),
 			"desired":             len(p.nodes) + r.between(-2, 6),
-			"duration":            60,
+			"duration":            cycleSeconds,
 			"expired":             r.IntN(4),
 			"finishedSyncing":     ids(3),
 			"joined":              joined,
@@ -96,7 +99,7 @@ func cycleSource(r *random, p *population) object {
 			"standbyNodeListHash": fresh(),
 			"standbyRefresh":      keys(5),
 			"standbyRemove":       list{},
-			"start":               bare(slotSeconds, 0),
+			"start":               bare(slotStart, 0),
 			"startedSyncing":      ids(3),
 			"syncing":             r.IntN(6),
 			"target":              len(p.nodes) + r.between(-1, 3),

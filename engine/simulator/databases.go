@@ -97,7 +97,7 @@ type (
 		AfterStates        json.RawMessage `json:"afterStates"`
 		BeforeStates       json.RawMessage `json:"beforeStates"`
 		AppReceiptData     json.RawMessage `json:"appReceiptData"`
-		ExecutionShardKey  string          `json:"executionShardKey"`
+		ExecutionShardKey  *string         `json:"executionShardKey"`
 		GlobalModification bool            `json:"globalModification"`
 	}
 	accountColumns struct {
@@ -159,6 +159,10 @@ func (d *Databases) addReceipt(r *receiptColumns) error {
 	if err := json.Unmarshal(r.Tx, &tx); err != nil {
 		return err
 	}
+	key, err := r.shardKey()
+	if err != nil {
+		return err
+	}
 	// Transactions without an Ethereum receipt are found under their own id.
 	app := struct {
 		AccountID string          `json:"accountId"`
@@ -175,7 +179,27 @@ func (d *Databases) addReceipt(r *receiptColumns) error {
 		appReceipt = string(r.AppReceiptData)
 	}
 	return d.insert(tableReceipts, r.ReceiptID, string(r.Tx), r.Cycle, r.ApplyTimestamp, r.Timestamp, string(r.SignedReceipt),
-		string(r.AfterStates), string(r.BeforeStates), appReceipt, r.ExecutionShardKey, r.GlobalModification)
+		string(r.AfterStates), string(r.BeforeStates), appReceipt, key, r.GlobalModification)
+}
+
+// shardKey returns what the archiver stores as executionShardKey, also of receipts that it logs without.
+func (r *receiptColumns) shardKey() (string, error) {
+	if r.ExecutionShardKey != nil {
+		return *r.ExecutionShardKey, nil
+	}
+	var signed struct {
+		Proposal struct {
+			ExecutionShardKey string `json:"executionShardKey"`
+		} `json:"proposal"`
+		Tx struct {
+			Source string `json:"source"`
+		} `json:"tx"`
+	}
+	err := json.Unmarshal(r.SignedReceipt, &signed)
+	if r.GlobalModification {
+		return signed.Tx.Source, err
+	}
+	return signed.Proposal.ExecutionShardKey, err
 }
 
 func (d *Databases) insert(table int, values ...any) error {
@@ -228,15 +252,19 @@ func (d *Databases) Close() error {
 	return err
 }
 
-// lastCycle returns the highest counter stored; -1 where there is none.
-func (d *Databases) lastCycle() (int64, error) {
+// lastCycle returns the highest counter stored, and when that cycle began (Unix seconds); -1 and 0 where there
+// is none.
+func (d *Databases) lastCycle() (counter, start int64, err error) {
 	if d == nil {
-		return -1, nil
+		return -1, 0, nil
 	}
-	last := int64(-1)
-	err := d.open[tableCycles].db.QueryRow("SELECT COALESCE(MAX(counter), -1) FROM cycles").Scan(&last)
+	err = d.open[tableCycles].db.QueryRow("SELECT counter, COALESCE(json_extract(cycleRecord, '$.start'), 0)"+
+		" FROM cycles ORDER BY counter DESC LIMIT 1").Scan(&counter, &start)
+	if errors.Is(err, sql.ErrNoRows) {
+		return -1, 0, nil
+	}
 	if err != nil {
-		return 0, fmt.Errorf("simulator: looking for the last cycle: %w", err)
+		return 0, 0, fmt.Errorf("simulator: looking for the last cycle: %w", err)
 	}
-	return last, nil
+	return counter, start, nil
 }

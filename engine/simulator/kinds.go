@@ -76,7 +76,7 @@ func swap(d *draft) {
 
 // deployment brings a contract: its account and its code.
 func deployment(d *draft) {
-	code := d.r.bytes(d.r.between(900, 2400))
+	code := d.r.bytes(d.r.between(500, 1800))
 	d.data = append(unhex("0x608060405234801561001057600080fd5b50"), code...)
 	d.gas = 900_000 + d.r.IntN(2_000_000)
 	at := "0x" + d.r.hex(20)
@@ -92,11 +92,14 @@ func deployment(d *draft) {
 	})
 }
 
+// internalAddress is where internal transactions go to.
+const internalAddress = "0x0000000000000000000000000000000000010000"
+
 // nodeReward is an internal transaction: a node is paid for its work.
 func nodeReward(d *draft) {
 	n := pick(d.r, d.p.nodes)
 	d.internal = d.r.between(5, 8)
-	d.to, d.gas = "0x0000000000000000000000000000000000010000", 0
+	d.to, d.gas = internalAddress, 0
 	if d.r.chance(0.5) {
 		d.stake = object{"nominee": n.publicKey, "reward": hexNumber(d.r.big(8)), "stake": "0x8ac7230489e80000", "totalUnstakeAmount": hexNumber(d.r.big(8))}
 	}
@@ -122,7 +125,7 @@ func nodeReward(d *draft) {
 // certificate is an internal transaction: a node shows what others certified of its stake.
 func certificate(d *draft) {
 	n := pick(d.r, d.p.nodes)
-	d.internal, d.unread = 5, true
+	d.internal, d.to, d.gas = 5, internalAddress, 0
 	signs := list{}
 	for range 3 {
 		signs = append(signs, object{"owner": pick(d.r, d.p.nodes).publicKey, "sig": d.r.hex(96)})
@@ -139,7 +142,7 @@ const networkAccount = "10000000000000000000000000000000000000000000000000000000
 
 // networkChange sets parameters of the whole network.
 func networkChange(d *draft) {
-	d.global, d.unread, d.internal = true, true, 3
+	d.global, d.internal, d.to, d.gas = true, 3, internalAddress, 0
 	eighteen := big.NewInt(1_000_000_000_000_000_000)
 	ten := new(big.Int).Mul(eighteen, big.NewInt(10))
 	d.put(networkAccount, object{

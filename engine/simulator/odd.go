@@ -11,6 +11,10 @@ type Odd struct {
 	Trailer      float64 // the record has a memo that reads like a log's trailer
 	Damaged      float64 // after the record comes a line that breaks off: no record
 	Blank        float64 // after the record comes a blank line
+
+	// Of receipts: what the newest archiver logs and does not store. Both are records, and are sent.
+	Refused  float64 // the archiver did not accept it: it has no applyTimestamp
+	Repeated float64 // after it comes the same again, from another sender: with executionShardKey, without applyTimestamp
 }
 
 type oddKind int
@@ -20,13 +24,15 @@ const (
 	oddTrailer
 	oddDamaged
 	oddBlank
+	oddRefused
+	oddRepeated
 	oddKinds
 )
 
-var oddNames = [oddKinds]string{"noncanonical", "trailer", "damaged", "blank"}
+var oddNames = [oddKinds]string{"noncanonical", "trailer", "damaged", "blank", "refused", "repeated"}
 
 func (o *Odd) share(k oddKind) *float64 {
-	return [oddKinds]*float64{&o.NonCanonical, &o.Trailer, &o.Damaged, &o.Blank}[k]
+	return [oddKinds]*float64{&o.NonCanonical, &o.Trailer, &o.Damaged, &o.Blank, &o.Refused, &o.Repeated}[k]
 }
 
 // appendNonCanonical appends another spelling of a canonical object: last member first, spaces and
@@ -44,31 +50,44 @@ func appendNonCanonical(dst, record []byte) []byte {
 	return append(dst, " }"...)
 }
 
-// appendMemo appends the canonical object record with a member "memo" more, in its sorted place.
-func appendMemo(dst, record []byte, memo string) []byte {
-	at := 1
-	for record[at] != '}' {
-		if key := record[at+1:]; bytes.Compare(key[:bytes.IndexByte(key, '"')], []byte("memo")) > 0 {
-			break
-		}
-		at = memberEnd(record, at)
-		if record[at] == '}' {
-			break
-		}
-		at++
-	}
+// appendMember appends the canonical object record with one text member more, in its sorted place.
+func appendMember(dst, record []byte, name, value string) []byte {
+	at := memberPlace(record, name)
 	last := record[at] == '}'
 	dst = append(dst, record[:at]...)
-	if last {
+	if last && at > 1 {
 		dst = append(dst, ',')
 	}
-	dst = append(dst, `"memo":"`...)
-	dst = appendChars(dst, memo)
+	dst = append(append(append(dst, '"'), name...), `":"`...)
+	dst = appendChars(dst, value)
 	dst = append(dst, '"')
 	if !last {
 		dst = append(dst, ',')
 	}
 	return append(dst, record[at:]...)
+}
+
+// appendWithout appends the canonical object record without a member that it has, and not as its last.
+func appendWithout(dst, record []byte, name string) []byte {
+	at := memberPlace(record, name)
+	dst = append(dst, record[:at]...)
+	return append(dst, record[memberEnd(record, at)+1:]...)
+}
+
+// memberPlace returns where the member of that name begins, or would stand: at the quote of a name, or at the
+// brace that ends the record.
+func memberPlace(record []byte, name string) int {
+	at := 1
+	for record[at] != '}' {
+		key := record[at+1:]
+		if string(key[:bytes.IndexByte(key, '"')]) >= name {
+			break
+		}
+		if at = memberEnd(record, at); record[at] == ',' {
+			at++
+		}
+	}
+	return at
 }
 
 // memberEnd returns where the member that begins at from ends: at the comma, or the brace, behind it.

@@ -33,14 +33,14 @@ func TestMemoInItsPlace(t *testing.T) {
 		`{"z":1}`:                     `{"memo":"m\"\\","z":1}`,
 		`{"mem":1,"memory":2,"tx":3}`: `{"mem":1,"memo":"m\"\\","memory":2,"tx":3}`,
 	} {
-		if got := string(appendMemo(nil, []byte(record), `m"\`)); got != want {
+		if got := string(appendMember(nil, []byte(record), "memo", `m"\`)); got != want {
 			t.Errorf("%s with a memo is %s, want %s", record, got, want)
 		}
 	}
 	w, r := NewWorld("memo", 1), newRandom("memo")
 	for i := range 300 {
 		memo := r.trailerMemo()
-		record := appendMemo(nil, w.Append(nil, Streams[i%3], someTime), memo)
+		record := appendMember(nil, w.Append(nil, Streams[i%3], someTime), "memo", memo)
 		if !shardus.IsCanonical(record) || !strings.Contains(string(record), `"memo":"End: Number of `) {
 			t.Fatalf("%.300s", record)
 		}

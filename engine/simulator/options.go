@@ -16,7 +16,8 @@ type Options struct {
 	Dir        string // of the data logs
 	Databases  string // directory of the five databases; empty: none
 	Seed       string // equal seeds give equal records, but for their times
-	FirstCycle int64  // counter of the first cycle record; 0: one more than the databases hold, or 1
+	FirstCycle int64  // counter of the first cycle record; 0: one more than the databases hold, or 0
+	ShardKeys  bool   // receipts have executionShardKey, as archivers log them that are not the newest
 
 	// Records a second, for each of Streams. All 0: the standard mix, as fast as it goes.
 	// With Unpaced they are weights only.

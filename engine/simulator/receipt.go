@@ -1,6 +1,9 @@
 package simulator
 
-import "math/big"
+import (
+	"math/big"
+	"slices"
+)
 
 // Registers that every transaction has.
 const (
@@ -9,24 +12,23 @@ const (
 	firstFree
 )
 
+// shardKey is the member that the newest archivers delete before they log a receipt. They store it all the same.
+const shardKey = "executionShardKey"
+
 // receipt is the record of an applied transaction: accounts before and after, the network's
 // signatures, and the receipt that wallets read.
 func (d *draft) receipt(submitted object) object {
-	readable, key := d.appReceipt(), any(networkAccount)
-	if !d.global {
-		key = d.after[0].id
-	}
+	signed, applied := d.signedReceipt()
 	o := object{
 		"afterStates":        d.states(d.after),
-		"appReceiptData":     readable,
-		"applyTimestamp":     bare(slotTime, d.r.between(200, 12_000)),
+		"appReceiptData":     d.appReceipt(),
+		"applyTimestamp":     bare(slotTxTime, applied*1000),
 		"beforeStates":       list{},
 		"cycle":              bare(slotTxCycle, 0),
-		"executionShardKey":  key,
 		"globalModification": d.global,
 		"receiptId":          quoted(slotTxID),
-		"signedReceipt":      d.signedReceipt(key),
-		"timestamp":          bare(slotTime, 0),
+		"signedReceipt":      signed,
+		"timestamp":          bare(slotTxTime, 0),
 		"tx":                 object{"originalTxData": submitted, "timestamp": bare(slotTxTime, 0), "txId": quoted(slotTxID)},
 	}
 	if d.r.chance(0.1) {
@@ -46,22 +48,24 @@ func (d *draft) states(of []state) list {
 	return out
 }
 
-// signedReceipt is the vote of the nodes that carried the transaction out.
-func (d *draft) signedReceipt(key any) object {
+// signedReceipt is the vote of the nodes that carried the transaction out, and how many seconds after its
+// handing in they did: the archiver takes the upper median of the votes, and 0 for a global transaction.
+func (d *draft) signedReceipt() (o object, applied int) {
 	var signatures, offsets list
-	for range d.r.between(1, 2) {
-		signatures = append(signatures, d.p.signed(d.r))
-		offsets = append(offsets, d.r.IntN(1200))
+	var votes []int
+	for len(votes) == 0 || len(votes) < 3 && d.r.chance(0.2) {
+		vote := d.r.between(1, 12)
+		signatures, offsets, votes = append(signatures, d.p.signed(d.r)), append(offsets, vote), append(votes, vote)
 	}
 	if d.global {
 		return object{"signs": signatures, "tx": object{
-			"address": networkAccount, "addressHash": d.after[0].hash, "afterStateHash": d.after[0].hash, "source": d.r.hex(32), "txId": quoted(slotTxID),
+			"address": networkAccount, "addressHash": d.after[0].hash, "afterStateHash": d.after[0].hash, "source": d.key, "txId": quoted(slotTxID),
 			"value": object{
 				"change":         object{"change": object{"p2p": object{"minNodes": 10}}, "cycle": bare(slotTxCycle, 3)},
 				"internalTXType": 3, "isInternalTx": true, "timestamp": bare(slotTxTime, 0),
 			},
 			"when": bare(slotTxTime, 10_000),
-		}}
+		}}, 0
 	}
 	var ids, after, before list
 	for i, s := range d.after {
@@ -73,24 +77,22 @@ func (d *draft) signedReceipt(key any) object {
 			before = append(before, hash(d.register()))
 		}
 	}
-	o := object{
+	o = object{
 		"proposal": object{
 			"accountIDs": ids, "afterStateHashes": after, "appReceiptDataHash": hash(d.receiptHash), "applied": d.failure == "",
-			"beforeStateHashes": before, "cant_preApply": false, "executionShardKey": key, "txid": quoted(slotTxID),
+			"beforeStateHashes": before, "cant_preApply": false, shardKey: d.key, "txid": quoted(slotTxID),
 		},
 		"proposalHash": hash(d.register()), "signaturePack": signatures, "voteOffsets": offsets,
 	}
 	if d.r.chance(0.2) {
 		o["sign"] = d.p.signed(d.r)
 	}
-	return o
+	slices.Sort(votes)
+	return o, votes[len(votes)/2]
 }
 
-// appReceipt is the Ethereum receipt; nil where there is none.
-func (d *draft) appReceipt() any {
-	if d.unread {
-		return nil
-	}
+// appReceipt is the Ethereum receipt, or, of an internal transaction, what stands for one.
+func (d *draft) appReceipt() object {
 	r, status := d.r, 1
 	if d.failure != "" {
 		status = 0

@@ -42,6 +42,7 @@ const (
 	slotTxMarker                 // the marker of that cycle
 	slotTime                     // when the record is written, Unix ms
 	slotSeconds                  // the same, Unix s
+	slotStart                    // when the cycle that the record is begins, Unix s
 	slotCounter                  // the counter of the cycle that the record is
 	slotMarker                   // its marker
 	slotPrevious                 // the marker before it

@@ -23,7 +23,12 @@ var kinds = []struct {
 }
 
 // shape is one transaction in the two records that tell of it. Both are filled in with the same id.
-type shape struct{ original, receipt *template }
+type shape struct {
+	original, receipt *template
+
+	key      string // executionShardKey, as the archiver stores it
+	olderKey string // as older archivers logged it
+}
 
 // draft is a transaction being made up: what the kinds fill in, and what both records are printed from.
 type draft struct {
@@ -45,8 +50,8 @@ type draft struct {
 	stake         object
 	cert          object // stake certificate that was handed in with it
 	global        bool
-	unread        bool // no Ethereum receipt: appReceiptData is null
 	token         *contract
+	key           string // executionShardKey: where the network carried it out
 
 	receiptHash int // register: hash of the Ethereum receipt's account
 	registers   int // used so far
@@ -67,14 +72,23 @@ func newShape(r *random, p *population, build func(*draft)) shape {
 	d := &draft{r: r, p: p, from: from.address, value: new(big.Int), nonce: from.nonce + r.IntN(50), gas: 21_000, registers: firstFree}
 	d.receiptHash = d.register()
 	build(d)
+	if d.key = r.hex(32); !d.global {
+		d.key = d.after[0].id.(string)
+	}
 	submitted := d.submitted()
-	return shape{
+	s := shape{
 		original: compile(object{
 			"cycle": bare(slotTxCycle, 0), "originalTxData": submitted,
 			"timestamp": bare(slotTime, 0), "txId": quoted(slotTxID),
 		}),
-		receipt: compile(d.receipt(submitted)),
+		receipt:  compile(d.receipt(submitted)),
+		key:      d.key,
+		olderKey: d.key,
 	}
+	if d.global {
+		s.olderKey = networkAccount
+	}
+	return s
 }
 
 // submitted is what a user (or, for internal ones, a node) handed in: originalTxData.

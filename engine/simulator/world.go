@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"time"
 )
 
 // The streams, as their data logs are named.
@@ -21,7 +22,10 @@ const (
 	cycleShapes = 32
 	waitingMost = 256 // transactions that were handed in and have no receipt yet
 	maxHashes   = 64
-	hashDigits  = 64
+	// ahead is how long before its record is written the first cycle begins. The network has one cycle a
+	// minute, runs have many a second: their cycles would soon begin in the future.
+	ahead      = 10 * 24 * time.Hour
+	hashDigits = 64
 )
 
 // World makes up records. Equal seeds and equal calls give equal bytes.
@@ -31,7 +35,8 @@ type World struct {
 	shapes []shape
 	cycles []*template
 
-	counter          int64            // of the newest cycle
+	counter          int64            // of the newest cycle; one less than the first before that
+	start            int64            // when it begins, in Unix seconds; 0: there was none yet
 	marker, previous [hashDigits]byte // of it and of the one before
 	block            uint64
 
@@ -44,6 +49,10 @@ type World struct {
 	raw    [maxHashes * hashDigits / 2]byte
 	hashes [maxHashes * hashDigits]byte
 	sig    [96]byte
+
+	shardKeys bool   // receipts have executionShardKey, as older archivers log them
+	newest    *shape // of the newest receipt
+	room      []byte
 }
 
 type transaction struct {
@@ -76,16 +85,22 @@ func NewWorld(seed string, firstCycle int64) *World {
 	return w
 }
 
-// Append appends a record of the stream to dst, canonical text without a line end.
-// The record carries ms, Unix milliseconds, as its timestamp. It panics on a name that is no stream.
+// Append appends a record of the stream, written at ms (Unix milliseconds), to dst: canonical text without a
+// line end. It panics on a name that is no stream.
 //
-//   - Cycle begins a new cycle, to which transactions from then on belong.
+//   - Cycle begins a new cycle, to which transactions from then on belong. It begins when the one before ends.
 //   - OriginalTx hands in a new transaction.
 //   - Receipt applies the oldest transaction handed in and not yet applied; a new one where there is none.
+//     All of its times are counted from when the transaction was handed in.
 func (w *World) Append(dst []byte, stream string, ms int64) []byte {
 	switch stream {
 	case Cycle:
 		w.counter++
+		if w.start == 0 {
+			w.start = (ms - ahead.Milliseconds()) / 1000
+		} else {
+			w.start += cycleSeconds
+		}
 		w.previous = w.marker
 		w.freshID(&w.marker)
 		return w.fill(dst, w.cycles[w.rng.IntN(len(w.cycles))], nil, ms)
@@ -98,19 +113,24 @@ func (w *World) Append(dst []byte, stream string, ms int64) []byte {
 		w.submit(x, ms)
 		return w.fill(dst, w.shapes[x.shape].original, x, ms)
 	case Receipt:
-		if w.inLine > 0 {
-			x := w.dequeue()
-			return w.fill(dst, w.shapes[x.shape].receipt, x, ms)
-		}
 		x := &w.waiting[w.first]
-		w.submit(x, ms)
-		return w.fill(dst, w.shapes[x.shape].receipt, x, ms)
+		if w.inLine > 0 {
+			x = w.dequeue()
+		} else {
+			w.submit(x, ms)
+		}
+		w.newest = &w.shapes[x.shape]
+		if !w.shardKeys {
+			return w.fill(dst, w.newest.receipt, x, x.ms)
+		}
+		w.room = w.fill(w.room[:0], w.newest.receipt, x, x.ms)
+		return appendMember(dst, w.room, shardKey, w.newest.olderKey)
 	}
 	panic(fmt.Sprintf("simulator: no stream %q", stream))
 }
 
 func (w *World) submit(x *transaction, ms int64) {
-	x.shape, x.ms, x.cycle, x.marker = w.rng.IntN(len(w.shapes)), ms, w.counter, w.marker
+	x.shape, x.ms, x.cycle, x.marker = w.rng.IntN(len(w.shapes)), ms, max(w.counter, 0), w.marker
 	w.freshID(&x.id)
 	if w.rng.IntN(3) == 0 {
 		w.block++
@@ -154,6 +174,8 @@ func (w *World) fill(dst []byte, t *template, x *transaction, ms int64) []byte {
 			dst = strconv.AppendInt(dst, ms+arg, 10)
 		case slotSeconds:
 			dst = strconv.AppendInt(dst, (ms+arg)/1000, 10)
+		case slotStart:
+			dst = strconv.AppendInt(dst, w.start, 10)
 		case slotCounter:
 			dst = strconv.AppendInt(dst, w.counter+arg, 10)
 		case slotMarker:

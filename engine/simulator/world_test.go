@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -121,7 +122,8 @@ func TestShapes(t *testing.T) {
 		t.Fatal(err)
 	}
 	is("counter inside", body["counter"], "8")
-	is("start", body["start"], "1060")
+	is("start", body["start"], fmt.Sprint(1000-int64(ahead.Seconds())+cycleSeconds))
+	is("duration", body["duration"], fmt.Sprint(cycleSeconds))
 	is("marker", body["marker"], string(second["cycleMarker"]))
 	is("previous", body["previous"], string(first["cycleMarker"]))
 
@@ -130,7 +132,7 @@ func TestShapes(t *testing.T) {
 	is("cycle", handedIn["cycle"], "8")
 	record(Cycle, someTime)
 	applied := record(Receipt, someTime+1000)
-	is("receipt's timestamp", applied["timestamp"], "1757400001123")
+	is("receipt's timestamp", applied["timestamp"], "1757400000123")
 	is("receipt's cycle", applied["cycle"], "8")
 	is("receiptId", applied["receiptId"], string(handedIn["txId"]))
 	var tx map[string]json.RawMessage
