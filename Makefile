@@ -7,7 +7,7 @@ FUZZ     ?= ^Fuzz
 RACETIME ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: settings build run test collectors lint race fuzz soak mutants bench bench-quick bench-publish clean help
+.PHONY: settings build run test collectors day lint race fuzz soak mutants bench bench-quick bench-publish clean help
 
 build: ## build bin/distributor
 	$(GO) build -o bin/distributor ./cmd/distributor
@@ -20,6 +20,13 @@ test: build ## all Go tests, the real binary included
 
 collectors: build ## real collectors (npm ws and lib-crypto-utils) against the real binary; needs Node.js 18 or newer
 	cd testdata/collectors && npm ci --no-audit --no-fund && node --test
+
+MINUTES ?= 10
+
+day: export MINUTES := $(MINUTES)
+day: ## a day of two stand-ins for the real collector in MINUTES (default 10) of kills, restarts and handovers; root, Node.js
+	cd testdata/collectors && npm ci --no-audit --no-fund
+	cd engine/enginetest && $(GO) test -count=1 -timeout 0 -v -run '^TestDay$$'
 
 lint: ## formatting, vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }

@@ -35,6 +35,8 @@ type Distributor struct {
 	Binary string
 	// Env are NAME=value for its environment, beside the few that it always has.
 	Env []string
+	// Prepare, if set, changes the command before it is started.
+	Prepare func(*exec.Cmd)
 
 	t        testing.TB
 	settings Settings
@@ -102,6 +104,9 @@ func (d *Distributor) Launch() {
 	d.heirs = nil
 	d.cmd = command(d.Binary, d.Dir, "serve")
 	d.cmd.Env = append(d.cmd.Env, d.Env...)
+	if d.Prepare != nil {
+		d.Prepare(d.cmd)
+	}
 	stderr, err := d.cmd.StderrPipe()
 	if err != nil {
 		d.t.Fatal(err)

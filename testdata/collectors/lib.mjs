@@ -5,22 +5,12 @@ import http from 'node:http'
 import os from 'node:os'
 import path from 'node:path'
 import { spawn } from 'node:child_process'
-import { createRequire } from 'node:module'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 import WebSocket from 'ws'
-
-const require = createRequire(import.meta.url)
-const crypto = require('@shardeum-foundation/lib-crypto-utils')
-const { Utils } = require('@shardeum-foundation/lib-types')
-
-// The replaced service's sample hash key and public key; both are public.
-const HASH_KEY = '69fa4195670576c0160d660c3be36556ff8d504725be8a59b5a96509e0c994bc'
-const PUBLIC_KEY = '758b1c119412298802cd28dbfa394cdfeecc4074492d60844cc192d632d84de3'
-crypto.init(HASH_KEY)
-crypto.setCustomStringifier(Utils.safeStringify, 'shardus_safeStringify')
+import { crypto, firehoseURL, PUBLIC_KEY, Utils } from './network.mjs'
 
 const here = path.dirname(fileURLToPath(import.meta.url))
 const binary = path.resolve(here, '../../bin/distributor')
@@ -81,11 +71,7 @@ export class Collector {
     const c = new Collector()
     c.messages = []
     c.faults = []
-    const request = Utils.safeJsonParse(
-      Utils.safeStringify({ collectorInfo: { subscriptionType: 'FIREHOSE', timestamp: Date.now() }, sender: keys.publicKey }),
-    )
-    crypto.signObj(request, keys.secretKey, keys.publicKey)
-    c.socket = new WebSocket(`http://127.0.0.1:${port}?data=${encodeURIComponent(Utils.safeStringify(request))}`, options)
+    c.socket = new WebSocket(firehoseURL(`http://127.0.0.1:${port}`, keys), options)
     c.socket.on('message', (data) => c.take(data.toString('utf8')))
     c.socket.on('close', (code) => (c.closed = code))
     await once(c.socket, 'open')
