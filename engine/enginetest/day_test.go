@@ -101,7 +101,7 @@ func TestDay(t *testing.T) {
 	archive(t.Context(), t, archiver, "before", func(o *simulator.Options) { o.Unpaced, o.Count = true, 600 })
 	d.Start()
 	settings := standinSettings{
-		URL: "http://10.231.0.1:6100", Distributor: samplePublicKey, Window: 21, WaitMS: 250, ReconnectMS: 1500, Lose: 0.003,
+		URL: "http://10.231.0.1:6100", Distributor: samplePublicKey, Window: 21, WaitMS: 250, ReconnectMS: 1500, Lose: 0.02,
 	}
 	settings.WS, settings.Keys = 7, keys7
 	standins := []*standin{startStandin(t, there, "ws 7", settings)}

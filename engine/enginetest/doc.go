@@ -18,6 +18,7 @@
 //	Plan         what a seed means: records, witnesses, and what happens after how many records
 //	Trial        one plan carried out with the real binary
 //	Witness      a collector of a trial, of one habit, that keeps all it saw
+//	standin      a stand-in for the real collector, in a network namespace (netns): TestDay
 //	Mutant       a deliberate bug that the trials must find
 //
 // # The judge

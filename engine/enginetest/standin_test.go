@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -131,10 +132,15 @@ func (c *standin) note(line []byte) {
 	case "verified":
 		c.cycle = e.Cycle
 	default:
-		if e.Event == "open" {
+		switch e.Event {
+		case "open":
 			c.opened++
-		}
-		if e.Event == "fault" || e.Event == "nonsense" {
+		case "unstored":
+			// A receipt that the archiver did not store either. Any other member has to be there.
+			if !strings.Contains(string(line), "receipts.applyTimestamp") {
+				c.t.Errorf("%s: %s", c.name, line)
+			}
+		case "fault", "nonsense":
 			c.t.Errorf("%s: %s", c.name, line)
 		}
 		c.events = append(c.events, string(line))

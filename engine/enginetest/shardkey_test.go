@@ -1,0 +1,66 @@
+package enginetest
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"distributor/engine/simulator"
+	"distributor/wsproto/shardus"
+)
+
+// What the newest archiver logs goes out as it is, with a line in the log that says what to set; with that set, every
+// receipt has executionShardKey and verifies, and nothing else of it is changed.
+func TestAddExecutionShardKey(t *testing.T) {
+	t.Parallel()
+	const without = "receipts come without executionShardKey"
+	d := New(t, Settings{})
+	var want []string
+	write := func(seed string) {
+		t.Helper()
+		want = nil
+		archive(t.Context(), t, simulator.Options{Dir: d.Logs, Unpaced: true, Rates: simulator.Spread(1, simulator.Receipt), Count: 60}, seed,
+			func(o *simulator.Options) {
+				o.Odd = simulator.Odd{NonCanonical: 0.2, Refused: 0.1, Repeated: 0.1}
+				o.OnWrite = func(_ string, line []byte, _ time.Time) { want = append(want, string(line)) }
+			})
+	}
+	receive := func(p *Peer, sent func(testing.TB, []byte) []byte) {
+		t.Helper()
+		Until(t, "all receipts are there", func() bool { return len(p.Texts()) >= len(want) }, nil)
+		for i, text := range p.Texts() {
+			stream, record, err := shardus.VerifyMessage([]byte(text), owner, hashKey)
+			if err != nil || stream != simulator.Receipt {
+				t.Fatalf("%s %.200s: %v", stream, text, err)
+			}
+			logged, err := shardus.AppendRecord(nil, []byte(want[i]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if should := sent(t, logged); string(record) != string(should) {
+				t.Fatalf("receipt %d is %.300s\nwant %.300s", i, record, should)
+			}
+		}
+	}
+	said := func() int { return len(d.Log(func(l Line) bool { return strings.HasPrefix(l.Msg, without) })) }
+	write("before the start")
+
+	d.Start()
+	p := MustConnect(t, d.URL, PeerOptions{Key: newKey(t)})
+	write("as logged")
+	receive(p, func(_ testing.TB, record []byte) []byte { return record })
+	if n := said(); n != 1 {
+		t.Errorf("the log says %d times that receipts lack the member", n)
+	}
+	d.Stop()
+
+	d.Configure(Settings{"ADD_EXECUTION_SHARD_KEY": true})
+	d.Start()
+	p = MustConnect(t, d.URL, PeerOptions{Key: newKey(t)})
+	write("completed")
+	receive(p, withShardKey)
+	if n := said(); n != 0 {
+		t.Errorf("the log says %d times that receipts lack the member, which is added", n)
+	}
+	d.Stop()
+}
