@@ -34,6 +34,9 @@ const (
 	stopGrace = 3 * time.Second
 )
 
+// ErrConfig is for settings that cannot be used as they are: the next start would end the same way.
+var ErrConfig = errors.New("the configuration cannot be used")
+
 // Options are what a primary is started with.
 type Options struct {
 	Source config.Source // read again for a reload
@@ -104,7 +107,7 @@ func (p *primary) open(ctx context.Context) error {
 		return err
 	}
 	if err := p.keys(cfg); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	if err := p.listen(cfg); err != nil {
 		return err
@@ -203,6 +206,7 @@ func (p *primary) wake() {
 	p.deflate.Wake()
 }
 
+// keys turns the configured keys into usable ones. Package config has checked most of them.
 func (p *primary) keys(cfg *config.Config) error {
 	var err error
 	if p.hashKey, err = shardus.ParseHashKey(cfg.HashKey); err != nil {
