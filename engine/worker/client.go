@@ -155,6 +155,16 @@ func (l *loop) disconnect(c *client, why wsproto.Disconnect, detail string) {
 	l.serve(c)
 }
 
+// ordinary tells whether a connection that ends so needs nobody's attention: neither side did anything wrong.
+func ordinary(why wsproto.Disconnect) bool {
+	switch why {
+	case wsproto.DuplicateConnection, wsproto.SubscriptionExpired, wsproto.ServerShutdown, wsproto.ClientClosed,
+		wsproto.ClientGone:
+		return true
+	}
+	return false
+}
+
 // drop ends a connection now and tells the primary.
 func (l *loop) drop(c *client, why wsproto.Disconnect, detail string) {
 	if c.state == closing && c.why.Name != "" {
@@ -172,9 +182,9 @@ func (l *loop) drop(c *client, why wsproto.Disconnect, detail string) {
 	if c.deflate {
 		l.stats.Deflate--
 	}
-	level := slog.LevelDebug
-	if why.Code > wsproto.ServerShutdown.Code {
-		level = slog.LevelInfo // it did something wrong, or could not go on
+	level := slog.LevelInfo
+	if ordinary(why) {
+		level = slog.LevelDebug
 	}
 	l.log.Log(context.Background(), level, "collector disconnected", "key", c.key, "reason", why.Name, "detail", detail,
 		"behind", l.lag(c), "unconfirmed", c.cursor-c.acked)
