@@ -127,8 +127,8 @@ func (p *primary) open(ctx context.Context) error {
 		return err
 	}
 	p.workers, err = supervisor.New(supervisor.Options{
-		Command: p.o.Worker, Env: childEnvironment(os.Environ()), Log: p.log, OnPosition: p.reached, Limits: limits(cfg),
-		OnWish: func(clients int) { p.deflate.SetClients(clients) },
+		Command: p.o.Worker, Env: childEnvironment(os.Environ()), Log: p.log, OnPosition: p.reached, OnClosed: p.ended, Limits: limits(cfg),
+		Elsewhere: p.elsewhere, OnWish: func(clients int) { p.deflate.SetClients(clients) },
 	})
 	if err != nil {
 		return err

@@ -14,7 +14,8 @@ import (
 type Client struct {
 	Key  string // its public key, as it wrote it
 	From uint64 // offset of the first byte to send; a frame boundary
-	// Resume returns From anew when the client had to wait for an older connection of its key; nil: From stays.
+	// Resume finds From when no older connection of the key is left, which may have confirmed more until then.
+	// nil: From is what the client asked for.
 	Resume   func() uint64
 	Response []byte    // the 101; read until Connect returns
 	Early    []byte    // what came behind its request; read until Connect returns

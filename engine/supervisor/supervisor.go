@@ -205,7 +205,7 @@ func (s *Supervisor) Connect(ctx context.Context, cl Client, fd int) error {
 // await returns the outcome of c's Connect.
 func (s *Supervisor) await(ctx context.Context, c *client) error {
 	turn, late := c.turn, (<-chan time.Time)(nil)
-	if turn != nil {
+	if !c.until.IsZero() {
 		late = time.After(time.Until(c.until))
 	}
 	for {
@@ -217,6 +217,7 @@ func (s *Supervisor) await(ctx context.Context, c *client) error {
 			return <-c.done // at once, or when the writer has let go of the descriptor
 		case <-turn:
 		case <-late:
+			s.log.Debug("older connection has not ended in time; the newer one begins at what was confirmed", "key", c.Key)
 		}
 		turn, late = nil, nil
 		s.begin(c)

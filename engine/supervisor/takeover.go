@@ -6,14 +6,23 @@ import (
 	"distributor/wsproto"
 )
 
-// hold has c wait for the end of the older connection of its key, if there is one, here or in another process.
-// Called with mu held.
+// nobody is the turn of a client that has none to wait for.
+var nobody = func() <-chan struct{} {
+	turn := make(chan struct{})
+	close(turn)
+	return turn
+}()
+
+// hold has c wait for the end of the older connection of its key, if there is one, here or in another process, and
+// for the place where it goes on. Called with mu held.
 func (s *Supervisor) hold(c *client) {
 	c.phase = waiting
 	if older := s.displace(c.Key); older != nil {
 		c.phase, c.after, c.turn, c.until = held, older, older.over, older.closed.Add(s.times.takeover)
 	} else if turn := s.elsewhere(c.Key); turn != nil {
 		c.phase, c.turn, c.until = held, turn, time.Now().Add(s.times.takeover)
+	} else if c.Resume != nil {
+		c.phase, c.turn = held, nobody
 	}
 }
 

@@ -149,8 +149,8 @@ func (l *loop) disconnect(c *client, why wsproto.Disconnect, detail string) {
 	l.place(c, closing)
 	c.why, c.detail, c.closeCode = why, detail, why.Code
 	c.due, c.deadline = dueClose, l.now.Add(closeWait)
-	if why.Name == wsproto.ServerShutdown.Name && c.acked < c.cursor {
-		c.due |= duePing // it answers that before the close frame: what came since it was asked
+	if (why == wsproto.ServerShutdown || why == wsproto.DuplicateConnection) && c.acked < c.cursor {
+		c.due |= duePing // the client answers that before the close frame, and comes back, or is back already
 	}
 	l.serve(c)
 }
