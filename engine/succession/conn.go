@@ -44,6 +44,8 @@ type Estate struct {
 	StateDir string `json:"stateDir"` // absolute
 	Public   string `json:"public"`
 	Admin    string `json:"admin,omitempty"` // empty: no listener
+	// Activated says that the service manager has opened the public listener, and keeps it.
+	Activated bool `json:"activated,omitempty"`
 }
 
 // Stop has the elder's collectors sent away within a shorter time.
