@@ -21,7 +21,7 @@
 //
 // In the opposite order, bounded: no new connections; what has been read is
 // encoded and committed; workers let their clients catch up and close them
-// with 1001, a few at a time; the checkpoint is saved.
+// with 1012, a few at a time; the checkpoint is saved.
 //
 // # Upgrade
 //
@@ -42,7 +42,7 @@
 //     seen a pause.
 //   - The elder's workers go on with their collectors, as the log is the same
 //     memory: the elder only has to look when it grows. A collector is closed when
-//     it has all there is, with 1001 and a ping right before, and so has confirmed
+//     it has all there is, with 1012 and a ping right before, and so has confirmed
 //     what it got when it comes to the heir. Until then the elder's word is passed
 //     on (other.go), from the moment on at which the file was saved for the heir.
 //

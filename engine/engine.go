@@ -34,6 +34,9 @@ const (
 	stopGrace = 3 * time.Second
 )
 
+// ErrConfig is for settings that cannot be used as they are: the next start would end the same way.
+var ErrConfig = errors.New("the configuration cannot be used")
+
 // Options are what a primary is started with.
 type Options struct {
 	Source config.Source // read again for a reload
@@ -80,6 +83,7 @@ type primary struct {
 	hashKey    shardus.HashKey
 	signer     *shardus.Signer
 	listener   *door
+	activated  bool              // the service manager has opened the listener, and keeps it
 	elder      *succession.Elder // whom we take over from; nil: nobody
 	elderGone  chan struct{}     // closed when it has ended
 	other      atomic.Pointer[other]
@@ -103,10 +107,14 @@ func (p *primary) open(ctx context.Context) error {
 	if p.elder, err = succession.Inherit(); err != nil {
 		return err
 	}
-	if err := p.keys(cfg); err != nil {
+	socket, err := activated()
+	if err != nil {
 		return err
 	}
-	if err := p.listen(cfg); err != nil {
+	if err := p.keys(cfg); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if err := p.listen(cfg, socket); err != nil {
 		return err
 	}
 	if cfg.UsesSampleKeys() && !loopback(p.listener.Addr()) {
@@ -124,8 +132,8 @@ func (p *primary) open(ctx context.Context) error {
 		return err
 	}
 	p.workers, err = supervisor.New(supervisor.Options{
-		Command: p.o.Worker, Env: childEnvironment(os.Environ()), Log: p.log, OnPosition: p.reached, Limits: limits(cfg),
-		OnWish: func(clients int) { p.deflate.SetClients(clients) },
+		Command: p.o.Worker, Env: childEnvironment(os.Environ()), Log: p.log, OnPosition: p.reached, OnClosed: p.ended, Limits: limits(cfg),
+		Elsewhere: p.elsewhere, OnWish: func(clients int) { p.deflate.SetClients(clients) },
 	})
 	if err != nil {
 		return err
@@ -158,14 +166,26 @@ func (p *primary) open(ctx context.Context) error {
 }
 
 // listen takes the listeners that the elder leaves us, where they are those
-// that we are to have.
-func (p *primary) listen(cfg *config.Config) (err error) {
+// that we are to have, or socket, which the service manager has opened; nil: it has not.
+func (p *primary) listen(cfg *config.Config, socket *net.TCPListener) (err error) {
 	var l net.Listener
 	if p.elder != nil {
 		l = p.elder.TakePublic(publicAddress(cfg))
 		p.admin = p.elder.TakeAdmin(cfg.AdminAddr)
+		p.activated = p.elder.Estate.Activated
 	}
-	if l == nil {
+	switch {
+	case l == nil && p.activated:
+		return fmt.Errorf("%w: DISTRIBUTOR_PORT or LISTEN_ADDR is another one, and distributor.socket has the port: "+
+			"change ListenStream= in it as well, and restart both units", ErrConfig)
+	case socket != nil:
+		l, p.activated = socket, true
+		if err := checkActivated(cfg, socket.Addr().(*net.TCPAddr)); err != nil {
+			_ = socket.Close()
+			return err
+		}
+		p.log.Info("listening on the socket of distributor.socket", "address", socket.Addr().String())
+	case l == nil:
 		if l, err = listenPublic(publicAddress(cfg)); err != nil {
 			return fmt.Errorf("engine: listen (DISTRIBUTOR_PORT, LISTEN_ADDR): %w", err)
 		}
@@ -204,6 +224,7 @@ func (p *primary) wake() {
 	p.deflate.Wake()
 }
 
+// keys turns the configured keys into usable ones. Package config has checked most of them.
 func (p *primary) keys(cfg *config.Config) error {
 	var err error
 	if p.hashKey, err = shardus.ParseHashKey(cfg.HashKey); err != nil {

@@ -75,8 +75,9 @@ func (p *primary) takeOver() {
 	go func() {
 		defer close(p.elderGone)
 		for m := range p.elder.Messages() {
-			p.hear(o, m.Positions)
+			p.hear(o, m)
 		}
+		o.silent()
 		cancel()
 		<-telling
 		p.other.Store(nil)

@@ -24,7 +24,7 @@ func TestWordsOfTheElder(t *testing.T) {
 	o := newOther(false)
 	p.other.Store(o)
 	elder := func(offset uint64, begins bool) {
-		p.hear(o, []succession.Position{{Key: "k", Offset: offset, Begins: begins}})
+		p.hear(o, succession.Message{Positions: []succession.Position{{Key: "k", Offset: offset, Begins: begins}}})
 	}
 	ours := func(offset uint64, begins bool) { p.reached("k", offset, begins) }
 	for i, step := range []struct {

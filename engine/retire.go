@@ -80,7 +80,7 @@ func (r *retirement) follow(ctx context.Context, reload <-chan os.Signal) {
 			case m.Stop != nil:
 				r.hurry(time.Duration(m.Stop.WithinMS) * time.Millisecond)
 			default:
-				r.p.hear(r.other, m.Positions)
+				r.p.hear(r.other, m)
 			}
 		case <-asked:
 			asked = nil

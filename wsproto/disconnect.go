@@ -13,14 +13,13 @@ type Disconnect struct {
 func (d Disconnect) Error() string { return "wsproto: disconnect: " + d.Name }
 
 // Codes and the first two reasons are what collectors know from the replaced service; the others follow the IANA
-// registry. 1013 (try again later) tells a collector that coming back is welcome, 1008 that the same will happen again.
+// registry. 1012 (service restart) and 1013 (try again later) tell a collector that coming back is welcome, 1008 that the
+// same will happen again.
 var (
 	// DuplicateConnection: a newer connection with the same key takes over.
 	DuplicateConnection = Disconnect{1000, "", "duplicate_connection"}
 	// SubscriptionExpired: the subscriber's time is over.
 	SubscriptionExpired = Disconnect{1001, "subscription expired", "subscription_expired"}
-	// ServerShutdown: the distributor, or this worker, is being stopped.
-	ServerShutdown = Disconnect{1001, "server shutdown", "server_shutdown"}
 	// ProtocolError: the client broke RFC 6455.
 	ProtocolError = Disconnect{1002, "protocol error", "protocol_error"}
 	// InvalidPayload: the reason of the client's close frame is not UTF-8.
@@ -33,6 +32,9 @@ var (
 	MessageTooBig = Disconnect{1009, "message too big", "message_too_big"}
 	// InternalError: a fault of ours, for instance a damaged frame log.
 	InternalError = Disconnect{1011, "internal error", "internal_error"}
+	// ServerShutdown: the distributor or this worker is being stopped, or another process has taken over. 1012 means
+	// service restart. It is not 1001, because collectors print that as the end of their subscription.
+	ServerShutdown = Disconnect{1012, "server shutdown", "server_shutdown"}
 	// TooSlow: the client's socket took nothing, or too little, for too long.
 	TooSlow = Disconnect{1013, "too slow", "too_slow"}
 	// BehindFloor: the client fell behind the oldest frame kept.

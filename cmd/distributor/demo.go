@@ -58,7 +58,7 @@ func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) i
 		return exitOK
 	case err != nil || flags.NArg() > 0 || o.rate < 0 || o.seconds < 0:
 		fmt.Fprintln(stderr, "distributor demo: see --help:", err)
-		return exitUsage
+		return exitConfig
 	}
 	if err := demo(ctx, o, stdout, stderr); err != nil {
 		fmt.Fprintln(stderr, "distributor demo:", err)

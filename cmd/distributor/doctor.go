@@ -20,7 +20,7 @@ usage: distributor doctor [--json] [flags of serve]
 
   --json    print the report as JSON
 
-Every line is "ok", "warning" or "problem". The exit status is 0, or 1 if there is a problem, or 2 if
+Every line is "ok", "warning" or "problem". The exit status is 0, or 1 if there is a problem, or 78 if
 the command itself cannot be understood. See "distributor serve --help" for the other flags.
 `
 
@@ -32,7 +32,7 @@ func doctorCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 	})
 	if len(rest) > 0 && len(rest[0]) > 0 && rest[0][0] != '-' {
 		fmt.Fprintf(stderr, "distributor doctor: there is nothing called %q; see --help\n", rest[0])
-		return exitUsage
+		return exitConfig
 	}
 	report, err := doctor.Examine(ctx, config.Source{Env: os.Environ(), Args: rest})
 	switch {

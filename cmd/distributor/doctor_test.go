@@ -40,7 +40,7 @@ func TestDoctorCommand(t *testing.T) {
 	if status, out, _ := runDoctor(t, dir, "--help"); status != exitOK || !strings.Contains(out, "usage: distributor doctor") {
 		t.Errorf("help: %d %s", status, out)
 	}
-	if status, out, errs := runDoctor(t, dir, "everything"); status != exitUsage || out != "" || !strings.Contains(errs, `"everything"`) {
+	if status, out, errs := runDoctor(t, dir, "everything"); status != exitConfig || out != "" || !strings.Contains(errs, `"everything"`) {
 		t.Errorf("usage: %d %q %q", status, out, errs)
 	}
 	if status, out, _ := runDoctor(t, dir, "--DATA_LOG_DIR", "nowhere", "--ADMIN_ADDR="); status != exitFailed || !strings.Contains(out, "problem  DATA_LOG_DIR: ") || !strings.Contains(out, "         → set DATA_LOG_DIR") {

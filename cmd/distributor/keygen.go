@@ -29,7 +29,7 @@ func keygenCommand(_ context.Context, args []string, stdout, stderr io.Writer) i
 		return exitOK
 	case err != nil || flags.NArg() > 0:
 		fmt.Fprintln(stderr, "distributor keygen: see --help")
-		return exitUsage
+		return exitConfig
 	}
 	public, secret, err := shardus.GenerateKey()
 	if err != nil {

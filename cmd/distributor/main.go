@@ -15,11 +15,12 @@ import (
 	"distributor/engine/simulator"
 )
 
-// Exit statuses.
+// Exit statuses. 2 is not among them: the Go runtime ends with it after a panic, SIGBUS, SIGSEGV,
+// SIGABRT or SIGQUIT, and deploy/distributor.service must restart such a process.
 const (
 	exitOK     = 0
 	exitFailed = 1
-	exitUsage  = 2
+	exitConfig = 78  // EX_CONFIG: arguments, environment or configuration cannot be used
 	exitSignal = 128 // plus its number: a second signal while stopping
 )
 
@@ -74,7 +75,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	fmt.Fprintf(stderr, "distributor: there is no command %q\n\n", name)
 	usage(stderr)
-	return exitUsage
+	return exitConfig
 }
 
 func usage(w io.Writer) {

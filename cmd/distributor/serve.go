@@ -34,7 +34,7 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "distributor: the configuration cannot be used:\n%v\n", err)
-		return exitUsage
+		return exitConfig
 	}
 	level := new(slog.LevelVar)
 	level.Set(cfg.Level())
@@ -63,6 +63,9 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		Binary: append([]string{binary}, os.Args[1:]...), Upgrade: upgrade,
 	}, reload); err != nil {
 		log.Error("stopped", "error", err)
+		if errors.Is(err, engine.ErrConfig) {
+			return exitConfig
+		}
 		return exitFailed
 	}
 	log.Info("stopped")

@@ -174,14 +174,14 @@ func mustParse(t *testing.T, text string) shardus.Value {
 	return v
 }
 
-// A configuration that cannot be used ends with status 2, in words without secrets.
+// A configuration that cannot be used ends with status 78, in words without secrets.
 func TestBadConfigurationTellsNoSecret(t *testing.T) {
 	_, secret, err := shardus.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
 	out, err := distributor(t, t.TempDir(), "serve", "--DISTRIBUTOR_SECRET_KEY", secret.Reveal(), "--LOG_TO", "nowhere").CombinedOutput()
-	if err == nil || !strings.Contains(err.Error(), "status 2") || strings.Contains(string(out), secret.Reveal()[:60]) || !strings.Contains(string(out), "LOG_TO") {
+	if err == nil || !strings.Contains(err.Error(), "status 78") || strings.Contains(string(out), secret.Reveal()[:60]) || !strings.Contains(string(out), "LOG_TO") {
 		t.Errorf("%v: %s", err, out)
 	}
 }

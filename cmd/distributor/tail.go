@@ -38,7 +38,7 @@ usage: distributor tail [flags]
   distributor tail --from 0123…cdef-4711                          go on where an earlier tail ended (it says where)
 
 Exit status: 0 stopped by the user, or --count reached, or the time over, and all was verified; 1 a message did not
-verify, or some are missing or came twice; 2 wrong usage; 3 refused by the server; 4 the connection could not be made, or
+verify, or some are missing or came twice; 78 wrong usage; 3 refused by the server; 4 the connection could not be made, or
 was lost and not to be had again; 5 the time was over, or the output gone, before --count was reached; 6 would be 0, but the
 server has told of gaps, where it could not read all of the data logs (they are shown on the error output).
 
@@ -75,7 +75,7 @@ func tailCommand(ctx context.Context, args []string, stdout, stderr io.Writer) i
 		return exitOK
 	case err != nil:
 		fmt.Fprintf(stderr, "distributor tail: %v (see --help)\n", err)
-		return exitUsage
+		return exitConfig
 	}
 	return newTail(options, stdout, stderr).run(ctx)
 }

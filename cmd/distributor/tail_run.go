@@ -199,7 +199,7 @@ func (t *tail) judge(ctx context.Context, err error, connected bool) (status int
 		}
 		return exitOK, false
 	case errors.Is(err, collector.ErrOptions):
-		return exitUsage, false
+		return exitConfig, false
 	case errors.As(err, &refused):
 		busy := refused.Status == http.StatusServiceUnavailable || refused.Status == http.StatusTooManyRequests
 		return exitRefused, again && busy

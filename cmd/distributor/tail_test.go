@@ -231,7 +231,7 @@ func TestTailUsage(t *testing.T) {
 		"--secret-key " + strings.Repeat("0", 128) + " --key-file x",
 	} {
 		status, out, errs := runTail(t.Context(), nil, strings.Fields(args)...)
-		if status != exitUsage || out != "" || errs == "" {
+		if status != exitConfig || out != "" || errs == "" {
 			t.Errorf("%s: status %d, %q, %q", args, status, out, errs)
 		}
 	}

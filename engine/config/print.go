@@ -12,6 +12,8 @@ func WriteHelp(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, `Settings: defaults < file < environment < flags. Names are the same everywhere.
 Flags: --NAME VALUE, --NAME=VALUE, and --NAME or --no-NAME for a boolean.
+Exit status: 0 stopped as asked; 1 something failed, the last line of the log says what; 2 crashed;
+78 the configuration or command line cannot be used.
 
   --config PATH
         JSON file, comments and trailing commas allowed. Default: %s in the

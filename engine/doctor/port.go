@@ -122,7 +122,7 @@ func bindable(addr netip.Addr, n int) error {
 	return unix.Bind(fd, sa)
 }
 
-const freeIt = "end it (ss -ltnp tells which), or set another port"
+const freeIt = "end it (ss -ltnp tells which; systemd: distributor.socket has it, start distributor.service), or set another port"
 
 // distributor asks who it is that has the public port. running: a distributor
 // has our STATE_DIR.

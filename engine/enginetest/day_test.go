@@ -9,7 +9,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -93,8 +92,7 @@ func TestDay(t *testing.T) {
 		"LISTEN_ADDR": "10.231.0.1", "DISTRIBUTOR_PORT": 6100, "NUMBER_OF_WORKERS": 2, "ARCHIVER_DB_DIR": databases,
 		"UPGRADE_DRAIN_MS": 10_000, "ADD_EXECUTION_SHARD_KEY": true, "limitToSubscribersOnly": true, "subscribers": []any{entry7, entry8},
 	})
-	socket := here.listen("10.231.0.1:6100")
-	d.Prepare = func(cmd *exec.Cmd) { activate(cmd, socket) }
+	d.Socket = here.listen("10.231.0.1:6100")
 
 	// History, which collectors get over the HTTP API alone.
 	archiver := simulator.Options{Dir: d.Logs, Databases: databases, Rates: dayRates, Log: simulator.LogOptions{MaxBytes: 2 << 20}}

@@ -35,8 +35,8 @@ type Distributor struct {
 	Binary string
 	// Env are NAME=value for its environment, beside the few that it always has.
 	Env []string
-	// Prepare, if set, changes the command before it is started.
-	Prepare func(*exec.Cmd)
+	// Socket, if it is set, is passed on as a service manager does (sd_listen_fds(3)).
+	Socket *os.File
 
 	t        testing.TB
 	settings Settings
@@ -103,10 +103,11 @@ func (d *Distributor) Launch() {
 	}
 	d.heirs = nil
 	d.cmd = command(d.Binary, d.Dir, "serve")
-	d.cmd.Env = append(d.cmd.Env, d.Env...)
-	if d.Prepare != nil {
-		d.Prepare(d.cmd)
+	if d.Socket != nil {
+		d.cmd = command("/bin/sh", d.Dir, "-c", `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=distributor.socket exec "$0" serve`, d.Binary)
+		d.cmd.ExtraFiles = []*os.File{d.Socket}
 	}
+	d.cmd.Env = append(d.cmd.Env, d.Env...)
 	stderr, err := d.cmd.StderrPipe()
 	if err != nil {
 		d.t.Fatal(err)
@@ -319,6 +320,10 @@ func (d *Distributor) finish(s syscall.Signal, orphans time.Duration) {
 		if !p.Gone(orphans) {
 			d.t.Errorf("process %d has outlived the primary, which was sent %v", p.Pid, s)
 		}
+	}
+	if d.Socket != nil { // the port is the test's
+		d.checkOutput()
+		return
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(d.Port))
 	for end := time.Now().Add(orphans); err != nil && time.Now().Before(end); { // a child that was just being started may have it

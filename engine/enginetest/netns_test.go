@@ -117,11 +117,3 @@ func (n netns) listenHere(address string) (*os.File, error) {
 	defer l.Close()
 	return l.(*net.TCPListener).File()
 }
-
-// activate has the command started as systemd starts a service that has a socket.
-func activate(cmd *exec.Cmd, socket *os.File) {
-	cmd.Args = append([]string{"sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...)
-	cmd.Path = "/bin/sh"
-	cmd.Env = append(cmd.Env, "LISTEN_FDS=1", "LISTEN_FDNAMES=distributor.socket")
-	cmd.ExtraFiles = []*os.File{socket}
-}

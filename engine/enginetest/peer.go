@@ -32,8 +32,11 @@ type PeerOptions struct {
 	Notices string
 	// Compress offers permessage-deflate, as npm ws does.
 	Compress bool
-	Deaf     bool // never reads, with a small receive buffer
-	Late     bool // answers no ping before the close frame has come, and then the last
+	Deaf     bool            // never reads, with a small receive buffer
+	Late     bool            // answers no ping before the close frame has come, and then the last
+	Mute     bool            // answers no ping, but the close frame
+	Silent   bool            // answers neither
+	Gate     <-chan struct{} // reads nothing before it is closed
 }
 
 // Peer is one WebSocket client that says and does what the test wants, and
@@ -69,7 +72,7 @@ func Connect(t testing.TB, address string, o PeerOptions) (*Peer, error) {
 	t.Cleanup(func() { _ = conn.Close() })
 	p := &Peer{conn: conn, done: make(chan struct{})}
 	if !o.Deaf {
-		go p.read(in, o.Late)
+		go p.read(in, o)
 	}
 	return p, nil
 }
@@ -187,8 +190,11 @@ func upgradeTarget(o PeerOptions, now time.Time) (string, error) {
 }
 
 // read notes what comes, answers pings and the close frame, until the end.
-func (p *Peer) read(in *bufio.Reader, late bool) {
+func (p *Peer) read(in *bufio.Reader, o PeerOptions) {
 	var held []byte // the ping to answer late
+	if o.Gate != nil {
+		<-o.Gate
+	}
 	defer close(p.done)
 	defer func() { p.endedAt = time.Now() }()
 	for {
@@ -217,7 +223,8 @@ func (p *Peer) read(in *bufio.Reader, late bool) {
 		answered := p.out
 		p.mu.Unlock()
 		switch {
-		case h.OpCode == ws.OpPing && late:
+		case o.Silent, o.Mute && h.OpCode == ws.OpPing:
+		case h.OpCode == ws.OpPing && o.Late:
 			held = payload
 		case h.OpCode == ws.OpPing:
 			p.send(ws.OpPong, payload)

@@ -45,8 +45,8 @@ func TestConfigurationErrors(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := Run(t, dir, append([]string{"serve"}, c.flags...)...)
-			if r.Status != 2 {
-				t.Errorf("exit status %d, want 2", r.Status)
+			if r.Status != exitConfig {
+				t.Errorf("exit status %d, want %d", r.Status, exitConfig)
 			}
 			for _, words := range c.says {
 				if !strings.Contains(r.Stderr, words) {

@@ -72,7 +72,7 @@ func FuzzFrom(f *testing.F) {
 	}
 	g := newGateway(f, "open", nil)
 	f.Fuzz(func(t *testing.T, text string) {
-		at, why := g.start("from="+url.QueryEscape(text), "")
+		at, _, why := g.start("from="+url.QueryEscape(text), "")
 		switch {
 		case why != nil:
 			if body := string(why.body()); !json.Valid([]byte(body)) || len(body) > 1000 || !strings.Contains(body, token(100)) || !strings.Contains(body, token(200)) {

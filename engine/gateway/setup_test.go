@@ -124,6 +124,9 @@ type echo struct {
 }
 
 func (e *echo) Connect(_ context.Context, c supervisor.Client, fd int) error {
+	if c.Resume != nil {
+		c.From = c.Resume()
+	}
 	// The socket must still not block: it is shared with a worker's loop.
 	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK == 0 {
 		e.t.Errorf("the descriptor blocks (%v)", err)

@@ -46,7 +46,7 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 		deny(why)
 		return
 	}
-	from, why := g.start(query, id.key.String())
+	from, resume, why := g.start(query, id.key.String())
 	if why != nil {
 		deny(why)
 		return
@@ -72,6 +72,7 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 	g.handOff(w, r, id, supervisor.Client{
 		Key:      id.key.String(),
 		From:     from,
+		Resume:   resume,
 		Response: accepted.AppendResponse(nil),
 		Notices:  notices,
 		Deflate:  accepted.Extensions != "",
@@ -126,12 +127,15 @@ func wantsNotices(query string) (bool, *refusal) {
 const fellBehind = "the position is %d bytes before the oldest record kept: connect with from=earliest, and fetch what is missing by the HTTP API"
 
 // resumed returns where the stream of a client begins that says nothing of it:
-// where it was, if that is known, else at the head. What the frame log no longer
+// where it was, if that is known, else live. What the frame log no longer
 // has is lost for it, and said; it gets all that there is.
-func (g *Gateway) resumed(key string, floor, head uint64) uint64 {
+func (g *Gateway) resumed(key string, live uint64) uint64 {
 	at, ok := g.resume(key)
+	floor, head := g.frames.Floor(), g.frames.Head()
 	switch {
-	case !ok || at >= head:
+	case !ok:
+		return live
+	case at >= head:
 		return head
 	case at < floor:
 		g.log.Warn("a collector was away for longer than the frame log reaches back: it misses records", "key", key, "bytes_missed", floor-at)
@@ -150,28 +154,29 @@ func (g *Gateway) resumed(key string, floor, head uint64) uint64 {
 // start returns the offset that a client's stream begins at, as its from=
 // parameter asks for. What cannot be had is refused and never replaced by
 // something near it: the client would not notice the gap.
-func (g *Gateway) start(query, key string) (uint64, *refusal) {
+// For a client that goes on where it was, resume finds the offset, when it is asked.
+func (g *Gateway) start(query, key string) (at uint64, resume func() uint64, why *refusal) {
 	text, count := parameter(query, "from")
 	from, err := wsproto.ParseFrom(text)
 	life, floor, head := g.frames.ID(), g.frames.Floor(), g.frames.Head()
-	refuse := func(why reason, format string, args ...any) (uint64, *refusal) {
-		return 0, &refusal{
+	refuse := func(why reason, format string, args ...any) (uint64, func() uint64, *refusal) {
+		return 0, nil, &refusal{
 			reason: why, sentence: fmt.Sprintf(format, args...),
 			floor: &wsproto.Position{Log: life, Offset: floor}, head: &wsproto.Position{Log: life, Offset: head},
 		}
 	}
-	at := from.Position.Offset
+	at = from.Position.Offset
 	switch {
 	case count > 1:
 		return refuse(malformedFrom, "the URL has %d from parameters", count)
 	case err != nil:
 		return refuse(malformedFrom, "%v", err)
 	case from.Start == wsproto.Earliest:
-		return floor, nil
+		return floor, nil, nil
 	case from.Start == wsproto.Resume:
-		return g.resumed(key, floor, head), nil
+		return head, func() uint64 { return g.resumed(key, head) }, nil
 	case from.Start == wsproto.Live:
-		return head, nil
+		return head, nil, nil
 	case from.Position.Log != life:
 		return refuse(otherLog, "the position is one of another frame log, or of this one before it lost records: connect with from=earliest to get all there is")
 	case at < floor:
@@ -179,7 +184,7 @@ func (g *Gateway) start(query, key string) (uint64, *refusal) {
 	case at > head:
 		return refuse(beyondHead, "the position is %d bytes beyond the newest record", at-head)
 	case at == head:
-		return at, nil
+		return at, nil, nil
 	}
 	g.framesMu.Lock()
 	end, err := g.frames.FrameEnd(at)
@@ -193,7 +198,7 @@ func (g *Gateway) start(query, key string) (uint64, *refusal) {
 	case end != at:
 		return refuse(insideFrame, "the position is not at the beginning of a record")
 	}
-	return at, nil
+	return at, nil, nil
 }
 
 // handOff takes the socket out of the HTTP server and gives it to a worker.

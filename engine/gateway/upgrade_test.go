@@ -230,12 +230,12 @@ func TestFromWhenTheFloorMoves(t *testing.T) {
 	frames := &fakeLog{err: errors.New("below the floor")}
 	frames.head.Store(200)
 	g := newGateway(t, "open", func(o *Options) { o.Frames = frames })
-	if _, why := g.start("from="+token(150), ""); why.reason != frameLogFailed {
+	if _, _, why := g.start("from="+token(150), ""); why.reason != frameLogFailed {
 		t.Errorf("%+v", why)
 	}
 	// FrameEnd moves it.
 	g = newGateway(t, "open", func(o *Options) { o.Frames = movingLog{frames} })
-	if _, why := g.start("from="+token(150), ""); why.reason != belowFloor || why.floor.Offset != 180 {
+	if _, _, why := g.start("from="+token(150), ""); why.reason != belowFloor || why.floor.Offset != 180 {
 		t.Errorf("%+v", why)
 	}
 }

@@ -27,8 +27,12 @@ of JSON that says what was written. Without --fresh it goes on where the logs in
 Flags:
 `
 
+// exitConfig is EX_CONFIG, the distributor's status for arguments that cannot be used.
+const exitConfig = 78
+
 // Command is "distributor simulate": it reads args (without the names of program and command), runs until
-// done or until ctx ends, and returns the exit status: 0, 1 for failures, 2 for arguments that cannot be.
+// done or until ctx ends, and returns the exit status: 0, 1 for failures, exitConfig for wrong
+// arguments.
 func Command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseArgs(args, stdout)
 	if errors.Is(err, pflag.ErrHelp) {
@@ -36,7 +40,7 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		fmt.Fprintf(stderr, "distributor simulate: %s (see --help)\n", err)
-		return 2
+		return exitConfig
 	}
 	if !o.quiet && (o.progress || isTerminal(stderr)) {
 		o.Progress = func(s Summary) { fmt.Fprintln(stderr, progressLine(s)) }
@@ -45,7 +49,7 @@ func Command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		fmt.Fprintf(stderr, "distributor simulate: %s\n", err)
 		if errors.Is(err, ErrOptions) {
-			return 2
+			return exitConfig
 		}
 		return 1
 	}

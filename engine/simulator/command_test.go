@@ -96,7 +96,7 @@ func TestCommandRefuses(t *testing.T) {
 		"--dir D --nonsense":                       "unknown flag",
 	} {
 		status, stdout, stderr := command(t, t.Context(), strings.Fields(strings.ReplaceAll(args, "D", dir))...)
-		if status != 2 || stdout != "" || !strings.Contains(stderr, why) || strings.Count(stderr, "\n") != 1 {
+		if status != exitConfig || stdout != "" || !strings.Contains(stderr, why) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%s: status %d, said %q, want %q", args, status, stdout+stderr, why)
 		}
 	}

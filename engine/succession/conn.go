@@ -33,6 +33,9 @@ type Message struct {
 
 	// Both ways.
 	Positions []Position `json:"positions,omitempty"`
+	// Release are keys. From the heir: close your connection of each, and say when it has ended. From the elder:
+	// it has none any more, and its last positions of them have been sent before.
+	Release []string `json:"release,omitempty"`
 }
 
 // Estate is what the heir is given. Addresses are as they were configured: a
@@ -41,6 +44,8 @@ type Estate struct {
 	StateDir string `json:"stateDir"` // absolute
 	Public   string `json:"public"`
 	Admin    string `json:"admin,omitempty"` // empty: no listener
+	// Activated says that the service manager has opened the public listener, and keeps it.
+	Activated bool `json:"activated,omitempty"`
 }
 
 // Stop has the elder's collectors sent away within a shorter time.

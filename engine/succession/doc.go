@@ -21,7 +21,9 @@
 //	  │  is retired: sends its collectors away,  │
 //	  │  a few at a time                         │
 //	  │ Positions ─────────────────────────────▶ │  remembers how far they are
-//	  │ ◀───────────────────────────── Positions │  a key has come: close its older connection
+//	  │ ◀─────────────────────────────── Release │  a key has come: close its older connection
+//	  │ Release ───────────────────────────────▶ │  it has none any more: the newer one may begin
+//	  │ ◀───────────────────────────── Positions │  it has begun
 //	  │ ◀────────────────────────────────── Stop │  when it is to stop itself
 //	  │ end of the channel ────────────────────▶ │
 //
@@ -36,9 +38,11 @@
 // # Positions
 //
 // A key is connected once, the newest connection counts, and for a while it may
-// be at either primary. So a connection that begins is told to the other one,
-// which closes its own of that key, and from then on the one where it began says
-// how far the key is. The heir remembers it: what the elder says of a key that has
+// be at either primary. So the heir has the elder release a key that comes to it:
+// the elder closes its connection, sends the last position, then Release, and the
+// newer connection begins there; or after a second, if no answer comes. A
+// connection that begins is told to the other one as well, which closes its own of
+// that key, and from then on the one where it began says how far the key is. The heir remembers it: what the elder says of a key that has
 // come to the heir since is old and not used. Messages may cross. Then a key is
 // remembered further back than it could be: it gets something twice, and misses
 // nothing.

@@ -14,13 +14,14 @@ const batch = 400
 type Spool struct {
 	more chan struct{} // capacity 1: there is something
 
-	mu    sync.Mutex // guards what follows
-	byKey map[string]Position
+	mu      sync.Mutex // guards what follows
+	byKey   map[string]Position
+	release map[string]bool
 }
 
 // NewSpool has nothing in it.
 func NewSpool() *Spool {
-	return &Spool{more: make(chan struct{}, 1), byKey: make(map[string]Position)}
+	return &Spool{more: make(chan struct{}, 1), byKey: make(map[string]Position), release: make(map[string]bool)}
 }
 
 // Add takes the newest of a collector.
@@ -29,6 +30,18 @@ func (s *Spool) Add(p Position) {
 	p.Begins = p.Begins || s.byKey[p.Key].Begins
 	s.byKey[p.Key] = p
 	s.mu.Unlock()
+	s.poke()
+}
+
+// Release takes a key for Message.Release; what was added before is sent before.
+func (s *Spool) Release(key string) {
+	s.mu.Lock()
+	s.release[key] = true
+	s.mu.Unlock()
+	s.poke()
+}
+
+func (s *Spool) poke() {
 	select {
 	case s.more <- struct{}{}:
 	default:
@@ -53,8 +66,8 @@ func (s *Spool) Run(ctx context.Context, c *Conn) {
 
 func (s *Spool) flush(c *Conn) bool {
 	for {
-		m := Message{Positions: s.take()}
-		if len(m.Positions) == 0 {
+		m := s.take()
+		if len(m.Positions)+len(m.Release) == 0 {
 			return true
 		}
 		if c.Send(m) != nil {
@@ -63,15 +76,23 @@ func (s *Spool) flush(c *Conn) bool {
 	}
 }
 
-func (s *Spool) take() (out []Position) {
+// take returns the next message; keys are released in one that comes after all positions.
+func (s *Spool) take() (m Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, p := range s.byKey {
-		if len(out) == batch {
-			break
+		if len(m.Positions) == batch {
+			return m
 		}
-		out = append(out, p)
+		m.Positions = append(m.Positions, p)
 		delete(s.byKey, key)
 	}
-	return out
+	for key := range s.release {
+		if len(m.Positions)+len(m.Release) == batch {
+			return m
+		}
+		m.Release = append(m.Release, key)
+		delete(s.release, key)
+	}
+	return m
 }

@@ -218,7 +218,7 @@ func TestSpool(t *testing.T) {
 		n += len(m.Positions)
 	}
 	<-done
-	if left := s.take(); len(left) != 0 {
-		t.Errorf("%d are left", len(left))
+	if left := s.take(); len(left.Positions)+len(left.Release) != 0 {
+		t.Errorf("%+v is left", left)
 	}
 }

@@ -12,8 +12,11 @@ import (
 
 // Client is a collector that may connect.
 type Client struct {
-	Key      string    // its public key, as it wrote it
-	From     uint64    // offset of the first byte to send; a frame boundary
+	Key  string // its public key, as it wrote it
+	From uint64 // offset of the first byte to send; a frame boundary
+	// Resume finds From when no older connection of the key is left, which may have confirmed more until then.
+	// nil: From is what the client asked for.
+	Resume   func() uint64
 	Response []byte    // the 101; read until Connect returns
 	Early    []byte    // what came behind its request; read until Connect returns
 	Notices  bool      // it asked for them
@@ -25,7 +28,8 @@ type Client struct {
 type phase uint8
 
 const (
-	waiting phase = iota // in Supervisor.waiting
+	held    phase = iota // until the older connection of its key has ended
+	waiting              // in Supervisor.waiting
 	queued               // in the queue of its worker
 	sending              // its worker's writer has the descriptor in hand
 	served               // its worker has it
@@ -40,28 +44,33 @@ type client struct {
 	fd      int // the caller's, who waits on done before closing it
 	phase   phase
 	closing bool          // told to close: takes no room any more
+	closed  time.Time     // when it was told
 	reached uint64        // as OnPosition was last told
-	worker  *worker       // from queued to the end
+	worker  *worker       // from queued to the end; already when held, if there is room
 	place   *list.Element // in Supervisor.waiting
 	done    chan error    // takes the outcome of Connect; capacity 1
+	over    chan struct{} // closed when it has ended; nil: nobody waits for that
+
+	// Of one that is, or was, held. turn and until do not change.
+	after *client         // the older connection, as long as its news count; nil: another process has it
+	turn  <-chan struct{} // closed when there is no older connection any more
+	until time.Time       // when it begins all the same
 }
 
 // public is c for OnClosed.
 func (c *client) public() Client {
 	cl := c.Client
-	cl.Response, cl.Early = nil, nil
+	cl.Response, cl.Early, cl.Resume = nil, nil, nil
 	return cl
 }
 
 // The functions below are called with mu held.
 
-// admit makes c the client of its key.
+// admit makes c the client of its key. It is held while an older connection of the key ends.
 func (s *Supervisor) admit(c *client) {
 	s.lastID++
 	c.id = s.lastID
-	if older := s.byKey[c.Key]; older != nil && !older.closing {
-		s.close(older, wsproto.DuplicateConnection)
-	}
+	s.hold(c)
 	s.byKey[c.Key] = c
 	if c.Deflate {
 		s.wish(+1)
@@ -70,15 +79,25 @@ func (s *Supervisor) admit(c *client) {
 		c.Expires = s.expiry(c.Key)
 	}
 	s.expect(c.Expires)
-	c.place = s.waiting.PushBack(c)
+	switch w := s.roomy(); {
+	case c.phase == waiting:
+		s.wait(c)
+	case w != nil:
+		s.assign(c, w) // nobody else may take this place meanwhile
+	}
+}
+
+// wait puts c into the queue for a worker.
+func (s *Supervisor) wait(c *client) {
+	c.phase, c.place = waiting, s.waiting.PushBack(c)
 	s.settle()
 }
 
-// position tells how far c has come, unless a newer connection has taken its
-// place: that one began where c was known to be, and goes its own way.
+// position tells how far c has come, unless a newer connection has begun: that
+// one began where c was known to be, and goes its own way.
 func (s *Supervisor) position(c *client, offset uint64, begins bool) {
 	c.reached = offset
-	if s.byKey[c.Key] == c {
+	if newest := s.byKey[c.Key]; newest == c || newest != nil && newest.after == c {
 		s.onPosition(c.Key, offset, begins)
 	}
 }
@@ -97,15 +116,21 @@ func (s *Supervisor) settle() {
 			return
 		}
 		c := s.waiting.Remove(e).(*client)
-		c.place, c.phase, c.worker = nil, queued, w
-		w.clients[c.id] = c
-		if c.Deflate {
-			w.deflate++
-		}
-		if len(w.clients) == 1 || c.Deflate && w.deflate == 1 {
-			s.hangBells()
-		}
+		c.place, c.phase = nil, queued
+		s.assign(c, w)
 		w.send(outgoing{client: c})
+	}
+}
+
+// assign gives c a place in w.
+func (s *Supervisor) assign(c *client, w *worker) {
+	c.worker = w
+	w.clients[c.id] = c
+	if c.Deflate {
+		w.deflate++
+	}
+	if len(w.clients) == 1 || c.Deflate && w.deflate == 1 {
+		s.hangBells()
 	}
 }
 
@@ -129,11 +154,12 @@ func (s *Supervisor) roomy() *worker {
 
 // close has c's connection closed, or its Connect fail.
 func (s *Supervisor) close(c *client, why wsproto.Disconnect) {
-	c.closing = true
-	if c.phase == waiting {
+	if c.phase < sending {
 		s.finish(c, fmt.Errorf("%w: %s", ErrClosed, why.Name))
+		s.settle()
 		return
 	}
+	c.closing, c.closed = true, time.Now()
 	c.worker.closing++
 	c.worker.send(outgoing{message: handoff.Message{Close: &handoff.Close{ID: c.id, Disconnect: why.Name}}})
 	s.settle()
@@ -159,7 +185,7 @@ func (s *Supervisor) again(c *client) {
 	}
 }
 
-// forget drops all that is known of c. A newer client of its key stays.
+// forget drops all that is known of c. A newer client of its key stays, and so does an older one that still ends.
 func (s *Supervisor) forget(c *client) {
 	s.leave(c)
 	if c.place != nil {
@@ -168,11 +194,18 @@ func (s *Supervisor) forget(c *client) {
 	}
 	if s.byKey[c.Key] == c {
 		delete(s.byKey, c.Key)
+		if c.after != nil && c.after.phase != ended {
+			s.byKey[c.Key] = c.after
+		}
 	}
 	if c.Deflate && c.phase != ended {
 		s.wish(-1)
 	}
 	c.phase = ended
+	if c.over != nil {
+		close(c.over)
+		c.over = nil
+	}
 }
 
 // wish counts a client that can have compressed frames, or its end.

@@ -23,6 +23,14 @@
 // never used twice, so what is said late about an older one never touches a
 // newer one of the same key.
 //
+// A newer connection begins when the older one has ended, because only then it
+// is known where: a client that answers our close frame has all that was sent
+// before it. It waits for that up to a second (times.takeover), counted from
+// the close, and then begins at what was confirmed. While it is held it has its
+// place in a worker already. Only the newest of a key is held: the next one
+// finishes it. The goroutine of its Connect does the waiting. With two processes
+// in a handover, Options.Elsewhere asks the old one to close its connection.
+//
 // A client whose descriptor a dying worker has not been given is placed anew.
 // One that was given is lost with the worker (WorkerLost): the worker may
 // already have answered it.

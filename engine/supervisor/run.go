@@ -286,6 +286,11 @@ func (s *Supervisor) Stop(ctx context.Context, head uint64, within time.Duration
 	for e := s.waiting.Front(); e != nil; e = s.waiting.Front() {
 		s.finish(e.Value.(*client), ErrStopping)
 	}
+	for _, c := range s.byKey {
+		if c.phase == held {
+			s.finish(c, ErrStopping)
+		}
+	}
 	clients := 0
 	for _, w := range s.workers {
 		clients += len(w.clients) - w.closing

@@ -46,6 +46,10 @@ type Options struct {
 	// permessage-deflate, waiting ones included, whenever that changes; may be
 	// nil. It is called as OnPosition is.
 	OnWish func(clients int)
+	// Elsewhere is asked when a key connects that has no connection here. If another
+	// process may have one, it has that closed and returns a channel that is closed
+	// afterwards; else nil. May be nil. It is called as OnPosition is.
+	Elsewhere func(key string) <-chan struct{}
 	Limits
 }
 
@@ -66,18 +70,19 @@ func (l Limits) check() error {
 
 // times are the supervisor's patience.
 type times struct {
-	ready  time.Duration // from start to Ready
-	send   time.Duration // for room in a worker's channel
-	quiet  int           // looks in a row without a word of a worker; looks, not time: the primary may be what was held up
-	drain  time.Duration // from Drain to exit, when a worker retires
-	linger time.Duration // without clients before a worker retires: a client that comes back at once finds it
-	held   time.Duration // for a start that is held back; who would have to wait longer is refused
-	look   time.Duration // between two looks at workers and clock (which may have been set)
+	ready    time.Duration // from start to Ready
+	send     time.Duration // for room in a worker's channel
+	quiet    int           // looks in a row without a word of a worker; looks, not time: the primary may be what was held up
+	drain    time.Duration // from Drain to exit, when a worker retires
+	linger   time.Duration // without clients before a worker retires: a client that comes back at once finds it
+	held     time.Duration // for a start that is held back; who would have to wait longer is refused
+	takeover time.Duration // for the end of an older connection, before a newer one of its key begins
+	look     time.Duration // between two looks at workers and clock (which may have been set)
 }
 
 var defaultTimes = times{
 	ready: 10 * time.Second, send: 2 * time.Second, quiet: 5,
-	drain: 10 * time.Second, linger: time.Second, held: time.Second, look: time.Second,
+	drain: 10 * time.Second, linger: time.Second, held: time.Second, takeover: time.Second, look: time.Second,
 }
 
 // Supervisor runs the worker processes. See the package's description.
@@ -87,6 +92,7 @@ type Supervisor struct {
 	onClosed     func(Client, handoff.Closed)
 	onPosition   func(key string, offset uint64, begins bool)
 	onWish       func(clients int)
+	elsewhere    func(key string) <-chan struct{}
 	times        times
 	wall         func() time.Time // the wall clock
 
@@ -131,8 +137,12 @@ func New(o Options) (*Supervisor, error) {
 	if o.OnWish == nil {
 		o.OnWish = func(int) {}
 	}
+	if o.Elsewhere == nil {
+		o.Elsewhere = func(string) <-chan struct{} { return nil }
+	}
 	s := &Supervisor{
-		command: o.Command, env: o.Env, log: o.Log, onClosed: o.OnClosed, onPosition: o.OnPosition, onWish: o.OnWish, times: defaultTimes, wall: time.Now,
+		command: o.Command, env: o.Env, log: o.Log, onClosed: o.OnClosed, onPosition: o.OnPosition, onWish: o.OnWish,
+		elsewhere: o.Elsewhere, times: defaultTimes, wall: time.Now,
 		kick: make(chan struct{}, 1), first: make(chan error, 1), over: make(chan struct{}),
 		limits: o.Limits, byKey: make(map[string]*client), counts: newCounts(),
 	}
@@ -175,7 +185,7 @@ func (s *Supervisor) tellStart(err error) {
 
 // Connect hands the socket fd over to a worker; it waits for one that starts,
 // within ctx, unless starts fail and are held back. An older client of the key is closed with DuplicateConnection at
-// once, even if this call fails later. fd stays the caller's, who closes it when
+// once, even if this call fails later, and its end is waited for, up to times.takeover: see the package's description. fd stays the caller's, who closes it when
 // Connect has returned; nothing was written to it when that is an error.
 // Errors: ErrFull, ErrStopping, ErrClosed, ErrNoWorker (with ctx's, if that ended the wait).
 func (s *Supervisor) Connect(ctx context.Context, cl Client, fd int) error {
@@ -183,19 +193,35 @@ func (s *Supervisor) Connect(ctx context.Context, cl Client, fd int) error {
 	if err := s.enrol(c); err != nil {
 		return err
 	}
-	var err error
-	select {
-	case err = <-c.done:
-	case <-ctx.Done():
-		s.giveUp(c, context.Cause(ctx))
-		err = <-c.done // at once, or when the writer has let go of the descriptor
-	}
+	err := s.await(ctx, c)
 	if err != nil {
 		s.mu.Lock()
 		s.counts.refuse(err)
 		s.mu.Unlock()
 	}
 	return err
+}
+
+// await returns the outcome of c's Connect.
+func (s *Supervisor) await(ctx context.Context, c *client) error {
+	turn, late := c.turn, (<-chan time.Time)(nil)
+	if !c.until.IsZero() {
+		late = time.After(time.Until(c.until))
+	}
+	for {
+		select {
+		case err := <-c.done:
+			return err
+		case <-ctx.Done():
+			s.giveUp(c, context.Cause(ctx))
+			return <-c.done // at once, or when the writer has let go of the descriptor
+		case <-turn:
+		case <-late:
+			s.log.Debug("older connection has not ended in time; the newer one begins at what was confirmed", "key", c.Key)
+		}
+		turn, late = nil, nil
+		s.begin(c)
+	}
 }
 
 func (s *Supervisor) enrol(c *client) error {
@@ -206,10 +232,15 @@ func (s *Supervisor) enrol(c *client) error {
 		return ErrStopping
 	}
 	s.admit(c)
+	s.refuseBeyondHope(c)
+	return nil
+}
+
+// refuseBeyondHope finishes c, the last that waits, when no worker will ever have room for it.
+func (s *Supervisor) refuseBeyondHope(c *client) {
 	if c.phase == waiting && s.waiting.Len() > s.hope() {
 		s.finish(c, ErrFull)
 	}
-	return nil
 }
 
 // hope is how many clients could be served by workers that are not ready yet.
@@ -227,7 +258,7 @@ func (s *Supervisor) hope() int {
 func (s *Supervisor) giveUp(c *client, cause error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if c.phase == waiting || c.phase == queued {
+	if c.phase < sending {
 		s.finish(c, s.noWorker(cause))
 		s.settle()
 	}

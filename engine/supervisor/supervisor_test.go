@@ -380,7 +380,7 @@ func TestDuplicatesAcrossWorkers(t *testing.T) {
 }
 
 // Where a key's newest connection is, is told when it begins, when it confirms
-// and when it ends, with its worker too; nothing of an older one.
+// and when it ends, with its worker too; nothing of an older one once a newer has begun.
 func TestPositions(t *testing.T) {
 	f := start(t, "", 2, 2, 1)
 	f.wantLayout("1:0 2:0")
@@ -396,9 +396,9 @@ func TestPositions(t *testing.T) {
 	f.mustConnect("a")
 	want("a", "[0 7]")
 	newer := f.mustConnect("a")
-	want("a", "[0 7 0 7]")
+	want("a", "[0 7 42 0 7]") // the older one's last word, then the newer begins
 	newer.conn.Close()
-	want("a", "[0 7 0 7 42]")
+	want("a", "[0 7 42 0 7 42]")
 
 	f.wantLayout("1:0 2:0")
 	f.mustConnect("b")

@@ -211,6 +211,11 @@ func (s *Supervisor) dismiss(w *worker) {
 		}
 	}
 	w.queue = nil
+	for _, c := range w.clients {
+		if c.phase == held {
+			s.leave(c) // it looks for another place when its turn comes
+		}
+	}
 	s.settle()
 	s.poke()
 }

@@ -149,10 +149,20 @@ func (l *loop) disconnect(c *client, why wsproto.Disconnect, detail string) {
 	l.place(c, closing)
 	c.why, c.detail, c.closeCode = why, detail, why.Code
 	c.due, c.deadline = dueClose, l.now.Add(closeWait)
-	if why.Name == wsproto.ServerShutdown.Name && c.acked < c.cursor {
-		c.due |= duePing // it answers that before the close frame: what came since it was asked
+	if (why == wsproto.ServerShutdown || why == wsproto.DuplicateConnection) && c.acked < c.cursor {
+		c.due |= duePing // the client answers that before the close frame, and comes back, or is back already
 	}
 	l.serve(c)
+}
+
+// ordinary tells whether a connection that ends so needs nobody's attention: neither side did anything wrong.
+func ordinary(why wsproto.Disconnect) bool {
+	switch why {
+	case wsproto.DuplicateConnection, wsproto.SubscriptionExpired, wsproto.ServerShutdown, wsproto.ClientClosed,
+		wsproto.ClientGone:
+		return true
+	}
+	return false
 }
 
 // drop ends a connection now and tells the primary.
@@ -172,9 +182,9 @@ func (l *loop) drop(c *client, why wsproto.Disconnect, detail string) {
 	if c.deflate {
 		l.stats.Deflate--
 	}
-	level := slog.LevelDebug
-	if why.Code > wsproto.ServerShutdown.Code {
-		level = slog.LevelInfo // it did something wrong, or could not go on
+	level := slog.LevelInfo
+	if ordinary(why) {
+		level = slog.LevelDebug
 	}
 	l.log.Log(context.Background(), level, "collector disconnected", "key", c.key, "reason", why.Name, "detail", detail,
 		"behind", l.lag(c), "unconfirmed", c.cursor-c.acked)

@@ -131,5 +131,15 @@ func TestDrainAsksInVain(t *testing.T) {
 	b.publish(1000)
 	p.want(b, 0, 1)
 	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 3_600_000, Disconnect: wsproto.ServerShutdown.Name}})
-	p.wantClose(1001) // no pong
+	p.wantClose(wsproto.ServerShutdown.Code) // no pong
+}
+
+// An end is logged for the operator if somebody is at fault, whatever its close code.
+func TestOrdinaryEnds(t *testing.T) {
+	quiet := map[string]bool{"duplicate_connection": true, "subscription_expired": true, "server_shutdown": true, "client_closed": true, "client_gone": true}
+	for _, why := range wsproto.Disconnects {
+		if why != wsproto.WorkerLost && ordinary(why) != quiet[why.Name] {
+			t.Errorf("%s: quiet is %v", why.Name, ordinary(why))
+		}
+	}
 }

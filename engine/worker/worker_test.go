@@ -573,11 +573,11 @@ func TestDrain(t *testing.T) {
 	b.publish(4<<20, 10)
 	fast.want(b, 0, 2)
 	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 20000, Disconnect: wsproto.ServerShutdown.Name}})
-	fast.wantClose(1001)
-	fast.say(ws.OpClose, ws.NewCloseFrameBody(1001, ""))
+	fast.wantClose(wsproto.ServerShutdown.Code)
+	fast.say(ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(wsproto.ServerShutdown.Code), ""))
 	slow.want(b, 0, 2)
-	slow.wantClose(1001)
-	slow.say(ws.OpClose, ws.NewCloseFrameBody(1001, ""))
+	slow.wantClose(wsproto.ServerShutdown.Code)
+	slow.say(ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(wsproto.ServerShutdown.Code), ""))
 	if err := <-b.ended; err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ func TestMessages(t *testing.T) {
 			for chunk := range slices.Chunk(log.Since(wsproto.Position{}), piece) {
 				s.Send(chunk)
 			}
-			s.Send(wsproto.AppendClose(nil, 1001, "server shutdown"))
+			s.Send(wsproto.AppendClose(nil, 1012, "server shutdown"))
 			s.WaitForClose()
 		})
 		for _, w := range want {
@@ -68,7 +68,7 @@ func TestMessages(t *testing.T) {
 		for range 2 { // the error stays
 			_, err := c.Next(t.Context())
 			var closed *CloseError
-			if !errors.As(err, &closed) || closed.Code != 1001 || closed.Reason != "server shutdown" {
+			if !errors.As(err, &closed) || closed.Code != 1012 || closed.Reason != "server shutdown" {
 				t.Errorf("at the end: %v", err)
 			}
 		}
