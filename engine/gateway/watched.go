@@ -14,6 +14,9 @@ import (
 // nobody has read with a reset, which overtakes our last answer.
 const lingerTimeout = time.Second
 
+// lingerBytes is how much input is read then: an upload that does not end is cut.
+const lingerBytes = 32 << 20
+
 // watched is a connection of the server's. It knows what the server does not tell: whether the next
 // request is on its way, and whether all input was read.
 type watched struct {
@@ -110,11 +113,11 @@ func (w *watched) Write(b []byte) (int, error) {
 	return w.TCPConn.Write(b)
 }
 
-// linger closes for writing, and reads what still comes, until the client has closed too or
-// lingerTimeout is over.
+// linger closes for writing, and reads what still comes, until the client has closed too, or
+// lingerTimeout or lingerBytes are over.
 func linger(c *net.TCPConn) {
 	if c.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(lingerTimeout)) == nil {
-		_, _ = io.Copy(io.Discard, struct{ io.Reader }{c})
+		_, _ = io.Copy(io.Discard, io.LimitReader(c, lingerBytes))
 	}
 }
 
