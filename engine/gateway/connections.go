@@ -232,12 +232,13 @@ func (c *connections) vacated() <-chan struct{} {
 	return gone
 }
 
-// retire closes the connections that have been idle for so long, each in order.
-func (c *connections) retire(idle time.Duration) {
+// retire closes the connections that have been without a request for so long, each in order; of those
+// that never had one only if fresh is set.
+func (c *connections) retire(idle time.Duration, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for conn := range c.open {
-		if w, ok := conn.(*watched); ok {
+		if w, ok := conn.(*watched); ok && (fresh || w.used.Load()) {
 			w.retire(idle)
 		}
 	}

@@ -250,7 +250,7 @@ func (g *Gateway) Shutdown(ctx context.Context, grace time.Duration) error {
 		case <-waited:
 			done = true
 		case <-idle.C:
-			g.conns.retire(retireEvery)
+			g.conns.retire(retireEvery, true)
 			idle.Reset(retireEvery)
 		case <-ctx.Done():
 			err = fmt.Errorf("gateway: requests cut off at shutdown: %w", ctx.Err())

@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	// waitMost is how long an accepted connection waits for room before it is refused.
-	waitMost = 10 * time.Second
+	// waitMost is how long an accepted connection waits for room before it is refused. A signed upgrade
+	// is too old then.
+	waitMost = 30 * time.Second
 	// sweepWaiting is how often waiting connections are looked at for those whose time is over, and open
 	// ones for those that are long idle.
 	sweepWaiting = time.Second
@@ -114,7 +115,7 @@ func (c *connections) waited() {
 // sweep refuses the connections that have waited for too long, and closes open ones that are idle for
 // long, whose room is needed.
 func (c *connections) sweep() {
-	c.retire(IdleGrace)
+	c.retire(IdleGrace, false)
 	c.refuseWaiting(c.waiting.most, c.full)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -22,6 +22,7 @@ const lingerBytes = 32 << 20
 type watched struct {
 	*net.TCPConn
 	ours  atomic.Bool // a handler has the request, and writes the answer
+	used  atomic.Bool // it has had a request
 	ended atomic.Bool // no input can come any more, or nobody waits for it: Close closes at once
 	head  []byte      // of the request that no handler has yet: used by the goroutine that reads it alone
 
@@ -37,6 +38,7 @@ func newWatched(c *net.TCPConn) *watched { return &watched{TCPConn: c, since: ti
 func ownAnswer(conn net.Conn) {
 	if w, ok := conn.(*watched); ok {
 		w.ours.Store(true)
+		w.used.Store(true)
 	}
 }
 
