@@ -32,6 +32,9 @@ const (
 	checkpointEvery = resume.SaveEvery
 	// stopGrace is what stopping may take beyond the time that clients get.
 	stopGrace = 3 * time.Second
+	// stopIdle is how long a stop waits for requests on HTTP connections that have none: one may be on
+	// its way.
+	stopIdle = time.Second
 )
 
 // ErrConfig is for settings that cannot be used as they are: the next start would end the same way.
@@ -310,7 +313,7 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 func (p *primary) stopGateway() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
-	if err := p.gateway.Shutdown(ctx); err != nil {
+	if err := p.gateway.Shutdown(ctx, min(stopIdle, p.cfg.Load().Drain)); err != nil {
 		p.log.Warn("HTTP connections were cut", "error", err)
 	}
 }

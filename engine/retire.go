@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"distributor/engine/gateway"
 	"distributor/engine/succession"
 )
 
@@ -55,7 +56,7 @@ func (p *primary) retire(ctx context.Context, heir *succession.Heir, reload <-ch
 	defer r.cut()
 	go func() {
 		defer close(r.answered)
-		if err := p.gateway.Shutdown(answering); err != nil {
+		if err := p.gateway.Shutdown(answering, min(gateway.IdleGrace, r.limit)); err != nil {
 			p.log.Warn("HTTP connections were cut", "error", err)
 		}
 	}()

@@ -140,7 +140,7 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}
-	s.waitFor(t, "RATE_LIMIT: 100 → 77")
+	s.waitFor(t, "RATE_LIMIT: 5000 → 77")
 	if err := s.stop(syscall.SIGTERM); err != nil {
 		t.Errorf("stopped with %v", err)
 	}

@@ -26,7 +26,7 @@ func TestDiff(t *testing.T) {
 	}
 	applied, refused := Diff(from, to)
 	wantApplied := "[limitToSubscribersOnly: false → true subscribers: 2 subscribers → 2 subscribers (1 added, 1 removed, 1 changed)" +
-		" stopDistributionAtCycle: -1 → 7 RATE_LIMIT: 5 → 100 PING_TIMEOUT_MS: 60000 → 61000 LOG_LEVEL: info → debug]"
+		" stopDistributionAtCycle: -1 → 7 RATE_LIMIT: 5 → 5000 PING_TIMEOUT_MS: 60000 → 61000 LOG_LEVEL: info → debug]"
 	if got := fmt.Sprint(applied); got != wantApplied {
 		t.Errorf("applied\n%s\nwant\n%s", got, wantApplied)
 	}
@@ -67,7 +67,7 @@ func TestReloadForgetsRemovedKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	applied, refused := Diff(old, next)
-	if fmt.Sprint(applied) != "[RATE_LIMIT: 5 → 100]" || len(refused) != 0 {
+	if fmt.Sprint(applied) != "[RATE_LIMIT: 5 → 5000]" || len(refused) != 0 {
 		t.Errorf("%v, %v", applied, refused)
 	}
 }

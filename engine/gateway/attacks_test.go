@@ -186,8 +186,8 @@ func TestFloodLimitsAreSettings(t *testing.T) {
 	settings := settingsOf("open")
 	settings.UpgradeRateLimit, settings.RateLimit, settings.MaxConnections = 1, 1, 4
 	g := newGateway(t, "open", func(o *Options) { o.Settings = settings })
-	g.now = func() time.Time { return noon }
 	g.limitLoopback = true
+	g.requests.hold, g.upgrades.hold, g.conns.waiting.most = 0, 0, time.Millisecond
 	addr := serve(t, g)
 	upgrade := strings.Replace(upgradeRequest(target(signedData("known", time.Now(), ""), "")), "\r\n\r\n",
 		"\r\nX-Forwarded-For: 10.0.0.N\r\nForwarded: for=10.0.0.N\r\nX-Real-IP: 10.0.0.N\r\n\r\n", 1)

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -29,11 +28,17 @@ const (
 	// request line and all headers.
 	headerBytes = 12 << 10
 
-	// cutGrace is how long handlers that were cut off may take to notice.
-	cutGrace = time.Second
+	// cutGrace is how long handlers that were cut off may take to notice: first that their requests'
+	// context has ended, then that their connections are closed.
+	cutGrace = 500 * time.Millisecond
 
-	// maxLeaving bounds those that were turned away and may still read why.
-	maxLeaving = spareDescriptors / 2
+	// retireEvery is how often Shutdown looks for connections without a request.
+	retireEvery = 100 * time.Millisecond
+
+	// maxLeaving bounds the connections that were turned away and may still read why, each with a
+	// goroutine; fewLeaving those that have one of the last descriptors.
+	maxLeaving = 1024
+	fewLeaving = spareDescriptors / 2
 )
 
 // Connector takes authenticated sockets. Connect must be done with c and fd
@@ -91,7 +96,6 @@ type Gateway struct {
 	workers Connector
 	frames  FrameLog
 	resume  func(key string) (uint64, bool)
-	health  func() []Problem
 	api     http.Handler
 	log     *slog.Logger
 	now     func() time.Time
@@ -102,18 +106,23 @@ type Gateway struct {
 	refused  *ledger
 	conns    *connections
 	requests rates // limited by RateLimit
+	checks   rates // health checks, limited by healthRate
 	upgrades rates
+	healthy  healthState
 	framesMu sync.Mutex // serialises FrameLog.FrameEnd
 	handed   atomic.Uint64
-	leaving  chan struct{} // a token for each connection that was turned away and has not left yet
+	leaving  atomic.Int64 // connections that were turned away and have not left yet
 
 	server *http.Server
 	stop   context.CancelCauseFunc // ends the context of every request
 
 	limitLoopback bool // tests only: their addresses are all of them
 
-	runningMu sync.Mutex // guards closed, and orders running.Add before running.Wait
-	closed    bool
+	runningMu sync.Mutex     // guards the three below, and orders Add of the groups before Wait
+	listener  net.Listener   // Serve's
+	stopped   bool           // Shutdown has begun
+	closed    bool           // requests are refused
+	serving   sync.WaitGroup // Serve
 	running   sync.WaitGroup // handlers; the server itself does not wait for one that took its socket
 }
 
@@ -123,7 +132,12 @@ func New(o Options) *Gateway {
 		o.Resume = func(string) (uint64, bool) { return 0, false }
 	}
 	began := time.Now()
-	g := &Gateway{passed: func() time.Duration { return time.Since(began) }, workers: o.Workers, frames: o.Frames, resume: o.Resume, health: o.Health, api: o.API, log: o.Log, now: time.Now, leaving: make(chan struct{}, maxLeaving)}
+	g := &Gateway{
+		passed: func() time.Duration { return time.Since(began) }, workers: o.Workers, frames: o.Frames, resume: o.Resume,
+		api: o.API, log: o.Log, now: time.Now, healthy: healthState{ask: o.Health},
+	}
+	g.requests.hold, g.checks.hold, g.upgrades.hold = holdMost, holdMost, holdMost
+	g.checks.set(healthRate, healthRate)
 	g.refused = newLedger(o.Log, func() time.Time { return g.now() })
 	g.conns = newConnections(g.limited, g.turnAway)
 	g.Reload(o.Settings)
@@ -152,7 +166,7 @@ func (g *Gateway) Reload(s Settings) {
 	g.policy.Store(newPolicy(s))
 	g.requests.set(s.RateLimit, s.RateLimit)
 	g.upgrades.set(s.UpgradeRateLimit, upgradeBurst*s.UpgradeRateLimit)
-	g.conns.limit(s.MaxConnections)
+	g.conns.limit(s.MaxConnections, max(s.MaxConnections, 2*upgradeBurst*s.UpgradeRateLimit))
 }
 
 // Expiry returns when the subscription of a key ends, by the settings in
@@ -173,31 +187,83 @@ func (g *Gateway) Expiry(key string) time.Time {
 // Serve accepts connections until Shutdown, which makes it return nil, or
 // until the listener fails. It closes the listener.
 func (g *Gateway) Serve(l net.Listener) error {
-	if err := g.server.Serve(listener{l}); !errors.Is(err, http.ErrServerClosed) {
+	in := newEntrance(l, g.conns)
+	go in.run()
+	if !g.begin(l) {
+		return in.Close()
+	}
+	defer g.serving.Done()
+	err := g.server.Serve(in)
+	g.conns.abandon()
+	if !g.isStopped() {
 		return fmt.Errorf("gateway: serve: %w", err)
 	}
 	return nil
 }
 
-// Shutdown stops accepting and waits for requests and hand-offs that are under
-// way, until ctx ends: then it cuts them off, and says so by ctx's error.
-func (g *Gateway) Shutdown(ctx context.Context) error {
-	_ = g.server.Shutdown(ctx) // what it cannot wait for is looked at here
+// begin reports whether Serve may begin.
+func (g *Gateway) begin(l net.Listener) bool {
 	g.runningMu.Lock()
-	g.closed = true
-	g.runningMu.Unlock()
+	defer g.runningMu.Unlock()
+	if !g.stopped {
+		g.serving.Add(1)
+		g.listener = l
+	}
+	return !g.stopped
+}
+
+func (g *Gateway) isStopped() bool {
+	g.runningMu.Lock()
+	defer g.runningMu.Unlock()
+	return g.stopped
+}
+
+// stopAccepting makes Serve return when all connections that were accepted have a handler.
+func (g *Gateway) stopAccepting() {
+	g.runningMu.Lock()
+	defer g.runningMu.Unlock()
+	g.stopped = true
+	if g.listener != nil {
+		_ = g.listener.Close()
+	}
+}
+
+// Shutdown stops accepting. Connections that have been accepted go on: each gets the answer to its next
+// request, which says that it is the last, and is closed then. One without a request is closed after
+// grace. When ctx ends, Shutdown cuts off what is still under way, and says so by ctx's error.
+func (g *Gateway) Shutdown(ctx context.Context, grace time.Duration) error {
+	g.conns.leave()
+	g.stopAccepting()
 	waited := make(chan struct{})
 	go func() {
+		defer close(waited)
+		g.serving.Wait() // no connection comes any more
+		<-g.conns.vacated()
+		g.refuseAll()
 		g.running.Wait()
-		close(waited)
 	}()
+	idle := time.NewTimer(grace)
+	defer idle.Stop()
 	var err error
-	select {
-	case <-waited:
-	case <-ctx.Done():
-		err = fmt.Errorf("gateway: requests cut off at shutdown: %w", ctx.Err())
+	for done := false; !done; {
+		select {
+		case <-waited:
+			done = true
+		case <-idle.C:
+			g.conns.retire(retireEvery, true)
+			idle.Reset(retireEvery)
+		case <-ctx.Done():
+			err = fmt.Errorf("gateway: requests cut off at shutdown: %w", ctx.Err())
+			done = true
+		}
 	}
+	g.refuseAll()
 	g.stop(supervisor.ErrStopping)
+	select { // answers that say why
+	case <-waited:
+	case <-time.After(cutGrace):
+	}
+	g.conns.cut()
 	_ = g.server.Close()
 	select {
 	case <-waited:
@@ -206,9 +272,17 @@ func (g *Gateway) Shutdown(ctx context.Context) error {
 	return err
 }
 
+// refuseAll makes handle refuse what still comes.
+func (g *Gateway) refuseAll() {
+	g.runningMu.Lock()
+	defer g.runningMu.Unlock()
+	g.closed = true
+}
+
 // Snapshot is a count of everything since New.
 type Snapshot struct {
 	Connections int               // open now: sockets that are no worker's, or not yet
+	Waiting     int               // accepted, and without room so far
 	HandedOver  uint64            // sockets given to workers
 	Refused     map[string]uint64 // requests by reason, every reason there from the start
 	Malformed   uint64            // connections ended over a request that was no HTTP, too long, or not complete in time
@@ -217,7 +291,7 @@ type Snapshot struct {
 // Snapshot returns the counters.
 func (g *Gateway) Snapshot() Snapshot {
 	s := Snapshot{HandedOver: g.handed.Load(), Refused: g.refused.counts()}
-	s.Connections, s.Malformed = g.conns.counts()
+	s.Connections, s.Waiting, s.Malformed = g.conns.counts()
 	return s
 }
 
@@ -230,6 +304,10 @@ func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer g.running.Done()
+	defer g.conns.answered(connOf(r))
+	if g.conns.closing.Load() {
+		w.Header().Set("Connection", "close")
+	}
 	tracked := &response{ResponseWriter: w}
 	defer g.recovered(tracked, r)
 	if wsproto.IsUpgrade(r.Header) {
@@ -286,25 +364,26 @@ func (r *response) Write(b []byte) (int, error) {
 // Unwrap is for http.ResponseController.
 func (r *response) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// turnAway answers a connection that there is no room for, and closes it. To
-// close it at once would be a reset, which overtakes the answer, if a request has
-// come or is on its way; so a few are given a moment to leave by themselves.
+// turnAway answers a connection that there is no room for, and closes it when its client has, or
+// lingerTimeout is over.
 func (g *Gateway) turnAway(conn net.Conn, why *refusal) {
 	g.refused.add(why.reason, why.sentence, conn.RemoteAddr().String())
-	tcp := conn
-	if w, ok := conn.(*watched); ok {
-		w.away, tcp = true, w.TCPConn
+	most := int64(maxLeaving)
+	if why.reason == noDescriptors {
+		most = fewLeaving
 	}
-	select {
-	case g.leaving <- struct{}{}:
-		go func() {
-			answerBare(tcp, why)
-			_ = tcp.Close()
-			<-g.leaving
-		}()
-	default:
-		_ = tcp.SetWriteDeadline(time.Now().Add(100 * time.Millisecond)) // a fresh socket has room; this is for a busy machine
-		_, _ = tcp.Write(why.appendTo(nil))
-		_ = tcp.Close()
+	if g.leaving.Add(1) > most {
+		// A fresh socket has room for the answer. The deadline is for a busy machine.
+		_ = conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+		_, _ = conn.Write(why.appendTo(nil))
+		g.leaving.Add(-1)
+		endInput(conn)
+		_ = conn.Close()
+		return
 	}
+	go func() {
+		defer g.leaving.Add(-1)
+		answerBare(conn, why)
+		_ = conn.Close()
+	}()
 }

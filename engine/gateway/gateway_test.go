@@ -163,7 +163,7 @@ func TestReloadUnderLoad(t *testing.T) {
 
 func TestConnectionsAreCapped(t *testing.T) {
 	g := newGateway(t, "open", nil)
-	g.conns.max = 2
+	g.conns.limit(2, 0)
 	addr := serve(t, g)
 	upgrade := upgradeRequest(target(signedData("known", time.Now(), ""), ""))
 
@@ -307,7 +307,7 @@ func TestShutdownWaits(t *testing.T) {
 	<-there
 	go func() { answered <- answerTo(t, conn, "GET") }()
 	stopped := make(chan error)
-	go func() { stopped <- g.Shutdown(context.Background()) }()
+	go func() { stopped <- g.Shutdown(context.Background(), 0) }()
 	eventually(t, "nobody is let in any more", func() bool {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {

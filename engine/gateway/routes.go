@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 )
 
 // The framework behaviour of the replaced service (fastify 4 with its CORS
@@ -31,19 +33,19 @@ func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
 		// that follows counts as a request (RFC 9112 §6.1).
 		w.Header().Set("Connection", "close")
 	}
-	if !g.withinRate(w, r) {
+	path, ok := decodeComponent(pathOf(r.RequestURI))
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if !g.withinRate(w, r, reads && (path == "/is-alive" || path == "/is-healthy")) {
 		return
 	}
 	if r.Method == http.MethodOptions {
 		preflight(w, r)
 		return
 	}
-	path, ok := decodeComponent(pathOf(r.RequestURI))
 	if !ok {
 		writeJSON(w, http.StatusBadRequest, badRequest{"Bad Request", notURLComponent(r.RequestURI), 400})
 		return
 	}
-	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	switch path {
 	case "/is-alive":
 		if reads {
@@ -52,7 +54,7 @@ func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
 		}
 	case "/is-healthy":
 		if reads {
-			g.healthy(w)
+			g.answerHealth(w)
 			return
 		}
 	case "/config", "/metrics":
@@ -90,11 +92,34 @@ func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request, path string) 
 	g.api.ServeHTTP(w, &plain)
 }
 
-func (g *Gateway) healthy(w http.ResponseWriter) {
-	var problems []Problem
-	if g.health != nil {
-		problems = g.health()
+// healthEvery is how old an answer to a health check may be.
+const healthEvery = 250 * time.Millisecond
+
+// healthState is what is wrong, asked at most once in healthEvery, however many want to know it. So a
+// flood of health checks costs the parts that are asked nothing.
+type healthState struct {
+	ask func() []Problem // nil: nothing is ever wrong
+
+	mu       sync.Mutex // held while it is asked: who comes meanwhile gets the same answer
+	asked    time.Time
+	problems []Problem
+}
+
+func (s *healthState) now() []Problem {
+	if s.ask == nil {
+		return nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asked.IsZero() || time.Since(s.asked) >= healthEvery {
+		s.problems = s.ask()
+		s.asked = time.Now()
+	}
+	return s.problems
+}
+
+func (g *Gateway) answerHealth(w http.ResponseWriter) {
+	problems := g.healthy.now()
 	if len(problems) == 0 {
 		writeText(w, http.StatusOK, contentText, "OK")
 		return

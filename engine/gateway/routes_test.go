@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 )
 
 // echoAPI answers with what the API would see.
@@ -102,13 +103,15 @@ func TestRoutes(t *testing.T) {
 
 func TestHealth(t *testing.T) {
 	var problems []Problem
-	addr := serve(t, newGateway(t, "open", func(o *Options) { o.Health = func() []Problem { return problems } }))
+	g := newGateway(t, "open", func(o *Options) { o.Health = func() []Problem { return problems } })
+	addr := serve(t, g)
 	get := func(method string) reply {
 		return exchange(t, addr, method+" /is-healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	}
 	if got := get("GET"); got.status != 200 || got.body != "OK" || got.header.Get("Content-Type") != contentText {
 		t.Errorf("%+v", got)
 	}
+	g.healthy.asked = time.Time{} // as if healthEvery were over
 	problems = []Problem{{"cycle log", "nothing for 5m", "look at the archiver"}}
 	const want = `{"healthy":false,"problems":[{"component":"cycle log","problem":"nothing for 5m","remedy":"look at the archiver"}]}`
 	if got := get("GET"); got.status != 503 || got.body != want || got.header.Get("Content-Type") != contentJSON {

@@ -191,10 +191,15 @@ func serve(t testing.TB, g *Gateway) (addr string) {
 	l := must(net.Listen("tcp", "127.0.0.1:0"))
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(l) }()
+	eventually(t, "it accepts, with all its goroutines", func() bool {
+		g.runningMu.Lock()
+		defer g.runningMu.Unlock()
+		return g.listener != nil
+	})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if err := g.Shutdown(ctx); err != nil {
+		if err := g.Shutdown(ctx, 0); err != nil {
 			t.Errorf("shutdown: %v", err)
 		}
 		if err := <-served; err != nil {
@@ -267,7 +272,15 @@ func exchange(t testing.TB, addr, request string) reply {
 		t.Fatal(err)
 	}
 	method, _, _ := strings.Cut(request, " ")
-	return answerTo(t, conn, method)
+	return leave(answerTo(t, conn, method))
+}
+
+// leave closes a connection that the gateway has closed, which waits for that.
+func leave(r reply) reply {
+	if r.closed {
+		r.conn.Close()
+	}
+	return r
 }
 
 func answerTo(t testing.TB, conn net.Conn, method string) reply {

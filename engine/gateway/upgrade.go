@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"syscall"
@@ -18,9 +17,6 @@ const (
 	// handOffTimeout is how long a client waits for a worker: one may have to
 	// be started for it.
 	handOffTimeout = 15 * time.Second
-	// lingerTimeout is for a client to take our answer and leave by itself, so
-	// that the close does not become a reset that overtakes the answer.
-	lingerTimeout = 500 * time.Millisecond
 )
 
 // upgrade answers a request to change the protocol: in the end its socket is a
@@ -202,8 +198,8 @@ func (g *Gateway) start(query, key string) (at uint64, resume func() uint64, why
 }
 
 // handOff takes the socket out of the HTTP server and gives it to a worker.
-// Whatever happens, our descriptor is closed on return, and without a
-// shutdown(2), which would reach through to the worker's duplicate.
+// Our descriptor is closed on return. A worker's socket is closed without shutdown(2), which would reach
+// through to the worker's duplicate.
 func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, client supervisor.Client) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -216,6 +212,7 @@ func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, c
 	ctx, cancel := context.WithTimeout(r.Context(), handOffTimeout)
 	defer cancel()
 	if err = g.connect(ctx, conn, client); err == nil {
+		endInput(conn) // a worker's now
 		g.handed.Add(1)
 		return
 	}
@@ -256,14 +253,9 @@ func (g *Gateway) connect(ctx context.Context, conn net.Conn, client supervisor.
 	return connected
 }
 
-// answerBare writes a refusal to a hijacked socket and waits a moment for the
-// client to leave.
+// answerBare writes a refusal to a socket that the HTTP server does not have. Close lets the client take
+// it.
 func answerBare(conn net.Conn, why *refusal) {
 	_ = conn.SetDeadline(time.Now().Add(lingerTimeout))
-	if _, err := conn.Write(why.appendTo(nil)); err != nil {
-		return // it has gone
-	}
-	if half, ok := conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		_, _ = io.Copy(io.Discard, io.LimitReader(conn, 64<<10))
-	}
+	_, _ = conn.Write(why.appendTo(nil)) // the client may have gone
 }

@@ -330,7 +330,7 @@ func TestShutdownDuringHandOff(t *testing.T) {
 	<-there
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
-	if err := g.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if err := g.Shutdown(ctx, 0); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
 	if got := answerTo(t, conn, "GET"); got.status != 503 || refusalOf(t, got).Reason != "stopping" {

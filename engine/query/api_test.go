@@ -145,7 +145,7 @@ func TestRowCounts(t *testing.T) {
 
 // Memory for answers that nobody reads is bounded.
 func TestUnreadAnswers(t *testing.T) {
-	a := newAPI(t, unpack(t, "db-odd"), forever)
+	a := newAPI(t, unpack(t, "db-odd"), Settings{StopAtCycle: -1, RequestTime: 50 * time.Millisecond})
 	a.front.memory.taken = memory
 	if got := post(t, a, "/account", `"count":1`); got.status != 503 || !strings.Contains(got.body, "slow clients hold too much memory") {
 		t.Errorf("%+v", got)

@@ -179,7 +179,8 @@ func (d *deaf) Write(b []byte) (int, error) {
 // An address that sends half a body a thousand times, or reads no answer, is refused when it holds as much as is still
 // free. The others go on, a proxy on this machine as long as there is room; and all is given back.
 func TestSlowClientsHoldTheirShare(t *testing.T) {
-	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, Memory: 8 * maxBody})
+	const patient = 500 * time.Millisecond // until a request without room is refused
+	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, Memory: 8 * maxBody, RequestTime: patient})
 	good := signedRequest(`"count":1`)
 	there, until := make(chan struct{}), make(chan struct{})
 	var attack sync.WaitGroup
@@ -228,7 +229,7 @@ func TestSlowClientsHoldTheirShare(t *testing.T) {
 	}
 
 	// Answers that are not read.
-	if err := a.Reload(Settings{StopAtCycle: -1, Memory: 30_000}); err != nil {
+	if err := a.Reload(Settings{StopAtCycle: -1, Memory: 30_000, RequestTime: patient}); err != nil {
 		t.Fatal(err)
 	}
 	until = make(chan struct{})
@@ -285,7 +286,7 @@ func TestBodiesOverSockets(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(l) }()
 	t.Cleanup(func() {
-		if err := g.Shutdown(t.Context()); err == nil {
+		if err := g.Shutdown(t.Context(), 0); err == nil {
 			<-served
 		}
 	})

@@ -64,7 +64,7 @@ func serve(t *testing.T, api http.Handler) (addr string) {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if err := g.Shutdown(ctx); err != nil {
+		if err := g.Shutdown(ctx, 0); err != nil {
 			t.Error(err)
 		}
 		if err := <-served; err != nil {

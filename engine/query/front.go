@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -147,27 +148,49 @@ func (f *Front) set(p *process, failure error) {
 
 // running gives the query process, or why there is none.
 func (f *Front) running() (*process, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.process == nil && f.failure == nil {
+	p, failure, _ := f.state()
+	if p == nil && failure == nil {
 		return nil, ErrNoProcess
 	}
-	return f.process, f.failure
+	return p, failure
+}
+
+func (f *Front) state() (p *process, failure error, changed <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.process, f.failure, f.changed
 }
 
 // await is running, but waits for the first start.
 func (f *Front) await(ctx context.Context) (*process, error) {
 	for {
-		f.mu.Lock()
-		p, failure, changed := f.process, f.failure, f.changed
-		f.mu.Unlock()
+		p, failure, changed := f.state()
 		if p != nil || failure != nil {
 			return p, failure
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return nil, classify(ctx.Err())
+			return nil, ErrNoProcess
+		}
+	}
+}
+
+// awaitLife waits until a query process lives, as long as ctx lasts: when one has ended, the next one is about to be
+// started.
+func (f *Front) awaitLife(ctx context.Context) (*process, error) {
+	for {
+		p, failure, changed := f.state()
+		switch {
+		case p != nil && p.lives():
+			return p, nil
+		case errors.Is(failure, ErrClosed):
+			return nil, failure
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, cmp.Or(failure, ErrNoProcess)
 		}
 	}
 }
@@ -191,58 +214,54 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	meter.count(status, time.Since(begun))
 }
 
+// requestTime is how long a request may take in the query process, which itself keeps to a little less.
+func (f *Front) requestTime() time.Duration { return f.policy.Load().requestTime + lookWithin }
+
 // serve answers a POST and gives the status.
 func (f *Front) serve(w http.ResponseWriter, r *http.Request) int {
 	from, size := f.origin(r.RemoteAddr), bodySize(r)
-	if !f.memory.take(from, size) {
-		return f.refuse(r.Context(), w, ErrCrowded)
+	if err := f.takeForBody(r.Context(), from, size); err != nil {
+		return f.refuse(r.Context(), w, err)
 	}
-	give := sync.OnceFunc(func() { f.memory.give(from, size) })
-	defer give()
+	defer func() { f.memory.give(from, size) }()
 	text, kind, malformed := readBody(r)
 	if malformed != nil {
 		respond(w, malformed.status, malformed.body())
 		return malformed.status
 	}
-	ctx, cancel := context.WithTimeoutCause(r.Context(), f.policy.Load().requestTime+lookWithin, ErrTimeout)
-	defer cancel()
-	answer, err := f.ask(ctx, r.URL.Path, kind, text)
-	give()
-	if err != nil {
-		return f.refuse(ctx, w, err)
+	f.memory.give(from, size-int64(len(text)))
+	size = int64(len(text))
+
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	late := time.AfterFunc(f.requestTime(), func() { cancel(ErrTimeout) })
+	defer late.Stop()
+	relay := &relay{front: f, ctx: ctx, path: r.URL.Path, kind: kind, text: text, from: from}
+	defer relay.end()
+	if err := relay.begin(); err != nil {
+		return f.refuse(r.Context(), w, err)
 	}
-	defer answer.Body.Close()
-	// The answer is all there, in the query process, until its client has read it.
-	if !f.memory.take(from, answer.ContentLength) {
-		return f.refuse(ctx, w, ErrCrowded)
-	}
-	defer f.memory.give(from, answer.ContentLength)
-	if err := copySealed(w, answer, f.signer); err != nil && r.Context().Err() == nil {
+	late.Stop()
+	status := relay.answer.StatusCode
+	if err := relay.write(w, f.signer); err != nil && r.Context().Err() == nil {
 		f.log.Warn("an answer was cut", "path", r.URL.Path, "error", err)
 	}
-	return answer.StatusCode
+	return status
 }
 
-func (f *Front) ask(ctx context.Context, path string, kind bodyKind, text []byte) (*http.Response, error) {
-	p, err := f.await(ctx)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := p.ask(ctx, http.MethodPost, path, kind.contentType(), text)
-	if err != nil && ctx.Err() == nil {
-		f.log.Warn("a request was lost with the query process", "path", path, "error", err)
-		err = ErrNoProcess
-	}
-	return answer, err
+func (f *Front) takeForBody(ctx context.Context, from netip.Addr, size int64) error {
+	ctx, cancel := context.WithTimeout(ctx, f.policy.Load().requestTime)
+	defer cancel()
+	return f.memory.wait(ctx, from, size)
 }
 
-// refuse answers in place of the query process.
+// refuse answers in place of the query process. ctx is the client's.
 func (f *Front) refuse(ctx context.Context, w http.ResponseWriter, err error) int {
 	switch {
-	case errors.Is(context.Cause(ctx), ErrTimeout):
-		err = ErrTimeout
 	case ctx.Err() != nil:
 		return clientGone
+	case errors.Is(err, context.Canceled):
+		err = ErrTimeout
 	}
 	out := refusing(unanswered(err))
 	seal := out.seal(f.hashKey)

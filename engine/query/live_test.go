@@ -28,6 +28,10 @@ func TestMain(m *testing.M) {
 		runWriter(path)
 		return
 	}
+	if mode := os.Getenv(processOf); mode != "" {
+		runProcess(mode)
+		return
+	}
 	os.Exit(m.Run())
 }
 

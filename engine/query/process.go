@@ -50,6 +50,7 @@ type process struct {
 	channel *channel
 	client  *http.Client
 	output  *os.File
+	gone    chan struct{} // closed when it has ended
 }
 
 // keep starts the query process, again and again, until ctx ends. It stays on one thread for life: the process gets
@@ -88,7 +89,10 @@ func (f *Front) live(ctx context.Context) error {
 	var parts sync.WaitGroup
 	parts.Go(func() { logging.Forward(p.output, f.log.With("process", "query"), "query process") })
 	ended := make(chan error, 1)
-	go func() { ended <- p.cmd.Wait() }()
+	go func() {
+		defer close(p.gone)
+		ended <- p.cmd.Wait()
+	}()
 	parts.Go(func() {
 		f.changing.Lock()
 		defer f.changing.Unlock()
@@ -153,12 +157,34 @@ func start(argv, env []string) (*process, error) {
 }
 
 func newProcess(c *channel) *process {
-	return &process{channel: c, client: &http.Client{Transport: &http.Transport{
+	return &process{channel: c, gone: make(chan struct{}), client: &http.Client{Transport: &http.Transport{
 		DialContext: c.dial, DisableCompression: true, MaxIdleConnsPerHost: idleConnections, IdleConnTimeout: time.Minute,
 	}}}
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
+
+func (p *process) lives() bool {
+	select {
+	case <-p.gone:
+		return false
+	default:
+		return true
+	}
+}
+
+// ends reports whether the process ends within a time.
+func (p *process) ends(ctx context.Context, within time.Duration) bool {
+	late := time.NewTimer(within)
+	defer late.Stop()
+	select {
+	case <-p.gone:
+		return true
+	case <-late.C:
+	case <-ctx.Done():
+	}
+	return false
+}
 
 // kill is harmless after the process's end.
 func (p *process) kill() { _ = p.cmd.Process.Kill() }

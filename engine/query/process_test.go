@@ -17,7 +17,7 @@ func front(t *testing.T, command ...string) (*Front, *bytes.Buffer) {
 	t.Helper()
 	log := new(bytes.Buffer)
 	f, err := New(Options{
-		Command: command, Settings: forever, Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)), Origin: addressOf, Log: slog.New(slog.NewTextHandler(log, nil)),
+		Command: command, Settings: Settings{StopAtCycle: -1, RequestTime: 50 * time.Millisecond}, Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)), Origin: addressOf, Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -2,10 +2,7 @@ package query
 
 import (
 	"fmt"
-	"io"
-	"net/http"
 	"slices"
-	"strconv"
 	"sync"
 
 	"distributor/wsproto/shardus"
@@ -55,43 +52,7 @@ func (s seal) put(text []byte, by *shardus.Signer) []byte {
 	return slices.Insert(text, s.at, s.member(by)...)
 }
 
-// copySealed writes an answer of the query process to a client, signed where it has a seal.
-func copySealed(w http.ResponseWriter, answer *http.Response, by *shardus.Signer) error {
-	length, before, member := answer.ContentLength, int64(0), []byte(nil)
-	if text := answer.Header.Get(sealHeader); text != "" {
-		s, err := parseSeal(text)
-		if err != nil {
-			return err
-		}
-		member, before = s.member(by), int64(s.at)
-		length += int64(len(member))
-	}
-	h := w.Header()
-	h.Set("Content-Type", contentJSON)
-	h.Set("Content-Length", strconv.FormatInt(length, 10))
-	if again := answer.Header.Get("Retry-After"); again != "" {
-		h.Set("Retry-After", again)
-	}
-	w.WriteHeader(answer.StatusCode)
-	buffer := copyBuffers.Get().(*[copyBytes]byte)
-	defer copyBuffers.Put(buffer)
-	err := copyAll(w, io.LimitReader(answer.Body, before), buffer[:])
-	if err == nil {
-		_, err = w.Write(member)
-	}
-	if err == nil {
-		err = copyAll(w, answer.Body, buffer[:])
-	}
-	return err
-}
-
 // copyBytes at a time, as much as a Unix socket holds: the fewer turns an answer takes, the less it delays records.
 const copyBytes = 256 << 10
 
 var copyBuffers = sync.Pool{New: func() any { return new([copyBytes]byte) }}
-
-// copyAll is io.CopyBuffer; without the hidden types, which would bring smaller buffers of their own.
-func copyAll(w io.Writer, r io.Reader, buffer []byte) error {
-	_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, buffer)
-	return err
-}
