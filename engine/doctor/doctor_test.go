@@ -491,7 +491,8 @@ func TestBehind(t *testing.T) {
 	}
 }
 
-// What the newest archiver leaves out of receipts is found in the newest one, with the setting that adds it.
+// What the newest archiver leaves out of receipts is found in the newest one, with the setting that
+// adds it.
 func TestReceiptsWithoutShardKey(t *testing.T) {
 	const words = "receipts are logged without executionShardKey"
 	p := newPlace(t)

@@ -87,10 +87,10 @@ func stream(v visit, s datalog.Stream, r datalog.Report, from datalog.Position, 
 	return fine(name, "%s; all of it read", text)
 }
 
-// shardKey looks at how the newest receipt was logged: the newest archiver leaves out a member without which
-// the newest collector cannot store it.
+// shardKey looks at how the newest receipt was logged: the newest archiver leaves out a member
+// without which the newest collector cannot store it.
 func shardKey(v visit, line []byte) []Finding {
-	const name = "data logs: receipt"
+	const name, words = "data logs: receipt", "receipts are logged without executionShardKey"
 	receipt, err := shardus.AppendRecord(nil, line)
 	if err != nil || len(receipt) == 0 || receipt[0] != '{' {
 		return nil
@@ -100,9 +100,9 @@ func shardKey(v visit, line []byte) []Finding {
 		return nil
 	}
 	if v.cfg.AddExecutionShardKey {
-		return []Finding{fine(name, "receipts are logged without executionShardKey, which is added (ADD_EXECUTION_SHARD_KEY)")}
+		return []Finding{fine(name, words+", which is added (ADD_EXECUTION_SHARD_KEY)")}
 	}
-	return []Finding{warning(name, "receipts are logged without executionShardKey: the newest collectors cannot store them",
+	return []Finding{warning(name, words+": the newest collectors cannot store them",
 		"set ADD_EXECUTION_SHARD_KEY to true and restart; leave it if no collector needs the member")}
 }
 

@@ -25,10 +25,11 @@
 //
 // # What is added
 //
-// With AddShardKey a receipt whose top level has no executionShardKey gets it before it is hashed and signed, from
-// signedReceipt.proposal.executionShardKey, or, in a global receipt, which has no proposal, from
-// signedReceipt.tx.source. Nothing else of its text changes. A receipt that has the key in neither place, no text
-// there, or one longer than maxShardKey, is sent as it is and counted.
+// With AddShardKey a receipt whose top level has no executionShardKey gets it before it is hashed
+// and signed, from signedReceipt.proposal.executionShardKey, or, in a global receipt, which has no
+// proposal, from signedReceipt.tx.source. Nothing else of its text changes. A receipt that has the
+// key in neither place, no text there, or one longer than maxShardKey, is sent as it is and
+// counted.
 //
 // # Gaps
 //

@@ -38,7 +38,8 @@ type Options struct {
 	// StopAtCycle tells the last cycle whose records are distributed; negative:
 	// no limit. It is asked once a chunk, from several goroutines.
 	StopAtCycle func() int64
-	// AddShardKey gives receipts without executionShardKey that member, if it stands elsewhere in them.
+	// AddShardKey gives receipts without executionShardKey that member, if it stands elsewhere in
+	// them.
 	AddShardKey bool
 	// Wake is called after frames have been committed.
 	Wake func()
@@ -77,7 +78,8 @@ type StreamStats struct {
 	BeyondStop uint64            // records held back by stopDistributionAtCycle
 	Rejected   map[string]uint64 // lines that are no records, by reason, every reason there from the start
 
-	// Of receipts that came without executionShardKey: those that got it, and those sent as they were.
+	// Of receipts that came without executionShardKey: those that got it, and those sent as they
+	// were.
 	ShardKeyAdded, ShardKeyAbsent uint64
 }
 

@@ -13,15 +13,16 @@ const (
 	maxShardKey = 1024
 )
 
-// shardKeys counts the receipts that came without executionShardKey. The newest archiver deletes that member
-// before it logs a receipt, and the newest collector's table insists on it.
+// shardKeys counts the receipts that came without executionShardKey. The newest archiver deletes
+// that member before it logs a receipt, and the newest collector's table insists on it.
 type shardKeys struct {
 	added, absent atomic.Uint64
 	told          atomic.Bool // the log says once a process that such receipts come
 }
 
-// completeReceipt returns the receipt with executionShardKey, if ADD_EXECUTION_SHARD_KEY says so and the receipt
-// holds the key elsewhere; else the receipt as it is. members must stand before that name.
+// completeReceipt returns the receipt with executionShardKey, if ADD_EXECUTION_SHARD_KEY says so
+// and the receipt holds the key elsewhere; else the receipt as it is. members must stand before
+// that name.
 func (e *Encoder) completeReceipt(c *chunk, receipt []byte, members *shardus.Members) []byte {
 	if _, ok := members.Find(shardKey); ok {
 		return receipt
@@ -40,8 +41,9 @@ func (e *Encoder) completeReceipt(c *chunk, receipt []byte, members *shardus.Mem
 	return receipt
 }
 
-// keyOf returns the key that a receipt's signatures name: the proposal's, and of a global receipt, which has no
-// proposal, the source of its transaction. members must stand before signedReceipt, and stays there.
+// keyOf returns the key that a receipt's signatures name: the proposal's, and of a global receipt,
+// which has no proposal, the source of its transaction. members must stand before signedReceipt,
+// and stays there.
 func keyOf(members shardus.Members) (key []byte, ok bool) {
 	signed, ok := members.Find("signedReceipt")
 	if !ok {
@@ -60,7 +62,8 @@ func keyOf(members shardus.Members) (key []byte, ok bool) {
 
 func (e *Encoder) tellAbsent(file string, members shardus.Members) {
 	if e.o.AddShardKey {
-		e.o.Log.Warn("a receipt has no executionShardKey, and none in signedReceipt: it is sent as it is; more are only counted",
+		e.o.Log.Warn("a receipt has no executionShardKey, and none in signedReceipt: "+
+			"it is sent as it is; more are only counted",
 			"file", file, "metric", "distributor_receipts_without_shard_key_total")
 		return
 	}

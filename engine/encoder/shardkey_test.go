@@ -13,7 +13,9 @@ import (
 )
 
 // encodeReceipts returns the payloads that an encoder makes of receipts, and what it logs.
-func encodeReceipts(t testing.TB, add bool, lines ...string) (e *Encoder, messages []string, log string) {
+func encodeReceipts(
+	t testing.TB, add bool, lines ...string,
+) (e *Encoder, messages []string, log string) {
 	t.Helper()
 	var text bytes.Buffer
 	e = New(Options{
@@ -135,7 +137,8 @@ func TestShardKeyIsReported(t *testing.T) {
 		if len(messages) != len(c.lines) || s.ShardKeyAdded != c.added || s.ShardKeyAbsent != c.absent {
 			t.Errorf("%v %q: %d messages, %+v", c.add, c.lines, len(messages), s)
 		}
-		if lines := strings.Count(log, "\n"); c.log == "" && lines != 0 || c.log != "" && (lines != 1 || !strings.Contains(log, c.log)) {
+		lines := strings.Count(log, "\n")
+		if c.log == "" && lines != 0 || c.log != "" && (lines != 1 || !strings.Contains(log, c.log)) {
 			t.Errorf("%v %q: logged %q", c.add, c.lines, log)
 		}
 		if c.log != "" && !strings.Contains(log, "receipt-log7.txt") {
@@ -202,9 +205,16 @@ func wantedKey(receipt shardus.Value) (key shardus.Value, ok bool) {
 
 // A receipt that lacks the key is completed without allocations once the chunk has its memory.
 func TestShardKeyAllocatesNothing(t *testing.T) {
-	line := fmt.Sprintf(`{"cycle":1,"pad":%q,"signedReceipt":{"proposal":{"executionShardKey":"k"}}}`, strings.Repeat("x", 4000))
-	e := New(Options{Signer: signer(t), StopAtCycle: func() int64 { return -1 }, AddShardKey: true, Log: slog.New(slog.DiscardHandler)}, Progress{})
-	c := &chunk{stream: slices.Index(datalog.Streams[:], datalog.Receipt), records: make([]datalog.Record, chunkRecords)}
+	line := fmt.Sprintf(`{"cycle":1,"pad":%q,"signedReceipt":{"proposal":{"executionShardKey":"k"}}}`,
+		strings.Repeat("x", 4000))
+	e := New(Options{
+		Signer: signer(t), StopAtCycle: func() int64 { return -1 }, AddShardKey: true,
+		Log: slog.New(slog.DiscardHandler),
+	}, Progress{})
+	c := &chunk{
+		stream:  slices.Index(datalog.Streams[:], datalog.Receipt),
+		records: make([]datalog.Record, chunkRecords),
+	}
 	for i := range c.records {
 		c.records[i].Line = []byte(line)
 	}

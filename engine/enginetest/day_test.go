@@ -21,8 +21,8 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// dayRates are records a second of cycles, originalTx and receipts. A cycle of the network lasts a minute; here it
-// lasts a second, and what the stand-ins wait for is shorter in proportion.
+// dayRates are records a second of cycles, originalTx and receipts. A cycle of the network lasts a
+// minute; here it lasts a second, and what the stand-ins wait for is shorter in proportion.
 var dayRates = [...]float64{1, 8, 12}
 
 // ledger is what the archiver logs, as collectors must hear it.
@@ -71,10 +71,11 @@ func withShardKey(t testing.TB, receipt []byte) []byte {
 	return with
 }
 
-// TestDay is a collector's day in MINUTES: two stand-ins for the real one, of npm ws 7 and 8, in a network namespace
-// of their own, and the binary on a socket that a service manager holds, which is killed, restarted and replaced all
-// the time. Neither ever gives up, both hear every record that was logged while they were there, and in the end their
-// tables are the archiver's. `make day` runs it.
+// TestDay is a collector's day in MINUTES: two stand-ins for the real one, of npm ws 7 and 8, in a
+// network namespace of their own, and the binary on a socket that a service manager holds, which is
+// killed, restarted and replaced all the time. Neither ever gives up, both hear every record that
+// was logged while they were there, and in the end their tables are the archiver's. `make day` runs
+// it.
 func TestDay(t *testing.T) {
 	minutes, err := strconv.ParseFloat(os.Getenv("MINUTES"), 64)
 	if err != nil {
@@ -89,24 +90,34 @@ func TestDay(t *testing.T) {
 	keys7, entry7 := newSubscriber(t)
 	keys8, entry8 := newSubscriber(t)
 	d.Configure(Settings{
-		"LISTEN_ADDR": "10.231.0.1", "DISTRIBUTOR_PORT": 6100, "NUMBER_OF_WORKERS": 2, "ARCHIVER_DB_DIR": databases,
-		"UPGRADE_DRAIN_MS": 10_000, "ADD_EXECUTION_SHARD_KEY": true, "limitToSubscribersOnly": true, "subscribers": []any{entry7, entry8},
+		"LISTEN_ADDR": "10.231.0.1", "DISTRIBUTOR_PORT": 6100, "NUMBER_OF_WORKERS": 2,
+		"ARCHIVER_DB_DIR": databases, "UPGRADE_DRAIN_MS": 10_000, "ADD_EXECUTION_SHARD_KEY": true,
+		"limitToSubscribersOnly": true, "subscribers": []any{entry7, entry8},
 	})
 	d.Socket = here.listen("10.231.0.1:6100")
 
 	// History, which collectors get over the HTTP API alone.
-	archiver := simulator.Options{Dir: d.Logs, Databases: databases, Rates: dayRates, Log: simulator.LogOptions{MaxBytes: 2 << 20}}
-	archive(t.Context(), t, archiver, "before", func(o *simulator.Options) { o.Unpaced, o.Count = true, 600 })
+	archiver := simulator.Options{
+		Dir: d.Logs, Databases: databases, Rates: dayRates,
+		Log: simulator.LogOptions{MaxBytes: 2 << 20},
+	}
+	archive(t.Context(), t, archiver, "before", func(o *simulator.Options) {
+		o.Unpaced, o.Count = true, 600
+	})
 	d.Start()
 	settings := standinSettings{
-		URL: "http://10.231.0.1:6100", Distributor: samplePublicKey, Window: 21, WaitMS: 250, ReconnectMS: 1500, Lose: 0.02,
+		URL: "http://10.231.0.1:6100", Distributor: samplePublicKey,
+		Window: 21, WaitMS: 250, ReconnectMS: 1500, Lose: 0.02,
 	}
 	settings.WS, settings.Keys = 7, keys7
 	standins := []*standin{startStandin(t, there, "ws 7", settings)}
 	settings.WS, settings.Keys = 8, keys8
 	standins = append(standins, startStandin(t, there, "ws 8", settings))
 	for _, c := range standins {
-		Until(t, c.name+" is connected", func() bool { opened, _, _ := c.state(); return opened > 0 }, nil)
+		Until(t, c.name+" is connected", func() bool {
+			opened, _, _ := c.state()
+			return opened > 0
+		}, nil)
 	}
 
 	l := &ledger{due: make(map[string]map[string]bool)}
@@ -116,7 +127,9 @@ func TestDay(t *testing.T) {
 	go func() {
 		defer close(writing)
 		archive(ctx, t, archiver, "day", func(o *simulator.Options) {
-			o.Odd = simulator.Odd{NonCanonical: 0.01, Damaged: 0.01, Blank: 0.05, Refused: 0.01, Repeated: 0.02}
+			o.Odd = simulator.Odd{
+				NonCanonical: 0.01, Damaged: 0.01, Blank: 0.05, Refused: 0.01, Repeated: 0.02,
+			}
 			o.OnWrite = func(stream string, line []byte, _ time.Time) { l.note(t, stream, line) }
 		})
 	}()
@@ -156,7 +169,9 @@ func TestDay(t *testing.T) {
 }
 
 // archive runs an archiver until ctx ends, or as o says.
-func archive(ctx context.Context, t testing.TB, o simulator.Options, seed string, set func(*simulator.Options)) {
+func archive(
+	ctx context.Context, t testing.TB, o simulator.Options, seed string, set func(*simulator.Options),
+) {
 	o.Seed = seed
 	set(&o)
 	if _, err := simulator.Run(ctx, o); err != nil {
@@ -182,9 +197,9 @@ func day(t *testing.T, d *Distributor, standins []*standin, length time.Duration
 			d.Upgrade()
 			d.Alone()
 		},
-		"worker killed": func() {
-			if w := d.Workers(); len(w) > 0 {
-				w[rng.IntN(len(w))].kill()
+		"workers killed": func() {
+			for _, w := range d.Workers() {
+				w.kill()
 			}
 		},
 		"query process killed": func() { d.Query().kill() },
@@ -225,21 +240,24 @@ func openReadOnly(t testing.TB, path string) *sql.DB {
 	return db
 }
 
-// complete holds a stand-in's tables against the archiver's, and what it heard against what was logged. A real
-// collector begins to verify with cycle 1.
+// complete holds a stand-in's tables against the archiver's, and what it heard against what was
+// logged. A real collector begins to verify with cycle 1.
 func complete(t *testing.T, c *standin, databases string, last int64, l *ledger) {
 	t.Helper()
 	db := openReadOnly(t, c.database)
 	for _, table := range []struct{ name, columns, cycle string }{
 		{"cycles", "cycleMarker, counter, cycleRecord", "counter"},
 		{"originalTxsData", "txId, timestamp, cycle, originalTxData", "cycle"},
-		{"receipts", "receiptId, tx, cycle, applyTimestamp, timestamp, signedReceipt, afterStates, beforeStates, appReceiptData, executionShardKey, globalModification", "cycle"},
+		{"receipts", "receiptId, tx, cycle, applyTimestamp, timestamp, signedReceipt, afterStates, " +
+			"beforeStates, appReceiptData, executionShardKey, globalModification", "cycle"},
 	} {
-		if _, err := db.Exec("ATTACH ? AS archiver", "file:"+filepath.Join(databases, table.name+".sqlite3")+"?mode=ro"); err != nil {
+		file := "file:" + filepath.Join(databases, table.name+".sqlite3") + "?mode=ro"
+		if _, err := db.Exec("ATTACH ? AS archiver", file); err != nil {
 			t.Fatal(err)
 		}
 		rows := func(of string) string {
-			return fmt.Sprintf("SELECT %s FROM %s.%s WHERE %s BETWEEN 1 AND %d", table.columns, of, table.name, table.cycle, last)
+			return fmt.Sprintf("SELECT %s FROM %s.%s WHERE %s BETWEEN 1 AND %d",
+				table.columns, of, table.name, table.cycle, last)
 		}
 		var all, missing, other int
 		for query, n := range map[string]*int{
@@ -252,7 +270,8 @@ func complete(t *testing.T, c *standin, databases string, last int64, l *ledger)
 			}
 		}
 		if missing != 0 || other != 0 || all == 0 {
-			t.Errorf("%s, %s: of the archiver's %d rows %d are missing, %d are none of its", c.name, table.name, all, missing, other)
+			t.Errorf("%s, %s: of the archiver's %d rows %d are missing, %d are none of its",
+				c.name, table.name, all, missing, other)
 		}
 		if _, err := db.Exec("DETACH archiver"); err != nil {
 			t.Fatal(err)
@@ -285,6 +304,7 @@ func complete(t *testing.T, c *standin, databases string, last int64, l *ledger)
 		}
 	}
 	if len(unheard) > 0 || strange > 0 {
-		t.Errorf("%s: on the firehose it has not heard %s; %d messages are no record that was logged", c.name, strings.Join(unheard, ", "), strange)
+		t.Errorf("%s: on the firehose it has not heard %s; %d messages are no record that was logged",
+			c.name, strings.Join(unheard, ", "), strange)
 	}
 }

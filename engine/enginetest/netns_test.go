@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netns is a network namespace. It lasts as long as its holder, a process that ends when the test's process does,
-// however that ends; with the namespace go its interfaces.
+// netns is a network namespace. It lasts as long as its holder, a process that ends when the test's
+// process does, however that ends; with the namespace go its interfaces.
 type netns struct {
 	t   testing.TB
 	pid int // of the holder
@@ -50,7 +50,8 @@ func newNetns(t testing.TB) netns {
 // connect joins two namespaces by a pair of interfaces with these addresses.
 func (n netns) connect(other netns, address, otherAddress string) {
 	n.t.Helper()
-	n.run("ip", "link", "add", "veth0", "type", "veth", "peer", "name", "veth0", "netns", strconv.Itoa(other.pid))
+	n.run("ip", "link", "add", "veth0", "type", "veth",
+		"peer", "name", "veth0", "netns", strconv.Itoa(other.pid))
 	for _, end := range []struct {
 		netns
 		address string
@@ -76,7 +77,8 @@ func (n netns) enter(cmd *exec.Cmd) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	cmd.Args = append([]string{"nsenter", "--target", strconv.Itoa(n.pid), "--net", "--", cmd.Path}, cmd.Args[1:]...)
+	in := []string{"nsenter", "--target", strconv.Itoa(n.pid), "--net", "--", cmd.Path}
+	cmd.Args = append(in, cmd.Args[1:]...)
 	cmd.Path = path
 }
 

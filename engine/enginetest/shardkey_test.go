@@ -9,8 +9,9 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// What the newest archiver logs goes out as it is, with a line in the log that says what to set; with that set, every
-// receipt has executionShardKey and verifies, and nothing else of it is changed.
+// What the newest archiver logs goes out as it is, with a line in the log that says what to set;
+// with that set, every receipt has executionShardKey and verifies, and nothing else of it is
+// changed.
 func TestAddExecutionShardKey(t *testing.T) {
 	t.Parallel()
 	const without = "receipts come without executionShardKey"
@@ -19,11 +20,11 @@ func TestAddExecutionShardKey(t *testing.T) {
 	write := func(seed string) {
 		t.Helper()
 		want = nil
-		archive(t.Context(), t, simulator.Options{Dir: d.Logs, Unpaced: true, Rates: simulator.Spread(1, simulator.Receipt), Count: 60}, seed,
-			func(o *simulator.Options) {
-				o.Odd = simulator.Odd{NonCanonical: 0.2, Refused: 0.1, Repeated: 0.1}
-				o.OnWrite = func(_ string, line []byte, _ time.Time) { want = append(want, string(line)) }
-			})
+		archive(t.Context(), t, simulator.Options{Dir: d.Logs}, seed, func(o *simulator.Options) {
+			o.Unpaced, o.Rates, o.Count = true, simulator.Spread(1, simulator.Receipt), 60
+			o.Odd = simulator.Odd{NonCanonical: 0.2, Refused: 0.1, Repeated: 0.1}
+			o.OnWrite = func(_ string, line []byte, _ time.Time) { want = append(want, string(line)) }
+		})
 	}
 	receive := func(p *Peer, sent func(testing.TB, []byte) []byte) {
 		t.Helper()
@@ -42,7 +43,9 @@ func TestAddExecutionShardKey(t *testing.T) {
 			}
 		}
 	}
-	said := func() int { return len(d.Log(func(l Line) bool { return strings.HasPrefix(l.Msg, without) })) }
+	said := func() int {
+		return len(d.Log(func(l Line) bool { return strings.HasPrefix(l.Msg, without) }))
+	}
 	write("before the start")
 
 	d.Start()

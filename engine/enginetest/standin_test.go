@@ -60,7 +60,8 @@ func needStandin(t testing.TB) {
 		t.Skipf("no stand-in for a collector here: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(collectorsDir, "node_modules", "ws7")); err != nil {
-		t.Skipf("no stand-in for a collector here, `npm ci` in testdata/collectors brings its packages: %v", err)
+		t.Skipf("no stand-in for a collector here, `npm ci` in %s brings its packages: %v",
+			collectorsDir, err)
 	}
 }
 
@@ -176,13 +177,17 @@ func (c *standin) stop() {
 	}
 }
 
-// newSubscriber returns the keys of a collector, for the stand-in, and how the configuration lists it.
+// newSubscriber returns the keys of a collector, for the stand-in, and how the configuration lists
+// it.
 func newSubscriber(t testing.TB) (keys map[string]string, entry map[string]any) {
 	t.Helper()
 	public, secret, err := shardus.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return map[string]string{"publicKey": public.String(), "secretKey": secret.Reveal()},
-		map[string]any{"publicKey": public.String(), "expirationTimestamp": 0, "subscriptionType": "FIREHOSE"}
+	keys = map[string]string{"publicKey": public.String(), "secretKey": secret.Reveal()}
+	entry = map[string]any{
+		"publicKey": public.String(), "expirationTimestamp": 0, "subscriptionType": "FIREHOSE",
+	}
+	return keys, entry
 }

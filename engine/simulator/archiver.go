@@ -172,15 +172,15 @@ func (a *archiver) makeUp(n int64) (made int64) {
 	return made
 }
 
-// makeOdd adds the line l, changed or followed by others as chance has it. It tells whether one of those is a
-// record, which it is only where there is room for one.
+// makeOdd adds the line l, changed or followed by others as chance has it. It tells whether one of
+// those is a record, which it is only where there is room for one.
 func (a *archiver) makeOdd(l line, room bool) (another bool) {
 	var again line
 	if Streams[l.stream] == Receipt {
 		if a.isOdd(oddRefused) {
 			from := len(a.text)
 			a.text = appendWithout(a.text, a.text[l.from:l.to], applyTime)
-			l = line{stream: l.stream, from: from, to: len(a.text), canonical: from, end: len(a.text), unstored: true}
+			l = a.unstored(l.stream, from)
 		} else if another = room && a.isOdd(oddRepeated); another {
 			again = a.repeat(l)
 		}
@@ -213,8 +213,8 @@ func (a *archiver) makeOdd(l line, room bool) (another bool) {
 // applyTime is the member that receipts have which the archiver stores.
 const applyTime = "applyTimestamp"
 
-// repeat makes the line that the archiver logs when it gets the receipt l a second time: before it has deleted
-// executionShardKey from it.
+// repeat makes the line that the archiver logs when it gets the receipt l a second time: before it
+// has deleted executionShardKey from it.
 func (a *archiver) repeat(l line) line {
 	record := appendWithout(nil, a.text[l.from:l.to], applyTime)
 	from := len(a.text)
@@ -223,7 +223,13 @@ func (a *archiver) repeat(l line) line {
 	} else {
 		a.text = appendMember(a.text, record, shardKey, a.world.newest.key)
 	}
-	return line{stream: l.stream, from: from, to: len(a.text), canonical: from, end: len(a.text), unstored: true}
+	return a.unstored(l.stream, from)
+}
+
+// unstored is the line of a record that ends the text and has no row.
+func (a *archiver) unstored(stream, from int) line {
+	end := len(a.text)
+	return line{stream: stream, from: from, to: end, canonical: from, end: end, unstored: true}
 }
 
 func (a *archiver) isOdd(k oddKind) bool {

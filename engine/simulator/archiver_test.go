@@ -11,28 +11,39 @@ import (
 	"testing"
 )
 
-// The archiver's checks of a receipt, as far as they concern its form. A name ends with ? where the member may
-// be left out; other members are refused.
-type form map[string]any // name → form, "text", "flag", "count" (an integer from 0), "list", "any", or []form: one of them
+// The archiver's checks of a receipt, as far as they concern its form. A name ends with ? where the
+// member may be left out; other members are refused.
+// What stands behind a name is a form, "text", "flag", "count" (an integer from 0), "any", a listOf, or a []form: one
+// of them.
+type form map[string]any
 
-var accountForm = form{"accountId": "text", "cycleNumber?": "count", "data": form{"*": "any"}, "hash": "text", "isGlobal": "flag", "timestamp": "count"}
+var accountForm = form{
+	"accountId": "text", "cycleNumber?": "count", "data": form{"*": "any"},
+	"hash": "text", "isGlobal": "flag", "timestamp": "count",
+}
 
 var receiptForm = form{
 	"afterStates?": listOf{accountForm}, "beforeStates?": listOf{accountForm},
 	"appReceiptData": form{"accountId?": "text", "data": form{"*": "any"}, "*": "any"},
-	"applyTimestamp": "count", "cycle": "count", "globalModification": "flag", "receiptId": "text", "timestamp": "count",
+	"applyTimestamp": "count", "cycle": "count", "globalModification": "flag",
+	"receiptId": "text", "timestamp": "count",
 	"tx": form{"originalTxData": form{"*": "any"}, "timestamp": "count", "txId": "text"},
 	"signedReceipt": []form{
 		{
 			"proposal": form{
-				"accountIDs": listOf{"text"}, "afterStateHashes": listOf{"text"}, "appReceiptDataHash": "text", "applied": "flag",
-				"beforeStateHashes": listOf{"text"}, "cant_preApply": "flag", "executionShardKey?": "text", "txid": "text",
+				"accountIDs": listOf{"text"}, "afterStateHashes": listOf{"text"},
+				"appReceiptDataHash": "text", "applied": "flag", "beforeStateHashes": listOf{"text"},
+				"cant_preApply": "flag", "executionShardKey?": "text", "txid": "text",
 			},
-			"proposalHash": "text", "sign?": signForm, "signaturePack": listOf{signForm}, "txGroupCycle?": "count", "voteOffsets": listOf{"count"},
+			"proposalHash": "text", "sign?": signForm, "signaturePack": listOf{signForm},
+			"txGroupCycle?": "count", "voteOffsets": listOf{"count"},
 		},
 		{
 			"signs": listOf{signForm}, "txGroupCycle?": "count",
-			"tx": form{"address": "text", "addressHash": "text", "afterStateHash": "text", "source": "text", "txId": "text", "value": "any", "when": "count"},
+			"tx": form{
+				"address": "text", "addressHash": "text", "afterStateHash": "text", "source": "text",
+				"txId": "text", "value": "any", "when": "count",
+			},
 		},
 	},
 }
@@ -136,14 +147,16 @@ func TestReceiptsAreAccepted(t *testing.T) {
 		if r["globalModification"].(bool) {
 			global++
 		}
-		if r["timestamp"] != tx["timestamp"] || r["receiptId"] != tx["txId"] || r["applyTimestamp"] != tx["timestamp"].(float64)+median*1000 ||
+		if r["timestamp"] != tx["timestamp"] || r["receiptId"] != tx["txId"] ||
+			r["applyTimestamp"] != tx["timestamp"].(float64)+median*1000 ||
 			r["globalModification"].(bool) != (signed["proposal"] == nil) {
 			t.Fatalf("%v", r)
 		}
 		// What a collector reads of it without a check.
 		data := r["appReceiptData"].(map[string]any)["data"].(map[string]any)
 		readable := data["readableReceipt"].(map[string]any)
-		if _, ok := readable["status"].(float64); !ok || readable["from"] == nil || readable["to"] == nil && readable["contractAddress"] == nil {
+		if _, ok := readable["status"].(float64); !ok || readable["from"] == nil ||
+			readable["to"] == nil && readable["contractAddress"] == nil {
 			t.Fatalf("%v", readable)
 		}
 	}
@@ -163,7 +176,7 @@ func TestShardKeys(t *testing.T) {
 		if len(key) != hashDigits || r["globalModification"] == true && key != networkAccount {
 			t.Fatalf("%s is %v", shardKey, r[shardKey])
 		}
-		if r["globalModification"] == false && key != keyOf(t, json.RawMessage(fieldOf(t, got, "signedReceipt"))) {
+		if r["globalModification"] == false && key != keyOf(t, fieldOf(t, got, "signedReceipt")) {
 			t.Fatalf("%s is %v", shardKey, key)
 		}
 		if without := appendWithout(nil, got, shardKey); !bytes.Equal(without, want) {
@@ -172,17 +185,19 @@ func TestShardKeys(t *testing.T) {
 	}
 }
 
-func fieldOf(t *testing.T, record []byte, name string) string {
+func fieldOf(t *testing.T, record []byte, name string) json.RawMessage {
 	t.Helper()
 	var m map[string]json.RawMessage
 	must(t, json.Unmarshal(record, &m))
-	return string(m[name])
+	return m[name]
 }
 
 // Cycles begin with 0, each begins when the one before ends, and a later run goes on with both.
 func TestCyclesFollowEachOther(t *testing.T) {
 	dir := t.TempDir()
-	o := Options{Dir: filepath.Join(dir, "logs"), Databases: filepath.Join(dir, "db"), Seed: "cycles", Count: 200}
+	o := Options{
+		Dir: filepath.Join(dir, "logs"), Databases: filepath.Join(dir, "db"), Seed: "cycles", Count: 200,
+	}
 	var all []map[string]any
 	for range 3 {
 		run(t, o)
@@ -218,8 +233,8 @@ func TestRefusedAndRepeated(t *testing.T) {
 	for _, older := range []bool{false, true} {
 		dir := t.TempDir()
 		o := Options{
-			Dir: filepath.Join(dir, "logs"), Databases: filepath.Join(dir, "db"), Seed: "refused", Count: 600,
-			ShardKeys: older, Odd: Odd{Refused: 0.1, Repeated: 0.2},
+			Dir: filepath.Join(dir, "logs"), Databases: filepath.Join(dir, "db"),
+			Seed: "refused", Count: 600, ShardKeys: older, Odd: Odd{Refused: 0.1, Repeated: 0.2},
 		}
 		s := run(t, o)
 		refused, repeated := s.Odd["refused"], s.Odd["repeated"]
@@ -227,7 +242,8 @@ func TestRefusedAndRepeated(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		rows := map[string]map[string]any{}
-		for _, row := range query(t, o.Databases, "receipts", "SELECT receiptId, executionShardKey, applyTimestamp FROM receipts") {
+		const all = "SELECT receiptId, executionShardKey, applyTimestamp FROM receipts"
+		for _, row := range query(t, o.Databases, "receipts", all) {
 			rows[row[0].(string)] = map[string]any{shardKey: row[1], applyTime: row[2]}
 		}
 		stored := map[string]string{}
@@ -241,7 +257,8 @@ func TestRefusedAndRepeated(t *testing.T) {
 			case r[applyTime] != nil:
 				asLogged++
 				stored[id] = line
-				if (r[shardKey] != nil) != older || row == nil || row[applyTime] != int64(r[applyTime].(float64)) {
+				if (r[shardKey] != nil) != older || row == nil ||
+					row[applyTime] != int64(r[applyTime].(float64)) {
 					t.Errorf("%s: %v, row %v", id, r[shardKey], row)
 				}
 			case twice:
@@ -264,8 +281,10 @@ func TestRefusedAndRepeated(t *testing.T) {
 				}
 			}
 		}
-		if without != refused || again != repeated || asLogged != int64(len(rows)) || asLogged+without+again != s.Records[Receipt] {
-			t.Errorf("%d refused, %d repeated, %d stored of %d rows; %+v", without, again, asLogged, len(rows), s)
+		if without != refused || again != repeated || asLogged != int64(len(rows)) ||
+			asLogged+without+again != s.Records[Receipt] {
+			t.Errorf("%d refused, %d repeated, %d stored of %d rows; %+v",
+				without, again, asLogged, len(rows), s)
 		}
 	}
 }

@@ -182,7 +182,8 @@ func (d *Databases) addReceipt(r *receiptColumns) error {
 		string(r.AfterStates), string(r.BeforeStates), appReceipt, key, r.GlobalModification)
 }
 
-// shardKey returns what the archiver stores as executionShardKey, also of receipts that it logs without.
+// shardKey returns what the archiver stores as executionShardKey, also of receipts that it logs
+// without.
 func (r *receiptColumns) shardKey() (string, error) {
 	if r.ExecutionShardKey != nil {
 		return *r.ExecutionShardKey, nil
@@ -252,14 +253,15 @@ func (d *Databases) Close() error {
 	return err
 }
 
-// lastCycle returns the highest counter stored, and when that cycle began (Unix seconds); -1 and 0 where there
-// is none.
+// lastCycle returns the highest counter stored, and when that cycle began (Unix seconds); -1 and 0
+// where there is none.
 func (d *Databases) lastCycle() (counter, start int64, err error) {
 	if d == nil {
 		return -1, 0, nil
 	}
-	err = d.open[tableCycles].db.QueryRow("SELECT counter, COALESCE(json_extract(cycleRecord, '$.start'), 0)"+
-		" FROM cycles ORDER BY counter DESC LIMIT 1").Scan(&counter, &start)
+	const newest = "SELECT counter, COALESCE(json_extract(cycleRecord, '$.start'), 0)" +
+		" FROM cycles ORDER BY counter DESC LIMIT 1"
+	err = d.open[tableCycles].db.QueryRow(newest).Scan(&counter, &start)
 	if errors.Is(err, sql.ErrNoRows) {
 		return -1, 0, nil
 	}

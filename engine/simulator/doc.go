@@ -18,10 +18,11 @@
 // the mean sizes are steady, and a test holds them: cycle 8 KB, originalTx 1.15 KB, receipt 5.8 KB,
 // 4.55 KB in the standard mix.
 //
-// Receipts have the members that the newest archiver logs, all of a form that it accepts: no executionShardKey, which
-// it deletes first (Options.ShardKeys for older ones), appReceiptData for every transaction, and the times and
-// ids of the transaction. Cycles begin with 0, and each begins when the one before ends; by their rate they run
-// ahead of the clock, so the first begins ten days before it is written.
+// Receipts have the members that the newest archiver logs, all of a form that it accepts: no
+// executionShardKey, which it deletes first (Options.ShardKeys for older ones), appReceiptData for
+// every transaction, and the times and ids of the transaction. Cycles begin with 0, and each begins
+// when the one before ends; by their rate they run ahead of the clock, so the first begins ten days
+// before it is written.
 //
 // A receipt names a transaction whose originalTx was logged before it, if one waits; an originalTx gets
 // its receipt in order. In the standard mix there are more receipts than originalTx: the others name transactions that
@@ -46,9 +47,10 @@
 //
 // # Databases
 //
-// A record in the logs has its row when the run has committed it, a moment later, with the same text in every column. A
-// receipt's row has executionShardKey also where the log has none. Odd.Refused and Odd.Repeated add what the newest
-// archiver logs and does not store: receipts that it did not accept, and those that it got before.
+// A record in the logs has its row when the run has committed it, a moment later, with the same
+// text in every column. A receipt's row has executionShardKey also where the log has none.
+// Odd.Refused and Odd.Repeated add what the newest archiver logs and does not store: receipts that
+// it did not accept, and those that it got before.
 //
 // # Concurrency and failure
 //

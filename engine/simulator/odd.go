@@ -12,9 +12,10 @@ type Odd struct {
 	Damaged      float64 // after the record comes a line that breaks off: no record
 	Blank        float64 // after the record comes a blank line
 
-	// Of receipts: what the newest archiver logs and does not store. Both are records, and are sent.
+	// Of receipts: what the newest archiver logs and does not store. Both are records, and are
+	// sent.
 	Refused  float64 // the archiver did not accept it: it has no applyTimestamp
-	Repeated float64 // after it comes the same again, from another sender: with executionShardKey, without applyTimestamp
+	Repeated float64 // after it comes the same again: with executionShardKey, without applyTimestamp
 }
 
 type oddKind int
@@ -29,10 +30,14 @@ const (
 	oddKinds
 )
 
-var oddNames = [oddKinds]string{"noncanonical", "trailer", "damaged", "blank", "refused", "repeated"}
+var oddNames = [oddKinds]string{
+	"noncanonical", "trailer", "damaged", "blank", "refused", "repeated",
+}
 
 func (o *Odd) share(k oddKind) *float64 {
-	return [oddKinds]*float64{&o.NonCanonical, &o.Trailer, &o.Damaged, &o.Blank, &o.Refused, &o.Repeated}[k]
+	return [oddKinds]*float64{
+		&o.NonCanonical, &o.Trailer, &o.Damaged, &o.Blank, &o.Refused, &o.Repeated,
+	}[k]
 }
 
 // appendNonCanonical appends another spelling of a canonical object: last member first, spaces and
@@ -67,15 +72,16 @@ func appendMember(dst, record []byte, name, value string) []byte {
 	return append(dst, record[at:]...)
 }
 
-// appendWithout appends the canonical object record without a member that it has, and not as its last.
+// appendWithout appends the canonical object record without a member that it has, and not as its
+// last.
 func appendWithout(dst, record []byte, name string) []byte {
 	at := memberPlace(record, name)
 	dst = append(dst, record[:at]...)
 	return append(dst, record[memberEnd(record, at)+1:]...)
 }
 
-// memberPlace returns where the member of that name begins, or would stand: at the quote of a name, or at the
-// brace that ends the record.
+// memberPlace returns where the member of that name begins, or would stand: at the quote of a name,
+// or at the brace that ends the record.
 func memberPlace(record []byte, name string) int {
 	at := 1
 	for record[at] != '}' {

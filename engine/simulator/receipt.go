@@ -12,7 +12,8 @@ const (
 	firstFree
 )
 
-// shardKey is the member that the newest archivers delete before they log a receipt. They store it all the same.
+// shardKey is the member that the newest archivers delete before they log a receipt. They store it
+// all the same.
 const shardKey = "executionShardKey"
 
 // receipt is the record of an applied transaction: accounts before and after, the network's
@@ -48,18 +49,21 @@ func (d *draft) states(of []state) list {
 	return out
 }
 
-// signedReceipt is the vote of the nodes that carried the transaction out, and how many seconds after its
-// handing in they did: the archiver takes the upper median of the votes, and 0 for a global transaction.
+// signedReceipt is the vote of the nodes that carried the transaction out, and how many seconds
+// after its handing in they did: the archiver takes the upper median of the votes, and 0 for a
+// global transaction.
 func (d *draft) signedReceipt() (o object, applied int) {
 	var signatures, offsets list
 	var votes []int
 	for len(votes) == 0 || len(votes) < 3 && d.r.chance(0.2) {
 		vote := d.r.between(1, 12)
-		signatures, offsets, votes = append(signatures, d.p.signed(d.r)), append(offsets, vote), append(votes, vote)
+		votes, offsets = append(votes, vote), append(offsets, vote)
+		signatures = append(signatures, d.p.signed(d.r))
 	}
 	if d.global {
 		return object{"signs": signatures, "tx": object{
-			"address": networkAccount, "addressHash": d.after[0].hash, "afterStateHash": d.after[0].hash, "source": d.key, "txId": quoted(slotTxID),
+			"address": networkAccount, "addressHash": d.after[0].hash, "afterStateHash": d.after[0].hash,
+			"source": d.key, "txId": quoted(slotTxID),
 			"value": object{
 				"change":         object{"change": object{"p2p": object{"minNodes": 10}}, "cycle": bare(slotTxCycle, 3)},
 				"internalTXType": 3, "isInternalTx": true, "timestamp": bare(slotTxTime, 0),

@@ -22,8 +22,8 @@ const (
 	cycleShapes = 32
 	waitingMost = 256 // transactions that were handed in and have no receipt yet
 	maxHashes   = 64
-	// ahead is how long before its record is written the first cycle begins. The network has one cycle a
-	// minute, runs have many a second: their cycles would soon begin in the future.
+	// ahead is how long before its record is written the first cycle begins. The network has one
+	// cycle a minute, runs have many a second: their cycles would soon begin in the future.
 	ahead      = 10 * 24 * time.Hour
 	hashDigits = 64
 )
@@ -85,10 +85,11 @@ func NewWorld(seed string, firstCycle int64) *World {
 	return w
 }
 
-// Append appends a record of the stream, written at ms (Unix milliseconds), to dst: canonical text without a
-// line end. It panics on a name that is no stream.
+// Append appends a record of the stream, written at ms (Unix milliseconds), to dst: canonical text
+// without a line end. It panics on a name that is no stream.
 //
-//   - Cycle begins a new cycle, to which transactions from then on belong. It begins when the one before ends.
+//   - Cycle begins a new cycle, to which transactions from then on belong. It begins when the one
+//     before ends.
 //   - OriginalTx hands in a new transaction.
 //   - Receipt applies the oldest transaction handed in and not yet applied; a new one where there is none.
 //     All of its times are counted from when the transaction was handed in.

@@ -5,8 +5,9 @@ import (
 	"strconv"
 )
 
-// Members reads the members of a canonical object from front to back, without a parse of what stands
-// between those that are asked for. Text that is not canonical gives any answer, but never a panic.
+// Members reads the members of a canonical object from front to back, without a parse of what
+// stands between those that are asked for. Text that is not canonical gives any answer, but never a
+// panic.
 type Members struct {
 	text []byte
 	at   int // where the next member begins, or the brace that ends the object
@@ -20,8 +21,9 @@ func MembersOf(canonical []byte) Members {
 	return Members{text: canonical, at: 1}
 }
 
-// Find returns the text of the member of that name, which is plain ASCII. Names have to be asked for in
-// rising order: Find goes on where the last one stopped, and stops before the first name beyond.
+// Find returns the text of the member of that name, which is plain ASCII. Names have to be asked
+// for in rising order: Find goes on where the last one stopped, and stops before the first name
+// beyond.
 func (m *Members) Find(name string) (value []byte, ok bool) {
 	t := m.text
 	for m.at < len(t) && t[m.at] == '"' {
@@ -56,8 +58,8 @@ func (m *Members) Int(name string) (n float64, ok bool) {
 	return n, err == nil
 }
 
-// AppendWith appends the object with one member more. Find must just have said that the object has no
-// member of that name; value is canonical text. dst may not overlap the object or value.
+// AppendWith appends the object with one member more. Find must just have said that the object has
+// no member of that name; value is canonical text. dst may not overlap the object or value.
 func (m *Members) AppendWith(dst []byte, name string, value []byte) []byte {
 	t := m.text
 	if m.at >= len(t) {
@@ -78,8 +80,8 @@ func (m *Members) AppendWith(dst []byte, name string, value []byte) []byte {
 	return append(dst, t[m.at:]...)
 }
 
-// compareName compares a member's name, as it is written, with one of plain ASCII. The order of bytes is the
-// order of UTF-16 units here, except in names with escapes, which are rare.
+// compareName compares a member's name, as it is written, with one of plain ASCII. The order of
+// bytes is the order of UTF-16 units here, except in names with escapes, which are rare.
 func compareName(written []byte, name string) int {
 	if bytes.IndexByte(written, '\\') < 0 {
 		return bytes.Compare(written, []byte(name))

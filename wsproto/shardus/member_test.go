@@ -28,8 +28,8 @@ func TestMemberInt(t *testing.T) {
 	}
 }
 
-// Of every recorded line, each member is found, in one pass and each for itself; a member that is not there is
-// put in where a parse and a writing of the whole put it.
+// Of every recorded line, each member is found, in one pass and each for itself; a member that is
+// not there is put in where a parse and a writing of the whole put it.
 func TestMembersOfVectors(t *testing.T) {
 	for _, v := range readVectors(t) {
 		if !v.Reject {
@@ -49,8 +49,8 @@ func TestMembersWithOddNames(t *testing.T) {
 	}
 }
 
-// checkMembers holds Members against a parse of the whole, for a text that has a canonical one; any other must
-// only do no harm.
+// checkMembers holds Members against a parse of the whole, for a text that has a canonical one; any
+// other must only do no harm.
 func checkMembers(t *testing.T, text []byte) {
 	t.Helper()
 	probes := []string{"counter", "cycle", "executionShardKey", "signedReceipt", "zzz"}
@@ -77,7 +77,8 @@ func checkMembers(t *testing.T, text []byte) {
 		value, ok := all.Find(name)
 		alone := MembersOf(record)
 		if one, found := alone.Find(name); found != ok || string(one) != string(value) {
-			t.Fatalf("%.300q: %s is %q, %v; asked for after others %q, %v", record, name, one, found, value, ok)
+			t.Fatalf("%.300q: %s is %q, %v; asked for after others %q, %v",
+				record, name, one, found, value, ok)
 		}
 		if ok != (want.Kind() != Undefined) {
 			t.Fatalf("%.300q: %s found: %v", record, name, ok)
@@ -91,11 +92,13 @@ func checkMembers(t *testing.T, text []byte) {
 		if tree.Kind() != Object {
 			continue
 		}
-		with, err := tree.With(name, TextValue("key")).AppendCanonical(nil)
+		want = tree.With(name, TextValue("key"))
+		with, err := want.AppendCanonical(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := all.AppendWith(nil, name, []byte(`"key"`)); string(got) != string(with) && !tree.With(name, TextValue("key")).isBuffer() {
+		got := all.AppendWith(nil, name, []byte(`"key"`))
+		if string(got) != string(with) && !want.isBuffer() {
 			t.Fatalf("%.300q with %s is %.300q, want %.300q", record, name, got, with)
 		}
 	}
