@@ -20,23 +20,36 @@ type shardKeys struct {
 	told          atomic.Bool // the log says once a process that such receipts come
 }
 
-// completeReceipt returns the receipt with executionShardKey, if ADD_EXECUTION_SHARD_KEY says so
-// and the receipt holds the key elsewhere; else the receipt as it is. members must stand before
-// that name.
+// completeReceipt returns the receipt with executionShardKey, if ADD_EXECUTION_SHARD_KEY says so and
+// the receipt holds the key elsewhere; else the receipt as it is. members must stand before that name.
 func (e *Encoder) completeReceipt(c *chunk, receipt []byte, members *shardus.Members) []byte {
 	if _, ok := members.Find(shardKey); ok {
 		return receipt
 	}
-	if e.o.AddShardKey {
-		if key, ok := keyOf(*members); ok {
-			e.shardKeys.added.Add(1)
-			c.completed = members.AppendWith(c.completed[:0], shardKey, key)
-			return c.completed
-		}
+	told := e.shardKeys.told.Load()
+	var key []byte
+	derivable := false
+	if e.o.AddShardKey || !told {
+		key, derivable = keyOf(*members)
+	}
+	if e.o.AddShardKey && derivable {
+		e.shardKeys.added.Add(1)
+		c.completed = members.AppendWith(c.completed[:0], shardKey, key)
+		return c.completed
 	}
 	e.shardKeys.absent.Add(1)
-	if !e.shardKeys.told.Swap(true) {
-		e.tellAbsent(datalog.Streams[c.stream].FileName(c.after.Number), *members)
+	if told {
+		return receipt
+	}
+	file := datalog.Streams[c.stream].FileName(c.after.Number)
+	switch {
+	case derivable && !e.shardKeys.told.Swap(true):
+		e.o.Log.Warn("receipts come without executionShardKey: the newest collectors cannot store them; "+
+			"to add it before signing, set ADD_EXECUTION_SHARD_KEY to true and restart", "file", file)
+	case e.o.AddShardKey && !e.shardKeys.told.Swap(true):
+		e.o.Log.Warn("a receipt has no executionShardKey, and none in signedReceipt: "+
+			"it is sent as it is; more are only counted",
+			"file", file, "metric", "distributor_receipts_without_shard_key_total")
 	}
 	return receipt
 }
@@ -58,17 +71,4 @@ func keyOf(members shardus.Members) (key []byte, ok bool) {
 		key, _ = of.Find("source")
 	}
 	return key, len(key) > 0 && key[0] == '"' && len(key)-len(`""`) <= maxShardKey
-}
-
-func (e *Encoder) tellAbsent(file string, members shardus.Members) {
-	if e.o.AddShardKey {
-		e.o.Log.Warn("a receipt has no executionShardKey, and none in signedReceipt: "+
-			"it is sent as it is; more are only counted",
-			"file", file, "metric", "distributor_receipts_without_shard_key_total")
-		return
-	}
-	_, derivable := keyOf(members)
-	e.o.Log.Warn("receipts come without executionShardKey: the newest collectors cannot store them; "+
-		"to add it before signing, set ADD_EXECUTION_SHARD_KEY to true and restart",
-		"file", file, "could_be_added", derivable)
 }
