@@ -77,7 +77,7 @@ export class Distributor {
 
 /** Collector connects as the real one does, and checks every message with the real libraries. */
 export class Collector {
-  static async connect(port, keys, options) {
+  static async connect(port, keys, options, Socket = WebSocket) {
     const c = new Collector()
     c.messages = []
     c.faults = []
@@ -85,7 +85,8 @@ export class Collector {
       Utils.safeStringify({ collectorInfo: { subscriptionType: 'FIREHOSE', timestamp: Date.now() }, sender: keys.publicKey }),
     )
     crypto.signObj(request, keys.secretKey, keys.publicKey)
-    c.socket = new WebSocket(`http://127.0.0.1:${port}?data=${encodeURIComponent(Utils.safeStringify(request))}`, options)
+    const scheme = Socket === WebSocket ? 'http' : 'ws' // as the real one has it; ws 7 takes no http
+    c.socket = new Socket(`${scheme}://127.0.0.1:${port}?data=${encodeURIComponent(Utils.safeStringify(request))}`, options)
     c.socket.on('message', (data) => c.take(data.toString('utf8')))
     c.socket.on('close', (code) => (c.closed = code))
     await once(c.socket, 'open')
