@@ -65,9 +65,11 @@ func activated() (*net.TCPListener, error) {
 // checkActivated compares the service manager's socket with the settings, which say where collectors are expected.
 // Without LISTEN_ADDR any address is right.
 func checkActivated(cfg *config.Config, at *net.TCPAddr) error {
-	const both = "make ListenStream= in distributor.socket and %s the same, then: systemctl daemon-reload; systemctl restart distributor.socket"
+	const both = "make ListenStream= in distributor.socket and %s the same, then: systemctl daemon-reload; " +
+		"systemctl stop distributor.service; systemctl restart distributor.socket; systemctl start distributor.service"
 	if cfg.DistributorPort != 0 && cfg.DistributorPort != at.Port {
-		return fmt.Errorf("%w: DISTRIBUTOR_PORT is %d, but distributor.socket listens on %v: "+both, ErrConfig, cfg.DistributorPort, at, "DISTRIBUTOR_PORT")
+		return fmt.Errorf("%w: DISTRIBUTOR_PORT is %d, but distributor.socket listens on %v: "+both,
+			ErrConfig, cfg.DistributorPort, at, "DISTRIBUTOR_PORT")
 	}
 	if cfg.ListenAddr == "" {
 		return nil
@@ -77,7 +79,8 @@ func checkActivated(cfg *config.Config, at *net.TCPAddr) error {
 		return fmt.Errorf("engine: LISTEN_ADDR: %w", err)
 	}
 	if !want.IP.Equal(at.IP) && !(want.IP.IsUnspecified() && at.IP.IsUnspecified()) {
-		return fmt.Errorf("%w: LISTEN_ADDR is %s, but distributor.socket listens on %v: "+both, ErrConfig, cfg.ListenAddr, at, "LISTEN_ADDR")
+		return fmt.Errorf("%w: LISTEN_ADDR is %s, but distributor.socket listens on %v: "+both,
+			ErrConfig, cfg.ListenAddr, at, "LISTEN_ADDR")
 	}
 	return nil
 }

@@ -180,7 +180,7 @@ func (p *primary) listen(cfg *config.Config, socket *net.TCPListener) (err error
 	switch {
 	case l == nil && p.activated:
 		return fmt.Errorf("%w: DISTRIBUTOR_PORT or LISTEN_ADDR is another one, and distributor.socket has the port: "+
-			"change ListenStream= in it as well, and restart both units", ErrConfig)
+			"change ListenStream= in it as well, and restart both", ErrConfig)
 	case socket != nil:
 		l, p.activated = socket, true
 		if err := checkActivated(cfg, socket.Addr().(*net.TCPAddr)); err != nil {

@@ -9,8 +9,8 @@
 // # What is promised
 //
 // At least once, in order, nothing missed: a remembered offset is never beyond
-// what the collector has confirmed. It may be older, by what was sent after
-// the last ping it answered and, after a crash of the primary, by what was
+// what the collector has confirmed: by a pong, or by the answer to our close
+// frame. It may be older, by what was sent after the last ping it answered and, after a crash of the primary, by what was
 // confirmed in the last SaveEvery; that much comes twice.
 //
 // # The window

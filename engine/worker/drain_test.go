@@ -143,3 +143,49 @@ func TestOrdinaryEnds(t *testing.T) {
 		}
 	}
 }
+
+// The answer to our close frame confirms all that was sent before it, of a client that answers no pings. One that
+// answers them has its pong for that: its own close frame can be on its way at the same time as ours.
+func TestAnsweredCloseConfirms(t *testing.T) {
+	for name, c := range map[string]struct {
+		pongs    bool
+		code     ws.StatusCode
+		confirms bool
+	}{
+		"the answer":                           {false, 1000, true},
+		"another close frame":                  {false, 1001, false},
+		"a close frame of one that has ponged": {true, 1000, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := start(t, handoff.Settings{PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000}, framelog.Options{})
+			p := b.connect(0, nil, false)
+			b.publish(1000)
+			p.want(b, 0, 1)
+			first := b.frames.Head()
+			if c.pongs {
+				for h, payload := p.frame(); ; h, payload = p.frame() {
+					if h.OpCode == ws.OpPing {
+						p.say(ws.OpPong, payload)
+						break
+					}
+				}
+				b.next(func(m handoff.Message) bool { return m.Confirmed != nil })
+			}
+			b.publish(1000)
+			p.want(b, 1, 2)
+			b.send(handoff.Message{Close: &handoff.Close{ID: p.id, Disconnect: wsproto.DuplicateConnection.Name}})
+			p.wantClose(wsproto.DuplicateConnection.Code)
+			p.say(ws.OpClose, ws.NewCloseFrameBody(c.code, ""))
+			want := uint64(0)
+			switch {
+			case c.confirms:
+				want = b.frames.Head()
+			case c.pongs:
+				want = first
+			}
+			if closed := b.closed(p.id, wsproto.DuplicateConnection); closed.Acked != want {
+				t.Errorf("%d of %d bytes are confirmed, want %d", closed.Acked, b.frames.Head(), want)
+			}
+		})
+	}
+}

@@ -67,11 +67,12 @@ export class Distributor {
 
 /** Collector connects as the real one does, and checks every message with the real libraries. */
 export class Collector {
-  static async connect(port, keys, options) {
+  static async connect(port, keys, options, Socket = WebSocket) {
     const c = new Collector()
     c.messages = []
     c.faults = []
-    c.socket = new WebSocket(firehoseURL(`http://127.0.0.1:${port}`, keys), options)
+    const scheme = Socket === WebSocket ? 'http' : 'ws' // as the real one has it; ws 7 takes no http
+    c.socket = new Socket(firehoseURL(`${scheme}://127.0.0.1:${port}`, keys), options)
     c.socket.on('message', (data) => c.take(data.toString('utf8')))
     c.socket.on('close', (code) => (c.closed = code))
     await once(c.socket, 'open')

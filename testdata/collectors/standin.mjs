@@ -25,7 +25,7 @@ import WebSocket7 from 'ws7'
 import { crypto as network, firehoseURL, signed, Utils } from './network.mjs'
 
 const settings = JSON.parse(fs.readFileSync(process.argv[2], 'utf8'))
-const WebSocket = { 7: WebSocket7, 8: WebSocket8 }[settings.ws]
+const [WebSocket, scheme] = { 7: [WebSocket7, 'ws:'], 8: [WebSocket8, 'http:'] }[settings.ws] // 7 takes no http
 const say = (event, more) => fs.writeSync(1, JSON.stringify({ event, ...more }) + '\n')
 
 // --- its database
@@ -109,7 +109,7 @@ function take(text) {
 let reconnecting = false
 let socket
 function connect() {
-  socket = new WebSocket(firehoseURL(settings.url, settings.keys))
+  socket = new WebSocket(firehoseURL(settings.url.replace('http:', scheme), settings.keys))
   socket.onopen = () => {
     reconnecting = false
     say('open')
