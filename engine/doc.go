@@ -19,7 +19,8 @@
 //
 // # Stop
 //
-// In the opposite order, bounded: no new connections; what has been read is
+// In the opposite order, bounded: no new connections, while those there are get
+// one more answer; what has been read is
 // encoded and committed; workers let their clients catch up and close them
 // with 1012, a few at a time; the checkpoint is saved.
 //
@@ -34,6 +35,8 @@
 //     read is in the log, the checkpoint is saved. So every record enters once.
 //   - The listening socket is one, in both processes, and never closed. In the
 //     moments in which neither accepts, its backlog holds who comes (door.go).
+//     HTTP connections that the elder has get one more answer from it, and are
+//     closed when they have had six seconds without a request.
 //   - The elder gives up its twin of the frame log with it (package deflate): its
 //     collectors go on with plain frames, and have the heir's when they are there.
 //   - The heir has done what can fail, a worker's start included, before the

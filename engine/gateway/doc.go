@@ -52,19 +52,42 @@
 // without shutdown(2): the worker's duplicate is the same socket. TCP_NODELAY
 // and keep-alive probes are on, as Go sets them.
 //
+// A connection that we close ourselves is closed for writing first, and read
+// from until its client has closed it too, a second and 32 MiB at most
+// (watched.go). The kernel answers input that nobody has read with a reset,
+// which would overtake our last answer.
+//
 // # Limits for an address
 //
 // An origin is an IPv4 address or the /64 of an IPv6 one. This machine's own
 // addresses are not limited, since a proxy on it speaks for many.
 //
 //	requests     RateLimit a second, as many at once. 429 in the replaced
-//	             service's words. Health checks do not count
+//	             service's words
+//	checks       GET and HEAD of /is-alive and /is-healthy: 1000 a second, as
+//	             many at once. Apart from requests, so that a flood of these
+//	             does not starve them. What they report is asked at most every
+//	             250 ms, however many want to know it. 429
 //	upgrades     UpgradeRateLimit a second, ten times as many at once: a fleet
 //	             behind one address comes back together; 1000 a second cost 5 %
 //	             of a core. Apart from requests, so that neither keeps the other
 //	             out. 429
 //	connections  as many as are still free of MaxConnections: half when it is
 //	             alone, less beside others, so that there is always room. 429
+//
+// A request over a limit is not refused at once, because real collectors exit
+// after four refusals in a row: it is held for up to a second, and answered in
+// its turn. So a client that sends the next request when it has the answer to
+// the last one is never refused, whatever the limit is. Requests of an address
+// wait in the order of arrival, each in the goroutine that net/http has for its
+// connection. One whose client has left takes no token.
+//
+// A connection without room waits as well, for up to 30 s, without a goroutine
+// (waiting.go). 20 times UpgradeRateLimit may wait, shared between addresses as
+// the open ones are: one address alone may have ten seconds' upgrades wait, so
+// that as many can come at once as upgrades are allowed. While any connection
+// waits, each answer is the last on its connection, and connections that are
+// idle for six seconds are closed.
 //
 // Upgrades count whether or not they succeed, and before anything of them is
 // looked at. Counting only those that fail would let one collector with a wrong
@@ -80,6 +103,13 @@
 // refusals still work. If something else takes those as well, accepting pauses,
 // for up to a second at a time.
 //
+// # Shutdown
+//
+// Shutdown stops accepting. What was accepted is served: the next answer on each
+// connection says that it is the last. A connection without a request is closed
+// when a time of grace is over, since a request may be on its way; in a handover
+// that is six seconds, longer than Node's HTTP agent keeps an idle connection.
+//
 // # What net/http answers
 //
 // A request that cannot be read (a bad escape in the path, headers over 16 KiB,
@@ -92,7 +122,7 @@
 //
 // Whoever has many addresses can take all connections for as long as a request
 // may take to come (ten seconds), and again: eleven of them leave room for one
-// connection of 2048. That is the firewall's part. An "Expect" that is not known is
+// connection of 2048, and the others wait. That is the firewall's part. An "Expect" that is not known is
 // answered by net/http with an empty 417.
 //
 // # Concurrency and failure

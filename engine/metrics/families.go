@@ -197,6 +197,8 @@ var families = []family{
 		func(s *status.Status, emit sample) { byLabel(s.Refused, emit) }},
 	{"distributor_http_connections", "Open connections of the public port that are no worker's.", gauge, nil,
 		func(s *status.Status, emit sample) { emit(s.HTTP.Connections) }},
+	{"distributor_http_connections_waiting", "Accepted connections of the public port that wait for room: MAX_HTTP_CONNECTIONS, or their address's share of it, is taken.",
+		gauge, nil, func(s *status.Status, emit sample) { emit(s.HTTP.Waiting) }},
 	{"distributor_http_malformed_total", "Connections ended over a request that was no HTTP, too long, or not complete in time.", counter, nil,
 		func(s *status.Status, emit sample) { emit(s.HTTP.Malformed) }},
 	{"distributor_api_requests_total", "Requests of the HTTP API, by answer.", counter, []string{"endpoint", "status"},

@@ -11,7 +11,9 @@
 //
 // Front is the primary's side. It keeps one query process (Serve), which has a low priority
 // and its own heap, so that neither its work nor its garbage delays a record; and a fault in SQLite ends that process
-// alone. It is started again then, with growing pauses; requests are refused meanwhile. They talk HTTP over socket pairs
+// alone. It is started again then, with growing pauses; requests wait for that as long as their time lasts, since real
+// collectors exit after four refusals in a row. One that was lost with a process is asked again, with four processes at
+// most, and an answer that is written in part goes on if the next process makes the same (relay.go). They talk HTTP over socket pairs
 // that are passed over a channel, as nothing but these two can then come between (channel.go). The secret key stays in
 // the primary: the query process says what is to be signed, and where the signature goes (seal.go).
 //
@@ -21,7 +23,7 @@
 //	query process         ─▶ accept      parse ▸ policy.check ▸ choose          refusal, sealed: 400 or 200
 //	                      ─▶ answer      queries ▸ canonical text               database trouble, sealed: 503
 //	                      ─▶ seal        hash
-//	primary               ─▶ copySealed  sign ▸ put `sign` in its place         200
+//	primary               ─▶ relay       sign ▸ put `sign` in its place         200
 //
 // request.go and selector.go are pure: values in, a selection or a refusal out. table.go writes SQL, and file.go,
 // source.go and rows.go alone talk to databases. The words of refusals and their order are the replaced service's;
@@ -61,7 +63,8 @@
 //
 // A request has 10 s (Settings.RequestTime), and ends when its client leaves: SQLite is interrupted. Bodies have 1 MiB,
 // an answer 128 MiB. Bodies that are on their way and answers that are not read yet have 256 MiB together
-// (Settings.Memory), of which an address may hold as much as is still free; beyond that 503. The wait for a lock (2 s)
+// (Settings.Memory), of which an address may hold as much as is still free. What has no room waits as long as its time
+// lasts, an answer in that it is made again when there is room; then 503. The wait for a lock (2 s)
 // is the only one that cannot be interrupted. A query whose interruption was lost (hungQuery) ends the process.
 //
 // Checks, rows and hashes keep a processor busy. As many requests as there are processors are worked on at a time.

@@ -144,6 +144,7 @@ type Clients struct {
 // HTTP is the public port.
 type HTTP struct {
 	Connections int   `json:"connections"` // open, no worker's yet
+	Waiting     int   `json:"waiting"`     // accepted, and without room so far
 	Malformed   int64 `json:"malformed"`   // connections ended over a request that was no HTTP, too long, or not complete in time
 }
 

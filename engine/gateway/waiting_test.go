@@ -1,0 +1,302 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"distributor/engine/supervisor"
+)
+
+// Far more than there is room for connect from one address at once, and all are let in; the connections that wait are
+// those that have no worker yet, and no more than may are open meanwhile.
+func TestFleetFromOneAddress(t *testing.T) {
+	var inside, most atomic.Int64
+	g := newGateway(t, "open", nil)
+	g.conns.limit(8, 1000)
+	g.limitLoopback = true
+	workers := g.workers
+	g.workers = connectFunc(func(ctx context.Context, c supervisor.Client, fd int) error {
+		now := inside.Add(1)
+		defer inside.Add(-1)
+		for {
+			if seen := most.Load(); now <= seen || most.CompareAndSwap(seen, now) {
+				break
+			}
+		}
+		return workers.Connect(ctx, c, fd)
+	})
+	t.Cleanup(workers.(*echo).clients.Wait)
+	addr := serve(t, g)
+	upgrade := upgradeRequest(target(signedData("known", time.Now(), ""), ""))
+	var clients sync.WaitGroup
+	for range 100 {
+		conn := from(t, "127.0.0.1", addr)
+		clients.Go(func() {
+			if got := answerTo(t, conn, "GET"); got.status != 101 {
+				t.Errorf("%+v", got)
+			}
+		})
+		_, _ = io.WriteString(conn, upgrade)
+	}
+	clients.Wait()
+	if s := g.Snapshot(); s.HandedOver != 100 || most.Load() > 4 {
+		t.Errorf("%d handed over, %d at a time", s.HandedOver, most.Load())
+	}
+	eventually(t, "nothing is left", func() bool { s := g.Snapshot(); return s.Connections == 0 && s.Waiting == 0 })
+	g.conns.mu.Lock()
+	defer g.conns.mu.Unlock()
+	if len(g.conns.held) != 0 || len(g.conns.waiting.queues) != 0 || len(g.conns.waiting.order) != 0 {
+		t.Errorf("%v %v %v", g.conns.held, g.conns.waiting.queues, g.conns.waiting.order)
+	}
+}
+
+// Clients that keep their connections leave them when others wait: all get their answers.
+func TestKeepAliveMakesRoom(t *testing.T) {
+	g := newGateway(t, "open", nil)
+	g.conns.limit(8, 1000)
+	g.limitLoopback = true
+	addr := serve(t, g)
+	var clients sync.WaitGroup
+	for range 20 {
+		clients.Go(func() {
+			client := http.Client{Transport: &http.Transport{}, Timeout: patience}
+			defer client.CloseIdleConnections()
+			for range 10 {
+				r, err := client.Get("http://" + addr + "/is-alive")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := io.Copy(io.Discard, r.Body); err != nil || r.StatusCode != 200 {
+					t.Errorf("%d %v", r.StatusCode, err)
+				}
+				r.Body.Close()
+			}
+		})
+	}
+	clients.Wait()
+}
+
+// One address's connections that wait keep no other's out, and are refused when their time is over.
+func TestWaitingIsShared(t *testing.T) {
+	g := newGateway(t, "open", nil)
+	g.conns.limit(16, 8)
+	g.limitLoopback = true
+	addr := serve(t, g)
+	for range 12 { // 8 are open, 4 wait: half of each
+		from(t, "127.0.0.1", addr)
+	}
+	eventually(t, "they are open, and wait", func() bool { s := g.Snapshot(); return s.Connections == 8 && s.Waiting == 4 })
+	if got := request(t, "127.0.0.1", addr, ""); got.status != 429 || refusalOf(t, got).Reason != "connections_of_address" {
+		t.Errorf("one more: %+v", got)
+	}
+	if got := request(t, "127.0.0.2", addr, "GET /is-alive"+closing); got.status != 200 {
+		t.Errorf("another: %+v", got)
+	}
+}
+
+func TestWaitingEnds(t *testing.T) {
+	g := newGateway(t, "open", nil)
+	g.conns.limit(2, 100)
+	g.conns.waiting.most = 20 * time.Millisecond
+	addr := serve(t, g)
+	for range 2 {
+		from(t, "127.0.0.1", addr)
+	}
+	eventually(t, "two are open", func() bool { return g.Snapshot().Connections == 2 })
+	for range 3 {
+		if got := request(t, "127.0.0.1", addr, "GET /is-alive"+closing); got.status != 503 || refusalOf(t, got).Reason != "too_many_connections" {
+			t.Errorf("%+v", got)
+		}
+	}
+	eventually(t, "none waits", func() bool { return g.Snapshot().Waiting == 0 && g.leaving.Load() == 0 })
+}
+
+// exhaust has requests from 127.0.0.1 held for that long at least, and gives how many are.
+func exhaust(r *rates, least time.Duration) (queued func() int) {
+	from := originOf("127.0.0.1:1")
+	take(r, from)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hold = patience
+	bucket := r.buckets[from]
+	bucket.tokens = -bucket.limit * least.Seconds()
+	return func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return bucket.queue.Len()
+	}
+}
+
+// keepAlive is a connection on which requests are answered.
+type keepAlive struct {
+	*net.TCPConn
+	in *bufio.Reader
+}
+
+func dialKeepAlive(t *testing.T, addr string) keepAlive {
+	conn := from(t, "127.0.0.1", addr).(*net.TCPConn)
+	return keepAlive{conn, bufio.NewReader(conn)}
+}
+
+func (k keepAlive) get(t *testing.T) *http.Response {
+	t.Helper()
+	if _, err := io.WriteString(k, "GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Error(err)
+	}
+	r, err := http.ReadResponse(k.in, nil)
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	_, _ = io.Copy(io.Discard, r.Body)
+	return r
+}
+
+// During its grace a gateway that shuts down answers on the connections that it has, each once more. Only then those
+// without a request are closed, in order; what waits or is held comes to its end.
+func TestShutdownAnswersWhatIsOnItsWay(t *testing.T) {
+	g := newGateway(t, "open", func(o *Options) { o.Settings.RateLimit = 10 })
+	g.limitLoopback = true
+	g.conns.limit(16, 100)
+	addr := serve(t, g)
+	used, fresh, silent := dialKeepAlive(t, addr), dialKeepAlive(t, addr), dialKeepAlive(t, addr)
+	if r := used.get(t); r.Close {
+		t.Error("the first answer says that it is the last")
+	}
+	var held sync.WaitGroup
+	queued := exhaust(&g.requests, 2*time.Second)
+	for range 4 {
+		conn := from(t, "127.0.0.1", addr)
+		held.Go(func() {
+			if got := answerTo(t, conn, "GET"); got.status != 404 || !got.closed {
+				t.Errorf("held: %+v", got)
+			}
+			conn.Close()
+		})
+		_, _ = io.WriteString(conn, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+	}
+	from(t, "127.0.0.1", addr) // the last of 8 that it may have
+	waits := from(t, "127.0.0.1", addr)
+	eventually(t, "one waits for room, four are held", func() bool {
+		return g.Snapshot().Waiting == 1 && queued() == 4
+	})
+
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	grace := 2 * time.Second
+	begun, stopped := time.Now(), make(chan error, 1)
+	go func() { stopped <- g.Shutdown(ctx, grace) }()
+	eventually(t, "nobody is let in any more", func() bool {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	for name, k := range map[string]keepAlive{"used": used, "fresh": fresh} {
+		if r := k.get(t); r.StatusCode != 200 || !r.Close {
+			t.Errorf("%s: %d, the last: %v", name, r.StatusCode, r.Close)
+		}
+		k.Close()
+	}
+	_, _ = io.WriteString(waits, "GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\n")
+	if got := answerTo(t, waits, "GET"); got.status != 200 || !got.closed {
+		t.Errorf("one that waits: %+v", got)
+	}
+	waits.Close()
+	if _, err := silent.Read(make([]byte, 1)); err != io.EOF || time.Since(begun) < grace {
+		t.Errorf("without a request: %v after %v", err, time.Since(begun))
+	}
+	silent.Close()
+	held.Wait()
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
+
+// Whatever we refuse and close, the client reads the whole answer and the end, though it goes on sending: no reset.
+func TestRefusalsAreNotReset(t *testing.T) {
+	g := newGateway(t, "subs", nil)
+	g.limitLoopback = true
+	addr := serve(t, g)
+	more := strings.Repeat("x", 1<<20)
+	full := newGateway(t, "open", nil)
+	full.conns.limit(0, 0)
+	busy := newGateway(t, "open", func(o *Options) {
+		o.Workers = connectFunc(func(context.Context, supervisor.Client, int) error { return supervisor.ErrFull })
+	})
+	limited := newGateway(t, "open", nil)
+	limited.limitLoopback, limited.upgrades.hold = true, 0
+	limited.upgrades.set(1, 1)
+	take(&limited.upgrades, originOf("127.0.0.1:1"))
+	limited.upgrades.buckets[originOf("127.0.0.1:1")].tokens = -1000
+	upgrade := upgradeRequest(target(signedData("known", time.Now(), ""), ""))
+	addrs := map[*Gateway]string{g: addr, full: serve(t, full), busy: serve(t, busy), limited: serve(t, limited)}
+	for _, c := range []struct {
+		name    string
+		gateway *Gateway
+		request string
+		status  int
+	}{
+		{"a body that nobody reads", g, fmt.Sprintf("POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 5<<20), 404},
+		{"no HTTP", g, "hello\r\n\r\n", 400},
+		{"a long header", g, "GET / HTTP/1.1\r\nHost: x\r\nX: " + more + more, 431},
+		{"an upgrade without entitlement", g, upgradeRequest("/?data={}"), 401},
+		{"an upgrade over the limit", limited, upgrade, 429},
+		{"an upgrade that no worker takes", busy, upgrade, 503},
+		{"no room", full, upgrade, 503},
+	} {
+		conn := from(t, "127.0.0.1", addrs[c.gateway])
+		var sending sync.WaitGroup
+		sending.Go(func() {
+			if _, err := io.WriteString(conn, c.request); err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			for range 4 {
+				if _, err := io.WriteString(conn, more); err != nil {
+					t.Errorf("%s: more: %v", c.name, err)
+				}
+			}
+		})
+		sending.Wait() // and reads only then
+		got := answerTo(t, conn, "POST")
+		if got.status != c.status || !got.complete || !got.closed {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+		conn.Close()
+	}
+}
+
+// A request whose client has gone takes no place of others, also where its body is unread.
+func TestHeldClientsThatLeave(t *testing.T) {
+	g := newGateway(t, "open", func(o *Options) { o.Settings.RateLimit = 5 })
+	g.limitLoopback = true
+	addr := serve(t, g)
+	queued := exhaust(&g.requests, 2*time.Second)
+	begun := time.Now()
+	var leaving []net.Conn
+	for i := range 5 { // a second's
+		conn := from(t, "127.0.0.1", addr)
+		leaving = append(leaving, conn)
+		_, _ = io.WriteString(conn, "POST /receipt HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+		eventually(t, "it waits", func() bool { return queued() == i+1 })
+	}
+	for _, conn := range leaving {
+		conn.Close()
+	}
+	if got := request(t, "127.0.0.1", addr, "GET /x"+closing); got.status != 404 {
+		t.Errorf("%+v after %v", got, time.Since(begun))
+	}
+	if n := g.Snapshot().Refused["client_gone"]; n != 5 {
+		t.Errorf("%d are known to have left", n)
+	}
+}
