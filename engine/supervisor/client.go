@@ -14,8 +14,8 @@ import (
 type Client struct {
 	Key  string // its public key, as it wrote it
 	From uint64 // offset of the first byte to send; a frame boundary
-	// Resume finds From when no older connection of the key is left, which may have confirmed more until then.
-	// nil: From is what the client asked for.
+	// Resume finds From when no older connection of the key is left, which may have confirmed more
+	// until then. nil: From is what the client asked for.
 	Resume   func() uint64
 	Response []byte    // the 101; read until Connect returns
 	Early    []byte    // what came behind its request; read until Connect returns
@@ -185,7 +185,8 @@ func (s *Supervisor) again(c *client) {
 	}
 }
 
-// forget drops all that is known of c. A newer client of its key stays, and so does an older one that still ends.
+// forget drops all that is known of c. A newer client of its key stays, and so does an older one
+// that still ends.
 func (s *Supervisor) forget(c *client) {
 	s.leave(c)
 	if c.place != nil {
