@@ -154,14 +154,19 @@ func (s *Supervisor) roomy() *worker {
 
 // close has c's connection closed, or its Connect fail.
 func (s *Supervisor) close(c *client, why wsproto.Disconnect) {
-	if c.phase < sending {
-		s.finish(c, fmt.Errorf("%w: %s", ErrClosed, why.Name))
-		s.settle()
+	if c.phase == held || c.phase == waiting {
+		s.refuse(c, why)
 		return
 	}
 	c.closing, c.closed = true, time.Now()
 	c.worker.closing++
 	c.worker.send(outgoing{message: handoff.Message{Close: &handoff.Close{ID: c.id, Disconnect: why.Name}}})
+	s.settle()
+}
+
+// refuse ends the Connect of a client that no worker has.
+func (s *Supervisor) refuse(c *client, why wsproto.Disconnect) {
+	s.finish(c, fmt.Errorf("%w: %s", ErrClosed, why.Name))
 	s.settle()
 }
 
@@ -254,7 +259,7 @@ func (s *Supervisor) expire(now time.Time) {
 	s.nextExpiry = time.Time{}
 	for _, c := range s.byKey {
 		switch {
-		case c.closing || c.Expires.IsZero():
+		case c.closing || c.Expires.IsZero() || c.phase == held: // begin looks at it again
 		case now.Before(c.Expires):
 			s.expect(c.Expires)
 		default:

@@ -32,7 +32,7 @@ func (s *Supervisor) hold(c *client) {
 func (s *Supervisor) displace(key string) *client {
 	c := s.byKey[key]
 	if c != nil && c.phase < sending {
-		s.close(c, wsproto.DuplicateConnection)
+		s.refuse(c, wsproto.DuplicateConnection)
 		c = s.byKey[key] // the connection that it was held for
 	}
 	if c == nil {
@@ -68,6 +68,7 @@ func (s *Supervisor) begin(c *client) {
 		return // finished meanwhile
 	}
 	c.From, c.after = from, nil
+	s.expect(c.Expires)
 	if c.worker != nil {
 		c.phase = queued
 		c.worker.send(outgoing{client: c})
