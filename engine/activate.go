@@ -15,9 +15,9 @@ import (
 // firstActivated is the descriptor at which the service manager's sockets begin (sd_listen_fds(3)).
 const firstActivated = 3
 
-// activated returns the listener that the service manager has opened for this process, as systemd does for a
-// socket unit; nil: it has opened none. It must be called before any other process is started: the descriptor and
-// the variables are for this process alone.
+// activated returns the listener that the service manager has opened for this process, as systemd
+// does for a socket unit; nil: it has opened none. It must be called before any other process is
+// started: the descriptor and the variables are for this process alone.
 func activated() (*net.TCPListener, error) {
 	pid, count := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS")
 	for _, name := range []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
@@ -62,8 +62,8 @@ func activated() (*net.TCPListener, error) {
 	return public, nil
 }
 
-// checkActivated compares the service manager's socket with the settings, which say where collectors are expected.
-// Without LISTEN_ADDR any address is right.
+// checkActivated compares the service manager's socket with the settings, which say where
+// collectors are expected. Without LISTEN_ADDR any address is right.
 func checkActivated(cfg *config.Config, at *net.TCPAddr) error {
 	const both = "make ListenStream= in distributor.socket and %s the same, then: systemctl daemon-reload; " +
 		"systemctl stop distributor.service; systemctl restart distributor.socket; systemctl start distributor.service"

@@ -47,9 +47,9 @@ func (p *primary) reached(key string, offset uint64, begins bool) {
 	}
 }
 
-// elsewhere has the elder close its connection of a key that has come to us; the channel is closed when it has none
-// any more, and what it knew of the key is ours. It must not wait. nil: there is no elder, or the key is not its any
-// more.
+// elsewhere has the elder close its connection of a key that has come to us; the channel is closed
+// when it has none any more, and what it knew of the key is ours. It must not wait. nil: there is
+// no elder, or the key is not its any more.
 func (p *primary) elsewhere(key string) <-chan struct{} {
 	o := p.other.Load()
 	if o == nil || o.heir {

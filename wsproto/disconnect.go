@@ -12,9 +12,9 @@ type Disconnect struct {
 
 func (d Disconnect) Error() string { return "wsproto: disconnect: " + d.Name }
 
-// Codes and the first two reasons are what collectors know from the replaced service; the others follow the IANA
-// registry. 1012 (service restart) and 1013 (try again later) tell a collector that coming back is welcome, 1008 that the
-// same will happen again.
+// Codes and the first two reasons are what collectors know from the replaced service; the others
+// follow the IANA registry. 1012 (service restart) and 1013 (try again later) tell a collector that
+// coming back is welcome, 1008 that the same will happen again.
 var (
 	// DuplicateConnection: a newer connection with the same key takes over.
 	DuplicateConnection = Disconnect{1000, "", "duplicate_connection"}
@@ -32,8 +32,9 @@ var (
 	MessageTooBig = Disconnect{1009, "message too big", "message_too_big"}
 	// InternalError: a fault of ours, for instance a damaged frame log.
 	InternalError = Disconnect{1011, "internal error", "internal_error"}
-	// ServerShutdown: the distributor or this worker is being stopped, or another process has taken over. 1012 means
-	// service restart. It is not 1001, because collectors print that as the end of their subscription.
+	// ServerShutdown: the distributor or this worker is being stopped, or another process has taken
+	// over. 1012 means service restart. It is not 1001, because collectors print that as the end of
+	// their subscription.
 	ServerShutdown = Disconnect{1012, "server shutdown", "server_shutdown"}
 	// TooSlow: the client's socket took nothing, or too little, for too long.
 	TooSlow = Disconnect{1013, "too slow", "too_slow"}

@@ -104,7 +104,8 @@ func TestDisconnects(t *testing.T) {
 	if _, ok := DisconnectNamed("no_such"); ok {
 		t.Error("found a disconnect that is not there")
 	}
-	// What unmodified collectors know: they print 1001 as "Subscription Validity Expired", so nothing else may have it.
+	// What unmodified collectors know: they print 1001 as "Subscription Validity Expired", so
+	// nothing else may have it.
 	for _, d := range Disconnects {
 		if d.Code == SubscriptionExpired.Code && d != SubscriptionExpired || d.Code == DuplicateConnection.Code && d != DuplicateConnection {
 			t.Errorf("%s has the code %d, which means another thing to collectors", d.Name, d.Code)

@@ -18,7 +18,8 @@ import (
 	"distributor/wsproto"
 )
 
-// socketUnit makes a distributor whose port the test opens, as systemd does for deploy/distributor.socket.
+// socketUnit makes a distributor whose port the test opens, as systemd does for
+// deploy/distributor.socket.
 func socketUnit(t *testing.T, settings Settings) *Distributor {
 	t.Helper()
 	d := New(t, settings)
@@ -54,8 +55,8 @@ func (d *Distributor) status() (int, error) {
 	return answer.StatusCode, answer.Body.Close()
 }
 
-// With a socket unit no connection is refused, whatever ends the service: those that come while nothing runs wait,
-// and are answered afterwards. A handover passes the socket on.
+// With a socket unit no connection is refused, whatever ends the service: those that come while
+// nothing runs wait, and are answered afterwards. A handover passes the socket on.
 func TestSocketActivation(t *testing.T) {
 	t.Parallel()
 	d := socketUnit(t, nil)
@@ -123,8 +124,8 @@ func TestSocketActivation(t *testing.T) {
 	d.Stop()
 }
 
-// mustBeOurs checks that neither the socket nor its variables have got into the other processes of the newest primary,
-// nor the variables into that one.
+// mustBeOurs checks that neither the socket nor its variables have got into the other processes of
+// the newest primary, nor the variables into that one.
 func mustBeOurs(t *testing.T, d *Distributor) {
 	t.Helper()
 	info, err := d.Socket.Stat()
@@ -157,7 +158,8 @@ func mustBeOurs(t *testing.T, d *Distributor) {
 	}
 }
 
-// A socket that is not the one of the settings ends the start with status 78, in words that name the key and the unit.
+// A socket that is not the one of the settings ends the start with status 78, in words that name
+// the key and the unit.
 func TestSocketAndSettingsDiffer(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -44,8 +44,8 @@ func flow(t *testing.T, d *Distributor) (end func() int) {
 	return end
 }
 
-// takeovers has one key connect n times under load, each time beside its connection before, and returns
-// all of them.
+// takeovers has one key connect n times under load, each time beside its connection before, and
+// returns all of them.
 func takeovers(t *testing.T, d *Distributor, key shardus.SecretKey, n int, o PeerOptions) []*Peer {
 	t.Helper()
 	o.Key = key
@@ -58,8 +58,8 @@ func takeovers(t *testing.T, d *Distributor, key shardus.SecretKey, n int, o Pee
 	return peers
 }
 
-// received waits until the last record has come, and returns what all of peers got, one after the other. The newest may
-// have got nothing, when the one before it has all.
+// received waits until the last record has come, and returns what all of peers got, one after the
+// other. The newest may have got nothing, when the one before it has all.
 func received(t *testing.T, peers []*Peer, written int) (all []int) {
 	t.Helper()
 	Until(t, "the last record has come", func() bool {
@@ -72,13 +72,14 @@ func received(t *testing.T, peers []*Peer, written int) (all []int) {
 	return all
 }
 
-// unanswered tells whether a close frame was not answered within the second that a newer connection waits.
+// unanswered tells whether a close frame was not answered within the second that a newer connection
+// waits.
 func unanswered(d *Distributor) bool {
 	return len(d.Log(func(l Line) bool { return strings.HasPrefix(l.Msg, "older connection has not ended in time") })) > 0
 }
 
-// mustFollow checks that got is without holes, and without repeats if all was answered in time, which a machine that
-// stood still for a second prevents.
+// mustFollow checks that got is without holes, and without repeats if all was answered in time,
+// which a machine that stood still for a second prevents.
 func mustFollow(t *testing.T, d *Distributor, got []int) {
 	t.Helper()
 	if unanswered(d) {
@@ -93,8 +94,8 @@ func mustFollow(t *testing.T, d *Distributor, got []int) {
 	}
 }
 
-// A key that connects again goes on exactly where its connection before has ended, whichever of the two
-// frames that confirm it answers.
+// A key that connects again goes on exactly where its connection before has ended, whichever of the
+// two frames that confirm it answers.
 func TestTakeover(t *testing.T) {
 	for name, o := range map[string]PeerOptions{
 		"answers all":                      {},
@@ -133,8 +134,8 @@ func TestTakeoverAcrossWorkers(t *testing.T) {
 	d.Stop()
 }
 
-// So it does when the connection before is one of the process that has handed over. That keeps its collectors,
-// because they have not read yet what there is.
+// So it does when the connection before is one of the process that has handed over. That keeps its
+// collectors, because they have not read yet what there is.
 func TestTakeoverOverHandover(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"LOG_LEVEL": "debug", "UPGRADE_DRAIN_MS": 3_600_000})
@@ -154,8 +155,9 @@ func TestTakeoverOverHandover(t *testing.T) {
 	d.Stop()
 }
 
-// takeOverHandover hands over with some collectors that are behind, and has each connect again. It returns how many
-// records there are then, and how many connections of the old process were displaced.
+// takeOverHandover hands over with some collectors that are behind, and has each connect again. It
+// returns how many records there are then, and how many connections of the old process were
+// displaced.
 func takeOverHandover(t *testing.T, d *Distributor, first int) (written, displaced int) {
 	t.Helper()
 	keys, older, newer := make([]shardus.SecretKey, 4), make([]*Peer, 4), make([]*Peer, 4)
@@ -224,7 +226,8 @@ func write(t *testing.T, d *Distributor, from, to int, more string) {
 	}
 }
 
-// A connection that answers nothing is not waited for longer than a moment, and what it was sent comes again.
+// A connection that answers nothing is not waited for longer than a moment, and what it was sent
+// comes again.
 func TestTakeoverOfADeadConnection(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"LOG_LEVEL": "debug"})
@@ -243,8 +246,8 @@ func TestTakeoverOfADeadConnection(t *testing.T) {
 	d.Stop()
 }
 
-// Of many connections of one key at a time all but the newest are refused or closed, and the newest gets
-// all that they had not.
+// Of many connections of one key at a time all but the newest are refused or closed, and the newest
+// gets all that they had not.
 func TestTakeoverStorm(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"LOG_LEVEL": "debug"})

@@ -33,8 +33,8 @@ type Message struct {
 
 	// Both ways.
 	Positions []Position `json:"positions,omitempty"`
-	// Release are keys. From the heir: close your connection of each, and say when it has ended. From the elder:
-	// it has none any more, and its last positions of them have been sent before.
+	// Release are keys. From the heir: close your connection of each, and say when it has ended.
+	// From the elder: it has none any more, and its last positions of them have been sent before.
 	Release []string `json:"release,omitempty"`
 }
 

@@ -14,8 +14,8 @@ import (
 type Client struct {
 	Key  string // its public key, as it wrote it
 	From uint64 // offset of the first byte to send; a frame boundary
-	// Resume finds From when no older connection of the key is left, which may have confirmed more until then.
-	// nil: From is what the client asked for.
+	// Resume finds From when no older connection of the key is left, which may have confirmed more
+	// until then. nil: From is what the client asked for.
 	Resume   func() uint64
 	Response []byte    // the 101; read until Connect returns
 	Early    []byte    // what came behind its request; read until Connect returns
@@ -154,14 +154,19 @@ func (s *Supervisor) roomy() *worker {
 
 // close has c's connection closed, or its Connect fail.
 func (s *Supervisor) close(c *client, why wsproto.Disconnect) {
-	if c.phase < sending {
-		s.finish(c, fmt.Errorf("%w: %s", ErrClosed, why.Name))
-		s.settle()
+	if c.phase == held || c.phase == waiting {
+		s.refuse(c, why)
 		return
 	}
 	c.closing, c.closed = true, time.Now()
 	c.worker.closing++
 	c.worker.send(outgoing{message: handoff.Message{Close: &handoff.Close{ID: c.id, Disconnect: why.Name}}})
+	s.settle()
+}
+
+// refuse ends the Connect of a client that no worker has.
+func (s *Supervisor) refuse(c *client, why wsproto.Disconnect) {
+	s.finish(c, fmt.Errorf("%w: %s", ErrClosed, why.Name))
 	s.settle()
 }
 
@@ -185,7 +190,8 @@ func (s *Supervisor) again(c *client) {
 	}
 }
 
-// forget drops all that is known of c. A newer client of its key stays, and so does an older one that still ends.
+// forget drops all that is known of c. A newer client of its key stays, and so does an older one
+// that still ends.
 func (s *Supervisor) forget(c *client) {
 	s.leave(c)
 	if c.place != nil {
@@ -253,7 +259,7 @@ func (s *Supervisor) expire(now time.Time) {
 	s.nextExpiry = time.Time{}
 	for _, c := range s.byKey {
 		switch {
-		case c.closing || c.Expires.IsZero():
+		case c.closing || c.Expires.IsZero() || c.phase == held: // begin looks at it again
 		case now.Before(c.Expires):
 			s.expect(c.Expires)
 		default:

@@ -183,11 +183,12 @@ func (s *Supervisor) tellStart(err error) {
 	}
 }
 
-// Connect hands the socket fd over to a worker; it waits for one that starts,
-// within ctx, unless starts fail and are held back. An older client of the key is closed with DuplicateConnection at
-// once, even if this call fails later, and its end is waited for, up to times.takeover: see the package's description. fd stays the caller's, who closes it when
-// Connect has returned; nothing was written to it when that is an error.
-// Errors: ErrFull, ErrStopping, ErrClosed, ErrNoWorker (with ctx's, if that ended the wait).
+// Connect hands the socket fd over to a worker; it waits for one that starts, within ctx, unless
+// starts fail and are held back. An older client of the key is closed with DuplicateConnection at
+// once, even if this call fails later, and its end is waited for, up to times.takeover: see the
+// package's description. fd stays the caller's, who closes it when Connect has returned; nothing
+// was written to it when that is an error. Errors: ErrFull, ErrStopping, ErrClosed, ErrNoWorker
+// (with ctx's, if that ended the wait).
 func (s *Supervisor) Connect(ctx context.Context, cl Client, fd int) error {
 	c := &client{Client: cl, fd: fd, done: make(chan error, 1)}
 	if err := s.enrol(c); err != nil {

@@ -13,8 +13,8 @@ var nobody = func() <-chan struct{} {
 	return turn
 }()
 
-// hold has c wait for the end of the older connection of its key, if there is one, here or in another process, and
-// for the place where it goes on. Called with mu held.
+// hold has c wait for the end of the older connection of its key, if there is one, here or in
+// another process, and for the place where it goes on. Called with mu held.
 func (s *Supervisor) hold(c *client) {
 	c.phase = waiting
 	if older := s.displace(c.Key); older != nil {
@@ -26,12 +26,13 @@ func (s *Supervisor) hold(c *client) {
 	}
 }
 
-// displace closes the connection of key. It returns the one whose end is still to come, because a worker has it, or
-// nil. A client that was held is finished: only the newest of a key waits. Called with mu held.
+// displace closes the connection of key. It returns the one whose end is still to come, because a
+// worker has it, or nil. A client that was held is finished: only the newest of a key waits. Called
+// with mu held.
 func (s *Supervisor) displace(key string) *client {
 	c := s.byKey[key]
 	if c != nil && c.phase < sending {
-		s.close(c, wsproto.DuplicateConnection)
+		s.refuse(c, wsproto.DuplicateConnection)
 		c = s.byKey[key] // the connection that it was held for
 	}
 	if c == nil {
@@ -46,15 +47,16 @@ func (s *Supervisor) displace(key string) *client {
 	return c
 }
 
-// Displace closes the connection of key with DuplicateConnection, if it has one. It says whether the end of a
-// connection is still to come: then OnClosed is told of it.
+// Displace closes the connection of key with DuplicateConnection, if it has one. It says whether
+// the end of a connection is still to come: then OnClosed is told of it.
 func (s *Supervisor) Displace(key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.displace(key) != nil
 }
 
-// begin ends the wait of a client that is held: the older connection has ended, or has had its time.
+// begin ends the wait of a client that is held: the older connection has ended, or has had its
+// time.
 func (s *Supervisor) begin(c *client) {
 	from := c.From
 	if c.Resume != nil {
@@ -66,6 +68,7 @@ func (s *Supervisor) begin(c *client) {
 		return // finished meanwhile
 	}
 	c.From, c.after = from, nil
+	s.expect(c.Expires)
 	if c.worker != nil {
 		c.phase = queued
 		c.worker.send(outgoing{client: c})

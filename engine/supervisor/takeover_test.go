@@ -13,7 +13,8 @@ import (
 	"distributor/wsproto"
 )
 
-// patient starts a supervisor that lets a stopped worker be, and a newer connection wait for within.
+// patient starts a supervisor that lets a stopped worker be, and a newer connection wait for
+// within.
 func patient(t *testing.T, within time.Duration, warm, max, maxClients int) *fixture {
 	t.Helper()
 	f := prepare(t, "", warm, max, maxClients)
@@ -84,8 +85,8 @@ func (f *fixture) place(key string) (last uint64) {
 	return last
 }
 
-// A newer connection begins where the older one has ended, also on another worker. The older one's worker
-// is stopped meanwhile, so that the end cannot have come before.
+// A newer connection begins where the older one has ended, also on another worker. The older one's
+// worker is stopped meanwhile, so that the end cannot have come before.
 func TestTakeoverWaitsForTheEnd(t *testing.T) {
 	for _, workers := range []int{1, 2} {
 		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
@@ -144,8 +145,8 @@ func TestTakeoverOfOneThatDoesNotEnd(t *testing.T) {
 	f.wantLayout("1:1 2:0")
 }
 
-// Of many that come while the older one ends, only the newest waits; the others are told at once, and
-// nothing is left of them.
+// Of many that come while the older one ends, only the newest waits; the others are told at once,
+// and nothing is left of them.
 func TestTakeoverStorm(t *testing.T) {
 	f := patient(t, time.Hour, 1, 1, 1)
 	f.mustConnect("a")
@@ -167,7 +168,8 @@ func TestTakeoverStorm(t *testing.T) {
 	}
 }
 
-// What the older connection has confirmed counts, also if the newer one gives up before it has ended.
+// What the older connection has confirmed counts, also if the newer one gives up before it has
+// ended.
 func TestTakeoverGivenUp(t *testing.T) {
 	f := patient(t, time.Hour, 1, 1, 2)
 	older := f.mustConnect("a")

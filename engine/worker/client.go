@@ -155,7 +155,8 @@ func (l *loop) disconnect(c *client, why wsproto.Disconnect, detail string) {
 	l.serve(c)
 }
 
-// ordinary tells whether a connection that ends so needs nobody's attention: neither side did anything wrong.
+// ordinary tells whether a connection that ends so needs nobody's attention: neither side did
+// anything wrong.
 func ordinary(why wsproto.Disconnect) bool {
 	switch why {
 	case wsproto.DuplicateConnection, wsproto.SubscriptionExpired, wsproto.ServerShutdown, wsproto.ClientClosed,

@@ -144,8 +144,9 @@ func TestOrdinaryEnds(t *testing.T) {
 	}
 }
 
-// The answer to our close frame confirms all that was sent before it, of a client that answers no pings. One that
-// answers them has its pong for that: its own close frame can be on its way at the same time as ours.
+// The answer to our close frame confirms all that was sent before it, of a client that answers no
+// pings. One that answers them has its pong for that: its own close frame can be on its way at the
+// same time as ours.
 func TestAnsweredCloseConfirms(t *testing.T) {
 	for name, c := range map[string]struct {
 		pongs    bool

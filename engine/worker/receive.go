@@ -146,9 +146,10 @@ func (r *receiver) Close(code uint16, reason []byte) error {
 	return nil
 }
 
-// answersClose tells whether a client's close frame, with code, confirms all that was sent before ours. It is the
-// answer to ours if ours is out and the codes are the same. They can be the same by chance when both sides close at
-// once; so a client that answers pings is believed by its pong alone.
+// answersClose tells whether a client's close frame, with code, confirms all that was sent before
+// ours. It is the answer to ours if ours is out and the codes are the same. They can be the same by
+// chance when both sides close at once; so a client that answers pings is believed by its pong
+// alone.
 func (c *client) answersClose(code uint16) bool {
 	return c.due&dueClose == 0 && len(c.out) == 0 && code == c.closeCode && c.why.Code != 0 && c.acked == 0
 }
