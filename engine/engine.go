@@ -32,8 +32,8 @@ const (
 	checkpointEvery = resume.SaveEvery
 	// stopGrace is what stopping may take beyond the time that clients get.
 	stopGrace = 3 * time.Second
-	// stopIdle is how long a stop waits for requests on HTTP connections that have none: one may be on
-	// its way.
+	// stopIdle is how long a stop waits for requests on HTTP connections that have none: one may be
+	// on its way.
 	stopIdle = time.Second
 )
 

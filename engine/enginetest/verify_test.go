@@ -18,9 +18,10 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// verifiers are collectors' verification loops: each asks /cycleData for a cycle and then for what the cycle has, one
-// request after the other without a pause, on one connection as long as it lasts. A real one tries again three times
-// at once after any answer but 200, and exits then; these may not get one at all.
+// verifiers are collectors' verification loops: each asks /cycleData for a cycle and then for what
+// the cycle has, one request after the other without a pause, on one connection as long as it
+// lasts. A real one tries again three times at once after any answer but 200, and exits then; these
+// may not get one at all.
 type verifiers struct {
 	url     string
 	done    chan struct{}
@@ -144,8 +145,9 @@ func notLoopback() string {
 	return "127.0.0.1"
 }
 
-// No collector that verifies gets anything but 200, at a rate that is over the limit, while the configuration is
-// reloaded, the process that reads the databases is killed, and another process takes over.
+// No collector that verifies gets anything but 200, at a rate that is over the limit, while the
+// configuration is reloaded, the process that reads the databases is killed, and another process
+// takes over.
 func TestVerificationNeverFails(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"LISTEN_ADDR": "", "RATE_LIMIT": 200, "ADMIN_ADDR": "off"})

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// connections watches the sockets that the HTTP server holds: those that are no client of a worker, or
-// not yet.
+// connections watches the sockets that the HTTP server holds: those that are no client of a worker,
+// or not yet.
 //
 // There is room for max, and one origin may hold as many as are still free: half of them when it is
-// alone, half of what is left beside another, and so on. So an address that takes all that it can get
-// leaves room for others, and nothing has to be set for a proxy that speaks for many.
+// alone, half of what is left beside another, and so on. So an address that takes all that it can
+// get leaves room for others, and nothing has to be set for a proxy that speaks for many.
 //
 // A connection without room waits (waiting.go).
 type connections struct {
@@ -148,8 +148,8 @@ func (c *connections) signal() {
 	}
 }
 
-// next returns a connection for the server, nil if there is none at present. more is false when none
-// waits either.
+// next returns a connection for the server, nil if there is none at present. more is false when
+// none waits either.
 func (c *connections) next() (conn net.Conn, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -189,8 +189,8 @@ func (c *connections) handled(conn net.Conn) {
 	c.update(conn, func(now *openState) { now.pending = false })
 }
 
-// answered notes that the handler of a request on conn is done. If it took the socket, which may have
-// become a worker's, conn has ended.
+// answered notes that the handler of a request on conn is done. If it took the socket, which may
+// have become a worker's, conn has ended.
 func (c *connections) answered(conn net.Conn) {
 	c.mu.Lock()
 	hijacked := c.open[conn].hijacked
@@ -232,8 +232,8 @@ func (c *connections) vacated() <-chan struct{} {
 	return gone
 }
 
-// retire closes the connections that have been without a request for so long, each in order; of those
-// that never had one only if fresh is set.
+// retire closes the connections that have been without a request for so long, each in order; of
+// those that never had one only if fresh is set.
 func (c *connections) retire(idle time.Duration, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -253,8 +253,8 @@ func (c *connections) cut() {
 	}
 }
 
-// counts returns how many connections are open, how many wait, and how many ended because of a request
-// that was malformed, too long, or not complete in time.
+// counts returns how many connections are open, how many wait, and how many ended because of a
+// request that was malformed, too long, or not complete in time.
 func (c *connections) counts() (open, waiting int, malformed uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

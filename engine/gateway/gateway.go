@@ -28,8 +28,8 @@ const (
 	// request line and all headers.
 	headerBytes = 12 << 10
 
-	// cutGrace is how long handlers that were cut off may take to notice: first that their requests'
-	// context has ended, then that their connections are closed.
+	// cutGrace is how long handlers that were cut off may take to notice: first that their
+	// requests' context has ended, then that their connections are closed.
 	cutGrace = 500 * time.Millisecond
 
 	// retireEvery is how often Shutdown looks for connections without a request.
@@ -228,9 +228,10 @@ func (g *Gateway) stopAccepting() {
 	}
 }
 
-// Shutdown stops accepting. Connections that have been accepted go on: each gets the answer to its next
-// request, which says that it is the last, and is closed then. One without a request is closed after
-// grace. When ctx ends, Shutdown cuts off what is still under way, and says so by ctx's error.
+// Shutdown stops accepting. Connections that have been accepted go on: each gets the answer to its
+// next request, which says that it is the last, and is closed then. One without a request is closed
+// after grace. When ctx ends, Shutdown cuts off what is still under way, and says so by ctx's
+// error.
 func (g *Gateway) Shutdown(ctx context.Context, grace time.Duration) error {
 	g.conns.leave()
 	g.stopAccepting()

@@ -17,13 +17,13 @@ const (
 	// answered: to them a limit is a delay.
 	holdMost = time.Second
 
-	// upgradeBurst is how many seconds' upgrades an address may make at once. A whole fleet behind one
-	// address may come back at the same moment. An upgrade costs 47 µs, so the default of 1000 a second
-	// is 5 % of a core.
+	// upgradeBurst is how many seconds' upgrades an address may make at once. A whole fleet behind
+	// one address may come back at the same moment. An upgrade costs 47 µs, so the default of 1000
+	// a second is 5 % of a core.
 	upgradeBurst = 10
 
-	// healthRate is how many health checks an address may make a second, and at once. A health check
-	// costs as much as a 404, because healthState bounds how often the parts are asked.
+	// healthRate is how many health checks an address may make a second, and at once. A health
+	// check costs as much as a 404, because healthState bounds how often the parts are asked.
 	healthRate = 1000
 
 	// maxOrigins bounds the memory of a limit to about 4 MB.
@@ -32,12 +32,12 @@ const (
 	evictionTries = 8
 )
 
-// rates is a token bucket for each origin. A request that finds the bucket empty waits, in the order
-// of arrival, for at most hold.
+// rates is a token bucket for each origin. A request that finds the bucket empty waits, in the
+// order of arrival, for at most hold.
 //
-// The requests that wait are bounded by the connections, because each of them has one. The buckets are
-// bounded by maxOrigins. A client with more addresses than that makes rates forget origins, and a
-// forgotten origin starts with a full bucket: no request is refused by that.
+// The requests that wait are bounded by the connections, because each of them has one. The buckets
+// are bounded by maxOrigins. A client with more addresses than that makes rates forget origins, and
+// a forgotten origin starts with a full bucket: no request is refused by that.
 type rates struct {
 	hold time.Duration // 0: a request over the limit is refused at once
 
@@ -47,8 +47,8 @@ type rates struct {
 	buckets map[origin]*bucket
 }
 
-// bucket keeps to the limit that was in force when it was made, so that a reload does not concern the
-// requests that wait.
+// bucket keeps to the limit that was in force when it was made, so that a reload does not concern
+// the requests that wait.
 type bucket struct {
 	limit  float64 // tokens a second
 	burst  float64
@@ -75,9 +75,9 @@ type grant struct {
 	reset       time.Duration // until its bucket is full
 }
 
-// take takes a token for an origin. If there is none, it waits until one comes, ctx ends, or hold is
-// over. A request whose client has gone when its turn comes (alive) takes no token. limited is false
-// when there is no limit.
+// take takes a token for an origin. If there is none, it waits until one comes, ctx ends, or hold
+// is over. A request whose client has gone when its turn comes (alive) takes no token. limited is
+// false when there is no limit.
 func (r *rates) take(ctx context.Context, from origin, alive func() bool) (g grant, limited bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -154,7 +154,8 @@ func (b *bucket) grant(allowed bool) grant {
 	return g
 }
 
-// after is how long so many tokens take to come, rounded up: a timer of that length is not too early.
+// after is how long so many tokens take to come, rounded up: a timer of that length is not too
+// early.
 func (b *bucket) after(tokens float64) time.Duration {
 	return time.Duration(math.Ceil(max(tokens, 0) / b.limit * float64(time.Second)))
 }
@@ -172,8 +173,8 @@ func (r *rates) bucket(from origin) *bucket {
 	return b
 }
 
-// forgetOne removes, of a few origins in the random order of a map, one with a full bucket, of which
-// nothing is lost, or else the fullest.
+// forgetOne removes, of a few origins in the random order of a map, one with a full bucket, of
+// which nothing is lost, or else the fullest.
 func (r *rates) forgetOne() {
 	var fullest origin
 	most, tries := math.Inf(-1), 0
@@ -189,8 +190,8 @@ func (r *rates) forgetOne() {
 	delete(r.buckets, fullest)
 }
 
-// limited reports whether limits for an address hold for an origin. Programs on this machine, such as
-// a proxy, speak for others.
+// limited reports whether limits for an address hold for an origin. Programs on this machine, such
+// as a proxy, speak for others.
 func (g *Gateway) limited(from origin) bool { return g.limitLoopback || !from.IsLoopback() }
 
 // withinRate counts a request, holds it while it is over its limit, and answers it as the replaced
@@ -256,8 +257,8 @@ func inWords(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Millisecond-1)/time.Millisecond), 10) + " ms"
 }
 
-// withinUpgradeRate counts an upgrade, before anything else is looked at, and holds it while it is over
-// the limit.
+// withinUpgradeRate counts an upgrade, before anything else is looked at, and holds it while it is
+// over the limit.
 func (g *Gateway) withinUpgradeRate(r *http.Request) *refusal {
 	from := originOf(r.RemoteAddr)
 	if !g.limited(from) {

@@ -116,8 +116,8 @@ func TestRates(t *testing.T) {
 	})
 }
 
-// A client that sends the next request when the last one was answered is never refused, at any limit;
-// nor are as many of them as the limit lets through in the time that a request is held.
+// A client that sends the next request when the last one was answered is never refused, at any
+// limit; nor are as many of them as the limit lets through in the time that a request is held.
 func TestSequentialClientsAreNeverRefused(t *testing.T) {
 	for _, c := range []struct{ limit, clients int }{{1, 1}, {3, 3}, {100, 100}, {5000, 300}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -357,40 +357,6 @@ func TestRequestsAreLimited(t *testing.T) {
 		}
 		if code, _, body := get("10.0.0.1", "/config"); code != 429 || !strings.Contains(body, "retry in 1 second") {
 			t.Errorf("%d %s", code, body)
-		}
-	})
-}
-
-// Health checks have a limit of their own: a flood of requests does not starve them, and they are no
-// flood themselves. What is no check counts as a request, whatever its path.
-func TestHealthChecksAreLimitedApart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var asked atomic.Int64
-		g := newGateway(t, "open", func(o *Options) {
-			o.Settings.RateLimit = 1
-			o.Health = func() []Problem { asked.Add(1); time.Sleep(time.Millisecond); return nil }
-		})
-		defer g.stop(nil)
-		g.requests.hold, g.checks.hold = 0, 0
-		status := make(map[int]int)
-		for i := range healthRate + 100 {
-			status[call(g, "10.0.0.1", []string{"GET", "HEAD"}[i%2], []string{"/is-healthy", "/is%2Dalive", "/is-healthy?x"}[i%3]).Code]++
-		}
-		if status[200] < healthRate || status[200] > healthRate+2 || status[200]+status[429] != healthRate+100 {
-			t.Errorf("%v", status)
-		}
-		if n := asked.Load(); n != 1 {
-			t.Errorf("the parts were asked %d times", n)
-		}
-		time.Sleep(healthEvery)
-		call(g, "10.0.0.2", "GET", "/is-healthy")
-		if n := asked.Load(); n != 2 {
-			t.Errorf("then %d times", n)
-		}
-		for _, method := range []string{"POST", "OPTIONS"} {
-			if w := call(g, "10.0.0.3", method, "/is-healthy"); w.Header().Get("X-RateLimit-Limit") != "1" {
-				t.Errorf("%s: %v", method, w.Header())
-			}
 		}
 	})
 }

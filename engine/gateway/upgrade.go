@@ -197,9 +197,9 @@ func (g *Gateway) start(query, key string) (at uint64, resume func() uint64, why
 	return at, nil, nil
 }
 
-// handOff takes the socket out of the HTTP server and gives it to a worker.
-// Our descriptor is closed on return. A worker's socket is closed without shutdown(2), which would reach
-// through to the worker's duplicate.
+// handOff takes the socket out of the HTTP server and gives it to a worker. Our descriptor is
+// closed on return. A worker's socket is closed without shutdown(2), which would reach through to
+// the worker's duplicate.
 func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, client supervisor.Client) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -253,8 +253,8 @@ func (g *Gateway) connect(ctx context.Context, conn net.Conn, client supervisor.
 	return connected
 }
 
-// answerBare writes a refusal to a socket that the HTTP server does not have. Close lets the client take
-// it.
+// answerBare writes a refusal to a socket that the HTTP server does not have. Close lets the client
+// take it.
 func answerBare(conn net.Conn, why *refusal) {
 	_ = conn.SetDeadline(time.Now().Add(lingerTimeout))
 	_, _ = conn.Write(why.appendTo(nil)) // the client may have gone

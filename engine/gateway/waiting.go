@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	// waitMost is how long an accepted connection waits for room before it is refused. A signed upgrade
-	// is too old then.
+	// waitMost is how long an accepted connection waits for room before it is refused. A signed
+	// upgrade is too old then.
 	waitMost = 30 * time.Second
-	// sweepWaiting is how often waiting connections are looked at for those whose time is over, and open
-	// ones for those that are long idle.
+	// sweepWaiting is how often waiting connections are looked at for those whose time is over, and
+	// open ones for those that are long idle.
 	sweepWaiting = time.Second
-	// IdleGrace is how long a connection without a request is kept while others need its room, or while
-	// another process takes over. Node's HTTP agent, which collectors use, closes an idle connection after
-	// 5 s by itself. So no request is on its way when we close it.
+	// IdleGrace is how long a connection without a request is kept while others need its room, or
+	// while another process takes over. Node's HTTP agent, which collectors use, closes an idle
+	// connection after 5 s by itself. So no request is on its way when we close it.
 	IdleGrace = 6 * time.Second
 )
 
-// waiting holds accepted connections that have no room yet, in a queue for each origin. Nobody reads
-// from them: each is a descriptor and about a kilobyte. They are bounded in number, shared between
-// origins as open connections are, and in time.
+// waiting holds accepted connections that have no room yet, in a queue for each origin. Nobody
+// reads from them: each is a descriptor and about a kilobyte. They are bounded in number, shared
+// between origins as open connections are, and in time.
 //
 // So a fleet that connects at once from one address is let in as fast as the ones before it become
 // workers' clients.
@@ -83,8 +83,8 @@ func (c *connections) wait(conn net.Conn, from origin) {
 	}
 }
 
-// admitWaiting gives the room there is to connections that wait, one of each origin by turns. c.mu is
-// held.
+// admitWaiting gives the room there is to connections that wait, one of each origin by turns. c.mu
+// is held.
 func (c *connections) admitWaiting() {
 	q := &c.waiting
 	for tries := len(q.order); tries > 0 && len(c.open) < c.max; tries-- {
@@ -112,8 +112,8 @@ func (c *connections) waited() {
 	}
 }
 
-// sweep refuses the connections that have waited for too long, and closes open ones that are idle for
-// long, whose room is needed.
+// sweep refuses the connections that have waited for too long, and closes open ones that are idle
+// for long, whose room is needed.
 func (c *connections) sweep() {
 	c.retire(IdleGrace, false)
 	c.refuseWaiting(c.waiting.most, c.full)

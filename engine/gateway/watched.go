@@ -82,8 +82,8 @@ func (w *watched) receive() (late bool) {
 	return w.retired
 }
 
-// retire closes the connection if it has been idle for so long, and no request is in the socket. The
-// server's goroutine reads on until the client closes as well, or lingerTimeout.
+// retire closes the connection if it has been idle for so long, and no request is in the socket.
+// The server's goroutine reads on until the client closes as well, or lingerTimeout.
 func (w *watched) retire(idle time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

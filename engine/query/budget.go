@@ -7,11 +7,13 @@ import (
 	"sync"
 )
 
-// budget bounds the memory that clients can make us hold by being slow: bodies that are on their way, answers that are
-// not read yet. What has no room waits, in the order of arrival but for what does not fit yet.
+// budget bounds the memory that clients can make us hold by being slow: bodies that are on their
+// way, answers that are not read yet. What has no room waits, in the order of arrival but for what
+// does not fit yet.
 //
-// An address may hold as much as is still free: half when it is alone, half of what is left beside another. So one that
-// reads nothing does not shut the others out. Loopback is a proxy, maybe, and speaks for many.
+// An address may hold as much as is still free: half when it is alone, half of what is left beside
+// another. So one that reads nothing does not shut the others out. Loopback is a proxy, maybe, and
+// speaks for many.
 type budget struct {
 	mu    sync.Mutex // guards all below
 	max   int64
@@ -50,7 +52,8 @@ func (b *budget) fits(from netip.Addr, n int64) bool {
 	return n <= free && (b.by[from]+n <= free || from.IsLoopback())
 }
 
-// wait is take, but waits for room as long as ctx lasts; then, or when there never is that much, it gives ErrCrowded.
+// wait is take, but waits for room as long as ctx lasts; then, or when there never is that much, it
+// gives ErrCrowded.
 func (b *budget) wait(ctx context.Context, from netip.Addr, n int64) error {
 	if b.take(from, n) {
 		return nil

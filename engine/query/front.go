@@ -148,23 +148,23 @@ func (f *Front) set(p *process, failure error) {
 
 // running gives the query process, or why there is none.
 func (f *Front) running() (*process, error) {
-	p, failure, _ := f.state()
+	p, _, failure := f.state()
 	if p == nil && failure == nil {
 		return nil, ErrNoProcess
 	}
 	return p, failure
 }
 
-func (f *Front) state() (p *process, failure error, changed <-chan struct{}) {
+func (f *Front) state() (p *process, changed <-chan struct{}, failure error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.process, f.failure, f.changed
+	return f.process, f.changed, f.failure
 }
 
 // await is running, but waits for the first start.
 func (f *Front) await(ctx context.Context) (*process, error) {
 	for {
-		p, failure, changed := f.state()
+		p, changed, failure := f.state()
 		if p != nil || failure != nil {
 			return p, failure
 		}
@@ -180,7 +180,7 @@ func (f *Front) await(ctx context.Context) (*process, error) {
 // started.
 func (f *Front) awaitLife(ctx context.Context) (*process, error) {
 	for {
-		p, failure, changed := f.state()
+		p, changed, failure := f.state()
 		switch {
 		case p != nil && p.lives():
 			return p, nil

@@ -12,11 +12,13 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// mostLost is how many query processes may end with one request before it is refused: the request may be why.
+// mostLost is how many query processes may end with one request before it is refused: the request
+// may be why.
 const mostLost = 3
 
-// relay is a request to the query process, and its answer. Neither is lost when the query process ends: the request is
-// asked again, and an answer of which a part is written goes on if the new process makes the same one.
+// relay is a request to the query process, and its answer. Neither is lost when the query process
+// ends: the request is asked again, and an answer of which a part is written goes on if the new
+// process makes the same one.
 type relay struct {
 	front *Front
 	ctx   context.Context
@@ -34,7 +36,8 @@ type relay struct {
 	read    int64  // bytes of the answer
 }
 
-// begin asks, and gets memory for the answer and its first bytes: until then another answer can take its place.
+// begin asks, and gets memory for the answer and its first bytes: until then another answer can
+// take its place.
 func (r *relay) begin() error {
 	r.buffer = copyBuffers.Get().(*[copyBytes]byte)
 	for {

@@ -19,8 +19,8 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// processOf has this test binary be a query process in place of running tests: a sound one, or one that POST /receipt
-// kills ("fatal").
+// processOf has this test binary be a query process in place of running tests: a sound one, or one
+// that POST /receipt kills ("fatal").
 const processOf = "QUERY_TEST_PROCESS"
 
 func runProcess(mode string) {
@@ -73,8 +73,8 @@ func kill(t *testing.T, f *Front) int {
 	return pid
 }
 
-// Clients that ask one request after the other get an answer to each while the query process is killed again and again,
-// and none is cut.
+// Clients that ask one request after the other get an answer to each while the query process is
+// killed again and again, and none is cut.
 func TestRequestsOutliveTheQueryProcess(t *testing.T) {
 	f := processes(t, "sound", 20_000)
 	server := httptest.NewServer(f)
@@ -161,8 +161,8 @@ func TestRequestThatKills(t *testing.T) {
 	}
 }
 
-// What has no room waits: in the order of arrival of an address, each address for itself, and for as long as its context
-// lasts. Nothing is lost.
+// What has no room waits: in the order of arrival of an address, each address for itself, and for
+// as long as its context lasts. Nothing is lost.
 func TestBudgetWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b budget
