@@ -7,7 +7,7 @@ FUZZ     ?= ^Fuzz
 RACETIME ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: settings build run test collectors day lint race fuzz soak mutants bench bench-quick bench-publish clean help
+.PHONY: settings build run test collectors day lint race fuzz soak progress mutants bench bench-quick bench-publish clean help
 
 build: ## build bin/distributor
 	$(GO) build -o bin/distributor ./cmd/distributor
@@ -50,6 +50,12 @@ SOAK ?= $(if $(SCENARIOS),,10m)
 soak: export SOAK := $(SOAK)
 soak: ## the judge: scenarios of faults by seed, for SOAK (default 10m) or SCENARIOS of them, from SEED on, JOBS at a time
 	cd engine/enginetest && $(GO) test -count=1 -timeout 0 -run '^TestSoak$$'
+
+PROGRESS ?= 4
+
+progress: export PROGRESS := $(PROGRESS)
+progress: ## collectors at a quarter of the stream's rate, cut every 10 s, PROGRESS times (default 4): how far each gets
+	cd engine/enginetest && $(GO) test -count=1 -timeout 0 -run '^TestProgress$$'
 
 mutants: ## the judge judged: deliberate bugs that it must find, all or those with MUTANT in their names (about ten minutes)
 	cd engine/enginetest && MUTANTS=1 $(GO) test -count=1 -timeout 0 -run '^TestMutants$$'

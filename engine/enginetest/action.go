@@ -48,6 +48,7 @@ func init() { // not a literal: the functions refer to the table, by way of the 
 		{"a collector is away for a while", 4, away},
 		{"a collector does not read for a while", 3, deaf},
 		{"a collector answers late, and is cut", 4, answerLate},
+		{"a collector is cut again and again", 4, cutAgain},
 		{"a collector connects twice", 3, func(t *Trial, rng *rand.Rand) { t.someone(rng).double(t) }},
 		{"a collector talks", 2, func(t *Trial, rng *rand.Rand) { talk(t.someone(rng), rng) }},
 		{"a collector breaks the protocol", 2, breakProtocol},
@@ -213,6 +214,50 @@ func answerLate(t *Trial, rng *rand.Rand) {
 	w.answer()
 	w.set(func() { w.tardy, w.owes = false, nil })
 	w.leave(t, reset)
+	w.come()
+}
+
+// cutAgain is an unmodified collector that comes back to more than it can read
+// before it is cut, again and again: it has to get on all the same (verdict.progress).
+func cutAgain(t *Trial, rng *rand.Rand) {
+	var plain []*Witness
+	for _, w := range t.witnesses {
+		if w.part.Habit == Plain {
+			plain = append(plain, w)
+		}
+	}
+	w := plain[rng.IntN(len(plain))]
+	w.leave(t, reset)
+	t.write(t.plan.Most + rng.IntN(t.plan.Most))
+	t.catchUp()
+	quota := 1 + rng.IntN(t.plan.Most/2)
+	for range 2 {
+		w.set(func() { w.quota, w.present = quota, true })
+		t.until("a collector is let in", func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.now != nil
+		})
+		t.write(quota) // for one that begins live
+		t.until("a collector has its quota", func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.now == nil || w.came < quota {
+				return false
+			}
+			w.now.short = true
+			return true
+		})
+		w.leave(t, reset)
+		t.until("what it has confirmed is known", func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if !t.plan.Resume || w.pings == nil {
+				return true
+			}
+			return t.remembered()[w.key.Public().String()] >= w.pings.Offset
+		})
+	}
 	w.come()
 }
 

@@ -28,7 +28,9 @@
 // records, waits until the first witness, the chronicle, has a share of them, and
 // takes an action (action.go lists them): processes are killed, frozen, stopped,
 // started and replaced by upgrades while the archiver goes on, collectors stall,
-// leave, answer late, talk and break the protocol; some have compressed messages. Nothing waits for a time, so a seed means the same scenario as
+// leave, answer late, are cut again and again while they are behind, talk and break the
+// protocol; some have compressed messages. Nothing waits for a time, so a seed means the
+// same scenario as
 // exactly as processes allow. The plan is independent of the outcome.
 //
 // A witness judges at once what can be judged at once: that a message is in the
@@ -54,6 +56,7 @@
 //	go test ./engine/enginetest -run TestJudge       a few scenarios, one of them by chance
 //	make soak SOAK=10m                               or SCENARIOS=1000, SEED=…, JOBS=…
 //	make mutants                                     or MUTANT=worker
+//	make progress                                    how far slow collectors get that are cut
 //
 // A failure says the seed, and the command for that scenario alone. The mutants
 // are patches in mutants/: a line on what is broken, and the edit. They are built

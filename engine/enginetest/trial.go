@@ -311,8 +311,8 @@ func (t *Trial) down(rng *rand.Rand, end func()) {
 	t.d.Start()
 }
 
-// ended notes what a life has left.
-func (t *Trial) ended(killed bool) {
+// remembered is what the distributor has saved of the collectors' positions.
+func (t *Trial) remembered() map[string]uint64 {
 	var f struct {
 		Collectors map[string]struct {
 			O uint64 `json:"o"`
@@ -325,11 +325,16 @@ func (t *Trial) ended(killed bool) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.t.Fatal(err)
 	}
-	e := ending{killed, make(map[string]uint64)}
+	positions := make(map[string]uint64)
 	for key, c := range f.Collectors {
-		e.remembered[key] = c.O
+		positions[key] = c.O
 	}
-	t.ends = append(t.ends, e)
+	return positions
+}
+
+// ended notes what a life has left.
+func (t *Trial) ended(killed bool) {
+	t.ends = append(t.ends, ending{killed, t.remembered()})
 	t.life.Add(1)
 	t.killed = false
 }

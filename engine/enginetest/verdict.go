@@ -28,6 +28,9 @@ import (
 //	nothing           where the key has begun or what it has confirmed last, not
 //	                  before what the primary surely knew; else as from=live
 //
+// One that was cut after it had read a part of what there was begins not far
+// before the end of that part (progress).
+//
 // With a log that keeps little, what is said of a place holds of the floor if
 // that is beyond it.
 type verdict struct {
@@ -182,6 +185,8 @@ func (v *verdict) witness(w *Witness) error {
 		}
 	}
 	vain := w.vain
+	var due uint64 // where a visit of the life dueIn must begin, or behind it
+	var dueIn int
 	for i, seen := range w.visits {
 		fail := func(err error) error { return fmt.Errorf("connection %d (from=%s): %w", i+1, seen.from, err) }
 		var unsure []*visit // attempts of this life or the next one
@@ -209,6 +214,14 @@ func (v *verdict) witness(w *Witness) error {
 		if known && !slices.ContainsFunc(may, func(s span) bool { return s.lo <= begin && begin <= s.hi }) {
 			return fail(fmt.Errorf("begins at %d; it may begin in %v, as the primary may know %+v; it had all up to %d", begin, may, mem, had))
 		}
+		if known && begin < due && seen.life == dueIn && !seen.unsure && seen.from == (wsproto.From{}) {
+			return fail(fmt.Errorf("begins at %d; it has read up to %d, and gets on to %d at least",
+				begin, had, due))
+		}
+		due = 0
+		if known && seen.short && w.doubles == 0 && v.trial.plan.Resume {
+			due, dueIn = v.progress(seen, begin, end), seen.life
+		}
 		if known {
 			may = []span{{begin, begin}}
 			v.repeats += v.between(begin, min(had, end))
@@ -232,6 +245,15 @@ func (v *verdict) witness(w *Witness) error {
 		}
 	}
 	return nil
+}
+
+// progress tells how far a visit has brought its collector, if that has answered
+// every ping and was behind when it was cut: up to a share of what it has read
+// before the end, or a few frames.
+func (v *verdict) progress(visit *visit, begin, end uint64) uint64 {
+	longest := slices.Max(visit.sizes)
+	missing := max((end-begin)/10, 16<<10) + uint64(longest)
+	return end - min(end, missing)
 }
 
 // may tells where a visit may have begun.

@@ -36,6 +36,7 @@ type Witness struct {
 	changed  *sync.Cond // any of it
 	present  bool       // wants to be connected
 	held     bool       // does not read
+	quota    int        // messages of a visit after which it reads no more; 0: no limit
 	tardy    bool       // does not answer pings, but keeps the last one's payload:
 	owes     []byte
 	over     bool     // the trial is
@@ -50,6 +51,7 @@ type Witness struct {
 	has   [len(simulator.Streams)]int // how many records of each stream there are up to the newest it got
 	got   int                         // messages
 	fresh int                         // messages of this visit since its last ping
+	came  int                         // messages of this visit
 	end   *wsproto.Position           // behind the last message; nil: not known
 	pings *wsproto.Position           // in the last ping
 }
@@ -91,6 +93,7 @@ type visit struct {
 	pings  []sighting
 	sure   int // pings that the primary surely has the answer to
 
+	short   bool               // cut by us after its quota, with more to come; guarded by Witness.mu
 	early   bool               // the ping behind the request was answered; guarded by Witness.mu
 	leaving bool               // by us, guarded by Witness.mu
 	owed    wsproto.Disconnect // how the server has to end it, if it is set; guarded by Witness.mu
@@ -203,7 +206,7 @@ func (w *Witness) dial() (*visit, error) {
 	} else {
 		w.end = nil
 	}
-	w.visits, w.now, w.fresh, w.owes = append(w.visits, v), v, 0, nil
+	w.visits, w.now, w.fresh, w.came, w.owes = append(w.visits, v), v, 0, 0, nil
 	w.changed.Broadcast()
 	return v, nil
 }
@@ -273,7 +276,7 @@ func (w *Witness) read(v *visit) error {
 	var buf []byte
 	for paused := 0; ; {
 		w.mu.Lock()
-		for w.held && !w.over {
+		for (w.held || w.now == v && w.quota > 0 && w.came >= w.quota) && !w.over {
 			w.changed.Wait()
 		}
 		w.mu.Unlock()
@@ -361,6 +364,7 @@ func (w *Witness) take(v *visit, text []byte) error {
 		return nil
 	}
 	w.fresh++
+	w.came++
 	if w.end != nil {
 		w.end = &wsproto.Position{Log: w.end.Log, Offset: w.end.Offset + uint64(v.sizes[len(v.sizes)-1])}
 	}
@@ -503,7 +507,7 @@ func (w *Witness) leave(t *Trial, how departure) {
 		_ = v.conn.(*net.TCPConn).SetLinger(0)
 		_ = v.conn.Close()
 	}
-	w.present, w.held = false, false
+	w.present, w.held, w.quota = false, false, 0
 	w.changed.Broadcast()
 	w.mu.Unlock()
 	if v == nil {

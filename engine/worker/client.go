@@ -39,6 +39,7 @@ type client struct {
 	fd  int
 	at  int // index in loop.clients
 
+	from   uint64 // cursor when the connection began
 	cursor uint64 // offset of the first byte of the frame log not yet given to the kernel
 	state  state
 	full   bool // the socket took less than it was offered; EPOLLOUT will tell
@@ -60,13 +61,17 @@ type client struct {
 	pong       []byte // payload of the pong that is due
 	messages   uint64 // data frames received, all ignored
 	allowance  int    // bytes that the client may still send now
+	pongBytes  int    // bytes that it may send besides: the answers to our pings
 	refilled   time.Time
 	acked      uint64    // offset that the client has confirmed
 	confirming bool      // in loop.confirmed
 	pinged     uint64    // cursor when it was last pinged
 	pingAt     time.Time // when that was
-	unanswered time.Time // first ping since something was heard; zero: none
-	progress   time.Time // when the socket last took something
+	written    uint64    // bytes given to the kernel, of whatever kind
+	taken      uint64    // of written, what the peer's TCP was last seen to have acknowledged
+	progress   time.Time // when the socket took something, taken grew or acked grew
+	unanswered time.Time // start of the ping timeout's clock; zero: no ping since the last input
+	pingEnd    uint64    // written behind the ping that the clock is for
 	slowness   slowness
 
 	leaving time.Time // when it was asked what it has, to be closed then; zero: it stays
@@ -74,18 +79,24 @@ type client struct {
 
 	why       wsproto.Disconnect // set when closing
 	detail    string
-	deadline  time.Time // of closing
+	deadline  time.Time // of closing; moves while the peer acknowledges what it was sent
+	closeBy   time.Time // the deadline's own limit
 	closeCode uint16    // of the close frame that is due
-	finish    bool      // drop as soon as the close frame is out: the client has sent its own
+	finish    bool      // the client has sent its close frame; input after it is thrown away
+	ended     bool      // the client has shut down its side
+	gone      bool      // a send has found the connection at its end: only input is left
+	parted    bool      // in loop.parting: only the socket is left
 }
 
 // add takes over a client that the primary hands to us.
 func (l *loop) add(m handoff.Client, fd int) {
-	c := &client{id: m.ID, key: m.Key, fd: fd, cursor: m.From, pinged: m.From, out: m.Response,
+	c := &client{id: m.ID, key: m.Key, fd: fd, out: m.Response,
+		from: m.From, cursor: m.From, pinged: m.From,
 		allowance: l.settings.InputBytes, refilled: l.now, pingAt: l.now, progress: l.now, at: len(l.clients), state: blocked}
-	l.tune(c)
+	c.reader.MaxMessage = int64(l.settings.InputBytes)
+	limitUnsent(fd)
 	if m.Notices {
-		c.notices = &noticePlace{from: m.From}
+		c.notices = &noticePlace{}
 	}
 	if m.Deflate {
 		c.deflate, c.reader.Deflate = true, true
@@ -97,6 +108,7 @@ func (l *loop) add(m handoff.Client, fd int) {
 		l.byFD = append(l.byFD, make([]*client, 64+len(l.byFD))...)
 	}
 	l.byFD[fd] = c
+	l.limitParting()
 	if err := l.watch(fd); err != nil {
 		l.drop(c, wsproto.InternalError, err.Error())
 		return
@@ -146,9 +158,7 @@ func (l *loop) disconnect(c *client, why wsproto.Disconnect, detail string) {
 	if c.state == closing {
 		return
 	}
-	l.place(c, closing)
-	c.why, c.detail, c.closeCode = why, detail, why.Code
-	c.due, c.deadline = dueClose, l.now.Add(closeWait)
+	l.beginClose(c, why, detail, why.Code)
 	if (why == wsproto.ServerShutdown || why == wsproto.DuplicateConnection) && c.acked < c.cursor {
 		c.due |= duePing // the client answers that before the close frame, and comes back, or is back already
 	}
@@ -166,16 +176,29 @@ func ordinary(why wsproto.Disconnect) bool {
 	return false
 }
 
+// beginClose makes a close frame due, and sets the limits of the rest.
+func (l *loop) beginClose(c *client, why wsproto.Disconnect, detail string, code uint16) {
+	l.place(c, closing)
+	c.why, c.detail, c.closeCode, c.due = why, detail, code, dueClose
+	c.deadline = l.now.Add(closeWait)
+	c.closeBy = l.now.Add(max(closeWait, l.pingTimeout()))
+}
+
 // drop ends a connection now and tells the primary.
 func (l *loop) drop(c *client, why wsproto.Disconnect, detail string) {
+	if !c.parted {
+		l.forget(c, why, detail)
+	}
+	l.release(c)
+}
+
+// forget takes c out of the clients and tells the primary. What is left is its
+// socket.
+func (l *loop) forget(c *client, why wsproto.Disconnect, detail string) {
 	if c.state == closing && c.why.Name != "" {
 		why, detail = c.why, c.detail // the first reason is the true one
 	}
 	l.place(c, closing)
-	_ = l.poller.Delete(c.fd) // the primary may still hold a duplicate, so closing alone does not end the watch
-	closeSocket(c)
-	l.byFD[c.fd] = nil
-	c.fd, c.out, c.pong = -1, nil, nil
 	delete(l.byID, c.id)
 	last := l.clients[len(l.clients)-1]
 	l.clients[c.at], last.at = last, c.at

@@ -105,16 +105,13 @@ func (l *loop) configure(s handoff.Settings) error {
 	if !first {
 		s.FrameLog, s.Notices = l.settings.FrameLog, l.settings.Notices
 	}
-	tuned := s.InputBytes == l.settings.InputBytes && s.PingTimeoutMS == l.settings.PingTimeoutMS
 	l.settings = s
 	l.slow = slowRule{s.SlowLag, s.SlowRate, time.Duration(s.SlowWindowMS) * time.Millisecond}
 	l.followTwin(s.Twin)
 	l.lingerFor(time.Duration(s.LingerMS) * time.Millisecond)
 	if !first {
-		if !tuned { // a twin comes and goes more often
-			for _, c := range l.clients {
-				l.tune(c)
-			}
+		for _, c := range l.clients {
+			c.reader.MaxMessage = int64(s.InputBytes)
 		}
 		return nil
 	}

@@ -222,30 +222,12 @@ func TestPauseIsForgiven(t *testing.T) {
 	}
 }
 
-// A reload changes what sockets and clients that are there were given.
+// A reload changes what clients that are there were given.
 func TestLimitsReload(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
-	ours, theirs := dial(t, false)
-	defer theirs.Close()
-	p := b.hand(ours, theirs, 0, nil)
-	timeout := func() (ms int) {
-		raw, err := theirs.SyscallConn()
-		if err == nil {
-			raw.Control(func(fd uintptr) { ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) })
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		return ms
-	}
-	if ms := timeout(); ms != 63_000 {
-		t.Errorf("TCP_USER_TIMEOUT %d ms", ms)
-	}
+	p := b.connect(0, nil, false)
 	b.send(handoff.Message{Settings: &handoff.Settings{PingIntervalMS: 25_000, PingTimeoutMS: 40_000, InputBytes: 4000, InputRate: 1000, LogLevel: "info"}})
 	q := b.connect(0, nil, false) // has come behind the settings
-	if ms := timeout(); ms != 43_000 {
-		t.Errorf("TCP_USER_TIMEOUT %d ms after a reload", ms)
-	}
 	for _, p := range []*peer{p, q} {
 		p.say(ws.OpText, make([]byte, 3900))
 		p.say(ws.OpPing, nil)
@@ -257,4 +239,154 @@ func TestLimitsReload(t *testing.T) {
 	p.wantClose(wsproto.MessageTooBig.Code)
 	q.say(ws.OpText, make([]byte, 3900))
 	q.wantClose(wsproto.TooMuchData.Code)
+}
+
+// userTimeout is a socket's TCP_USER_TIMEOUT.
+func userTimeout(t testing.TB, c *net.TCPConn) (ms int) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err == nil {
+		raw.Control(func(fd uintptr) { ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ms
+}
+
+// The kernel's own timeout is for connections that we have closed: it also ends
+// peers that take little and acknowledge it.
+func TestUserTimeoutIsForTheEnd(t *testing.T) {
+	h := holdInHand(t)
+	ours, theirs := dial(t, false)
+	defer theirs.Close() // the same socket: it tells what was set last
+	c := h.join(theirs, 0)
+	h.later(tickEvery)
+	if ms := userTimeout(t, theirs); ms != 0 {
+		t.Errorf("TCP_USER_TIMEOUT is %d ms for a client", ms)
+	}
+	ours.CloseWrite()
+	for end := time.Now().Add(30 * time.Second); c.fd >= 0 && time.Now().Before(end); {
+		h.read(c)
+	}
+	if ms := userTimeout(t, theirs); ms != int(h.settings.PingTimeoutMS) {
+		t.Errorf("TCP_USER_TIMEOUT is %d ms for one that is no more", ms)
+	}
+}
+
+// queued is how many bytes the peer of c has not acknowledged.
+func (h *handHeld) queued(c *client) int {
+	h.t.Helper()
+	n, err := unix.IoctlGetInt(c.fd, unix.SIOCOUTQ)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return n
+}
+
+// dialThin is dial for a peer that takes little at a time: small segments, and a
+// small receive buffer, so that it acknowledges a few thousand bytes at most
+// whenever it reads.
+func dialThin(t testing.TB) (ours, theirs *net.TCPConn) {
+	t.Helper()
+	ours, theirs = dialBy(t, &net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		control := raw.Control(func(fd uintptr) {
+			err = errors.Join(unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_MAXSEG, 1400),
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 8<<10))
+		})
+		return errors.Join(control, err)
+	}})
+	theirs.SetWriteBuffer(1 << 20)
+	return ours, theirs
+}
+
+// sip has the peer of c read until its TCP acknowledges something.
+func (h *handHeld) sip(c *client, ours *net.TCPConn) {
+	h.t.Helper()
+	before := h.queued(c)
+	if before == 0 {
+		h.t.Fatal("nothing is queued")
+	}
+	for end := time.Now().Add(30 * time.Second); h.queued(c) >= before; {
+		ours.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		_, err := io.CopyN(io.Discard, ours, 1024)
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().After(end) {
+			h.t.Fatalf("%d bytes are queued: %v", h.queued(c), err)
+		}
+	}
+}
+
+// stands waits until the kernel has sent c's peer all that this takes unread.
+func (h *handHeld) stands(c *client) {
+	h.t.Helper()
+	last, since := h.queued(c), time.Now()
+	for end := time.Now().Add(30 * time.Second); time.Since(since) < 100*time.Millisecond; time.Sleep(time.Millisecond) {
+		if n := h.queued(c); n != last {
+			last, since = n, time.Now()
+		}
+		if time.Now().After(end) {
+			h.t.Fatal("the queue does not come to rest")
+		}
+	}
+}
+
+// A reader that is so slow that its socket never has room is not dead while its
+// TCP acknowledges something.
+func TestThinReader(t *testing.T) {
+	h := holdInHand(t)
+	ours, theirs := dialThin(t)
+	defer theirs.Close()
+	for range 100 {
+		h.append(make([]byte, 50_000))
+	}
+	c := h.join(theirs, 0)
+	h.later(tickEvery)
+	timeout := h.pingTimeout()
+	for range 5 {
+		h.stands(c)
+		h.later(timeout * 2 / 3)
+		if c.fd < 0 || c.state != blocked {
+			t.Fatalf("state %d: %v", c.state, c.why)
+		}
+		h.sip(c, ours)
+	}
+	h.stands(c)
+	h.later(timeout + time.Second)
+	if m := h.told(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.Disconnect != wsproto.TooSlow.Name {
+		t.Fatalf("when it takes no more: %+v", m.Closed)
+	}
+}
+
+// A ping is not unanswered while it stands in our own queue and the peer works
+// that off; once it has come through, the timeout runs.
+func TestPingBehindAQueue(t *testing.T) {
+	h := holdInHand(t)
+	ours, theirs := dialThin(t)
+	defer theirs.Close()
+	h.append(make([]byte, 150_000))
+	c := h.join(theirs, 0)
+	h.later(time.Second)
+	if c.state != live || c.unanswered.IsZero() {
+		t.Fatalf("state %d, pinged %v", c.state, !c.unanswered.IsZero())
+	}
+	timeout := h.pingTimeout()
+	for range 3 {
+		h.stands(c)
+		h.later(timeout * 2 / 3)
+		if c.state != live {
+			t.Fatalf("state %d: %v", c.state, c.why)
+		}
+		h.sip(c, ours)
+	}
+	for h.queued(c) > 0 {
+		h.sip(c, ours)
+	}
+	h.later(timeout / 2)
+	if c.state != live {
+		t.Fatalf("half of the timeout after the ping has come through: %v", c.why)
+	}
+	h.later(timeout)
+	if c.why != wsproto.PingTimeout {
+		t.Fatalf("in the end: state %d, %v", c.state, c.why)
+	}
 }

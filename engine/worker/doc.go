@@ -43,13 +43,20 @@
 //
 //	behind the floor  what it needs next is no longer in the frame log. The one
 //	                  hard limit: BehindFloor
-//	socket full       the kernel took nothing for the ping timeout: nobody reads
-//	                  there. TooSlow
-//	ping unanswered   for the ping timeout, with the socket not full:
-//	                  PingTimeout. While a full socket gives room again the peer
-//	                  is alive, and the ping stands in a queue that a thin line
-//	                  has not worked off, so that time does not count
+//	socket full       and the peer's TCP acknowledged nothing for the ping
+//	                  timeout: nobody reads there. TooSlow
+//	ping unanswered   for the ping timeout: PingTimeout. The clock starts anew
+//	                  while the peer acknowledges data that stands before the
+//	                  ping, or more while the socket is full
 //	slowRule          alive, far behind, and going nowhere: TooSlow
+//
+// Progress is what the peer's TCP acknowledged (SIOCOUTQ), or what the peer
+// confirmed. What a send took says less: a full socket has room again only when
+// a third of its buffer is free. The kernel is asked at ticks, and only for clients
+// whose socket is full, that owe a pong, or that are closing. TCP acknowledges in
+// steps: Linux opens a closed window again when about a sixteenth of the receive
+// buffer is free. So a reader that takes longer than the ping timeout for that looks like one that
+// has stopped.
 //
 // By default the last is for those alone that read 4 KiB/s or less for five
 // minutes while 64 MiB behind: at that rate they would need hours for what they
@@ -58,8 +65,10 @@
 //
 // What a client that reads nothing costs: its cursor, and about unsentBytes of
 // the kernel's memory, given back by a reset when it is dropped. A peer that
-// has vanished is found by the first three; TCP_USER_TIMEOUT, set a little
-// longer, ends what the kernel keeps of its connection after us.
+// has vanished is found by the first three. TCP_USER_TIMEOUT is set when a socket
+// is closed, and ends what the kernel keeps of the connection after us. A live
+// connection does not have it: the kernel also resets by it a peer that takes
+// little and acknowledges that.
 //
 // # What clients may say
 //
@@ -77,6 +86,19 @@
 // may be so, and the frame log's index tells the next boundary when a control
 // frame is waiting for it. Of several pings only the last is answered (RFC
 // 6455 §5.5.3), so a client cannot make us remember more than one payload.
+//
+// # The end of a connection
+//
+// A closing client gets the rest of its frame and our close frame. While its TCP
+// acknowledges something it has more time for that, up to the ping timeout, unless
+// it broke the protocol or the worker is to end. When both close frames are out, the
+// primary is told and the client parts: our side is shut down, and its input is
+// read and thrown away until its side ends, or for closeWait. Closing a socket
+// while input may come would reset the connection, and the reset destroys what the
+// peer has not read yet. At most maxParting sockets wait so.
+//
+// When a send finds the connection reset, input that came before the reset is read
+// first: it may confirm something.
 //
 // # Notices
 //
@@ -108,10 +130,22 @@
 //
 // Our pings carry the position (wsproto.Position) that the client has reached;
 // a standard client echoes it in the pong by itself, after it has read all that
-// came before. A client is pinged when it has caught up and the stream is
-// quiet, every busyPing under load, for keep-alive, and when it is to be
-// sent away with the worker: it is closed when it has answered, with another ping
-// right before the close frame.
+// came before. A client is pinged
+//
+//	by bytes        among the data: 8 KiB apart when a connection begins, then a
+//	                sixteenth of what the connection has brought, at most a MiB
+//	by time         every confirmEvery, if there is something to confirm
+//	when quiet      when it has caught up and no frame came for quietAfter
+//	for keep-alive
+//	before a drain  when it is to be sent away with the worker: it is closed when it
+//	                has answered, with another ping right before the close frame
+//
+// whether its socket is full or not: a ping that is due goes out at the next frame
+// boundary for which there is room. A client that is cut off begins again at what it
+// has confirmed. A socket takes at once what a slow client reads for many seconds,
+// so only pings among these data let it get on (pingDistance says how far). Data
+// and the pings among them share one system call. The pongs that we ask for are not
+// counted against Settings.InputBytes.
 //
 // # What it tells
 //

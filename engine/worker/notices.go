@@ -24,7 +24,6 @@ const noticeRetry = time.Second
 
 // noticePlace is how far a client has got in the notices.
 type noticePlace struct {
-	from uint64 // offset at which the client began
 	next uint64 // number of the notice that is looked at next
 }
 
@@ -56,7 +55,7 @@ func (l *loop) nextNotice(c *client) (room uint64, due bool) {
 	l.refreshNotices()
 	list, p := &l.notices.list, c.notices
 	for p.next = max(p.next, list.First); p.next-list.First < uint64(len(list.Notices)); p.next++ {
-		if at := list.Notices[p.next-list.First].Offset; at >= p.from {
+		if at := list.Notices[p.next-list.First].Offset; at >= c.from {
 			return max(min(at, head), c.cursor) - c.cursor, at <= c.cursor
 		}
 	}

@@ -31,9 +31,6 @@ func (l *loop) watch(fd int) error {
 func (l *loop) clientEvent(c *client, ev netpoll.IOEvent) {
 	if ev&unix.EPOLLOUT != 0 && c.full {
 		c.full = false
-		if !c.unanswered.IsZero() {
-			c.unanswered = l.now // the peer takes what stands before our ping: it cannot have answered yet
-		}
 		if c.state == closing {
 			l.serve(c)
 		} else {
@@ -55,6 +52,9 @@ func (l *loop) read(c *client) {
 			continue
 		case errno == syscall.EAGAIN:
 			return
+		case errno == 0 && n == 0 && c.finish && !c.parted:
+			c.ended = true // it may still read: our close frame is on its way
+			return
 		case errno != 0 || n == 0:
 			l.drop(c, wsproto.ClientGone, "")
 			return
@@ -70,7 +70,7 @@ func (l *loop) read(c *client) {
 // behind gets that in its turn: or each of its pings would bring it a slice.
 func (l *loop) parse(c *client, p []byte) {
 	c.unanswered = time.Time{}
-	if c.deaf {
+	if c.deaf || c.finish {
 		return
 	}
 	if !c.allow(len(p), l.settings.InputBytes, l.settings.InputRate, l.now) {
@@ -93,13 +93,15 @@ func (l *loop) parse(c *client, p []byte) {
 
 // allow takes n bytes off what c may send: a collector has nothing to say, so
 // burst bytes at once, and rate bytes a second in the long run, are let pass and
-// ignored, and more ends the connection. Our own pings come back as pongs within
-// a tenth of the defaults.
+// ignored, and more ends the connection. The answers to our own pings come on
+// top of that.
 func (c *client) allow(n, burst, rate int, now time.Time) bool {
 	if more := int(now.Sub(c.refilled).Seconds() * float64(rate)); more > 0 {
 		c.allowance, c.refilled = min(burst, c.allowance+more), now
 	}
-	c.allowance -= n
+	answers := min(n, c.pongBytes)
+	c.pongBytes -= answers
+	c.allowance -= n - answers
 	return c.allowance >= 0
 }
 
@@ -122,6 +124,9 @@ func (r *receiver) Ping(payload []byte) error {
 func (r *receiver) Pong(payload []byte) error {
 	p, err := wsproto.ParsePosition(payload)
 	if err == nil && p.Log == r.l.frames.ID() && p.Offset <= r.c.cursor && p.Offset >= r.c.acked {
+		if p.Offset > r.c.acked {
+			r.c.progress = r.l.now
+		}
 		r.c.acked = p.Offset
 		r.l.confirm(r.c)
 	}
@@ -139,10 +144,7 @@ func (r *receiver) Close(code uint16, reason []byte) error {
 		}
 		return nil
 	}
-	r.l.place(c, closing)
-	c.why, c.closeCode = wsproto.ClientClosed, code
-	c.detail = fmt.Sprintf("%d %s", code, reason)
-	c.due, c.deadline = dueClose, r.l.now.Add(closeWait)
+	r.l.beginClose(c, wsproto.ClientClosed, fmt.Sprintf("%d %s", code, reason), code)
 	return nil
 }
 

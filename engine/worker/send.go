@@ -26,11 +26,17 @@ const (
 // serve gives c what is due, at most one slice of data, and puts it where it
 // then belongs. It returns the number of data bytes sent.
 func (l *loop) serve(c *client) int {
+	if c.gone {
+		return 0
+	}
 	n, err := l.feed(c)
 	switch {
 	case err == nil:
 	case errors.Is(err, errGone):
-		l.drop(c, wsproto.ClientGone, "")
+		c.gone = true
+		if l.read(c); c.fd >= 0 { // what it had confirmed before it went counts
+			l.drop(c, wsproto.ClientGone, "")
+		}
 		return n
 	case errors.Is(err, framelog.ErrBelowFloor):
 		l.lost(c, wsproto.BehindFloor, err)
@@ -57,13 +63,15 @@ func (l *loop) serve(c *client) int {
 	return n
 }
 
-// closeSent goes on after our close frame: the end, if the client has sent its
+// closeSent goes on after our close frame: the client parts, if it has sent its
 // own. Of one whose input we no longer understand that cannot be told, so it is
-// shown the end of our side; what it still sends is read and thrown away, since
-// closing a socket with unread input would destroy the close frame.
+// shown the end of our side; what it still sends is read and thrown away.
 func (l *loop) closeSent(c *client) {
+	if c.parted {
+		return
+	}
 	if c.finish {
-		l.drop(c, c.why, c.detail)
+		l.part(c)
 	} else if c.deaf {
 		_ = unix.Shutdown(c.fd, unix.SHUT_WR)
 	}
@@ -84,7 +92,7 @@ var (
 	errGone = errors.New("worker: connection ended")
 	// errBehindFloor and errStalled are the details of two disconnects.
 	errBehindFloor = errors.New("worker: the oldest frame kept is beyond the client's cursor")
-	errStalled     = errors.New("worker: the socket took nothing for the ping timeout")
+	errStalled     = errors.New("worker: the peer acknowledged nothing for the ping timeout")
 )
 
 // feed gives the kernel what is due to c in the order that the protocol asks
@@ -178,13 +186,13 @@ func (l *loop) sendData(c *client, limit int, room uint64) (int, error) {
 	if err != nil || len(b) == 0 {
 		return 0, err
 	}
-	n, err := l.send(c, b)
+	n, pinged, err := l.sendPinging(c, b, c.cursor+uint64(len(b)), nil, 0)
 	if err != nil {
 		return 0, err
 	}
 	c.cursor += uint64(n)
 	// What Frames gives ends at a boundary unless one frame fills it.
-	c.inside = n < len(b) || len(b) == limit
+	c.inside = !pinged && (n < len(b) || len(b) == limit)
 	l.stats.SentBytes += uint64(n)
 	l.stats.Sends++
 	if c.deflate {
@@ -199,14 +207,8 @@ func (l *loop) composeControl(c *client) {
 		c.out = wsproto.AppendControl(c.out, ws.OpPong, c.pong)
 	}
 	if c.due&duePing != 0 {
-		var token [wsproto.MaxTokenSize]byte
-		p := wsproto.Position{Log: l.frames.ID(), Offset: c.cursor}
-		c.out = wsproto.AppendControl(c.out, ws.OpPing, p.AppendTo(token[:0]))
-		c.pinged, c.pingAt = c.cursor, l.now
-		if c.unanswered.IsZero() {
-			c.unanswered = l.now
-		}
-		l.stats.Pings++
+		c.out = l.appendPing(c.out, c.cursor)
+		l.notePing(c, c.cursor, c.written+uint64(len(c.out)))
 	}
 	if c.due&dueClose != 0 {
 		c.out = wsproto.AppendClose(c.out, c.closeCode, c.why.Reason)
@@ -219,22 +221,32 @@ func (l *loop) composeControl(c *client) {
 // sets c.full: an EPOLLOUT edge follows.
 func (l *loop) send(c *client, b []byte) (int, error) {
 	for {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))),
-			uintptr(len(b)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
-		switch errno {
-		case 0:
-			c.full = int(n) < len(b)
-			c.progress = l.now
-			return int(n), nil
-		case syscall.EINTR:
-		case syscall.EAGAIN:
-			c.full = true
-			return 0, nil
-		case syscall.EPIPE, syscall.ECONNRESET, syscall.ETIMEDOUT, syscall.ECONNABORTED, syscall.EHOSTUNREACH, syscall.ENETUNREACH:
-			return 0, errGone
-		default:
-			// EFAULT: the frame log's file was cut under the mapping.
-			return 0, errno
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.fd),
+			uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), sendFlags, 0, 0)
+		if errno != syscall.EINTR {
+			return l.sent(c, int(n), len(b), errno)
 		}
+	}
+}
+
+const sendFlags = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
+
+// sent notes what a send of size bytes to c has come to.
+func (l *loop) sent(c *client, n, size int, errno syscall.Errno) (int, error) {
+	switch errno {
+	case 0:
+		c.full = n < size
+		c.written += uint64(n)
+		c.progress = l.now
+		return n, nil
+	case syscall.EAGAIN:
+		c.full = true
+		return 0, nil
+	case syscall.EPIPE, syscall.ECONNRESET, syscall.ETIMEDOUT, syscall.ECONNABORTED,
+		syscall.EHOSTUNREACH, syscall.ENETUNREACH:
+		return 0, errGone
+	default:
+		// EFAULT: the frame log's file was cut under the mapping.
+		return 0, errno
 	}
 }

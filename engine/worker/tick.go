@@ -14,12 +14,9 @@ const (
 	// process, a suspended machine): what clients did meanwhile is seen to first,
 	// and time is asked about at the next tick.
 	lateTick = 2 * time.Second
-	// busyPing is how often a client is pinged while frames keep coming: what
-	// it would get twice after an unclean end.
-	busyPing = 5 * time.Second
-	// busyBytes brings that ping forward for a client that gets a lot, at most
-	// once a second.
-	busyBytes = 8 << 20
+	// confirmEvery is how often a client is pinged while it has something to
+	// confirm.
+	confirmEvery = time.Second
 )
 
 // tick looks after time: deadlines, pings, the floor, what the primary should
@@ -38,6 +35,9 @@ func (l *loop) tick() {
 	for i := len(l.clients) - 1; i >= 0 && !late; i-- { // look may drop l.clients[i]
 		l.look(l.clients[i], floor, quiet)
 	}
+	for i := len(l.parting) - 1; i >= 0 && !late; i-- { // waitForEnd may release l.parting[i]
+		l.waitForEnd(l.parting[i])
+	}
 	if len(l.clients) == 0 && l.head > 0 {
 		// Nobody else makes the reader let go of segments that were removed,
 		// and the disk they take.
@@ -50,15 +50,15 @@ func (l *loop) tick() {
 
 // look does what time asks for with one client.
 func (l *loop) look(c *client, floor uint64, quiet bool) {
-	timeout := time.Duration(l.settings.PingTimeoutMS) * time.Millisecond
-	switch {
-	case c.state == closing:
-		if l.now.After(c.deadline) {
-			l.drop(c, c.why, c.detail)
-		} else {
-			l.read(c) // what a flood of input has left
-		}
+	if c.state == closing {
+		l.waitForEnd(c)
 		return
+	}
+	if c.full || !c.unanswered.IsZero() {
+		c.observe(l.now)
+	}
+	timeout := l.pingTimeout()
+	switch {
 	case c.cursor < floor:
 		l.lost(c, wsproto.BehindFloor, errBehindFloor)
 		return
@@ -69,17 +69,21 @@ func (l *loop) look(c *client, floor uint64, quiet bool) {
 		l.disconnect(c, wsproto.PingTimeout, "")
 		return
 	}
-	if how := c.slowness.observe(l.slow, l.now, c.cursor, l.head, c.full); how != "" {
+	if how := c.slowness.observe(l.slow, l.now, l.lag(c), c.taken, c.full); how != "" {
 		l.disconnect(c, wsproto.TooSlow, how)
 		return
 	}
 	held := c.state == live && l.roundsOf(c).due
-	if !c.full && c.pingDue(l.now, quiet && !held, time.Duration(l.settings.PingIntervalMS)*time.Millisecond) {
+	if c.pingDue(l.now, quiet && !held, time.Duration(l.settings.PingIntervalMS)*time.Millisecond) {
 		c.due |= duePing
-		if c.state != behind && !held { // else it is sent in its turn, or in the round
+		if c.state == live && !held { // else it is sent in its turn, when there is room, or in the round
 			l.serve(c)
 		}
 	}
+}
+
+func (l *loop) pingTimeout() time.Duration {
+	return time.Duration(l.settings.PingTimeoutMS) * time.Millisecond
 }
 
 // silent is for how long a ping has gone unanswered.
@@ -96,5 +100,5 @@ func (c *client) pingDue(now time.Time, quiet bool, keepAlive time.Duration) boo
 	if c.cursor == c.pinged {
 		return since >= keepAlive
 	}
-	return (quiet && c.state == live) || since >= busyPing || (c.cursor-c.pinged >= busyBytes && since >= time.Second)
+	return quiet && c.state == live || since >= confirmEvery
 }

@@ -139,7 +139,7 @@ func (l *loop) sendTwin(c *client, limit int, room uint64) (sent int, used bool,
 	if !used {
 		return 0, false, nil
 	}
-	n, err := l.send(c, b)
+	n, _, err := l.sendPinging(c, b, c.cursor+min(room, r.End()-c.cursor), r, at)
 	if errors.Is(err, errGone) {
 		return 0, true, err
 	} else if err != nil { // EFAULT

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"time"
 
 	gnet "github.com/panjf2000/gnet/v2/pkg/errors"
@@ -106,6 +107,7 @@ type loop struct {
 	waiting []*client          // the same, of those that can have compressed frames
 	twin    twinView           // where these come from
 	behind  ring               // socket writable, more is due
+	parting []*client          // sockets that wait for the peer's end, oldest first
 
 	packet         []byte    // scratch for the control channel
 	outbox         [][]byte  // packets that the control channel had no room for
@@ -113,8 +115,9 @@ type loop struct {
 	controlPending bool      // more of the primary's messages may be waiting
 	armed          bool      // our own wake-up is on its way
 
-	input    []byte   // scratch for clients' input
-	receiver receiver // whose input is being parsed
+	gathering gathering // scratch for sends with pings in them
+	input     []byte    // scratch for clients' input
+	receiver  receiver  // whose input is being parsed
 
 	ticks  int
 	ticked time.Time // when the last of them was
@@ -163,7 +166,7 @@ func (l *loop) event(fd int, ev netpoll.IOEvent, _ netpoll.IOFlags) error {
 			l.clientEvent(l.byFD[fd], ev)
 		}
 	}
-	drained := l.drain != nil && len(l.clients) == 0 && len(l.outbox) == 0
+	drained := l.drain != nil && len(l.clients) == 0 && len(l.parting) == 0 && len(l.outbox) == 0
 	if err == nil && (drained || l.failure != nil) {
 		err = gnet.ErrEngineShutdown
 	}
@@ -221,7 +224,7 @@ func (l *loop) again() {
 }
 
 func (l *loop) close() {
-	for _, c := range l.clients {
+	for _, c := range slices.Concat(l.clients, l.parting) {
 		_ = unix.Close(c.fd)
 	}
 	if l.frames != nil {

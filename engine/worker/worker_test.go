@@ -233,12 +233,22 @@ func (b *bench) join(c handoff.Client, small bool) *peer {
 // dial makes a connection: the collector's end, and the one to hand over.
 func dial(t testing.TB, small bool) (ours, theirs *net.TCPConn) {
 	t.Helper()
+	ours, theirs = dialBy(t, &net.Dialer{})
+	if small { // buffers that fill soon
+		ours.SetReadBuffer(64 << 10)
+		theirs.SetWriteBuffer(64 << 10)
+	}
+	return ours, theirs
+}
+
+func dialBy(t testing.TB, d *net.Dialer) (ours, theirs *net.TCPConn) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	out, err := net.Dial("tcp", l.Addr().String())
+	out, err := d.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,12 +257,7 @@ func dial(t testing.TB, small bool) (ours, theirs *net.TCPConn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, theirs = out.(*net.TCPConn), in.(*net.TCPConn)
-	if small { // buffers that fill soon
-		ours.SetReadBuffer(64 << 10)
-		theirs.SetWriteBuffer(64 << 10)
-	}
-	return ours, theirs
+	return out.(*net.TCPConn), in.(*net.TCPConn)
 }
 
 // hand gives theirs to the worker, which gets a duplicate, and waits for the 101.

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"time"
@@ -243,13 +244,22 @@ func (c *Collector) fail(err error) error {
 	if !errors.Is(err, ErrLost) && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
 		return err
 	}
-	if errors.Is(err, ErrProtocol) {
-		_ = c.write(ws.OpClose, []byte{0x03, 0xea})
-	}
 	c.in.unwatch()
+	if errors.Is(err, ErrProtocol) && c.write(ws.OpClose, []byte{0x03, 0xea}) == nil {
+		c.discard()
+	}
 	_ = c.conn.Close()
 	c.err = err
 	return err
+}
+
+// discard shuts down our side and reads to the server's end, for closeTimeout at most. Closing a
+// socket with unread input resets the connection, which can destroy our close frame on its way.
+func (c *Collector) discard() {
+	if tcp, ok := c.conn.(*net.TCPConn); ok && tcp.CloseWrite() == nil {
+		_ = tcp.SetReadDeadline(time.Now().Add(closeTimeout))
+		_, _ = io.Copy(io.Discard, tcp)
+	}
 }
 
 // write sends a control frame.

@@ -516,3 +516,26 @@ func BenchmarkNext(b *testing.B) {
 		})
 	}
 }
+
+// A server that has broken the protocol, and is still sending, is told so: the close frame comes,
+// and no reset.
+func TestClosesBehindInput(t *testing.T) {
+	log := firehosetest.NewLog(t)
+	type end struct {
+		sent, told bool
+		code       []byte
+	}
+	ended := make(chan end, 1)
+	c := dial(t, log, nil, func(s *firehosetest.Conn) {
+		var e end
+		e.sent = s.Send([]byte{0xff, 0x00}, make([]byte, 16<<20)) // reserved bits
+		e.code, e.told = s.WaitForClose()
+		ended <- e
+	})
+	if _, err := c.Next(t.Context()); !errors.Is(err, ErrProtocol) {
+		t.Fatal(err)
+	}
+	if e := <-ended; !e.sent || !e.told || !bytes.Equal(e.code, []byte{0x03, 0xea}) {
+		t.Errorf("the server has sent all: %v, was told: %v %x", e.sent, e.told, e.code)
+	}
+}
