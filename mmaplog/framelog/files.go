@@ -144,8 +144,8 @@ func lockHolder(dir string) string {
 }
 
 // allocate gives f size bytes that are really there, so that a full disk is an error here and not a SIGBUS in a store.
-func allocate(f *os.File, size int64, fault faults) error {
-	err := fault.check(opAllocate, f.Name())
+func allocate(f *os.File, path string, size int64, fault faults) error {
+	err := fault.check(opAllocate, path)
 	if err == nil {
 		err = ignoringEINTR(func() error { return unix.Fallocate(int(f.Fd()), 0, 0, size) })
 	}
@@ -153,7 +153,7 @@ func allocate(f *os.File, size int64, fault faults) error {
 		err = writeZeros(f, size)
 	}
 	if err != nil {
-		return fmt.Errorf("framelog: allocate %d bytes for %s: %w", size, f.Name(), err)
+		return fmt.Errorf("framelog: allocate %d bytes for %s: %w", size, path, cause(err))
 	}
 	return nil
 }
@@ -183,14 +183,24 @@ func writeZeros(f *os.File, size int64) error {
 	return nil
 }
 
-func syncFile(f *os.File, fault faults) error {
-	if err := fault.check(opSync, f.Name()); err != nil {
-		return fmt.Errorf("framelog: sync %s: %w", f.Name(), err)
+// syncFile syncs f, which is at path now: an open file keeps the name it was opened by.
+func syncFile(f *os.File, path string, fault faults) error {
+	err := fault.check(opSync, path)
+	if err == nil {
+		err = f.Sync()
 	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("framelog: sync: %w", err)
+	if err != nil {
+		return fmt.Errorf("framelog: sync %s: %w", path, cause(err))
 	}
 	return nil
+}
+
+// cause is an error of an open file without the file's name, which may be another one by now.
+func cause(err error) error {
+	if named := (*fs.PathError)(nil); errors.As(err, &named) {
+		return named.Err
+	}
+	return err
 }
 
 // syncDir makes names that were made, changed or removed last.
@@ -200,7 +210,7 @@ func syncDir(dir string, fault faults) error {
 		return fmt.Errorf("framelog: sync directory: %w", err)
 	}
 	defer d.Close()
-	return syncFile(d, fault)
+	return syncFile(d, dir, fault)
 }
 
 func rename(from, to string, fault faults) error {

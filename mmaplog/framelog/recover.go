@@ -94,7 +94,7 @@ func (w *Writer) recover() (r Recovery, err error) {
 	if h != nil && f.newID != "" { // from here on readers of the old ID get nothing more
 		w.head.State.Store(stateGone)
 		w.head.Floor.Store(goneFloor)
-		if err := syncFile(w.headFile, fault); err != nil {
+		if err := syncFile(w.headFile, w.headPath(), fault); err != nil {
 			return r, err
 		}
 		crashpoint.Pass(crashpoint.IDGivenUp)
@@ -124,14 +124,14 @@ func (w *Writer) recover() (r Recovery, err error) {
 	w.head.Floor.Store(f.floor)
 	w.head.State.Store(stateOpen)
 	w.id, r.ID = w.head.ID, w.head.ID
-	err = syncFile(w.headFile, fault)
+	err = syncFile(w.headFile, w.headPath(), fault)
 	crashpoint.Pass(crashpoint.Recovered)
 	return r, err
 }
 
 // openHead maps the head file. A missing or damaged one leaves w.head nil.
 func (w *Writer) openHead() error {
-	path := filepath.Join(w.opts.Dir, headName)
+	path := w.headPath()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -241,7 +241,7 @@ func (w *Writer) finishOld() {
 					s.close()
 					return
 				}
-				s.files[i] = f
+				s.files[i], s.paths[i] = f, f.Name()
 			}
 			w.finish(s)
 		})
@@ -293,7 +293,7 @@ func (w *Writer) newHead(floor uint64) error {
 		return fmt.Errorf("framelog: make head: %w", err)
 	}
 	w.headFile = f
-	if err := allocate(f, pageSize, fault); err != nil {
+	if err := allocate(f, temp, pageSize, fault); err != nil {
 		return err
 	}
 	if w.headMap, err = mapFile(f, pageSize, mmap.RDWR, fault); err != nil {
@@ -308,11 +308,11 @@ func (w *Writer) newHead(floor uint64) error {
 	h.Frames.Store(w.frames)
 	h.Floor.Store(floor)
 	h.State.Store(stateOpen)
-	if err := syncFile(f, fault); err != nil {
+	if err := syncFile(f, temp, fault); err != nil {
 		return err
 	}
 	crashpoint.Pass(crashpoint.HeadMade)
-	if err := rename(temp, filepath.Join(w.opts.Dir, headName), fault); err != nil {
+	if err := rename(temp, w.headPath(), fault); err != nil {
 		return err
 	}
 	crashpoint.Pass(crashpoint.HeadNamed)

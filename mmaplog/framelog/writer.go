@@ -22,7 +22,9 @@ type Writer struct {
 	headMap  mmap.MMap
 	headFile *os.File
 	closed   bool
-	broken   error // why the active segment can no longer be written; nil: it can
+	broken   error   // the active segment is damaged, and how; nil: it is not
+	leftover *uint64 // base of an abandoned segment that could not be removed
+	refused  int     // writes into the active segment that failed, one after the other
 
 	active *segment
 	tail   uint64               // logical end of what was appended
@@ -36,7 +38,8 @@ type Writer struct {
 	spare  chan spare
 	asked  bool // a spare is being made, or lies in the channel
 
-	syncFailed bool // behind's, until it is closed
+	spareFailed bool // ahead's: the last spare could not be made
+	syncFailed  bool // behind's, until it is closed
 
 	counted counters
 }
@@ -95,17 +98,12 @@ func (w *Writer) LastSource(stream uint8) (src [32]byte, offset uint64, ok bool)
 }
 
 // Append takes a frame into the log. No reader sees it before Commit, and until then it must not change: frames that lie
-// one behind the other in memory are written together, by one pwrite(2). On an error nothing was appended; after
-// ErrNoSegment the same call works as soon as the file system does (each try asks it, so pause between them). After
-// ErrDamaged, where the active segment cannot be written or somebody has truncated it, nothing works but Close.
+// one behind the other in memory are written together, by one pwrite(2). On an error nothing was appended. After
+// ErrBlocked the same call works as soon as the file system does (each try asks it, so pause between them). After
+// ErrDamaged, because somebody has truncated the active segment, nothing works but Close.
 func (w *Writer) Append(frame []byte, m Meta) (err error) {
-	defer func() {
-		if errors.Is(err, ErrDamaged) {
-			w.broken = err
-		}
-	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer recoverFault(&err)
+	defer w.recoverStore(&err)
 	return w.append(frame, m)
 }
 
@@ -122,17 +120,20 @@ func (w *Writer) append(frame []byte, m Meta) error {
 	if w.broken != nil {
 		return w.broken
 	}
-	if !w.active.fits(n) {
-		if err := w.makeRoom(n); err != nil {
-			if errors.Is(err, ErrNoSpace) {
-				w.counted.noSpace.Add(1)
-			}
-			return err
-		}
+	var err error
+	if !w.active.follows(frame) {
+		err = w.flush()
 	}
-	if err := w.active.put(frame, &m); err != nil {
+	if err == nil && !w.active.fits(n) {
+		err = w.makeRoom(n)
+	}
+	if errors.Is(err, ErrNoSpace) {
+		w.counted.noSpace.Add(1)
+	}
+	if err != nil {
 		return err
 	}
+	w.active.put(frame, &m)
 	crashpoint.Pass(crashpoint.EntryWritten)
 	w.tail += uint64(n)
 	w.frames++
@@ -141,16 +142,19 @@ func (w *Writer) append(frame []byte, m Meta) error {
 	return nil
 }
 
-// Commit makes all that was appended visible to readers, at once. ErrDamaged as from Append.
-func (w *Writer) Commit() error {
+// Commit makes all that was appended visible to readers, at once. Errors as from Append: after ErrBlocked nothing more is
+// visible, and the frames must not change until the same call has worked.
+func (w *Writer) Commit() (err error) {
 	if w.closed {
 		return ErrClosed
 	}
-	if w.broken == nil {
-		w.broken = w.active.flush()
-	}
-	if w.broken != nil || w.tail == w.head.Head.Load() {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer w.recoverStore(&err)
+	if w.broken != nil {
 		return w.broken
+	}
+	if err := w.flush(); err != nil || w.tail == w.head.Head.Load() {
+		return err
 	}
 	w.head.Frames.Store(w.frames)
 	crashpoint.Pass(crashpoint.FramesCounted)
@@ -162,39 +166,43 @@ func (w *Writer) Commit() error {
 	return nil
 }
 
-// Mark tells readers that something beside the log has changed: who sees a frame that is committed later sees one
-// more in Reader.Marks.
-func (w *Writer) Mark() { w.head.Marks.Add(1) }
-
-// makeRoom brings an active segment that a frame of n bytes fits in, or changes nothing.
-func (w *Writer) makeRoom(n int) (err error) {
-	if w.active.count > 0 {
-		err = w.roll()
-	}
-	if err == nil && int64(n) > w.active.size {
-		err = w.active.grow(int64(n), w.opts.fault)
-	}
-	if err != nil && !errors.Is(err, ErrDamaged) {
-		err = fmt.Errorf("%w: %w", ErrNoSegment, noSpace(err))
-	}
-	return err
+// Mark tells readers that something beside the log has changed: a reader that sees a frame committed later sees one
+// more in Reader.Marks. ErrBlocked as from Append.
+func (w *Writer) Mark() (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer w.recoverStore(&err)
+	w.head.Marks.Add(1)
+	return nil
 }
 
-// roll seals the active segment and goes on in the next.
-func (w *Writer) roll() error {
-	if err := w.active.flush(); err != nil {
+// makeRoom brings an active segment that a frame of n bytes fits in, or changes nothing.
+func (w *Writer) makeRoom(n int) error {
+	if err := w.flush(); err != nil || w.active.fits(n) { // the frames may have moved
 		return err
 	}
-	next, err := w.takeSpare()
+	if w.active.count > 0 {
+		if err := w.roll(); err != nil {
+			return blocked(err)
+		}
+	}
+	if int64(n) > w.active.size {
+		if err := w.active.grow(int64(n), w.opts.fault); err != nil {
+			return blocked(err)
+		}
+	}
+	return nil
+}
+
+// roll seals the active segment, of which everything is written, and goes on in the next.
+func (w *Writer) roll() error {
+	next, err := w.begin(w.tail, w.frames, &w.last)
 	if err != nil {
 		return err
 	}
-	if err := next.begin(w.opts.Dir, w.tail, w.frames, &w.last, w.opts.fault); err != nil {
-		next.close()
-		return errors.Join(err, unlinkSegment(w.opts.Dir, w.tail, w.opts.fault), removeSpare(w.opts.Dir, w.opts.fault))
-	}
 	crashpoint.Pass(crashpoint.FramesNamed)
-	w.active.header.Sealed.Store(w.tail)
+	if err := w.active.seal(w.tail); err != nil {
+		return errors.Join(err, w.abandon(next))
+	}
 	crashpoint.Pass(crashpoint.SegmentSealed)
 	w.sealed = append(w.sealed, w.active)
 	w.active = next
@@ -211,9 +219,10 @@ func (w *Writer) askSpare() {
 	w.asked = true
 	w.ahead.do(func() {
 		s, err := createSpare(w.opts.Dir, w.opts.SegmentBytes, w.opts.fault)
-		if err != nil {
-			w.opts.Log.Warn("frame log: the next segment cannot be prepared", "dir", w.opts.Dir, "err", err)
+		if err != nil && !w.spareFailed { // while it lasts, each Append asks for one
+			w.opts.Log.Warn("frame log: the next segment cannot be prepared", "dir", w.opts.Dir, "error", err)
 		}
+		w.spareFailed = err != nil
 		w.spare <- spare{s, err}
 	})
 }
@@ -290,8 +299,8 @@ func (w *Writer) sync(end uint64, last ...*segment) (err error) {
 	}
 	defer func() { w.syncFailed = err != nil }()
 	for _, s := range last {
-		for _, f := range s.files {
-			if err := syncFile(f, w.opts.fault); err != nil {
+		for i, f := range s.files {
+			if err := syncFile(f, s.paths[i], w.opts.fault); err != nil {
 				return err
 			}
 		}
@@ -300,19 +309,19 @@ func (w *Writer) sync(end uint64, last ...*segment) (err error) {
 		return err
 	}
 	crashpoint.Pass(crashpoint.SegmentSynced)
-	if err := syncFile(w.headFile, w.opts.fault); err != nil { // a head on disk is at or beyond what Synced says
+	if err := syncFile(w.headFile, w.headPath(), w.opts.fault); err != nil { // a head on disk is at or beyond what Synced says
 		return err
 	}
 	crashpoint.Pass(crashpoint.HeadSynced)
-	w.head.Synced.Store(max(end, w.head.Synced.Load()))
+	err = w.storing(func() { w.head.Synced.Store(max(end, w.head.Synced.Load())) })
 	crashpoint.Pass(crashpoint.SyncedRaised)
-	return nil
+	return err
 }
 
 func (w *Writer) failed(what string, err error) {
 	if err != nil {
 		w.counted.failures.Add(1)
-		w.opts.Log.Error("frame log: cannot "+what, "dir", w.opts.Dir, "err", err)
+		w.opts.Log.Error("frame log: cannot "+what, "dir", w.opts.Dir, "error", err)
 	}
 }
 
@@ -328,16 +337,16 @@ func (w *Writer) Close() error {
 	if w.asked {
 		if got := <-w.spare; got.segment != nil {
 			got.segment.close()
-			errs = append(errs, removeSpare(w.opts.Dir, w.opts.fault))
 		}
 	}
+	errs = append(errs, removeSpare(w.opts.Dir, w.opts.fault))
 	last := append(w.sealed, w.active) // those in sealed end beyond the head: the head stands in one of all these
 	err := w.sync(w.Head(), last...)
 	crashpoint.Pass(crashpoint.LogSynced)
 	if !w.syncFailed && !w.opts.Transient {
-		w.head.State.Store(stateClean)
+		err = w.storing(func() { w.head.State.Store(stateClean) })
 		crashpoint.Pass(crashpoint.CloseSaid)
-		err = syncFile(w.headFile, w.opts.fault)
+		err = errors.Join(err, syncFile(w.headFile, w.headPath(), w.opts.fault))
 	}
 	for _, s := range last {
 		s.close()
