@@ -92,9 +92,11 @@ type primary struct {
 	api        *query.Front
 	gateway    *gateway.Gateway
 	unsaved    atomic.Pointer[error] // why progress cannot be saved at present
+	untaken    atomic.Pointer[error] // why the state cannot be taken back at present
 	observed
 
 	applying sync.Mutex // held while settings are changed
+	saving   sync.Mutex // held while the checkpoint is written
 }
 
 func (p *primary) open(ctx context.Context) error {
@@ -138,6 +140,9 @@ func (p *primary) open(ctx context.Context) error {
 	progress, err := p.openLogs(cfg)
 	if err != nil {
 		return err
+	}
+	if err := p.saveProgress(progress); err != nil {
+		return fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
 	}
 	if p.deflate, err = deflate.New(p.compression(cfg)); err != nil { // not before the elder has let go of its twin
 		return fmt.Errorf("engine: STATE_DIR: %w", err)
@@ -370,5 +375,7 @@ func (p *primary) checkpoint() error {
 
 func (p *primary) saveProgress(now encoder.Progress) error {
 	cfg := p.cfg.Load()
+	p.saving.Lock()
+	defer p.saving.Unlock()
 	return newCheckpoint(p.id(), cfg.DataLogDir, now, p.logs.Load().begin).save(cfg.StateDir)
 }

@@ -60,7 +60,7 @@ func (l *logs) close() error {
 }
 
 // openLogs recovers the frame log and begins to follow the data logs where it
-// ends. The returned progress has been saved. Nothing is open after an error.
+// ends. Nothing is open after an error.
 func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil {
 		return progress, fmt.Errorf("engine: STATE_DIR: %w: %s", err, stateRemedy(err, cfg.StateDir))
@@ -83,7 +83,7 @@ func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err e
 	if p.index == nil {
 		err = p.openIndex(cfg)
 	} else if p.id() != l.frames.ID() {
-		err = errors.New("engine: the frame log was found damaged and has a new id, which workers that run do not know")
+		err = errNewLog
 	}
 	if err != nil {
 		return progress, err
@@ -111,15 +111,14 @@ func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err e
 	if l.begin = saved.Begin; !saved.follows(cfg.DataLogDir) || recovery.Fresh {
 		l.begin = newCheckpoint(l.frames.ID(), "", progress, nil).Streams
 	}
-	if err := newCheckpoint(l.frames.ID(), cfg.DataLogDir, progress, l.begin).save(cfg.StateDir); err != nil {
-		return progress, fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
-	}
 	if l.notices, err = notice.Open(cfg.StateDir, l.frames.Head()); err != nil {
 		p.log.Error("notices of earlier gaps are lost to collectors", "error", err)
 	}
 	p.logs.Store(l)
 	return progress, nil
 }
+
+var errNewLog = errors.New("engine: the frame log was found damaged and has a new id, which running workers do not know")
 
 func (p *primary) openIndex(cfg *config.Config) error {
 	reader, err := framelog.OpenReader(frameLogDir(cfg))

@@ -164,3 +164,138 @@ func TestFileCannotBeWritten(t *testing.T) {
 		})
 	}
 }
+
+// fill takes all bytes and all inodes that a file system has, and returns the files that hold them.
+func fill(dir string) (fillers []string) {
+	for size := 1 << 20; ; {
+		name := filepath.Join(dir, fmt.Sprint("filler", len(fillers)))
+		err := os.WriteFile(name, make([]byte, size), 0o600)
+		if exists(name) {
+			fillers = append(fillers, name) // with what there was room for
+		}
+		switch {
+		case err == nil:
+		case size == 0:
+			return fillers
+		default:
+			size /= 16
+		}
+	}
+}
+
+// STATE_DIR takes no writes, and somebody asks for a handover: it is refused with the reason, and nothing else happens.
+// With room again, the next one is made.
+func TestHandoverOnAFullDisk(t *testing.T) {
+	for name, c := range map[string]struct{ options, says string }{
+		"full":      {"size=16m,nr_inodes=256", "no space left on device"},
+		"read-only": {"size=16m", "read-only file system"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 4 << 20})
+			state := smallState(t, d, c.options)
+			book := NewBook()
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+			d.Start()
+			fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book, Forgetful: true})
+			Until(t, "the next segment is there", func() bool { return exists(filepath.Join(state, "frames", "spare.index")) }, nil)
+			var fillers []string
+			if name == "full" {
+				fillers = fill(state)
+			} else {
+				readOnly(t, d, state, true)
+			}
+			for round := range 2 {
+				mark := d.Mark()
+				d.Signal(unix.SIGUSR2)
+				l := d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+				if !strings.Contains(l.Text, c.says) || !strings.Contains(l.Text, "STATE_DIR") || !strings.Contains(l.Text, state) {
+					t.Errorf("it does not say why: %s", l.Text)
+				}
+				if err := archiver.Write(100); err != nil {
+					t.Fatal(err)
+				}
+				if name == "full" {
+					fleet.WaitTotal(100 * (round + 1))
+				}
+			}
+			mustReport(t, d, map[string]string{"progress": c.says})
+			if fleet.Cut() != 0 {
+				t.Errorf("it costs collectors their connection: %v", fleet)
+			}
+			for _, name := range fillers {
+				if err := os.Remove(name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if name == "read-only" {
+				readOnly(t, d, state, false)
+			}
+			well(t, d)
+			d.Upgrade()
+			d.Alone()
+			if err := archiver.Write(50); err != nil {
+				t.Fatal(err)
+			}
+			fleet.WaitTotal(250)
+			fleet.CheckSame()
+			d.Stop()
+		})
+	}
+}
+
+// readOnly makes the path of a file system read-only; one with files open for writing cannot be made so itself.
+func readOnly(t *testing.T, d *Distributor, path string, on bool) {
+	t.Helper()
+	flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND)
+	if on {
+		mount(t, d, path, path, "", unix.MS_BIND, "")
+		flags |= unix.MS_RDONLY
+	}
+	if err := unix.Mount("", path, "", flags, ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The disk fills up while a new process has the state, and that process ends. The old one takes the state back without
+// room for anything, and goes on.
+func TestDiskFillsDuringHandover(t *testing.T) {
+	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
+	d.Env = []string{badHeir + "=fills"}
+	linked(t, d)
+	state := smallState(t, d, "size=16m,nr_inodes=256")
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	d.Start()
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
+	write := func() {
+		t.Helper()
+		if err := archiver.Write(100); err != nil {
+			t.Fatal(err)
+		}
+		fleet.WaitTotal(book.Total())
+	}
+	write()
+	replaceByBad(t, d)
+	mark := d.Mark()
+	d.Signal(unix.SIGUSR2)
+	d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+	write()
+	mustReport(t, d, map[string]string{"progress": "no space left on device"})
+	fillers, err := filepath.Glob(filepath.Join(state, "filler*"))
+	if err != nil || len(fillers) == 0 {
+		t.Fatalf("nothing was filled: %v", err)
+	}
+	for _, name := range fillers {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	well(t, d)
+	write()
+	if fleet.Cut() != 0 {
+		t.Errorf("it costs collectors their connection: %v", fleet)
+	}
+	fleet.CheckSame()
+	d.Stop()
+}

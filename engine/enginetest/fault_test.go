@@ -104,11 +104,7 @@ func TestReadOnlyWhileRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	fleet.WaitTotal(20)
-	// A file system with files open for writing cannot be made read-only from outside; but its path can.
-	mount(t, d, state, state, "", unix.MS_BIND, "")
-	if err := unix.Mount("", state, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
-		t.Fatal(err)
-	}
+	readOnly(t, d, state, true)
 	if err := archiver.Write(300); err != nil {
 		t.Fatal(err)
 	}
@@ -116,9 +112,7 @@ func TestReadOnlyWhileRunning(t *testing.T) {
 	if fleet.Cut() != 0 {
 		t.Errorf("it costs collectors their connection: %v", fleet)
 	}
-	if err := unix.Mount("", state, "", unix.MS_REMOUNT|unix.MS_BIND, ""); err != nil {
-		t.Fatal(err)
-	}
+	readOnly(t, d, state, false)
 	well(t, d)
 	fleet.WaitTotal(320)
 	fleet.CheckSame()

@@ -111,11 +111,8 @@ func lockDir(dir string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("framelog: lock %s: %w", path, err)
 	}
-	err = f.Truncate(0)
-	if err == nil {
-		_, err = f.WriteString(strconv.Itoa(os.Getpid()) + "\n")
-	}
-	if err != nil {
+	// Over what is there, so that it needs no room on a full disk.
+	if _, err = f.WriteAt(fmt.Appendf(nil, "%-15d\n", os.Getpid()), 0); err != nil {
 		f.Close()
 		return nil, noSpace(fmt.Errorf("framelog: write process id into lock: %w", err))
 	}
