@@ -183,12 +183,15 @@ func writeZeros(f *os.File, size int64) error {
 	return nil
 }
 
+var errSync = errors.New("framelog: sync")
+
 func syncFile(f *os.File, fault faults) error {
-	if err := fault.check(opSync, f.Name()); err != nil {
-		return fmt.Errorf("framelog: sync %s: %w", f.Name(), err)
+	err := fault.check(opSync, f.Name())
+	if err == nil {
+		err = f.Sync()
 	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("framelog: sync: %w", err)
+	if err != nil {
+		return fmt.Errorf("%w %s: %w", errSync, f.Name(), err)
 	}
 	return nil
 }
