@@ -141,13 +141,17 @@ func (p *primary) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.saveProgress(progress); err != nil {
+	err = p.saveProgress(progress)
+	if err == nil {
+		err = syncDir(cfg.StateDir) // a first start has no frames yet that would say where it began
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
 	}
 	if p.deflate, err = deflate.New(p.compression(cfg)); err != nil { // not before the elder has let go of its twin
 		return fmt.Errorf("engine: STATE_DIR: %w", err)
 	}
-	if p.collectors, err = resume.Open(cfg.StateDir, p.id().String(), cfg.ResumeWindow); err != nil {
+	if p.collectors, err = resume.Open(cfg.StateDir, p.id().String(), p.index.translate, cfg.ResumeWindow); err != nil {
 		p.log.Error("collectors that come back begin live", "error", err)
 	}
 	p.encoder = encoder.New(encoder.Options{

@@ -71,9 +71,13 @@ func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err e
 			_ = l.close()
 		}
 	}()
+	saved, err := loadCheckpoint(cfg.StateDir)
+	if err != nil {
+		p.log.Error("checkpoint not used", "error", err)
+	}
 	var recovery framelog.Recovery
 	l.frames, recovery, err = framelog.OpenWriter(framelog.Options{
-		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes, RetainBytes: cfg.FrameLogBytes, Log: p.log,
+		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes, RetainBytes: cfg.FrameLogBytes, Reached: saved.reached(), Log: p.log,
 	})
 	if errors.Is(err, framelog.ErrLocked) || errors.Is(err, framelog.ErrVersion) {
 		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w", err)
@@ -89,9 +93,9 @@ func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err e
 		return progress, err
 	}
 
-	saved, err := loadCheckpoint(cfg.StateDir)
-	if err != nil {
-		p.log.Error("checkpoint not used", "error", err)
+	if recovery.RolledBack {
+		p.log.Error("the frame log is older than checkpoint.json, so its files were put back from a copy: reading resumes behind the newest frames in it, "+
+			"and collectors get records again. Put back all of STATE_DIR or nothing of it", "dir", frameLogDir(cfg), "head", recovery.Head, "checkpoint_head", saved.Head)
 	}
 	progress.Head = l.frames.Head()
 	if recovery.Fresh { // a first start, or somebody has removed it: then reading goes on where it was

@@ -241,6 +241,7 @@ func dieRenewing(t *testing.T, c crash) {
 	early.Stop()
 	d.Stop()
 	damage(t, d.segments(t)[0], int64(head.Offset)-1, []byte{0xff})
+	rebooted(t, d)
 	disarm := d.arm(c)
 	d.Launch()
 	mustDie(t, d, c)

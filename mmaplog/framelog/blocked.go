@@ -32,7 +32,7 @@ func (w *Writer) recoverStore(err *error) {
 
 func (w *Writer) storeFault(p any) error {
 	err := storeFault(p, w.headMap, w.headFile, w.headPath())
-	if s := w.active; err == nil {
+	if s := w.active; err == nil && s != nil {
 		err = storeFault(p, s.index, s.files[1], s.paths[1])
 	}
 	if err == nil {

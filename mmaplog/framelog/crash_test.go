@@ -16,11 +16,15 @@ import (
 	"time"
 )
 
-// TestMain also is the writer that the crash tests kill: the test binary runs itself with crashDir set.
+// TestMain also is the writer that the crash tests kill, and the one whose machine loses its power: the test binary runs
+// itself with the directory set.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("FRAMELOG_CRASH_DIR"); dir != "" {
 		crashWriter(dir, os.Getenv("FRAMELOG_CRASH_AT"))
 		os.Exit(3)
+	}
+	if mnt := os.Getenv(powerLossDir); mnt != "" {
+		cutWhileOpening(mnt, os.Getenv(powerLossCut))
 	}
 	os.Exit(m.Run())
 }

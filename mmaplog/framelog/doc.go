@@ -84,7 +84,7 @@
 //
 // # When it fails
 //
-// Append returns ErrNoSegment (with ErrNoSpace, if that is why) and has changed nothing; the writer goes on when there is room,
+// Append returns ErrBlocked (with ErrNoSpace, if that is why) and has changed nothing; the writer goes on when there is room,
 // or the file system can be written again. Nothing is deleted early.
 //
 // A process that is killed loses nothing: the page cache is not its own. The next OpenWriter goes on at the head, with

@@ -244,6 +244,7 @@ func TestNoSpaceAtOpen(t *testing.T) {
 func TestSyncFailure(t *testing.T) {
 	var b broken
 	o := testOptions(t.TempDir())
+	o.RetainBytes = 1 << 30
 	o.fault = b.fault
 	w, _ := mustOpen(t, o)
 	b.set(opSync, syscall.EIO)

@@ -180,6 +180,8 @@ func writeZeros(f *os.File, size int64) error {
 	return nil
 }
 
+var errSync = errors.New("framelog: sync")
+
 // syncFile syncs f, which is at path now: an open file keeps the name it was opened by.
 func syncFile(f *os.File, path string, fault faults) error {
 	err := fault.check(opSync, path)
@@ -187,7 +189,7 @@ func syncFile(f *os.File, path string, fault faults) error {
 		err = f.Sync()
 	}
 	if err != nil {
-		return fmt.Errorf("framelog: sync %s: %w", path, cause(err))
+		return fmt.Errorf("%w %s: %w", errSync, path, cause(err))
 	}
 	return nil
 }

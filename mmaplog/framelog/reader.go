@@ -21,6 +21,8 @@ type Reader struct {
 	head    *headPage
 	headMap mmap.MMap
 
+	ancestors []Ancestor
+
 	segments []*readSegment // mapped, by base
 	limit    int            // of segments mapped at once
 	uses     uint64         // clock of readSegment.used
@@ -58,7 +60,11 @@ func OpenReader(dir string) (*Reader, error) {
 		return nil, err
 	}
 	r := &Reader{dir: dir, headMap: m, head: asHead(m), limit: mappedSegments()}
-	if err := guarded(r.head.valid); err != nil {
+	err = guarded(func() error {
+		r.ancestors, _ = r.head.Lineage.list()
+		return r.head.valid()
+	})
+	if err != nil {
 		unmap(&r.headMap)
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -72,6 +78,9 @@ func OpenReader(dir string) (*Reader, error) {
 
 // ID is the life of the log that this reader reads. A log with a new ID needs a new Reader (ErrReplaced).
 func (r *Reader) ID() ID { return r.id }
+
+// Ancestors are the earlier IDs whose positions can be translated, newest first.
+func (r *Reader) Ancestors() []Ancestor { return r.ancestors }
 
 // Head is the end of what is committed.
 func (r *Reader) Head() uint64 { return r.head.Head.Load() }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 
 	"github.com/edsrzf/mmap-go"
@@ -38,8 +39,8 @@ type Writer struct {
 	spare  chan spare
 	asked  bool // a spare is being made, or lies in the channel
 
-	spareFailed bool // ahead's: the last spare could not be made
-	syncFailed  bool // behind's, until it is closed
+	spareFailed  bool        // ahead's: the last spare could not be made
+	unremembered atomic.Bool // a sync has failed, and the head could not be made to say so
 
 	counted counters
 }
@@ -246,76 +247,41 @@ func (w *Writer) takeSpare() (*segment, error) {
 	}
 }
 
-// settle follows a Commit that passed the end of segments: they go to disk in the background, and the oldest go away.
+// settle follows a Commit that passed the end of segments: they go to disk in the background, and the oldest go away. The
+// floor is raised first: a reader that does not find a file looks at the floor again, and the sync of the newer segments
+// brings it to disk before files go.
 func (w *Writer) settle() {
 	for _, s := range w.sealed {
 		w.kept = append(w.kept, span{s.base, s.base + uint64(s.used)})
+	}
+	retired := w.retire()
+	for _, s := range w.sealed {
 		w.behind.do(func() { w.finish(s) })
 	}
 	w.sealed = w.sealed[:0]
-	w.retain()
+	for _, gone := range retired {
+		w.behind.do(func() {
+			w.failed("unlink a segment that is no longer kept", unlinkSegment(w.opts.Dir, gone.base, w.opts.fault))
+		})
+	}
 }
 
-// retain raises the floor over segments that are more than is to be kept, then unlinks them. The order matters: a
-// reader that does not find a file looks at the floor again.
-func (w *Writer) retain() {
+// retire raises the floor over segments that are more than is to be kept, and returns them.
+func (w *Writer) retire() []span {
 	head, drop := w.Head(), 0
 	for drop < len(w.kept) && head-w.kept[drop].end >= uint64(w.opts.RetainBytes) {
 		drop++
 	}
 	if drop == 0 {
-		return
+		return nil
 	}
 	w.head.Floor.Store(max(w.Floor(), w.kept[drop-1].end))
 	crashpoint.Pass(crashpoint.FloorRaised)
-	for _, gone := range w.kept[:drop] {
-		w.behind.do(func() {
-			w.failed("unlink a segment that is no longer kept", unlinkSegment(w.opts.Dir, gone.base, w.opts.fault))
-		})
-	}
+	retired := slices.Clone(w.kept[:drop])
 	w.counted.segments.Add(-uint64(drop))
 	w.kept = append(w.kept[:0], w.kept[drop:]...)
-}
-
-// finish brings a sealed and committed segment to disk and lets go of it. What its frames file has beyond the last
-// frame is given back: no reader touches a byte beyond the head, and the head is never there.
-func (w *Writer) finish(s *segment) {
-	s.unmap()
-	defer s.close()
-	end := s.base + uint64(s.used)
-	if end <= w.Floor() {
-		return
-	}
-	w.failed("trim a sealed segment", s.trim(w.opts.fault))
-	crashpoint.Pass(crashpoint.SegmentTrimmed)
-	w.failed("sync a sealed segment", w.sync(end, s))
-}
-
-// sync brings the last segments before end to disk, then says in the head that all before end is there. Once it has
-// failed it does nothing: the kernel reports a lost write only once.
-func (w *Writer) sync(end uint64, last ...*segment) (err error) {
-	if w.syncFailed || w.opts.Transient {
-		return nil
-	}
-	defer func() { w.syncFailed = err != nil }()
-	for _, s := range last {
-		for i, f := range s.files {
-			if err := syncFile(f, s.paths[i], w.opts.fault); err != nil {
-				return err
-			}
-		}
-	}
-	if err := syncDir(w.opts.Dir, w.opts.fault); err != nil {
-		return err
-	}
-	crashpoint.Pass(crashpoint.SegmentSynced)
-	if err := syncFile(w.headFile, w.headPath(), w.opts.fault); err != nil { // a head on disk is at or beyond what Synced says
-		return err
-	}
-	crashpoint.Pass(crashpoint.HeadSynced)
-	err = w.storing(func() { w.head.Synced.Store(max(end, w.head.Synced.Load())) })
-	crashpoint.Pass(crashpoint.SyncedRaised)
-	return err
+	w.forgetLost()
+	return retired
 }
 
 func (w *Writer) failed(what string, err error) {
@@ -343,10 +309,8 @@ func (w *Writer) Close() error {
 	last := append(w.sealed, w.active) // those in sealed end beyond the head: the head stands in one of all these
 	err := w.sync(w.Head(), last...)
 	crashpoint.Pass(crashpoint.LogSynced)
-	if !w.syncFailed && !w.opts.Transient {
-		err = w.storing(func() { w.head.State.Store(stateClean) })
-		crashpoint.Pass(crashpoint.CloseSaid)
-		err = errors.Join(err, syncFile(w.headFile, w.headPath(), w.opts.fault))
+	if err == nil {
+		err = w.sayClosed()
 	}
 	for _, s := range last {
 		s.close()
