@@ -123,7 +123,23 @@ func examine(dir string, h *known, now bootID) (*findings, error) {
 	if len(f.cut) > 0 && f.newID == "" {
 		f.newID = "committed frames at the end were damaged"
 	}
-	return f, nil
+	return f, f.load(dir)
+}
+
+// load maps the index of the segment that the head stands in, and of what lies between, for last and sources.
+func (f *findings) load(dir string) error {
+	for _, s := range slices.Backward(f.segments) {
+		if s.problem != nil || s.bad == nil || s.base > f.head {
+			continue
+		}
+		if err := s.load(dir); err != nil {
+			return err
+		}
+		if f.keeps(s) {
+			break
+		}
+	}
+	return nil
 }
 
 // again scans once more.
@@ -151,7 +167,7 @@ func endsAt(segments []*scanned, end uint64) bool {
 		return false
 	}
 	last := segments[len(segments)-1]
-	return last.problem == nil && last.count > 0 && last.entries[last.count-1].End.Load() == end
+	return last.problem == nil && last.count > 0 && last.end == end
 }
 
 // keeps says whether something of a segment is left.
@@ -163,7 +179,7 @@ func (f *findings) keeps(s *scanned) bool {
 func (f *findings) last() (*scanned, int) {
 	for i := len(f.segments) - 1; i >= 0; i-- {
 		s := f.segments[i]
-		if !f.keeps(s) {
+		if !f.keeps(s) || s.entries == nil {
 			continue
 		}
 		for n := s.count; n > s.first; n-- {
@@ -181,7 +197,7 @@ func (f *findings) sources() (sources [MaxStreams]sourceAt) {
 		if s.problem != nil || s.entries == nil || s.base > f.head {
 			continue
 		}
-		sources = s.sources
+		sources = asHeader(s.index).Sources
 		for i := s.first; i < s.count; i++ {
 			if e := &s.entries[i]; !s.bad[i] && e.End.Load() <= f.head {
 				sources[e.Stream] = sourceAt{e.End.Load(), e.Source}
@@ -193,10 +209,10 @@ func (f *findings) sources() (sources [MaxStreams]sourceAt) {
 
 func (f *findings) verified() (frames, bytes uint64) {
 	for _, s := range f.segments {
-		for i := s.first; i < s.count && s.entries != nil; i++ {
-			if end := s.entries[i].End.Load(); !s.bad[i] && end <= f.head && end > f.floor {
-				frames++
-				bytes += end - s.start(i)
+		for _, r := range s.runs {
+			if r.end <= f.head && r.end > f.floor { // the head is the end of a run
+				frames += r.frames
+				bytes += r.bytes
 			}
 		}
 	}

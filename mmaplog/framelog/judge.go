@@ -51,19 +51,8 @@ func stretches(segments []*scanned, e expected) []stretch {
 			add(s.base, end, s.problem.Error())
 			continue
 		}
-		for i := s.first; i < s.count; i++ {
-			start, end := s.start(i), s.entries[i].End.Load()
-			switch {
-			case s.bad[i]: // the next good one says how far it goes
-			case start < e.floor && e.floor < end:
-				add(s.base, end, "the floor stood inside of this frame")
-			default:
-				add(s.base, start, mismatch)
-				add(s.base, end, "")
-			}
-		}
-		if s.limit != unknown {
-			add(s.base, s.limit, mismatch)
+		for _, r := range s.runs {
+			add(s.base, r.end, r.bad)
 		}
 	}
 	if e.end != unknown {

@@ -57,3 +57,42 @@ func TestReaderMapsFew(t *testing.T) {
 		t.Errorf("%d mappings", n)
 	}
 }
+
+// Opening, inspecting and recovering a log of many segments maps few of them at once.
+func TestScanMapsFew(t *testing.T) {
+	o := testOptions(memoryDir(t))
+	o.RetainBytes = 1 << 40
+	w, _ := mustOpen(t, o)
+	const segments = 3 * scanSegmentsAtOnce
+	frame := make([]byte, minSegmentBytes)
+	for range segments {
+		if err := w.Append(frame, Meta{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	drain(w)
+	most, opened := 0, 0
+	scanMapped = func() {
+		opened++
+		most = max(most, mapsOf(t, o.Dir))
+	}
+	defer func() { scanMapped = func() {} }()
+	before := mapsOf(t, o.Dir)
+	if report, err := Inspect(o.Dir); err != nil || len(report.Segments) != segments {
+		t.Fatalf("%d segments, %v", len(report.Segments), err)
+	}
+	if limit := before + mapsPerSegment*(scanSegmentsAtOnce+1); opened != segments || most > limit {
+		t.Errorf("%d segments were opened, up to %d mappings at once, limit %d", opened, most, limit)
+	}
+	abandon(w)
+	o.boot = bootID{7} // of another start of the machine: all of it is verified
+	if _, rec := mustOpen(t, o); rec.Frames != segments || len(rec.GivenUp)+len(rec.Damaged) != 0 {
+		t.Errorf("%+v", rec)
+	}
+	if limit := mapsPerSegment*(scanSegmentsAtOnce+1) + 8; most > limit {
+		t.Errorf("up to %d mappings at once, limit %d", most, limit)
+	}
+}

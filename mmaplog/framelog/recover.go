@@ -54,7 +54,7 @@ func OpenWriter(o Options) (*Writer, Recovery, error) {
 		w.letGo()
 		return nil, Recovery{}, noSpace(err)
 	}
-	w.ahead, w.behind = newQueue(), newQueue()
+	w.ahead, w.behind, w.beside = newQueue(), newQueue(), newQueue()
 	w.finishOld()
 	w.askSpare()
 	r.Took = time.Since(began)

@@ -13,11 +13,23 @@ import (
 // finish brings a sealed and committed segment to disk and lets go of it. What its frames file has beyond the last
 // frame is given back: no reader touches a byte beyond the head, and the head is never there.
 func (w *Writer) finish(s *segment) {
+	released := w.unfinished.take(s)
 	s.unmap()
-	defer s.close()
+	defer func() { s.close() }()
 	end := s.base + uint64(s.used)
 	if end <= w.Floor() && w.removeRetired(s.base) == nil {
 		return // what is below Synced is on disk or gone
+	}
+	if released {
+		again, err := w.openKept(span{s.base, end})
+		if s = again; err != nil && end <= w.Floor() {
+			return // retired meanwhile
+		}
+		if err != nil {
+			w.failed("open a sealed segment", err)
+			w.lose()
+			return
+		}
 	}
 	w.failed("trim a sealed segment", s.trim(w.opts.fault))
 	crashpoint.Pass(crashpoint.SegmentTrimmed)
@@ -35,6 +47,11 @@ func (w *Writer) removeRetired(base uint64) error {
 	if err != nil {
 		return err
 	}
+	return w.unlinkRetired()
+}
+
+// unlinkRetired unlinks all segments below the floor, the oldest first.
+func (w *Writer) unlinkRetired() error {
 	pairs, err := listSegments(w.opts.Dir)
 	for i := 0; err == nil && i+1 < len(pairs) && pairs[i+1].base <= w.Floor(); i++ {
 		err = unlinkSegment(w.opts.Dir, pairs[i].base, w.opts.fault)
@@ -201,7 +218,7 @@ func (w *Writer) verifies(k span) bool {
 	defer closeScanned([]*scanned{s})
 	e := expected{end: k.end, floor: max(k.base, w.Floor())}
 	if s.problem = s.open(w.opts.Dir, e.floor); s.problem == nil {
-		verify([]*scanned{s})
+		check([]*scanned{s}, e.floor)
 	}
 	all := stretches([]*scanned{s}, e)
 	return len(all) == 0 || len(all) == 1 && all[0].bad == ""

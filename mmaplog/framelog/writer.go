@@ -36,8 +36,11 @@ type Writer struct {
 
 	ahead  *queue // makes segments ready before they are needed
 	behind *queue // syncs, trims and unlinks what is done with
-	spare  chan spare
-	asked  bool // a spare is being made, or lies in the channel
+	beside *queue // does without the disk's answer what cannot wait for it
+	// unfinished are the sealed segments that wait for behind.
+	unfinished backlog
+	spare      chan spare
+	asked      bool // a spare is being made, or lies in the channel
 
 	spareFailed  bool        // ahead's: the last spare could not be made
 	unremembered atomic.Bool // a sync has failed, and the head could not be made to say so
@@ -256,6 +259,7 @@ func (w *Writer) settle() {
 	}
 	retired := w.retire()
 	for _, s := range w.sealed {
+		w.unfinished.add(s)
 		w.behind.do(func() { w.finish(s) })
 	}
 	w.sealed = w.sealed[:0]
@@ -263,6 +267,9 @@ func (w *Writer) settle() {
 		w.behind.do(func() {
 			w.failed("unlink a segment that is no longer kept", unlinkSegment(w.opts.Dir, gone.base, w.opts.fault))
 		})
+	}
+	if w.unfinished.many() {
+		w.beside.do(w.relieve)
 	}
 }
 
@@ -298,6 +305,7 @@ func (w *Writer) Close() error {
 	}
 	w.closed = true
 	w.ahead.close()
+	w.beside.close()
 	w.behind.close()
 	var errs []error
 	if w.asked {
