@@ -82,10 +82,28 @@
 // what is below the floor when it next has to look something up; until then those files still take their space. One
 // without clients should call Frames(Head()-1, 1) now and then, or be closed.
 //
+// # Mappings
+//
+// A segment takes two mappings, of which a process may have vm.max_map_count (65,530 by default). So nothing maps all
+// segments: a Reader has an eighth of that number at most and unmaps what it has not used for longest, a scan has 64
+// segments at a time, the writer the active one, the spare and those that wait for the disk.
+//
 // # When it fails
 //
-// Append returns ErrBlocked (with ErrNoSpace, if that is why) and has changed nothing; the writer goes on when there is room,
-// or the file system can be written again. Nothing is deleted early.
+// A file system that refuses something makes Append, Commit and Mark return ErrBlocked (with ErrNoSpace, if that is why):
+// no room for the next segment, an I/O error of a write, a read-only file system. Nothing has changed then, nothing is
+// deleted early, and the same call works when the file system does.
+//
+//   - A failed write leaves its frames pending. They are written again at the same offset, so a part that was written does
+//     not matter: the head moves only when all bytes are there. From the second failure on they go to the next segment, if
+//     that can be made; the active one is sealed at the head, and a bad place in it costs nobody anything.
+//   - A store into a mapped page that is clean asks the file system, which may refuse: SIGBUS. For the index and the head
+//     that is ErrBlocked as well, unless the file is shorter than its mapping.
+//   - What was abandoned on the way is removed before the head moves again: a reader must not find its name.
+//
+// An active segment that somebody has truncated is ErrDamaged, and the log has to be opened again. Going on in the next
+// segment would be possible, but what was cut off has been committed and may not have been sent to everybody. The next
+// opening gives it up, and its records are made again.
 //
 // A process that is killed loses nothing: the page cache is not its own. The next OpenWriter goes on at the head, with
 // the same ID; frames that were appended and not committed are gone, and LastSource says where to begin again.
@@ -99,6 +117,8 @@
 // A Transient log is not synced once it is open: it goes on after a killed process as any does, and after a crash of the machine it has what
 // the kernel happened to have written.
 //
+// While an fsync hangs, retention goes on, and what waits for it is let go of beyond sixteen segments: see Writer.relieve.
+//
 // OpenWriter verifies every kept frame and entry (0.13 s for 1 GiB in memory, on 2 cores). Damage is never served, and never an error:
 //
 //	frame, entry, file or segment bad, good ones follow   floor raised above it; Recovery.Damaged
@@ -111,14 +131,14 @@
 //
 // While it runs: readers of an ID that was given up get ErrReplaced. A segment file that somebody truncates, or a disk
 // that cannot deliver a page, is SIGBUS for who reads the mapping. Frames, FrameEnd and Meta turn it into ErrDamaged
-// (SetPanicOnFault, where the index is read); handing mapped frames to write(2) gives EFAULT. Append or Commit gives ErrDamaged
-// where it finds that, or cannot write, after which the log has to be opened again: its end is given up then. Accepted limits: a truncated head file kills its readers and the writer
+// (SetPanicOnFault, where the index is read); handing mapped frames to write(2) gives EFAULT. If the disk fails for a
+// moment only, the next try works: nothing is remembered of it. Accepted limits: a truncated head file kills its readers and the writer
 // (loudly); and the log cannot tell that its directory was put back from a copy, which may re-use offsets: delete the head file
 // after that.
 //
 // # Who may call
 //
 // One Writer, one goroutine; Head, Floor, ID and Stats from any until Close. Any number of Readers in any number of processes, each with
-// one goroutine and its own mappings; Head, Floor, ID from any until Close. The writer has two goroutines: one makes segments, one
-// syncs, trims and unlinks. They meet it in queues and the spare channel, and share no other state than the head's atomics and the counters.
+// one goroutine and its own mappings; Head, Floor, ID from any until Close. The writer has three goroutines: one makes segments,
+// one syncs, trims and unlinks, and one does what cannot wait for a disk that hangs. They meet it in queues and the spare channel, and share no other state than the head's atomics and the counters.
 package framelog
