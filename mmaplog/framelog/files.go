@@ -23,6 +23,7 @@ const (
 	framesExt = ".frames"
 	indexExt  = ".index"
 	spareName = "spare"
+	copyName  = "copy" // of a segment that is written again
 
 	// The files hold what any collector may have, but nobody else's processes need them.
 	dirMode  = 0o750
@@ -249,6 +250,13 @@ func removeSpare(dir string, fault faults) error {
 	return errors.Join(
 		unlink(filepath.Join(dir, spareName+framesExt), fault),
 		unlink(filepath.Join(dir, spareName+indexExt), fault))
+}
+
+// removeCopies removes what is left of a segment that was to be written again.
+func removeCopies(dir string, fault faults) error {
+	return errors.Join(
+		unlink(filepath.Join(dir, copyName+framesExt), fault),
+		unlink(filepath.Join(dir, copyName+indexExt), fault))
 }
 
 func ignoringEINTR(f func() error) error {

@@ -109,6 +109,8 @@ func TestOrder(t *testing.T) {
 			unlink head.new                  | what a start that was cut off has left
 			unlink spare.frames
 			unlink spare.index
+			unlink copy.frames
+			unlink copy.index
 			rename 0000000000000000.index    | the first segment, before a head speaks of it
 			rename 0000000000000000.frames
 			sync head.new                    | a head is whole before it has its name
@@ -192,7 +194,9 @@ func TestOrder(t *testing.T) {
 			sync head                        | or a power loss finds a closed log, with frames appended
 			unlink head.new
 			unlink spare.frames
-			unlink spare.index`},
+			unlink spare.index
+			unlink copy.frames
+			unlink copy.index`},
 		{"frames that are not committed, and the end of the process", func() { put(2); abandon(w) }, `
 			rename 0000000000070000.index
 			rename 0000000000070000.frames
@@ -207,6 +211,8 @@ func TestOrder(t *testing.T) {
 			unlink head.new
 			unlink spare.frames
 			unlink spare.index
+			unlink copy.frames
+			unlink copy.index
 			rename 0000000000070000.index    | the frames before end where their segment was sealed
 			rename 0000000000070000.frames
 			sync directory                   | or what was removed comes back for what takes its place`},
@@ -224,6 +230,8 @@ func TestOrder(t *testing.T) {
 			unlink head.new
 			unlink spare.frames
 			unlink spare.index
+			unlink copy.frames
+			unlink copy.index
 			sync index                       | an entry that was given up does not come back for another
 			sync head.new
 			rename head
@@ -241,6 +249,67 @@ func TestOrder(t *testing.T) {
 			synced is 458757
 			state is 2
 			sync head`},
+		{"the process's end, and a failed sync in this boot", func() {
+			open()
+			abandon(w)
+			change(t, filepath.Join(d.dir, headName), func(b []byte) []byte { asHead(b).Lost.Store(1); return b })
+		}, `
+			state is 1
+			sync head
+			unlink head.new
+			unlink spare.frames
+			unlink spare.index
+			unlink copy.frames
+			unlink copy.index
+			lost is 1`},
+		{"the next process, which closes", func() {
+			change(t, filepath.Join(d.dir, headName), func(b []byte) []byte { asHead(b).Lost.Store(458757); return b })
+			open()
+			must(t, w.Close())
+		}, `
+			lost is 458757
+			sync head
+			unlink head.new
+			unlink spare.frames
+			unlink spare.index
+			unlink copy.frames
+			unlink copy.index
+			rename 0000000000070005.index    | what may not be on disk gets no more frames, but is written again
+			rename 0000000000070005.frames
+			sync directory
+			sync index                       | a copy is on disk before it takes the place
+			rename 0000000000050000.index
+			sync frames
+			rename 0000000000050000.frames
+			trim frames
+			sync frames
+			sync index
+			sync directory
+			sync head                        | and yet it is not said to be on disk
+			sync index
+			rename 0000000000060000.index
+			sync frames
+			rename 0000000000060000.frames
+			trim frames
+			sync frames
+			sync index
+			sync directory
+			sync head
+			sync index
+			rename 0000000000070000.index
+			sync frames
+			rename 0000000000070000.frames
+			trim frames
+			sync frames
+			sync index
+			sync directory
+			sync head
+			unlink spare.frames
+			unlink spare.index
+			sync frames
+			sync index
+			sync directory
+			sync head                        | nor is the log closed`},
 	} {
 		step.do()
 		got, want := d.said(), reasoned(step.want)

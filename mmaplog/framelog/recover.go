@@ -233,7 +233,7 @@ func (w *Writer) removeRest(f *findings) (removed bool, err error) {
 	if err := unlink(filepath.Join(w.opts.Dir, tempHead), w.opts.fault); err != nil {
 		return removed, err
 	}
-	return removed, removeSpare(w.opts.Dir, w.opts.fault)
+	return removed, errors.Join(removeSpare(w.opts.Dir, w.opts.fault), removeCopies(w.opts.Dir, w.opts.fault))
 }
 
 // openActive makes the last segment ready to be appended to at the head, or begins a new one there.
@@ -241,12 +241,13 @@ func (w *Writer) openActive(f *findings, h *known) (err error) {
 	dir, fault := w.opts.Dir, w.opts.fault
 	last, count := f.last()
 	w.last, w.tail = f.sources(), f.head
+	seal := w.head != nil && w.head.Lost.Load() != 0 // it is to be written again, which a segment cannot be that grows
 	for _, s := range f.segments {
 		if !f.keeps(s) {
 			continue
 		}
 		w.counted.segments.Add(1)
-		if s == last && s.sealed != f.head {
+		if s == last && s.sealed != f.head && !seal {
 			break
 		}
 		w.kept = append(w.kept, span{s.base, min(s.limit, f.head)})
@@ -260,7 +261,7 @@ func (w *Writer) openActive(f *findings, h *known) (err error) {
 	if last != nil {
 		w.frames = asHeader(last.index).Frames + uint64(count)
 	}
-	if last != nil && last.sealed != f.head {
+	if last != nil && last.sealed != f.head && !seal {
 		frames, index := segmentPath(dir, last.base, framesExt), segmentPath(dir, last.base, indexExt)
 		size := int64(0) // readers have mapped what there is
 		if f.newID != "" {
@@ -269,14 +270,7 @@ func (w *Writer) openActive(f *findings, h *known) (err error) {
 		if w.active, err = openSegment(frames, index, 0, size, fault); err != nil {
 			return err
 		}
-		changed := w.active.reopen(last.base, count, int(f.head-last.base))
-		if w.head != nil && w.head.Lost.Load() != 0 { // its next sync is to bring all of it to disk
-			changed = true
-			if err := w.active.rewrite(); err != nil {
-				return err
-			}
-		}
-		if changed {
+		if w.active.reopen(last.base, count, int(f.head-last.base)) {
 			return syncFile(w.active.files[1], w.active.paths[1], fault)
 		}
 		return nil
@@ -294,7 +288,9 @@ func (w *Writer) repairSeal(s *scanned, end uint64) error {
 		return nil
 	}
 	path := segmentPath(w.opts.Dir, s.base, indexExt)
-	w.opts.Log.Error("frame log: DAMAGE repaired: the sealed end was wrong", "path", path, "was", s.sealed, "is", end)
+	if s.sealed != 0 { // else it is sealed now, or the seal had not reached the disk
+		w.opts.Log.Error("frame log: DAMAGE repaired: the sealed end was wrong", "path", path, "was", s.sealed, "is", end)
+	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("framelog: repair seal: %w", err)

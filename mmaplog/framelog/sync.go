@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"distributor/mmaplog/crashpoint"
 )
@@ -116,8 +117,8 @@ func (w *Writer) sayClosed() error {
 }
 
 // lose remembers that a sync has failed: the kernel reports a lost write once, and takes the page for written. So until
-// the segments that there are now are gone, or have been written again, nothing is said to be on disk: not by this process,
-// and not by the next of this boot. After a start of the machine, what is read is what is on disk.
+// the segments that there are now are gone, nothing is said to be on disk: not by this process, and not by the next of this
+// boot. After a start of the machine, what is read is what is on disk.
 func (w *Writer) lose() {
 	at := max(1, w.Head())
 	err := w.storing(func() {
@@ -152,45 +153,31 @@ func (w *Writer) forgetLost() {
 // finishOld does for sealed segments what the writer that sealed them may not have come to. Those that a failed sync may
 // have lost writes of are written again.
 func (w *Writer) finishOld() {
-	lost, regained := w.head.Lost.Load(), true
+	lost := w.head.Lost.Load()
+	if lost != 0 {
+		w.failed("vouch for what is on disk before its segments are gone", fmt.Errorf("a sync failed in this boot, with the head at %d", lost))
+	}
 	for _, k := range w.kept {
 		again := lost != 0 && k.base <= lost
 		w.behind.do(func() {
 			if !again && w.isFinished(k) {
 				return
 			}
-			s, err := w.openKept(k)
-			if err == nil && again {
-				err = s.rewrite()
+			if again {
+				w.failed("write a segment again", w.rewrite(k))
 			}
+			s, err := w.openKept(k)
 			if err != nil {
-				w.failed("finish a sealed segment", err)
-				w.lose()
 				s.close()
+				if k.end > w.Floor() { // else it was retired meanwhile
+					w.failed("finish a sealed segment", err)
+					w.lose()
+				}
 				return
 			}
 			w.finish(s)
-			if again && k.end > w.Floor() && !w.verifies(k) {
-				w.failed("write a segment again", fmt.Errorf("%w: segment %016x: the disk does not have what was written", ErrDamaged, k.base))
-				regained = false
-			}
 		})
 	}
-	if lost == 0 {
-		return
-	}
-	w.behind.do(func() {
-		forgotten := false
-		if regained {
-			w.failed("say that what was lost is regained", w.storing(func() { forgotten = w.head.Lost.CompareAndSwap(lost, 0) }))
-		}
-		if forgotten {
-			w.opts.Log.Info("frame log: what a failed sync may have lost was written again", "dir", w.opts.Dir)
-			if n := len(w.kept); n > 0 {
-				w.failed("sync what was written again", w.sync(w.kept[n-1].end))
-			}
-		}
-	})
 }
 
 // isFinished says whether a sealed segment is on disk, and has no more room than its frames need.
@@ -212,43 +199,38 @@ func (w *Writer) openKept(k span) (*segment, error) {
 	return s, nil
 }
 
-// verifies reads a sealed segment anew.
-func (w *Writer) verifies(k span) bool {
-	s := &scanned{base: k.base, limit: k.end}
-	defer closeScanned([]*scanned{s})
-	e := expected{end: k.end, floor: max(k.base, w.Floor())}
-	if s.problem = s.open(w.opts.Dir, e.floor); s.problem == nil {
-		check([]*scanned{s}, e.floor)
+// rewrite puts copies in the place of a sealed segment's files. Writing into the files again would not do: a file system
+// may not know any more that these pages are not on disk. Readers keep what they have mapped.
+func (w *Writer) rewrite(k span) error {
+	if k.end <= w.Floor() {
+		return nil
 	}
-	all := stretches([]*scanned{s}, e)
-	return len(all) == 0 || len(all) == 1 && all[0].bad == ""
-}
-
-// rewrite writes what the files hold, so that the next sync brings it to disk whatever became of it before.
-func (s *segment) rewrite() error {
-	buf := make([]byte, 1<<20)
-	for i, f := range s.files {
-		size := int64(s.used)
-		if i == 1 {
-			info, err := f.Stat()
-			if err != nil {
-				return fmt.Errorf("framelog: write again: %w", err)
-			}
-			size = info.Size()
+	for _, ext := range [2]string{indexExt, framesExt} {
+		path, temp := segmentPath(w.opts.Dir, k.base, ext), filepath.Join(w.opts.Dir, copyName+ext)
+		err := w.copyFile(path, temp)
+		if err == nil {
+			err = rename(temp, path, w.opts.fault)
 		}
-		for at := int64(0); at < size; {
-			n, err := f.ReadAt(buf[:min(size-at, int64(len(buf)))], at)
-			if n > 0 {
-				_, err = f.WriteAt(buf[:n], at)
-			}
-			if err != nil && !errors.Is(err, io.EOF) {
-				return fmt.Errorf("framelog: write again: %w", err)
-			}
-			if n == 0 {
-				break
-			}
-			at += int64(n)
+		if err != nil {
+			return errors.Join(err, unlink(temp, w.opts.fault))
 		}
 	}
 	return nil
+}
+
+func (w *Writer) copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return fmt.Errorf("framelog: copy: %w", err)
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
+	if err != nil {
+		return fmt.Errorf("framelog: copy: %w", err)
+	}
+	defer out.Close()
+	if _, err := io.Copy(out, in); err != nil {
+		return fmt.Errorf("framelog: copy: %w", err)
+	}
+	return syncFile(out, to, w.opts.fault)
 }
