@@ -343,8 +343,8 @@ func (p *primary) checkpoints(ctx context.Context) {
 	defer t.Stop()
 	var saved encoder.Progress
 	var soon <-chan time.Time // when collectors that are new are saved; nil: there are none
+	var unsaved error // why the checkpoint could not be saved the last time
 	for {
-		var err error
 		select {
 		case <-ctx.Done():
 			return
@@ -357,13 +357,13 @@ func (p *primary) checkpoints(ctx context.Context) {
 		case <-t.C:
 			p.index.release()
 			if now := p.encoder.Progress(); now != saved {
-				if err = p.saveProgress(now); err == nil {
+				if unsaved = p.saveProgress(now); unsaved == nil {
 					saved = now
 				}
 			}
 		}
 		soon = nil
-		switch err = errors.Join(err, p.collectors.Save()); {
+		switch err := errors.Join(unsaved, p.collectors.Save()); {
 		case err == nil:
 			p.unsaved.Store(nil)
 		case p.unsaved.Swap(&err) == nil:

@@ -163,6 +163,44 @@ func TestNoRoomForProgress(t *testing.T) {
 	d.Stop()
 }
 
+// The checkpoint cannot be saved, the collectors' positions can: /is-healthy tells as long as that lasts, and the log
+// once.
+func TestCheckpointCannotBeSaved(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, nil)
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	d.Start()
+	state := filepath.Join(d.Dir, "state")
+	inTheWay := filepath.Join(state, "checkpoint.json.new")
+	if err := os.Mkdir(inTheWay, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := archiver.Write(20); err != nil {
+		t.Fatal(err)
+	}
+	mustReport(t, d, map[string]string{"progress": "is a directory"})
+	for range 4 {
+		key := newKey(t)
+		MustConnect(t, d.URL, PeerOptions{Key: key})
+		Until(t, "the new collector is known", func() bool {
+			text, _ := os.ReadFile(filepath.Join(state, "collectors.json"))
+			return strings.Contains(string(text), key.Public().String())
+		}, nil)
+		if status, body := d.Health(); status != http.StatusServiceUnavailable || !strings.Contains(body, `"progress"`) {
+			t.Errorf("%d: %s", status, body)
+		}
+	}
+	if said := d.Log(func(l Line) bool { return strings.HasPrefix(l.Msg, "progress not saved") }); len(said) != 1 {
+		t.Errorf("said %d times", len(said))
+	}
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	well(t, d)
+	d.Stop()
+}
+
 // Two distributors cannot have one STATE_DIR, and a dead one does not keep it.
 func TestSecondInstance(t *testing.T) {
 	t.Parallel()
