@@ -343,7 +343,7 @@ func (p *primary) checkpoints(ctx context.Context) {
 	defer t.Stop()
 	var saved encoder.Progress
 	var soon <-chan time.Time // when collectors that are new are saved; nil: there are none
-	var unsaved error // why the checkpoint could not be saved the last time
+	var unsaved error         // why the checkpoint could not be saved the last time
 	for {
 		select {
 		case <-ctx.Done():
