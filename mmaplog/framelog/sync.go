@@ -82,9 +82,14 @@ func (w *Writer) sync(end uint64, last ...*segment) (err error) {
 	return nil
 }
 
+// mayVouch says whether the log can be said to be whole.
+func (w *Writer) mayVouch() bool {
+	return !w.opts.Transient && w.broken == nil && w.head.Lost.Load() == 0
+}
+
 // sayClosed says in the head that the log was closed, when all of it is on disk.
 func (w *Writer) sayClosed() error {
-	if w.opts.Transient || w.broken != nil || w.head.Lost.Load() != 0 {
+	if !w.mayVouch() {
 		return nil
 	}
 	w.head.State.Store(stateClean)
