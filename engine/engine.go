@@ -142,7 +142,7 @@ func (p *primary) open(ctx context.Context) error {
 		return err
 	}
 	err = p.saveProgress(progress)
-	if err == nil {
+	if err == nil && p.elder == nil {
 		err = syncDir(cfg.StateDir) // a first start has no frames yet that would say where it began
 	}
 	if err != nil {

@@ -39,7 +39,12 @@ func (l *logs) stats() framelog.Stats {
 
 // close lets go of everything. Nobody may be reading or encoding. It may be
 // called again.
-func (l *logs) close() error {
+func (l *logs) close() error { return l.end((*framelog.Writer).Close) }
+
+// leave is close for another primary that goes on at once.
+func (l *logs) leave() error { return l.end((*framelog.Writer).Leave) }
+
+func (l *logs) end(how func(*framelog.Writer) error) error {
 	for _, f := range l.followers {
 		if f != nil {
 			_ = f.Close()
@@ -51,7 +56,7 @@ func (l *logs) close() error {
 		return nil
 	}
 	l.last = l.frames.Stats()
-	err := l.frames.Close()
+	err := how(l.frames)
 	l.frames = nil
 	if err != nil {
 		return fmt.Errorf("engine: close the frame log: %w", err)

@@ -137,7 +137,7 @@ func (p *primary) letGo(reads reading) error {
 	}
 	reads.stop()
 	reads.plain()
-	return errors.Join(p.checkpoint(), p.logs.Load().close())
+	return errors.Join(p.checkpoint(), p.logs.Load().leave())
 }
 
 func (p *primary) bequeath(heir *succession.Heir) error {

@@ -42,13 +42,12 @@ func crashMachine(t testing.TB, d *Distributor) {
 // as far as their frames are still there; and what came meanwhile is not missing.
 func TestMachineCrash(t *testing.T) {
 	type scene struct {
-		d             *Distributor
-		archiver      *Archiver
-		book          *Book
-		tracking      *Fleet
-		forgetful     *Fleet
-		head          wsproto.Position // before the crash
-		written, kept int
+		d         *Distributor
+		archiver  *Archiver
+		book      *Book
+		tracking  *Fleet
+		forgetful *Fleet
+		head      wsproto.Position // before the crash
 	}
 	crash := func(t *testing.T, s *scene, also func(s *scene)) {
 		s.d, s.book = New(t, nil), NewBook()

@@ -46,6 +46,7 @@ const (
 	stateOpen  = 1 // a writer has it open, or died with it open
 	stateClean = 2 // closed, and everything on disk before it said so
 	stateGone  = 3 // the ID is given up
+	stateLeft  = 4 // closed for the next writer of this boot, and not brought to disk
 )
 
 // headPage is the head file. ID, Check and Lineage are written once, before the file gets its name. Words that an
@@ -148,7 +149,7 @@ func (h *headPage) valid() error {
 	case h.Head.Load() == unknown: // no log is that long, and recovery has another use for the number
 		return fmt.Errorf("%w: head: no log ends at %d", ErrDamaged, uint64(unknown))
 	}
-	if state := h.State.Load(); state < stateOpen || state > stateGone {
+	if state := h.State.Load(); state < stateOpen || state > stateLeft {
 		return fmt.Errorf("%w: head: there is no state %d", ErrDamaged, state)
 	}
 	return nil

@@ -197,6 +197,16 @@ func TestOrder(t *testing.T) {
 			unlink spare.index
 			unlink copy.frames
 			unlink copy.index`},
+		{"a handover to another process", func() { must(t, w.Leave()); open() }, `
+			unlink spare.frames              | the disk knows that the log is open: nothing has to be synced
+			unlink spare.index
+			state is 4
+			state is 1
+			unlink head.new
+			unlink spare.frames
+			unlink spare.index
+			unlink copy.frames
+			unlink copy.index`},
 		{"frames that are not committed, and the end of the process", func() { put(2); abandon(w) }, `
 			rename 0000000000070000.index
 			rename 0000000000070000.frames

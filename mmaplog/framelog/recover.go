@@ -130,7 +130,8 @@ func (w *Writer) recover() (r Recovery, err error) {
 		w.head.Floor.Store(f.floor) // before anything below it goes
 		crashpoint.Pass(crashpoint.RecoveryBegun)
 	}
-	if h != nil {
+	// Of one that was left the disk knows that it is open.
+	if h != nil && (h.state != stateLeft || !f.trusted || len(f.pairs) > len(f.segments)) {
 		if err := syncFile(w.headFile, w.headPath(), fault); err != nil {
 			return r, err
 		}

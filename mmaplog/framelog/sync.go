@@ -99,9 +99,14 @@ func (w *Writer) sync(end uint64, last ...*segment) (err error) {
 	return err
 }
 
+// mayVouch says whether the log can be said to be whole.
+func (w *Writer) mayVouch() bool {
+	return !w.opts.Transient && w.broken == nil && !w.mayHaveLost()
+}
+
 // sayClosed says in the head that the log was closed, when all of it is on disk.
 func (w *Writer) sayClosed() error {
-	if w.opts.Transient || w.broken != nil || w.mayHaveLost() {
+	if !w.mayVouch() {
 		return nil
 	}
 	err := w.storing(func() { w.head.State.Store(stateClean) })

@@ -10,7 +10,7 @@ import (
 // written them, and they are in the page cache or on disk. It returns nil where verifying is needed: the log was not closed,
 // or in another boot, a sync has failed, or names, sizes and headers are not those that the close left.
 func trust(dir string, h *known, now bootID) *findings {
-	if h == nil || h.state != stateClean || !h.sameBoot(now) || h.lost != 0 || h.floor > h.head {
+	if h == nil || h.state != stateClean && h.state != stateLeft || !h.sameBoot(now) || h.lost != 0 || h.floor > h.head {
 		return nil
 	}
 	pairs, err := listSegments(dir)

@@ -300,6 +300,29 @@ func (w *Writer) failed(what string, err error) {
 
 // Close gives up what is not committed, brings everything to disk and lets go of the lock. Readers can go on reading.
 func (w *Writer) Close() error {
+	return w.end(func(last []*segment) error {
+		err := w.sync(w.Head(), last...)
+		crashpoint.Pass(crashpoint.LogSynced)
+		if err == nil {
+			err = w.sayClosed()
+		}
+		return err
+	})
+}
+
+// Leave is Close for a log that another process of this machine goes on with at once: it brings to disk no more than has been
+// begun, which is up to that process. A crash of the machine finds a log that was open.
+func (w *Writer) Leave() error {
+	return w.end(func([]*segment) error {
+		if !w.mayVouch() {
+			return nil
+		}
+		return w.storing(func() { w.head.State.Store(stateLeft) })
+	})
+}
+
+// end stops what runs in the background, has the last segments brought to disk as far as they are to be, and lets go.
+func (w *Writer) end(bring func(last []*segment) error) error {
 	if w.closed {
 		return nil
 	}
@@ -315,11 +338,7 @@ func (w *Writer) Close() error {
 	}
 	errs = append(errs, removeSpare(w.opts.Dir, w.opts.fault))
 	last := append(w.sealed, w.active) // those in sealed end beyond the head: the head stands in one of all these
-	err := w.sync(w.Head(), last...)
-	crashpoint.Pass(crashpoint.LogSynced)
-	if err == nil {
-		err = w.sayClosed()
-	}
+	err := bring(last)
 	for _, s := range last {
 		s.close()
 	}
