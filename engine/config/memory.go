@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Memory returns the bytes of memory of the machine, or of the container if that has less, and how many of them are free
-// or can be freed. 0: /proc does not say.
+// Memory returns the bytes of memory of the machine, or of the container if that has less, and how
+// many of them are free or can be freed. 0: /proc does not say.
 func Memory() (total, available int64) {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
@@ -36,21 +36,23 @@ func Memory() (total, available int64) {
 	limit, err := number("/sys/fs/cgroup/memory.max")
 	used, usedErr := number("/sys/fs/cgroup/memory.current")
 	if err == nil && usedErr == nil && limit < total {
-		// Page cache counts as used and can be freed. No figure says how much of it there is: half is taken for it.
+		// Page cache counts as used and can be freed. No figure says how much of it there is: half
+		// is taken for it.
 		total, available = limit, min(available, limit-used/2)
 	}
 	return total, available
 }
 
-// recordMemory is how many bytes of memory a record takes for each of its own while it is made a message: 7.9 for 250 MB
-// of numbers (peak of the process, 2026-11-30).
+// recordMemory is how many bytes of memory a record takes for each of its own while it is made a
+// message: 7.9 for 250 MB of numbers (peak of the process, 2026-11-30).
 const recordMemory = 8
 
 // memory is Memory, but in tests.
 var memory = Memory
 
-// checkMemory refuses a MAX_RECORD_BYTES that lets one record take more memory than there is: the kernel would kill the
-// distributor, and each next start, at that record. The default is not refused: its longest records are no real ones.
+// checkMemory refuses a MAX_RECORD_BYTES that lets one record take more memory than there is: the
+// kernel would kill the distributor, and each next start, at that record. The default is not
+// refused: its longest records are no real ones.
 func (l *loader) checkMemory() {
 	if _, given := l.origin["MAX_RECORD_BYTES"]; !given || !l.good("MAX_RECORD_BYTES") {
 		return

@@ -64,8 +64,8 @@ func (b *batch) cut(stream int, after datalog.Position) {
 	b.open.Store(int32(len(b.chunks)))
 }
 
-// keptBytes is how much memory a chunk keeps for the next records. Usual ones need a quarter of it; what a long record
-// took is given back.
+// keptBytes is how much memory a chunk keeps for the next records. Usual ones need a quarter of it;
+// what a long record took is given back.
 const keptBytes = 1 << 20
 
 func (c *chunk) release() {

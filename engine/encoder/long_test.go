@@ -10,7 +10,8 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// A record that cannot be a frame, or would take too much memory, is skipped and counted, and the stream goes on.
+// A record that cannot be a frame, or would take too much memory, is skipped and counted, and the
+// stream goes on.
 func TestTooLarge(t *testing.T) {
 	const most = 100_000
 	for name, line := range map[string]string{

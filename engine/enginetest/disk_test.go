@@ -50,8 +50,8 @@ func loopMount(t *testing.T, d *Distributor, size int64, options string) (device
 	return filepath.Base(strings.TrimSpace(string(text)))
 }
 
-// setImmutable makes a file one that cannot be changed, also through descriptors and mappings that are open: a write is
-// refused, and a store into a page that is clean faults.
+// setImmutable makes a file one that cannot be changed, also through descriptors and mappings that
+// are open: a write is refused, and a store into a page that is clean faults.
 func setImmutable(t *testing.T, path string, on bool) {
 	t.Helper()
 	const immutable = 0x10 // FS_IMMUTABLE_FL
@@ -76,8 +76,9 @@ func setImmutable(t *testing.T, path string, on bool) {
 	}
 }
 
-// The file system of STATE_DIR fails and goes read-only, as ext4 does after an error of the disk. The distributor waits:
-// collectors stay, /is-healthy says why. What could not be written is sent when the file system has been repaired.
+// The file system of STATE_DIR fails and goes read-only, as ext4 does after an error of the disk.
+// The distributor waits: collectors stay, /is-healthy says why. What could not be written is sent
+// when the file system has been repaired.
 func TestFileSystemFails(t *testing.T) {
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
 	device := loopMount(t, d, 64<<20, "errors=remount-ro")
@@ -114,8 +115,8 @@ func TestFileSystemFails(t *testing.T) {
 	d.Stop()
 }
 
-// One file of the frame log cannot be written for a while. The distributor waits, or takes the next segment, and loses
-// nothing.
+// One file of the frame log cannot be written for a while. The distributor waits, or takes the next
+// segment, and loses nothing.
 func TestFileCannotBeWritten(t *testing.T) {
 	for _, ext := range []string{"head", ".frames", ".index"} {
 		t.Run(ext, func(t *testing.T) {
@@ -183,8 +184,8 @@ func fill(dir string) (fillers []string) {
 	}
 }
 
-// STATE_DIR takes no writes, and somebody asks for a handover: it is refused with the reason, and nothing else happens.
-// With room again, the next one is made.
+// STATE_DIR takes no writes, and somebody asks for a handover: it is refused with the reason, and
+// nothing else happens. With room again, the next one is made.
 func TestHandoverOnAFullDisk(t *testing.T) {
 	for name, c := range map[string]struct{ options, says string }{
 		"full":      {"size=16m,nr_inodes=256", "no space left on device"},
@@ -244,7 +245,8 @@ func TestHandoverOnAFullDisk(t *testing.T) {
 	}
 }
 
-// readOnly makes the path of a file system read-only; one with files open for writing cannot be made so itself.
+// readOnly makes the path of a file system read-only; one with files open for writing cannot be
+// made so itself.
 func readOnly(t *testing.T, d *Distributor, path string, on bool) {
 	t.Helper()
 	flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND)
@@ -257,8 +259,8 @@ func readOnly(t *testing.T, d *Distributor, path string, on bool) {
 	}
 }
 
-// The disk fills up while a new process has the state, and that process ends. The old one takes the state back without
-// room for anything, and goes on.
+// The disk fills up while a new process has the state, and that process ends. The old one takes the
+// state back without room for anything, and goes on.
 func TestDiskFillsDuringHandover(t *testing.T) {
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
 	d.Env = []string{badHeir + "=fills"}

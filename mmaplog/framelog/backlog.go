@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// unfinishedMost is how many sealed segments may wait for the disk as they are: with two open files each, and the index
-// mapped. Beyond that, retention does not wait for the disk any more either.
+// unfinishedMost is how many sealed segments may wait for the disk as they are: with two open files
+// each, and the index mapped. Beyond that, retention does not wait for the disk any more either.
 const unfinishedMost = 16
 
 // backlog is the sealed segments whose turn to be synced has not come, oldest first.
@@ -53,10 +53,11 @@ func (b *backlog) release(floor uint64) {
 	}
 }
 
-// relieve is for a disk that does not answer: a sync that hangs keeps the goroutine that also unlinks. The floor need not be
-// on disk before files below it go: after a power loss the log begins with the first segment that is there. A released
-// segment is opened again for its sync, which the kernel answers for the file: the error of an earlier write is still
-// told, unless it has forgotten the file meanwhile.
+// relieve is for a disk that does not answer: a sync that hangs keeps the goroutine that also
+// unlinks. The floor need not be on disk before files below it go: after a power loss the log
+// begins with the first segment that is there. A released segment is opened again for its sync,
+// which the kernel answers for the file: the error of an earlier write is still told, unless it has
+// forgotten the file meanwhile.
 func (w *Writer) relieve() {
 	floor := w.Floor()
 	w.unfinished.release(floor)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// While an fsync hangs, retention goes on, and what waits for it holds few descriptors and mappings. When it returns, all
-// that is kept is synced.
+// While an fsync hangs, retention goes on, and what waits for it holds few descriptors and
+// mappings. When it returns, all that is kept is synced.
 func TestHungSync(t *testing.T) {
 	o := testOptions(t.TempDir())
 	o.RetainBytes = 40 * minSegmentBytes // more than may wait as they are

@@ -8,8 +8,9 @@ import (
 	"sort"
 )
 
-// movesAfter is how many writes into the active segment fail, one after the other, before its frames move to the next one.
-// The first failure may be of the moment, and a segment is worth another try.
+// movesAfter is how many writes into the active segment fail, one after the other, before its
+// frames move to the next one. The first failure may be of the moment, and a segment is worth
+// another try.
 const movesAfter = 2
 
 // blocked makes an error of the file system ErrBlocked.
@@ -57,8 +58,9 @@ func (w *Writer) storing(f func()) (err error) {
 
 func (w *Writer) headPath() string { return filepath.Join(w.opts.Dir, headName) }
 
-// flush writes what is pending in the active segment. If that fails again and again while the file system can make another
-// segment, the frames that are not committed go there: the place on disk may be bad, or the file.
+// flush writes what is pending in the active segment. If that fails again and again while the file
+// system can make another segment, the frames that are not committed go there: the place on disk
+// may be bad, or the file.
 func (w *Writer) flush() error {
 	if err := w.clearAway(); err != nil {
 		return blocked(err)
@@ -73,7 +75,8 @@ func (w *Writer) flush() error {
 		moved := w.moveOn()
 		if moved == nil {
 			w.refused = 0
-			w.opts.Log.Error("frame log: a segment cannot be written; its last frames went to the next one", "path", old.paths[0], "error", err)
+			w.opts.Log.Error("frame log: a segment cannot be written; its last frames went to the next one",
+				"path", old.paths[0], "error", err)
 			return nil
 		}
 		if old.nameless {
@@ -83,13 +86,14 @@ func (w *Writer) flush() error {
 	return blocked(err)
 }
 
-// moveOn begins another segment with the frames that are not committed. What is committed of the active one stays, and is
-// sealed. If it fails, the active segment is what it was.
+// moveOn begins another segment with the frames that are not committed. What is committed of the
+// active one stays, and is sealed. If it fails, the active segment is what it was.
 func (w *Writer) moveOn() error {
 	old := w.active
 	at := max(w.Head(), old.base)
 	kept := sort.Search(old.count, func(i int) bool { return old.entries[i].End.Load() > at })
-	frames := make([]byte, w.tail-at) // not committed: those in the file, then those that could not be written
+	// What is not committed: the frames in the file, then those that could not be written.
+	frames := make([]byte, w.tail-at)
 	written := frames[:len(frames)-len(old.pending)]
 	if _, err := old.files[0].ReadAt(written, int64(at-old.base)); err != nil && len(written) > 0 {
 		return err
@@ -131,7 +135,9 @@ func (w *Writer) begin(base, frames uint64, sources *[MaxStreams]sourceAt) (*seg
 	if err != nil {
 		return nil, err
 	}
-	err = next.storing(func() error { return next.begin(w.opts.Dir, base, frames, sources, w.opts.fault) })
+	err = next.storing(func() error {
+		return next.begin(w.opts.Dir, base, frames, sources, w.opts.fault)
+	})
 	if err != nil {
 		return nil, errors.Join(err, w.abandon(next))
 	}
@@ -145,8 +151,8 @@ func (w *Writer) abandon(next *segment) error {
 	return errors.Join(w.clearAway(), removeSpare(w.opts.Dir, w.opts.fault))
 }
 
-// clearAway removes what is left of an abandoned segment. Until that has worked nothing is committed: the head must not
-// pass the name of a segment that is none.
+// clearAway removes what is left of an abandoned segment. Until that has worked nothing is
+// committed: the head must not pass the name of a segment that is none.
 func (w *Writer) clearAway() error {
 	if w.leftover == nil {
 		return nil
@@ -176,12 +182,13 @@ func (s *segment) sourcesAfter(n int) [MaxStreams]sourceAt {
 	return sources
 }
 
-// takeFrom writes frames, which are those of old from its n-th on, into an empty segment. Offsets are those of the log, so
-// the entries are right here as well.
+// takeFrom writes frames, which are those of old from its n-th on, into an empty segment. Offsets
+// are those of the log, so the entries are right here as well.
 func (s *segment) takeFrom(old *segment, n int, frames []byte, fault faults) error {
 	entries := old.entries[n:old.count]
 	if len(entries) > len(s.entries) {
-		return fmt.Errorf("%s has room for %d frames, not for %d", s.paths[1], len(s.entries), len(entries))
+		return fmt.Errorf("%s has room for %d frames, not for %d",
+			s.paths[1], len(s.entries), len(entries))
 	}
 	if int64(len(frames)) > s.size {
 		if err := s.grow(int64(len(frames)), fault); err != nil {

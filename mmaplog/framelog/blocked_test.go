@@ -28,8 +28,8 @@ func batch(from, to uint64, together bool) (frames [][]byte, metas []Meta) {
 	return frames, metas
 }
 
-// A write that fails is tried again at the same offset. Until it has worked, readers see nothing of the commit. If the file
-// itself cannot be written, the frames go to the next segment.
+// A write that fails is tried again at the same offset. Until it has worked, readers see nothing of
+// the commit. If the file itself cannot be written, the frames go to the next segment.
 func TestWriteFails(t *testing.T) {
 	for _, why := range []syscall.Errno{syscall.EIO, syscall.EROFS, syscall.ENOSPC, syscall.EPERM} {
 		for _, times := range []int{1, movesAfter, 5} {
@@ -114,8 +114,8 @@ func mustVerify(t *testing.T, dir string, frames uint64) {
 	}
 }
 
-// The file operations fail at random, in any combination. What was committed is there, once and in order, after every
-// commit and after every opening.
+// The file operations fail at random, in any combination. What was committed is there, once and in
+// order, after every commit and after every opening.
 func TestRandomFailures(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -186,8 +186,9 @@ func randomFailures(t *testing.T, seed uint64) {
 	}
 }
 
-// setImmutable makes a file one that cannot be changed, also through descriptors and mappings that are open. A store into a
-// clean page of it faults, as on a file system that has gone read-only after an error.
+// setImmutable makes a file one that cannot be changed, also through descriptors and mappings that
+// are open. A store into a clean page of it faults, as on a file system that has gone read-only
+// after an error.
 func setImmutable(t *testing.T, path string, on bool) {
 	t.Helper()
 	const immutable = 0x10 // FS_IMMUTABLE_FL
@@ -212,8 +213,8 @@ func setImmutable(t *testing.T, path string, on bool) {
 	}
 }
 
-// The kernel refuses to write pages of a mapped file. That blocks the log as a failed write does, and when it is over, the
-// log goes on.
+// The kernel refuses to write pages of a mapped file. That blocks the log as a failed write does,
+// and when it is over, the log goes on.
 func TestPageCannotBeWritten(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes the stores in a place where Go cannot recover")

@@ -15,9 +15,10 @@ import (
 // mapsPerSegment is how many mappings a segment takes: frames and index.
 const mapsPerSegment = 2
 
-// mappedSegments is how many segments a Reader maps at once: an eighth of the mappings that the kernel allows a process
-// (vm.max_map_count). A process has up to three Readers, and the rest is the Go runtime's. Beyond the limit a Reader unmaps
-// what it has not used for longest; to map that again costs it some ten microseconds.
+// mappedSegments is how many segments a Reader maps at once: an eighth of the mappings that the
+// kernel allows a process (vm.max_map_count). A process has up to three Readers, and the rest is
+// the Go runtime's. Beyond the limit a Reader unmaps what it has not used for longest; to map that
+// again costs it some ten microseconds.
 var mappedSegments = sync.OnceValue(func() int {
 	const usual, least = 65530, 16
 	text, _ := os.ReadFile("/proc/sys/vm/max_map_count")
@@ -28,7 +29,8 @@ var mappedSegments = sync.OnceValue(func() int {
 	return max(most/8/mapsPerSegment, least)
 })
 
-// mapped is the segment with offset, or the last one before it, if one of them is mapped. Nothing is unmapped.
+// mapped is the segment with offset, or the last one before it, if one of them is mapped. Nothing
+// is unmapped.
 func (r *Reader) mapped(offset uint64) (s *readSegment, holds bool) {
 	i := sort.Search(len(r.segments), func(i int) bool { return r.segments[i].base > offset })
 	if i == 0 {
@@ -93,8 +95,8 @@ func (r *Reader) use(s *readSegment) {
 	s.used, r.current = r.uses, s
 }
 
-// baseOf looks for the segment that offset is in, in the directory if need be: where another committed segment follows,
-// what the directory said before is still right.
+// baseOf looks for the segment that offset is in, in the directory if need be: where another
+// committed segment follows, what the directory said before is still right.
 func (r *Reader) baseOf(offset uint64) (uint64, error) {
 	if i := baseBefore(r.bases, offset); i >= 0 && i+1 < len(r.bases) {
 		return r.bases[i], nil

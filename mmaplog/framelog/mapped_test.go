@@ -18,8 +18,8 @@ func mapsOf(t *testing.T, dir string) (n int) {
 	return strings.Count(string(text), dir)
 }
 
-// A Reader that is asked for frames all over a log of many segments has few of them mapped, and what it gave last stays
-// right.
+// A Reader that is asked for frames all over a log of many segments has few of them mapped, and
+// what it gave last stays right.
 func TestReaderMapsFew(t *testing.T) {
 	o := testOptions(memoryDir(t))
 	o.RetainBytes = 1 << 40
