@@ -11,8 +11,9 @@ import (
 	"distributor/mmaplog/crashpoint"
 )
 
-// finish brings a sealed and committed segment to disk and lets go of it. What its frames file has beyond the last
-// frame is given back: no reader touches a byte beyond the head, and the head is never there.
+// finish brings a sealed and committed segment to disk and lets go of it. What its frames file has
+// beyond the last frame is given back: no reader touches a byte beyond the head, and the head is
+// never there.
 func (w *Writer) finish(s *segment) {
 	s.unmap()
 	defer s.close()
@@ -25,8 +26,8 @@ func (w *Writer) finish(s *segment) {
 	w.failed("sync a sealed segment", w.sync(end, s))
 }
 
-// removeRetired unlinks a segment below the floor before its turn comes, and first those before it: a power loss may leave
-// a log whose first segments are missing, but none in the middle.
+// removeRetired unlinks a segment below the floor before its turn comes, and first those before it:
+// a power loss may leave a log whose first segments are missing, but none in the middle.
 func (w *Writer) removeRetired(base uint64) error {
 	_, err := os.Lstat(segmentPath(w.opts.Dir, base, indexExt))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -43,7 +44,8 @@ func (w *Writer) removeRetired(base uint64) error {
 	return err
 }
 
-// sync brings the last segments before end to disk, then says in the head that all before end is there. The order:
+// sync brings the last segments before end to disk, then says in the head that all before end is
+// there. The order:
 //
 //	frames and index   else they may be missing below Synced
 //	directory          else their names may
@@ -102,9 +104,10 @@ func (w *Writer) sayClosed() error {
 	return err
 }
 
-// lose remembers that a sync has failed: the kernel reports a lost write once, and takes the page for written. So until
-// the segments that there are now are gone, nothing is said to be on disk: not by this process, and not by the next of this
-// boot. After a start of the machine, what is read is what is on disk.
+// lose remembers that a sync has failed: the kernel reports a lost write once, and takes the page
+// for written. So until the segments that there are now are gone, nothing is said to be on disk:
+// not by this process, and not by the next of this boot. After a start of the machine, what is read
+// is what is on disk.
 func (w *Writer) lose() {
 	for at := max(1, w.Head()); ; {
 		if old := w.head.Lost.Load(); old >= at || w.head.Lost.CompareAndSwap(old, at) {
@@ -124,8 +127,8 @@ func (w *Writer) forgetLost() {
 	}
 }
 
-// finishOld does for sealed segments what the writer that sealed them may not have come to. Those that a failed sync may
-// have lost writes of are written again.
+// finishOld does for sealed segments what the writer that sealed them may not have come to. Those
+// that a failed sync may have lost writes of are written again.
 func (w *Writer) finishOld() {
 	lost := w.head.Lost.Load()
 	if lost != 0 {
@@ -171,8 +174,9 @@ func (w *Writer) openKept(k span) (*segment, error) {
 	return s, nil
 }
 
-// rewrite puts copies in the place of a sealed segment's files. Writing into the files again would not do: a file system
-// may not know any more that these pages are not on disk. Readers keep what they have mapped.
+// rewrite puts copies in the place of a sealed segment's files. Writing into the files again would
+// not do: a file system may not know any more that these pages are not on disk. Readers keep what
+// they have mapped.
 func (w *Writer) rewrite(k span) error {
 	if k.end <= w.Floor() {
 		return nil
