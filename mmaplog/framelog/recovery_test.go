@@ -468,3 +468,35 @@ func TestSyncFailureWhileClosingAndOpening(t *testing.T) {
 		t.Errorf("opening: %v, remembered %v", err, lost(l))
 	}
 }
+
+// Segments that a killed writer had not synced may be retired before their turn comes: that is no failure.
+func TestOldSegmentsRetiredBeforeTheirTurn(t *testing.T) {
+	o := testOptions(t.TempDir())
+	o.RetainBytes = 1 << 30
+	w, _ := mustOpen(t, o)
+	appendNumbered(t, w, 1, 100)
+	abandon(w)
+	change(t, filepath.Join(o.Dir, headName), func(b []byte) []byte { asHead(b).Synced.Store(0); return b })
+	gate := make(chan struct{})
+	o.fault = func(o op, _ string) error {
+		if o == opTrim { // in the background
+			<-gate
+		}
+		return nil
+	}
+	o.RetainBytes = 2 * minSegmentBytes
+	w, rec := mustOpen(t, o)
+	next := uint64(100)
+	for ; w.Floor() < rec.Head; next++ {
+		appendNumbered(t, w, next, next+1)
+	}
+	close(gate)
+	drain(w)
+	if w.Stats().Failures != 0 || w.head.Lost.Load() != 0 {
+		t.Errorf("%+v, lost %d", w.Stats(), w.head.Lost.Load())
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustHoldOnlySegments(t, o.Dir)
+}

@@ -137,7 +137,7 @@ func (w *Writer) finishOld() {
 	for _, k := range w.kept {
 		again := lost != 0 && k.base <= lost
 		w.behind.do(func() {
-			if !again && w.isFinished(k) {
+			if !again && w.isFinished(k) || k.end <= w.Floor() && w.removeRetired(k.base) == nil {
 				return
 			}
 			if again {
@@ -178,9 +178,6 @@ func (w *Writer) openKept(k span) (*segment, error) {
 // not do: a file system may not know any more that these pages are not on disk. Readers keep what
 // they have mapped.
 func (w *Writer) rewrite(k span) error {
-	if k.end <= w.Floor() {
-		return nil
-	}
 	for _, ext := range [2]string{indexExt, framesExt} {
 		path, temp := segmentPath(w.opts.Dir, k.base, ext), filepath.Join(w.opts.Dir, copyName+ext)
 		err := w.copyFile(path, temp)
