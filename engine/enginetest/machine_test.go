@@ -29,8 +29,8 @@ func rebooted(t testing.TB, d *Distributor) {
 	damage(t, d.headFile(), headBoot, make([]byte, 16))
 }
 
-// crashMachine leaves what a machine that went down leaves: a log that was not closed, of which no more is sure to be
-// on disk than its beginning.
+// crashMachine leaves what a machine that went down leaves: a log that was not closed, of which no
+// more is sure to be on disk than its beginning.
 func crashMachine(t testing.TB, d *Distributor) {
 	t.Helper()
 	d.Kill()
@@ -38,8 +38,9 @@ func crashMachine(t testing.TB, d *Distributor) {
 	damage(t, d.headFile(), headSynced, make([]byte, 8))
 }
 
-// After a crash of the machine the frame log has a new ID. Collectors go on where they were, whether they say it or not,
-// as far as their frames are still there; and what came meanwhile is not missing.
+// After a crash of the machine the frame log has a new ID. Collectors go on where they were,
+// whether they say it or not, as far as their frames are still there; and what came meanwhile is
+// not missing.
 func TestMachineCrash(t *testing.T) {
 	type scene struct {
 		d         *Distributor
@@ -172,8 +173,8 @@ func TestMachineCrash(t *testing.T) {
 	})
 }
 
-// frames/ put back from a copy is older than checkpoint.json: that is said, reading resumes behind the newest frames that
-// are there, and no offset means two things under one ID.
+// frames/ put back from a copy is older than checkpoint.json: that is said, reading resumes behind
+// the newest frames that are there, and no offset means two things under one ID.
 func TestFramesPutBack(t *testing.T) {
 	for name, running := range map[string]bool{"copied while it was stopped": false, "copied while it ran": true} {
 		t.Run(name, func(t *testing.T) {

@@ -114,34 +114,42 @@
 // the same ID; frames that were appended and not committed are gone, and LastSource says where to begin again.
 // It also knows the newest source of streams whose frames are all below the floor, from the segments' headers.
 //
-// A machine that goes down takes along what was not on disk. Sealed segments are synced in the background, the active one by
-// Close; between, the kernel writes as it likes (dirty pages within about 30 s). If the boot ID has changed and the log was
-// not closed, the log gets a new ID, because frames beyond its end may have been sent: an offset never means two things under
-// one ID. The log ends before the first bad frame above Synced. The records from there on are after LastSource, and come again.
+// A machine that goes down takes along what was not on disk. Sealed segments are synced in the
+// background, the active one by Close; between, the kernel writes as it likes (dirty pages within
+// about 30 s). If the boot ID has changed and the log was not closed, the log gets a new ID,
+// because frames beyond its end may have been sent: an offset never means two things under one ID.
+// The log ends before the first bad frame above Synced. The records from there on are after
+// LastSource, and come again.
 //
-// Synced alone says what was on disk: all below it is there, or was retired. A bad place below Synced is damage, and the
-// floor rises above it; nothing else that a head says makes a bad place damage. sync.go has the order of syncs in which this
-// holds, recover.go that of a recovery, TestOrder both with their reasons; TestPowerLoss (`make powerloss`) cuts the power of a
-// real file system.
+// Synced alone says what was on disk: all below it is there, or was retired. A bad place below
+// Synced is damage, and the floor rises above it; nothing else that a head says makes a bad place
+// damage. sync.go has the order of syncs in which this holds, recover.go that of a recovery,
+// TestOrder both with their reasons; TestPowerLoss (`make powerloss`) cuts the power of a real file
+// system.
 //
-// A sync that fails is remembered in the head for this boot, as the kernel reports a lost write only once. Until the segments that
-// there were then are gone, Synced does not move, and no close is said. The next writer of this boot copies those segments into
-// new files: a file system may not know any more that pages of the old ones are not on disk.
+// A sync that fails is remembered in the head for this boot, as the kernel reports a lost write
+// only once. Until the segments that there were then are gone, Synced does not move, and no close
+// is said. The next writer of this boot copies those segments into new files: a file system may not
+// know any more that pages of the old ones are not on disk.
 //
 // # Earlier IDs
 //
-// A new head keeps the IDs before it, with the offset up to which each means the same frames: the chain of the head before,
-// cut to the new end, and that head's own ID. The chain is written with the head, before that gets its name, and does not change;
-// so a recovery that is interrupted adds nothing to it. 64 IDs are kept. A head that is missing or damaged takes its chain along.
-// What makes the chain true is that entries that are given up are off the disk before others take their place.
+// A new head keeps the IDs before it, with the offset up to which each means the same frames: the
+// chain of the head before, cut to the new end, and that head's own ID. The chain is written with
+// the head, before that gets its name, and does not change; so a recovery that is interrupted adds
+// nothing to it. 64 IDs are kept. A head that is missing or damaged takes its chain along. What
+// makes the chain true is that entries that are given up are off the disk before others take their
+// place.
 //
-// A log that ends before Options.Reached was put back from an older copy. It gets a new ID, like one that has lost its end.
+// A log that ends before Options.Reached was put back from an older copy. It gets a new ID, like
+// one that has lost its end.
 //
 // # Opening a closed log
 //
-// A log that was closed in this boot, or left to the next writer (Leave), is trusted: its frames are in the page cache, or on disk. OpenWriter then reads names, sizes and
-// headers, and the index of the last segment (5 to 13 ms for 1 GiB). It verifies all where one of these is not as the close
-// left it, where a sync has failed, and in another boot.
+// A log that was closed in this boot, or left to the next writer (Leave), is trusted: its frames
+// are in the page cache, or on disk. OpenWriter then reads names, sizes and headers, and the index
+// of the last segment (5 to 13 ms for 1 GiB). It verifies all where one of these is not as the
+// close left it, where a sync has failed, and in another boot.
 //
 // A Transient log is not synced once it is open: it goes on after a killed process as any does, and after a crash of the machine it has what
 // the kernel happened to have written.

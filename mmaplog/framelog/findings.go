@@ -15,8 +15,8 @@ type known struct {
 	ancestors                   []Ancestor
 }
 
-// expected is what the log should hold: it ends at end, nothing below floor is served, and everything below durable had
-// reached the disk. judge decides by it.
+// expected is what the log should hold: it ends at end, nothing below floor is served, and
+// everything below durable had reached the disk. judge decides by it.
 type expected struct {
 	end     uint64 // unknown: the head does not tell
 	floor   uint64
@@ -42,13 +42,14 @@ func (h *headPage) known() *known {
 	return k
 }
 
-// sameBoot says whether the machine has run since the log was last opened: then all that was written is there, in the
-// page cache or on disk, unless a sync has failed.
+// sameBoot says whether the machine has run since the log was last opened: then all that was
+// written is there, in the page cache or on disk, unless a sync has failed.
 func (h *known) sameBoot(now bootID) bool { return !now.isZero() && h.boot == now }
 
-// durable is up to where everything had reached the disk. A bad place below it is damage; the log ends before one above
-// it, whose records are made again. It asks neither for the boot nor for the state: what else a head says may be newer than
-// the frames, or may be the word of a recovery that did not come to its end.
+// durable is up to where everything had reached the disk. A bad place below it is damage; the log
+// ends before one above it, whose records are made again. It asks neither for the boot nor for the
+// state: what else a head says may be newer than the frames, or may be the word of a recovery that
+// did not come to its end.
 func (h *known) durable() uint64 {
 	if h == nil {
 		return 0
@@ -56,8 +57,8 @@ func (h *known) durable() uint64 {
 	return min(h.synced, h.head)
 }
 
-// expect returns what a head lets us expect of segments that begin at first, and why the log gets a new ID, if that is
-// known before they are read.
+// expect returns what a head lets us expect of segments that begin at first, and why the log gets a
+// new ID, if that is known before they are read.
 func expect(h *known, first uint64, now bootID) (e expected, newID string) {
 	e = expected{end: unknown, floor: first, durable: h.durable()}
 	if h == nil {

@@ -5,17 +5,19 @@ import (
 	"unsafe"
 )
 
-// maxAncestors bounds a lineage: so many new IDs ago a position may have been told and still be served.
+// maxAncestors bounds a lineage: so many new IDs ago a position may have been told and still be
+// served.
 const maxAncestors = 64
 
-// Ancestor is an earlier ID of the log. Offsets up to End mean the same bytes under it as under the present ID; a
-// collector that has more than that has frames that were given up.
+// Ancestor is an earlier ID of the log. Offsets up to End mean the same bytes under it as under the
+// present ID; a collector that has more than that has frames that were given up.
 type Ancestor struct {
 	ID  ID
 	End uint64
 }
 
-// lineage is the chain of ancestors in a head page, newest first. Entries behind the last one are zero.
+// lineage is the chain of ancestors in a head page, newest first. Entries behind the last one are
+// zero.
 type lineage struct {
 	Ancestors [maxAncestors]Ancestor
 	Check     uint64 // CRC-32C of the ancestors; 0 where there are none
@@ -49,8 +51,8 @@ func (l *lineage) set(all []Ancestor) {
 	l.Check = l.check()
 }
 
-// descend returns the ancestors of a log that gets a new ID and ends at head: those that h had, and h itself. Nobody
-// was told more of an ancestor than what is left of its successor.
+// descend returns the ancestors of a log that gets a new ID and ends at head: those that h had, and
+// h itself. Nobody was told more of an ancestor than what is left of its successor.
 func (h *known) descend(head uint64) []Ancestor {
 	all := append([]Ancestor{{h.id, unknown}}, h.ancestors...)
 	for i := range all {

@@ -31,8 +31,9 @@ type Options struct {
 	// RetainBytes of committed frames are kept at least: SegmentBytes … 16 TiB; 0 means DefaultRetainBytes (or SegmentBytes, if that is more).
 	// Whole segments go, so up to SegmentBytes more are kept. On disk come the index (1/16 of a segment each) and the segment prepared ahead.
 	RetainBytes int64
-	// Reached is how far the log is known to have got, from elsewhere. A log of that ID that ends before it was put back from
-	// an older copy, and gets a new ID: what was sent beyond its end is not what will be there.
+	// Reached is how far the log is known to have got, from elsewhere. A log of that ID that ends
+	// before it was put back from an older copy, and gets a new ID: what was sent beyond its end is
+	// not what will be there.
 	Reached Place
 	// Transient is for a log that nobody wants back after a crash of the machine: once it is open nothing is synced, so nothing is written to
 	// disk that the kernel need not. After a restart it is as good as any other log that was not synced.

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// diary writes down what is done to the files, and before each operation what the head file has come to say.
+// diary writes down what is done to the files, and before each operation what the head file has
+// come to say.
 type diary struct {
 	dir string
 
@@ -71,9 +72,9 @@ func (d *diary) said() []string {
 	return lines
 }
 
-// The order of syncs, names, removals and of what the head says is what a power loss is survived by. Each line has its
-// reason; a sync that is taken out makes this test fail, and TestPowerLoss where the file system does not sync more than it
-// is asked for.
+// The order of syncs, names, removals and of what the head says is what a power loss is survived
+// by. Each line has its reason; a sync that is taken out makes this test fail, and TestPowerLoss
+// where the file system does not sync more than it is asked for.
 func TestOrder(t *testing.T) {
 	d := &diary{dir: filepath.Join(t.TempDir(), "log")}
 	o := Options{Dir: d.dir, SegmentBytes: minSegmentBytes, RetainBytes: 2 * minSegmentBytes, Log: quiet, fault: d.fault, boot: bootID{1}}

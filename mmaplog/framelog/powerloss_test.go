@@ -18,17 +18,19 @@ import (
 )
 
 const (
-	// cutsPerImage is how many power losses a file system sees before it is made anew, with other mount options.
+	// cutsPerImage is how many power losses a file system sees before it is made anew, with other
+	// mount options.
 	cutsPerImage = 50
-	// A child of this test opens the log in powerLossDir and cuts the power before its n-th file operation, as
-	// powerLossCut says: "<n> <boot> <seed>".
+	// A child of this test opens the log in powerLossDir and cuts the power before its n-th file
+	// operation, as powerLossCut says: "<n> <boot> <seed>".
 	powerLossDir = "FRAMELOG_POWER_LOSS_DIR"
 	powerLossCut = "FRAMELOG_POWER_LOSS_CUT"
 )
 
-// A real loss of power, for the file system: ext4 on a loop device is shut down without flushing its journal, after the
-// kernel has written back whatever it liked of the files. Then it is mounted again, and the log recovered under another boot
-// ID; some of the recoveries are cut as well, or cut again before anything else is written. After each:
+// A real loss of power, for the file system: ext4 on a loop device is shut down without flushing
+// its journal, after the kernel has written back whatever it liked of the files. Then it is mounted
+// again, and the log recovered under another boot ID; some of the recoveries are cut as well, or
+// cut again before anything else is written. After each:
 //
 //   - the log holds exactly what it held, up to its new end: no hole, no frame of another life;
 //   - what was said to be on disk is there, and all of it after a close, under the old ID;

@@ -30,9 +30,10 @@ type Recovery struct {
 	Took        time.Duration
 }
 
-// OpenWriter opens the log in o.Dir for writing, or makes one. All that is kept is verified first, unless it was closed on
-// this boot. What was appended and not committed is gone. Damage is not an error: it is in the Recovery, in the log, and below the floor.
-// Errors: ErrLocked, ErrVersion, ErrNoSpace, and those of the file system.
+// OpenWriter opens the log in o.Dir for writing, or makes one. All that is kept is verified first,
+// unless it was closed on this boot. What was appended and not committed is gone. Damage is not an
+// error: it is in the Recovery, in the log, and below the floor. Errors: ErrLocked, ErrVersion,
+// ErrNoSpace, and those of the file system.
 func OpenWriter(o Options) (*Writer, Recovery, error) {
 	began := time.Now()
 	o, err := o.withDefaults()
@@ -82,8 +83,9 @@ func (w *Writer) recoverGuarded() (r Recovery, err error) {
 	return w.recover()
 }
 
-// recover brings the directory into the state that examine found to be right. It may be killed anywhere, and the power may
-// go: what it left is then found by the next one, which comes to the same end. That needs no more than this order:
+// recover brings the directory into the state that examine found to be right. It may be killed
+// anywhere, and the power may go: what it left is then found by the next one, which comes to the
+// same end. That needs no more than this order:
 //
 //   - An ID that is given up has its head until a new one has its name, so that what it says of the past stays known.
 //   - Entries that are given up are off the disk before frames take their place. Else a power loss might bring them
@@ -306,9 +308,9 @@ func (w *Writer) repairSeal(s *scanned, end uint64) error {
 	return nil
 }
 
-// reopen makes a mapped segment the active one with what is left of it. Entries behind that go, the last one first:
-// readers search the whole index, and what is there must end beyond the head or be zero. changed says that the index was
-// changed, and has to be synced before anything is appended.
+// reopen makes a mapped segment the active one with what is left of it. Entries behind that go, the
+// last one first: readers search the whole index, and what is there must end beyond the head or be
+// zero. changed says that the index was changed, and has to be synced before anything is appended.
 func (s *segment) reopen(base uint64, count, used int) (changed bool) {
 	s.base, s.count, s.used = base, count, used
 	changed = s.header.Sealed.Swap(0) != 0
@@ -321,7 +323,8 @@ func (s *segment) reopen(base uint64, count, used int) (changed bool) {
 	return changed
 }
 
-// newHead makes a head with a new ID. It is complete before it gets its name, and has its name before anything is appended.
+// newHead makes a head with a new ID. It is complete before it gets its name, and has its name
+// before anything is appended.
 func (w *Writer) newHead(f *findings, old *known) error {
 	unmap(&w.headMap)
 	w.head = nil

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// crashed is the log that a machine leaves that went down: open, on disk up to the middle, with one frame behind that
-// missing and the others there.
+// crashed is the log that a machine leaves that went down: open, on disk up to the middle, with one
+// frame behind that missing and the others there.
 func crashed(t *testing.T) (l *madeLog, missing uint64) {
 	t.Helper()
 	l = makeLog(t)
@@ -58,7 +58,8 @@ func mustEndBefore(t *testing.T, l *madeLog, w *Writer, rec Recovery, n uint64) 
 	}
 }
 
-// What was not on disk when the machine went down is made again, and all behind it, whatever else the head says.
+// What was not on disk when the machine went down is made again, and all behind it, whatever else
+// the head says.
 func TestHoleAboveSynced(t *testing.T) {
 	for name, more := range map[string]func(*testing.T, *madeLog){
 		"nothing else":            func(*testing.T, *madeLog) {},
@@ -82,7 +83,8 @@ func TestHoleAboveSynced(t *testing.T) {
 	}
 }
 
-// A recovery that is interrupted is followed by one that comes to the same end, in the same boot or another.
+// A recovery that is interrupted is followed by one that comes to the same end, in the same boot or
+// another.
 func TestInterruptedRecovery(t *testing.T) {
 	for _, boot := range []bootID{{1}, {2}} {
 		for at := 0; ; at++ {
@@ -140,7 +142,8 @@ func TestHoleWithoutHead(t *testing.T) {
 	}
 }
 
-// From crash to crash the chain grows, and what an ID means is cut to what is left of its successors.
+// From crash to crash the chain grows, and what an ID means is cut to what is left of its
+// successors.
 func TestLineage(t *testing.T) {
 	o := testOptions(memoryDir(t))
 	o.RetainBytes = 1 << 30
@@ -190,7 +193,8 @@ func TestDamagedLineage(t *testing.T) {
 	}
 }
 
-// Frames that were appended and not committed by a writer that was killed do not come back in the place of others.
+// Frames that were appended and not committed by a writer that was killed do not come back in the
+// place of others.
 func TestGivenUpEntriesAreOffTheDisk(t *testing.T) {
 	o := testOptions(t.TempDir())
 	w, _ := mustOpen(t, o)
@@ -214,7 +218,8 @@ func TestGivenUpEntriesAreOffTheDisk(t *testing.T) {
 	}
 }
 
-// A log that ends before it was known to have got has been put back from a copy: it gets a new ID, and is verified.
+// A log that ends before it was known to have got has been put back from a copy: it gets a new ID,
+// and is verified.
 func TestRolledBack(t *testing.T) {
 	for _, boot := range []bootID{{}, {1}} {
 		l := makeLog(t)
@@ -241,7 +246,8 @@ func TestRolledBack(t *testing.T) {
 	}
 }
 
-// A log that was closed is opened without reading its frames, in the same boot, if nothing has changed since.
+// A log that was closed is opened without reading its frames, in the same boot, if nothing has
+// changed since.
 func TestTrust(t *testing.T) {
 	for name, c := range map[string]struct {
 		do      func(t *testing.T, l *madeLog)
@@ -323,8 +329,9 @@ func TestOlderHead(t *testing.T) {
 	}
 }
 
-// A failed sync is remembered beyond the process, as the kernel does not report it again: nothing is said to be on disk
-// while the segments are kept. They are written again, into other files, so that a power loss need not cost them.
+// A failed sync is remembered beyond the process, as the kernel does not report it again: nothing
+// is said to be on disk while the segments are kept. They are written again, into other files, so
+// that a power loss need not cost them.
 func TestSyncFailureIsRemembered(t *testing.T) {
 	var b broken
 	o := testOptions(t.TempDir())
@@ -420,7 +427,8 @@ func TestSyncFailureIsForgottenWithTheSegments(t *testing.T) {
 	}
 }
 
-// After a failed sync of the close itself, or of a recovery, the next opening of this boot does not trust either.
+// After a failed sync of the close itself, or of a recovery, the next opening of this boot does not
+// trust either.
 func TestSyncFailureWhileClosingAndOpening(t *testing.T) {
 	lost := func(l *madeLog) (is bool) {
 		l.words(t, func(h *headPage) { is = h.State.Load() == stateOpen && h.Lost.Load() != 0 })
@@ -459,4 +467,36 @@ func TestSyncFailureWhileClosingAndOpening(t *testing.T) {
 	if _, _, err := OpenWriter(l.o); !errors.Is(err, syscall.EIO) || !lost(l) {
 		t.Errorf("opening: %v, remembered %v", err, lost(l))
 	}
+}
+
+// Segments that a killed writer had not synced may be retired before their turn comes: that is no failure.
+func TestOldSegmentsRetiredBeforeTheirTurn(t *testing.T) {
+	o := testOptions(t.TempDir())
+	o.RetainBytes = 1 << 30
+	w, _ := mustOpen(t, o)
+	appendNumbered(t, w, 1, 100)
+	abandon(w)
+	change(t, filepath.Join(o.Dir, headName), func(b []byte) []byte { asHead(b).Synced.Store(0); return b })
+	gate := make(chan struct{})
+	o.fault = func(o op, _ string) error {
+		if o == opTrim { // in the background
+			<-gate
+		}
+		return nil
+	}
+	o.RetainBytes = 2 * minSegmentBytes
+	w, rec := mustOpen(t, o)
+	next := uint64(100)
+	for ; w.Floor() < rec.Head; next++ {
+		appendNumbered(t, w, next, next+1)
+	}
+	close(gate)
+	drain(w)
+	if w.Stats().Failures != 0 || w.head.Lost.Load() != 0 {
+		t.Errorf("%+v, lost %d", w.Stats(), w.head.Lost.Load())
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustHoldOnlySegments(t, o.Dir)
 }

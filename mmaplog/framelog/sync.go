@@ -11,8 +11,9 @@ import (
 	"distributor/mmaplog/crashpoint"
 )
 
-// finish brings a sealed and committed segment to disk and lets go of it. What its frames file has beyond the last
-// frame is given back: no reader touches a byte beyond the head, and the head is never there.
+// finish brings a sealed and committed segment to disk and lets go of it. What its frames file has
+// beyond the last frame is given back: no reader touches a byte beyond the head, and the head is
+// never there.
 func (w *Writer) finish(s *segment) {
 	released := w.unfinished.take(s)
 	s.unmap()
@@ -37,8 +38,8 @@ func (w *Writer) finish(s *segment) {
 	w.failed("sync a sealed segment", w.sync(end, s))
 }
 
-// removeRetired unlinks a segment below the floor before its turn comes, and first those before it: a power loss may leave
-// a log whose first segments are missing, but none in the middle.
+// removeRetired unlinks a segment below the floor before its turn comes, and first those before it:
+// a power loss may leave a log whose first segments are missing, but none in the middle.
 func (w *Writer) removeRetired(base uint64) error {
 	_, err := os.Lstat(segmentPath(w.opts.Dir, base, indexExt))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -60,7 +61,8 @@ func (w *Writer) unlinkRetired() error {
 	return err
 }
 
-// sync brings the last segments before end to disk, then says in the head that all before end is there. The order:
+// sync brings the last segments before end to disk, then says in the head that all before end is
+// there. The order:
 //
 //	frames and index   else they may be missing below Synced
 //	directory          else their names may
@@ -121,9 +123,10 @@ func (w *Writer) sayClosed() error {
 	return err
 }
 
-// lose remembers that a sync has failed: the kernel reports a lost write once, and takes the page for written. So until
-// the segments that there are now are gone, nothing is said to be on disk: not by this process, and not by the next of this
-// boot. After a start of the machine, what is read is what is on disk.
+// lose remembers that a sync has failed: the kernel reports a lost write once, and takes the page
+// for written. So until the segments that there are now are gone, nothing is said to be on disk:
+// not by this process, and not by the next of this boot. After a start of the machine, what is read
+// is what is on disk.
 func (w *Writer) lose() {
 	at := max(1, w.Head())
 	err := w.storing(func() {
@@ -155,8 +158,8 @@ func (w *Writer) forgetLost() {
 	}
 }
 
-// finishOld does for sealed segments what the writer that sealed them may not have come to. Those that a failed sync may
-// have lost writes of are written again.
+// finishOld does for sealed segments what the writer that sealed them may not have come to. Those
+// that a failed sync may have lost writes of are written again.
 func (w *Writer) finishOld() {
 	lost := w.head.Lost.Load()
 	if lost != 0 {
@@ -165,7 +168,7 @@ func (w *Writer) finishOld() {
 	for _, k := range w.kept {
 		again := lost != 0 && k.base <= lost
 		w.behind.do(func() {
-			if !again && w.isFinished(k) {
+			if !again && w.isFinished(k) || k.end <= w.Floor() && w.removeRetired(k.base) == nil {
 				return
 			}
 			if again {
@@ -204,12 +207,10 @@ func (w *Writer) openKept(k span) (*segment, error) {
 	return s, nil
 }
 
-// rewrite puts copies in the place of a sealed segment's files. Writing into the files again would not do: a file system
-// may not know any more that these pages are not on disk. Readers keep what they have mapped.
+// rewrite puts copies in the place of a sealed segment's files. Writing into the files again would
+// not do: a file system may not know any more that these pages are not on disk. Readers keep what
+// they have mapped.
 func (w *Writer) rewrite(k span) error {
-	if k.end <= w.Floor() {
-		return nil
-	}
 	for _, ext := range [2]string{indexExt, framesExt} {
 		path, temp := segmentPath(w.opts.Dir, k.base, ext), filepath.Join(w.opts.Dir, copyName+ext)
 		err := w.copyFile(path, temp)

@@ -6,9 +6,10 @@ import (
 	"unsafe"
 )
 
-// trust returns what a log holds that was closed on this boot, without a look at its frames: the writer that closed it had
-// written them, and they are in the page cache or on disk. It returns nil where verifying is needed: the log was not closed,
-// or in another boot, a sync has failed, or names, sizes and headers are not those that the close left.
+// trust returns what a log holds that was closed on this boot, without a look at its frames: the
+// writer that closed it had written them, and they are in the page cache or on disk. It returns nil
+// where verifying is needed: the log was not closed, or in another boot, a sync has failed, or
+// names, sizes and headers are not those that the close left.
 func trust(dir string, h *known, now bootID) *findings {
 	if h == nil || h.state != stateClean && h.state != stateLeft || !h.sameBoot(now) || h.lost != 0 || h.floor > h.head {
 		return nil
@@ -41,8 +42,9 @@ func trust(dir string, h *known, now bootID) *findings {
 	return f
 }
 
-// left says whether a segment has the size, the header and the ends that closing the log left it with. It maps the one that
-// the head stands in, for its newest sources, and the one that the floor stands in.
+// left says whether a segment has the size, the header and the ends that closing the log left it
+// with. It maps the one that the head stands in, for its newest sources, and the one that the floor
+// stands in.
 func (s *scanned) left(dir string, h *known) bool {
 	frames, err := os.Stat(segmentPath(dir, s.base, framesExt))
 	if err != nil || uint64(frames.Size()) < s.limit-s.base {

@@ -250,9 +250,9 @@ func (w *Writer) takeSpare() (*segment, error) {
 	}
 }
 
-// settle follows a Commit that passed the end of segments: they go to disk in the background, and the oldest go away. The
-// floor is raised first: a reader that does not find a file looks at the floor again, and the sync of the newer segments
-// brings it to disk before files go.
+// settle follows a Commit that passed the end of segments: they go to disk in the background, and
+// the oldest go away. The floor is raised first: a reader that does not find a file looks at the
+// floor again, and the sync of the newer segments brings it to disk before files go.
 func (w *Writer) settle() {
 	for _, s := range w.sealed {
 		w.kept = append(w.kept, span{s.base, s.base + uint64(s.used)})
@@ -310,8 +310,9 @@ func (w *Writer) Close() error {
 	})
 }
 
-// Leave is Close for a log that another process of this machine goes on with at once: it brings to disk no more than has been
-// begun, which is up to that process. A crash of the machine finds a log that was open.
+// Leave is Close for a log that another process of this machine goes on with at once: it brings to
+// disk no more than has been begun, which is up to that process. A crash of the machine finds a log
+// that was open.
 func (w *Writer) Leave() error {
 	return w.end(func([]*segment) error {
 		if !w.mayVouch() {
