@@ -371,6 +371,7 @@ func cutWhileOpening(mnt, cut string) {
 // abandon lets go of a writer as its process's end would.
 func abandon(w *Writer) {
 	w.ahead.close()
+	w.beside.close()
 	w.behind.close()
 	if w.asked {
 		if got := <-w.spare; got.segment != nil {
