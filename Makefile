@@ -7,7 +7,7 @@ FUZZ     ?= ^Fuzz
 RACETIME ?= 10m
 
 .DEFAULT_GOAL := help
-.PHONY: settings build run test collectors day lint race fuzz soak progress mutants bench bench-quick bench-publish clean help
+.PHONY: settings build run test collectors day lint race fuzz soak progress mutants powerloss bench bench-quick bench-publish clean help
 
 build: ## build bin/distributor
 	$(GO) build -o bin/distributor ./cmd/distributor
@@ -59,6 +59,11 @@ progress: ## collectors at a quarter of the stream's rate, cut every 10 s, PROGR
 
 mutants: ## the judge judged: deliberate bugs that it must find, all or those with MUTANT in their names (about ten minutes)
 	cd engine/enginetest && MUTANTS=1 $(GO) test -count=1 -timeout 0 -run '^TestMutants$$'
+
+# From within the package, so that the progress comes as it is made. SEED comes from the environment.
+powerloss: export CUTS ?= 500
+powerloss: ## the frame log under CUTS (default 500) power losses of a real ext4, by SEED; needs root and loop devices
+	cd mmaplog/framelog && $(GO) test -count=1 -timeout 0 -run '^TestPowerLoss$$'
 
 bench: build ## the load tests, with their report (about half an hour)
 	$(GO) run ./bench

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,6 +87,28 @@ func (c checkpoint) save(dir string) error {
 		return fmt.Errorf("engine: save checkpoint: %w", err)
 	}
 	return nil
+}
+
+// syncDir has the names in a directory reach the disk.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("engine: sync STATE_DIR: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("engine: sync STATE_DIR: %w", err)
+	}
+	return nil
+}
+
+// reached is what the frame log had when the checkpoint was saved.
+func (c checkpoint) reached() (p framelog.Place) {
+	if id, err := hex.DecodeString(c.Log); err == nil && len(id) == len(p.ID) {
+		copy(p.ID[:], id)
+		p.Head = c.Head
+	}
+	return p
 }
 
 // frameLog is what resume asks the recovered frame log.

@@ -99,9 +99,11 @@ type primary struct {
 	api        *query.Front
 	gateway    *gateway.Gateway
 	unsaved    atomic.Pointer[error] // why progress cannot be saved at present
+	untaken    atomic.Pointer[error] // why the state cannot be taken back at present
 	observed
 
 	applying sync.Mutex // held while settings are changed
+	saving   sync.Mutex // held while the checkpoint is written
 }
 
 func (p *primary) open(ctx context.Context) error {
@@ -150,10 +152,17 @@ func (p *primary) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	err = p.saveProgress(progress)
+	if err == nil && p.elder == nil {
+		err = syncDir(cfg.StateDir) // a first start has no frames yet that would say where it began
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
+	}
 	if p.deflate, err = deflate.New(p.compression(cfg)); err != nil { // not before the elder has let go of its twin
 		return fmt.Errorf("engine: STATE_DIR: %w", err)
 	}
-	if p.collectors, err = resume.Open(cfg.StateDir, p.id().String(), cfg.ResumeWindow); err != nil {
+	if p.collectors, err = resume.Open(cfg.StateDir, p.id().String(), p.index.translate, cfg.ResumeWindow); err != nil {
 		p.log.Error("collectors that come back begin live", "error", err)
 	}
 	p.encoder = encoder.New(encoder.Options{
@@ -359,8 +368,8 @@ func (p *primary) checkpoints(ctx context.Context) {
 	defer t.Stop()
 	var saved encoder.Progress
 	var soon <-chan time.Time // when collectors that are new are saved; nil: there are none
+	var unsaved error         // why the checkpoint could not be saved the last time
 	for {
-		var err error
 		select {
 		case <-ctx.Done():
 			return
@@ -373,13 +382,13 @@ func (p *primary) checkpoints(ctx context.Context) {
 		case <-t.C:
 			p.index.release()
 			if now := p.encoder.Progress(); now != saved {
-				if err = p.saveProgress(now); err == nil {
+				if unsaved = p.saveProgress(now); unsaved == nil {
 					saved = now
 				}
 			}
 		}
 		soon = nil
-		switch err = errors.Join(err, p.collectors.Save()); {
+		switch err := errors.Join(unsaved, p.collectors.Save()); {
 		case err == nil:
 			p.unsaved.Store(nil)
 		case p.unsaved.Swap(&err) == nil:
@@ -395,5 +404,7 @@ func (p *primary) checkpoint() error {
 
 func (p *primary) saveProgress(now encoder.Progress) error {
 	cfg := p.cfg.Load()
+	p.saving.Lock()
+	defer p.saving.Unlock()
 	return newCheckpoint(p.id(), cfg.DataLogDir, now, p.logs.Load().begin).save(cfg.StateDir)
 }

@@ -21,6 +21,12 @@ func (p *primary) health() []gateway.Problem {
 			Component: "frame log", Problem: err.Error(), Remedy: stateRemedy(err, p.cfg.Load().StateDir) + "; distribution goes on by itself",
 		})
 	}
+	if err := p.untaken.Load(); err != nil {
+		found = append(found, gateway.Problem{
+			Component: "frame log", Problem: "no records are read since a handover failed: " + (*err).Error(),
+			Remedy: stateRemedy(*err, p.cfg.Load().StateDir) + "; it is tried again four times a second",
+		})
+	}
 	if err := p.unsaved.Load(); err != nil {
 		found = append(found, gateway.Problem{
 			Component: "progress", Problem: (*err).Error(),

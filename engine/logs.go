@@ -39,7 +39,12 @@ func (l *logs) stats() framelog.Stats {
 
 // close lets go of everything. Nobody may be reading or encoding. It may be
 // called again.
-func (l *logs) close() error {
+func (l *logs) close() error { return l.end((*framelog.Writer).Close) }
+
+// leave is close for another primary that goes on at once.
+func (l *logs) leave() error { return l.end((*framelog.Writer).Leave) }
+
+func (l *logs) end(how func(*framelog.Writer) error) error {
 	for _, f := range l.followers {
 		if f != nil {
 			_ = f.Close()
@@ -51,7 +56,7 @@ func (l *logs) close() error {
 		return nil
 	}
 	l.last = l.frames.Stats()
-	err := l.frames.Close()
+	err := how(l.frames)
 	l.frames = nil
 	if err != nil {
 		return fmt.Errorf("engine: close the frame log: %w", err)
@@ -60,7 +65,7 @@ func (l *logs) close() error {
 }
 
 // openLogs recovers the frame log and begins to follow the data logs where it
-// ends. The returned progress has been saved. Nothing is open after an error.
+// ends. Nothing is open after an error.
 func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil {
 		return progress, fmt.Errorf("engine: STATE_DIR: %w: %s", err, stateRemedy(err, cfg.StateDir))
@@ -71,9 +76,13 @@ func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err e
 			_ = l.close()
 		}
 	}()
+	saved, err := loadCheckpoint(cfg.StateDir)
+	if err != nil {
+		p.log.Error("checkpoint not used", "error", err)
+	}
 	var recovery framelog.Recovery
 	l.frames, recovery, err = framelog.OpenWriter(framelog.Options{
-		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes, RetainBytes: cfg.FrameLogBytes, Log: p.log,
+		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes, RetainBytes: cfg.FrameLogBytes, Reached: saved.reached(), Log: p.log,
 	})
 	if errors.Is(err, framelog.ErrLocked) || errors.Is(err, framelog.ErrVersion) {
 		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w", err)
@@ -83,15 +92,15 @@ func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err e
 	if p.index == nil {
 		err = p.openIndex(cfg)
 	} else if p.id() != l.frames.ID() {
-		err = errors.New("engine: the frame log was found damaged and has a new id, which workers that run do not know")
+		err = errNewLog
 	}
 	if err != nil {
 		return progress, err
 	}
 
-	saved, err := loadCheckpoint(cfg.StateDir)
-	if err != nil {
-		p.log.Error("checkpoint not used", "error", err)
+	if recovery.RolledBack {
+		p.log.Error("the frame log is older than checkpoint.json, so its files were put back from a copy: reading resumes behind the newest frames in it, "+
+			"and collectors get records again. Put back all of STATE_DIR or nothing of it", "dir", frameLogDir(cfg), "head", recovery.Head, "checkpoint_head", saved.Head)
 	}
 	progress.Head = l.frames.Head()
 	if recovery.Fresh { // a first start, or somebody has removed it: then reading goes on where it was
@@ -111,15 +120,14 @@ func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err e
 	if l.begin = saved.Begin; !saved.follows(cfg.DataLogDir) || recovery.Fresh {
 		l.begin = newCheckpoint(l.frames.ID(), "", progress, nil).Streams
 	}
-	if err := newCheckpoint(l.frames.ID(), cfg.DataLogDir, progress, l.begin).save(cfg.StateDir); err != nil {
-		return progress, fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
-	}
 	if l.notices, err = notice.Open(cfg.StateDir, l.frames.Head()); err != nil {
 		p.log.Error("notices of earlier gaps are lost to collectors", "error", err)
 	}
 	p.logs.Store(l)
 	return progress, nil
 }
+
+var errNewLog = errors.New("engine: the frame log was found damaged and has a new id, which running workers do not know")
 
 func (p *primary) openIndex(cfg *config.Config) error {
 	reader, err := framelog.OpenReader(frameLogDir(cfg))

@@ -12,7 +12,7 @@ import (
 
 // Where a collector goes on is the word of the primary to which it came last.
 func TestWordsOfTheElder(t *testing.T) {
-	collectors, err := resume.Open(t.TempDir(), "log", time.Hour)
+	collectors, err := resume.Open(t.TempDir(), "log", nil, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

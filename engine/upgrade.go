@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"distributor/engine/succession"
+	"distributor/mmaplog/framelog"
 )
 
 const (
@@ -23,6 +24,10 @@ const (
 	perGiB        = time.Second
 	// endWithin of the end of its channel, a process has ended.
 	endWithin = time.Second
+	// stateWithin is how long STATE_DIR may take to be written before a handover.
+	stateWithin = 10 * time.Second
+	// takeBackEvery is how often taking back the state is tried.
+	takeBackEvery = 250 * time.Millisecond
 )
 
 // ended says that the heir has, and leaves it a moment for that: Kill would hide
@@ -54,6 +59,9 @@ func (p *primary) upgrade(running context.Context, fail func(error), reload <-ch
 	var gave time.Time // when we let go of the state; zero: it is ours
 	err = p.await(running, heir, reload, readyWithin, func(m succession.Message) bool { return m.Ready })
 	if err == nil {
+		err = p.writable()
+	}
+	if err == nil {
 		gave = time.Now()
 		if err = p.letGo(reads); err == nil {
 			err = p.bequeath(heir)
@@ -76,7 +84,7 @@ func (p *primary) upgrade(running context.Context, fail func(error), reload <-ch
 	if !gave.IsZero() {
 		reads.stop()
 		reads.plain()
-		if reads, err = p.takeBack(fail); err != nil {
+		if reads, err = p.takeBack(running, reload, fail); err != nil {
 			fail(fmt.Errorf("engine: go on after a failed upgrade: %w", err))
 		}
 	}
@@ -129,7 +137,7 @@ func (p *primary) letGo(reads reading) error {
 	}
 	reads.stop()
 	reads.plain()
-	return errors.Join(p.checkpoint(), p.logs.Load().close())
+	return errors.Join(p.checkpoint(), p.logs.Load().leave())
 }
 
 func (p *primary) bequeath(heir *succession.Heir) error {
@@ -140,20 +148,58 @@ func (p *primary) bequeath(heir *succession.Heir) error {
 	return err
 }
 
-// takeBack is the opposite of letGo.
-func (p *primary) takeBack(fail func(error)) (reading, error) {
+// writable writes what the new process will have to write first. While STATE_DIR
+// does not take that, a handover would stop the stream, so it is refused.
+func (p *primary) writable() error {
+	dir := p.cfg.Load().StateDir
+	err := p.encoder.Blocked()
+	if err == nil {
+		saved := make(chan error, 1)
+		go func() { saved <- p.checkpoint() }() // a disk that hangs keeps it
+		select {
+		case err = <-saved:
+		case <-time.After(stateWithin):
+			return fmt.Errorf("engine: handover: STATE_DIR (%s) takes no writes: progress is not saved after %v", dir, stateWithin)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("engine: handover: STATE_DIR takes no writes: %w: %s", err, stateRemedy(err, dir))
+	}
+	return nil
+}
+
+// takeBack is the opposite of letGo. The file system may take no writes just now,
+// so it is tried until the state is ours again; meanwhile collectors stay, and
+// the HTTP API answers.
+func (p *primary) takeBack(running context.Context, reload <-chan os.Signal, fail func(error)) (reading, error) {
 	p.other.Store(nil)
 	if err := p.logs.Load().close(); err != nil { // as far as letGo has not done it
 		p.log.Error("frame log not closed cleanly", "error", err)
 	}
 	gone := reading{stop: func() {}, plain: func() {}}
-	progress, err := p.openLogs(p.cfg.Load())
-	if err != nil {
-		return gone, err
-	}
-	p.encoder.Again(p.logs.Load().frames, p.logs.Load().notices, progress)
 	if err := p.listener.open(); err != nil {
 		return gone, fmt.Errorf("engine: accept again: %w", err)
 	}
-	return p.read(fail), nil
+	defer p.untaken.Store(nil)
+	for {
+		progress, err := p.openLogs(p.cfg.Load())
+		switch {
+		case err == nil:
+			p.encoder.Again(p.logs.Load().frames, p.logs.Load().notices, progress)
+			return p.read(fail), nil
+		case errors.Is(err, errNewLog), errors.Is(err, framelog.ErrVersion):
+			return gone, err
+		case p.untaken.Swap(&err) == nil:
+			p.log.Error("the state cannot be taken back; it is tried again", "error", err)
+		}
+		select {
+		case <-running.Done():
+			return gone, errStopping
+		case sig := <-reload:
+			p.reload(sig)
+		case <-p.o.Upgrade:
+			p.log.Warn("upgrade refused: the state is not taken back yet")
+		case <-time.After(takeBackEvery):
+		}
+	}
 }

@@ -45,9 +45,6 @@ func (b *buffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// headroom is what the largest frame header takes.
-const headroom = 10
-
 // Frame compresses the one frame that AppendTextFrame made. The result is borrowed until the next call; it is nil when
 // compressing does not make the frame smaller.
 func (d *Deflater) Frame(frame []byte) ([]byte, error) {
@@ -56,7 +53,7 @@ func (d *Deflater) Frame(frame []byte) ([]byte, error) {
 		return nil, err
 	}
 	// The header's size follows from the compressed size: room is left for the largest.
-	var room [headroom]byte
+	var room [MaxHeader]byte
 	d.out = append(d.out[:0], room[:]...)
 	d.w.Reset(&d.out)
 	if _, err := d.w.Write(payload); err != nil {
@@ -65,13 +62,13 @@ func (d *Deflater) Frame(frame []byte) ([]byte, error) {
 	if err := d.w.Flush(); err != nil {
 		return nil, fmt.Errorf("wsproto: deflate: %w", err)
 	}
-	n := len(d.out) - headroom - len(flushTail)
-	if n < 0 || string(d.out[headroom+n:]) != flushTail {
-		return nil, fmt.Errorf("wsproto: deflate: a flush ended with % x", d.out[max(headroom, len(d.out)-4):])
+	n := len(d.out) - MaxHeader - len(flushTail)
+	if n < 0 || string(d.out[MaxHeader+n:]) != flushTail {
+		return nil, fmt.Errorf("wsproto: deflate: a flush ended with % x", d.out[max(MaxHeader, len(d.out)-4):])
 	}
 	header := AppendTextHeader(room[:0], n)
 	header[0] |= rsv1Bit
-	made := d.out[headroom-len(header) : headroom+n]
+	made := d.out[MaxHeader-len(header) : MaxHeader+n]
 	copy(made, header)
 	if len(made) >= len(frame) {
 		return nil, nil
@@ -101,5 +98,5 @@ func cutText(b []byte) (size int, payload []byte, err error) {
 			return header + int(n), b[header : header+int(n)], nil
 		}
 	}
-	return 0, nil, fmt.Errorf("wsproto: %d bytes that begin with % x are no text frame", len(b), b[:min(len(b), headroom)])
+	return 0, nil, fmt.Errorf("wsproto: %d bytes that begin with % x are no text frame", len(b), b[:min(len(b), MaxHeader)])
 }

@@ -13,6 +13,9 @@ const NoStatus = uint16(ws.StatusNoStatusRcvd)
 
 const finBit = 0x80
 
+// MaxHeader is what the largest header of a frame that we send takes.
+const MaxHeader = 10
+
 // AppendTextHeader appends the header of an unmasked, final text frame with n payload bytes: 2, 4 or 10 bytes,
 // always the shortest form.
 func AppendTextHeader(dst []byte, n int) []byte {

@@ -53,7 +53,7 @@ var keys = []*key{
 	{name: "DATA_LOG_STALE_MS", field: func(c *Config) any { return &c.DataLogStale }, def: 10 * time.Minute, min: 0, max: 24 * hourMS, reload: true,
 		doc: "Silence of all data logs after which GET /is-healthy reports them as stale. 0: never."},
 	{name: "MAX_RECORD_BYTES", field: func(c *Config) any { return &c.MaxRecordBytes }, def: 64 * mib, unit: "bytes", min: kib, max: 512 * mib,
-		doc: "Longest record; a longer line of a data log is passed over and counted."},
+		doc: "Longest record; a longer line of a data log is passed over and counted. At most an eighth of the memory."},
 	{name: "STATE_DIR", field: func(c *Config) any { return &c.StateDir }, def: "distributor-state", rule: notEmpty,
 		doc: "Directory of the frame log and the checkpoints. Belongs to one distributor alone."},
 	{name: "FRAME_LOG_BYTES", field: func(c *Config) any { return &c.FrameLogBytes }, def: int64(gib), unit: "bytes", min: 64 * kib, max: 1 << 44,

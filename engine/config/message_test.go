@@ -53,6 +53,7 @@ var messages = []struct {
 		env: []string{"DISTRIBUTOR_SECRET_KEY=geheim"}, args: []string{"--DISTRIBUTOR_SECRET_KEY=" + sampleSecretKey + "0"}},
 	{name: "secret key damaged", file: `{"DISTRIBUTOR_SECRET_KEY": "4` + sampleSecretKey[1:] + `"}`},
 	{name: "do not go together", file: `{"FRAME_LOG_BYTES": 1048576, "PING_TIMEOUT_MS": 1000, "PING_INTERVAL_MS": 1000}`},
+	{name: "records too long", file: `{"MAX_RECORD_BYTES": 268435456}`},
 	{name: "wrong ones are not compared", file: `{"FRAME_LOG_BYTES": 1, "PING_TIMEOUT_MS": 1, "MAX_WORKERS": 0, "NUMBER_OF_WORKERS": 9}`},
 	{name: "few collectors", file: `{"MAX_CLIENTS_PER_CHILD": 2}`, env: []string{"NUMBER_OF_WORKERS=100"}},
 	{name: "nobody can connect", args: []string{"--limitToSubscribersOnly"}},
@@ -62,6 +63,8 @@ var messages = []struct {
 
 func TestMessages(t *testing.T) {
 	var got strings.Builder
+	memory = func() (int64, int64) { return 1 << 30, 1 << 29 }
+	defer func() { memory = Memory }()
 	for _, m := range messages {
 		file := m.file
 		if file == "" {

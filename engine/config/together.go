@@ -24,6 +24,7 @@ func (l *loader) checkTogether() {
 	if l.good("FRAME_LOG_BYTES", "FRAME_LOG_SEGMENT_BYTES") && c.FrameLogBytes < c.FrameLogSegmentBytes {
 		l.clash("FRAME_LOG_BYTES", "must be at least", "FRAME_LOG_SEGMENT_BYTES")
 	}
+	l.checkMemory()
 	if l.good("PING_TIMEOUT_MS", "PING_INTERVAL_MS") && c.PingTimeout <= c.PingInterval {
 		l.clash("PING_TIMEOUT_MS", "must be more than", "PING_INTERVAL_MS")
 	}

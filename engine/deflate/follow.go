@@ -14,6 +14,8 @@ import (
 const (
 	// sliceBytes of the frame log are compressed at a time before they are sent: less than a millisecond's work.
 	sliceBytes = 64 << 10
+	// keptBytes is how much memory is kept for the next slice in each buffer.
+	keptBytes = 4 * sliceBytes
 	// maxCompressed is the longest compressed frame: of one that a client's socket took in part, a worker has to keep
 	// the rest. Longer ones stay plain.
 	maxCompressed = 1 << 20
@@ -109,8 +111,19 @@ func (f *follower) slice(level int64) error {
 		return fmt.Errorf("deflate: twin: %w", err)
 	}
 	f.made = f.made[:0]
+	f.giveBack()
 	f.c.o.Wake()
 	return nil
+}
+
+// giveBack lets go of what a long frame took.
+func (f *follower) giveBack() {
+	if cap(f.plain) > keptBytes {
+		f.plain, f.level = nil, 0 // 0: the next slice makes another deflater, without the long frame's buffer
+	}
+	if cap(f.made) > keptBytes {
+		f.made = nil
+	}
 }
 
 // read brings whole frames into plain: a copy, since the file may be cut under the mapping.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"distributor/engine"
+	"distributor/engine/config"
 	"distributor/mmaplog/framelog"
 )
 
@@ -85,7 +86,7 @@ func machine(context.Context, visit) []Finding {
 	} else {
 		found = append(found, fine("processors", "%d", cpus))
 	}
-	total, available := memory()
+	total, available := config.Memory()
 	if total == 0 {
 		return append(found, warning("memory", "not told: /proc/meminfo cannot be read", "see whether /proc is mounted"))
 	}
@@ -94,35 +95,6 @@ func machine(context.Context, visit) []Finding {
 		return append(found, warning("memory", text, "have half a GiB: what collectors are behind with is read from the page cache"))
 	}
 	return append(found, fine("memory", "%s", text))
-}
-
-// memory of the machine, or of the container if that is less.
-func memory() (total, available int64) {
-	text, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 0, 0
-	}
-	for line := range strings.Lines(string(text)) {
-		var kib int64
-		words := strings.Fields(line)
-		if len(words) > 1 {
-			kib, _ = strconv.ParseInt(words[1], 10, 64)
-		}
-		switch {
-		case strings.HasPrefix(line, "MemTotal:"):
-			total = kib << 10
-		case strings.HasPrefix(line, "MemAvailable:"):
-			available = kib << 10
-		}
-	}
-	if limit, ok := number("/sys/fs/cgroup/memory.max"); ok {
-		if used, ok := number("/sys/fs/cgroup/memory.current"); ok && limit < total {
-			// Page cache counts as used and can be taken back: no figure for
-			// that, so half of it is a guess that errs to neither side much.
-			total, available = limit, min(available, limit-used/2)
-		}
-	}
-	return total, available
 }
 
 func kernel(context.Context, visit) []Finding {

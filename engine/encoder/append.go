@@ -34,13 +34,14 @@ func (e *Encoder) appendChunk(ctx context.Context, c *chunk) error {
 	}
 	now, start := time.Now().UnixNano(), 0
 	for _, m := range c.made {
-		if err := e.appendFrame(ctx, c.frames[start:m.end], c.meta(m, now)); err != nil {
+		frame := c.frames[start:m.end]
+		if err := e.write(ctx, func() error { return e.o.Frames.Append(frame, c.meta(m, now)) }); err != nil {
 			return err
 		}
 		start = m.end
 	}
-	if err := e.o.Frames.Commit(); err != nil {
-		return fmt.Errorf("encoder: frame log: %w", err)
+	if err := e.write(ctx, e.o.Frames.Commit); err != nil {
+		return err
 	}
 	s := &e.stats[c.stream]
 	s.frames.Add(uint64(len(c.made)))
@@ -55,29 +56,29 @@ func (e *Encoder) appendChunk(ctx context.Context, c *chunk) error {
 	return nil
 }
 
-// appendFrame waits out a full disk, and one that cannot be written for another
-// reason: what was appended before is committed, so that clients get all there
-// is, and the frame is tried again and again.
-func (e *Encoder) appendFrame(ctx context.Context, frame []byte, m framelog.Meta) error {
-	err := e.o.Frames.Append(frame, m)
+// write tries one step of the frame log until the file system lets it be done.
+// Meanwhile what was appended before is committed, if that can be, so that
+// clients get all there is.
+func (e *Encoder) write(ctx context.Context, step func() error) error {
+	err := step()
 	if err == nil {
 		return nil
 	}
-	for errors.Is(err, framelog.ErrNoSegment) {
+	for waited := false; errors.Is(err, framelog.ErrBlocked); waited = true {
 		why := err // a variable of its own: Blocked reads it
-		if e.full.Swap(&why) == nil {
+		e.full.Store(&why)
+		if !waited {
 			e.o.Log.Error("the frame log takes no more frames; distribution goes on by itself when its file system does", "error", err)
-			if err := e.o.Frames.Commit(); err != nil {
-				return fmt.Errorf("encoder: frame log: %w", err)
+			if e.o.Frames.Commit() == nil {
+				e.o.Wake()
 			}
-			e.o.Wake()
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-time.After(retryFull):
 		}
-		err = e.o.Frames.Append(frame, m)
+		err = step()
 	}
 	if err != nil {
 		return fmt.Errorf("encoder: frame log: %w", err)

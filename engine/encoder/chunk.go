@@ -1,6 +1,7 @@
 package encoder
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"distributor/mmaplog/datalog"
@@ -64,7 +65,17 @@ func (b *batch) cut(stream int, after datalog.Position) {
 	b.open.Store(int32(len(b.chunks)))
 }
 
+// keptBytes is how much memory a chunk keeps for the next records. Usual ones need a quarter of it;
+// what a long record took is given back.
+const keptBytes = 1 << 20
+
 func (c *chunk) release() {
+	if cap(c.frames) > keptBytes {
+		c.frames = nil
+	}
+	if cap(c.scratch) > keptBytes {
+		c.scratch = nil
+	}
 	if c.batch.open.Add(-1) == 0 {
 		c.batch.free <- c.batch
 	}
@@ -92,7 +103,12 @@ func (e *Encoder) encode(c *chunk) {
 		if datalog.Streams[c.stream] == datalog.Receipt {
 			record = e.completeReceipt(c, record, &members)
 		}
-		c.frames = wsproto.AppendTextHeader(c.frames, shardus.MessageSize(name, len(record)))
+		size := shardus.MessageSize(name, len(record))
+		if size > e.maxMessage {
+			e.rejects.note(c.stream, r, fmt.Errorf("%w: its message would have %d bytes, at most %d are possible", framelog.ErrFrame, size, e.maxMessage))
+			continue
+		}
+		c.frames = wsproto.AppendTextHeader(c.frames, size)
 		c.frames = e.o.Signer.AppendMessage(c.frames, name, record)
 		c.made = append(c.made, made{end: len(c.frames), cycle: int64(cycle), next: r.Next})
 	}

@@ -14,12 +14,14 @@
 //
 // Each stream's batches are cut into chunks, which are encoded side by side
 // and appended in the order they were cut. The number of batches in flight is
-// fixed, so when the frame log takes nothing (a full disk) the followers stop
-// reading; nothing is dropped, and what is in memory stays bounded.
+// fixed, so when the frame log takes nothing (a full disk, or one that fails) the
+// followers stop reading; nothing is dropped, and what is in memory stays bounded.
+// What a long record took is given back.
 //
 // # What is not sent
 //
-// A line that is no acceptable JSON is counted by reason, logged at most once
+// A line that is no acceptable JSON, or whose message the frame log could not
+// take, is counted by reason, logged at most once
 // in logEvery, and skipped; so is a record beyond stopDistributionAtCycle
 // (without a log line). The stream goes on.
 //

@@ -14,6 +14,7 @@ import (
 	"distributor/engine/notice"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
+	"distributor/wsproto"
 	"distributor/wsproto/shardus"
 )
 
@@ -52,6 +53,8 @@ type Encoder struct {
 	todo    chan *chunk // to whoever encodes next; of one Run, like order
 	order   chan *chunk // the same, to the appender
 	rejects rejects
+	// maxMessage is how long a message may be: its frame has to fit into the frame log.
+	maxMessage int
 
 	shardKeys shardKeys
 
@@ -85,7 +88,7 @@ type StreamStats struct {
 
 // New makes an Encoder; start is where the followers begin.
 func New(o Options, start Progress) *Encoder {
-	e := &Encoder{o: o, progress: start}
+	e := &Encoder{o: o, progress: start, maxMessage: framelog.MaxFrame - wsproto.MaxHeader}
 	e.rejects.log = o.Log
 	return e
 }

@@ -94,7 +94,7 @@ type rig struct {
 	ended     chan error
 }
 
-func newRig(t testing.TB, dir string, from [len(datalog.Streams)]datalog.Position) *rig {
+func newRig(t testing.TB, dir string, from [len(datalog.Streams)]datalog.Position, change ...func(*Encoder)) *rig {
 	t.Helper()
 	r := &rig{t: t, logs: filepath.Join(dir, "logs"), ended: make(chan error, 1)}
 	r.stop.Store(-1)
@@ -126,6 +126,9 @@ func newRig(t testing.TB, dir string, from [len(datalog.Streams)]datalog.Positio
 		t.Fatal(err)
 	}
 	r.encoder = New(Options{Signer: signer(t), Frames: r.frames, Notices: notices, StopAtCycle: r.stop.Load, Wake: func() { r.woken.Add(1) }, Log: log}, progress)
+	for _, f := range change {
+		f(r.encoder)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
 	go func() { r.ended <- r.encoder.Run(ctx, r.followers) }()

@@ -63,6 +63,5 @@ func (e *Encoder) tell(ctx context.Context, stream datalog.Stream, g datalog.Gap
 		e.full.Store(nil)
 		e.o.Log.Info("the notice of a gap is saved")
 	}
-	e.o.Frames.Mark()
-	return nil
+	return e.write(ctx, e.o.Frames.Mark)
 }

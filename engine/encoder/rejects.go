@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"distributor/mmaplog/datalog"
+	"distributor/mmaplog/framelog"
 	"distributor/wsproto/shardus"
 )
 
@@ -56,18 +57,21 @@ func (r *rejects) counts(stream int) map[string]uint64 {
 // What a rejection may be for, as metric labels.
 const (
 	tooDeep            = "too_deep"
+	tooLarge           = "too_large"
 	notJSON            = "not_json"
 	notCanonicalisable = "not_canonicalisable"
 )
 
 // reasons are all of them, so that a metric shows each from the start.
-var reasons = []string{tooDeep, notJSON, notCanonicalisable}
+var reasons = []string{tooDeep, tooLarge, notJSON, notCanonicalisable}
 
 // reason is the metric label of a rejection.
 func reason(err error) string {
 	switch {
 	case errors.Is(err, shardus.ErrDepth):
 		return tooDeep
+	case errors.Is(err, shardus.ErrLarge), errors.Is(err, framelog.ErrFrame):
+		return tooLarge
 	case errors.Is(err, shardus.ErrSyntax):
 		return notJSON
 	}

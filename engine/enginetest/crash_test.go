@@ -2,6 +2,7 @@ package enginetest
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"distributor/engine/simulator"
 	"distributor/mmaplog/crashpoint"
+	"distributor/wsproto/collector"
 )
 
 // allCrashes has TestCrashPoints try every point, not a seeded few of them.
@@ -237,10 +239,11 @@ func dieRenewing(t *testing.T, c crash) {
 	}
 	early := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
 	early.WaitTotal(100)
-	_, head := Bounds(t, d.URL)
+	begin, head := Bounds(t, d.URL)
 	early.Stop()
 	d.Stop()
 	damage(t, d.segments(t)[0], int64(head.Offset)-1, []byte{0xff})
+	rebooted(t, d)
 	disarm := d.arm(c)
 	d.Launch()
 	mustDie(t, d, c)
@@ -254,6 +257,13 @@ func dieRenewing(t *testing.T, c crash) {
 	fleet.CheckSame()
 	if floor, _ := Bounds(t, d.URL); floor.Log == head.Log {
 		t.Error("the frame log has its old ID, though committed frames were given up")
+	}
+	// Positions under the old ID count as far as its frames are there.
+	MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: begin.String()})
+	var refused *collector.RefusedError
+	_, err := Connect(t, d.URL, PeerOptions{Key: newKey(t), From: head.String()})
+	if !errors.As(err, &refused) || !strings.Contains(refused.Reason, `"from":"`) {
+		t.Errorf("a position of a frame that was given up: %v", err)
 	}
 	d.Stop()
 	mustBeTidy(t, d)

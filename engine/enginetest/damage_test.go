@@ -166,19 +166,19 @@ func TestDamagedState(t *testing.T) {
 	}
 	const lost, givenUp = "frame log: DAMAGE: committed frames are lost", "given up, to be made again"
 	for name, c := range map[string]struct {
-		do      func(*testing.T, place)
+		do      func(*testing.T, place) // while the machine is started again: within a boot, a closed log is not read
 		says    string
 		refused int // a collector with the position of the log's beginning
 	}{
 		"bit flip":              {func(t *testing.T, p place) { damage(t, middle(p), 1000, []byte{0}) }, lost, http.StatusGone},
 		"bit flip in an index":  {func(t *testing.T, p place) { damage(t, index(middle(p)), 4096+64*3+30, []byte{0xff, 0xff}) }, lost, http.StatusGone},
-		"bit flip at the end":   {func(t *testing.T, p place) { damage(t, last(p), int64(p.head)-3, []byte{0}) }, givenUp, http.StatusConflict},
-		"torn tail":             {func(t *testing.T, p place) { truncate(t, last(p), int64(p.head)-3) }, givenUp, http.StatusConflict},
-		"last index torn":       {func(t *testing.T, p place) { truncate(t, index(last(p)), 4096+64) }, "", http.StatusConflict},
+		"bit flip at the end":   {func(t *testing.T, p place) { damage(t, last(p), int64(p.head)-3, []byte{0}) }, givenUp, 0},
+		"torn tail":             {func(t *testing.T, p place) { truncate(t, last(p), int64(p.head)-3) }, givenUp, 0},
+		"last index torn":       {func(t *testing.T, p place) { truncate(t, index(last(p)), 4096+64) }, "", 0},
 		"segment cut":           {func(t *testing.T, p place) { truncate(t, middle(p), 5000) }, lost, http.StatusGone},
 		"segment missing":       {func(t *testing.T, p place) { remove(t, middle(p), index(middle(p))) }, lost, http.StatusGone},
 		"first segment missing": {func(t *testing.T, p place) { remove(t, p.segments[0], index(p.segments[0])) }, lost, http.StatusGone},
-		"last segment missing":  {func(t *testing.T, p place) { remove(t, last(p), index(last(p))) }, "", http.StatusConflict},
+		"last segment missing":  {func(t *testing.T, p place) { remove(t, last(p), index(last(p))) }, "", 0},
 		"index missing":         {func(t *testing.T, p place) { remove(t, index(middle(p))) }, lost, http.StatusGone},
 		"head missing":          {func(t *testing.T, p place) { remove(t, filepath.Join(filepath.Dir(last(p)), "head")) }, "", http.StatusConflict},
 		"head of garbage": {func(t *testing.T, p place) {
@@ -211,6 +211,7 @@ func TestDamagedState(t *testing.T) {
 				t.Fatalf("%v: %v", p.segments, err)
 			}
 			p.head = head.Offset - base
+			rebooted(t, d)
 			c.do(t, p)
 			d.Start()
 			if said := d.Log(func(l Line) bool { return strings.Contains(l.Msg, c.says) }); c.says != "" && len(said) == 0 {

@@ -104,11 +104,7 @@ func TestReadOnlyWhileRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	fleet.WaitTotal(20)
-	// A file system with files open for writing cannot be made read-only from outside; but its path can.
-	mount(t, d, state, state, "", unix.MS_BIND, "")
-	if err := unix.Mount("", state, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
-		t.Fatal(err)
-	}
+	readOnly(t, d, state, true)
 	if err := archiver.Write(300); err != nil {
 		t.Fatal(err)
 	}
@@ -116,9 +112,7 @@ func TestReadOnlyWhileRunning(t *testing.T) {
 	if fleet.Cut() != 0 {
 		t.Errorf("it costs collectors their connection: %v", fleet)
 	}
-	if err := unix.Mount("", state, "", unix.MS_REMOUNT|unix.MS_BIND, ""); err != nil {
-		t.Fatal(err)
-	}
+	readOnly(t, d, state, false)
 	well(t, d)
 	fleet.WaitTotal(320)
 	fleet.CheckSame()
@@ -166,6 +160,44 @@ func TestNoRoomForProgress(t *testing.T) {
 	}
 	fleet.WaitTotal(210)
 	fleet.CheckSame()
+	d.Stop()
+}
+
+// The checkpoint cannot be saved, the collectors' positions can: /is-healthy tells as long as that lasts, and the log
+// once.
+func TestCheckpointCannotBeSaved(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, nil)
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	d.Start()
+	state := filepath.Join(d.Dir, "state")
+	inTheWay := filepath.Join(state, "checkpoint.json.new")
+	if err := os.Mkdir(inTheWay, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := archiver.Write(20); err != nil {
+		t.Fatal(err)
+	}
+	mustReport(t, d, map[string]string{"progress": "is a directory"})
+	for range 4 {
+		key := newKey(t)
+		MustConnect(t, d.URL, PeerOptions{Key: key})
+		Until(t, "the new collector is known", func() bool {
+			text, _ := os.ReadFile(filepath.Join(state, "collectors.json"))
+			return strings.Contains(string(text), key.Public().String())
+		}, nil)
+		if status, body := d.Health(); status != http.StatusServiceUnavailable || !strings.Contains(body, `"progress"`) {
+			t.Errorf("%d: %s", status, body)
+		}
+	}
+	if said := d.Log(func(l Line) bool { return strings.HasPrefix(l.Msg, "progress not saved") }); len(said) != 1 {
+		t.Errorf("said %d times", len(said))
+	}
+	if err := os.Remove(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	well(t, d)
 	d.Stop()
 }
 

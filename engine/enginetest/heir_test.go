@@ -39,6 +39,9 @@ func failTakingOver(mode string) int {
 	switch mode {
 	case "yours":
 		return status
+	case "fills": // what the old process has let go of
+		fill(elder.Estate.StateDir)
+		return status
 	case "opens": // and is killed, as far as the frame log is concerned
 		if _, _, err := framelog.OpenWriter(framelog.Options{Dir: filepath.Join(elder.Estate.StateDir, "frames"), SegmentBytes: 1 << 20, RetainBytes: 1 << 30}); err != nil {
 			fmt.Fprintln(os.Stderr, "panic: ", err) // fails the test

@@ -10,13 +10,16 @@ import (
 )
 
 // Mutant is a deliberate bug: a small edit of the product that the judge must
-// not let pass. Its file is a patch whose first line says what it breaks. The
-// line numbers in it mean nothing: the text that a hunk takes out, with its
+// not let pass; or, where the judge has no such fault, a test of the product, as
+// "# test: <package> <name>" says. Its file is a patch whose first line says
+// what it breaks. The line numbers in it mean nothing: the text that a hunk takes out, with its
 // context, must stand in the file exactly once.
 type Mutant struct {
-	Name  string
-	Why   string
-	edits []edit
+	Name    string
+	Why     string
+	Package string // of Test, as "./engine"
+	Test    string // that finds it; none: the judge
+	edits   []edit
 }
 
 type edit struct {
@@ -50,6 +53,10 @@ func (m *Mutant) parse(text string) error {
 	for line := range strings.Lines(text) {
 		rest := line[1:]
 		switch {
+		case strings.HasPrefix(line, "# test: "):
+			if _, err := fmt.Sscan(strings.TrimPrefix(line, "# test: "), &m.Package, &m.Test); err != nil {
+				return fmt.Errorf("which test? %w", err)
+			}
 		case line[0] == '#':
 			m.Why = strings.TrimSpace(m.Why + rest)
 		case strings.HasPrefix(line, "--- "):
@@ -100,9 +107,8 @@ func (m *Mutant) Apply(root, dir string) (replace map[string]string, err error) 
 	return replace, nil
 }
 
-// Build compiles the binary with the bug in it into dir, and leaves the module
-// as it is.
-func (m *Mutant) Build(root, dir string) (binary string, err error) {
+// overlay writes what "go -overlay" wants into dir.
+func (m *Mutant) overlay(root, dir string) (file string, err error) {
 	replace, err := m.Apply(root, dir)
 	if err != nil {
 		return "", err
@@ -111,10 +117,36 @@ func (m *Mutant) Build(root, dir string) (binary string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("enginetest: mutant %s: %w", m.Name, err)
 	}
-	file, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "distributor")
+	file = filepath.Join(dir, "overlay.json")
 	if err := os.WriteFile(file, overlay, 0o644); err != nil {
 		return "", fmt.Errorf("enginetest: mutant %s: %w", m.Name, err)
 	}
+	return file, nil
+}
+
+// RunTest runs the test that is to find the bug, and tells whether it does.
+func (m *Mutant) RunTest(root, dir string) (found bool, err error) {
+	file, err := m.overlay(root, dir)
+	if err != nil {
+		return false, err
+	}
+	test := exec.Command("go", "test", "-overlay", file, "-count=1", "-run", "^"+m.Test+"$", m.Package)
+	test.Dir = root
+	out, err := test.CombinedOutput()
+	if err != nil && !strings.Contains(string(out), "--- FAIL: "+m.Test) {
+		return false, fmt.Errorf("enginetest: mutant %s: %s does not run: %w\n%s", m.Name, m.Test, err, out)
+	}
+	return err != nil, nil
+}
+
+// Build compiles the binary with the bug in it into dir, and leaves the module
+// as it is.
+func (m *Mutant) Build(root, dir string) (binary string, err error) {
+	file, err := m.overlay(root, dir)
+	if err != nil {
+		return "", err
+	}
+	binary = filepath.Join(dir, "distributor")
 	build := exec.Command("go", "build", "-overlay", file, "-o", binary, "./cmd/distributor")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {

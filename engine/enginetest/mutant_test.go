@@ -59,6 +59,18 @@ func TestMutants(t *testing.T) {
 	}
 	for _, m := range tried {
 		began := time.Now()
+		if m.Test != "" {
+			found, err := m.RunTest(root, t.TempDir())
+			verdict := "killed by " + m.Test
+			if err != nil || !found {
+				verdict = "SURVIVED"
+				t.Errorf("%s survived: %s (%v)", m.Name, m.Why, err)
+			} else {
+				killed++
+			}
+			fmt.Printf("%-36s %6v  %s\n", m.Name, time.Since(began).Round(100*time.Millisecond), verdict)
+			continue
+		}
 		binary, err := m.Build(root, t.TempDir())
 		if err != nil {
 			t.Error(err)

@@ -56,6 +56,8 @@ type FrameLog interface {
 	Head() uint64
 	Floor() uint64
 	FrameEnd(offset uint64) (uint64, error) // offset itself where it is a frame boundary
+	// Ancestor tells up to where an offset under an earlier ID means what it means now; not ok: that ID is not known.
+	Ancestor(id [16]byte) (end uint64, ok bool)
 }
 
 // Subscriber is one that may connect when the list is in force.

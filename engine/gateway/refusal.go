@@ -20,8 +20,8 @@ type refusal struct {
 	status   int    // where it is not the reason's
 	sentence string // what is wrong, for who runs the collector
 
-	// For from=: what can be had instead.
-	floor, head *wsproto.Position
+	// For from=: what can be had instead, and where to go on, if that is known.
+	floor, head, from *wsproto.Position
 }
 
 func refuse(why reason, sentence string) *refusal { return &refusal{reason: why, sentence: sentence} }
@@ -39,12 +39,16 @@ func (r *refusal) body() []byte {
 	answer := struct {
 		Error   string `json:"error"`
 		Floor   string `json:"floor,omitempty"`
+		From    string `json:"from,omitempty"`
 		Head    string `json:"head,omitempty"`
 		Reason  string `json:"reason"`
 		Success bool   `json:"success"`
 	}{Error: r.sentence, Reason: r.reason.name}
 	if r.floor != nil {
 		answer.Floor, answer.Head = r.floor.String(), r.head.String()
+	}
+	if r.from != nil {
+		answer.From = r.from.String()
 	}
 	return encode(answer)
 }

@@ -106,6 +106,12 @@ type fakeLog struct {
 	err         error
 }
 
+// Ancestor knows two earlier IDs, of which one ends below the floor that tests have.
+func (l *fakeLog) Ancestor(id [16]byte) (uint64, bool) {
+	end := map[[16]byte]uint64{{9, 1}: 150, {9, 2}: 50}[id]
+	return end, end != 0
+}
+
 func (l *fakeLog) ID() [16]byte  { return [16]byte{1, 2, 3} }
 func (l *fakeLog) Head() uint64  { return l.head.Load() }
 func (l *fakeLog) Floor() uint64 { return l.floor.Load() }
@@ -318,8 +324,8 @@ func answerTo(t testing.TB, conn net.Conn, method string) reply {
 
 // refusalOf reads the body of a refusal.
 func refusalOf(t testing.TB, r reply) (body struct {
-	Error, Floor, Head, Reason string
-	Success                    *bool
+	Error, Floor, From, Head, Reason string
+	Success                          *bool
 }) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(r.body), &body); err != nil || body.Success == nil || *body.Success || body.Error == "" {
@@ -358,6 +364,11 @@ func readLines[T any](t testing.TB, name string) []T {
 		}
 		all = append(all, one)
 	}
+}
+
+// earlier is a position under one of the IDs that fakeLog had before.
+func earlier(id byte, offset uint64) string {
+	return wsproto.Position{Log: [16]byte{9, id}, Offset: offset}.String()
 }
 
 func token(offset uint64) string {

@@ -149,7 +149,8 @@ func (g *Gateway) resumed(key string, live uint64) uint64 {
 
 // start returns the offset that a client's stream begins at, as its from=
 // parameter asks for. What cannot be had is refused and never replaced by
-// something near it: the client would not notice the gap.
+// something near it: the client would not notice the gap. A position under an earlier ID of the
+// frame log counts as far as that means the same frames.
 // For a client that goes on where it was, resume finds the offset, when it is asked.
 func (g *Gateway) start(query, key string) (at uint64, resume func() uint64, why *refusal) {
 	text, count := parameter(query, "from")
@@ -173,8 +174,19 @@ func (g *Gateway) start(query, key string) (at uint64, resume func() uint64, why
 		return head, func() uint64 { return g.resumed(key, head) }, nil
 	case from.Start == wsproto.Live:
 		return head, nil, nil
-	case from.Position.Log != life:
-		return refuse(otherLog, "the position is one of another frame log, or of this one before it lost records: connect with from=earliest to get all there is")
+	}
+	if from.Position.Log != life {
+		end, known := g.frames.Ancestor(from.Position.Log)
+		if !known {
+			return refuse(otherLog, "the position is one of another frame log: connect with from=earliest to get all there is")
+		}
+		if at > end {
+			_, _, why := refuse(otherLog, "the frame log lost the last %d bytes before the position, and their records come again: go on at the position in from", at-end)
+			why.from = &wsproto.Position{Log: life, Offset: max(end, floor)}
+			return 0, nil, why
+		}
+	}
+	switch {
 	case at < floor:
 		return refuse(belowFloor, fellBehind, floor-at)
 	case at > head:

@@ -136,7 +136,7 @@ func TestFrom(t *testing.T) {
 	for _, c := range []struct {
 		from   string
 		status int
-		offset uint64
+		offset uint64 // where it begins, or may go on if it is refused; 0: that is not said
 		reason string
 	}{
 		{"", 101, 200, ""},
@@ -152,6 +152,14 @@ func TestFrom(t *testing.T) {
 		{"&from=" + token(1<<64-1), 400, 0, "from_beyond_head"},
 		{"&from=" + token(155), 400, 0, "from_inside_frame"},
 		{"&from=" + other, 409, 0, "from_other_log"},
+		{"&from=" + earlier(1, 100), 101, 100, ""},
+		{"&from=" + earlier(1, 150), 101, 150, ""},
+		{"&from=" + earlier(1, 151), 409, 150, "from_other_log"},
+		{"&from=" + earlier(1, 1<<64-1), 409, 150, "from_other_log"},
+		{"&from=" + earlier(1, 145), 400, 0, "from_inside_frame"},
+		{"&from=" + earlier(1, 90), 410, 0, "from_below_floor"},
+		{"&from=" + earlier(2, 40), 410, 0, "from_below_floor"},
+		{"&from=" + earlier(2, 60), 409, 100, "from_other_log"},
 		{"&from=Live", 400, 0, "malformed_from"},
 		{"&from=150", 400, 0, "malformed_from"},
 		{"&from=live&from=live", 400, 0, "malformed_from"},
@@ -167,7 +175,11 @@ func TestFrom(t *testing.T) {
 				}
 				return
 			}
-			if r := refusalOf(t, got); r.Reason != c.reason || r.Floor != token(100) || r.Head != token(200) {
+			from := ""
+			if c.offset != 0 {
+				from = token(c.offset)
+			}
+			if r := refusalOf(t, got); r.Reason != c.reason || r.Floor != token(100) || r.Head != token(200) || r.From != from {
 				t.Errorf("%+v", r)
 			}
 		})

@@ -105,7 +105,7 @@ func TestFromTheStart(t *testing.T) {
 		}
 	}
 	want := map[string]int{
-		"distributor_records_total": 3, "distributor_rejected_records_total": 9, "distributor_workers": 4,
+		"distributor_records_total": 3, "distributor_rejected_records_total": 12, "distributor_workers": 4,
 		"distributor_disconnects_total": len(wsproto.Disconnects) + 1, "distributor_worker_failures_total": 7,
 		"distributor_log_messages_total": 2, "distributor_handoff_refusals_total": 6, "distributor_process_threads": 1,
 	}

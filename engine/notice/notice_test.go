@@ -26,6 +26,9 @@ func TestBook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, fileName+".new"), []byte("of one that was killed"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	add := func(offset, floor uint64) {
 		t.Helper()
 		if err := b.Add(Notice{offset, fmt.Sprintf(`{"at":"<%d>"}`, offset)}, floor); err != nil {

@@ -55,14 +55,15 @@ type file struct {
 	Collectors map[string]seen `json:"collectors"`
 }
 
-// Open reads the file in dir. The Store works without it: an error says that
-// what was remembered is lost, and why.
-func Open(dir, log string, window time.Duration) (*Store, error) {
+// Open reads the file in dir. Offsets of another life of the log than the
+// present one are what translate makes of them. The Store works without the
+// file: an error says that what was remembered is lost, and why.
+func Open(dir, log string, translate func(log string, offset uint64) uint64, window time.Duration) (*Store, error) {
 	began := time.Now()
-	return open(dir, log, window, time.Now, func() time.Duration { return time.Since(began) })
+	return open(dir, log, translate, window, time.Now, func() time.Duration { return time.Since(began) })
 }
 
-func open(dir, log string, window time.Duration, wall func() time.Time, passed func() time.Duration) (*Store, error) {
+func open(dir, log string, translate func(log string, offset uint64) uint64, window time.Duration, wall func() time.Time, passed func() time.Duration) (*Store, error) {
 	s := &Store{
 		path: filepath.Join(dir, fileName), log: log, wall: wall, passed: passed, began: wall().UnixMilli() - passed().Milliseconds(),
 		window: window, seen: make(map[string]seen), fresh: make(chan struct{}, 1),
@@ -78,12 +79,16 @@ func open(dir, log string, window time.Duration, wall func() time.Time, passed f
 	if err != nil {
 		return s, fmt.Errorf("resume: %s: the collectors' positions are lost, they start live: %w", s.path, err)
 	}
-	if f.Log == log && f.Collectors != nil {
+	if f.Collectors != nil {
 		s.seen = f.Collectors
-		for key, k := range s.seen {
-			k.At = min(k.At, s.now()) // the clock may have been set back while nothing ran
-			s.seen[key] = k
+	}
+	for key, k := range s.seen {
+		if f.Log != log {
+			k.Offset = translate(f.Log, k.Offset)
+			s.changed = true
 		}
+		k.At = min(k.At, s.now()) // the clock may have been set back while nothing ran
+		s.seen[key] = k
 	}
 	s.forget()
 	return s, nil
@@ -214,16 +219,16 @@ func (s *Store) makeRoom() {
 }
 
 // replace writes a file aside, always under the same name so that a kill
-// leaves one at most, and renames it. It is not synced: after a crash of the
-// machine an older one, or none, costs repeats or a live start, and syncing
-// every second would cost more.
+// leaves one at most, and renames it. It is synced before: after a crash of the
+// machine an older one costs repeats, but an empty one would have collectors
+// begin live, and miss what came meanwhile.
 func replace(path string, b []byte) error {
 	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(b)
-	if err = errors.Join(err, f.Close()); err == nil {
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
 		crashpoint.Pass(crashpoint.CollectorsWritten)
 		err = os.Rename(f.Name(), path)
 		crashpoint.Pass(crashpoint.CollectorsNamed)

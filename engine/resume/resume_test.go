@@ -17,10 +17,18 @@ type clock struct {
 
 func (c *clock) wall() time.Time { return c.at.Add(c.set) }
 
+// translate knows one earlier life, which parted from the present one at 100, and a floor of 50.
+func translate(log string, offset uint64) uint64 {
+	if log == "earlier life" {
+		return min(offset, 100)
+	}
+	return 50
+}
+
 func mustOpen(t *testing.T, dir, log string, c *clock) *Store {
 	t.Helper()
 	began := c.at
-	s, err := open(dir, log, time.Minute, c.wall, func() time.Duration { return c.at.Sub(began) })
+	s, err := open(dir, log, translate, time.Minute, c.wall, func() time.Duration { return c.at.Sub(began) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,13 +114,39 @@ func TestSaved(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustOpen(t, dir, "life", c).want(t, "a", 1<<63, true)
-	mustOpen(t, dir, "another life", c).want(t, "a", 0, false)
 	c.at = c.at.Add(time.Minute + time.Millisecond)
 	if again := mustOpen(t, dir, "life", c); len(again.seen) != 0 {
 		t.Errorf("kept beyond the window: %v", again.seen)
 	}
 	if files, _ := os.ReadDir(dir); len(files) != 1 {
 		t.Errorf("%v", files)
+	}
+}
+
+// What was saved under an earlier life of the log is translated, once.
+func TestAnotherLife(t *testing.T) {
+	c := &clock{at: time.Now().Truncate(time.Millisecond)}
+	for _, life := range []struct {
+		of                     string
+		within, beyond, unread uint64
+	}{{"earlier life", 60, 100, 0}, {"life of nobody", 50, 50, 50}} {
+		dir := t.TempDir()
+		s := mustOpen(t, dir, life.of, c)
+		s.Confirmed("within", 60)
+		s.Confirmed("beyond", 1000)
+		s.Confirmed("unread", 0)
+		if err := s.Save(); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // and then as one of the present life
+			s = mustOpen(t, dir, "life", c)
+			s.want(t, "within", life.within, true)
+			s.want(t, "beyond", life.beyond, true)
+			s.want(t, "unread", life.unread, true)
+			if err := s.Save(); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 
@@ -171,7 +205,7 @@ func TestFaults(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, fileName), []byte(damaged), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		s, err := Open(dir, "life", time.Minute)
+		s, err := Open(dir, "life", translate, time.Minute)
 		if damaged != "null" && err == nil {
 			t.Errorf("%q was taken", damaged)
 		}
@@ -201,7 +235,7 @@ func FuzzOpen(f *testing.F) {
 		if err := os.WriteFile(filepath.Join(dir, fileName), b, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		s, err := Open(dir, "life", time.Minute)
+		s, err := Open(dir, "life", translate, time.Minute)
 		if _, known := s.Offset("a"); known && err != nil {
 			t.Fatalf("%q: something is known of what cannot be read: %v", b, err)
 		}
@@ -209,7 +243,7 @@ func FuzzOpen(f *testing.F) {
 		if err := s.Save(); err != nil {
 			t.Fatal(err)
 		}
-		again, err := Open(dir, "life", time.Minute)
+		again, err := Open(dir, "life", translate, time.Minute)
 		if err != nil {
 			t.Fatalf("%q: what was saved is not read again: %v", b, err)
 		}

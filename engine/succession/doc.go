@@ -27,9 +27,10 @@
 //	  │ ◀────────────────────────────────── Stop │  when it is to stop itself
 //	  │ end of the channel ────────────────────▶ │
 //
-// Up to Serving the elder can go back: whatever happens to the heir, it kills it, opens the frame
-// log again and goes on. From Serving on it cannot, and does not depend on the heir any more: when
-// that dies, it sends its collectors away all the same.
+// Before it lets go, the elder saves its progress: if the file system takes no writes, it stops
+// there. Up to Serving the elder can go back: whatever happens to the heir, it kills it, opens the
+// frame log again, as often as the disk makes it try, and goes on. From Serving on it cannot, and
+// does not depend on the heir any more: when that dies, it sends its collectors away all the same.
 //
 // The heir gives up when the channel ends before Yours. After that it goes on alone, as the state
 // that a dead elder leaves is a good one.

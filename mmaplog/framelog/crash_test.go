@@ -16,11 +16,15 @@ import (
 	"time"
 )
 
-// TestMain also is the writer that the crash tests kill: the test binary runs itself with crashDir set.
+// TestMain also is the writer that the crash tests kill, and the one whose machine loses its power: the test binary runs
+// itself with the directory set.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("FRAMELOG_CRASH_DIR"); dir != "" {
 		crashWriter(dir, os.Getenv("FRAMELOG_CRASH_AT"))
 		os.Exit(3)
+	}
+	if mnt := os.Getenv(powerLossDir); mnt != "" {
+		cutWhileOpening(mnt, os.Getenv(powerLossCut))
 	}
 	os.Exit(m.Run())
 }
@@ -31,8 +35,8 @@ func crashWriter(dir, at string) {
 	o := testOptions(dir)
 	if limit, err := strconv.ParseInt(at, 10, 64); err == nil {
 		var done atomic.Int64
-		o.fault = func(op, string) error {
-			if done.Add(1) > limit {
+		o.fault = func(what op, _ string) error {
+			if what != opWrite && done.Add(1) > limit { // TestCrashPoints kills at writes
 				syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}
 			}

@@ -9,10 +9,10 @@ var (
 	ErrVersion = errors.New("framelog: files are of another format version")
 	// ErrNoLog: the directory holds no log (yet): no head file.
 	ErrNoLog = errors.New("framelog: no log here")
-	// ErrNoSegment: the next segment cannot be made: no room, an I/O error, a read-only file system. Nothing was appended; the
-	// same call works once the file system does.
-	ErrNoSegment = errors.New("framelog: the next segment cannot be made")
-	// ErrNoSpace: the file system has no room for the next segment. From Append it comes with ErrNoSegment.
+	// ErrBlocked: the file system takes no write now: no room, an I/O error, a read-only file system. Nothing was appended or
+	// committed. The same call works once the file system does.
+	ErrBlocked = errors.New("framelog: the file system takes no writes")
+	// ErrNoSpace: the file system has no room for the next segment. From Append it comes with ErrBlocked.
 	ErrNoSpace = errors.New("framelog: no space for the next segment")
 	// ErrFrame: the frame or its Meta cannot be stored: empty, over MaxFrame, or its stream is not below MaxStreams.
 	ErrFrame = errors.New("framelog: not a storable frame")

@@ -8,6 +8,7 @@ const (
 	opAllocate op = "allocate"
 	opMap      op = "map"
 	opRename   op = "rename"
+	opWrite    op = "write"
 	opSync     op = "sync"
 	opTrim     op = "trim"
 	opUnlink   op = "unlink"

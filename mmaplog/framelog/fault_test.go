@@ -47,7 +47,7 @@ func TestNoSpaceWhileRunning(t *testing.T) {
 			for ; ; n++ {
 				frame, m := numbered(n)
 				if err := w.Append(frame, m); err != nil {
-					if !errors.Is(err, ErrNoSegment) || !errors.Is(err, ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) {
+					if !errors.Is(err, ErrBlocked) || !errors.Is(err, ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) {
 						t.Fatal(err)
 					}
 					break
@@ -122,11 +122,11 @@ func TestOtherFailuresWhileRunning(t *testing.T) {
 					err = w.Append(frame, m)
 				}
 				n--
-				if !errors.Is(err, ErrNoSegment) || !errors.Is(err, why) || errors.Is(err, ErrNoSpace) || w.Stats().NoSpace != 0 {
+				if !errors.Is(err, ErrBlocked) || !errors.Is(err, why) || errors.Is(err, ErrNoSpace) || w.Stats().NoSpace != 0 {
 					t.Fatal(err)
 				}
 				frame, m := numbered(n)
-				if err := w.Append(frame, m); !errors.Is(err, ErrNoSegment) {
+				if err := w.Append(frame, m); !errors.Is(err, ErrBlocked) {
 					t.Fatal(err)
 				}
 				b.set(failing, nil)
@@ -244,6 +244,7 @@ func TestNoSpaceAtOpen(t *testing.T) {
 func TestSyncFailure(t *testing.T) {
 	var b broken
 	o := testOptions(t.TempDir())
+	o.RetainBytes = 1 << 30
 	o.fault = b.fault
 	w, _ := mustOpen(t, o)
 	b.set(opSync, syscall.EIO)

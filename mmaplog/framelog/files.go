@@ -23,6 +23,7 @@ const (
 	framesExt = ".frames"
 	indexExt  = ".index"
 	spareName = "spare"
+	copyName  = "copy" // of a segment that is written again
 
 	// The files hold what any collector may have, but nobody else's processes need them.
 	dirMode  = 0o750
@@ -111,11 +112,8 @@ func lockDir(dir string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("framelog: lock %s: %w", path, err)
 	}
-	err = f.Truncate(0)
-	if err == nil {
-		_, err = f.WriteString(strconv.Itoa(os.Getpid()) + "\n")
-	}
-	if err != nil {
+	// Over what is there, so that it needs no room on a full disk.
+	if _, err = f.WriteAt(fmt.Appendf(nil, "%-15d\n", os.Getpid()), 0); err != nil {
 		f.Close()
 		return nil, noSpace(fmt.Errorf("framelog: write process id into lock: %w", err))
 	}
@@ -144,8 +142,8 @@ func lockHolder(dir string) string {
 }
 
 // allocate gives f size bytes that are really there, so that a full disk is an error here and not a SIGBUS in a store.
-func allocate(f *os.File, size int64, fault faults) error {
-	err := fault.check(opAllocate, f.Name())
+func allocate(f *os.File, path string, size int64, fault faults) error {
+	err := fault.check(opAllocate, path)
 	if err == nil {
 		err = ignoringEINTR(func() error { return unix.Fallocate(int(f.Fd()), 0, 0, size) })
 	}
@@ -153,7 +151,7 @@ func allocate(f *os.File, size int64, fault faults) error {
 		err = writeZeros(f, size)
 	}
 	if err != nil {
-		return fmt.Errorf("framelog: allocate %d bytes for %s: %w", size, f.Name(), err)
+		return fmt.Errorf("framelog: allocate %d bytes for %s: %w", size, path, cause(err))
 	}
 	return nil
 }
@@ -183,14 +181,26 @@ func writeZeros(f *os.File, size int64) error {
 	return nil
 }
 
-func syncFile(f *os.File, fault faults) error {
-	if err := fault.check(opSync, f.Name()); err != nil {
-		return fmt.Errorf("framelog: sync %s: %w", f.Name(), err)
+var errSync = errors.New("framelog: sync")
+
+// syncFile syncs f, which is at path now: an open file keeps the name it was opened by.
+func syncFile(f *os.File, path string, fault faults) error {
+	err := fault.check(opSync, path)
+	if err == nil {
+		err = f.Sync()
 	}
-	if err := f.Sync(); err != nil {
-		return fmt.Errorf("framelog: sync: %w", err)
+	if err != nil {
+		return fmt.Errorf("%w %s: %w", errSync, path, cause(err))
 	}
 	return nil
+}
+
+// cause is an error of an open file without the file's name, which may be another one by now.
+func cause(err error) error {
+	if named := (*fs.PathError)(nil); errors.As(err, &named) {
+		return named.Err
+	}
+	return err
 }
 
 // syncDir makes names that were made, changed or removed last.
@@ -200,7 +210,7 @@ func syncDir(dir string, fault faults) error {
 		return fmt.Errorf("framelog: sync directory: %w", err)
 	}
 	defer d.Close()
-	return syncFile(d, fault)
+	return syncFile(d, dir, fault)
 }
 
 func rename(from, to string, fault faults) error {
@@ -240,6 +250,13 @@ func removeSpare(dir string, fault faults) error {
 	return errors.Join(
 		unlink(filepath.Join(dir, spareName+framesExt), fault),
 		unlink(filepath.Join(dir, spareName+indexExt), fault))
+}
+
+// removeCopies removes what is left of a segment that was to be written again.
+func removeCopies(dir string, fault faults) error {
+	return errors.Join(
+		unlink(filepath.Join(dir, copyName+framesExt), fault),
+		unlink(filepath.Join(dir, copyName+indexExt), fault))
 }
 
 func ignoringEINTR(f func() error) error {

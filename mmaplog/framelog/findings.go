@@ -1,6 +1,9 @@
 package framelog
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // known is what a head file says.
 type known struct {
@@ -8,19 +11,72 @@ type known struct {
 	head, floor, synced, frames uint64
 	state                       uint64
 	boot                        bootID
+	lost                        uint64
+	ancestors                   []Ancestor
+}
+
+// expected is what the log should hold: it ends at end, nothing below floor is served, and
+// everything below durable had reached the disk. judge decides by it.
+type expected struct {
+	end     uint64 // unknown: the head does not tell
+	floor   uint64
+	durable uint64
 }
 
 // findings is what is left of a log, and why it gets a new ID, if it does.
 type findings struct {
 	verdict
-	newID    string
-	pairs    []pair
-	segments []*scanned
+	newID               string
+	trusted, rolledBack bool // as in Recovery
+	pairs               []pair
+	segments            []*scanned
 }
 
 func (h *headPage) known() *known {
-	return &known{id: h.ID, head: h.Head.Load(), floor: h.Floor.Load(), synced: h.Synced.Load(),
-		frames: h.Frames.Load(), state: h.State.Load(), boot: h.Boot}
+	k := &known{id: h.ID, head: h.Head.Load(), floor: h.Floor.Load(), synced: h.Synced.Load(),
+		frames: h.Frames.Load(), state: h.State.Load(), boot: h.Boot, lost: h.Lost.Load()}
+	k.ancestors, _ = h.Lineage.list()
+	if k.state == stateGone {
+		k.floor = h.Gone.Load()
+	}
+	return k
+}
+
+// sameBoot says whether the machine has run since the log was last opened: then all that was
+// written is there, in the page cache or on disk, unless a sync has failed.
+func (h *known) sameBoot(now bootID) bool { return !now.isZero() && h.boot == now }
+
+// durable is up to where everything had reached the disk. A bad place below it is damage; the log
+// ends before one above it, whose records are made again. It asks neither for the boot nor for the
+// state: what else a head says may be newer than the frames, or may be the word of a recovery that
+// did not come to its end.
+func (h *known) durable() uint64 {
+	if h == nil {
+		return 0
+	}
+	return min(h.synced, h.head)
+}
+
+// expect returns what a head lets us expect of segments that begin at first, and why the log gets a
+// new ID, if that is known before they are read.
+func expect(h *known, first uint64, now bootID) (e expected, newID string) {
+	e = expected{end: unknown, floor: first, durable: h.durable()}
+	if h == nil {
+		return e, "the head file was missing or damaged"
+	}
+	e.end = h.head
+	switch {
+	case h.state == stateGone:
+		newID = "an earlier recovery was interrupted"
+	case h.state != stateClean && !h.sameBoot(now):
+		newID = "the machine went down while the log was open"
+	}
+	// Files below the floor may be gone already, or have other bytes. Where the first ones above it are gone, that is damage,
+	// unless it was retention, and the raised floor was not on disk.
+	if (h.floor >= first || newID == "") && h.floor <= h.head {
+		e.floor = h.floor
+	}
+	return e, newID
 }
 
 // examine reads all there is and decides what is left. It changes nothing. h is nil where there is no usable head.
@@ -31,50 +87,67 @@ func examine(dir string, h *known, now bootID) (*findings, error) {
 	}
 	f := &findings{pairs: pairs}
 	whole := betweenHalves(pairs)
-	first, last := uint64(0), uint64(0)
-	if n := len(whole); n > 0 {
-		first, last = whole[0].base, whole[n-1].base
+	first := uint64(0)
+	if len(whole) > 0 {
+		first = whole[0].base
 	}
-	end, floor, durable := uint64(unknown), first, last
-	switch {
-	case h == nil && len(pairs) == 0:
+	var e expected
+	e, f.newID = expect(h, first, now)
+	if h == nil && len(pairs) == 0 {
 		f.newID = "there was no log"
-	case h == nil:
-		f.newID = "the head file was missing or damaged"
-	case h.state == stateGone:
-		f.newID = "an earlier recovery was interrupted"
-		end, durable = h.head, h.head
-	default:
-		end, durable = h.head, h.head
-		if h.state != stateClean && (now.isZero() || h.boot != now) {
-			f.newID = "the machine went down while the log was open"
-			durable = min(h.synced, h.head)
-		}
-		if (h.floor >= floor || f.newID == "") && h.floor <= h.head {
-			floor = h.floor
-		}
 	}
 	candidates := pairs
-	if end == unknown {
+	if e.end == unknown {
 		candidates = whole
 	}
-	if f.segments, err = scanSegments(dir, candidates, floor, end); err != nil {
+	if f.segments, err = scanSegments(dir, candidates, e.floor, e.end); err != nil {
 		return nil, err
 	}
-	if end != unknown && end != floor && !endsAt(f.segments, end) {
+	if e.end != unknown && e.end != e.floor && !endsAt(f.segments, e.end) {
 		// Not a place where this log ever ended: go by what verifies.
-		f.newID = fmt.Sprintf("the head stood at %d, where no frame ends", end)
-		closeScanned(f.segments)
-		end, floor, durable = unknown, first, last
-		if f.segments, err = scanSegments(dir, whole, floor, end); err != nil {
+		f.newID = fmt.Sprintf("the head stood at %d, where no frame ends", e.end)
+		e.end = unknown
+		if err := f.again(dir, whole, e); err != nil {
 			return nil, err
 		}
 	}
-	f.verdict = judge(stretches(f.segments, floor, end), floor, durable)
+	f.verdict = judge(stretches(f.segments, e), e)
+	if told := e.floor; f.head == told && first < told && e.end != told {
+		// Nothing above the floor is left. What is below it, and was to be removed, still says where reading goes on.
+		e.floor, e.end = first, unknown
+		if err := f.again(dir, whole, e); err != nil {
+			return nil, err
+		}
+		f.verdict = judge(stretches(f.segments, e), e)
+		f.damaged = slices.DeleteFunc(f.damaged, func(d Damage) bool { return d.End <= told })
+	}
 	if len(f.cut) > 0 && f.newID == "" {
 		f.newID = "committed frames at the end were damaged"
 	}
-	return f, nil
+	return f, f.load(dir)
+}
+
+// load maps the index of the segment that the head stands in, and of what lies between, for last and sources.
+func (f *findings) load(dir string) error {
+	for _, s := range slices.Backward(f.segments) {
+		if s.problem != nil || s.bad == nil || s.base > f.head {
+			continue
+		}
+		if err := s.load(dir); err != nil {
+			return err
+		}
+		if f.keeps(s) {
+			break
+		}
+	}
+	return nil
+}
+
+// again scans once more.
+func (f *findings) again(dir string, pairs []pair, e expected) (err error) {
+	closeScanned(f.segments)
+	f.segments, err = scanSegments(dir, pairs, e.floor, e.end)
+	return err
 }
 
 // betweenHalves leaves out pairs at either end that lack a file: the first may have been being removed, the last being made.
@@ -95,7 +168,7 @@ func endsAt(segments []*scanned, end uint64) bool {
 		return false
 	}
 	last := segments[len(segments)-1]
-	return last.problem == nil && last.count > 0 && last.entries[last.count-1].End.Load() == end
+	return last.problem == nil && last.count > 0 && last.end == end
 }
 
 // keeps says whether something of a segment is left.
@@ -107,7 +180,7 @@ func (f *findings) keeps(s *scanned) bool {
 func (f *findings) last() (*scanned, int) {
 	for i := len(f.segments) - 1; i >= 0; i-- {
 		s := f.segments[i]
-		if !f.keeps(s) {
+		if !f.keeps(s) || s.entries == nil {
 			continue
 		}
 		for n := s.count; n > s.first; n-- {
@@ -125,7 +198,7 @@ func (f *findings) sources() (sources [MaxStreams]sourceAt) {
 		if s.problem != nil || s.entries == nil || s.base > f.head {
 			continue
 		}
-		sources = s.sources
+		sources = asHeader(s.index).Sources
 		for i := s.first; i < s.count; i++ {
 			if e := &s.entries[i]; !s.bad[i] && e.End.Load() <= f.head {
 				sources[e.Stream] = sourceAt{e.End.Load(), e.Source}
@@ -137,10 +210,10 @@ func (f *findings) sources() (sources [MaxStreams]sourceAt) {
 
 func (f *findings) verified() (frames, bytes uint64) {
 	for _, s := range f.segments {
-		for i := s.first; i < s.count && s.entries != nil; i++ {
-			if end := s.entries[i].End.Load(); !s.bad[i] && end <= f.head && end > f.floor {
-				frames++
-				bytes += end - s.start(i)
+		for _, r := range s.runs {
+			if r.end <= f.head && r.end > f.floor { // the head is the end of a run
+				frames += r.frames
+				bytes += r.bytes
 			}
 		}
 	}

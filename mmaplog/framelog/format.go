@@ -46,16 +46,18 @@ const (
 	stateOpen  = 1 // a writer has it open, or died with it open
 	stateClean = 2 // closed, and everything on disk before it said so
 	stateGone  = 3 // the ID is given up
+	stateLeft  = 4 // closed for the next writer of this boot, and not brought to disk
 )
 
-// headPage is the head file. Its first line is written once, before the file gets its name.
+// headPage is the head file. ID, Check and Lineage are written once, before the file gets its name. Words that an
+// older program did not know are zero in its files, and zero means none.
 type headPage struct {
 	Magic   uint64
 	Version uint64
 	ID      ID
 	Check   uint64        // CRC-32C of the 32 bytes before it
 	Boot    bootID        // of the machine when the log was last opened; writers only
-	_       uint64        //
+	Lost    atomic.Uint64 // not 0: a sync failed in this boot with the head here; writers only
 	Head    atomic.Uint64 // all bytes before it are committed; always a frame's end
 	Frames  atomic.Uint64 // committed since the log's first life; stored before Head
 	Marks   atomic.Uint64 // stored before Head; what they count is the caller's business
@@ -63,6 +65,9 @@ type headPage struct {
 	Floor   atomic.Uint64 // nothing below it is served; always a frame's end or a segment's base
 	Synced  atomic.Uint64 // everything below it had reached the disk
 	State   atomic.Uint64
+	Gone    atomic.Uint64 // the floor, when the ID was given up
+	_       [44]uint64    //
+	Lineage lineage       // at byte 512, so that a sector holds all words that change
 }
 
 // indexHeader is the first page of an index file.
@@ -112,6 +117,11 @@ func (e *entry) check(frame []byte) uint32 {
 	return crc32.Update(crc32.Update(0, castagnoli, described), castagnoli, frame)
 }
 
+// isZero says that an entry was never used, or was given up.
+func (e *entry) isZero() bool {
+	return *(*[entrySize]byte)(unsafe.Pointer(e)) == [entrySize]byte{}
+}
+
 func (e *entry) meta() Meta {
 	return Meta{Stream: e.Stream, Cycle: e.Cycle, Time: e.Time, Source: e.Source}
 }
@@ -138,6 +148,9 @@ func (h *headPage) valid() error {
 		return fmt.Errorf("%w: head: check of the ID is wrong", ErrDamaged)
 	case h.Head.Load() == unknown: // no log is that long, and recovery has another use for the number
 		return fmt.Errorf("%w: head: no log ends at %d", ErrDamaged, uint64(unknown))
+	}
+	if state := h.State.Load(); state < stateOpen || state > stateLeft {
+		return fmt.Errorf("%w: head: there is no state %d", ErrDamaged, state)
 	}
 	return nil
 }

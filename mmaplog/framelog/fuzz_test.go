@@ -24,7 +24,7 @@ func fuzzLog(f *testing.F) (dir string, base uint64) {
 
 // fuzzOpen opens a copy of the log with one file replaced. Whatever that file says: no panic, no wrong frame, and what
 // the writer made of it opens again in peace.
-func fuzzOpen(t *testing.T, from, name string, content []byte) {
+func fuzzOpen(t *testing.T, from, name string, content []byte, boot bootID) {
 	dir := memoryDir(t)
 	names, err := readNames(from)
 	if err != nil {
@@ -50,7 +50,7 @@ func fuzzOpen(t *testing.T, from, name string, content []byte) {
 		}
 		r.Close()
 	}
-	w, _, err := OpenWriter(Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: minSegmentBytes, Log: quiet})
+	w, _, err := OpenWriter(Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: minSegmentBytes, Log: quiet, boot: boot})
 	if errors.Is(err, ErrVersion) {
 		return
 	}
@@ -77,7 +77,9 @@ func FuzzHead(f *testing.F) {
 	f.Add(uint16(144), []byte{9})
 	f.Add(uint16(4090), []byte{1})
 	f.Fuzz(func(t *testing.T, at uint16, with []byte) {
-		fuzzOpen(t, dir, headName, overwritten(head, at, with))
+		for _, boot := range []bootID{{1}, {}} { // verified, and trusted
+			fuzzOpen(t, dir, headName, overwritten(head, at, with), boot)
+		}
 	})
 }
 
@@ -94,7 +96,7 @@ func FuzzIndex(f *testing.F) {
 	f.Add(uint16(pageSize), []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	f.Add(uint16(pageSize+entrySize), make([]byte, 200))
 	f.Fuzz(func(t *testing.T, at uint16, with []byte) {
-		fuzzOpen(t, dir, name, overwritten(index, at, with))
+		fuzzOpen(t, dir, name, overwritten(index, at, with), bootID{1})
 	})
 }
 
@@ -122,6 +124,6 @@ func FuzzFrames(f *testing.F) {
 	f.Add(uint16(1000), []byte{1, 2, 3})
 	f.Add(uint16(65535), []byte{0})
 	f.Fuzz(func(t *testing.T, at uint16, with []byte) {
-		fuzzOpen(t, dir, name, overwritten(frames, at, with))
+		fuzzOpen(t, dir, name, overwritten(frames, at, with), bootID{1})
 	})
 }

@@ -3,6 +3,7 @@ package framelog
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -27,7 +28,7 @@ func TestGoldenBytes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i == 1 {
-			if err := w.roll(); err != nil {
+			if err := errors.Join(w.flush(), w.roll()); err != nil {
 				t.Fatal(err)
 			}
 		}

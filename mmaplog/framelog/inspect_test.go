@@ -13,6 +13,7 @@ func TestInspect(t *testing.T) {
 		t.Errorf("no directory: %v", err)
 	}
 	l := makeLog(t)
+	l.o.boot = bootID{}      // this machine's, as Inspect has it
 	w, _ := mustOpen(t, l.o) // and it goes on running
 	appendNumbered(t, w, 250, 260)
 	got, err := Inspect(l.o.Dir)

@@ -22,10 +22,11 @@ func (d Damage) String() string {
 
 const mismatch = "frames and index do not match, or are missing"
 
-// stretches joins what verifying showed into one gapless sequence from floor on; to end, where that is not unknown.
-func stretches(segments []*scanned, floor, end uint64) []stretch {
+// stretches joins what verifying showed into one gapless sequence from the floor on; to the end, where that is not
+// unknown.
+func stretches(segments []*scanned, e expected) []stretch {
 	var all []stretch
-	at := floor
+	at := e.floor
 	add := func(base, to uint64, bad string) {
 		if to <= at {
 			return
@@ -38,7 +39,7 @@ func stretches(segments []*scanned, floor, end uint64) []stretch {
 		at = to
 	}
 	for _, s := range segments {
-		if s.limit <= floor {
+		if s.limit <= e.floor {
 			continue
 		}
 		add(s.base, s.base, "segment is missing")
@@ -50,23 +51,12 @@ func stretches(segments []*scanned, floor, end uint64) []stretch {
 			add(s.base, end, s.problem.Error())
 			continue
 		}
-		for i := s.first; i < s.count; i++ {
-			start, end := s.start(i), s.entries[i].End.Load()
-			switch {
-			case s.bad[i]: // the next good one says how far it goes
-			case start < floor && floor < end:
-				add(s.base, end, "the floor stood inside of this frame")
-			default:
-				add(s.base, start, mismatch)
-				add(s.base, end, "")
-			}
-		}
-		if s.limit != unknown {
-			add(s.base, s.limit, mismatch)
+		for _, r := range s.runs {
+			add(s.base, r.end, r.bad)
 		}
 	}
-	if end != unknown {
-		add(end, end, "segment is missing")
+	if e.end != unknown {
+		add(e.end, e.end, "segment is missing")
 	}
 	return all
 }
@@ -78,13 +68,12 @@ type verdict struct {
 	damaged     []Damage // below the new floor
 }
 
-// judge decides what is served: durable is up to where everything was safe on disk (the head, unless the machine went
-// down). A bad place below it is damage: the floor rises above it. One beyond it is where the log ends now. And so it
-// does before any bad place at the very end.
-func judge(all []stretch, floor, durable uint64) verdict {
-	v := verdict{floor: floor, head: floor}
+// judge decides what is served. A bad place below what was durable is damage: the floor rises above it. One beyond that is
+// where the log ends now. And so it does before any bad place at the very end.
+func judge(all []stretch, e expected) verdict {
+	v := verdict{floor: e.floor, head: e.floor}
 	keep := 0
-	for keep < len(all) && (all[keep].bad == "" || all[keep].end <= durable) {
+	for keep < len(all) && (all[keep].bad == "" || all[keep].end <= e.durable) {
 		keep++
 	}
 	for keep > 0 && all[keep-1].bad != "" {
@@ -96,7 +85,7 @@ func judge(all []stretch, floor, durable uint64) verdict {
 		}
 		if s.bad == "" {
 			if i >= keep {
-				v.cut = append(v.cut, s.damage("was not on disk up to here when the machine went down"))
+				v.cut = append(v.cut, s.damage("comes after a place that is not on disk"))
 			}
 			continue
 		}

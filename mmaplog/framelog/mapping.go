@@ -36,22 +36,24 @@ func unmap(m *mmap.MMap) {
 	}
 }
 
-// populate makes the pages of b present and writable, so that the first store into each does not fault (3–5 times the
-// cost of the store). It reports false where the kernel cannot (before Linux 5.14).
+// populate makes the pages of b present and writable, so that the first store into each does not
+// fault (3–5 times the cost of the store). It reports false where the kernel cannot (before Linux
+// 5.14).
 func populate(b []byte) bool {
 	return ignoringEINTR(func() error { return unix.Madvise(b, unix.MADV_POPULATE_WRITE) }) == nil
 }
 
-// touch does what populate does, by hand. Adding nothing, atomically, changes nothing even if somebody stores there.
+// touch does what populate does, by hand. Adding nothing, atomically, changes nothing even if
+// somebody stores there.
 func touch(b []byte) {
 	for at := 0; at < len(b); at += pageSize {
 		atomic.AddUint32((*uint32)(unsafe.Pointer(&b[at])), 0)
 	}
 }
 
-// guarded runs f, which reads mapped files. Where one of them turns out to be shorter than its mapping (somebody
-// truncated it) or the disk cannot deliver a page, the kernel sends SIGBUS; that becomes ErrDamaged here instead of
-// the end of the process.
+// guarded runs f, which reads mapped files. Where one of them turns out to be shorter than its
+// mapping (somebody truncated it) or the disk cannot deliver a page, the kernel sends SIGBUS; that
+// becomes ErrDamaged here instead of the end of the process.
 func guarded(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer recoverFault(&err)
@@ -75,6 +77,41 @@ func faultError(p any) error {
 		return fmt.Errorf("%w: a mapped file cannot be read (truncated, or the disk fails): %w", ErrDamaged, err)
 	}
 	panic(p)
+}
+
+// storeFault is the error for a recovered fault of a store into m, the mapping of f at path. It is
+// nil if the fault was elsewhere. A file that somebody has truncated is ErrDamaged. Otherwise the
+// file system refuses to write a page that was clean (read-only after an error, an I/O error):
+// ErrBlocked, and the same store works when the file system does.
+func storeFault(p any, m []byte, f *os.File, path string) error {
+	var addressed interface{ Addr() uintptr }
+	if err, ok := p.(error); !ok || !errors.As(err, &addressed) || len(m) == 0 {
+		return nil
+	}
+	if at := addressed.Addr() - uintptr(unsafe.Pointer(&m[0])); at >= uintptr(len(m)) {
+		return nil
+	}
+	if err := shortened(f, path, int64(len(m))); errors.Is(err, ErrDamaged) {
+		return err
+	}
+	why := unix.EIO
+	var on unix.Statfs_t
+	if unix.Fstatfs(int(f.Fd()), &on) == nil && on.Flags&unix.ST_RDONLY != 0 {
+		why = unix.EROFS
+	}
+	return fmt.Errorf("%w: write a page of %s: %w", ErrBlocked, path, why)
+}
+
+// shortened is ErrDamaged if f has fewer than size bytes.
+func shortened(f *os.File, path string, size int64) error {
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("look at %s: %w", path, cause(err))
+	}
+	if info.Size() < size {
+		return fmt.Errorf("%w: %s has %d bytes, not %d: somebody has truncated it", ErrDamaged, path, info.Size(), size)
+	}
+	return nil
 }
 
 func roundToPage(n int64) int64 { return (n + pageSize - 1) &^ (pageSize - 1) }

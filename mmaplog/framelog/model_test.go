@@ -134,6 +134,7 @@ func runModel(t *testing.T, seed uint64, steps int) {
 				closeReader(t, c.r)
 			}
 			*c = cursor{r: mustRead(t, o.Dir)}
+			c.r.limit = 1 + rng.IntN(3)
 			c.at = c.r.Floor()
 			if span := c.r.Head() - c.at; span > 0 {
 				c.at += rng.Uint64N(span)

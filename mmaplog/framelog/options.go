@@ -31,6 +31,10 @@ type Options struct {
 	// RetainBytes of committed frames are kept at least: SegmentBytes … 16 TiB; 0 means DefaultRetainBytes (or SegmentBytes, if that is more).
 	// Whole segments go, so up to SegmentBytes more are kept. On disk come the index (1/16 of a segment each) and the segment prepared ahead.
 	RetainBytes int64
+	// Reached is how far the log is known to have got, from elsewhere. A log of that ID that ends
+	// before it was put back from an older copy, and gets a new ID: what was sent beyond its end is
+	// not what will be there.
+	Reached Place
 	// Transient is for a log that nobody wants back after a crash of the machine: once it is open nothing is synced, so nothing is written to
 	// disk that the kernel need not. After a restart it is as good as any other log that was not synced.
 	Transient bool
@@ -39,6 +43,17 @@ type Options struct {
 
 	fault faults // tests only
 	boot  bootID // tests only; zero: this machine's
+}
+
+// Place is an offset under an ID.
+type Place struct {
+	ID   ID
+	Head uint64
+}
+
+// beyond says whether the log with this head has not got as far as p. A log that was given up is another one already.
+func (p Place) beyond(h *known) bool {
+	return h != nil && h.state != stateGone && p.ID == h.id && p.Head > h.head
 }
 
 func (o Options) withDefaults() (Options, error) {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
-	"slices"
 	"sync"
 
 	"github.com/edsrzf/mmap-go"
@@ -22,7 +21,12 @@ type Reader struct {
 	head    *headPage
 	headMap mmap.MMap
 
+	ancestors []Ancestor
+
 	segments []*readSegment // mapped, by base
+	limit    int            // of segments mapped at once
+	uses     uint64         // clock of readSegment.used
+	bases    []uint64       // of all segments, when the directory was last read
 	current  *readSegment   // the one last read
 	dropped  uint64         // floor up to which segments were unmapped
 	memo     answer
@@ -35,6 +39,7 @@ type readSegment struct {
 	index   mmap.MMap
 	header  *indexHeader
 	entries []entry
+	used    uint64 // when it became the current one last
 }
 
 // answer is what Frames said last.
@@ -54,8 +59,12 @@ func OpenReader(dir string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{dir: dir, headMap: m, head: asHead(m)}
-	if err := guarded(r.head.valid); err != nil {
+	r := &Reader{dir: dir, headMap: m, head: asHead(m), limit: mappedSegments()}
+	err = guarded(func() error {
+		r.ancestors, _ = r.head.Lineage.list()
+		return r.head.valid()
+	})
+	if err != nil {
 		unmap(&r.headMap)
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -69,6 +78,9 @@ func OpenReader(dir string) (*Reader, error) {
 
 // ID is the life of the log that this reader reads. A log with a new ID needs a new Reader (ErrReplaced).
 func (r *Reader) ID() ID { return r.id }
+
+// Ancestors are the earlier IDs whose positions can be translated, newest first.
+func (r *Reader) Ancestors() []Ancestor { return r.ancestors }
 
 // Head is the end of what is committed.
 func (r *Reader) Head() uint64 { return r.head.Head.Load() }
@@ -194,7 +206,7 @@ func (r *Reader) Meta(offset uint64) (m Meta, err error) {
 func (r *Reader) Given(offset uint64) (m Meta, end uint64, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer recoverFault(&err)
-	s, err := r.mapped(offset - 1)
+	s, err := r.given(offset - 1)
 	if err != nil {
 		return Meta{}, 0, err
 	}
@@ -210,7 +222,7 @@ func (r *Reader) Given(offset uint64) (m Meta, end uint64, err error) {
 func (r *Reader) AppendGiven(dst []byte, from uint64, n int) ([]byte, error) {
 	out := dst
 	err := guarded(func() error {
-		s, err := r.mapped(from)
+		s, err := r.given(from)
 		if err != nil {
 			return err
 		}
@@ -223,22 +235,12 @@ func (r *Reader) AppendGiven(dst []byte, from uint64, n int) ([]byte, error) {
 	return out, err
 }
 
-// mapped is the segment with offset, if it is still there for us. Nothing is dropped.
-func (r *Reader) mapped(offset uint64) (*readSegment, error) {
-	for _, s := range slices.Backward(r.segments) {
-		if s.base <= offset && offset < s.end() {
-			return s, nil
-		}
-	}
-	return nil, fmt.Errorf("%w: offset %d was not given", ErrDamaged, offset)
-}
-
 // Close unmaps everything: slices from Frames must not be used any more.
 func (r *Reader) Close() error {
 	for _, s := range r.segments {
 		s.unmap()
 	}
-	r.segments, r.current, r.memo = nil, nil, answer{}
+	r.segments, r.bases, r.current, r.memo = nil, nil, nil, answer{}
 	r.reading.Wait()
 	unmap(&r.headMap)
 	return nil
@@ -276,75 +278,6 @@ func (s *readSegment) frameWith(offset, head uint64) (*entry, uint64, error) {
 	return nil, 0, fmt.Errorf("%w: index of segment %016x: no frame with offset %d", ErrDamaged, s.base, offset)
 }
 
-// segmentAt returns the mapped segment with the byte at offset: floor ≤ offset < head.
-func (r *Reader) segmentAt(offset, floor uint64) (*readSegment, error) {
-	if floor != r.dropped {
-		r.drop(floor)
-	}
-	if s := r.current; s != nil && offset >= s.base && offset < s.end() {
-		return s, nil
-	}
-	base, found := offset, false
-	for _, s := range slices.Backward(r.segments) {
-		if s.base > offset {
-			continue
-		}
-		if offset < s.end() {
-			r.current = s
-			return s, nil
-		}
-		found = offset == s.end() // the next one begins here: no need to look for its name
-		break
-	}
-	if !found {
-		var err error
-		if base, err = r.baseOf(offset); err != nil {
-			return nil, err
-		}
-	}
-	s, err := r.open(base)
-	if errors.Is(err, fs.ErrNotExist) {
-		// Retention raises the floor before it unlinks.
-		if err := within(offset, r.Floor(), r.Head()); err != nil {
-			return nil, err
-		}
-		err = fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if offset >= s.end() {
-		s.unmap()
-		return nil, fmt.Errorf("%w: no segment holds offset %d", ErrDamaged, offset)
-	}
-	at, _ := slices.BinarySearchFunc(r.segments, base, func(s *readSegment, base uint64) int {
-		if s.base < base {
-			return -1
-		}
-		return 1
-	})
-	r.segments = slices.Insert(r.segments, at, s)
-	r.current = s
-	return s, nil
-}
-
-// baseOf looks into the directory for the segment that offset is in.
-func (r *Reader) baseOf(offset uint64) (uint64, error) {
-	pairs, err := listSegments(r.dir)
-	if err != nil {
-		return 0, err
-	}
-	for _, p := range slices.Backward(pairs) {
-		if p.base <= offset {
-			return p.base, nil
-		}
-	}
-	if err := within(offset, r.Floor(), r.Head()); err != nil {
-		return 0, err
-	}
-	return 0, fmt.Errorf("%w: no segment holds offset %d", ErrDamaged, offset)
-}
-
 func (r *Reader) open(base uint64) (*readSegment, error) {
 	s, opened := &readSegment{base: base}, false
 	defer func() {
@@ -375,24 +308,6 @@ func (r *Reader) open(base uint64) (*readSegment, error) {
 	}
 	opened = true
 	return s, nil
-}
-
-// drop unmaps what lies below the floor.
-func (r *Reader) drop(floor uint64) {
-	r.dropped = floor
-	r.segments = slices.DeleteFunc(r.segments, func(s *readSegment) bool {
-		if s.end() > floor {
-			return false
-		}
-		if r.current == s {
-			r.current = nil
-		}
-		if r.memo.from >= s.base && r.memo.from < s.end() {
-			r.memo = answer{}
-		}
-		s.unmap()
-		return true
-	})
 }
 
 func (s *readSegment) unmap() {

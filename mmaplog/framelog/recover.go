@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/edsrzf/mmap-go"
@@ -19,6 +20,8 @@ type Recovery struct {
 	ID          ID
 	NewID       string // why the ID is a new one; empty: the log lives on
 	Fresh       bool   // nothing of a log was there
+	Trusted     bool   // it was closed on this boot, so that no frame had to be verified
+	RolledBack  bool   // it ends before Options.Reached: its files are those of an older copy
 	Head, Floor uint64
 	Frames      uint64   // verified
 	Bytes       uint64   // verified
@@ -27,9 +30,10 @@ type Recovery struct {
 	Took        time.Duration
 }
 
-// OpenWriter opens the log in o.Dir for writing, or makes one. All that is kept is verified first. What was appended
-// and not committed is gone. Damage is not an error: it is in the Recovery, in the log, and below the floor.
-// Errors: ErrLocked, ErrVersion, ErrNoSpace, and those of the file system.
+// OpenWriter opens the log in o.Dir for writing, or makes one. All that is kept is verified first,
+// unless it was closed on this boot. What was appended and not committed is gone. Damage is not an
+// error: it is in the Recovery, in the log, and below the floor. Errors: ErrLocked, ErrVersion,
+// ErrNoSpace, and those of the file system.
 func OpenWriter(o Options) (*Writer, Recovery, error) {
 	began := time.Now()
 	o, err := o.withDefaults()
@@ -43,7 +47,7 @@ func OpenWriter(o Options) (*Writer, Recovery, error) {
 	if w.lock, err = lockDir(o.Dir); err != nil {
 		return nil, Recovery{}, err
 	}
-	r, err := w.recover()
+	r, err := w.recoverGuarded()
 	if err != nil {
 		if w.active != nil {
 			w.active.close()
@@ -51,7 +55,7 @@ func OpenWriter(o Options) (*Writer, Recovery, error) {
 		w.letGo()
 		return nil, Recovery{}, noSpace(err)
 	}
-	w.ahead, w.behind = newQueue(), newQueue()
+	w.ahead, w.behind, w.beside = newQueue(), newQueue(), newQueue()
 	w.finishOld()
 	w.askSpare()
 	r.Took = time.Since(began)
@@ -69,41 +73,73 @@ func (r *Recovery) report(o *Options) {
 			"start", d.Start, "end", d.End, "what", d.What)
 	}
 	o.Log.Info("frame log: open", "dir", o.Dir, "id", r.ID.String(), "new_id", r.NewID, "head", r.Head, "floor", r.Floor,
-		"frames_verified", r.Frames, "bytes_verified", r.Bytes, "took", r.Took)
+		"trusted", r.Trusted, "frames_verified", r.Frames, "bytes_verified", r.Bytes, "took", r.Took)
 }
 
-// recover brings the directory into the state that examine found to be right. It may be killed anywhere: what it
-// left is then found by the next one, which comes to the same end.
+// recoverGuarded is recover on a file system that may refuse stores into mapped pages.
+func (w *Writer) recoverGuarded() (r Recovery, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer w.recoverStore(&err)
+	return w.recover()
+}
+
+// recover brings the directory into the state that examine found to be right. It may be killed
+// anywhere, and the power may go: what it left is then found by the next one, which comes to the
+// same end. That needs no more than this order:
+//
+//   - An ID that is given up has its head until a new one has its name, so that what it says of the past stays known.
+//   - Entries that are given up are off the disk before frames take their place. Else a power loss might bring them
+//     back, and an offset would mean other bytes than it did, under an ID that counts as an ancestor.
+//   - What the head says of the floor, and that the log is open, is on disk before files go and anything is appended. Else
+//     a power loss might take what was removed for damage, or find a closed log.
 func (w *Writer) recover() (r Recovery, err error) {
 	dir, fault := w.opts.Dir, w.opts.fault
 	if err := w.openHead(); err != nil {
 		return r, err
 	}
+	defer func() {
+		if errors.Is(err, errSync) && w.head != nil {
+			w.lose()
+		}
+	}()
 	var h *known
 	if w.head != nil {
 		h = w.head.known()
 	}
-	f, err := examine(dir, h, w.opts.boot)
+	f, err := w.findings(h)
 	if err != nil {
 		return r, err
 	}
 	defer closeScanned(f.segments)
-	r = Recovery{NewID: f.newID, Fresh: h == nil && len(f.pairs) == 0, Head: f.head, Floor: f.floor, GivenUp: f.cut, Damaged: f.damaged}
-	r.Frames, r.Bytes = f.verified()
+	r = Recovery{NewID: f.newID, Fresh: h == nil && len(f.pairs) == 0, Trusted: f.trusted, RolledBack: f.rolledBack,
+		Head: f.head, Floor: f.floor, GivenUp: f.cut, Damaged: f.damaged}
+	if !f.trusted {
+		r.Frames, r.Bytes = f.verified()
+	}
 
+	if h != nil && !h.sameBoot(w.opts.boot) {
+		w.head.Lost.Store(0) // what is read now is what is on disk
+	}
 	if h != nil && f.newID != "" { // from here on readers of the old ID get nothing more
+		w.head.Gone.Store(h.floor)
 		w.head.State.Store(stateGone)
 		w.head.Floor.Store(goneFloor)
-		if err := syncFile(w.headFile, fault); err != nil {
-			return r, err
-		}
+		w.head.Boot = w.opts.boot
 		crashpoint.Pass(crashpoint.IDGivenUp)
 	} else if h != nil {
+		w.head.Boot = w.opts.boot // before the state: an open log of another boot gets a new ID
 		w.head.State.Store(stateOpen)
 		w.head.Floor.Store(f.floor) // before anything below it goes
 		crashpoint.Pass(crashpoint.RecoveryBegun)
 	}
-	if err := w.removeRest(f); err != nil {
+	// Of one that was left the disk knows that it is open.
+	if h != nil && (h.state != stateLeft || !f.trusted || len(f.pairs) > len(f.segments)) {
+		if err := syncFile(w.headFile, w.headPath(), fault); err != nil {
+			return r, err
+		}
+	}
+	removed, err := w.removeRest(f)
+	if err != nil {
 		return r, err
 	}
 	crashpoint.Pass(crashpoint.RestRemoved)
@@ -112,26 +148,40 @@ func (w *Writer) recover() (r Recovery, err error) {
 	}
 	crashpoint.Pass(crashpoint.SegmentReopened)
 	if f.newID != "" {
-		if err := w.newHead(f.floor); err != nil {
-			return r, err
-		}
-		if h != nil {
-			w.head.Synced.Store(min(h.synced, f.head))
+		err = w.newHead(f, h)
+	} else {
+		w.head.Frames.Store(w.frames)
+		if removed || w.head.Lost.Load() != 0 { // or another segment of that name comes back
+			err = syncDir(dir, fault)
 		}
 	}
-	w.head.Boot = w.opts.boot
-	w.head.Frames.Store(w.frames)
-	w.head.Floor.Store(f.floor)
-	w.head.State.Store(stateOpen)
+	if err != nil {
+		return r, err
+	}
 	w.id, r.ID = w.head.ID, w.head.ID
-	err = syncFile(w.headFile, fault)
 	crashpoint.Pass(crashpoint.Recovered)
-	return r, err
+	return r, nil
+}
+
+// findings decides what is left of the log: by trust where that will do.
+func (w *Writer) findings(h *known) (*findings, error) {
+	rolledBack := w.opts.Reached.beyond(h)
+	if !rolledBack {
+		if f := trust(w.opts.Dir, h, w.opts.boot); f != nil {
+			return f, nil
+		}
+	}
+	f, err := examine(w.opts.Dir, h, w.opts.boot)
+	if err == nil && rolledBack && f.newID == "" {
+		f.rolledBack = true
+		f.newID = fmt.Sprintf("it ends at %d and had reached %d: its files were put back from an older copy", f.head, w.opts.Reached.Head)
+	}
+	return f, err
 }
 
 // openHead maps the head file. A missing or damaged one leaves w.head nil.
 func (w *Writer) openHead() error {
-	path := filepath.Join(w.opts.Dir, headName)
+	path := w.headPath()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -161,11 +211,14 @@ func (w *Writer) openHead() error {
 		return nil
 	}
 	w.head = asHead(w.headMap)
+	if _, ok := w.head.Lineage.list(); !ok {
+		w.opts.Log.Error("frame log: DAMAGE: the chain of earlier IDs is not usable; positions of before are void", "path", path)
+	}
 	return nil
 }
 
 // removeRest unlinks what is not part of the log: spares, halves, segments below the floor or beyond the head.
-func (w *Writer) removeRest(f *findings) error {
+func (w *Writer) removeRest(f *findings) (removed bool, err error) {
 	keep := map[uint64]bool{}
 	for _, s := range f.segments {
 		keep[s.base] = f.keeps(s)
@@ -176,13 +229,14 @@ func (w *Writer) removeRest(f *findings) error {
 		}
 		w.opts.Log.Info("frame log: removing a segment that is not part of the log", "dir", w.opts.Dir, "base", fmt.Sprintf("%016x", p.base))
 		if err := unlinkSegment(w.opts.Dir, p.base, w.opts.fault); err != nil {
-			return err
+			return removed, err
 		}
+		removed = true
 	}
 	if err := unlink(filepath.Join(w.opts.Dir, tempHead), w.opts.fault); err != nil {
-		return err
+		return removed, err
 	}
-	return removeSpare(w.opts.Dir, w.opts.fault)
+	return removed, errors.Join(removeSpare(w.opts.Dir, w.opts.fault), removeCopies(w.opts.Dir, w.opts.fault))
 }
 
 // openActive makes the last segment ready to be appended to at the head, or begins a new one there.
@@ -190,12 +244,13 @@ func (w *Writer) openActive(f *findings, h *known) (err error) {
 	dir, fault := w.opts.Dir, w.opts.fault
 	last, count := f.last()
 	w.last, w.tail = f.sources(), f.head
+	seal := w.head != nil && w.head.Lost.Load() != 0 // it is to be written again, which a segment cannot be that grows
 	for _, s := range f.segments {
 		if !f.keeps(s) {
 			continue
 		}
 		w.counted.segments.Add(1)
-		if s == last && s.sealed != f.head {
+		if s == last && s.sealed != f.head && !seal {
 			break
 		}
 		w.kept = append(w.kept, span{s.base, min(s.limit, f.head)})
@@ -209,7 +264,7 @@ func (w *Writer) openActive(f *findings, h *known) (err error) {
 	if last != nil {
 		w.frames = asHeader(last.index).Frames + uint64(count)
 	}
-	if last != nil && last.sealed != f.head {
+	if last != nil && last.sealed != f.head && !seal {
 		frames, index := segmentPath(dir, last.base, framesExt), segmentPath(dir, last.base, indexExt)
 		size := int64(0) // readers have mapped what there is
 		if f.newID != "" {
@@ -218,7 +273,9 @@ func (w *Writer) openActive(f *findings, h *known) (err error) {
 		if w.active, err = openSegment(frames, index, 0, size, fault); err != nil {
 			return err
 		}
-		w.active.reopen(last.base, count, int(f.head-last.base))
+		if w.active.reopen(last.base, count, int(f.head-last.base)) {
+			return syncFile(w.active.files[1], w.active.paths[1], fault)
+		}
 		return nil
 	}
 	if w.active, err = createSpare(dir, w.opts.SegmentBytes, fault); err != nil {
@@ -228,33 +285,15 @@ func (w *Writer) openActive(f *findings, h *known) (err error) {
 	return w.active.begin(dir, f.head, w.frames, &w.last, fault)
 }
 
-// finishOld does for sealed segments what the writer that sealed them may not have come to.
-func (w *Writer) finishOld() {
-	for _, k := range w.kept {
-		w.behind.do(func() {
-			s := &segment{base: k.base, used: int(k.end - k.base)}
-			for i, ext := range [2]string{framesExt, indexExt} {
-				f, err := os.OpenFile(segmentPath(w.opts.Dir, k.base, ext), os.O_RDWR, 0)
-				if err != nil {
-					w.failed("open a sealed segment", err)
-					w.syncFailed = true
-					s.close()
-					return
-				}
-				s.files[i] = f
-			}
-			w.finish(s)
-		})
-	}
-}
-
 // repairSeal sets the end of a segment that others follow, where that is not what its header says.
 func (w *Writer) repairSeal(s *scanned, end uint64) error {
 	if s.sealed == end {
 		return nil
 	}
 	path := segmentPath(w.opts.Dir, s.base, indexExt)
-	w.opts.Log.Error("frame log: DAMAGE repaired: the sealed end was wrong", "path", path, "was", s.sealed, "is", end)
+	if s.sealed != 0 { // else it is sealed now, or the seal had not reached the disk
+		w.opts.Log.Error("frame log: DAMAGE repaired: the sealed end was wrong", "path", path, "was", s.sealed, "is", end)
+	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return fmt.Errorf("framelog: repair seal: %w", err)
@@ -269,34 +308,39 @@ func (w *Writer) repairSeal(s *scanned, end uint64) error {
 	return nil
 }
 
-// reopen makes a mapped segment the active one with what is left of it. Entries behind that go, the last one first:
-// readers search the whole index, and what is there must end beyond the head or be zero.
-func (s *segment) reopen(base uint64, count, used int) {
+// reopen makes a mapped segment the active one with what is left of it. Entries behind that go, the
+// last one first: readers search the whole index, and what is there must end beyond the head or be
+// zero. changed says that the index was changed, and has to be synced before anything is appended.
+func (s *segment) reopen(base uint64, count, used int) (changed bool) {
 	s.base, s.count, s.used = base, count, used
-	s.header.Sealed.Store(0)
+	changed = s.header.Sealed.Swap(0) != 0
 	for i := len(s.entries) - 1; i >= count; i-- {
-		if s.entries[i].End.Load() != 0 {
-			s.entries[i] = entry{}
+		if e := &s.entries[i]; !e.isZero() {
+			*e = entry{}
+			changed = true
 		}
 	}
+	return changed
 }
 
-// newHead makes a head with a new ID. It is complete before it gets its name.
-func (w *Writer) newHead(floor uint64) error {
+// newHead makes a head with a new ID. It is complete before it gets its name, and has its name
+// before anything is appended.
+func (w *Writer) newHead(f *findings, old *known) error {
 	unmap(&w.headMap)
+	w.head = nil
 	if w.headFile != nil {
 		w.headFile.Close()
 	}
 	temp, fault := filepath.Join(w.opts.Dir, tempHead), w.opts.fault
-	f, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, fileMode)
+	file, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_TRUNC, fileMode)
 	if err != nil {
 		return fmt.Errorf("framelog: make head: %w", err)
 	}
-	w.headFile = f
-	if err := allocate(f, pageSize, fault); err != nil {
+	w.headFile = file
+	if err := allocate(file, temp, pageSize, fault); err != nil {
 		return err
 	}
-	if w.headMap, err = mapFile(f, pageSize, mmap.RDWR, fault); err != nil {
+	if w.headMap, err = mapFile(file, pageSize, mmap.RDWR, fault); err != nil {
 		return err
 	}
 	h := asHead(w.headMap)
@@ -304,18 +348,29 @@ func (w *Writer) newHead(floor uint64) error {
 	rand.Read(h.ID[:])
 	h.Check = h.check()
 	h.Boot = w.opts.boot
-	h.Head.Store(w.tail)
+	h.Head.Store(f.head)
 	h.Frames.Store(w.frames)
-	h.Floor.Store(floor)
+	h.Floor.Store(f.floor)
 	h.State.Store(stateOpen)
-	if err := syncFile(f, fault); err != nil {
+	if old != nil {
+		h.Synced.Store(min(old.durable(), f.head))
+		if old.sameBoot(w.opts.boot) {
+			h.Lost.Store(old.lost)
+		}
+		h.Lineage.set(old.descend(f.head))
+	}
+	if err := syncFile(file, temp, fault); err != nil {
 		return err
 	}
 	crashpoint.Pass(crashpoint.HeadMade)
-	if err := rename(temp, filepath.Join(w.opts.Dir, headName), fault); err != nil {
+	if err := rename(temp, w.headPath(), fault); err != nil {
 		return err
 	}
 	crashpoint.Pass(crashpoint.HeadNamed)
 	w.head = h
-	return syncDir(w.opts.Dir, fault)
+	err = syncDir(w.opts.Dir, fault)
+	if err == nil && old == nil { // the directory may be new as well
+		err = syncDir(filepath.Dir(filepath.Clean(w.opts.Dir)), fault)
+	}
+	return err
 }

@@ -21,13 +21,31 @@ type scanned struct {
 	limit   uint64 // where it has to end, or unknown
 	problem error  // it cannot be read at all
 	sealed  uint64
-	sources [MaxStreams]sourceAt
 
-	frames, index mmap.MMap
+	first, count int    // entries from first to before count were verified
+	bad          []bool // by entry
+	end          uint64 // of the last of them; 0: there is none
+	runs         []run  // what verifying showed
+
+	frames, index mmap.MMap // while it is verified; the index again after load
 	entries       []entry
-	first, count  int    // entries from first to before count were verified
-	bad           []bool // by entry
 }
+
+// scanMapped is called when a scan has mapped one more segment. Tests only.
+var scanMapped = func() {}
+
+// run is a part of a segment that verified, or that did not.
+type run struct {
+	end           uint64
+	bad           string // why not; empty: all good
+	frames, bytes uint64 // good ones, in all of it
+}
+
+// Segments are verified in windows of so many, or so many bytes: all at once would meet the kernel's limit of mappings.
+const (
+	scanSegmentsAtOnce = 64
+	scanBytesAtOnce    = 512 << 20
+)
 
 // unknown stands for the log's end where the head does not tell.
 const unknown = goneFloor
@@ -36,6 +54,7 @@ const unknown = goneFloor
 // because the newest sources are in there. ErrVersion is the only error: damage is a finding.
 func scanSegments(dir string, pairs []pair, floor, end uint64) ([]*scanned, error) {
 	var segments []*scanned
+	done, mapped := 0, 0 // segments verified, bytes mapped of those after them
 	for i, p := range pairs {
 		if p.base >= end {
 			break
@@ -54,9 +73,78 @@ func scanSegments(dir string, pairs []pair, floor, end uint64) ([]*scanned, erro
 			closeScanned(segments)
 			return nil, s.problem
 		}
+		scanMapped()
+		mapped += len(s.frames)
+		if window := segments[done:]; len(window) >= scanSegmentsAtOnce || mapped >= scanBytesAtOnce {
+			check(window, floor)
+			done, mapped = len(segments), 0
+		}
 	}
-	verify(segments)
+	check(segments[done:], floor)
 	return segments, nil
+}
+
+// check verifies segments that are open, and unmaps them.
+func check(segments []*scanned, floor uint64) {
+	verify(segments)
+	for _, s := range segments {
+		if s.problem == nil && s.entries != nil {
+			s.problem = guarded(func() error {
+				s.sum(floor)
+				return nil
+			})
+		}
+	}
+	closeScanned(segments)
+}
+
+// sum puts down what verifying showed, from the floor on.
+func (s *scanned) sum(floor uint64) {
+	at := max(s.base, floor)
+	s.runs = nil
+	add := func(to uint64, bad string) {
+		if to <= at {
+			return
+		}
+		if n := len(s.runs); n > 0 && (s.runs[n-1].bad == "") == (bad == "") {
+			s.runs[n-1].end = to
+		} else {
+			s.runs = append(s.runs, run{end: to, bad: bad})
+		}
+		at = to
+	}
+	for i := s.first; i < s.count; i++ {
+		start, end := s.start(i), s.entries[i].End.Load()
+		switch {
+		case s.bad[i]: // the next good one says how far it goes
+			continue
+		case start < floor && floor < end:
+			add(end, "the floor stood inside of this frame")
+		default:
+			add(start, mismatch)
+			add(end, "")
+		}
+		if n := len(s.runs); n > 0 {
+			s.runs[n-1].frames++
+			s.runs[n-1].bytes += end - start
+		}
+	}
+	if s.limit != unknown {
+		add(s.limit, mismatch)
+	}
+	if s.count > 0 {
+		s.end = s.entries[s.count-1].End.Load()
+	}
+}
+
+// load maps the index of a segment that was verified once more.
+func (s *scanned) load(dir string) (err error) {
+	if s.entries == nil {
+		if s.index, err = mapForScan(segmentPath(dir, s.base, indexExt)); err == nil {
+			s.entries = asEntries(s.index)
+		}
+	}
+	return err
 }
 
 func closeScanned(segments []*scanned) {
@@ -83,7 +171,7 @@ func (s *scanned) open(dir string, from uint64) (err error) {
 		if err := header.valid(s.base); err != nil {
 			return err
 		}
-		s.sealed, s.sources = header.Sealed.Load(), header.Sources
+		s.sealed = header.Sealed.Load()
 		s.entries = asEntries(s.index)
 		s.count = s.countEntries()
 		s.bad = make([]bool, s.count)
@@ -123,26 +211,26 @@ func (s *scanned) start(i int) uint64 {
 
 // verify checks every frame of the segments, on all cores.
 func verify(segments []*scanned) {
-	type run struct {
+	type piece struct {
 		s        *scanned
 		from, to int
 	}
-	var runs []run
+	var pieces []piece
 	for _, s := range segments {
 		for from := s.first; s.problem == nil && from < s.count; from += verifyRun {
-			runs = append(runs, run{s, from, min(from+verifyRun, s.count)})
+			pieces = append(pieces, piece{s, from, min(from+verifyRun, s.count)})
 		}
 	}
-	work := make(chan run)
+	work := make(chan piece)
 	var workers sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(runs)) {
+	for range min(runtime.GOMAXPROCS(0), len(pieces)) {
 		workers.Go(func() {
 			for r := range work {
 				r.s.verify(r.from, r.to)
 			}
 		})
 	}
-	for _, r := range runs {
+	for _, r := range pieces {
 		work <- r
 	}
 	close(work)

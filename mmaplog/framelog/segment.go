@@ -1,9 +1,11 @@
 package framelog
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/edsrzf/mmap-go"
 
@@ -20,14 +22,16 @@ const (
 type segment struct {
 	base    uint64
 	files   [2]*os.File // frames, index
+	paths   [2]string   // where they are now
 	size    int64       // room for frames, allocated
 	index   mmap.MMap
 	header  *indexHeader
 	entries []entry
 	used    int // bytes of frames
 	count   int // entries
-	// pending are the last of these bytes, which are not in the file yet. Borrowed from who appends.
-	pending []byte
+	// pending are the last of these bytes, which are not in the file yet. Borrowed from the caller of Append.
+	pending  []byte
+	nameless bool // its names were taken away: nothing more may be committed in it
 }
 
 func indexSize(segmentBytes int64) int64 {
@@ -36,13 +40,13 @@ func indexSize(segmentBytes int64) int64 {
 
 // openSegment opens the two files, gives them room for segmentBytes (what they have beyond stays), and maps the index.
 func openSegment(framesPath, indexPath string, flag int, segmentBytes int64, fault faults) (_ *segment, err error) {
-	s := &segment{}
+	s := &segment{paths: [2]string{framesPath, indexPath}}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	for i, path := range [2]string{framesPath, indexPath} {
+	for i, path := range s.paths {
 		if err := fault.check(opCreate, path); err != nil {
 			return nil, fmt.Errorf("framelog: open %s: %w", path, err)
 		}
@@ -60,7 +64,7 @@ func openSegment(framesPath, indexPath string, flag int, segmentBytes int64, fau
 		} else {
 			size = max(size, roundToPage(info.Size()))
 		}
-		if err := allocate(f, size, fault); err != nil {
+		if err := allocate(f, path, size, fault); err != nil {
 			return nil, err
 		}
 		if i == 0 {
@@ -102,11 +106,14 @@ func (s *segment) begin(dir string, base, frames uint64, sources *[MaxStreams]so
 	s.header.Magic, s.header.Version = indexMagic, formatVersion
 	s.header.Base, s.header.Frames, s.header.Sources = base, frames, *sources
 	s.header.Check = s.header.check()
-	if err := rename(filepath.Join(dir, spareName+indexExt), segmentPath(dir, base, indexExt), fault); err != nil {
+	for i, ext := range []string{framesExt, indexExt} {
+		s.paths[i] = segmentPath(dir, base, ext)
+	}
+	if err := rename(filepath.Join(dir, spareName+indexExt), s.paths[1], fault); err != nil {
 		return err
 	}
 	crashpoint.Pass(crashpoint.IndexNamed)
-	return rename(filepath.Join(dir, spareName+framesExt), segmentPath(dir, base, framesExt), fault)
+	return rename(filepath.Join(dir, spareName+framesExt), s.paths[0], fault)
 }
 
 // fits says whether a frame of n bytes can be put.
@@ -115,7 +122,7 @@ func (s *segment) fits(n int) bool { return n <= int(s.size)-s.used && s.count <
 // grow gives an empty segment room for one frame of n bytes. Nobody else maps a segment before something in it is committed.
 func (s *segment) grow(n int64, fault faults) error {
 	size := roundToPage(n)
-	if err := allocate(s.files[0], size, fault); err != nil {
+	if err := allocate(s.files[0], s.paths[0], size, fault); err != nil {
 		return err
 	}
 	s.size = size
@@ -123,54 +130,76 @@ func (s *segment) grow(n int64, fault faults) error {
 	return nil
 }
 
-// put takes the frame behind the others and describes it. It fits.
-func (s *segment) put(frame []byte, m *Meta) error {
-	if n := len(s.pending); n > 0 && cap(s.pending)-n >= len(frame) && &s.pending[:n+1][n] == &frame[0] {
-		s.pending = s.pending[:n+len(frame)] // it follows in memory as well: one write for both
-	} else if err := s.flush(); err != nil {
-		return err
+// follows says whether the frame lies behind what is pending in memory as well, so that one write takes both.
+func (s *segment) follows(frame []byte) bool {
+	n := len(s.pending)
+	return n == 0 || cap(s.pending)-n >= len(frame) && &s.pending[:n+1][n] == &frame[0]
+}
+
+// put takes the frame behind the others and describes it. It fits and follows. If a store faults, nothing was put.
+func (s *segment) put(frame []byte, m *Meta) {
+	used := s.used + len(frame)
+	e := &s.entries[s.count]
+	e.End.Store(s.base + uint64(used))
+	e.Cycle, e.Time, e.Source, e.Stream, e.Flags = m.Cycle, m.Time, m.Source, m.Stream, 0
+	e.Check = e.check(frame)
+	if n := len(s.pending); n > 0 {
+		s.pending = s.pending[:n+len(frame)]
 	} else {
 		s.pending = frame
 	}
-	s.used += len(frame)
-	e := &s.entries[s.count]
-	e.End.Store(s.base + uint64(s.used))
-	e.Cycle, e.Time, e.Source, e.Stream, e.Flags = m.Cycle, m.Time, m.Source, m.Stream, 0
-	e.Check = e.check(frame)
+	s.used = used
 	s.count++
-	return nil
 }
 
-// flush writes what is pending. On an error the segment is of no more use.
-func (s *segment) flush() error {
+// flush writes what is pending. After an error it is pending still, unless the error is ErrDamaged.
+func (s *segment) flush(fault faults) error {
 	if len(s.pending) == 0 {
 		return nil
 	}
+	if s.nameless {
+		return errors.New("its names were given to a segment that could not be begun")
+	}
 	// Writing beyond an end that somebody has cut off would leave a hole, and readers would send it.
-	info, err := s.files[0].Stat()
-	if err == nil && info.Size() < s.size {
-		err = fmt.Errorf("%s has %d bytes, not %d: somebody has truncated it", s.files[0].Name(), info.Size(), s.size)
+	err := shortened(s.files[0], s.paths[0], s.size)
+	if err == nil {
+		err = fault.check(opWrite, s.paths[0])
 	}
 	if err == nil {
 		_, err = s.files[0].WriteAt(s.pending, int64(s.used-len(s.pending)))
 	}
+	if errors.Is(err, ErrDamaged) {
+		return err
+	}
 	if err != nil {
-		return fmt.Errorf("%w: the active segment cannot be written: %w", ErrDamaged, err)
+		return fmt.Errorf("write %d bytes into %s: %w", len(s.pending), s.paths[0], cause(err))
 	}
 	s.pending = nil
 	crashpoint.Pass(crashpoint.FramesWritten)
 	return nil
 }
 
+// storing runs f, which stores into the index of s, and turns a fault of that into storeFault's error.
+func (s *segment) storing(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			if err = storeFault(p, s.index, s.files[1], s.paths[1]); err == nil {
+				err = faultError(p)
+			}
+		}
+	}()
+	return f()
+}
+
 // trim gives back what the frames file has beyond the last frame.
 func (s *segment) trim(fault faults) error {
-	path := s.files[0].Name()
-	err := fault.check(opTrim, path)
+	err := fault.check(opTrim, s.paths[0])
 	if err == nil {
 		err = s.files[0].Truncate(int64(s.used))
 	}
 	if err != nil {
-		return fmt.Errorf("framelog: trim %s: %w", path, err)
+		return fmt.Errorf("framelog: trim %s: %w", s.paths[0], cause(err))
 	}
 	return nil
 }

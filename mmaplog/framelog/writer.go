@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 
 	"github.com/edsrzf/mmap-go"
@@ -22,7 +23,9 @@ type Writer struct {
 	headMap  mmap.MMap
 	headFile *os.File
 	closed   bool
-	broken   error // why the active segment can no longer be written; nil: it can
+	broken   error   // the active segment is damaged, and how; nil: it is not
+	leftover *uint64 // base of an abandoned segment that could not be removed
+	refused  int     // writes into the active segment that failed, one after the other
 
 	active *segment
 	tail   uint64               // logical end of what was appended
@@ -33,10 +36,14 @@ type Writer struct {
 
 	ahead  *queue // makes segments ready before they are needed
 	behind *queue // syncs, trims and unlinks what is done with
-	spare  chan spare
-	asked  bool // a spare is being made, or lies in the channel
+	beside *queue // does without the disk's answer what cannot wait for it
+	// unfinished are the sealed segments that wait for behind.
+	unfinished backlog
+	spare      chan spare
+	asked      bool // a spare is being made, or lies in the channel
 
-	syncFailed bool // behind's, until it is closed
+	spareFailed  bool        // ahead's: the last spare could not be made
+	unremembered atomic.Bool // a sync has failed, and the head could not be made to say so
 
 	counted counters
 }
@@ -95,17 +102,12 @@ func (w *Writer) LastSource(stream uint8) (src [32]byte, offset uint64, ok bool)
 }
 
 // Append takes a frame into the log. No reader sees it before Commit, and until then it must not change: frames that lie
-// one behind the other in memory are written together, by one pwrite(2). On an error nothing was appended; after
-// ErrNoSegment the same call works as soon as the file system does (each try asks it, so pause between them). After
-// ErrDamaged, where the active segment cannot be written or somebody has truncated it, nothing works but Close.
+// one behind the other in memory are written together, by one pwrite(2). On an error nothing was appended. After
+// ErrBlocked the same call works as soon as the file system does (each try asks it, so pause between them). After
+// ErrDamaged, because somebody has truncated the active segment, nothing works but Close.
 func (w *Writer) Append(frame []byte, m Meta) (err error) {
-	defer func() {
-		if errors.Is(err, ErrDamaged) {
-			w.broken = err
-		}
-	}()
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer recoverFault(&err)
+	defer w.recoverStore(&err)
 	return w.append(frame, m)
 }
 
@@ -122,17 +124,20 @@ func (w *Writer) append(frame []byte, m Meta) error {
 	if w.broken != nil {
 		return w.broken
 	}
-	if !w.active.fits(n) {
-		if err := w.makeRoom(n); err != nil {
-			if errors.Is(err, ErrNoSpace) {
-				w.counted.noSpace.Add(1)
-			}
-			return err
-		}
+	var err error
+	if !w.active.follows(frame) {
+		err = w.flush()
 	}
-	if err := w.active.put(frame, &m); err != nil {
+	if err == nil && !w.active.fits(n) {
+		err = w.makeRoom(n)
+	}
+	if errors.Is(err, ErrNoSpace) {
+		w.counted.noSpace.Add(1)
+	}
+	if err != nil {
 		return err
 	}
+	w.active.put(frame, &m)
 	crashpoint.Pass(crashpoint.EntryWritten)
 	w.tail += uint64(n)
 	w.frames++
@@ -141,16 +146,19 @@ func (w *Writer) append(frame []byte, m Meta) error {
 	return nil
 }
 
-// Commit makes all that was appended visible to readers, at once. ErrDamaged as from Append.
-func (w *Writer) Commit() error {
+// Commit makes all that was appended visible to readers, at once. Errors as from Append: after ErrBlocked nothing more is
+// visible, and the frames must not change until the same call has worked.
+func (w *Writer) Commit() (err error) {
 	if w.closed {
 		return ErrClosed
 	}
-	if w.broken == nil {
-		w.broken = w.active.flush()
-	}
-	if w.broken != nil || w.tail == w.head.Head.Load() {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer w.recoverStore(&err)
+	if w.broken != nil {
 		return w.broken
+	}
+	if err := w.flush(); err != nil || w.tail == w.head.Head.Load() {
+		return err
 	}
 	w.head.Frames.Store(w.frames)
 	crashpoint.Pass(crashpoint.FramesCounted)
@@ -162,39 +170,43 @@ func (w *Writer) Commit() error {
 	return nil
 }
 
-// Mark tells readers that something beside the log has changed: who sees a frame that is committed later sees one
-// more in Reader.Marks.
-func (w *Writer) Mark() { w.head.Marks.Add(1) }
-
-// makeRoom brings an active segment that a frame of n bytes fits in, or changes nothing.
-func (w *Writer) makeRoom(n int) (err error) {
-	if w.active.count > 0 {
-		err = w.roll()
-	}
-	if err == nil && int64(n) > w.active.size {
-		err = w.active.grow(int64(n), w.opts.fault)
-	}
-	if err != nil && !errors.Is(err, ErrDamaged) {
-		err = fmt.Errorf("%w: %w", ErrNoSegment, noSpace(err))
-	}
-	return err
+// Mark tells readers that something beside the log has changed: a reader that sees a frame committed later sees one
+// more in Reader.Marks. ErrBlocked as from Append.
+func (w *Writer) Mark() (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer w.recoverStore(&err)
+	w.head.Marks.Add(1)
+	return nil
 }
 
-// roll seals the active segment and goes on in the next.
-func (w *Writer) roll() error {
-	if err := w.active.flush(); err != nil {
+// makeRoom brings an active segment that a frame of n bytes fits in, or changes nothing.
+func (w *Writer) makeRoom(n int) error {
+	if err := w.flush(); err != nil || w.active.fits(n) { // the frames may have moved
 		return err
 	}
-	next, err := w.takeSpare()
+	if w.active.count > 0 {
+		if err := w.roll(); err != nil {
+			return blocked(err)
+		}
+	}
+	if int64(n) > w.active.size {
+		if err := w.active.grow(int64(n), w.opts.fault); err != nil {
+			return blocked(err)
+		}
+	}
+	return nil
+}
+
+// roll seals the active segment, of which everything is written, and goes on in the next.
+func (w *Writer) roll() error {
+	next, err := w.begin(w.tail, w.frames, &w.last)
 	if err != nil {
 		return err
 	}
-	if err := next.begin(w.opts.Dir, w.tail, w.frames, &w.last, w.opts.fault); err != nil {
-		next.close()
-		return errors.Join(err, unlinkSegment(w.opts.Dir, w.tail, w.opts.fault), removeSpare(w.opts.Dir, w.opts.fault))
-	}
 	crashpoint.Pass(crashpoint.FramesNamed)
-	w.active.header.Sealed.Store(w.tail)
+	if err := w.active.seal(w.tail); err != nil {
+		return errors.Join(err, w.abandon(next))
+	}
 	crashpoint.Pass(crashpoint.SegmentSealed)
 	w.sealed = append(w.sealed, w.active)
 	w.active = next
@@ -211,9 +223,10 @@ func (w *Writer) askSpare() {
 	w.asked = true
 	w.ahead.do(func() {
 		s, err := createSpare(w.opts.Dir, w.opts.SegmentBytes, w.opts.fault)
-		if err != nil {
-			w.opts.Log.Warn("frame log: the next segment cannot be prepared", "dir", w.opts.Dir, "err", err)
+		if err != nil && !w.spareFailed { // while it lasts, each Append asks for one
+			w.opts.Log.Warn("frame log: the next segment cannot be prepared", "dir", w.opts.Dir, "error", err)
 		}
+		w.spareFailed = err != nil
 		w.spare <- spare{s, err}
 	})
 }
@@ -237,108 +250,96 @@ func (w *Writer) takeSpare() (*segment, error) {
 	}
 }
 
-// settle follows a Commit that passed the end of segments: they go to disk in the background, and the oldest go away.
+// settle follows a Commit that passed the end of segments: they go to disk in the background, and
+// the oldest go away. The floor is raised first: a reader that does not find a file looks at the
+// floor again, and the sync of the newer segments brings it to disk before files go.
 func (w *Writer) settle() {
 	for _, s := range w.sealed {
 		w.kept = append(w.kept, span{s.base, s.base + uint64(s.used)})
+	}
+	retired := w.retire()
+	for _, s := range w.sealed {
+		w.unfinished.add(s)
 		w.behind.do(func() { w.finish(s) })
 	}
 	w.sealed = w.sealed[:0]
-	w.retain()
+	for _, gone := range retired {
+		w.behind.do(func() {
+			w.failed("unlink a segment that is no longer kept", unlinkSegment(w.opts.Dir, gone.base, w.opts.fault))
+		})
+	}
+	if w.unfinished.many() {
+		w.beside.do(w.relieve)
+	}
 }
 
-// retain raises the floor over segments that are more than is to be kept, then unlinks them. The order matters: a
-// reader that does not find a file looks at the floor again.
-func (w *Writer) retain() {
+// retire raises the floor over segments that are more than is to be kept, and returns them.
+func (w *Writer) retire() []span {
 	head, drop := w.Head(), 0
 	for drop < len(w.kept) && head-w.kept[drop].end >= uint64(w.opts.RetainBytes) {
 		drop++
 	}
 	if drop == 0 {
-		return
+		return nil
 	}
 	w.head.Floor.Store(max(w.Floor(), w.kept[drop-1].end))
 	crashpoint.Pass(crashpoint.FloorRaised)
-	for _, gone := range w.kept[:drop] {
-		w.behind.do(func() {
-			w.failed("unlink a segment that is no longer kept", unlinkSegment(w.opts.Dir, gone.base, w.opts.fault))
-		})
-	}
+	retired := slices.Clone(w.kept[:drop])
 	w.counted.segments.Add(-uint64(drop))
 	w.kept = append(w.kept[:0], w.kept[drop:]...)
-}
-
-// finish brings a sealed and committed segment to disk and lets go of it. What its frames file has beyond the last
-// frame is given back: no reader touches a byte beyond the head, and the head is never there.
-func (w *Writer) finish(s *segment) {
-	s.unmap()
-	defer s.close()
-	end := s.base + uint64(s.used)
-	if end <= w.Floor() {
-		return
-	}
-	w.failed("trim a sealed segment", s.trim(w.opts.fault))
-	crashpoint.Pass(crashpoint.SegmentTrimmed)
-	w.failed("sync a sealed segment", w.sync(end, s))
-}
-
-// sync brings the last segments before end to disk, then says in the head that all before end is there. Once it has
-// failed it does nothing: the kernel reports a lost write only once.
-func (w *Writer) sync(end uint64, last ...*segment) (err error) {
-	if w.syncFailed || w.opts.Transient {
-		return nil
-	}
-	defer func() { w.syncFailed = err != nil }()
-	for _, s := range last {
-		for _, f := range s.files {
-			if err := syncFile(f, w.opts.fault); err != nil {
-				return err
-			}
-		}
-	}
-	if err := syncDir(w.opts.Dir, w.opts.fault); err != nil {
-		return err
-	}
-	crashpoint.Pass(crashpoint.SegmentSynced)
-	if err := syncFile(w.headFile, w.opts.fault); err != nil { // a head on disk is at or beyond what Synced says
-		return err
-	}
-	crashpoint.Pass(crashpoint.HeadSynced)
-	w.head.Synced.Store(max(end, w.head.Synced.Load()))
-	crashpoint.Pass(crashpoint.SyncedRaised)
-	return nil
+	w.forgetLost()
+	return retired
 }
 
 func (w *Writer) failed(what string, err error) {
 	if err != nil {
 		w.counted.failures.Add(1)
-		w.opts.Log.Error("frame log: cannot "+what, "dir", w.opts.Dir, "err", err)
+		w.opts.Log.Error("frame log: cannot "+what, "dir", w.opts.Dir, "error", err)
 	}
 }
 
 // Close gives up what is not committed, brings everything to disk and lets go of the lock. Readers can go on reading.
 func (w *Writer) Close() error {
+	return w.end(func(last []*segment) error {
+		err := w.sync(w.Head(), last...)
+		crashpoint.Pass(crashpoint.LogSynced)
+		if err == nil {
+			err = w.sayClosed()
+		}
+		return err
+	})
+}
+
+// Leave is Close for a log that another process of this machine goes on with at once: it brings to
+// disk no more than has been begun, which is up to that process. A crash of the machine finds a log
+// that was open.
+func (w *Writer) Leave() error {
+	return w.end(func([]*segment) error {
+		if !w.mayVouch() {
+			return nil
+		}
+		return w.storing(func() { w.head.State.Store(stateLeft) })
+	})
+}
+
+// end stops what runs in the background, has the last segments brought to disk as far as they are to be, and lets go.
+func (w *Writer) end(bring func(last []*segment) error) error {
 	if w.closed {
 		return nil
 	}
 	w.closed = true
 	w.ahead.close()
+	w.beside.close()
 	w.behind.close()
 	var errs []error
 	if w.asked {
 		if got := <-w.spare; got.segment != nil {
 			got.segment.close()
-			errs = append(errs, removeSpare(w.opts.Dir, w.opts.fault))
 		}
 	}
+	errs = append(errs, removeSpare(w.opts.Dir, w.opts.fault))
 	last := append(w.sealed, w.active) // those in sealed end beyond the head: the head stands in one of all these
-	err := w.sync(w.Head(), last...)
-	crashpoint.Pass(crashpoint.LogSynced)
-	if !w.syncFailed && !w.opts.Transient {
-		w.head.State.Store(stateClean)
-		crashpoint.Pass(crashpoint.CloseSaid)
-		err = syncFile(w.headFile, w.opts.fault)
-	}
+	err := bring(last)
 	for _, s := range last {
 		s.close()
 	}

@@ -37,6 +37,7 @@
 //
 // # Kept differently
 //
+//   - More than MaxValues values are refused; the replaced service had no limit but its memory.
 //   - Nesting beyond MaxDepth is refused; the replaced service's stack ended near 2,600 levels.
 //   - A big integer inside a big integer or inside a Buffer's array may have 1,024 hex digits: the work would be
 //     exponential in the nesting.

@@ -8,6 +8,8 @@ var (
 	ErrSyntax = errors.New("shardus: not JSON")
 	// ErrDepth: arrays and objects are nested deeper than MaxDepth.
 	ErrDepth = errors.New("shardus: nested too deep")
+	// ErrLarge: more than MaxValues values.
+	ErrLarge = errors.New("shardus: too many values")
 	// ErrTyped: a {"dataType":"bi"} that is no hex number, or a {"type":"Buffer"} with an item that has no number.
 	ErrTyped = errors.New("shardus: bad typed value")
 	// ErrNotObject: only objects can be signed, and only while their canonical text still is that object.

@@ -10,8 +10,12 @@ import (
 // near 2,600 levels.
 const MaxDepth = 2500
 
+// MaxValues is how many values a text may hold. Each takes 72 bytes while it is parsed, so a text of a few hundred MiB that
+// is all numbers would need tens of GiB. The largest record that an archiver writes holds some ten thousand.
+const MaxValues = 4 << 20
+
 // Parse reads JSON text as safeJsonParse does: JSON.parse with its typed values revived. The text is not kept. Errors
-// are ErrSyntax, ErrDepth and ErrTyped. Time and memory are linear in the length of the text.
+// are ErrSyntax, ErrDepth, ErrLarge and ErrTyped. Time and memory are linear in the length of the text.
 func Parse(text []byte) (Value, error) {
 	if !utf8.Valid(text) {
 		text = appendRepaired(make([]byte, 0, len(text)+len(text)/8), text)
@@ -37,6 +41,7 @@ type parser struct {
 	b       []byte
 	s       string
 	i       int
+	values  int      // so far
 	scratch []Member // children of the containers that are still open; each is copied out when it closes
 }
 
@@ -117,7 +122,9 @@ func (p *parser) array(depth int) (Value, error) {
 		if v.kind == broken {
 			bad = v
 		}
-		p.scratch = append(p.scratch, Member{Value: v})
+		if err := p.keep(Member{Value: v}); err != nil {
+			return Value{}, err
+		}
 		p.space()
 	}
 	p.i++
@@ -126,6 +133,15 @@ func (p *parser) array(depth int) (Value, error) {
 		return bad, nil
 	}
 	return Value{kind: Array, list: list}, nil
+}
+
+// keep gathers a child of the container that is open.
+func (p *parser) keep(m Member) error {
+	if p.values++; p.values > MaxValues {
+		return ErrLarge
+	}
+	p.scratch = append(p.scratch, m)
+	return nil
 }
 
 // take copies out the children that were gathered since base.
@@ -169,7 +185,9 @@ func (p *parser) object(depth int, revived bool) (Value, error) {
 		if err != nil {
 			return Value{}, err
 		}
-		p.scratch = append(p.scratch, Member{key, v})
+		if err := p.keep(Member{key, v}); err != nil {
+			return Value{}, err
+		}
 		p.space()
 	}
 	p.i++

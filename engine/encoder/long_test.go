@@ -1,0 +1,67 @@
+package encoder
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+
+	"distributor/mmaplog/datalog"
+	"distributor/wsproto/shardus"
+)
+
+// A record that cannot be a frame, or would take too much memory, is skipped and counted, and the
+// stream goes on.
+func TestTooLarge(t *testing.T) {
+	const most = 100_000
+	for name, line := range map[string]string{
+		"too many values":  `[ 0` + strings.Repeat(",0", shardus.MaxValues) + `]`,
+		"too long":         `{"pad":"` + strings.Repeat("x", most) + `"}`,
+		"too long numbers": `{"pad":[1` + strings.Repeat(",1e20", most/20) + `]}`, // that are written out
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, t.TempDir(), [len(datalog.Streams)]datalog.Position{}, func(e *Encoder) { e.maxMessage = most })
+			defer r.close()
+			r.append("cycle", fmt.Sprintf("{\"counter\":1}\n%s\n{\"counter\":2}\n", line))
+			r.waitFor(0, 3)
+			if got := r.encoder.Stats(0); got.Frames != 2 || got.Rejected[tooLarge] != 1 {
+				t.Errorf("%d frames, rejected: %v", got.Frames, got.Rejected)
+			}
+			if got := r.messages()["cycle"]; len(got) != 2 {
+				t.Errorf("%d messages", len(got))
+			}
+		})
+	}
+}
+
+// What long records took is given back when ordinary ones follow.
+func TestLongRecordsAreNotKept(t *testing.T) {
+	r := newRig(t, t.TempDir(), [len(datalog.Streams)]datalog.Position{})
+	defer r.close()
+	heap := func() int {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc >> 20)
+	}
+	before := heap()
+	const long = 8
+	line := `{"pad":"` + strings.Repeat("x", long<<20) + "\"}\n"
+	for n := range 2 * batchesPerStream {
+		for i, s := range datalog.Streams {
+			r.append(s.String(), line)
+			r.waitFor(i, n+1)
+		}
+	}
+	for n := range 4 * batchesPerStream {
+		for i, s := range datalog.Streams {
+			r.append(s.String(), "{\"a\":1}\n")
+			r.waitFor(i, 2*batchesPerStream+n+1)
+		}
+	}
+	line = ""
+	if after := heap(); after-before >= 2*long {
+		t.Errorf("%d MiB before, %d MiB after long records of %d MiB", before, after, long)
+	}
+}

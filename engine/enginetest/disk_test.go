@@ -1,0 +1,303 @@
+package enginetest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"distributor/engine/simulator"
+)
+
+// loopMount puts d's STATE_DIR on an ext4 of its own, and returns the name of its block device.
+func loopMount(t *testing.T, d *Distributor, size int64, options string) (device string) {
+	t.Helper()
+	image, state := filepath.Join(d.Dir, "disk.img"), filepath.Join(d.Dir, "state")
+	f, err := os.Create(image)
+	if err == nil {
+		err = f.Truncate(size)
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	if err == nil {
+		err = os.MkdirAll(state, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range [][]string{{"mkfs.ext4", "-q", "-F", image}, {"mount", "-o", "loop," + options, image, state}} {
+		if text, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("no file system can be made here: %v: %v: %s", command, err, text)
+		}
+	}
+	t.Cleanup(func() {
+		if d.Running() {
+			d.Kill()
+		}
+		if err := unix.Unmount(state, 0); err != nil {
+			t.Errorf("unmount %s: %v", state, err)
+		}
+	})
+	text, err := exec.Command("findmnt", "-n", "-o", "SOURCE", state).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Base(strings.TrimSpace(string(text)))
+}
+
+// setImmutable makes a file one that cannot be changed, also through descriptors and mappings that
+// are open: a write is refused, and a store into a page that is clean faults.
+func setImmutable(t *testing.T, path string, on bool) {
+	t.Helper()
+	const immutable = 0x10 // FS_IMMUTABLE_FL
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+	if err == nil {
+		flags &^= immutable
+		if on {
+			flags |= immutable
+			if err := f.Sync(); err != nil { // its pages are clean, and write-protected
+				t.Fatal(err)
+			}
+		}
+		err = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
+	}
+	if err != nil {
+		t.Skipf("no file can be made immutable here: %v", err)
+	}
+}
+
+// The file system of STATE_DIR fails and goes read-only, as ext4 does after an error of the disk.
+// The distributor waits: collectors stay, /is-healthy says why. What could not be written is sent
+// when the file system has been repaired.
+func TestFileSystemFails(t *testing.T) {
+	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
+	device := loopMount(t, d, 64<<20, "errors=remount-ro")
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200, 4000}})
+	d.Start()
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
+	if err := archiver.Write(100); err != nil {
+		t.Fatal(err)
+	}
+	fleet.WaitTotal(100)
+	unix.Sync() // clean pages are what a store faults in
+	if err := os.WriteFile("/sys/fs/ext4/"+device+"/trigger_fs_error", []byte("1"), 0); err != nil {
+		t.Skipf("the file system cannot be made to fail: %v", err)
+	}
+	if err := archiver.Write(100); err != nil {
+		t.Fatal(err)
+	}
+	mustReport(t, d, map[string]string{"frame log": "read-only file system", "progress": "read-only file system"})
+	if fleet.Cut() != 0 {
+		t.Errorf("it costs collectors their connection: %v", fleet)
+	}
+	d.Kill() // only a new mount is writable
+	state := filepath.Join(d.Dir, "state")
+	if err := unix.Unmount(state, 0); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := exec.Command("mount", "-o", "loop", filepath.Join(d.Dir, "disk.img"), state).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	d.Start()
+	fleet.WaitTotal(200)
+	fleet.CheckSame()
+	d.Stop()
+}
+
+// One file of the frame log cannot be written for a while. The distributor waits, or takes the next
+// segment, and loses nothing.
+func TestFileCannotBeWritten(t *testing.T) {
+	for _, ext := range []string{"head", ".frames", ".index"} {
+		t.Run(ext, func(t *testing.T) {
+			t.Parallel()
+			d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
+			book := NewBook()
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200, 4000},
+				Log: simulator.LogOptions{MaxBytes: 1 << 20, MaxFiles: 1000}})
+			d.Start()
+			fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
+			write := func(total int) {
+				t.Helper()
+				if err := archiver.Write(50); err != nil {
+					t.Fatal(err)
+				}
+				if total > 0 {
+					fleet.WaitTotal(total)
+				}
+			}
+			write(50)
+			path := filepath.Join(d.Dir, "state", "frames", "head")
+			if ext != "head" {
+				path = strings.TrimSuffix(d.segments(t)[0], ".frames") + ext
+			}
+			setImmutable(t, path, true)
+			t.Cleanup(func() { setImmutable(t, path, false) })
+			if ext == ".frames" {
+				write(100) // in another segment
+				d.WaitLog("the frames move", func(l Line) bool { return strings.HasSuffix(l.Msg, "its last frames went to the next one") })
+			} else {
+				write(0)
+				ill(t, d, "frame log", fmt.Sprintf("%s: %v", path, unix.EIO))
+			}
+			setImmutable(t, path, false)
+			well(t, d)
+			fleet.WaitTotal(100)
+			write(150)
+			if fleet.Cut() != 0 {
+				t.Errorf("it costs collectors their connection: %v", fleet)
+			}
+			d.Stop()
+			d.Start()
+			write(200)
+			fleet.CheckSame()
+			d.Stop()
+		})
+	}
+}
+
+// fill takes all bytes and all inodes that a file system has, and returns the files that hold them.
+func fill(dir string) (fillers []string) {
+	for size := 1 << 20; ; {
+		name := filepath.Join(dir, fmt.Sprint("filler", len(fillers)))
+		err := os.WriteFile(name, make([]byte, size), 0o600)
+		if exists(name) {
+			fillers = append(fillers, name) // with what there was room for
+		}
+		switch {
+		case err == nil:
+		case size == 0:
+			return fillers
+		default:
+			size /= 16
+		}
+	}
+}
+
+// STATE_DIR takes no writes, and somebody asks for a handover: it is refused with the reason, and
+// nothing else happens. With room again, the next one is made.
+func TestHandoverOnAFullDisk(t *testing.T) {
+	for name, c := range map[string]struct{ options, says string }{
+		"full":      {"size=16m,nr_inodes=256", "no space left on device"},
+		"read-only": {"size=16m", "read-only file system"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 4 << 20})
+			state := smallState(t, d, c.options)
+			book := NewBook()
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+			d.Start()
+			fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book, Forgetful: true})
+			Until(t, "the next segment is there", func() bool { return exists(filepath.Join(state, "frames", "spare.index")) }, nil)
+			var fillers []string
+			if name == "full" {
+				fillers = fill(state)
+			} else {
+				readOnly(t, d, state, true)
+			}
+			for round := range 2 {
+				mark := d.Mark()
+				d.Signal(unix.SIGUSR2)
+				l := d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+				if !strings.Contains(l.Text, c.says) || !strings.Contains(l.Text, "STATE_DIR") || !strings.Contains(l.Text, state) {
+					t.Errorf("it does not say why: %s", l.Text)
+				}
+				if err := archiver.Write(100); err != nil {
+					t.Fatal(err)
+				}
+				if name == "full" {
+					fleet.WaitTotal(100 * (round + 1))
+				}
+			}
+			mustReport(t, d, map[string]string{"progress": c.says})
+			if fleet.Cut() != 0 {
+				t.Errorf("it costs collectors their connection: %v", fleet)
+			}
+			for _, name := range fillers {
+				if err := os.Remove(name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if name == "read-only" {
+				readOnly(t, d, state, false)
+			}
+			well(t, d)
+			d.Upgrade()
+			d.Alone()
+			if err := archiver.Write(50); err != nil {
+				t.Fatal(err)
+			}
+			fleet.WaitTotal(250)
+			fleet.CheckSame()
+			d.Stop()
+		})
+	}
+}
+
+// readOnly makes the path of a file system read-only; one with files open for writing cannot be
+// made so itself.
+func readOnly(t *testing.T, d *Distributor, path string, on bool) {
+	t.Helper()
+	flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND)
+	if on {
+		mount(t, d, path, path, "", unix.MS_BIND, "")
+		flags |= unix.MS_RDONLY
+	}
+	if err := unix.Mount("", path, "", flags, ""); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The disk fills up while a new process has the state, and that process ends. The old one takes the
+// state back without room for anything, and goes on.
+func TestDiskFillsDuringHandover(t *testing.T) {
+	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
+	d.Env = []string{badHeir + "=fills"}
+	linked(t, d)
+	state := smallState(t, d, "size=16m,nr_inodes=256")
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	d.Start()
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
+	write := func() {
+		t.Helper()
+		if err := archiver.Write(100); err != nil {
+			t.Fatal(err)
+		}
+		fleet.WaitTotal(book.Total())
+	}
+	write()
+	replaceByBad(t, d)
+	mark := d.Mark()
+	d.Signal(unix.SIGUSR2)
+	d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+	write()
+	mustReport(t, d, map[string]string{"progress": "no space left on device"})
+	fillers, err := filepath.Glob(filepath.Join(state, "filler*"))
+	if err != nil || len(fillers) == 0 {
+		t.Fatalf("nothing was filled: %v", err)
+	}
+	for _, name := range fillers {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	well(t, d)
+	write()
+	if fleet.Cut() != 0 {
+		t.Errorf("it costs collectors their connection: %v", fleet)
+	}
+	fleet.CheckSame()
+	d.Stop()
+}

@@ -1,0 +1,82 @@
+package framelog
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// While an fsync hangs, retention goes on, and what waits for it holds few descriptors and
+// mappings. When it returns, all that is kept is synced.
+func TestHungSync(t *testing.T) {
+	o := testOptions(t.TempDir())
+	o.RetainBytes = 40 * minSegmentBytes // more than may wait as they are
+	stalled, stall := make(chan struct{}), make(chan struct{})
+	var once atomic.Bool
+	o.fault = func(what op, path string) error {
+		if what == opSync && strings.HasSuffix(path, framesExt) && once.CompareAndSwap(false, true) {
+			close(stalled)
+			<-stall
+		}
+		return nil
+	}
+	descriptors := func() (n int) {
+		links, err := filepath.Glob("/proc/self/fd/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range links {
+			if to, err := os.Readlink(link); err == nil && strings.HasPrefix(to, o.Dir) {
+				n++
+			}
+		}
+		return n
+	}
+	w, _ := mustOpen(t, o)
+	frame := make([]byte, 8<<10)
+	write := func(segments int) {
+		t.Helper()
+		for range segments * minSegmentBytes / len(frame) {
+			if err := w.Append(frame, Meta{}); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Commit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write(2)
+	<-stalled
+	write(200)
+	segments := func() (n int) {
+		pairs, err := listSegments(o.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(pairs)
+	}
+	eventually(t, func() bool { return segments() <= int(w.Stats().Segments)+1 })
+	eventually(t, func() bool { return descriptors() <= 2*(unfinishedMost+1+2)+2 }) // one is being synced, one written, one ahead; head, lock
+	if n := mapsOf(t, o.Dir); n > unfinishedMost+1+2+1 {
+		t.Errorf("%d mappings", n)
+	}
+	if s := w.Stats(); s.Synced != 0 || s.Failures != 0 {
+		t.Errorf("%+v", s)
+	}
+	close(stall)
+	head := w.Head()
+	drain(w)
+	if s := w.Stats(); head-s.Synced > minSegmentBytes || s.Failures != 0 {
+		t.Errorf("%+v", s)
+	}
+	write(3)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustHoldOnlySegments(t, o.Dir)
+	if report, err := Inspect(o.Dir); err != nil || report.NewID != "" || len(report.Damaged)+len(report.GivenUp) != 0 {
+		t.Errorf("%+v, %v", report, err)
+	}
+}

@@ -1,0 +1,265 @@
+package framelog
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// batch is numbered frames, one behind the other in memory if together, with a slice for each.
+func batch(from, to uint64, together bool) (frames [][]byte, metas []Meta) {
+	var all []byte
+	for n := from; n < to; n++ {
+		frame, m := numbered(n)
+		all = append(all, frame...)
+		frames, metas = append(frames, frame), append(metas, m)
+	}
+	for i := 0; together && i < len(frames); i++ {
+		frames[i], all = all[:len(frames[i]):cap(all)], all[len(frames[i]):]
+	}
+	return frames, metas
+}
+
+// A write that fails is tried again at the same offset. Until it has worked, readers see nothing of
+// the commit. If the file itself cannot be written, the frames go to the next segment.
+func TestWriteFails(t *testing.T) {
+	for _, why := range []syscall.Errno{syscall.EIO, syscall.EROFS, syscall.ENOSPC, syscall.EPERM} {
+		for _, times := range []int{1, movesAfter, 5} {
+			for _, together := range []bool{true, false} {
+				for _, committed := range []uint64{0, 3} {
+					t.Run(fmt.Sprint(why, times, together, committed), func(t *testing.T) { writeFails(t, why, times, together, committed) })
+				}
+			}
+		}
+	}
+}
+
+func writeFails(t *testing.T, why syscall.Errno, times int, together bool, committed uint64) {
+	o := testOptions(memoryDir(t))
+	first := segmentPath(o.Dir, 0, framesExt)
+	failing := false
+	o.fault = func(what op, path string) error { // opWrite is of this goroutine alone
+		if what != opWrite || path != first || !failing || times == 0 {
+			return nil
+		}
+		times--
+		return why
+	}
+	w, _ := mustOpen(t, o)
+	eventually(t, func() bool { return len(w.spare) == 1 })
+	r := mustRead(t, o.Dir)
+	appendNumbered(t, w, 1, 1+committed)
+	failing = true
+	head, again := w.Head(), 0
+	retry := func(step func() error) {
+		for err := step(); err != nil; err = step() {
+			if !errors.Is(err, ErrBlocked) || !errors.Is(err, why) || !strings.Contains(err.Error(), first) {
+				t.Fatal(err)
+			}
+			if again++; r.Head() != head || again > 5 {
+				t.Fatalf("after %d errors the head is %d, was %d", again, r.Head(), head)
+			}
+		}
+	}
+	frames, metas := batch(1+committed, 9+committed, together)
+	for i, frame := range frames {
+		retry(func() error { return w.Append(frame, metas[i]) })
+	}
+	retry(w.Commit)
+	if committed > 0 && again != movesAfter-1 { // else the next segment is at the same path
+		t.Errorf("%d errors, want %d", again, movesAfter-1)
+	}
+	newest := 8 + committed
+	mustHave := func() {
+		t.Helper()
+		if first, last, err := readNumbered(r, r.Floor(), 9999); err != nil || first != 1 || last != newest {
+			t.Fatal(first, last, err)
+		}
+	}
+	mustHave()
+	id := w.ID()
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mustHoldOnlySegments(t, o.Dir)
+	failing = false
+	mustVerify(t, o.Dir, newest)
+	w, rec := mustOpen(t, o)
+	if w.ID() != id || lastNumber(w) != newest || len(rec.Damaged)+len(rec.GivenUp) != 0 {
+		t.Fatalf("%+v, newest %d", rec, lastNumber(w))
+	}
+	appendNumbered(t, w, newest+1, newest+3)
+	newest += 2
+	mustHave()
+}
+
+// mustVerify reads all of a log that holds so many frames.
+func mustVerify(t *testing.T, dir string, frames uint64) {
+	t.Helper()
+	report, err := Inspect(dir)
+	got := 0
+	for _, s := range report.Segments {
+		got += s.Frames
+	}
+	if err != nil || uint64(got) != frames || report.NewID != "" || len(report.Damaged)+len(report.GivenUp) != 0 {
+		t.Fatalf("%d frames of %d, %v: %+v", got, frames, err, report)
+	}
+}
+
+// The file operations fail at random, in any combination. What was committed is there, once and in
+// order, after every commit and after every opening.
+func TestRandomFailures(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	for round := range uint64(5) {
+		randomFailures(t, seed+round)
+	}
+}
+
+func randomFailures(t *testing.T, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	var mu sync.Mutex // guards what follows
+	faults, chance := rand.New(rand.NewPCG(seed, 2)), 0.0
+	o := testOptions(memoryDir(t))
+	o.RetainBytes = 1 << 40 // all of it is read again
+	o.fault = func(what op, _ string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if what != opSync && faults.Float64() < chance {
+			return []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EROFS}[faults.IntN(3)]
+		}
+		return nil
+	}
+	set := func(to float64) {
+		mu.Lock()
+		defer mu.Unlock()
+		chance = to
+	}
+	retry := func(step func() error) {
+		t.Helper()
+		for range 10_000 {
+			err := step()
+			if err == nil {
+				return
+			}
+			if !errors.Is(err, ErrBlocked) {
+				t.Fatal(err)
+			}
+		}
+		t.Fatal("it does not go on")
+	}
+	n := uint64(0)
+	for range 4 {
+		w, rec := mustOpen(t, o)
+		if len(rec.Damaged)+len(rec.GivenUp) != 0 || lastNumber(w) != n {
+			t.Fatalf("%+v, newest %d, want %d", rec, lastNumber(w), n)
+		}
+		r := mustRead(t, o.Dir)
+		set([]float64{0.05, 0.2, 0.4}[rng.IntN(3)])
+		for range 20 {
+			count := 1 + rng.Uint64N(12)
+			frames, metas := batch(n+1, n+1+count, rng.IntN(2) == 0)
+			for i, frame := range frames {
+				retry(func() error { return w.Append(frame, metas[i]) })
+			}
+			retry(w.Commit)
+			n += count
+			if _, last, err := readNumbered(r, 0, 1+rng.IntN(100_000)); err != nil || last != n {
+				t.Fatalf("up to %d: %v; want %d", last, err, n)
+			}
+		}
+		set(0)
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		closeReader(t, r)
+		mustHoldOnlySegments(t, o.Dir)
+		mustVerify(t, o.Dir, n)
+	}
+}
+
+// setImmutable makes a file one that cannot be changed, also through descriptors and mappings that
+// are open. A store into a clean page of it faults, as on a file system that has gone read-only
+// after an error.
+func setImmutable(t *testing.T, path string, on bool) {
+	t.Helper()
+	const immutable = 0x10 // FS_IMMUTABLE_FL
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+	if err == nil {
+		flags &^= immutable
+		if on {
+			flags |= immutable
+			if err := f.Sync(); err != nil { // its pages are clean, and write-protected
+				t.Fatal(err)
+			}
+		}
+		err = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
+	}
+	if err != nil {
+		t.Skipf("no file can be made immutable here: %v", err)
+	}
+}
+
+// The kernel refuses to write pages of a mapped file. That blocks the log as a failed write does,
+// and when it is over, the log goes on.
+func TestPageCannotBeWritten(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector makes the stores in a place where Go cannot recover")
+	}
+	for _, name := range []string{headName, "0000000000000000" + framesExt, "0000000000000000" + indexExt} {
+		t.Run(name, func(t *testing.T) {
+			o := testOptions(t.TempDir())
+			o.RetainBytes = 1 << 30
+			w, _ := mustOpen(t, o)
+			r := mustRead(t, o.Dir)
+			appendNumbered(t, w, 1, 3)
+			path := filepath.Join(o.Dir, name)
+			setImmutable(t, path, true)
+			defer setImmutable(t, path, false)
+			frame, m := numbered(3)
+			err, appended := w.Append(frame, m), true
+			if err != nil {
+				appended = false
+			} else {
+				err = w.Commit()
+			}
+			if !errors.Is(err, ErrBlocked) || !strings.Contains(err.Error(), path) {
+				t.Fatalf("with %s immutable: %v", name, err)
+			}
+			if _, last, err := readNumbered(r, 0, 9999); last != 2 || err != nil {
+				t.Fatal(last, err)
+			}
+			if name == headName {
+				if err := w.Mark(); !errors.Is(err, ErrBlocked) {
+					t.Errorf("Mark: %v", err)
+				}
+			}
+			setImmutable(t, path, false)
+			if !appended {
+				if err := w.Append(frame, m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			appendNumbered(t, w, 4, 90)
+			if _, last, err := readNumbered(r, r.Floor(), 9999); last != 89 || err != nil {
+				t.Fatal(last, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,164 @@
+package framelog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// mapsPerSegment is how many mappings a segment takes: frames and index.
+const mapsPerSegment = 2
+
+// mappedSegments is how many segments a Reader maps at once: an eighth of the mappings that the
+// kernel allows a process (vm.max_map_count). A process has up to three Readers, and the rest is
+// the Go runtime's. Beyond the limit a Reader unmaps what it has not used for longest; to map that
+// again costs it some ten microseconds.
+var mappedSegments = sync.OnceValue(func() int {
+	const usual, least = 65530, 16
+	text, _ := os.ReadFile("/proc/sys/vm/max_map_count")
+	most, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		most = usual
+	}
+	return max(most/8/mapsPerSegment, least)
+})
+
+// mapped is the segment with offset, or the last one before it, if one of them is mapped. Nothing
+// is unmapped.
+func (r *Reader) mapped(offset uint64) (s *readSegment, holds bool) {
+	i := sort.Search(len(r.segments), func(i int) bool { return r.segments[i].base > offset })
+	if i == 0 {
+		return nil, false
+	}
+	s = r.segments[i-1]
+	return s, offset < s.end()
+}
+
+// given is the segment with an offset that Frames has given.
+func (r *Reader) given(offset uint64) (*readSegment, error) {
+	if s, ok := r.mapped(offset); ok {
+		return s, nil
+	}
+	return nil, fmt.Errorf("%w: offset %d was not given", ErrDamaged, offset)
+}
+
+// segmentAt returns the mapped segment with the byte at offset: floor ≤ offset < head.
+func (r *Reader) segmentAt(offset, floor uint64) (*readSegment, error) {
+	if floor != r.dropped {
+		r.drop(floor)
+	}
+	if s := r.current; s != nil && offset >= s.base && offset < s.end() {
+		return s, nil
+	}
+	s, ok := r.mapped(offset)
+	if ok {
+		r.use(s)
+		return s, nil
+	}
+	base := offset
+	if s == nil || offset != s.end() { // else the next one begins here: no need to look for its name
+		var err error
+		if base, err = r.baseOf(offset); err != nil {
+			return nil, err
+		}
+	}
+	r.makeRoom()
+	s, err := r.open(base)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Retention raises the floor before it unlinks.
+		if err := within(offset, r.Floor(), r.Head()); err != nil {
+			return nil, err
+		}
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if offset >= s.end() {
+		s.unmap()
+		return nil, fmt.Errorf("%w: no segment holds offset %d", ErrDamaged, offset)
+	}
+	at := sort.Search(len(r.segments), func(i int) bool { return r.segments[i].base > base })
+	r.segments = slices.Insert(r.segments, at, s)
+	r.use(s)
+	return s, nil
+}
+
+func (r *Reader) use(s *readSegment) {
+	r.uses++
+	s.used, r.current = r.uses, s
+}
+
+// baseOf looks for the segment that offset is in, in the directory if need be: where another
+// committed segment follows, what the directory said before is still right.
+func (r *Reader) baseOf(offset uint64) (uint64, error) {
+	if i := baseBefore(r.bases, offset); i >= 0 && i+1 < len(r.bases) {
+		return r.bases[i], nil
+	}
+	head := r.Head()
+	pairs, err := listSegments(r.dir)
+	if err != nil {
+		return 0, err
+	}
+	r.bases = r.bases[:0]
+	for _, p := range pairs {
+		if p.base < head { // one at the head may be given up yet, and begun again elsewhere
+			r.bases = append(r.bases, p.base)
+		}
+	}
+	if i := baseBefore(r.bases, offset); i >= 0 {
+		return r.bases[i], nil
+	}
+	if err := within(offset, r.Floor(), r.Head()); err != nil {
+		return 0, err
+	}
+	return 0, fmt.Errorf("%w: no segment holds offset %d", ErrDamaged, offset)
+}
+
+// baseBefore is the index of the last of the bases that is not beyond offset; -1: there is none.
+func baseBefore(bases []uint64, offset uint64) int {
+	return sort.Search(len(bases), func(i int) bool { return bases[i] > offset }) - 1
+}
+
+// makeRoom unmaps what was not used for longest, so that one more segment can be mapped.
+func (r *Reader) makeRoom() {
+	for len(r.segments) >= r.limit {
+		oldest := 0
+		for i, s := range r.segments {
+			if s.used < r.segments[oldest].used {
+				oldest = i
+			}
+		}
+		r.forget(r.segments[oldest])
+		r.segments = slices.Delete(r.segments, oldest, oldest+1)
+	}
+}
+
+// drop unmaps what lies below the floor.
+func (r *Reader) drop(floor uint64) {
+	r.dropped = floor
+	r.segments = slices.DeleteFunc(r.segments, func(s *readSegment) bool {
+		gone := s.end() <= floor
+		if gone {
+			r.forget(s)
+		}
+		return gone
+	})
+}
+
+// forget unmaps a segment. Nothing of it is remembered.
+func (r *Reader) forget(s *readSegment) {
+	if r.current == s {
+		r.current = nil
+	}
+	if r.memo.from >= s.base && r.memo.from < s.end() {
+		r.memo = answer{}
+	}
+	s.unmap()
+}

@@ -1,0 +1,98 @@
+package framelog
+
+import (
+	"bytes"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"testing"
+)
+
+// mapsOf is how many mappings of files in dir this process has.
+func mapsOf(t *testing.T, dir string) (n int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Count(string(text), dir)
+}
+
+// A Reader that is asked for frames all over a log of many segments has few of them mapped, and
+// what it gave last stays right.
+func TestReaderMapsFew(t *testing.T) {
+	o := testOptions(memoryDir(t))
+	o.RetainBytes = 1 << 40
+	w, _ := mustOpen(t, o)
+	var all []byte
+	for n := uint64(1); w.Stats().Segments < 100; n++ {
+		frame, m := numbered(n)
+		if err := w.Append(frame, m); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, frame...)
+	}
+	if err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	writers := mapsOf(t, o.Dir)
+	r := mustRead(t, o.Dir)
+	r.limit = 5
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range 2000 {
+		at := rng.Uint64N(w.Head())
+		b, err := r.Frames(at, 1+rng.IntN(100_000))
+		if err != nil || len(b) == 0 || !bytes.Equal(b, all[at:at+uint64(len(b))]) {
+			t.Fatalf("%d bytes at %d: %v", len(b), at, err)
+		}
+		end := at + uint64(len(b))
+		if m, to, err := r.Given(end); err != nil || to < end || m.Cycle < 1 {
+			t.Fatalf("%+v, %d, %v", m, to, err)
+		}
+		if len(r.segments) > r.limit {
+			t.Fatalf("%d segments are mapped", len(r.segments))
+		}
+	}
+	if n := mapsOf(t, o.Dir) - writers; n > mapsPerSegment*r.limit+1 {
+		t.Errorf("%d mappings", n)
+	}
+}
+
+// Opening, inspecting and recovering a log of many segments maps few of them at once.
+func TestScanMapsFew(t *testing.T) {
+	o := testOptions(memoryDir(t))
+	o.RetainBytes = 1 << 40
+	w, _ := mustOpen(t, o)
+	const segments = 3 * scanSegmentsAtOnce
+	frame := make([]byte, minSegmentBytes)
+	for range segments {
+		if err := w.Append(frame, Meta{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	drain(w)
+	most, opened := 0, 0
+	scanMapped = func() {
+		opened++
+		most = max(most, mapsOf(t, o.Dir))
+	}
+	defer func() { scanMapped = func() {} }()
+	before := mapsOf(t, o.Dir)
+	if report, err := Inspect(o.Dir); err != nil || len(report.Segments) != segments {
+		t.Fatalf("%d segments, %v", len(report.Segments), err)
+	}
+	if limit := before + mapsPerSegment*(scanSegmentsAtOnce+1); opened != segments || most > limit {
+		t.Errorf("%d segments were opened, up to %d mappings at once, limit %d", opened, most, limit)
+	}
+	abandon(w)
+	o.boot = bootID{7} // of another start of the machine: all of it is verified
+	if _, rec := mustOpen(t, o); rec.Frames != segments || len(rec.GivenUp)+len(rec.Damaged) != 0 {
+		t.Errorf("%+v", rec)
+	}
+	if limit := mapsPerSegment*(scanSegmentsAtOnce+1) + 8; most > limit {
+		t.Errorf("up to %d mappings at once, limit %d", most, limit)
+	}
+}

@@ -1,0 +1,89 @@
+package framelog
+
+import (
+	"io"
+	"os"
+	"unsafe"
+)
+
+// trust returns what a log holds that was closed on this boot, without a look at its frames: the
+// writer that closed it had written them, and they are in the page cache or on disk. It returns nil
+// where verifying is needed: the log was not closed, or in another boot, a sync has failed, or
+// names, sizes and headers are not those that the close left.
+func trust(dir string, h *known, now bootID) *findings {
+	if h == nil || h.state != stateClean && h.state != stateLeft || !h.sameBoot(now) || h.lost != 0 || h.floor > h.head {
+		return nil
+	}
+	pairs, err := listSegments(dir)
+	if err != nil {
+		return nil
+	}
+	f := &findings{verdict: verdict{head: h.head, floor: h.floor}, trusted: true, pairs: pairs}
+	at := h.floor // all below it is there
+	for i, p := range pairs {
+		s := &scanned{base: p.base, limit: h.head}
+		if i+1 < len(pairs) && pairs[i+1].base < h.head {
+			s.limit = pairs[i+1].base
+		}
+		if !f.keeps(s) {
+			continue
+		}
+		f.segments = append(f.segments, s)
+		if p.base > at || !p.index || !s.left(dir, h) {
+			closeScanned(f.segments)
+			return nil
+		}
+		at = s.limit
+	}
+	if at != h.head {
+		closeScanned(f.segments)
+		return nil
+	}
+	return f
+}
+
+// left says whether a segment has the size, the header and the ends that closing the log left it
+// with. It maps the one that the head stands in, for its newest sources, and the one that the floor
+// stands in.
+func (s *scanned) left(dir string, h *known) bool {
+	frames, err := os.Stat(segmentPath(dir, s.base, framesExt))
+	if err != nil || uint64(frames.Size()) < s.limit-s.base {
+		return false
+	}
+	sealed := s.limit != h.head
+	if sealed && (uint64(frames.Size()) != s.limit-s.base || !s.hasSeal(dir)) { // it was trimmed
+		return false
+	}
+	if sealed && s.base >= h.floor {
+		return true
+	}
+	if s.open(dir, 0) != nil {
+		return false
+	}
+	ends := func(at uint64) bool {
+		return guarded(func() error {
+			if i := frameAfter(s.entries, at-1); i == len(s.entries) || s.entries[i].End.Load() != at {
+				return ErrDamaged
+			}
+			return nil
+		}) == nil
+	}
+	return (s.base >= h.floor || ends(h.floor)) && ends(s.limit)
+}
+
+// hasSeal reads the header alone, which says that the segment ends at its limit.
+func (s *scanned) hasSeal(dir string) bool {
+	f, err := os.Open(segmentPath(dir, s.base, indexExt))
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var page [pageSize / 8]uint64 // aligned
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&page)), pageSize)
+	if _, err := io.ReadFull(f, b); err != nil {
+		return false
+	}
+	header := asHeader(b)
+	s.sealed = header.Sealed.Load()
+	return header.valid(s.base) == nil && s.sealed == s.limit
+}
