@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -30,6 +31,7 @@ type modelLog struct {
 	content  []byte
 	consumed int  // what has come out, or was skipped
 	had      int  // before it, all came out before a cut that has put consumed further back
+	torn     int  // where a cut has left a line torn that came out; 0: nowhere
 	closed   bool // the pointer has moved on
 }
 
@@ -40,6 +42,10 @@ func (l *modelLog) due() (lines []string) {
 	for {
 		line, _, whole := strings.Cut(string(l.content[l.consumed:]), "\n")
 		if !whole && (!l.closed || line == "") {
+			return lines
+		}
+		if !whole && l.torn == len(l.content) { // it came out when it was whole
+			l.consumed = l.torn
 			return lines
 		}
 		l.consumed += len(line)
@@ -81,6 +87,7 @@ type modelRound struct {
 	want   []string
 	got    []string
 	handed []handedOut
+	past   []Position // of all records that came out, as frames keep them
 	mayCut bool   // a gap may be told of by the next look
 	lost   uint64 // bytes in gaps that it told of
 }
@@ -220,6 +227,12 @@ func (m *modelRound) act() {
 // write appends to a log, in one piece or several, with looks between.
 func (m *modelRound) write(l *modelLog, text string) {
 	m.note("append to %d: %q", l.number, text)
+	if l.torn > 0 && text != "" {
+		if strings.Contains("{E\r\n", text[:1]) { // the writer does not know: what came out is not waited for
+			l.consumed = l.torn
+		}
+		l.torn = 0
+	}
 	for text != "" {
 		n := len(text)
 		if m.chance(20) {
@@ -432,8 +445,8 @@ func (m *modelRound) truncate() {
 	unread := len(l.content) - max(size, l.consumed)
 	certainly := len(l.content) - max(size, l.consumed, l.had)
 	l.content, l.had = l.content[:size:size], min(l.had, size)
-	if l.consumed > size {
-		l.consumed, l.had = bytes.LastIndexByte(l.content, '\n')+1, size
+	if l.torn = min(l.torn, size); l.consumed > size {
+		l.consumed, l.had, l.torn = bytes.LastIndexByte(l.content, '\n')+1, size, size
 	}
 	m.handed = nil // positions behind the cut are no more
 	m.lookAtCut(certainly, unread)
@@ -462,13 +475,17 @@ func (m *modelRound) rewrite() {
 	m.must(os.WriteFile(m.path(l), []byte(text), 0o644))
 	m.touch(l)
 	unread, certainly := len(l.content)-l.consumed, len(l.content)-max(l.consumed, l.had)
-	l.content, l.consumed, l.had = []byte(text), 0, 0
+	l.content, l.consumed, l.had, l.torn = []byte(text), 0, 0, 0
 	m.handed = nil
 	m.lookAtCut(certainly, unread)
 }
 
 // restart ends the follower as a crash would, and starts one from a position that it had handed out.
 func (m *modelRound) restart() {
+	if m.shortened() {
+		m.settle()
+	}
+	lost := m.shortened()
 	choices := append(m.handed[max(0, len(m.handed)-8):len(m.handed):len(m.handed)], handedOut{m.f.Position(), m.current()})
 	h := choices[m.rng.IntN(len(choices))]
 	if h.log == nil || h.p.IsZero() {
@@ -476,7 +493,8 @@ func (m *modelRound) restart() {
 	}
 	at := m.index(h.log)
 	for _, l := range m.logs[at:] {
-		if l.deleted {
+		// A log that was cut to less than a fingerprint does not prove that it is the one that was read.
+		if l.deleted || (l.torn > 0 || lost) && len(l.content) < headBytes {
 			return
 		}
 	}
@@ -485,11 +503,14 @@ func (m *modelRound) restart() {
 	m.f.Close()
 	m.f = nil
 	m.note("restart from %+v", h.p)
+	for len(m.past) > 0 && m.past[len(m.past)-1] != h.p {
+		m.past = m.past[:len(m.past)-1]
+	}
 	// What had come out after that position comes again.
 	m.want, m.got, m.handed = nil, nil, nil
 	for i, l := range m.logs {
 		switch {
-		case i == at:
+		case i == at && !lost:
 			l.consumed = int(h.p.Offset)
 		case i > at:
 			l.consumed = 0
@@ -501,13 +522,18 @@ func (m *modelRound) restart() {
 	m.start(h.p)
 }
 
+// shortened reports whether the log being read is shorter than what was read of it.
+func (m *modelRound) shortened() bool {
+	return m.f.cur != nil && m.f.cur.trail.end() > m.f.cur.fp.offset
+}
+
 // current is the model's log that the follower reads.
 func (m *modelRound) current() *modelLog {
 	if m.f.cur == nil {
 		return nil
 	}
 	for _, l := range m.logs {
-		if fi, err := os.Stat(m.path(l)); !l.deleted && err == nil && inodeOf(fi) == m.f.cur.inode {
+		if fi, err := os.Stat(m.path(l)); !l.deleted && err == nil && idOf(fi) == m.f.cur.id {
 			return l
 		}
 	}
@@ -536,11 +562,23 @@ func (m *modelRound) copyDirectory() {
 
 func (m *modelRound) start(from Position) {
 	f, err := NewFollower(Options{
-		Dir: m.dir, Stream: m.stream, From: from, Interval: time.Hour, noWatch: true,
+		Dir: m.dir, Stream: m.stream, From: from, Past: m.pastOf(), Interval: time.Hour, noWatch: true,
 		now: func() time.Time { return m.clock },
 	})
 	m.must(err)
 	m.f = f
+}
+
+// pastOf gives what came out before, newest first. A crash may have taken the newest.
+func (m *modelRound) pastOf() iter.Seq[Position] {
+	past := slices.Clone(m.past)
+	return func(yield func(Position) bool) {
+		for _, p := range slices.Backward(past) {
+			if !yield(p) {
+				return
+			}
+		}
+	}
 }
 
 func (m *modelRound) maybeLook() {
@@ -558,7 +596,8 @@ func (m *modelRound) look() {
 	m.f.look(&b)
 	for _, r := range b.Records {
 		m.got = append(m.got, string(r.Line))
-		if l := m.current(); l != nil && r.Next.Inode == m.f.cur.inode {
+		m.past = append(m.past, r.Next)
+		if l := m.current(); l != nil && r.Next.Inode == m.f.cur.id.ino {
 			m.handed = append(m.handed, handedOut{r.Next, l})
 		}
 	}
@@ -595,7 +634,7 @@ func (m *modelRound) settle() {
 			m.look()
 		}
 		m.check()
-		m.clock = m.clock.Add(m.f.opt.linger)
+		m.clock = m.clock.Add(incompleteWait)
 		if len(m.got) == len(m.want) && m.current() == m.active() {
 			extra++
 		} else if extra--; extra < -200 {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 )
 
@@ -14,7 +13,7 @@ import (
 type entry struct {
 	number uint32
 	old    bool // named old-…
-	inode  uint64
+	id     fileID
 	size   int64
 	mtime  time.Time
 	lap    int // see arrange
@@ -26,7 +25,7 @@ type place struct {
 	number uint32
 }
 
-func sameLog(a, b entry) bool { return a.number == b.number && a.old == b.old && a.inode == b.inode }
+func sameLog(a, b entry) bool { return a.number == b.number && a.old == b.old && a.id == b.id }
 
 func (e entry) place() place { return place{e.lap, e.number} }
 
@@ -56,7 +55,7 @@ func listLogs(dir string, s Stream) ([]entry, error) {
 		if !fi.Mode().IsRegular() {
 			continue
 		}
-		entries = append(entries, entry{number: number, old: old, inode: inodeOf(fi), size: fi.Size(), mtime: fi.ModTime()})
+		entries = append(entries, entry{number: number, old: old, id: idOf(fi), size: fi.Size(), mtime: fi.ModTime()})
 	}
 	return entries, nil
 }
@@ -106,14 +105,14 @@ func (e entry) begun(active entry, passed bool) bool {
 
 // placeOf tells where a log stands or, if it is not among the entries, stood: in the newest lap whose
 // place for this number is free.
-func placeOf(entries []entry, number uint32, inode uint64, pointer uint32) (p place, found bool) {
+func placeOf(entries []entry, number uint32, id fileID, pointer uint32) (p place, found bool) {
 	p = place{0, number}
 	if number > pointer {
 		p.lap = -1
 	}
 	for _, e := range entries {
 		if e.number == number {
-			if e.inode == inode {
+			if e.id == id {
 				// A log that was being read is not just created: it was passed by a wrap-around.
 				return place{min(e.lap, -e.lap), number}, true
 			}
@@ -134,31 +133,48 @@ func (p place) follows(before place, highest uint32) bool {
 	return p.lap == before.lap+1 && p.number == 1 && before.number >= highest
 }
 
-// leftoverAge is how much older than our log a log of the lap before must be to be a leftover of another
-// configuration (MAX files lowered) or of another writer, and not what comes next. The times of two
-// neighbours may stand the wrong way round by a moment, but not by this.
-const leftoverAge = time.Minute
+const (
+	// leftoverAge is how much older than our log a log of the lap before must be to be taken for a
+	// leftover: of a configuration with more logs, or of another writer. Successive logs of one writer
+	// are written one after the other, so that the next one is never older, but for the clock.
+	leftoverAge = time.Minute
+	// timeSlack is how much the times of two logs may contradict their order before no time is
+	// trusted: file systems of a network keep full seconds.
+	timeSlack = time.Second
+)
 
 // next finds the log that comes after a place. found: the log at that place is there, so that the order
-// is certain; if it is gone, logs last written to before since are certainly older than it. done tells
-// logs that have nothing unread; the active one is gone to all the same. gap: logs may have stood between.
+// is certain. If that log is gone, logs last written to before since are older than it. done tells
+// logs that have nothing unread; the active one is gone to all the same. gap: something between the two
+// logs is left unread, or may have stood there.
 func next(entries []entry, pointer uint32, from place, found bool, since time.Time, highest uint32, done func(entry) bool) (to entry, gap, ok bool) {
+	timesTell := timesKeepOrder(entries, since)
 	for _, e := range entries {
 		switch {
 		case e.lap > 0 || e.place().compare(from) <= 0:
 		case e.place() == place{0, pointer}:
-			return e, !e.place().follows(from, highest), true
-		case !found && e.mtime.Before(since):
-		case found && e.lap < 0 && e.mtime.Before(since.Add(-leftoverAge)):
+			return e, gap || !e.place().follows(from, highest), true
 		case done(e):
 			from = e.place()
+		case !found && e.mtime.Before(since):
+			gap = true
+		case found && timesTell && e.lap < 0 && e.mtime.Before(since.Add(-leftoverAge)):
+			gap = true
 		default:
-			return e, !e.place().follows(from, highest), true
+			return e, gap || !e.place().follows(from, highest), true
 		}
 	}
 	return entry{}, false, false
 }
 
-func inodeOf(fi os.FileInfo) uint64 {
-	return fi.Sys().(*syscall.Stat_t).Ino
+// timesKeepOrder reports whether the times of the files may say which logs are leftovers. They may not
+// after a step of the clock, or in a copy that did not keep them: then a log of this lap seems older
+// than one of the lap before, whose last change is since.
+func timesKeepOrder(entries []entry, since time.Time) bool {
+	for _, e := range entries {
+		if e.lap == 0 && e.mtime.Before(since.Add(-timeSlack)) {
+			return false
+		}
+	}
+	return true
 }

@@ -82,7 +82,7 @@ func holdsRecord(f *os.File, from, to int64) (bool, error) {
 		return false, fmt.Errorf("datalog: read %s at %d: %w", f.Name(), from, err)
 	}
 	for line := range bytes.SplitSeq(b, []byte{'\n'}) {
-		if line = chomp(line); !isBlank(line) && !isTrailer(line) {
+		if line = bytes.Trim(chomp(line), "\x00"); !isBlank(line) && !isTrailer(line) {
 			return true, nil
 		}
 	}

@@ -3,6 +3,7 @@ package datalog
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"math/bits"
 
 	"github.com/cespare/xxhash/v2"
@@ -66,13 +67,29 @@ func (p *fingerprint) heads() []byte { return p.head[:min(p.offset, headBytes)] 
 func (p *fingerprint) tails() []byte { return p.tail[:min(p.offset, tailBytes)] }
 func (p *fingerprint) check() uint64 { return p.checkAt(p.offset, p.tails()) }
 
-// checkAt is Check for an offset whose head is already in p and whose last bytes are tail.
+// checkAt is Check for an offset whose head is already in p and whose last bytes are tail: the upper
+// half tells of the head, the lower half of the tail. The head alone proves that a log which is now
+// shorter than the offset is an older state of the same log.
 func (p *fingerprint) checkAt(offset int64, tail []byte) uint64 {
-	sum := p.headSum
+	return p.sumAt(offset)&^math.MaxUint32 | xxhash.Sum64(tail)&math.MaxUint32
+}
+
+// fits reports whether a Check was made of these bytes.
+func (p *fingerprint) fits(check uint64) bool {
+	return check == p.check() || check == p.oldCheck()
+}
+
+// oldCheck is Check as positions hold it that were stored before its halves told head and tail apart.
+func (p *fingerprint) oldCheck() uint64 {
+	return bits.RotateLeft64(p.sumAt(p.offset), 31) + xxhash.Sum64(p.tails())
+}
+
+// sumAt hashes the head for an offset.
+func (p *fingerprint) sumAt(offset int64) uint64 {
 	if offset < headBytes {
-		sum = xxhash.Sum64(p.head[:offset])
+		return xxhash.Sum64(p.head[:offset])
 	}
-	return bits.RotateLeft64(sum, 31) + xxhash.Sum64(tail)
+	return p.headSum
 }
 
 // extendHead takes the bytes that stand at p.offset into the head, as far as they belong there. It
