@@ -256,9 +256,7 @@ func (l *logFile) take(b *Batch, end int64) (outcome, error) {
 	if stale, err := l.stale(raw[context:], end); err != nil {
 		return l.cutShort(err)
 	} else if stale {
-		l.win.giveUpMapping()
-		l.size = -1
-		return advanced, nil
+		return l.giveUpMapping()
 	}
 	if out, err := l.verify(advanced); out != advanced || err != nil {
 		return out, err
@@ -306,10 +304,16 @@ func (l *logFile) retry(err error) (outcome, error) {
 	case serr == nil && st.Size < size && (errors.Is(err, errFault) || errors.Is(err, io.EOF)):
 		return advanced, nil
 	case !l.win.direct:
-		l.win.giveUpMapping()
-		return advanced, nil
+		return l.giveUpMapping()
 	}
 	return idle, err
+}
+
+// giveUpMapping makes the next read begin anew, and read the file.
+func (l *logFile) giveUpMapping() (outcome, error) {
+	l.win.giveUpMapping()
+	l.size, l.searched, l.zerosAt = -1, l.fp.offset, -1
+	return advanced, nil
 }
 
 // extent finds the end of the lines that one batch takes, or the offset itself where no line is whole.

@@ -31,6 +31,7 @@ type modelLog struct {
 	content  []byte
 	consumed int  // what has come out, or was skipped
 	had      int  // before it, all came out before a cut that has put consumed further back
+	lineAt   int  // a line begins here though no newline stands before
 	torn     int  // where a cut has left a line torn that came out; 0: nowhere
 	closed   bool // the pointer has moved on
 }
@@ -60,7 +61,7 @@ func (l *modelLog) due() (lines []string) {
 
 // ended reports whether a trailer is the last thing in l.
 func (l *modelLog) ended() bool {
-	lines := strings.Fields(strings.ReplaceAll(string(l.content), " ", "_"))
+	lines := strings.Fields(strings.ReplaceAll(string(l.content[l.lineAt:]), " ", "_"))
 	return len(lines) > 0 && strings.HasPrefix(lines[len(lines)-1], "End:")
 }
 
@@ -229,7 +230,7 @@ func (m *modelRound) write(l *modelLog, text string) {
 	m.note("append to %d: %q", l.number, text)
 	if l.torn > 0 && text != "" {
 		if strings.Contains("{E\r\n", text[:1]) { // the writer does not know: what came out is not waited for
-			l.consumed = l.torn
+			l.consumed, l.lineAt = l.torn, l.torn
 		}
 		l.torn = 0
 	}
@@ -445,6 +446,7 @@ func (m *modelRound) truncate() {
 	unread := len(l.content) - max(size, l.consumed)
 	certainly := len(l.content) - max(size, l.consumed, l.had)
 	l.content, l.had = l.content[:size:size], min(l.had, size)
+	l.lineAt = min(l.lineAt, size)
 	if l.torn = min(l.torn, size); l.consumed > size {
 		l.consumed, l.had, l.torn = bytes.LastIndexByte(l.content, '\n')+1, size, size
 	}
@@ -475,7 +477,7 @@ func (m *modelRound) rewrite() {
 	m.must(os.WriteFile(m.path(l), []byte(text), 0o644))
 	m.touch(l)
 	unread, certainly := len(l.content)-l.consumed, len(l.content)-max(l.consumed, l.had)
-	l.content, l.consumed, l.had, l.torn = []byte(text), 0, 0, 0
+	l.content, l.consumed, l.had, l.torn, l.lineAt = []byte(text), 0, 0, 0, 0
 	m.handed = nil
 	m.lookAtCut(certainly, unread)
 }

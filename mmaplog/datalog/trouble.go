@@ -1,6 +1,8 @@
 package datalog
 
 import (
+	"errors"
+	"io/fs"
 	"log/slog"
 	"time"
 )
@@ -60,6 +62,10 @@ func (c *complaints) note(subject, path string, err error) *complaint {
 	}
 	if last.text != text {
 		last.text, last.logged = text, false
+	}
+	var failed *fs.PathError
+	if errors.As(err, &failed) {
+		path = failed.Path // one of the files in the directory
 	}
 	last.Path, last.Err = path, err
 	return last
