@@ -85,6 +85,9 @@ func (f *Follower) turnToCopy(l *logFile, state likeness) {
 	lost := max(0, f.cur.dataEnd()-max(f.cur.fp.offset, f.cur.had)) // of a line that was not whole
 	before := f.cur.position()
 	f.known[f.cur.id] = before
+	if l.fp.offset == f.cur.fp.offset && l.torn == 0 {
+		l.torn = min(f.cur.torn, l.size)
+	}
 	f.enter(l)
 	f.settled = false // the logs before it are other files too
 	if state == older {
@@ -117,11 +120,8 @@ func (f *Follower) lookBack(entries []entry, ours place) {
 	present := make(map[fileID]bool, len(entries))
 	for _, e := range entries {
 		present[e.id] = true
-		if e.place().compare(ours) >= 0 {
-			continue
-		}
 		left, ok := f.leftAt(e)
-		if !ok || left.Number != e.number || e.size <= int64(left.Offset) {
+		if !ok || e.place().compare(ours) >= 0 || left.Number != e.number || e.size <= int64(left.Offset) {
 			continue
 		}
 		l, err := f.openNamed(e.number, e.old)

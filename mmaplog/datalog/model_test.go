@@ -59,10 +59,32 @@ func (l *modelLog) due() (lines []string) {
 	}
 }
 
+// begin is about text that is going to be appended: a writer may not know of a torn line at the end, what
+// came out of that is not waited for.
+func (l *modelLog) begin(text string) {
+	if l.torn == 0 || text == "" {
+		return
+	}
+	if strings.Contains("{E\r\n", text[:1]) {
+		l.consumed, l.lineAt = l.torn, l.torn
+	}
+	l.torn = 0
+}
+
+func (l *modelLog) take(text string) {
+	l.begin(text)
+	l.content = append(l.content, text...)
+}
+
 // ended reports whether a trailer is the last thing in l.
 func (l *modelLog) ended() bool {
-	lines := strings.Fields(strings.ReplaceAll(string(l.content[l.lineAt:]), " ", "_"))
-	return len(lines) > 0 && strings.HasPrefix(lines[len(lines)-1], "End:")
+	ended := false
+	for line := range strings.SplitSeq(string(l.content[l.lineAt:]), "\n") {
+		if strings.Trim(line, " \t\r") != "" {
+			ended = strings.HasPrefix(line, "End:")
+		}
+	}
+	return ended
 }
 
 type handedOut struct {
@@ -79,6 +101,10 @@ type modelRound struct {
 	mtime time.Time // of the files
 	trace []string
 
+	medium medium
+	mounts []string
+	chaos  chaos
+
 	stream Stream
 	max    int
 	blank  string // what follows a newline in this round's generation
@@ -89,8 +115,8 @@ type modelRound struct {
 	got    []string
 	handed []handedOut
 	past   []Position // of all records that came out, as frames keep them
-	mayCut bool   // a gap may be told of by the next look
-	lost   uint64 // bytes in gaps that it told of
+	mayCut bool       // a gap may be told of by the next look
+	lost   uint64     // bytes in gaps that it told of
 }
 
 func TestModel(t *testing.T) {
@@ -124,14 +150,17 @@ func runModel(t *testing.T, seed uint64) bool {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	m := &modelRound{
 		t: t, rng: rng, dir: filepath.Join(t.TempDir(), "logs"), stream: Streams[rng.IntN(3)],
-		clock: time.Unix(1e9, 0), mtime: time.Unix(1.5e9, 0), max: 4 + 2*rng.IntN(3),
+		clock: time.Unix(1e9, 0), mtime: modelEpoch, max: 4 + 2*rng.IntN(3),
 	}
 	m.blank = []string{"", "\n"}[rng.IntN(2)]
 	m.crlf = rng.IntN(5) == 0
+	m.chaos = []chaos{timesTell, timesTell, timesTell, timesApart, timesBack}[rng.IntN(5)]
+	m.medium = []medium{plain, plain, plain, plain, devices, overlay}[rng.IntN(6)]
 	defer func() {
 		if m.f != nil {
 			m.f.Close()
 		}
+		m.unmount()
 		if t.Failed() {
 			if r := recover(); r != nil && r != errModel {
 				panic(r)
@@ -145,6 +174,9 @@ func runModel(t *testing.T, seed uint64) bool {
 	m.run()
 	return !t.Failed()
 }
+
+// modelEpoch is when the files of a round begin.
+var modelEpoch = time.Unix(1.5e9, 0)
 
 var errModel = fmt.Errorf("model: round failed")
 
@@ -178,7 +210,7 @@ func (m *modelRound) run() {
 	if early {
 		m.start(Position{})
 	}
-	m.must(os.Mkdir(m.dir, 0o755))
+	m.lay()
 	m.create(1 + m.rng.IntN(m.max))
 	m.point(m.active().number)
 	if !early {
@@ -188,6 +220,7 @@ func (m *modelRound) run() {
 		}
 		l := m.active()
 		l.consumed = bytes.LastIndexByte(l.content, '\n') + 1
+		m.freeze()
 		m.start(Position{})
 	}
 	for range 10 + m.rng.IntN(60) {
@@ -213,10 +246,18 @@ func (m *modelRound) act() {
 		m.deleteOne()
 	case n < 84:
 		m.replaceActive()
-	case n < 87:
+	case n < 86:
 		m.truncate()
-	case n < 88:
+	case n < 87:
 		m.rewrite()
+	case n < 88:
+		m.hide()
+	case n < 89:
+		m.moveToDevice()
+	case n < 90:
+		m.restoreOlder()
+	case n < 91:
+		m.mirror(m.logs[m.rng.IntN(len(m.logs))])
 	case n < 92:
 		m.settle()
 	default:
@@ -228,12 +269,7 @@ func (m *modelRound) act() {
 // write appends to a log, in one piece or several, with looks between.
 func (m *modelRound) write(l *modelLog, text string) {
 	m.note("append to %d: %q", l.number, text)
-	if l.torn > 0 && text != "" {
-		if strings.Contains("{E\r\n", text[:1]) { // the writer does not know: what came out is not waited for
-			l.consumed, l.lineAt = l.torn, l.torn
-		}
-		l.torn = 0
-	}
+	l.begin(text)
 	for text != "" {
 		n := len(text)
 		if m.chance(20) {
@@ -248,7 +284,10 @@ func (m *modelRound) write(l *modelLog, text string) {
 }
 
 // touch sets a file's time to the model's, in which seconds go by between actions.
-func (m *modelRound) touch(l *modelLog) { m.must(os.Chtimes(m.path(l), m.mtime, m.mtime)) }
+func (m *modelRound) touch(l *modelLog) {
+	at := m.fileTime()
+	m.must(os.Chtimes(m.path(l), at, at))
+}
 
 func (m *modelRound) eol() string {
 	if m.crlf {
@@ -308,7 +347,7 @@ func (m *modelRound) rotate() {
 	if m.chance(50) {
 		trailer = fmt.Sprintf("End: Number of bytes: %d", m.rng.Uint64()) + m.eol() + m.blank
 	}
-	late := ""
+	late, outOfOrder := "", false
 	switch m.rng.IntN(10) {
 	case 0:
 		trailer = ""
@@ -320,6 +359,15 @@ func (m *modelRound) rotate() {
 		late, trailer = fmt.Sprintf(`{"n":%d,"late":true}`, m.seq)+"\n"+trailer, ""
 	case 2:
 		trailer += trailer
+	case 3: // a mirror, that brings the next log before the rest of this one
+		if before.ended() {
+			break
+		}
+		for range 1 + m.rng.IntN(3) {
+			m.seq++
+			late += fmt.Sprintf(`{"n":%d,"mirrored":true}`, m.seq) + m.eol() + m.blank
+		}
+		late, trailer, outOfOrder = late+trailer, "", true
 	}
 	m.write(before, trailer)
 	m.mtime = m.mtime.Add(time.Second)
@@ -339,7 +387,20 @@ func (m *modelRound) rotate() {
 	if m.chance(30) {
 		m.look()
 	}
-	m.write(before, late) // the model's order is that of the logs
+	if outOfOrder && m.f != nil {
+		m.look()
+		outOfOrder = m.f.Position().Offset >= tailBytes && m.current() == before
+	}
+	if outOfOrder {
+		for range m.rng.IntN(4) {
+			m.appendLine()
+			m.clock = m.clock.Add(incompleteWait / 5)
+		}
+		before.take(late)
+		m.replace(before, before.content)
+	} else {
+		m.write(before, late) // the model's order is that of the logs
+	}
 	before.closed = true
 }
 
@@ -518,8 +579,9 @@ func (m *modelRound) restart() {
 			l.consumed = 0
 		}
 	}
-	if m.chance(20) {
+	if m.chance(20) && m.medium != overlay {
 		m.copyDirectory()
+		m.medium = plain
 	}
 	m.start(h.p)
 }

@@ -64,7 +64,9 @@ func listLogs(dir string, s Stream) ([]entry, error) {
 // See "Order" in the package comment for why this is it.
 func arrange(entries []entry, pointer uint32) {
 	own, old := map[uint32]entry{}, map[uint32]entry{}
+	highest := uint32(0)
 	for _, e := range entries {
+		highest = max(highest, e.number)
 		if e.old {
 			old[e.number] = e
 		} else {
@@ -78,7 +80,7 @@ func arrange(entries []entry, pointer uint32) {
 		e := &entries[i]
 		_, again := own[e.number]
 		switch {
-		case exists && !e.old && e.begun(active, passed && !renamed):
+		case exists && !e.old && e.begun(active, passed && !renamed, active.number == highest):
 			e.lap = 1
 		case e.number > pointer, e.old && again:
 			e.lap = -1
@@ -92,9 +94,10 @@ func arrange(entries []entry, pointer uint32) {
 // begun reports whether an own log was just created and the pointer is about to name it. Until then no
 // record comes into it, but a writer may be found that does not keep to this. passed: the old- logs go on
 // to the active one's number and no further, so that the next number may well be of the lap before.
-func (e entry) begun(active entry, passed bool) bool {
+// last: no log has a higher number than the active one, so that log 1 may be the next.
+func (e entry) begun(active entry, passed, last bool) bool {
 	switch {
-	case e.number != active.number+1 && (e.number != 1 || active.number == 1):
+	case e.number != active.number+1 && (e.number != 1 || active.number == 1 || !last):
 		return false
 	case e.size == 0:
 		return !e.mtime.Before(active.mtime)
