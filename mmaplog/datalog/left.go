@@ -85,8 +85,8 @@ func (f *Follower) turnToCopy(l *logFile, state likeness) {
 	lost := max(0, f.cur.dataEnd()-max(f.cur.fp.offset, f.cur.had)) // of a line that was not whole
 	before := f.cur.position()
 	f.known[f.cur.id] = before
-	if l.fp.offset == f.cur.fp.offset && l.torn == 0 {
-		l.torn = min(f.cur.torn, l.size)
+	if l.fp.offset == f.cur.fp.offset && f.cur.torn > 0 {
+		l.torn = min(f.cur.torn, l.size) // where it was seen to end, though it may have grown since
 	}
 	f.enter(l)
 	f.settled = false // the logs before it are other files too
