@@ -75,9 +75,9 @@ const databaseLook = 3 * time.Second
 // that is being copied, is over by then.
 const troubleGrace = 2 * time.Second
 
-// dataLogHealth reports a directory, and a log or an active file of a stream, that keeps reading from
-// going on. Silence is a problem only when it concerns all streams and lasts, since cycles come every
-// minute or so and the other streams with the traffic.
+// dataLogHealth reports a directory, and a log or an active file of a stream, that keeps reading
+// from going on. Silence is a problem only when it concerns all streams and lasts, since cycles
+// come every minute or so and the other streams with the traffic.
 func (p *primary) dataLogHealth(now time.Time) []gateway.Problem {
 	cfg := p.cfg.Load()
 	if err := readable(cfg.DataLogDir); err != nil {
@@ -107,7 +107,8 @@ func (p *primary) dataLogHealth(now time.Time) []gateway.Problem {
 	return found
 }
 
-// readable reports why a directory cannot be read. It reads no more than one name: there may be many.
+// readable reports why a directory cannot be read. It reads no more than one name: there may be
+// many.
 func readable(dir string) error {
 	f, err := os.Open(dir)
 	if err != nil {

@@ -2,9 +2,9 @@ package datalog
 
 import "bytes"
 
-// A log that lost its last bytes is an older state of the log that was read: a copy was restored, or
-// the archiver's machine went down before the bytes were on its disk. Reading goes on where the two
-// part, by the marks of the trail.
+// A log that lost its last bytes is an older state of the log that was read: a copy was restored,
+// or the archiver's machine went down before the bytes were on its disk. Reading goes on where the
+// two part, by the marks of the trail.
 
 // cut deals with a file that is now shorter than what was read of it.
 func (l *logFile) cut() (outcome, error) {
@@ -58,12 +58,13 @@ func (l *logFile) part() (outcome, error) {
 	return truncated, nil
 }
 
-// rejoin is called when a file that was cut has grown by a whole line. If the file has again what was
-// read, that is skipped; else the line, and all behind it, is new.
-// end is the end of whole lines.
+// rejoin is called when a file that was cut has grown by a whole line. If the file has again what
+// was read, that is skipped; else the line, and all behind it, is new. end is the end of whole
+// lines.
 func (l *logFile) rejoin(end int64) (outcome, error) {
 	if end <= l.torn {
-		// A blank line behind the last record that the file and its trail have in common decides nothing.
+		// A blank line behind the last record that the file and its trail have in common decides
+		// nothing.
 		if record, err := holdsRecord(l.file, l.fp.offset, end); err != nil {
 			return l.cutShort(err)
 		} else if !record {
@@ -98,8 +99,8 @@ func (l *logFile) rejoin(end int64) (outcome, error) {
 	return advanced, nil
 }
 
-// beginsLine reports whether a writer's line may begin so: a record, a trailer, a blank line. Of the
-// bytes inside of a record few are one of these.
+// beginsLine reports whether a writer's line may begin so: a record, a trailer, a blank line. Of
+// the bytes inside of a record few are one of these.
 func beginsLine(c byte) bool { return c == '{' || c == 'E' || c == '\n' || c == '\r' }
 
 // shrunk notes what a cut has taken of the bytes that were there to be read.

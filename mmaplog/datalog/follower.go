@@ -18,17 +18,17 @@ var ErrClosed = errors.New("datalog: follower is closed")
 const (
 	defaultInterval = 100 * time.Millisecond
 	defaultMaxLine  = 64 << 20
-	// defaultLinger is how long a gap must be there before it is believed, and how long zero bytes get
-	// to be written over: rotations and the writes of a machine that is busy take less.
+	// defaultLinger is how long a gap must be there before it is believed, and how long zero bytes
+	// get to be written over: rotations and the writes of a machine that is busy take less.
 	defaultLinger = 2 * time.Second
 	// incompleteLingers, in units of linger (30 s), is how long a log without a trailer, which the
-	// pointer no longer names, must not grow before it is left. A writer ends a log before it begins
-	// the next one, so that the rest is on its way: whoever copies the directory brings the files one
-	// by one, and 30 s are two logs of the usual size at 700 kB/s.
+	// pointer no longer names, must not grow before it is left. A writer ends a log before it
+	// begins the next one, so that the rest is on its way: whoever copies the directory brings the
+	// files one by one, and 30 s are two logs of the usual size at 700 kB/s.
 	incompleteLingers = 15
-	// mirrorLingers, in units of linger (10 min), is the same, and the time for a gap to be believed,
-	// while logs are seen to be replaced by copies of themselves. It also bounds the wait for a log that
-	// goes on growing. A mirror is kept by a job that comes again after minutes.
+	// mirrorLingers, in units of linger (10 min), is the same, and the time for a gap to be
+	// believed, while logs are seen to be replaced by copies of themselves. It also bounds the wait
+	// for a log that goes on growing. A mirror is kept by a job that comes again after minutes.
 	mirrorLingers = 300
 	// readsWithoutRecord bounds a look: a file that changes at each read must not keep it busy.
 	readsWithoutRecord = 100
@@ -139,8 +139,9 @@ type doubt struct {
 	at     time.Time
 }
 
-// NewFollower checks the options and takes a first look, so that Position is meaningful at once. That
-// the directory or a file is not there, or cannot be read, is no error: it is logged and tried again.
+// NewFollower checks the options and takes a first look, so that Position is meaningful at once.
+// That the directory or a file is not there, or cannot be read, is no error: it is logged and tried
+// again.
 func NewFollower(opt Options) (*Follower, error) {
 	if err := opt.complete(); err != nil {
 		return nil, err
@@ -164,9 +165,9 @@ func NewFollower(opt Options) (*Follower, error) {
 	return f, nil
 }
 
-// Next waits until there is at least one record, or a gap, and fills b with what is there, at most about
-// 1 MiB or 1024 lines. It returns the error of ctx when that ends, or ErrClosed; trouble with files is no
-// error: it is logged, counted in Stats, and waited out.
+// Next waits until there is at least one record, or a gap, and fills b with what is there, at most
+// about 1 MiB or 1024 lines. It returns the error of ctx when that ends, or ErrClosed; trouble with
+// files is no error: it is logged, counted in Stats, and waited out.
 func (f *Follower) Next(ctx context.Context, b *Batch) error {
 	for {
 		if f.closed {
@@ -248,8 +249,8 @@ func (f *Follower) account(out outcome, b *Batch) bool {
 	return true
 }
 
-// Position is where reading goes on after what Next has delivered so far; it includes skipped lines.
-// It belongs to the goroutine that drives the Follower.
+// Position is where reading goes on after what Next has delivered so far; it includes skipped
+// lines. It belongs to the goroutine that drives the Follower.
 func (f *Follower) Position() Position {
 	if f.cur == nil {
 		return f.from

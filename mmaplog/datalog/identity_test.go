@@ -57,7 +57,8 @@ func TestSameInodeOnAnotherDevice(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
-// The first write to a log in a lower layer of an overlay copies it up: a mapping stays one of the lower file.
+// The first write to a log in a lower layer of an overlay copies it up: a mapping stays one of the
+// lower file.
 func TestOverlayCopyUp(t *testing.T) {
 	for _, size := range []int{20, 4096 - 8, 4096, 3 * 4096} { // within a page of the end, and beyond it
 		r := newRig(t)
@@ -92,7 +93,8 @@ func (r *rig) replaceBy(name, text string) {
 	r.rename("."+name+".new", name)
 }
 
-// A log that lost its end, in place or by a copy that is older, running or stopped, is not sent again.
+// A log that lost its end, in place or by a copy that is older, running or stopped, is not sent
+// again.
 func TestOlderState(t *testing.T) {
 	var lines []string
 	for i := range 40 {

@@ -11,8 +11,8 @@ import (
 // rest may come.
 const checkEvery = 5 * defaultLinger
 
-// leftAt returns up to where a log is done with: by its file or, if the log was replaced by a copy of
-// itself, by its content.
+// leftAt returns up to where a log is done with: by its file or, if the log was replaced by a copy
+// of itself, by its content.
 func (f *Follower) leftAt(e entry) (Position, bool) {
 	if p, ok := f.known[e.id]; ok {
 		return p, true
@@ -35,8 +35,8 @@ func (f *Follower) leftAt(e entry) (Position, bool) {
 	return Position{}, false
 }
 
-// isDone reports whether a log holds nothing unread. Of an empty one that is not known: it may be another
-// one, with the inode of one that was deleted, and its writer late.
+// isDone reports whether a log holds nothing unread. Of an empty one that is not known: it may be
+// another one, with the inode of one that was deleted, and its writer late.
 func (f *Follower) isDone(e entry) bool {
 	done, ok := f.leftAt(e)
 	if !ok || done.Number != e.number || done.Offset != uint64(e.size) || e.size == 0 {
@@ -51,10 +51,10 @@ func (f *Follower) isDone(e entry) bool {
 	return err == nil && same && l.id == e.id
 }
 
-// openCopy looks for a log that has taken the place of the one being read, and holds what was read of
-// it or the beginning of that: a directory that was copied, or restored, and a file that was replaced,
-// are other files. It stands where reading goes on. Fewer bytes than fill the fingerprint's tail prove
-// nothing.
+// openCopy looks for a log that has taken the place of the one being read, and holds what was read
+// of it or the beginning of that: a directory that was copied, or restored, and a file that was
+// replaced, are other files. It stands where reading goes on. Fewer bytes than fill the
+// fingerprint's tail prove nothing.
 func (f *Follower) openCopy(entries []entry) (best *logFile, is likeness) {
 	ours := f.Position()
 	if ours.Offset < tailBytes {

@@ -117,7 +117,8 @@ func (l *logFile) seek(offset int64) error {
 	return nil
 }
 
-// matches reports whether the file may be the one that p was made of: long enough, same bytes before p.
+// matches reports whether the file may be the one that p was made of: long enough, same bytes
+// before p.
 func (l *logFile) matches(p Position) (bool, error) {
 	if p.Number != l.number || p.Offset > uint64(l.size) {
 		return false, nil
@@ -181,8 +182,8 @@ func (l *logFile) read(b *Batch) (outcome, error) {
 	if max(l.trail.end(), l.torn) > l.fp.offset {
 		return l.rejoin(end)
 	}
-	// extent takes a line longer than a batch alone; one that is over the cap need not be copied to be
-	// passed over. (One more byte may be a carriage return.)
+	// extent takes a line longer than a batch alone; one that is over the cap need not be copied to
+	// be passed over. (One more byte may be a carriage return.)
 	if length := end - l.fp.offset - 1; length > batchBytes && length > int64(l.maxLine)+1 {
 		return l.passOversized(b, end)
 	}
@@ -221,8 +222,8 @@ func (l *logFile) rest(b *Batch) (outcome, error) {
 	return l.take(b, end)
 }
 
-// dataEnd is where the file ends, without the zero bytes at its end: nothing was written there yet, or
-// a crash of the archiver's machine has taken what was written.
+// dataEnd is where the file ends, without the zero bytes at its end: nothing was written there yet,
+// or a crash of the archiver's machine has taken what was written.
 func (l *logFile) dataEnd() int64 {
 	if l.zerosAt >= 0 {
 		return min(l.zerosAt, l.size)
@@ -279,9 +280,10 @@ func (l *logFile) take(b *Batch, end int64) (outcome, error) {
 	return advanced, nil
 }
 
-// stale reports whether bytes that were copied out of the mapping, and end at an offset, are not those
-// that the file has there. A mapping of a lower file of an overlay file system stays one of that file
-// when the first write copies the file up; its last page shows zeros where the file has grown.
+// stale reports whether bytes that were copied out of the mapping, and end at an offset, are not
+// those that the file has there. A mapping of a lower file of an overlay file system stays one of
+// that file when the first write copies the file up; its last page shows zeros where the file has
+// grown.
 func (l *logFile) stale(copied []byte, end int64) (bool, error) {
 	if l.win.direct {
 		return false, nil
@@ -316,7 +318,8 @@ func (l *logFile) giveUpMapping() (outcome, error) {
 	return advanced, nil
 }
 
-// extent finds the end of the lines that one batch takes, or the offset itself where no line is whole.
+// extent finds the end of the lines that one batch takes, or the offset itself where no line is
+// whole.
 func (l *logFile) extent() (end int64, err error) {
 	l.searched = min(max(l.searched, l.fp.offset), l.size)
 	if err := l.overwritten(); err != nil {
@@ -354,8 +357,8 @@ func (l *logFile) extent() (end int64, err error) {
 	return first + int64(more), err
 }
 
-// verify returns out if what stands before the offset is still what was read there, and else finds out
-// where the file has parted from what it was.
+// verify returns out if what stands before the offset is still what was read there, and else finds
+// out where the file has parted from what it was.
 func (l *logFile) verify(out outcome) (outcome, error) {
 	var head [headBytes]byte
 	var tail [tailBytes]byte

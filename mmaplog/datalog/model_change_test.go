@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// What happens to the logs of a model round: cuts, other content, deletion, rotation, restarts of the follower.
+// What happens to the logs of a model round: cuts, other content, deletion, rotation, restarts of
+// the follower.
 
 // deleteOne deletes a log that was read to its end and left.
 func (m *modelRound) deleteOne() {
@@ -23,8 +24,8 @@ func (m *modelRound) deleteOne() {
 	m.delete(l)
 }
 
-// replaceActive deletes the active log when all of it was read, and begins another one under its name,
-// as an archiver does whose log was deleted while it did not run.
+// replaceActive deletes the active log when all of it was read, and begins another one under its
+// name, as an archiver does whose log was deleted while it did not run.
 func (m *modelRound) replaceActive() {
 	if m.chaos != timesTell {
 		return // where a log stood that is gone is told by the times
@@ -44,8 +45,8 @@ func (m *modelRound) replaceActive() {
 	m.settle()
 }
 
-// truncate cuts the active log, all of which was read. The follower looks before it grows again: a cut
-// that is overtaken by growth between two looks cannot be told from other content.
+// truncate cuts the active log, all of which was read. The follower looks before it grows again: a
+// cut that is overtaken by growth between two looks cannot be told from other content.
 func (m *modelRound) truncate() {
 	m.settle()
 	l := m.active()
@@ -67,8 +68,9 @@ func (m *modelRound) truncate() {
 	m.lookAtCut(certainly, unread)
 }
 
-// lookAtCut expects a gap that tells of what was cut off unread: the line without its newline. The rest of
-// a line that was delivered before an earlier cut counts only if the follower was started again since.
+// lookAtCut expects a gap that tells of what was cut off unread: the line without its newline. The
+// rest of a line that was delivered before an earlier cut counts only if the follower was started
+// again since.
 func (m *modelRound) lookAtCut(least, most int) {
 	m.mayCut, m.lost = true, 0
 	if m.look(); m.lost < uint64(max(0, least)) || m.lost > uint64(max(0, most)) {
@@ -115,7 +117,8 @@ func (m *modelRound) copyDirectory() {
 	m.must(os.RemoveAll(aside))
 }
 
-// restart ends the follower as a crash would, and starts one from a position that it had handed out.
+// restart ends the follower as a crash would, and starts one from a position that it had handed
+// out.
 func (m *modelRound) restart() {
 	if m.shortened() {
 		m.settle()
@@ -128,7 +131,8 @@ func (m *modelRound) restart() {
 	}
 	at := m.index(h.log)
 	for _, l := range m.logs[at:] {
-		// A log that was cut to less than a fingerprint does not prove that it is the one that was read.
+		// A log that was cut to less than a fingerprint does not prove that it is the one that was
+		// read.
 		if l.deleted || (l.torn > 0 || lost) && len(l.content) < headBytes {
 			return
 		}
@@ -205,7 +209,8 @@ func (m *modelRound) point(number int) {
 }
 
 // rotate ends the active log and begins the next one, as the writers do it: trailer, retire a half,
-// create, point. Variants: no trailer, one that is wrong, the log's rest after the pointer has moved.
+// create, point. Variants: no trailer, one that is wrong, the log's rest after the pointer has
+// moved.
 func (m *modelRound) rotate() {
 	before := m.active()
 	trailer := fmt.Sprintf("End: Number of entries: %d", m.rng.IntN(1000)) + m.eol() + m.blank

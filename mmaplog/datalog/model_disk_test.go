@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What happens to the files of a model round beside what its writer does: other devices, copies in any
-// order, older states, times that lie, files that cannot be read, a lower layer that is copied up.
+// What happens to the files of a model round beside what its writer does: other devices, copies in
+// any order, older states, times that lie, files that cannot be read, a lower layer that is copied
+// up.
 
 // medium is what the directory of a round lies on.
 type medium uint8
@@ -134,8 +135,8 @@ func (m *modelRound) replace(l *modelLog, content []byte) {
 	m.touch(l)
 }
 
-// restoreOlder replaces the active log, all of which was read, by what it was before, and maybe puts it
-// back.
+// restoreOlder replaces the active log, all of which was read, by what it was before, and maybe
+// puts it back.
 func (m *modelRound) restoreOlder() {
 	m.settle()
 	l := m.active()

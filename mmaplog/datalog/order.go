@@ -33,7 +33,8 @@ func (p place) compare(q place) int {
 	return cmp.Or(cmp.Compare(p.lap, q.lap), cmp.Compare(p.number, q.number))
 }
 
-// listLogs reads the directory. A log that is renamed while it is read may be missing from the result.
+// listLogs reads the directory. A log that is renamed while it is read may be missing from the
+// result.
 func listLogs(dir string, s Stream) ([]entry, error) {
 	names, err := os.ReadDir(dir)
 	if err != nil {
@@ -60,8 +61,8 @@ func listLogs(dir string, s Stream) ([]entry, error) {
 	return entries, nil
 }
 
-// arrange sorts logs into the order in which they were written, given the one that is being written.
-// See "Order" in the package comment for why this is it.
+// arrange sorts logs into the order in which they were written, given the one that is being
+// written. See "Order" in the package comment for why this is it.
 func arrange(entries []entry, pointer uint32) {
 	own, old := map[uint32]entry{}, map[uint32]entry{}
 	highest := uint32(0)
@@ -91,10 +92,10 @@ func arrange(entries []entry, pointer uint32) {
 	slices.SortFunc(entries, func(a, b entry) int { return a.place().compare(b.place()) })
 }
 
-// begun reports whether an own log was just created and the pointer is about to name it. Until then no
-// record comes into it, but a writer may be found that does not keep to this. passed: the old- logs go on
-// to the active one's number and no further, so that the next number may well be of the lap before.
-// last: no log has a higher number than the active one, so that log 1 may be the next.
+// begun reports whether an own log was just created and the pointer is about to name it. Until then
+// no record comes into it, but a writer may be found that does not keep to this. passed: the old-
+// logs go on to the active one's number and no further, so that the next number may well be of the
+// lap before. last: no log has a higher number than the active one, so that log 1 may be the next.
 func (e entry) begun(active entry, passed, last bool) bool {
 	switch {
 	case e.number != active.number+1 && (e.number != 1 || active.number == 1 || !last):
@@ -106,8 +107,8 @@ func (e entry) begun(active entry, passed, last bool) bool {
 	}
 }
 
-// placeOf tells where a log stands or, if it is not among the entries, stood: in the newest lap whose
-// place for this number is free.
+// placeOf tells where a log stands or, if it is not among the entries, stood: in the newest lap
+// whose place for this number is free.
 func placeOf(entries []entry, number uint32, id fileID, pointer uint32) (p place, found bool) {
 	p = place{0, number}
 	if number > pointer {
@@ -127,8 +128,8 @@ func placeOf(entries []entry, number uint32, id fileID, pointer uint32) (p place
 	return p, false
 }
 
-// follows reports whether nothing can have stood between two logs. A wrap-around is told by number 1
-// after the highest number known.
+// follows reports whether nothing can have stood between two logs. A wrap-around is told by number
+// 1 after the highest number known.
 func (p place) follows(before place, highest uint32) bool {
 	if p.lap == before.lap {
 		return p.number == before.number+1
@@ -138,18 +139,19 @@ func (p place) follows(before place, highest uint32) bool {
 
 const (
 	// leftoverAge is how much older than our log a log of the lap before must be to be taken for a
-	// leftover: of a configuration with more logs, or of another writer. Successive logs of one writer
-	// are written one after the other, so that the next one is never older, but for the clock.
+	// leftover: of a configuration with more logs, or of another writer. Successive logs of one
+	// writer are written one after the other, so that the next one is never older, but for the
+	// clock.
 	leftoverAge = time.Minute
 	// timeSlack is how much the times of two logs may contradict their order before no time is
 	// trusted: file systems of a network keep full seconds.
 	timeSlack = time.Second
 )
 
-// next finds the log that comes after a place. found: the log at that place is there, so that the order
-// is certain. If that log is gone, logs last written to before since are older than it. done tells
-// logs that have nothing unread; the active one is gone to all the same. gap: something between the two
-// logs is left unread, or may have stood there.
+// next finds the log that comes after a place. found: the log at that place is there, so that the
+// order is certain. If that log is gone, logs last written to before since are older than it. done
+// tells logs that have nothing unread; the active one is gone to all the same. gap: something
+// between the two logs is left unread, or may have stood there.
 func next(entries []entry, pointer uint32, from place, found bool, since time.Time, highest uint32, done func(entry) bool) (to entry, gap, ok bool) {
 	timesTell := timesKeepOrder(entries, since)
 	for _, e := range entries {
@@ -170,9 +172,9 @@ func next(entries []entry, pointer uint32, from place, found bool, since time.Ti
 	return entry{}, false, false
 }
 
-// timesKeepOrder reports whether the times of the files may say which logs are leftovers. They may not
-// after a step of the clock, or in a copy that did not keep them: then a log of this lap seems older
-// than one of the lap before, whose last change is since.
+// timesKeepOrder reports whether the times of the files may say which logs are leftovers. They may
+// not after a step of the clock, or in a copy that did not keep them: then a log of this lap seems
+// older than one of the lap before, whose last change is since.
 func timesKeepOrder(entries []entry, since time.Time) bool {
 	for _, e := range entries {
 		if e.lap == 0 && e.mtime.Before(since.Add(-timeSlack)) {

@@ -54,7 +54,8 @@ func (f *Follower) startAtEnd() bool {
 	return false
 }
 
-// openAtEnd opens a log and goes to its end or, if its last line is unfinished, to the start of that.
+// openAtEnd opens a log and goes to its end or, if its last line is unfinished, to the start of
+// that.
 func (f *Follower) openAtEnd(number uint32) (*logFile, error) {
 	l, err := f.openNamed(number, false)
 	if err != nil {
@@ -72,7 +73,8 @@ func (f *Follower) openAtEnd(number uint32) (*logFile, error) {
 	return l, nil
 }
 
-// startLate begins with the oldest log that has come, or grown, since startAtEnd found no active one.
+// startLate begins with the oldest log that has come, or grown, since startAtEnd found no active
+// one.
 func (f *Follower) startLate() bool {
 	pointer, ok := f.readPointer()
 	if !ok {
@@ -175,8 +177,8 @@ const (
 	same                    // the same log
 )
 
-// stand makes the log stand where reading goes on after p, if it is the log that p was made of. past
-// holds what was read of that log.
+// stand makes the log stand where reading goes on after p, if it is the log that p was made of.
+// past holds what was read of that log.
 func (f *Follower) stand(l *logFile, p Position, past trail) (likeness, error) {
 	fits, err := l.matches(p)
 	if err != nil {
@@ -213,8 +215,9 @@ func (f *Follower) stand(l *logFile, p Position, past trail) (likeness, error) {
 	return older, nil
 }
 
-// emptied reports whether an empty file is the log that p was made of: the inode is that of the log,
-// and no other log was changed since, so that no lap has passed in which the number came again.
+// emptied reports whether an empty file is the log that p was made of: the inode is that of the
+// log, and no other log was changed since, so that no lap has passed in which the number came
+// again.
 func (f *Follower) emptied(l *logFile, p Position) bool {
 	if l.size > 0 || l.id.ino != p.Inode {
 		return false
@@ -225,20 +228,22 @@ func (f *Follower) emptied(l *logFile, p Position) bool {
 	})
 }
 
-// unclear reports whether bytes may have been appended to an older state of the log of a position, and
-// be taken for bytes that were read: no record before its end is known, and the file was changed later.
+// unclear reports whether bytes may have been appended to an older state of the log of a position,
+// and be taken for bytes that were read: no record before its end is known, and the file was
+// changed later.
 func (f *Follower) unclear(from Position) bool {
 	_, known := f.cur.trail.at(f.cur.fp.offset)
 	return !known && f.cur.size > 0 && changedAfter(f.cur.mtime, from)
 }
 
-// changedAfter reports whether a file was changed after the file of a position had been read so far.
+// changedAfter reports whether a file was changed after the file of a position had been read so
+// far.
 func changedAfter(t time.Time, p Position) bool {
 	return t.Unix() > int64(p.Time)+int64(timeSlack/time.Second)
 }
 
-// fitsBetter reports whether the old- log of a number, rather than the own one, is that of the position,
-// where both have the same bytes before its offset (which may be 0).
+// fitsBetter reports whether the old- log of a number, rather than the own one, is that of the
+// position, where both have the same bytes before its offset (which may be 0).
 func (f *Follower) fitsBetter(old, own *logFile) bool {
 	if own.id.ino == f.from.Inode || old.id.ino == f.from.Inode {
 		return old.id.ino == f.from.Inode
@@ -278,8 +283,8 @@ func (f *Follower) resumeAfterLoss() bool {
 	return true
 }
 
-// settle notes down, once after a start, the logs that stand before the one being read: whatever they
-// hold has been dealt with in an earlier life, or is skipped.
+// settle notes down, once after a start, the logs that stand before the one being read: whatever
+// they hold has been dealt with in an earlier life, or is skipped.
 func (f *Follower) settle() {
 	pointer, ok := f.readPointer()
 	if !ok {
@@ -303,7 +308,8 @@ func (f *Follower) settle() {
 	f.settled = true
 }
 
-// markDone notes that nothing of what a log now holds is to be read, except maybe a line without its newline.
+// markDone notes that nothing of what a log now holds is to be read, except maybe a line without
+// its newline.
 func (f *Follower) markDone(e entry, exceptLine bool) {
 	l, err := f.openNamed(e.number, e.old)
 	if err == nil {

@@ -9,8 +9,8 @@ type Stats struct {
 	Number uint32 // its number
 	Offset uint64 // first byte of it not yet delivered
 
-	// BytesBehind is what is not yet delivered of that log, as its size is now, and of later ones, as
-	// their sizes were when the directory was last looked at.
+	// BytesBehind is what is not yet delivered of that log, as its size is now, and of later ones,
+	// as their sizes were when the directory was last looked at.
 	BytesBehind int64
 	LastGrowth  time.Time // when the log being read was last seen to have grown, or a new one was begun
 	Watching    bool      // inotify is at work; without it the Interval is the latency
@@ -40,14 +40,16 @@ type Trouble struct {
 type GapReason string
 
 const (
-	// GapLogGone: the log of the Position to resume from, or a log that was being read, is no longer there.
+	// GapLogGone: the log of the Position to resume from, or a log that was being read, is no
+	// longer there.
 	GapLogGone GapReason = "log-gone"
-	// GapLogsMissing: between the log that was read and the next one there is a number without a log.
+	// GapLogsMissing: between the log that was read and the next one there is a number without a
+	// log.
 	GapLogsMissing GapReason = "logs-missing"
 	// GapLateGrowth: records were appended to a log after it had been left for good.
 	GapLateGrowth GapReason = "late-growth"
-	// GapTruncated: a log was cut or overwritten that had more than was read of it, or holds zero bytes
-	// where something had been written.
+	// GapTruncated: a log was cut or overwritten that had more than was read of it, or holds zero
+	// bytes where something had been written.
 	GapTruncated GapReason = "truncated"
 )
 

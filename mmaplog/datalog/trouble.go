@@ -27,7 +27,8 @@ type complaint struct {
 	logged bool
 }
 
-// complaints counts errors, and logs each subject's first one and its end, not every one of a series.
+// complaints counts errors, and logs each subject's first one and its end, not every one of a
+// series.
 type complaints struct {
 	log   *slog.Logger
 	now   func() time.Time
@@ -44,7 +45,8 @@ func (c *complaints) report(subject, path string, err error) {
 	}
 }
 
-// waiting tells of something that has to come before reading goes on. It is logged when it takes long.
+// waiting tells of something that has to come before reading goes on. It is logged when it takes
+// long.
 func (c *complaints) waiting(subject, path string, err error) {
 	if now := c.note(subject, path, err); !now.logged && c.now().Sub(now.Since) >= waitsLong {
 		now.logged = true

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// advance is called when the log being read has no whole line left. It goes on to the next log if the
-// time has come, and reports whether there is something to read.
+// advance is called when the log being read has no whole line left. It goes on to the next log if
+// the time has come, and reports whether there is something to read.
 func (f *Follower) advance(b *Batch) bool {
 	if !f.settled {
 		f.settle()
@@ -132,8 +132,9 @@ func (f *Follower) reopen(size int64) {
 	f.watch.nudge()
 }
 
-// finished reports whether nothing more is to be expected in the log being read: it has its trailer, or
-// has not grown for a time. What stands at its end without a newline is put into b first.
+// finished reports whether nothing more is to be expected in the log being read: it has its
+// trailer, or has not grown for a time. What stands at its end without a newline is put into b
+// first.
 func (f *Follower) finished(b *Batch, wait time.Duration) bool {
 	pending := f.cur.dataEnd() > f.cur.fp.offset
 	if f.cur.ended && !pending {
@@ -157,8 +158,8 @@ func (f *Follower) finished(b *Batch, wait time.Duration) bool {
 	return len(b.Records) == 0 && f.cur.size <= f.cur.fp.offset
 }
 
-// patience is how long what is missing may still come: so many times linger, or longer in a directory
-// in which logs are replaced by copies of themselves, because copies come in any order.
+// patience is how long what is missing may still come: so many times linger, or longer in a
+// directory in which logs are replaced by copies of themselves, because copies come in any order.
 func (f *Follower) patience(lingers time.Duration) time.Duration {
 	if !f.mirror.IsZero() && f.opt.now().Sub(f.mirror) < mirrorLingers*f.opt.linger {
 		lingers = mirrorLingers
@@ -166,8 +167,8 @@ func (f *Follower) patience(lingers time.Duration) time.Duration {
 	return lingers * f.opt.linger
 }
 
-// believed reports whether a gap before a log has been seen for long enough: a directory that is being
-// copied, or read while files are renamed, shows gaps that close.
+// believed reports whether a gap before a log has been seen for long enough: a directory that is
+// being copied, or read while files are renamed, shows gaps that close.
 func (f *Follower) believed(to entry) bool {
 	now := f.opt.now()
 	if f.doubt.before != to.id {
@@ -219,8 +220,8 @@ func (f *Follower) enter(l *logFile) {
 }
 
 // survey lists the logs in their order. A log that is renamed while the directory is read may be
-// missing from what is read, so two listings must agree. The pointer must be the same before and after:
-// else logs that the writer began meanwhile would be taken for those of an earlier lap.
+// missing from what is read, so two listings must agree. The pointer must be the same before and
+// after: else logs that the writer began meanwhile would be taken for those of an earlier lap.
 func (f *Follower) survey(pointer uint32) ([]entry, bool) {
 	f.opt.seam.at("survey")
 	once, err := listLogs(f.opt.Dir, f.opt.Stream)
@@ -258,8 +259,8 @@ func (f *Follower) readPointer() (pointer uint32, ok bool) {
 	return pointer, ok
 }
 
-// readSmall reads a file's beginning in three system calls: os.Open would take twice as many, and this
-// is done at each Interval for as long as nothing happens.
+// readSmall reads a file's beginning in three system calls: os.Open would take twice as many, and
+// this is done at each Interval for as long as nothing happens.
 func readSmall(path string, b []byte) (int, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -273,7 +274,8 @@ func readSmall(path string, b []byte) (int, error) {
 	return n, nil
 }
 
-// gap says that records may be missing. It is called when all records that were read before are out.
+// gap says that records may be missing. It is called when all records that were read before are
+// out.
 func (f *Follower) gap(reason GapReason, after Position, next uint32, bytes uint64) {
 	g := Gap{Reason: reason, After: after, Next: next, Bytes: bytes, Time: f.opt.now()}
 	f.gaps = append(f.gaps, g)

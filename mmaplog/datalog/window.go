@@ -11,18 +11,20 @@ import (
 )
 
 const (
-	// windowBytes is how much of a file is mapped at once: more than a whole log of the usual 10 MiB,
-	// so that a log costs one mmap however often it grows.
+	// windowBytes is how much of a file is mapped at once: more than a whole log of the usual 10
+	// MiB, so that a log costs one mmap however often it grows.
 	windowBytes = 32 << 20
 	// windowAlign is where windows begin: a multiple of every page size in use.
 	windowAlign = 64 << 10
 )
 
-// errFault says that mapped bytes could not be read: the file was cut under the mapping, or the disk failed.
+// errFault says that mapped bytes could not be read: the file was cut under the mapping, or the
+// disk failed.
 var errFault = errors.New("datalog: mapped bytes cannot be read")
 
 // window maps a part of a file. It may reach beyond the file's end, which costs nothing: only bytes
-// below a size that fstat has just told are touched, and under a guard, because the file may shrink.
+// below a size that fstat has just told are touched, and under a guard, because the file may
+// shrink.
 type window struct {
 	m    mmap.MMap
 	base int64
@@ -107,7 +109,8 @@ func leadingZeros(m []byte) (n int, err error) {
 	return n, nil
 }
 
-// takeLines returns the length of the whole lines at the beginning of mapped bytes, at most n of them.
+// takeLines returns the length of the whole lines at the beginning of mapped bytes, at most n of
+// them.
 func takeLines(m []byte, n int) (length int, err error) {
 	defer guard(debug.SetPanicOnFault(true), &err)
 	for ; n > 0; n-- {

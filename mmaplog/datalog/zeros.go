@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Zero bytes are no text: they stand where nothing was written yet (room that was allocated ahead, a
-// hole), or where a crash of the archiver's machine has taken what was written. They are never part of
-// a record.
+// Zero bytes are no text: they stand where nothing was written yet (room that was allocated ahead,
+// a hole), or where a crash of the archiver's machine has taken what was written. They are never
+// part of a record.
 
 var errStale = errors.New("datalog: the mapping is not what the file holds")
 
@@ -37,8 +37,8 @@ func (l *logFile) overwritten() error {
 	return nil
 }
 
-// endsInZeros finds out whether the file, in which no line is whole, ends in zero bytes; and whether
-// the mapping tells the truth about its end.
+// endsInZeros finds out whether the file, in which no line is whole, ends in zero bytes; and
+// whether the mapping tells the truth about its end.
 func (l *logFile) endsInZeros() error {
 	if l.size == l.fp.offset || l.zerosAt >= 0 {
 		return nil
@@ -96,8 +96,8 @@ func (l *logFile) zerosEnd(from, to int64) (int64, error) {
 	return to, nil
 }
 
-// passHole passes over the zero bytes inside of a line, and over what stands before them in the line:
-// nobody will complete that. end is the end of the line, or of a later one.
+// passHole passes over the zero bytes inside of a line, and over what stands before them in the
+// line: nobody will complete that. end is the end of the line, or of a later one.
 func (l *logFile) passHole(zero, end int64) (outcome, error) {
 	to, err := l.zerosEnd(zero, end)
 	if err != nil {
