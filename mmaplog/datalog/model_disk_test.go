@@ -144,6 +144,17 @@ func (m *modelRound) restoreOlder() {
 		return // too short to prove what it is
 	}
 	size := headBytes + m.rng.IntN(len(l.content)-headBytes)
+	if at := bytes.LastIndexByte(l.content[:size], '\n') + 1; at >= headBytes && m.chance(50) {
+		m.seq++
+		line := fmt.Sprintf(`{"n":%d,"grown":true}`, m.seq) + m.eol()
+		m.note("replace %d by its first %d bytes, grown by %q", l.number, at, line)
+		m.replace(l, append(l.content[:at:at], line...))
+		l.content, l.lineAt = append(l.content[:at:at], line...), min(l.lineAt, at)
+		l.consumed, l.had, l.torn = at, at, 0
+		m.handed = nil
+		m.settle()
+		return
+	}
 	m.note("replace %d by its first %d bytes", l.number, size)
 	whole, before := l.content, *l
 	m.replace(l, l.content[:size])
