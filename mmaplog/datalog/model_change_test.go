@@ -222,7 +222,7 @@ func (m *modelRound) rotate() {
 	case 0:
 		trailer = ""
 	case 1:
-		if before.ended() {
+		if before.ended() || m.chaos != timesTell && len(before.content) == 0 {
 			break // what comes after a trailer and after the pointer has moved is not waited for
 		}
 		m.seq++
@@ -230,7 +230,7 @@ func (m *modelRound) rotate() {
 	case 2:
 		trailer += trailer
 	case 3: // a mirror, that brings the next log before the rest of this one
-		if before.ended() {
+		if before.ended() || m.chaos != timesTell && len(before.content) == 0 {
 			break
 		}
 		for range 1 + m.rng.IntN(3) {
