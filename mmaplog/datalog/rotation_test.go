@@ -364,6 +364,7 @@ func TestWriterAppendsToLeftovers(t *testing.T) {
 		r.point(2)
 		r.want("d")
 		if i == 1 {
+			r.age(log3, time.Minute) // a lap has passed since
 			r.restart()
 			r.want()
 		}

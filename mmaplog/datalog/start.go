@@ -301,6 +301,9 @@ func (f *Follower) settle() {
 	for _, e := range entries {
 		// A log that is about to be begun may have come before the pointer that names it.
 		skip := e.place().compare(ours) < 0 || live && (e.lap < 1 || f.first)
+		if live && !f.first && !e.old && e.number == pointer+1 && !e.mtime.Before(f.cur.mtime) {
+			skip = false // its time may be that of ours, by the kernel's clock tick
+		}
 		if _, left := f.leftAt(e); skip && !left && e.id != f.cur.id {
 			f.markDone(e, false)
 		}
