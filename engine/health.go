@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"syscall"
@@ -76,28 +77,68 @@ func (p *primary) databaseHealth() []gateway.Problem {
 // databaseLook is how long the databases may take to say that they are there.
 const databaseLook = 3 * time.Second
 
-// dataLogHealth: a directory that cannot be read is a problem at once; silence
-// only when it concerns all streams and lasts, since cycles come every minute
-// or so and the other streams with the traffic.
+// troubleGrace is how long a follower may have trouble before it is a problem: a rotation, or a log
+// that is being copied, is over by then.
+const troubleGrace = 2 * time.Second
+
+// dataLogHealth reports a directory, and a log or an active file of a stream, that keeps reading
+// from going on. Silence is a problem only when it concerns all streams and lasts, since cycles
+// come every minute or so and the other streams with the traffic.
 func (p *primary) dataLogHealth(now time.Time) []gateway.Problem {
 	cfg := p.cfg.Load()
-	if _, err := os.ReadDir(cfg.DataLogDir); err != nil {
+	if err := readable(cfg.DataLogDir); err != nil {
 		return []gateway.Problem{{
-			Component: "data logs", Problem: err.Error(),
-			Remedy: "check DATA_LOG_DIR and its permissions; it is tried again every FILE_STREAM_INTERVAL_MS",
+			Component: "data logs", Problem: err.Error(), Remedy: dataLogRemedy(err, "DATA_LOG_DIR ("+cfg.DataLogDir+")"),
 		}}
 	}
+	var found []gateway.Problem
 	newest := p.started
 	for _, f := range p.logs.Load().followers {
-		if t := f.Stats().LastGrowth; t.After(newest) {
+		s := f.Stats()
+		if t := s.Trouble; t.Err != nil && now.Sub(t.Since) >= troubleGrace {
+			found = append(found, gateway.Problem{
+				Component: "data logs: " + s.Stream.String(), Problem: t.Err.Error(), Remedy: dataLogRemedy(t.Err, t.Path),
+			})
+		}
+		if t := s.LastGrowth; t.After(newest) {
 			newest = t
 		}
 	}
-	if silent := now.Sub(newest); cfg.DataLogStale > 0 && silent >= cfg.DataLogStale {
+	if silent := now.Sub(newest); len(found) == 0 && cfg.DataLogStale > 0 && silent >= cfg.DataLogStale {
 		return []gateway.Problem{{
 			Component: "data logs", Problem: fmt.Sprintf("no stream in %s has grown for %s", cfg.DataLogDir, silent.Round(time.Second)),
 			Remedy: "see whether the archiver runs and writes there (DATA_LOG_STALE_MS sets how long silence is normal)",
 		}}
 	}
-	return nil
+	return found
+}
+
+// readable reports why a directory cannot be read. It reads no more than one name: there may be
+// many.
+func readable(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err = f.Readdirnames(1); errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// dataLogRemedy is what helps against an error of reading the data logs.
+func dataLogRemedy(err error, path string) string {
+	remedy := "see whether the archiver runs and writes to " + path
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		remedy = "let the distributor's user read " + path + ", and enter the directories above"
+	case errors.Is(err, syscall.EIO):
+		remedy = "look at the disk of " + path + ": the kernel's log has its errors"
+	case errors.Is(err, syscall.ESTALE), errors.Is(err, syscall.ENOTCONN):
+		remedy = "mount the file system of " + path + " anew"
+	case errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENOTDIR):
+		remedy = "see where " + path + " leads: a link in it makes a circle, or a file stands where a directory is expected"
+	}
+	return remedy + "; it is tried again every FILE_STREAM_INTERVAL_MS"
 }

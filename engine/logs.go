@@ -109,7 +109,8 @@ func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err e
 	for i, from := range saved.resume(l.frames) {
 		s := datalog.Streams[i]
 		l.followers[i], err = datalog.NewFollower(datalog.Options{
-			Dir: cfg.DataLogDir, Stream: s, From: from, NotFirst: saved.follows(cfg.DataLogDir), Interval: cfg.FileStreamInterval, MaxLine: cfg.MaxRecordBytes, Log: p.log,
+			Dir: cfg.DataLogDir, Stream: s, From: from, NotFirst: saved.follows(cfg.DataLogDir), Past: past(frameLogDir(cfg), s),
+			Interval: cfg.FileStreamInterval, MaxLine: cfg.MaxRecordBytes, Log: p.log,
 		})
 		if err != nil {
 			return progress, fmt.Errorf("engine: follow %s: %w", s, err)

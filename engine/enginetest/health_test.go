@@ -93,6 +93,25 @@ func TestHealthOfDataLogs(t *testing.T) {
 	fleet.WaitTotal(10)
 	fleet.CheckSame()
 
+	// One stream's active file cannot be read: the directory can, and the other streams go on.
+	pointer := filepath.Join(d.Logs, "active-receipt-log.txt")
+	if err := os.Rename(pointer, pointer+".aside"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(pointer, pointer); err != nil {
+		t.Fatal(err)
+	}
+	ill(t, d, "data logs: receipt", "too many levels of symbolic links")
+	if err := os.Rename(pointer+".aside", pointer); err != nil {
+		t.Fatal(err)
+	}
+	well(t, d)
+	if err := archiver.Write(10); err != nil {
+		t.Fatal(err)
+	}
+	fleet.WaitTotal(20)
+	fleet.CheckSame()
+
 	d.Configure(Settings{"DATA_LOG_STALE_MS": 300})
 	d.Reload(syscall.SIGHUP)
 	ill(t, d, "data logs", "has grown for")

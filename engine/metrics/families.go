@@ -86,7 +86,7 @@ var families = []family{
 		func(s *status.Stream) any { return s.Gaps }),
 	stream("distributor_data_log_gap_bytes_total", "Bytes of data logs known to be lost in gaps; of deleted logs that is not known.", counter,
 		func(s *status.Stream) any { return s.GapBytes }),
-	stream("distributor_data_log_truncations_total", "Data logs found shorter than what had been read of them.", counter,
+	stream("distributor_data_log_truncations_total", "Data logs found to be an older state of what had been read of them; reading goes on where the two part.", counter,
 		func(s *status.Stream) any { return s.Truncations }),
 	stream("distributor_data_log_rewrites_total", "Data logs found with other content, and read anew.", counter,
 		func(s *status.Stream) any { return s.Rewrites }),

@@ -83,7 +83,7 @@ type Stream struct {
 	GapBytes      int64     `json:"gapBytes"`          // of data logs known to be lost there; of deleted logs that is not known
 	LastGap       *Gap      `json:"lastGap,omitempty"` // not there: none since the start
 	Watching      bool      `json:"watching"`          // inotify is at work
-	Truncations   int64     `json:"truncations"`       // logs found shorter than what had been read
+	Truncations   int64     `json:"truncations"`       // logs found to be an older state of what was read
 	Rewrites      int64     `json:"rewrites"`          // logs found with other content, and read anew
 	Oversized     int64     `json:"oversized"`         // lines over MAX_RECORD_BYTES, passed over
 	Errors        int64     `json:"errors"`            // failed looks at the data logs; each is tried again

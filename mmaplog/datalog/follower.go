@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"iter"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -16,11 +18,20 @@ var ErrClosed = errors.New("datalog: follower is closed")
 const (
 	defaultInterval = 100 * time.Millisecond
 	defaultMaxLine  = 64 << 20
-	// defaultLinger is how long a log without a trailer, which the pointer no longer names, must not
-	// grow before it is left; and how long a gap must be there before it is believed.
+	// defaultLinger is how long a gap must be there before it is believed, and how long zero bytes
+	// get to be written over: rotations and the writes of a machine that is busy take less.
 	defaultLinger = 2 * time.Second
-	// lingers bounds the wait for such a log that goes on growing, in units of linger.
-	lingers = 15
+	// incompleteLingers, in units of linger (30 s), is how long a log without a trailer, which the
+	// pointer no longer names, must not grow before it is left. A writer ends a log before it
+	// begins the next one, so that the rest is on its way: whoever copies the directory brings the
+	// files one by one, and 30 s are two logs of the usual size at 700 kB/s.
+	incompleteLingers = 15
+	// mirrorLingers, in units of linger (10 min), is the same, and the time for a gap to be
+	// believed, while logs are seen to be replaced by copies of themselves. It also bounds the wait
+	// for a log that goes on growing. A mirror is kept by a job that comes again after minutes.
+	mirrorLingers = 300
+	// readsWithoutRecord bounds a look: a file that changes at each read must not keep it busy.
+	readsWithoutRecord = 100
 )
 
 // Options says what a Follower follows.
@@ -31,6 +42,9 @@ type Options struct {
 	// NotFirst says, with a zero From, that this is no first start: at that
 	// there was no log yet, so all that is there now has come since.
 	NotFirst bool
+	// Past holds, newest first, positions that were delivered before From. They tell how much of an
+	// older state of the log was read; without them only From itself does.
+	Past iter.Seq[Position]
 
 	Interval time.Duration // between two looks when inotify tells nothing; default 100 ms
 	MaxLine  int           // longest line delivered, in bytes; longer ones are passed over; default 64 MiB
@@ -94,9 +108,13 @@ type Follower struct {
 	from    Position            // still to be resumed from; zero once that is done
 	cur     *logFile            // the log being read; nil before the first one
 	settled bool                // known holds what needs no reading, as of the start
-	known   map[uint64]Position // inode → up to where a log other than cur is done with
+	first   bool                // what was there at the start is skipped
+	known   map[fileID]Position // up to where a log other than cur is done with
 	highest uint32              // number of a log known of; before a wrap-around it is the last one's
 	grewAt  time.Time           // when cur was last seen to grow
+	mirror  time.Time           // when a log was last seen to be replaced by a copy of itself
+	unended time.Time           // when a log was last left without its trailer
+	checked time.Time           // when the logs that were left were last looked at
 	moved   moved               // since when the pointer is elsewhere
 	doubt   doubt               // a gap that may yet close
 	gaps    []Gap               // not yet delivered
@@ -105,6 +123,7 @@ type Follower struct {
 
 	mu     sync.Mutex // guards what follows
 	shared Stats      // copy of tally, as of the last look
+	zeros  int64      // bytes at the end of cur that are not written yet
 	open   *logFile   // cur, for Stats to ask its size; never closed outside mu
 }
 
@@ -116,12 +135,13 @@ type moved struct {
 
 // doubt remembers a gap that has been seen before one log.
 type doubt struct {
-	before uint64 // inode of the log after the gap
+	before fileID // the log after the gap
 	at     time.Time
 }
 
-// NewFollower checks the options and takes a first look, so that Position is meaningful at once. That
-// the directory or a file is not there, or cannot be read, is no error: it is logged and tried again.
+// NewFollower checks the options and takes a first look, so that Position is meaningful at once.
+// That the directory or a file is not there, or cannot be read, is no error: it is logged and tried
+// again.
 func NewFollower(opt Options) (*Follower, error) {
 	if err := opt.complete(); err != nil {
 		return nil, err
@@ -131,11 +151,11 @@ func NewFollower(opt Options) (*Follower, error) {
 		opt:         opt,
 		log:         log,
 		pointerPath: filepath.Join(opt.Dir, opt.Stream.pointerName()),
-		complaints:  complaints{log: log, last: map[string]string{}},
+		complaints:  complaints{log: log, now: opt.now, last: map[string]*complaint{}},
 		watch:       newWatch(opt.Dir, opt.Stream),
 		tick:        time.NewTicker(opt.Interval),
 		from:        opt.From,
-		known:       map[uint64]Position{},
+		known:       map[fileID]Position{},
 	}
 	f.tally.Stream = opt.Stream
 	f.settled = opt.From.IsZero() && opt.NotFirst
@@ -145,9 +165,9 @@ func NewFollower(opt Options) (*Follower, error) {
 	return f, nil
 }
 
-// Next waits until there is at least one record, or a gap, and fills b with what is there, at most about
-// 1 MiB or 1024 lines. It returns the error of ctx when that ends, or ErrClosed; trouble with files is no
-// error: it is logged, counted in Stats, and waited out.
+// Next waits until there is at least one record, or a gap, and fills b with what is there, at most
+// about 1 MiB or 1024 lines. It returns the error of ctx when that ends, or ErrClosed; trouble with
+// files is no error: it is logged, counted in Stats, and waited out.
 func (f *Follower) Next(ctx context.Context, b *Batch) error {
 	for {
 		if f.closed {
@@ -173,27 +193,32 @@ func (f *Follower) look(b *Batch) {
 	defer f.publish()
 	b.reset()
 	defer func() { b.Gaps, f.gaps = append(b.Gaps, f.gaps...), f.gaps[:0] }()
-	for len(b.Records) == 0 {
-		if f.cur == nil && !f.begin() {
+	for range readsWithoutRecord {
+		if len(b.Records) > 0 || f.cur == nil && !f.begin() {
 			return
 		}
 		size := f.cur.size
 		out, err := f.cur.read(b)
 		if err != nil {
-			f.complaints.report("read log", fmt.Errorf("%s: %w", f.cur.name, err))
+			f.complaints.report("read log", f.cur.path, fmt.Errorf("%s: %w", f.cur.name, err))
 			return
 		}
 		f.complaints.clear("read log")
 		if f.cur.size > size {
 			f.grewAt = f.opt.now()
 		}
-		if lost := f.cur.lost; lost.bytes > 0 {
-			f.cur.lost = loss{}
-			f.gap(GapTruncated, lost.after, f.cur.number, uint64(lost.bytes))
-		}
+		f.tellLost()
 		if !f.account(out, b) && !f.advance(b) {
 			return
 		}
+	}
+}
+
+// tellLost makes a gap of what was seen in the log being read, and lost unread.
+func (f *Follower) tellLost() {
+	if lost := f.cur.lost; lost.bytes > 0 {
+		f.cur.lost = loss{}
+		f.gap(GapTruncated, lost.after, f.cur.number, uint64(lost.bytes))
 	}
 }
 
@@ -203,11 +228,12 @@ func (f *Follower) account(out outcome, b *Batch) bool {
 	case idle:
 		return false
 	case truncated:
-		f.tally.Truncations++
-		f.log.Warn("data log: file was truncated", "file", f.cur.name, "size", f.cur.size, "offset", f.cur.fp.offset)
+		f.noteOlder()
 	case rewritten:
 		f.tally.Rewrites++
 		f.log.Warn("data log: file has other content; reading it anew", "file", f.cur.name)
+	case zeros:
+		f.log.Warn("data log: zero bytes passed over", "file", f.cur.name, "offset", f.cur.fp.offset)
 	}
 	if b.oversized > 0 {
 		if f.tally.Oversized == 0 {
@@ -223,13 +249,18 @@ func (f *Follower) account(out outcome, b *Batch) bool {
 	return true
 }
 
-// Position is where reading goes on after what Next has delivered so far; it includes skipped lines.
-// It belongs to the goroutine that drives the Follower.
+// Position is where reading goes on after what Next has delivered so far; it includes skipped
+// lines. It belongs to the goroutine that drives the Follower.
 func (f *Follower) Position() Position {
 	if f.cur == nil {
 		return f.from
 	}
-	return f.cur.position()
+	p := f.cur.position()
+	if last, ok := f.cur.trail.after(f.cur.fp.offset); ok {
+		last = f.cur.trail.marks[len(f.cur.trail.marks)-1] // what the log has lost was read all the same
+		p.Offset, p.Check = uint64(last.offset), last.check
+	}
+	return p
 }
 
 // Stats may be called from any goroutine, also after Close.
@@ -239,7 +270,7 @@ func (f *Follower) Stats() Stats {
 	s := f.shared
 	if f.open != nil {
 		if st, err := f.open.stat(); err == nil {
-			s.BytesBehind += max(0, st.Size-int64(s.Offset))
+			s.BytesBehind += max(0, st.Size-int64(s.Offset)-f.zeros)
 		}
 	}
 	return s
@@ -265,9 +296,23 @@ func (f *Follower) publish() {
 	if f.cur != nil {
 		f.tally.File, f.tally.Number, f.tally.Offset = f.cur.name, f.cur.number, uint64(f.cur.fp.offset)
 	}
+	f.tally.Trouble = f.complaints.trouble()
+	if f.cur == nil && f.from.IsZero() && errors.Is(f.tally.Trouble.Err, fs.ErrNotExist) {
+		f.tally.Trouble = Trouble{} // the stream has no logs yet
+	}
 	f.mu.Lock()
-	f.shared = f.tally
+	f.shared, f.zeros = f.tally, 0
+	if f.cur != nil {
+		f.zeros = max(0, f.cur.size-f.cur.dataEnd())
+	}
 	f.mu.Unlock()
+}
+
+// noteOlder books that the log being read was found in an older state than the one that was read.
+func (f *Follower) noteOlder() {
+	f.tally.Truncations++
+	f.log.Warn("data log: the log lost its end, or an older copy took its place; reading goes on where the copy ends",
+		"file", f.cur.name, "size", f.cur.size, "offset", f.cur.fp.offset)
 }
 
 // setCurrent closes the log being read and takes another one.
@@ -286,8 +331,8 @@ func (f *Follower) keepWatch() {
 		return
 	}
 	if err := f.watch.keep(); err != nil {
-		f.complaints.report("inotify", err)
+		f.complaints.report(watching, f.opt.Dir, err)
 	} else {
-		f.complaints.clear("inotify")
+		f.complaints.clear(watching)
 	}
 }

@@ -158,12 +158,12 @@ func (r *Report) inspectPosition(dir string, s Stream, entries []entry, pointer 
 			continue
 		}
 		fits, err := l.matches(from)
-		size, inode := l.size, l.inode
+		size, id := l.size, l.id
 		l.close()
 		if err != nil || !fits {
 			continue
 		}
-		ours, _ := placeOf(entries, from.Number, inode, pointer)
+		ours, _ := placeOf(entries, from.Number, id, pointer)
 		r.Found, r.Behind = true, size-int64(from.Offset)
 		if pointer > 0 {
 			r.Behind += unread(entries, ours)

@@ -20,8 +20,9 @@ type outcome uint8
 const (
 	idle      outcome = iota // no whole line for now
 	advanced                 // look again: lines were taken (maybe blank ones only), or the file changed meanwhile
-	truncated                // the file was cut; reading goes on at the start of the line at its new end
+	truncated                // the file is an older state of itself; reading goes on where the two part
 	rewritten                // other content in the same file; reading goes on at its beginning
+	zeros                    // zero bytes inside of a line were passed over, with what stood before them
 )
 
 // logFile is one data log, open, and the place in it. It knows nothing of other logs.
@@ -29,23 +30,30 @@ type logFile struct {
 	number uint32
 	name   string // without "old-"
 	path   string // of that name, whether or not the file has it now
-	inode  uint64
+	id     fileID
 	file   *os.File
 	fd     int
 	win    window
 	fp     fingerprint // of what is before fp.offset, the first byte not yet taken
 	ended  bool        // the last line before the offset that is not blank is a trailer
+	trail  trail       // of what was read, also beyond the offset after a cut
 
 	size     int64     // as of the last look
 	mtime    time.Time // as of the last look
 	searched int64     // no newline in [offset, searched)
-	seen     int64     // size when the file last had what was read of it
+	zerosAt  int64     // where the zero bytes begin that the file ends in; -1: in none
+	seen     int64     // size when the file last had what was read of it, without such zero bytes
 	had      int64     // bytes before it were delivered before a cut, though the offset is below
+	passed   int64     // the furthest offset that was read of this content
+	torn     int64     // after a cut: where the file ended, in the line that begins at the offset
 	cutAt    int64     // what cutLost says was beyond it; 0: nothing
 	cutLost  int64     // bytes that a cut has taken unread, behind lines that are still to come
 	lost     loss      // to be told, and cleared, after a read
+	hole     hole      // zero bytes with something behind them
 
 	maxLine int
+	linger  time.Duration
+	now     func() time.Time
 	seam    seam
 }
 
@@ -62,7 +70,7 @@ func openLog(path string, number uint32) (*logFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("datalog: open log: %w", err)
 	}
-	l := &logFile{number: number, file: file, fd: int(file.Fd())}
+	l := &logFile{number: number, file: file, fd: int(file.Fd()), now: time.Now}
 	st, err := l.stat()
 	if err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
 		err = fmt.Errorf("datalog: %s is no regular file", path)
@@ -71,9 +79,9 @@ func openLog(path string, number uint32) (*logFile, error) {
 		file.Close()
 		return nil, err
 	}
-	l.inode = st.Ino
+	l.id = idOfStat(&st)
 	l.mtime = time.Unix(st.Mtim.Unix())
-	l.size, l.seen = st.Size, st.Size
+	l.size, l.seen, l.zerosAt = st.Size, st.Size, -1
 	return l, nil
 }
 
@@ -91,7 +99,7 @@ func (l *logFile) stat() (st unix.Stat_t, err error) {
 
 // position is where reading goes on.
 func (l *logFile) position() Position {
-	return Position{Number: l.number, Time: uint32(l.mtime.Unix()), Inode: l.inode, Offset: uint64(l.fp.offset), Check: l.fp.check()}
+	return Position{Number: l.number, Time: uint32(l.mtime.Unix()), Inode: l.id.ino, Offset: uint64(l.fp.offset), Check: l.fp.check()}
 }
 
 // seek goes to an offset within the file and takes what stands before it as read.
@@ -104,11 +112,13 @@ func (l *logFile) seek(offset int64) error {
 	if err != nil {
 		return err
 	}
-	l.fp, l.ended, l.searched = fp, ended, offset
+	l.fp, l.ended, l.searched, l.zerosAt, l.torn = fp, ended, offset, -1, 0
+	l.passed = max(l.passed, offset)
 	return nil
 }
 
-// matches reports whether the file may be the one that p was made of: long enough, same bytes before p.
+// matches reports whether the file may be the one that p was made of: long enough, same bytes
+// before p.
 func (l *logFile) matches(p Position) (bool, error) {
 	if p.Number != l.number || p.Offset > uint64(l.size) {
 		return false, nil
@@ -117,7 +127,20 @@ func (l *logFile) matches(p Position) (bool, error) {
 	if errors.Is(err, io.EOF) { // cut just now
 		return false, nil
 	}
-	return err == nil && fp.check() == p.Check, err
+	return err == nil && fp.fits(p.Check), err
+}
+
+// begins reports whether the file is shorter than p and begins as the log that p was made of.
+func (l *logFile) begins(p Position) (bool, error) {
+	head := min(int64(p.Offset), headBytes)
+	if p.Number != l.number || p.Offset <= uint64(l.size) || l.size < head {
+		return false, nil
+	}
+	fp, err := fingerprintAt(l.file, head)
+	if errors.Is(err, io.EOF) { // cut just now
+		return false, nil
+	}
+	return err == nil && fp.sumAt(head)>>32 == p.Check>>32, err
 }
 
 // read takes the next whole lines into b, as many as fit. It never waits.
@@ -132,7 +155,7 @@ func (l *logFile) read(b *Batch) (outcome, error) {
 	if l.size < l.fp.offset {
 		return l.cut()
 	}
-	if unchanged && l.searched == l.size && l.cutAt == 0 {
+	if unchanged && l.searched == l.size && l.cutAt == 0 && !l.hole.held {
 		return idle, nil
 	}
 	l.seam.at("sized")
@@ -156,25 +179,56 @@ func (l *logFile) read(b *Batch) (outcome, error) {
 	if end == l.fp.offset {
 		return l.verify(idle)
 	}
-	// extent takes a line longer than a batch alone; one that is over the cap need not be copied to be
-	// passed over. (One more byte may be a carriage return.)
+	if max(l.trail.end(), l.torn) > l.fp.offset {
+		return l.rejoin(end)
+	}
+	// extent takes a line longer than a batch alone; one that is over the cap need not be copied to
+	// be passed over. (One more byte may be a carriage return.)
 	if length := end - l.fp.offset - 1; length > batchBytes && length > int64(l.maxLine)+1 {
-		if out, err := l.verify(advanced); out != advanced || err != nil {
-			return out, err
-		}
-		b.oversized++
-		return advanced, l.seek(end)
+		return l.passOversized(b, end)
 	}
 	return l.take(b, end)
 }
 
+// passOversized passes over a line that is longer than the cap.
+func (l *logFile) passOversized(b *Batch, end int64) (outcome, error) {
+	out, err := l.verify(advanced)
+	if out != advanced || err != nil {
+		return out, err
+	}
+	// A hole that a writer has left is no line: the record behind the hole is wanted.
+	if zero, err := l.zeroIn(l.fp.offset, end); err != nil {
+		return l.retry(err)
+	} else if zero >= 0 {
+		return l.passHole(zero, end)
+	}
+	b.oversized++
+	return advanced, l.seek(end)
+}
+
 // rest takes the last line of a log that nobody writes to any more, although it lacks its newline.
 func (l *logFile) rest(b *Batch) (outcome, error) {
-	if l.size-l.fp.offset > int64(l.maxLine) {
+	end := l.dataEnd()
+	if end < l.size && !l.ended {
+		l.lose(l.size - max(end, l.passed))
+	}
+	switch {
+	case end == l.fp.offset, end == l.torn: // a torn line was read when it was whole
+		return advanced, l.seek(l.size)
+	case end-l.fp.offset > int64(l.maxLine):
 		b.oversized++
 		return advanced, l.seek(l.size)
 	}
-	return l.take(b, l.size)
+	return l.take(b, end)
+}
+
+// dataEnd is where the file ends, without the zero bytes at its end: nothing was written there yet,
+// or a crash of the archiver's machine has taken what was written.
+func (l *logFile) dataEnd() int64 {
+	if l.zerosAt >= 0 {
+		return min(l.zerosAt, l.size)
+	}
+	return l.size
 }
 
 // take copies [offset, end) out of the file, makes sure that it still is what it was when its place
@@ -200,41 +254,88 @@ func (l *logFile) take(b *Batch, end int64) (outcome, error) {
 		l.size = -1 // so that the next read does not take the file for unchanged
 		return advanced, nil
 	}
+	if stale, err := l.stale(raw[context:], end); err != nil {
+		return l.cutShort(err)
+	} else if stale {
+		return l.giveUpMapping()
+	}
 	if out, err := l.verify(advanced); out != advanced || err != nil {
 		return out, err
 	}
+	if zero := bytes.IndexByte(raw[context:], 0); zero >= 0 {
+		start := bytes.LastIndexByte(raw[context:context+zero], '\n') + 1
+		if start == 0 {
+			return l.passHole(l.fp.offset+int64(zero), end)
+		}
+		end = l.fp.offset + int64(start)
+		b.raw = raw[:context+start]
+	}
 	l.ended = b.split(&l.fp, context, l.maxLine, l.position(), l.ended)
-	l.searched = end
+	l.searched, l.hole.held = end, false
+	for i := range b.Records {
+		l.trail.add(int64(b.Records[i].Next.Offset), b.Records[i].Next.Check)
+	}
+	l.trail.add(l.fp.offset, l.fp.check())
+	l.passed = max(l.passed, l.fp.offset)
 	return advanced, nil
 }
 
-// retry tells a fault that comes from a file being cut, after which the next read sees why, from a
-// true error of the disk.
-func (l *logFile) retry(err error) (outcome, error) {
-	if errors.Is(err, errFault) {
-		if st, serr := l.stat(); serr == nil && st.Size < l.size {
-			l.size = -1
-			return advanced, nil
-		}
+// stale reports whether bytes that were copied out of the mapping, and end at an offset, are not
+// those that the file has there. A mapping of a lower file of an overlay file system stays one of
+// that file when the first write copies the file up; its last page shows zeros where the file has
+// grown.
+func (l *logFile) stale(copied []byte, end int64) (bool, error) {
+	if l.win.direct {
+		return false, nil
 	}
+	var tail [tailBytes]byte
+	t := tail[:min(len(copied), tailBytes)]
+	if err := readAt(l.file, t, end-int64(len(t))); err != nil {
+		return false, err
+	}
+	return !bytes.Equal(t, copied[len(copied)-len(t):]), nil
+}
+
+// retry tells a fault that comes from a file being cut, after which the next read sees why, from a
+// mapping that cannot be used. Reading the file instead tells a true error of the disk by its name.
+func (l *logFile) retry(err error) (outcome, error) {
+	st, serr := l.stat()
+	size := l.size
 	l.size = -1
+	switch {
+	case serr == nil && st.Size < size && (errors.Is(err, errFault) || errors.Is(err, io.EOF)):
+		return advanced, nil
+	case !l.win.direct:
+		return l.giveUpMapping()
+	}
 	return idle, err
 }
 
-// extent finds the end of the lines that one batch takes, or the offset itself where no line is whole.
+// giveUpMapping makes the next read begin anew, and read the file.
+func (l *logFile) giveUpMapping() (outcome, error) {
+	l.win.giveUpMapping()
+	l.size, l.searched, l.zerosAt = -1, l.fp.offset, -1
+	return advanced, nil
+}
+
+// extent finds the end of the lines that one batch takes, or the offset itself where no line is
+// whole.
 func (l *logFile) extent() (end int64, err error) {
 	l.searched = min(max(l.searched, l.fp.offset), l.size)
+	if err := l.overwritten(); err != nil {
+		return 0, err
+	}
 	first := int64(-1)
 	for first < 0 {
 		if l.searched == l.size {
-			return l.fp.offset, nil
+			return l.fp.offset, l.endsInZeros()
 		}
 		to := min(l.size, l.searched+searchBytes)
 		m, err := l.win.view(l.file, l.searched, to)
 		if err != nil {
 			return 0, err
 		}
-		i, err := findNewline(m)
+		i, err := findByte(m, '\n')
 		if err != nil {
 			return 0, err
 		}
@@ -256,8 +357,8 @@ func (l *logFile) extent() (end int64, err error) {
 	return first + int64(more), err
 }
 
-// verify returns out if what stands before the offset is still what was read there, and else starts
-// the file anew.
+// verify returns out if what stands before the offset is still what was read there, and else finds
+// out where the file has parted from what it was.
 func (l *logFile) verify(out outcome) (outcome, error) {
 	var head [headBytes]byte
 	var tail [tailBytes]byte
@@ -269,10 +370,10 @@ func (l *logFile) verify(out outcome) (outcome, error) {
 		return l.cutShort(err)
 	}
 	if l.fp.same(h, t) {
-		l.seen = max(l.seen, l.size)
+		l.seen = max(l.seen, l.dataEnd())
 		return out, nil
 	}
-	return l.anew()
+	return l.part()
 }
 
 // cutShort makes the next read look again where the file ended before bytes that were there.
@@ -282,56 +383,4 @@ func (l *logFile) cutShort(err error) (outcome, error) {
 		return advanced, nil
 	}
 	return idle, err
-}
-
-// cut deals with a file that is now shorter than what was read of it.
-func (l *logFile) cut() (outcome, error) {
-	head := make([]byte, min(l.size, int64(len(l.fp.heads()))))
-	if err := readAt(l.file, head, 0); err != nil {
-		return l.cutShort(err)
-	}
-	if !bytes.Equal(head, l.fp.heads()[:len(head)]) {
-		return l.anew()
-	}
-	start, err := lineStart(l.file, l.size)
-	if err == nil {
-		err = l.seek(start)
-	}
-	if err != nil {
-		return l.cutShort(err)
-	}
-	return truncated, nil
-}
-
-// shrunk notes what a cut has taken of the bytes that were there to be read.
-func (l *logFile) shrunk() {
-	if l.size >= l.seen {
-		return
-	}
-	taken := l.seen - max(l.size, l.fp.offset, l.had)
-	l.seen, l.had = l.size, min(l.had, l.size)
-	switch {
-	case l.size < l.fp.offset:
-		l.lose(l.cutLost + max(0, taken))
-		l.cutAt, l.cutLost, l.had = 0, 0, l.size
-	case taken > 0:
-		l.cutAt, l.cutLost = l.size, l.cutLost+taken
-	}
-}
-
-// anew begins a file from its beginning that has other content.
-func (l *logFile) anew() (outcome, error) {
-	l.lose(l.cutLost + max(0, l.seen-max(l.fp.offset, l.had)))
-	l.seen, l.had, l.cutAt, l.cutLost = 0, 0, 0, 0
-	return rewritten, l.seek(0)
-}
-
-func (l *logFile) lose(bytes int64) {
-	if bytes == 0 {
-		return
-	}
-	if l.lost.bytes == 0 {
-		l.lost.after = l.position()
-	}
-	l.lost.bytes += bytes
 }

@@ -30,6 +30,8 @@ type modelLog struct {
 	content  []byte
 	consumed int  // what has come out, or was skipped
 	had      int  // before it, all came out before a cut that has put consumed further back
+	lineAt   int  // a line begins here though no newline stands before
+	torn     int  // where a cut has left a line torn that came out; 0: nowhere
 	closed   bool // the pointer has moved on
 }
 
@@ -42,6 +44,10 @@ func (l *modelLog) due() (lines []string) {
 		if !whole && (!l.closed || line == "") {
 			return lines
 		}
+		if !whole && l.torn == len(l.content) { // it came out when it was whole
+			l.consumed = l.torn
+			return lines
+		}
 		l.consumed += len(line)
 		if whole {
 			l.consumed++
@@ -52,10 +58,32 @@ func (l *modelLog) due() (lines []string) {
 	}
 }
 
+// begin is about text that is going to be appended: a writer may not know of a torn line at the end, what
+// came out of that is not waited for.
+func (l *modelLog) begin(text string) {
+	if l.torn == 0 || text == "" {
+		return
+	}
+	if strings.Contains("{E\r\n", text[:1]) {
+		l.consumed, l.lineAt = l.torn, l.torn
+	}
+	l.torn = 0
+}
+
+func (l *modelLog) take(text string) {
+	l.begin(text)
+	l.content = append(l.content, text...)
+}
+
 // ended reports whether a trailer is the last thing in l.
 func (l *modelLog) ended() bool {
-	lines := strings.Fields(strings.ReplaceAll(string(l.content), " ", "_"))
-	return len(lines) > 0 && strings.HasPrefix(lines[len(lines)-1], "End:")
+	ended := false
+	for line := range strings.SplitSeq(string(l.content[l.lineAt:]), "\n") {
+		if strings.Trim(line, " \t\r") != "" {
+			ended = strings.HasPrefix(line, "End:")
+		}
+	}
+	return ended
 }
 
 type handedOut struct {
@@ -72,6 +100,10 @@ type modelRound struct {
 	mtime time.Time // of the files
 	trace []string
 
+	medium medium
+	mounts []string
+	chaos  chaos
+
 	stream Stream
 	max    int
 	blank  string // what follows a newline in this round's generation
@@ -81,8 +113,9 @@ type modelRound struct {
 	want   []string
 	got    []string
 	handed []handedOut
-	mayCut bool   // a gap may be told of by the next look
-	lost   uint64 // bytes in gaps that it told of
+	past   []Position // of all records that came out, as frames keep them
+	mayCut bool       // a gap may be told of by the next look
+	lost   uint64     // bytes in gaps that it told of
 }
 
 func TestModel(t *testing.T) {
@@ -116,14 +149,17 @@ func runModel(t *testing.T, seed uint64) bool {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	m := &modelRound{
 		t: t, rng: rng, dir: filepath.Join(t.TempDir(), "logs"), stream: Streams[rng.IntN(3)],
-		clock: time.Unix(1e9, 0), mtime: time.Unix(1.5e9, 0), max: 4 + 2*rng.IntN(3),
+		clock: time.Unix(1e9, 0), mtime: modelEpoch, max: 4 + 2*rng.IntN(3),
 	}
 	m.blank = []string{"", "\n"}[rng.IntN(2)]
 	m.crlf = rng.IntN(5) == 0
+	m.chaos = []chaos{timesTell, timesTell, timesTell, timesApart, timesBack}[rng.IntN(5)]
+	m.medium = []medium{plain, plain, plain, plain, devices, overlay}[rng.IntN(6)]
 	defer func() {
 		if m.f != nil {
 			m.f.Close()
 		}
+		m.unmount()
 		if t.Failed() {
 			if r := recover(); r != nil && r != errModel {
 				panic(r)
@@ -137,6 +173,9 @@ func runModel(t *testing.T, seed uint64) bool {
 	m.run()
 	return !t.Failed()
 }
+
+// modelEpoch is when the files of a round begin.
+var modelEpoch = time.Unix(1.5e9, 0)
 
 var errModel = fmt.Errorf("model: round failed")
 
@@ -170,7 +209,7 @@ func (m *modelRound) run() {
 	if early {
 		m.start(Position{})
 	}
-	m.must(os.Mkdir(m.dir, 0o755))
+	m.lay()
 	m.create(1 + m.rng.IntN(m.max))
 	m.point(m.active().number)
 	if !early {
@@ -180,6 +219,7 @@ func (m *modelRound) run() {
 		}
 		l := m.active()
 		l.consumed = bytes.LastIndexByte(l.content, '\n') + 1
+		m.freeze()
 		m.start(Position{})
 	}
 	for range 10 + m.rng.IntN(60) {
@@ -205,10 +245,18 @@ func (m *modelRound) act() {
 		m.deleteOne()
 	case n < 84:
 		m.replaceActive()
-	case n < 87:
+	case n < 86:
 		m.truncate()
-	case n < 88:
+	case n < 87:
 		m.rewrite()
+	case n < 88:
+		m.hide()
+	case n < 89:
+		m.moveToDevice()
+	case n < 90:
+		m.restoreOlder()
+	case n < 91:
+		m.mirror(m.logs[m.rng.IntN(len(m.logs))])
 	case n < 92:
 		m.settle()
 	default:
@@ -220,6 +268,7 @@ func (m *modelRound) act() {
 // write appends to a log, in one piece or several, with looks between.
 func (m *modelRound) write(l *modelLog, text string) {
 	m.note("append to %d: %q", l.number, text)
+	l.begin(text)
 	for text != "" {
 		n := len(text)
 		if m.chance(20) {
@@ -234,7 +283,10 @@ func (m *modelRound) write(l *modelLog, text string) {
 }
 
 // touch sets a file's time to the model's, in which seconds go by between actions.
-func (m *modelRound) touch(l *modelLog) { m.must(os.Chtimes(m.path(l), m.mtime, m.mtime)) }
+func (m *modelRound) touch(l *modelLog) {
+	at := m.fileTime()
+	m.must(os.Chtimes(m.path(l), at, at))
+}
 
 func (m *modelRound) eol() string {
 	if m.crlf {
@@ -255,103 +307,6 @@ func (m *modelRound) create(number int) {
 	m.must(os.WriteFile(m.path(l), nil, 0o644))
 	m.touch(l)
 	m.logs = append(m.logs, l)
-}
-
-// point rewrites the active file in one of the ways that were seen.
-func (m *modelRound) point(number int) {
-	path := filepath.Join(m.dir, m.stream.pointerName())
-	text := m.stream.logName(uint32(number), false)
-	how := m.rng.IntN(8)
-	m.note("point to %d, way %d", number, how)
-	switch how {
-	case 0:
-		m.must(os.WriteFile(path, nil, 0o644))
-		m.maybeLook()
-	case 1:
-		m.must(os.WriteFile(path, []byte("nonsense"), 0o644))
-		m.maybeLook()
-	case 2:
-		m.must(os.WriteFile(path, []byte(text[:len(text)-m.rng.IntN(8)-1]), 0o644))
-		m.maybeLook()
-	case 3:
-		m.must(os.RemoveAll(path))
-		m.maybeLook()
-	case 4:
-		text += "\n"
-	case 5:
-		m.must(os.WriteFile(path+".tmp", []byte(text), 0o644))
-		m.must(os.Rename(path+".tmp", path))
-		return
-	}
-	m.must(os.WriteFile(path, []byte(text), 0o644))
-}
-
-// rotate ends the active log and begins the next one, as the writers do it: trailer, retire a half,
-// create, point. Variants: no trailer, one that is wrong, the log's rest after the pointer has moved.
-func (m *modelRound) rotate() {
-	before := m.active()
-	trailer := fmt.Sprintf("End: Number of entries: %d", m.rng.IntN(1000)) + m.eol() + m.blank
-	if m.chance(50) {
-		trailer = fmt.Sprintf("End: Number of bytes: %d", m.rng.Uint64()) + m.eol() + m.blank
-	}
-	late := ""
-	switch m.rng.IntN(10) {
-	case 0:
-		trailer = ""
-	case 1:
-		if before.ended() {
-			break // what comes after a trailer and after the pointer has moved is not waited for
-		}
-		m.seq++
-		late, trailer = fmt.Sprintf(`{"n":%d,"late":true}`, m.seq)+"\n"+trailer, ""
-	case 2:
-		trailer += trailer
-	}
-	m.write(before, trailer)
-	m.mtime = m.mtime.Add(time.Second)
-	n := before.number + 1
-	if n == m.max/2 {
-		m.retire(m.max/2+1, m.max)
-	}
-	if n == m.max {
-		m.retire(1, m.max/2)
-	}
-	if n > m.max {
-		n = 1
-	}
-	m.create(n)
-	m.maybeLook()
-	m.point(n)
-	if m.chance(30) {
-		m.look()
-	}
-	m.write(before, late) // the model's order is that of the logs
-	before.closed = true
-}
-
-// retire deletes the old- logs and puts half of the others in their place.
-func (m *modelRound) retire(from, to int) {
-	for _, l := range m.logs[m.index(m.current()):] {
-		if l.old && !l.deleted {
-			m.settle() // else it would be gone before the follower gets there
-			break
-		}
-	}
-	for _, l := range m.logs {
-		if l.old && !l.deleted {
-			m.delete(l)
-		}
-	}
-	for k := from; k <= to; k++ {
-		for _, l := range m.logs {
-			if l.number == k && !l.old && !l.deleted {
-				m.rename(l)
-				if m.chance(20) {
-					m.look()
-				}
-			}
-		}
-	}
 }
 
 // index is a log's place in the order, that of the first one for none.
@@ -389,154 +344,22 @@ func (m *modelRound) renameOne() {
 	m.rename(l)
 }
 
-// deleteOne deletes a log that was read to its end and left.
-func (m *modelRound) deleteOne() {
-	l := m.logs[m.rng.IntN(len(m.logs))]
-	if l.deleted || l == m.active() {
-		return
-	}
-	m.settle()
-	m.delete(l)
-}
-
-// replaceActive deletes the active log when all of it was read, and begins another one under its name,
-// as an archiver does whose log was deleted while it did not run.
-func (m *modelRound) replaceActive() {
-	m.settle()
-	l := m.active()
-	if m.f.cur.ended {
-		return // a log that is complete and comes again under its number may mean that a lap was missed
-	}
-	m.delete(l)
-	l.closed = true
-	m.maybeLook()
-	if l.due() != nil { // an unterminated line is still to come
-		l.consumed = bytes.LastIndexByte(l.content, '\n') + 1
-	}
-	m.create(l.number)
-	m.settle()
-}
-
-// truncate cuts the active log, all of which was read. The follower looks before it grows again: a cut
-// that is overtaken by growth between two looks cannot be told from other content.
-func (m *modelRound) truncate() {
-	m.settle()
-	l := m.active()
-	size := 0
-	if m.chance(70) {
-		size = m.rng.IntN(len(l.content) + 1)
-	}
-	m.note("truncate %d to %d", l.number, size)
-	m.must(os.Truncate(m.path(l), int64(size)))
-	m.touch(l)
-	unread := len(l.content) - max(size, l.consumed)
-	certainly := len(l.content) - max(size, l.consumed, l.had)
-	l.content, l.had = l.content[:size:size], min(l.had, size)
-	if l.consumed > size {
-		l.consumed, l.had = bytes.LastIndexByte(l.content, '\n')+1, size
-	}
-	m.handed = nil // positions behind the cut are no more
-	m.lookAtCut(certainly, unread)
-}
-
-// lookAtCut expects a gap that tells of what was cut off unread: the line without its newline. The rest of
-// a line that was delivered before an earlier cut counts only if the follower was started again since.
-func (m *modelRound) lookAtCut(least, most int) {
-	m.mayCut, m.lost = true, 0
-	if m.look(); m.lost < uint64(max(0, least)) || m.lost > uint64(max(0, most)) {
-		m.fail("a gap of %d bytes, not %d to %d", m.lost, least, most)
-	}
-	m.mayCut = false
-}
-
-// rewrite puts other content into the active log, of at least its size.
-func (m *modelRound) rewrite() {
-	m.settle()
-	l := m.active()
-	m.seq++
-	text := fmt.Sprintf(`{"n":%d,"rewritten":%q}`, m.seq, strings.Repeat("r", len(l.content))) + "\n"
-	if l.consumed == 0 {
-		return // nothing was read of it: then it just is another beginning
-	}
-	m.note("rewrite %d: %q", l.number, text)
-	m.must(os.WriteFile(m.path(l), []byte(text), 0o644))
-	m.touch(l)
-	unread, certainly := len(l.content)-l.consumed, len(l.content)-max(l.consumed, l.had)
-	l.content, l.consumed, l.had = []byte(text), 0, 0
-	m.handed = nil
-	m.lookAtCut(certainly, unread)
-}
-
-// restart ends the follower as a crash would, and starts one from a position that it had handed out.
-func (m *modelRound) restart() {
-	choices := append(m.handed[max(0, len(m.handed)-8):len(m.handed):len(m.handed)], handedOut{m.f.Position(), m.current()})
-	h := choices[m.rng.IntN(len(choices))]
-	if h.log == nil || h.p.IsZero() {
-		return
-	}
-	at := m.index(h.log)
-	for _, l := range m.logs[at:] {
-		if l.deleted {
-			return
-		}
-	}
-	m.expect()
-	m.check()
-	m.f.Close()
-	m.f = nil
-	m.note("restart from %+v", h.p)
-	// What had come out after that position comes again.
-	m.want, m.got, m.handed = nil, nil, nil
-	for i, l := range m.logs {
-		switch {
-		case i == at:
-			l.consumed = int(h.p.Offset)
-		case i > at:
-			l.consumed = 0
-		}
-	}
-	if m.chance(20) {
-		m.copyDirectory()
-	}
-	m.start(h.p)
-}
-
 // current is the model's log that the follower reads.
 func (m *modelRound) current() *modelLog {
 	if m.f.cur == nil {
 		return nil
 	}
 	for _, l := range m.logs {
-		if fi, err := os.Stat(m.path(l)); !l.deleted && err == nil && inodeOf(fi) == m.f.cur.inode {
+		if fi, err := os.Stat(m.path(l)); !l.deleted && err == nil && idOf(fi) == m.f.cur.id {
 			return l
 		}
 	}
 	return nil
 }
 
-// copyDirectory restores all files from a copy: the same names and times, other inodes.
-func (m *modelRound) copyDirectory() {
-	m.note("copy the directory")
-	aside := m.dir + ".aside"
-	m.must(os.Rename(m.dir, aside))
-	m.must(os.Mkdir(m.dir, 0o755))
-	entries, err := os.ReadDir(aside)
-	m.must(err)
-	for _, e := range entries {
-		b, err := os.ReadFile(filepath.Join(aside, e.Name()))
-		m.must(err)
-		fi, err := e.Info()
-		m.must(err)
-		to := filepath.Join(m.dir, e.Name())
-		m.must(os.WriteFile(to, b, 0o644))
-		m.must(os.Chtimes(to, fi.ModTime(), fi.ModTime()))
-	}
-	m.must(os.RemoveAll(aside))
-}
-
 func (m *modelRound) start(from Position) {
 	f, err := NewFollower(Options{
-		Dir: m.dir, Stream: m.stream, From: from, Interval: time.Hour, noWatch: true,
+		Dir: m.dir, Stream: m.stream, From: from, Past: m.pastOf(), Interval: time.Hour, noWatch: true,
 		now: func() time.Time { return m.clock },
 	})
 	m.must(err)
@@ -558,7 +381,8 @@ func (m *modelRound) look() {
 	m.f.look(&b)
 	for _, r := range b.Records {
 		m.got = append(m.got, string(r.Line))
-		if l := m.current(); l != nil && r.Next.Inode == m.f.cur.inode {
+		m.past = append(m.past, r.Next)
+		if l := m.current(); l != nil && r.Next.Inode == m.f.cur.id.ino {
 			m.handed = append(m.handed, handedOut{r.Next, l})
 		}
 	}
@@ -595,7 +419,7 @@ func (m *modelRound) settle() {
 			m.look()
 		}
 		m.check()
-		m.clock = m.clock.Add(m.f.opt.linger)
+		m.clock = m.clock.Add(incompleteWait)
 		if len(m.got) == len(m.want) && m.current() == m.active() {
 			extra++
 		} else if extra--; extra < -200 {

@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 )
 
@@ -14,7 +13,7 @@ import (
 type entry struct {
 	number uint32
 	old    bool // named old-…
-	inode  uint64
+	id     fileID
 	size   int64
 	mtime  time.Time
 	lap    int // see arrange
@@ -26,7 +25,7 @@ type place struct {
 	number uint32
 }
 
-func sameLog(a, b entry) bool { return a.number == b.number && a.old == b.old && a.inode == b.inode }
+func sameLog(a, b entry) bool { return a.number == b.number && a.old == b.old && a.id == b.id }
 
 func (e entry) place() place { return place{e.lap, e.number} }
 
@@ -34,7 +33,8 @@ func (p place) compare(q place) int {
 	return cmp.Or(cmp.Compare(p.lap, q.lap), cmp.Compare(p.number, q.number))
 }
 
-// listLogs reads the directory. A log that is renamed while it is read may be missing from the result.
+// listLogs reads the directory. A log that is renamed while it is read may be missing from the
+// result.
 func listLogs(dir string, s Stream) ([]entry, error) {
 	names, err := os.ReadDir(dir)
 	if err != nil {
@@ -56,16 +56,18 @@ func listLogs(dir string, s Stream) ([]entry, error) {
 		if !fi.Mode().IsRegular() {
 			continue
 		}
-		entries = append(entries, entry{number: number, old: old, inode: inodeOf(fi), size: fi.Size(), mtime: fi.ModTime()})
+		entries = append(entries, entry{number: number, old: old, id: idOf(fi), size: fi.Size(), mtime: fi.ModTime()})
 	}
 	return entries, nil
 }
 
-// arrange sorts logs into the order in which they were written, given the one that is being written.
-// See "Order" in the package comment for why this is it.
+// arrange sorts logs into the order in which they were written, given the one that is being
+// written. See "Order" in the package comment for why this is it.
 func arrange(entries []entry, pointer uint32) {
 	own, old := map[uint32]entry{}, map[uint32]entry{}
+	highest := uint32(0)
 	for _, e := range entries {
+		highest = max(highest, e.number)
 		if e.old {
 			old[e.number] = e
 		} else {
@@ -79,7 +81,7 @@ func arrange(entries []entry, pointer uint32) {
 		e := &entries[i]
 		_, again := own[e.number]
 		switch {
-		case exists && !e.old && e.begun(active, passed && !renamed):
+		case exists && !e.old && e.begun(active, passed && !renamed, active.number == highest):
 			e.lap = 1
 		case e.number > pointer, e.old && again:
 			e.lap = -1
@@ -90,12 +92,13 @@ func arrange(entries []entry, pointer uint32) {
 	slices.SortFunc(entries, func(a, b entry) int { return a.place().compare(b.place()) })
 }
 
-// begun reports whether an own log was just created and the pointer is about to name it. Until then no
-// record comes into it, but a writer may be found that does not keep to this. passed: the old- logs go on
-// to the active one's number and no further, so that the next number may well be of the lap before.
-func (e entry) begun(active entry, passed bool) bool {
+// begun reports whether an own log was just created and the pointer is about to name it. Until then
+// no record comes into it, but a writer may be found that does not keep to this. passed: the old-
+// logs go on to the active one's number and no further, so that the next number may well be of the
+// lap before. last: no log has a higher number than the active one, so that log 1 may be the next.
+func (e entry) begun(active entry, passed, last bool) bool {
 	switch {
-	case e.number != active.number+1 && (e.number != 1 || active.number == 1):
+	case e.number != active.number+1 && (e.number != 1 || active.number == 1 || !last):
 		return false
 	case e.size == 0:
 		return !e.mtime.Before(active.mtime)
@@ -104,16 +107,16 @@ func (e entry) begun(active entry, passed bool) bool {
 	}
 }
 
-// placeOf tells where a log stands or, if it is not among the entries, stood: in the newest lap whose
-// place for this number is free.
-func placeOf(entries []entry, number uint32, inode uint64, pointer uint32) (p place, found bool) {
+// placeOf tells where a log stands or, if it is not among the entries, stood: in the newest lap
+// whose place for this number is free.
+func placeOf(entries []entry, number uint32, id fileID, pointer uint32) (p place, found bool) {
 	p = place{0, number}
 	if number > pointer {
 		p.lap = -1
 	}
 	for _, e := range entries {
 		if e.number == number {
-			if e.inode == inode {
+			if e.id == id {
 				// A log that was being read is not just created: it was passed by a wrap-around.
 				return place{min(e.lap, -e.lap), number}, true
 			}
@@ -125,8 +128,8 @@ func placeOf(entries []entry, number uint32, inode uint64, pointer uint32) (p pl
 	return p, false
 }
 
-// follows reports whether nothing can have stood between two logs. A wrap-around is told by number 1
-// after the highest number known.
+// follows reports whether nothing can have stood between two logs. A wrap-around is told by number
+// 1 after the highest number known.
 func (p place) follows(before place, highest uint32) bool {
 	if p.lap == before.lap {
 		return p.number == before.number+1
@@ -134,31 +137,49 @@ func (p place) follows(before place, highest uint32) bool {
 	return p.lap == before.lap+1 && p.number == 1 && before.number >= highest
 }
 
-// leftoverAge is how much older than our log a log of the lap before must be to be a leftover of another
-// configuration (MAX files lowered) or of another writer, and not what comes next. The times of two
-// neighbours may stand the wrong way round by a moment, but not by this.
-const leftoverAge = time.Minute
+const (
+	// leftoverAge is how much older than our log a log of the lap before must be to be taken for a
+	// leftover: of a configuration with more logs, or of another writer. Successive logs of one
+	// writer are written one after the other, so that the next one is never older, but for the
+	// clock.
+	leftoverAge = time.Minute
+	// timeSlack is how much the times of two logs may contradict their order before no time is
+	// trusted: file systems of a network keep full seconds.
+	timeSlack = time.Second
+)
 
-// next finds the log that comes after a place. found: the log at that place is there, so that the order
-// is certain; if it is gone, logs last written to before since are certainly older than it. done tells
-// logs that have nothing unread; the active one is gone to all the same. gap: logs may have stood between.
+// next finds the log that comes after a place. found: the log at that place is there, so that the
+// order is certain. If that log is gone, logs last written to before since are older than it. done
+// tells logs that have nothing unread; the active one is gone to all the same. gap: something
+// between the two logs is left unread, or may have stood there.
 func next(entries []entry, pointer uint32, from place, found bool, since time.Time, highest uint32, done func(entry) bool) (to entry, gap, ok bool) {
+	timesTell := timesKeepOrder(entries, since)
 	for _, e := range entries {
 		switch {
 		case e.lap > 0 || e.place().compare(from) <= 0:
 		case e.place() == place{0, pointer}:
-			return e, !e.place().follows(from, highest), true
-		case !found && e.mtime.Before(since):
-		case found && e.lap < 0 && e.mtime.Before(since.Add(-leftoverAge)):
+			return e, gap || !e.place().follows(from, highest), true
 		case done(e):
 			from = e.place()
+		case !found && e.mtime.Before(since):
+			gap = true
+		case found && timesTell && e.lap < 0 && e.mtime.Before(since.Add(-leftoverAge)):
+			gap = true
 		default:
-			return e, !e.place().follows(from, highest), true
+			return e, gap || !e.place().follows(from, highest), true
 		}
 	}
 	return entry{}, false, false
 }
 
-func inodeOf(fi os.FileInfo) uint64 {
-	return fi.Sys().(*syscall.Stat_t).Ino
+// timesKeepOrder reports whether the times of the files may say which logs are leftovers. They may
+// not after a step of the clock, or in a copy that did not keep them: then a log of this lap seems
+// older than one of the lap before, whose last change is since.
+func timesKeepOrder(entries []entry, since time.Time) bool {
+	for _, e := range entries {
+		if e.lap == 0 && e.mtime.Before(since.Add(-timeSlack)) {
+			return false
+		}
+	}
+	return true
 }

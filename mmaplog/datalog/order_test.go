@@ -14,7 +14,7 @@ import (
 func parseEntries(text string) (entries []entry) {
 	base := time.Unix(1e6, 0)
 	for i, word := range strings.Fields(text) {
-		e := entry{size: 10, inode: uint64(100 + i), mtime: base}
+		e := entry{size: 10, id: fileID{1, uint64(100 + i)}, mtime: base}
 		word, ago, _ := strings.Cut(word, "@")
 		var seconds int
 		fmt.Sscan(ago, &seconds)
@@ -102,7 +102,7 @@ func TestPlaceOfALog(t *testing.T) {
 	} {
 		entries := parseEntries(c.entries)
 		arrange(entries, c.pointer)
-		if got, found := placeOf(entries, c.number, c.inode, c.pointer); got != c.want || found != c.found {
+		if got, found := placeOf(entries, c.number, fileID{1, c.inode}, c.pointer); got != c.want || found != c.found {
 			t.Errorf("%s: %v %v, want %v %v", c.name, got, found, c.want, c.found)
 		}
 	}
@@ -133,7 +133,9 @@ func TestNextLog(t *testing.T) {
 		{"just created", "1 2.", 1, place{0, 1}, true, 1, "", "", false},
 		{"ours gone, older ones there", "1@9 2@9 3", 3, place{-1, 3}, false, 3, "", "3:0", true},
 		{"ours gone, the active one older", "1@9", 1, place{-1, 1}, false, 1, "", "1:0", false},
-		{"leftovers", "1 3@61 4@61", 1, place{-1, 2}, true, 2, "", "1:0", false},
+		{"leftovers", "1+ 3@61 4@61", 1, place{-1, 2}, true, 2, "", "1:0", true},
+		{"leftovers that are done", "1+ 3@61 4@61", 1, place{-1, 4}, true, 4, "3 4", "1:0", false},
+		{"times that contradict the order", "1@2 3@61 4@61", 1, place{-1, 2}, true, 2, "", "3:-1", false},
 		{"no leftovers", "1 3@59", 1, place{-1, 2}, true, 2, "", "3:-1", false},
 		{"a lap missed", "old-3 1 2", 2, place{-2, 2}, false, 3, "", "old-3:-1", true},
 		{"a lap missed, to the next number", "3 1", 1, place{-2, 2}, false, 3, "", "3:-1", true},

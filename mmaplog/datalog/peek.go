@@ -9,8 +9,8 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Reads of a few bytes at places of a log, by pread: they fail with io.EOF where the file is too short,
-// and cannot fault.
+// Reads of a few bytes at places of a log, by pread: they fail with io.EOF where the file is too
+// short, and cannot fault.
 
 func readAt(f *os.File, b []byte, at int64) error {
 	if len(b) == 0 {
@@ -35,8 +35,8 @@ func fingerprintAt(f *os.File, offset int64) (fp fingerprint, err error) {
 	return fp, readAt(f, fp.tails(), offset-int64(len(fp.tails())))
 }
 
-// lineStart returns the start of the line in which the byte before offset would be followed: the place
-// after the last newline before offset, or 0.
+// lineStart returns the start of the line in which the byte before offset would be followed: the
+// place after the last newline before offset, or 0.
 func lineStart(f *os.File, offset int64) (int64, error) {
 	buf := make([]byte, 64<<10)
 	for end := offset; end > 0; {
@@ -52,8 +52,9 @@ func lineStart(f *os.File, offset int64) (int64, error) {
 	return 0, nil
 }
 
-// endsWithTrailer reports whether the last line before offset that is not blank is a trailer. More than
-// 4 KiB of blank lines after one hide it: then the log counts as not ended, which costs a wait, no record.
+// endsWithTrailer reports whether the last line before offset that is not blank is a trailer. More
+// than 4 KiB of blank lines after one hide it: then the log counts as not ended, which costs a
+// wait, no record.
 func endsWithTrailer(f *os.File, offset int64) (bool, error) {
 	b := make([]byte, min(offset, 4<<10))
 	if err := readAt(f, b, offset-int64(len(b))); err != nil {
@@ -74,15 +75,15 @@ func endsWithTrailer(f *os.File, offset int64) (bool, error) {
 	return false, nil
 }
 
-// holdsRecord reports whether a line that is neither blank nor a trailer stands in [from, to), looking
-// at no more than its first 64 KiB.
+// holdsRecord reports whether a line that is neither blank nor a trailer stands in [from, to),
+// looking at no more than its first 64 KiB.
 func holdsRecord(f *os.File, from, to int64) (bool, error) {
 	b := make([]byte, min(to-from, 64<<10))
 	if _, err := f.ReadAt(b, from); err != nil && err != io.EOF {
 		return false, fmt.Errorf("datalog: read %s at %d: %w", f.Name(), from, err)
 	}
 	for line := range bytes.SplitSeq(b, []byte{'\n'}) {
-		if line = chomp(line); !isBlank(line) && !isTrailer(line) {
+		if line = bytes.Trim(chomp(line), "\x00"); !isBlank(line) && !isTrailer(line) {
 			return true, nil
 		}
 	}

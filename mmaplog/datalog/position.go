@@ -3,14 +3,15 @@ package datalog
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"math/bits"
 
 	"github.com/cespare/xxhash/v2"
 )
 
 // Position says where reading goes on: file Number, first unread byte Offset. Number alone does not
-// name a file, because numbers come back after a wrap-around; Inode and Check tell which file it was.
-// The zero Position stands for "nothing read yet".
+// name a file, because numbers come back after a wrap-around; Inode and Check tell which file it
+// was. The zero Position stands for "nothing read yet".
 type Position struct {
 	Number uint32 // N of <stream>-log<N>.txt, 1 or greater
 	Time   uint32 // unix seconds of the file's last change as then known; tells older logs from newer ones when the file is gone
@@ -33,8 +34,8 @@ func (p Position) Encode() [PositionSize]byte {
 	return b
 }
 
-// DecodePosition is the inverse of Encode. Any 32 bytes decode; whether they fit a file is found out
-// when a Follower starts from them.
+// DecodePosition is the inverse of Encode. Any 32 bytes decode; whether they fit a file is found
+// out when a Follower starts from them.
 func DecodePosition(b [PositionSize]byte) Position {
 	return Position{
 		Number: binary.LittleEndian.Uint32(b[0:]),
@@ -53,8 +54,8 @@ const (
 	tailBytes = 64  // before the offset: enough to hold a trailer, or the end of a record's signature
 )
 
-// fingerprint holds the bytes that Check is made of, so that it can be kept current record by record
-// and compared with the file without trusting a hash.
+// fingerprint holds the bytes that Check is made of, so that it can be kept current record by
+// record and compared with the file without trusting a hash.
 type fingerprint struct {
 	head    [headBytes]byte
 	tail    [tailBytes]byte
@@ -66,13 +67,30 @@ func (p *fingerprint) heads() []byte { return p.head[:min(p.offset, headBytes)] 
 func (p *fingerprint) tails() []byte { return p.tail[:min(p.offset, tailBytes)] }
 func (p *fingerprint) check() uint64 { return p.checkAt(p.offset, p.tails()) }
 
-// checkAt is Check for an offset whose head is already in p and whose last bytes are tail.
+// checkAt is Check for an offset whose head is already in p and whose last bytes are tail: the
+// upper half tells of the head, the lower half of the tail. The head alone proves that a log which
+// is now shorter than the offset is an older state of the same log.
 func (p *fingerprint) checkAt(offset int64, tail []byte) uint64 {
-	sum := p.headSum
+	return p.sumAt(offset)&^math.MaxUint32 | xxhash.Sum64(tail)&math.MaxUint32
+}
+
+// fits reports whether a Check was made of these bytes.
+func (p *fingerprint) fits(check uint64) bool {
+	return check == p.check() || check == p.oldCheck()
+}
+
+// oldCheck is Check as positions hold it that were stored before its halves told head and tail
+// apart.
+func (p *fingerprint) oldCheck() uint64 {
+	return bits.RotateLeft64(p.sumAt(p.offset), 31) + xxhash.Sum64(p.tails())
+}
+
+// sumAt hashes the head for an offset.
+func (p *fingerprint) sumAt(offset int64) uint64 {
 	if offset < headBytes {
-		sum = xxhash.Sum64(p.head[:offset])
+		return xxhash.Sum64(p.head[:offset])
 	}
-	return bits.RotateLeft64(sum, 31) + xxhash.Sum64(tail)
+	return p.headSum
 }
 
 // extendHead takes the bytes that stand at p.offset into the head, as far as they belong there. It

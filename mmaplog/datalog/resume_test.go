@@ -223,7 +223,7 @@ func TestResume(t *testing.T) {
 				r.put("old-"+log1, string(b))
 			}
 			r.start(p)
-			if r.f.cur == nil || r.f.cur.inode != p.Inode {
+			if r.f.cur == nil || r.f.cur.id.ino != p.Inode {
 				t.Errorf("renamed %v: resumed in the copy", renamed)
 			}
 		}

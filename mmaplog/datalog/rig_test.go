@@ -77,7 +77,7 @@ func (r *rig) inode(name string) uint64 {
 	r.t.Helper()
 	fi, err := os.Stat(r.path(name))
 	r.must(err)
-	return inodeOf(fi)
+	return idOf(fi).ino
 }
 
 func (r *rig) point(n int) {
@@ -123,13 +123,13 @@ func (r *rig) want(lines ...string) {
 	}
 }
 
-// waitWant lets time go by, looking, and checks what came in all of it.
+// waitWant lets time go by, more than a log without a trailer is waited for, looking, and checks what came in all of it.
 func (r *rig) waitWant(lines ...string) {
 	r.t.Helper()
 	var got []string
 	for range 5 {
 		got = append(got, r.got()...)
-		r.clock = r.clock.Add(defaultLinger)
+		r.clock = r.clock.Add(incompleteLingers * defaultLinger / 3)
 	}
 	if strings.Join(got, "\n") != strings.Join(lines, "\n") {
 		r.t.Fatalf("got %.200q, want %.200q", got, lines)

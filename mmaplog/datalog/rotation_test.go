@@ -9,7 +9,10 @@ import (
 )
 
 const (
-	logN      = "receipt-log%d.txt"
+	logN = "receipt-log%d.txt"
+	// incompleteWait is how long a log without a trailer is waited for.
+	incompleteWait = incompleteLingers * defaultLinger
+
 	trailer   = "End: Number of entries: 1\n"
 	log1      = "receipt-log1.txt"
 	log2      = "receipt-log2.txt"
@@ -196,15 +199,15 @@ func TestLogWithoutTrailer(t *testing.T) {
 	r.put(log2, "c\n")
 	r.point(2)
 	r.want("a")
-	r.clock = r.clock.Add(defaultLinger - time.Millisecond)
+	r.clock = r.clock.Add(incompleteWait - time.Millisecond)
 	r.want()
 	r.append(log1, " and half\nlate\n") // grows: the wait begins anew
 	r.want("half and half", "late")
-	r.clock = r.clock.Add(defaultLinger - time.Millisecond)
+	r.clock = r.clock.Add(incompleteWait - time.Millisecond)
 	r.want()
 	r.append(log1, "no newline")
 	r.want()
-	r.clock = r.clock.Add(defaultLinger)
+	r.clock = r.clock.Add(incompleteWait)
 	r.want("no newline", "c")
 	r.restart()
 	r.append(log2, "d\n")
@@ -231,7 +234,7 @@ func TestLogWithoutTrailerAndFurtherRotations(t *testing.T) {
 			}
 			return
 		}
-		r.clock = r.clock.Add(defaultLinger / 2)
+		r.clock = r.clock.Add(incompleteWait / 2)
 	}
 	t.Error("log 1 was never left")
 }
@@ -241,13 +244,13 @@ func TestLogThatLingersForEver(t *testing.T) {
 	r := newRunningRig(t)
 	r.put(log2, "next\n")
 	r.point(2)
-	for i := range 100 {
+	for i := range 3 * mirrorLingers / incompleteLingers {
 		r.append(log1, fmt.Sprintf("%d\n", i))
 		got := r.got()
 		if len(got) == 2 && got[1] == "next" {
 			return
 		}
-		r.clock = r.clock.Add(defaultLinger / 2)
+		r.clock = r.clock.Add(incompleteWait / 2)
 	}
 	t.Error("log 2 was never read")
 }
@@ -361,6 +364,7 @@ func TestWriterAppendsToLeftovers(t *testing.T) {
 		r.point(2)
 		r.want("d")
 		if i == 1 {
+			r.age(log3, time.Minute) // a lap has passed since
 			r.restart()
 			r.want()
 		}
@@ -406,11 +410,15 @@ func TestLeftoversOfMoreFiles(t *testing.T) {
 		r.rename(log1, "old-"+log1)
 		r.put(log1, "c\n")
 		r.point(1)
-		if down {
-			r.start(r.opt.From)
+		if !down {
+			r.want("b", "c")
+			r.wantGaps(0, "")
+			continue
 		}
-		r.want("b", "c")
-		r.wantGaps(0, "")
+		// By their times they are leftovers, but nobody has read them.
+		r.start(r.opt.From)
+		r.waitWant("b", "c")
+		r.wantGaps(1, GapLogsMissing)
 	}
 }
 

@@ -24,9 +24,10 @@ func (f *Follower) begin() bool {
 // startAtEnd is the first start: what the logs hold is skipped. If there is no active log yet, what
 // they hold is noted down, so that all that comes later is read from its beginning.
 func (f *Follower) startAtEnd() bool {
+	f.first = true
 	entries, err := listLogs(f.opt.Dir, f.opt.Stream)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		f.complaints.report("list logs", err)
+		f.complaints.report("list logs", f.opt.Dir, err)
 		return false
 	}
 	f.complaints.clear("list logs")
@@ -39,7 +40,7 @@ func (f *Follower) startAtEnd() bool {
 			return true
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
-			f.complaints.report("open log", err)
+			f.complaints.report("open log", f.logPath(pointer, false), err)
 			return false
 		}
 	}
@@ -53,7 +54,8 @@ func (f *Follower) startAtEnd() bool {
 	return false
 }
 
-// openAtEnd opens a log and goes to its end or, if its last line is unfinished, to the start of that.
+// openAtEnd opens a log and goes to its end or, if its last line is unfinished, to the start of
+// that.
 func (f *Follower) openAtEnd(number uint32) (*logFile, error) {
 	l, err := f.openNamed(number, false)
 	if err != nil {
@@ -67,10 +69,12 @@ func (f *Follower) openAtEnd(number uint32) (*logFile, error) {
 		l.close()
 		return nil, err
 	}
+	l.trail.add(start, l.fp.check())
 	return l, nil
 }
 
-// startLate begins with the oldest log that has come, or grown, since startAtEnd found no active one.
+// startLate begins with the oldest log that has come, or grown, since startAtEnd found no active
+// one.
 func (f *Follower) startLate() bool {
 	pointer, ok := f.readPointer()
 	if !ok {
@@ -91,26 +95,26 @@ func (f *Follower) startLate() bool {
 
 // resume finds the log of the position to go on from.
 func (f *Follower) resume() bool {
+	past := f.past()
 	var best *logFile
+	bestIs := another
 	for _, old := range [...]bool{false, true} {
 		l, err := f.openNamed(f.from.Number, old)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		var ok bool
+		state := another
 		if err == nil {
-			if ok, err = l.matches(f.from); err == nil && ok {
-				err = l.seek(int64(f.from.Offset))
-			}
+			state, err = f.stand(l, f.from, past)
 		}
 		if err != nil {
 			// Not readable now: that must not make us take another log for it.
-			f.complaints.report("open log", err)
+			f.complaints.report("open log", f.logPath(f.from.Number, old), err)
 			closeAll(l, best)
 			return false
 		}
-		if ok && (best == nil || f.fitsBetter(l, best)) {
-			l, best = best, l
+		if state > bestIs || state == same && bestIs == same && f.fitsBetter(l, best) {
+			l, best, bestIs = best, l, state
 		}
 		closeAll(l)
 	}
@@ -118,14 +122,22 @@ func (f *Follower) resume() bool {
 	if best == nil {
 		return f.resumeAfterLoss()
 	}
-	if best.inode != f.from.Inode {
-		f.log.Info("data log: resuming in a copy of the log", "file", best.name)
-	}
+	from := f.from
 	f.from = Position{}
 	f.enter(best)
+	switch {
+	case bestIs == older:
+		f.noteOlder()
+		if f.unclear(from) {
+			f.gap(GapTruncated, from, best.number, 0)
+		}
+	case best.id.ino != from.Inode:
+		f.mirror = f.opt.now()
+		f.log.Info("data log: resuming in a copy of the log", "file", best.name)
+	}
 	if pointer, ok := f.readPointer(); ok {
 		if entries, ok := f.survey(pointer); ok {
-			ours, _ := placeOf(entries, best.number, best.inode, pointer)
+			ours, _ := placeOf(entries, best.number, best.id, pointer)
 			f.tally.BytesBehind = unread(entries, ours)
 		}
 	}
@@ -133,11 +145,108 @@ func (f *Follower) resume() bool {
 	return true
 }
 
-// fitsBetter reports whether the old- log of a number, rather than the own one, is that of the position,
-// where both have the same bytes before its offset (which may be 0).
+// past returns marks of what was read of the log of the position, as the caller remembers.
+func (f *Follower) past() (t trail) {
+	var marks []mark
+	if f.opt.Past != nil {
+		before := f.from.Offset
+		for p := range f.opt.Past {
+			if p.Number == f.from.Number && p.Offset >= f.from.Offset && len(marks) == 0 {
+				continue // of what From leaves to be read again
+			}
+			if p.Number != f.from.Number || p.Offset >= before || len(marks) == maxMarks {
+				break
+			}
+			before = p.Offset
+			marks = append(marks, mark{int64(p.Offset), p.Check})
+		}
+	}
+	for _, m := range slices.Backward(marks) {
+		t.add(m.offset, m.check)
+	}
+	t.add(int64(f.from.Offset), f.from.Check)
+	return t
+}
+
+// likeness says what a file is to a place in a log.
+type likeness uint8
+
+const (
+	another likeness = iota // another log
+	older                   // the same log as it was before the place was reached, or grown on from there
+	same                    // the same log
+)
+
+// stand makes the log stand where reading goes on after p, if it is the log that p was made of.
+// past holds what was read of that log.
+func (f *Follower) stand(l *logFile, p Position, past trail) (likeness, error) {
+	fits, err := l.matches(p)
+	if err != nil {
+		return another, err
+	}
+	if fits {
+		l.trail = past
+		return same, l.seek(int64(p.Offset))
+	}
+	m, ok, err := past.common(l.file, l.size)
+	if err != nil {
+		return another, err
+	}
+	if !ok {
+		// Nothing but the beginning is known, which tells of a shorter file alone.
+		if ok, err = l.begins(p); err == nil && !ok {
+			ok = f.emptied(l, p)
+		}
+		if err != nil || !ok {
+			return another, err
+		}
+		if m.offset, err = lineStart(l.file, l.size); err != nil {
+			return another, err
+		}
+	}
+	if err = l.seek(m.offset); err != nil {
+		return another, err
+	}
+	if l.size < int64(p.Offset) {
+		l.torn = l.size
+	}
+	l.trail, l.had = past, min(l.size, int64(p.Offset))
+	l.passed = max(l.passed, int64(p.Offset))
+	return older, nil
+}
+
+// emptied reports whether an empty file is the log that p was made of: the inode is that of the
+// log, and no other log was changed since, so that no lap has passed in which the number came
+// again.
+func (f *Follower) emptied(l *logFile, p Position) bool {
+	if l.size > 0 || l.id.ino != p.Inode {
+		return false
+	}
+	entries, err := listLogs(f.opt.Dir, f.opt.Stream)
+	return err == nil && !slices.ContainsFunc(entries, func(e entry) bool {
+		return e.id != l.id && changedAfter(e.mtime, p)
+	})
+}
+
+// unclear reports whether bytes may have been appended to an older state of the log of a position,
+// and be taken for bytes that were read: no record before its end is known, and the file was
+// changed later.
+func (f *Follower) unclear(from Position) bool {
+	_, known := f.cur.trail.at(f.cur.fp.offset)
+	return !known && f.cur.size > 0 && changedAfter(f.cur.mtime, from)
+}
+
+// changedAfter reports whether a file was changed after the file of a position had been read so
+// far.
+func changedAfter(t time.Time, p Position) bool {
+	return t.Unix() > int64(p.Time)+int64(timeSlack/time.Second)
+}
+
+// fitsBetter reports whether the old- log of a number, rather than the own one, is that of the
+// position, where both have the same bytes before its offset (which may be 0).
 func (f *Follower) fitsBetter(old, own *logFile) bool {
-	if own.inode == f.from.Inode || old.inode == f.from.Inode {
-		return old.inode == f.from.Inode
+	if own.id.ino == f.from.Inode || old.id.ino == f.from.Inode {
+		return old.id.ino == f.from.Inode
 	}
 	// In a copied directory: an old- log as young as the position is not of a lap before it.
 	return old.mtime.Unix() >= int64(f.from.Time)
@@ -153,7 +262,7 @@ func (f *Follower) resumeAfterLoss() bool {
 	if !ok {
 		return false
 	}
-	from, _ := placeOf(entries, f.from.Number, 0, pointer)
+	from, _ := placeOf(entries, f.from.Number, fileID{}, pointer)
 	to, _, ok := next(entries, pointer, from, false, time.Unix(int64(f.from.Time), 0), 0, func(entry) bool { return false })
 	if !ok || !f.believed(to) {
 		return false
@@ -174,8 +283,8 @@ func (f *Follower) resumeAfterLoss() bool {
 	return true
 }
 
-// settle notes down, once after a start, the logs that stand before the one being read: whatever they
-// hold has been dealt with in an earlier life, or is skipped.
+// settle notes down, once after a start, the logs that stand before the one being read: whatever
+// they hold has been dealt with in an earlier life, or is skipped.
 func (f *Follower) settle() {
 	pointer, ok := f.readPointer()
 	if !ok {
@@ -185,19 +294,25 @@ func (f *Follower) settle() {
 	if !ok {
 		return
 	}
-	ours, found := placeOf(entries, f.cur.number, f.cur.inode, pointer)
+	ours, found := placeOf(entries, f.cur.number, f.cur.id, pointer)
 	// Until the active log has its trailer, nothing is in the file that comes after it but what a
 	// writer of another lap has left there.
 	live := found && ours == place{0, pointer} && !f.cur.ended
 	for _, e := range entries {
-		if e.inode != f.cur.inode && (live || e.place().compare(ours) < 0) {
+		// A log that is about to be begun may have come before the pointer that names it.
+		skip := e.place().compare(ours) < 0 || live && (e.lap < 1 || f.first)
+		if live && !f.first && !e.old && e.number == pointer+1 && !e.mtime.Before(f.cur.mtime) {
+			skip = false // its time may be that of ours, by the kernel's clock tick
+		}
+		if _, left := f.leftAt(e); skip && !left && e.id != f.cur.id {
 			f.markDone(e, false)
 		}
 	}
 	f.settled = true
 }
 
-// markDone notes that nothing of what a log now holds is to be read, except maybe a line without its newline.
+// markDone notes that nothing of what a log now holds is to be read, except maybe a line without
+// its newline.
 func (f *Follower) markDone(e entry, exceptLine bool) {
 	l, err := f.openNamed(e.number, e.old)
 	if err == nil {
@@ -209,26 +324,29 @@ func (f *Follower) markDone(e entry, exceptLine bool) {
 		if err == nil {
 			err = l.seek(end)
 		}
-		if err == nil && l.inode == e.inode {
-			f.known[e.inode] = l.position()
+		if err == nil && l.id == e.id {
+			f.known[e.id] = l.position()
 		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		f.complaints.report("look at older log", fmt.Errorf("%s: %w", f.opt.Stream.logName(e.number, e.old), err))
+		f.complaints.report(olderLog, f.logPath(e.number, e.old), fmt.Errorf("%s: %w", f.opt.Stream.logName(e.number, e.old), err))
 	}
 }
 
 // openNamed opens a log by its name.
 func (f *Follower) openNamed(number uint32, old bool) (*logFile, error) {
-	name := f.opt.Stream.logName(number, old)
-	l, err := openLog(filepath.Join(f.opt.Dir, name), number)
+	l, err := openLog(f.logPath(number, old), number)
 	if err != nil {
 		return nil, err
 	}
 	l.name = f.opt.Stream.logName(number, false)
 	l.path = filepath.Join(f.opt.Dir, l.name)
-	l.maxLine, l.seam = f.opt.MaxLine, f.opt.seam
+	l.maxLine, l.linger, l.now, l.seam = f.opt.MaxLine, f.opt.linger, f.opt.now, f.opt.seam
 	return l, nil
+}
+
+func (f *Follower) logPath(number uint32, old bool) string {
+	return filepath.Join(f.opt.Dir, f.opt.Stream.logName(number, old))
 }
 
 func closeAll(logs ...*logFile) {

@@ -1,9 +1,6 @@
 package datalog
 
-import (
-	"log/slog"
-	"time"
-)
+import "time"
 
 // Stats is what an operator wants to know of a Follower. Counters count since NewFollower.
 type Stats struct {
@@ -12,8 +9,8 @@ type Stats struct {
 	Number uint32 // its number
 	Offset uint64 // first byte of it not yet delivered
 
-	// BytesBehind is what is not yet delivered of that log, as its size is now, and of later ones, as
-	// their sizes were when the directory was last looked at.
+	// BytesBehind is what is not yet delivered of that log, as its size is now, and of later ones,
+	// as their sizes were when the directory was last looked at.
 	BytesBehind int64
 	LastGrowth  time.Time // when the log being read was last seen to have grown, or a new one was begun
 	Watching    bool      // inotify is at work; without it the Interval is the latency
@@ -21,26 +18,38 @@ type Stats struct {
 	Records     uint64
 	Bytes       uint64 // of records, without line ends
 	Rotations   uint64 // logs begun after another one
-	Truncations uint64 // logs found shorter than what had been read of them
+	Truncations uint64 // logs found to be an older state of what had been read of them
 	Rewrites    uint64 // logs found with other content before the place of reading, and read anew
 	Oversized   uint64 // lines longer than MaxLine, not delivered
 	Gaps        uint64 // times that something may not have been delivered
 	GapBytes    uint64 // of data logs that are known to be lost in them; of deleted logs that is not known
 	LastGap     Gap
 	Errors      uint64 // failed looks; each is tried again
+
+	Trouble Trouble // what keeps reading from going on now
+}
+
+// Trouble is what keeps reading from going on. It is tried again, and passes by itself.
+type Trouble struct {
+	Path  string    // file or directory
+	Err   error     // nil: there is no trouble
+	Since time.Time // when it was first met
 }
 
 // GapReason says how records may have been missed.
 type GapReason string
 
 const (
-	// GapLogGone: the log of the Position to resume from, or a log that was being read, is no longer there.
+	// GapLogGone: the log of the Position to resume from, or a log that was being read, is no
+	// longer there.
 	GapLogGone GapReason = "log-gone"
-	// GapLogsMissing: between the log that was read and the next one there is a number without a log.
+	// GapLogsMissing: between the log that was read and the next one there is a number without a
+	// log.
 	GapLogsMissing GapReason = "logs-missing"
 	// GapLateGrowth: records were appended to a log after it had been left for good.
 	GapLateGrowth GapReason = "late-growth"
-	// GapTruncated: a log was cut or overwritten that had more than was read of it.
+	// GapTruncated: a log was cut or overwritten that had more than was read of it, or holds zero
+	// bytes where something had been written.
 	GapTruncated GapReason = "truncated"
 )
 
@@ -51,26 +60,4 @@ type Gap struct {
 	Next   uint32   // number of the log where reading goes on
 	Bytes  uint64   // known to be lost; 0: that is not known
 	Time   time.Time
-}
-
-// complaints counts errors, and logs each subject's first one and its end, not every one of a series.
-type complaints struct {
-	log   *slog.Logger
-	count uint64
-	last  map[string]string // subject → text of the error in force
-}
-
-func (c *complaints) report(subject string, err error) {
-	c.count++
-	if text := err.Error(); c.last[subject] != text {
-		c.last[subject] = text
-		c.log.Warn("data log: "+subject+" failed; trying again", "error", err)
-	}
-}
-
-func (c *complaints) clear(subject string) {
-	if _, ok := c.last[subject]; ok {
-		delete(c.last, subject)
-		c.log.Info("data log: " + subject + " works again")
-	}
 }

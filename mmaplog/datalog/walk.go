@@ -4,12 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// advance is called when the log being read has no whole line left. It goes on to the next log if the
-// time has come, and reports whether there is something to read.
+// advance is called when the log being read has no whole line left. It goes on to the next log if
+// the time has come, and reports whether there is something to read.
 func (f *Follower) advance(b *Batch) bool {
 	if !f.settled {
 		f.settle()
@@ -22,6 +23,8 @@ func (f *Follower) advance(b *Batch) bool {
 	f.highest = max(f.highest, pointer)
 	if f.isActive(pointer) {
 		f.moved = moved{}
+		f.complaints.clear(nextLog)
+		f.checkLeft(pointer)
 		return false
 	}
 	if f.moved.to != pointer {
@@ -37,35 +40,46 @@ func (f *Follower) advance(b *Batch) bool {
 	if !ok {
 		return false
 	}
-	ours, found := placeOf(entries, f.cur.number, f.cur.inode, pointer)
+	ours, found := placeOf(entries, f.cur.number, f.cur.id, pointer)
 	f.lookBack(entries, ours)
-	to, gap, ok := next(entries, pointer, ours, found, f.cur.mtime, f.highest, f.isDone)
-	copied := false
 	if !found {
-		var e entry
-		if e, copied = f.findCopy(entries); copied {
-			to, gap, ok = e, false, true
+		if l, state := f.openCopy(entries); l != nil {
+			f.turnToCopy(l, state)
+			return true
 		}
 	}
-	if !ok || !f.finished(b) {
+	to, gap, ok := next(entries, pointer, ours, found, f.cur.mtime, f.highest, f.isDone)
+	if !ok {
+		f.complaints.waiting(nextLog, f.logPath(pointer, false), fmt.Errorf(
+			"datalog: %s names %s, which is not there", f.opt.Stream.pointerName(), f.opt.Stream.FileName(pointer)))
+		return false
+	}
+	wait := f.patience(incompleteLingers)
+	switch {
+	case !found && to.number == f.cur.number:
+		wait = f.opt.linger // another log has its name: no more can come
+	case !found:
+		wait = f.patience(1)
+	}
+	if !f.finished(b, wait) {
+		f.complaints.waiting(nextLog, f.cur.path, fmt.Errorf("datalog: %s has no trailer, though %s names %s",
+			f.cur.name, f.opt.Stream.pointerName(), f.opt.Stream.FileName(pointer)))
 		return false
 	}
 	if to.number == f.cur.number && !f.cur.ended {
 		gap = false // the log itself was replaced
 	}
 	if gap && !f.believed(to) {
+		f.complaints.waiting(nextLog, f.logPath(to.number-1, false), fmt.Errorf("datalog: a log before %s is missing",
+			f.opt.Stream.FileName(to.number)))
 		return false
 	}
 	before, ended := f.Position(), f.cur.ended
-	if copied {
-		f.known[to.inode] = before
-	}
 	if !f.turnTo(to, entries) {
 		return false
 	}
-	if copied {
-		f.settled = false // the logs before it have other inodes too
-	} else if f.tally.Rotations++; !ended {
+	if f.tally.Rotations++; !ended {
+		f.unended = f.opt.now()
 		f.log.Warn("data log: log left without a trailer", "number", before.Number)
 	}
 	if gap {
@@ -88,69 +102,107 @@ func (f *Follower) isActive(pointer uint32) bool {
 	if err := unix.Stat(f.cur.path, &st); err != nil {
 		return true // deleted or renamed, and nothing in its place yet
 	}
-	return st.Ino == f.cur.inode
+	if idOfStat(&st) != f.cur.id {
+		return false
+	}
+	if st.Size > f.cur.size {
+		f.reopen(st.Size)
+	}
+	return true
 }
 
-// finished reports whether nothing more is to be expected in the log being read. What stands at its
-// end without a newline is put into b first.
-func (f *Follower) finished(b *Batch) bool {
-	pending := f.cur.size > f.cur.fp.offset
+// reopen opens the log being read anew if what is open has stayed behind the file of its name: an
+// overlay file system of an older kernel copies a file up under the same inode number.
+func (f *Follower) reopen(size int64) {
+	if st, err := f.cur.stat(); err != nil || st.Size >= size {
+		return // it has just grown
+	}
+	l, err := f.openNamed(f.cur.number, false)
+	if err != nil {
+		f.complaints.report("open log", f.cur.path, err)
+		return
+	}
+	f.complaints.clear("open log")
+	state, err := f.stand(l, f.cur.position(), f.cur.trail)
+	if err != nil || state == another {
+		l.close()
+		return
+	}
+	f.enter(l)
+	f.watch.nudge()
+}
+
+// finished reports whether nothing more is to be expected in the log being read: it has its
+// trailer, or has not grown for a time. What stands at its end without a newline is put into b
+// first.
+func (f *Follower) finished(b *Batch, wait time.Duration) bool {
+	pending := f.cur.dataEnd() > f.cur.fp.offset
 	if f.cur.ended && !pending {
 		return true
 	}
 	now := f.opt.now()
 	waited := now.Sub(f.moved.at)
-	if waited < f.opt.linger || now.Sub(f.grewAt) < f.opt.linger && waited < lingers*f.opt.linger {
+	if quiet := now.Sub(f.grewAt); min(waited, quiet) < wait && waited < mirrorLingers*f.opt.linger {
 		return false
 	}
-	if !pending {
+	if f.cur.size <= f.cur.fp.offset {
 		return true
 	}
 	out, err := f.cur.rest(b)
 	if err != nil {
-		f.complaints.report("read log", fmt.Errorf("%s: %w", f.cur.name, err))
+		f.complaints.report("read log", f.cur.path, fmt.Errorf("%s: %w", f.cur.name, err))
 		return false
 	}
 	f.account(out, b)
+	f.tellLost()
 	return len(b.Records) == 0 && f.cur.size <= f.cur.fp.offset
 }
 
-// believed reports whether a gap before a log has been seen for long enough: a directory that is being
-// copied, or read while files are renamed, shows gaps that close.
+// patience is how long what is missing may still come: so many times linger, or longer in a
+// directory in which logs are replaced by copies of themselves, because copies come in any order.
+func (f *Follower) patience(lingers time.Duration) time.Duration {
+	if !f.mirror.IsZero() && f.opt.now().Sub(f.mirror) < mirrorLingers*f.opt.linger {
+		lingers = mirrorLingers
+	}
+	return lingers * f.opt.linger
+}
+
+// believed reports whether a gap before a log has been seen for long enough: a directory that is
+// being copied, or read while files are renamed, shows gaps that close.
 func (f *Follower) believed(to entry) bool {
 	now := f.opt.now()
-	if f.doubt.before != to.inode {
-		f.doubt = doubt{to.inode, now}
+	if f.doubt.before != to.id {
+		f.doubt = doubt{to.id, now}
 	}
-	return now.Sub(f.doubt.at) >= f.opt.linger
+	return now.Sub(f.doubt.at) >= f.patience(1)
 }
 
 // turnTo goes on to a log: at its beginning or, if a part of it is known to be done, behind that.
 func (f *Follower) turnTo(to entry, entries []entry) bool {
 	l, err := f.openNamed(to.number, to.old)
 	if err != nil {
-		f.complaints.report("open log", err)
+		f.complaints.report("open log", f.logPath(to.number, to.old), err)
 		return false
 	}
 	f.complaints.clear("open log")
-	if l.inode != to.inode { // renamed since
+	if l.id != to.id { // renamed since
 		l.close()
 		return false
 	}
-	if done, ok := f.known[l.inode]; ok {
+	if done, ok := f.leftAt(to); ok {
 		ok, err = l.matches(done)
 		if err == nil && ok {
 			err = l.seek(int64(done.Offset))
 		}
 		if err != nil {
-			f.complaints.report("open log", err)
+			f.complaints.report("open log", f.logPath(to.number, to.old), err)
 			l.close()
 			return false
 		}
-		delete(f.known, l.inode)
+		delete(f.known, l.id)
 	}
 	if f.cur != nil {
-		f.known[f.cur.inode] = f.cur.position()
+		f.known[f.cur.id] = f.cur.position()
 	}
 	f.enter(l)
 	f.tally.BytesBehind = unread(entries, to.place())
@@ -164,88 +216,19 @@ func (f *Follower) enter(l *logFile) {
 	f.highest = max(f.highest, l.number)
 	f.grewAt = f.opt.now()
 	f.moved, f.doubt = moved{}, doubt{}
-}
-
-// isDone reports whether a log holds nothing unread. Of an empty one that is not known: it may be another
-// one, with the inode of one that was deleted, and its writer late.
-func (f *Follower) isDone(e entry) bool {
-	done, ok := f.known[e.inode]
-	if !ok || done.Number != e.number || done.Offset != uint64(e.size) || e.size == 0 {
-		return false
-	}
-	l, err := f.openNamed(e.number, e.old)
-	if err != nil {
-		return false // found out when it is opened to be read
-	}
-	defer l.close()
-	same, err := l.matches(done) // the inode may be that of a deleted log
-	return err == nil && same && l.inode == e.inode
-}
-
-// findCopy looks for a log that has what the one being read had before our place, under its number: a
-// directory that was copied, or restored, has other inodes. Fewer bytes than fill the fingerprint's
-// tail prove nothing.
-func (f *Follower) findCopy(entries []entry) (entry, bool) {
-	ours := f.cur.position()
-	for _, e := range entries {
-		if e.number != ours.Number || ours.Offset < tailBytes {
-			continue
-		}
-		l, err := f.openNamed(e.number, e.old)
-		if err != nil {
-			continue
-		}
-		same, err := l.matches(ours)
-		l.close()
-		if err == nil && same && l.inode == e.inode {
-			return e, true
-		}
-	}
-	return entry{}, false
-}
-
-// lookBack says so if a log has grown after it was left, and forgets logs that are gone.
-func (f *Follower) lookBack(entries []entry, ours place) {
-	present := make(map[uint64]bool, len(entries))
-	for _, e := range entries {
-		present[e.inode] = true
-		left, ok := f.known[e.inode]
-		if !ok || left.Number != e.number || e.size <= int64(left.Offset) || e.place().compare(ours) >= 0 {
-			continue
-		}
-		l, err := f.openNamed(e.number, e.old)
-		if err != nil {
-			continue
-		}
-		same, err := l.matches(left)
-		if err == nil && same {
-			record, err := holdsRecord(l.file, int64(left.Offset), l.size)
-			if err == nil && record {
-				f.gap(GapLateGrowth, left, f.cur.number, uint64(l.size)-left.Offset)
-			}
-			if err == nil && l.seek(l.size) == nil {
-				f.known[e.inode] = l.position()
-			}
-		}
-		l.close()
-	}
-	for inode := range f.known {
-		if !present[inode] {
-			delete(f.known, inode)
-		}
-	}
+	f.complaints.clear(nextLog)
 }
 
 // survey lists the logs in their order. A log that is renamed while the directory is read may be
-// missing from what is read, so two listings must agree. The pointer must be the same before and after:
-// else logs that the writer began meanwhile would be taken for those of an earlier lap.
+// missing from what is read, so two listings must agree. The pointer must be the same before and
+// after: else logs that the writer began meanwhile would be taken for those of an earlier lap.
 func (f *Follower) survey(pointer uint32) ([]entry, bool) {
 	f.opt.seam.at("survey")
 	once, err := listLogs(f.opt.Dir, f.opt.Stream)
 	f.opt.seam.at("listed")
 	entries, err2 := listLogs(f.opt.Dir, f.opt.Stream)
 	if err = cmp.Or(err, err2); err != nil {
-		f.complaints.report("list logs", err)
+		f.complaints.report("list logs", f.opt.Dir, err)
 		return nil, false
 	}
 	f.complaints.clear("list logs")
@@ -261,21 +244,23 @@ func (f *Follower) survey(pointer uint32) ([]entry, bool) {
 // readPointer reads the active file. Its being empty for a moment is how writers rewrite it.
 func (f *Follower) readPointer() (pointer uint32, ok bool) {
 	n, err := readSmall(f.pointerPath, f.pointerText[:])
-	if err == nil && n > 0 {
+	if err == nil && n == 0 {
+		f.complaints.waiting("read active file", f.pointerPath, fmt.Errorf("datalog: %s is empty", f.opt.Stream.pointerName()))
+	} else if err == nil {
 		if pointer, ok = f.opt.Stream.parsePointer(f.pointerText[:n]); !ok {
 			err = fmt.Errorf("datalog: %s names no log: %.80q", f.opt.Stream.pointerName(), f.pointerText[:n])
 		}
 	}
 	if err != nil {
-		f.complaints.report("read active file", err)
+		f.complaints.report("read active file", f.pointerPath, err)
 	} else if ok {
 		f.complaints.clear("read active file")
 	}
 	return pointer, ok
 }
 
-// readSmall reads a file's beginning in three system calls: os.Open would take twice as many, and this
-// is done at each Interval for as long as nothing happens.
+// readSmall reads a file's beginning in three system calls: os.Open would take twice as many, and
+// this is done at each Interval for as long as nothing happens.
 func readSmall(path string, b []byte) (int, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -289,7 +274,8 @@ func readSmall(path string, b []byte) (int, error) {
 	return n, nil
 }
 
-// gap says that records may be missing. It is called when all records that were read before are out.
+// gap says that records may be missing. It is called when all records that were read before are
+// out.
 func (f *Follower) gap(reason GapReason, after Position, next uint32, bytes uint64) {
 	g := Gap{Reason: reason, After: after, Next: next, Bytes: bytes, Time: f.opt.now()}
 	f.gaps = append(f.gaps, g)

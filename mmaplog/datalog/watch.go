@@ -17,7 +17,7 @@ type watch struct {
 	wake   chan struct{} // holds one token
 
 	notify *fsnotify.Watcher // nil: not watching
-	inode  uint64            // of the directory that is watched
+	id     fileID            // of the directory that is watched
 	ended  chan struct{}     // closed by the goroutine that belongs to notify
 }
 
@@ -33,7 +33,7 @@ func (w *watch) keep() error {
 		return fmt.Errorf("datalog: watch %s: %w", w.dir, err)
 	}
 	// The list is empty after the directory was deleted: a new one may have the same inode number.
-	if w.notify != nil && w.inode == st.Ino && len(w.notify.WatchList()) > 0 {
+	if w.notify != nil && w.id == idOfStat(&st) && len(w.notify.WatchList()) > 0 {
 		return nil
 	}
 	w.close()
@@ -45,7 +45,7 @@ func (w *watch) keep() error {
 		notify.Close()
 		return fmt.Errorf("datalog: watch %s: %w", w.dir, err)
 	}
-	w.notify, w.inode, w.ended = notify, st.Ino, make(chan struct{})
+	w.notify, w.id, w.ended = notify, idOfStat(&st), make(chan struct{})
 	go w.run(notify, w.ended)
 	w.nudge() // something may have happened before the watch stood
 	return nil

@@ -11,26 +11,46 @@ import (
 )
 
 const (
-	// windowBytes is how much of a file is mapped at once: more than a whole log of the usual 10 MiB,
-	// so that a log costs one mmap however often it grows.
+	// windowBytes is how much of a file is mapped at once: more than a whole log of the usual 10
+	// MiB, so that a log costs one mmap however often it grows.
 	windowBytes = 32 << 20
 	// windowAlign is where windows begin: a multiple of every page size in use.
 	windowAlign = 64 << 10
 )
 
-// errFault says that mapped bytes could not be read: the file was cut under the mapping, or the disk failed.
+// errFault says that mapped bytes could not be read: the file was cut under the mapping, or the
+// disk failed.
 var errFault = errors.New("datalog: mapped bytes cannot be read")
 
 // window maps a part of a file. It may reach beyond the file's end, which costs nothing: only bytes
-// below a size that fstat has just told are touched, and under a guard, because the file may shrink.
+// below a size that fstat has just told are touched, and under a guard, because the file may
+// shrink.
 type window struct {
 	m    mmap.MMap
 	base int64
+
+	// direct: the file cannot be mapped, or its mapping is not what the file holds. The bytes are
+	// read into a buffer then.
+	direct bool
+	buffer []byte
+}
+
+// giveUpMapping makes the following views read the file.
+func (w *window) giveUpMapping() {
+	w.close()
+	w.direct = true
 }
 
 // view returns the mapped bytes [from, to) of f, valid until the next view or close.
 // They are to be touched by the guarded functions below only.
 func (w *window) view(f *os.File, from, to int64) ([]byte, error) {
+	if w.direct {
+		if n := int(to - from); cap(w.buffer) < n || cap(w.buffer) > 2*searchBytes && n <= searchBytes {
+			w.buffer = make([]byte, n)
+		}
+		w.buffer = w.buffer[:to-from]
+		return w.buffer, readAt(f, w.buffer, from)
+	}
 	if w.m == nil || from < w.base || to > w.base+int64(len(w.m)) {
 		w.close()
 		base := from &^ (windowAlign - 1)
@@ -68,13 +88,29 @@ func guard(before bool, err *error) {
 	}
 }
 
-// findNewline returns the index of the first newline in mapped bytes, or -1.
-func findNewline(m []byte) (i int, err error) {
+// findByte returns the index of the first c in mapped bytes, or -1.
+func findByte(m []byte, c byte) (i int, err error) {
 	defer guard(debug.SetPanicOnFault(true), &err)
-	return bytes.IndexByte(m, '\n'), nil
+	return bytes.IndexByte(m, c), nil
 }
 
-// takeLines returns the length of the whole lines at the beginning of mapped bytes, at most n of them.
+// zeroPage is compared with, which is faster than a look at each byte.
+var zeroPage [4096]byte
+
+// leadingZeros returns how many of mapped bytes are zero before the first that is not.
+func leadingZeros(m []byte) (n int, err error) {
+	defer guard(debug.SetPanicOnFault(true), &err)
+	for len(m)-n >= len(zeroPage) && bytes.Equal(m[n:n+len(zeroPage)], zeroPage[:]) {
+		n += len(zeroPage)
+	}
+	for n < len(m) && m[n] == 0 {
+		n++
+	}
+	return n, nil
+}
+
+// takeLines returns the length of the whole lines at the beginning of mapped bytes, at most n of
+// them.
 func takeLines(m []byte, n int) (length int, err error) {
 	defer guard(debug.SetPanicOnFault(true), &err)
 	for ; n > 0; n-- {

@@ -1,0 +1,331 @@
+package datalog
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// mount mounts a file system for the test, or skips it.
+func mount(t *testing.T, kind, at, data string) {
+	t.Helper()
+	if err := os.MkdirAll(at, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("none", at, kind, 0, data); err != nil {
+		t.Skipf("mounting %s: %v", kind, err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+}
+
+// The directory is switched to another file system, on which the log has the same inode number.
+func TestSameInodeOnAnotherDevice(t *testing.T) {
+	r := newRig(t)
+	base := filepath.Dir(r.dir)
+	a, b := filepath.Join(base, "a"), filepath.Join(base, "b")
+	mount(t, "tmpfs", a, "size=1m")
+	mount(t, "tmpfs", b, "size=1m")
+	r.must(os.Symlink(a, r.dir))
+	r.put(log1, "")
+	r.point(1)
+	r.start(Position{})
+	r.append(log1, long("a")+"\n")
+	r.want(long("a"))
+	before := r.inode(log1)
+	for _, name := range []string{log1, activeLog} {
+		text, err := os.ReadFile(r.path(name))
+		r.must(err)
+		r.must(os.WriteFile(filepath.Join(b, name), text, 0o644))
+	}
+	r.must(os.Symlink(b, r.dir+".new"))
+	r.must(os.Rename(r.dir+".new", r.dir))
+	if r.inode(log1) != before {
+		t.Fatal("the inode numbers differ")
+	}
+	r.append(log1, long("b")+"\n")
+	r.want(long("b"))
+	r.append(log1, trailer)
+	r.put(log2, "c\n")
+	r.point(2)
+	r.want("c")
+	r.wantGaps(0, "")
+}
+
+// The first write to a log in a lower layer of an overlay copies it up: a mapping stays one of the
+// lower file.
+func TestOverlayCopyUp(t *testing.T) {
+	for _, size := range []int{20, 4096 - 8, 4096, 3 * 4096} { // within a page of the end, and beyond it
+		r := newRig(t)
+		base := filepath.Join(filepath.Dir(r.dir), "base")
+		mount(t, "tmpfs", base, "size=4m")
+		at := func(name string) string { return filepath.Join(base, name) }
+		for _, name := range []string{"lower", "upper", "work"} {
+			r.must(os.Mkdir(at(name), 0o755))
+		}
+		before := strings.Repeat("b", size-8) + "\nbefore\n"
+		r.must(os.WriteFile(filepath.Join(at("lower"), log1), []byte(before), 0o644))
+		r.must(os.WriteFile(filepath.Join(at("lower"), activeLog), []byte(log1), 0o644))
+		mount(t, "overlay", r.dir, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"), at("upper"), at("work")))
+		r.start(Position{Number: 1, Inode: r.inode(log1), Check: slowCheck(nil)}) // maps it
+		r.want(strings.Repeat("b", size-8), "before")
+		for i := range 3 {
+			r.append(log1, fmt.Sprintf("%d\n", i))
+			r.want(fmt.Sprint(i))
+		}
+		r.append(log1, trailer)
+		r.put(log2, "next\n")
+		r.point(2)
+		r.want("next")
+		r.wantGaps(0, "")
+	}
+}
+
+// replaceBy puts another file into the place of a log.
+func (r *rig) replaceBy(name, text string) {
+	r.t.Helper()
+	r.put("."+name+".new", text)
+	r.rename("."+name+".new", name)
+}
+
+// A log that lost its end, in place or by a copy that is older, running or stopped, is not sent
+// again.
+func TestOlderState(t *testing.T) {
+	var lines []string
+	for i := range 40 {
+		lines = append(lines, fmt.Sprintf(`{"n":%d,"pad":"%s"}`, i, strings.Repeat("p", 100)))
+	}
+	text := strings.Join(lines, "\n") + "\n"
+	cut := len(strings.Join(lines[:30], "\n")) + 1
+	const anew = `{"new":1}`
+	for _, c := range []struct {
+		name   string
+		stop   bool
+		past   bool
+		change func(r *rig)
+		then   string // appended
+		want   []string
+	}{
+		{"running, cut", false, false, func(r *rig) { r.truncate(log1, int64(cut)) }, anew + "\n", []string{anew}},
+		{"running, cut into a line", false, false, func(r *rig) { r.truncate(log1, int64(cut+50)) }, anew + "\n", []string{anew}},
+		{"running, cut and grown", false, false, func(r *rig) { r.put(log1, text[:cut]+anew+"\n") }, "", []string{anew}},
+		{"running, cut and grown further", false, false, func(r *rig) { r.put(log1, text[:cut]+anew+"\n"+strings.Repeat("x", len(text))+"\n") }, "", []string{anew, strings.Repeat("x", len(text))}},
+		{"running, replaced", false, false, func(r *rig) { r.replaceBy(log1, text[:cut]) }, anew + "\n", []string{anew}},
+		{"running, replaced and grown", false, false, func(r *rig) { r.replaceBy(log1, text[:cut]+anew+"\n") }, "", []string{anew}},
+		{"running, replaced, and back", false, false, func(r *rig) { r.replaceBy(log1, text[:cut]); r.want(); r.replaceBy(log1, text) }, anew + "\n", []string{anew}},
+		{"running, grown again", false, false, func(r *rig) { r.truncate(log1, int64(cut)); r.want(); r.append(log1, text[cut:cut+500]); r.want() }, text[cut+500:] + anew + "\n", []string{anew}},
+		{"stopped, cut", true, false, func(r *rig) { r.truncate(log1, int64(len(text)-10)) }, anew + "\n", []string{anew}},
+		{"stopped, cut, and the records known", true, true, func(r *rig) { r.truncate(log1, int64(cut)) }, anew + "\n", []string{anew}},
+		{"stopped, cut into a line, and the records known", true, true, func(r *rig) { r.truncate(log1, int64(cut+50)) }, anew + "\n", []string{anew}},
+		{"stopped, cut and grown", true, true, func(r *rig) { r.put(log1, text[:cut]+anew+"\n") }, "", []string{anew}},
+		{"stopped, cut and grown further", true, true, func(r *rig) { r.put(log1, text[:cut]+anew+"\n"+strings.Repeat("x", len(text))+"\n") }, "", []string{anew, strings.Repeat("x", len(text))}},
+		{"stopped, replaced", true, true, func(r *rig) { r.replaceBy(log1, text[:cut]) }, anew + "\n", []string{anew}},
+		{"stopped, and grown again", true, true, func(r *rig) { r.truncate(log1, int64(cut)) }, text[cut:] + anew + "\n", []string{anew}},
+		{"stopped, all of it lost", true, true, func(r *rig) { r.truncate(log1, 0) }, anew + "\n", []string{anew}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRunningRig(t)
+			r.append(log1, text)
+			var past []Position
+			var b Batch
+			r.f.look(&b)
+			for _, rec := range b.Records {
+				past = append(past, rec.Next)
+			}
+			if len(past) != len(lines) {
+				t.Fatal(len(past))
+			}
+			if c.past {
+				slices.Reverse(past)
+				r.opt.Past = slices.Values(past)
+			}
+			p := r.f.Position()
+			if c.stop {
+				r.f.Close()
+			}
+			c.change(r)
+			if c.stop {
+				r.start(p)
+			}
+			if c.then != "" {
+				r.want()
+				if got := r.f.Position(); got.Offset != p.Offset || got.Check != p.Check {
+					t.Errorf("the position is %+v, want %+v", got, p)
+				}
+				r.append(log1, c.then)
+			}
+			r.want(c.want...)
+			r.wantGaps(0, "")
+			r.append(log1, "z\n"+trailer)
+			r.put(log2, "next\n")
+			r.point(2)
+			r.want("z", "next")
+		})
+	}
+	t.Run("changed since, and nothing known", func(t *testing.T) { // lines may have been appended
+		r := newRunningRig(t)
+		r.append(log1, text)
+		r.want(lines...)
+		p := r.f.Position()
+		p.Time -= 60
+		r.f.Close()
+		r.truncate(log1, int64(cut))
+		r.start(p)
+		r.want()
+		r.wantGaps(1, GapTruncated)
+	})
+	t.Run("an empty log of a later lap", func(t *testing.T) {
+		r := newRunningRig(t)
+		r.append(log1, text)
+		r.want(lines...)
+		p := r.f.Position()
+		r.f.Close()
+		r.put(log3, "b\n"+trailer)
+		r.truncate(log1, 0)
+		at := time.Unix(int64(p.Time)+60, 0)
+		r.must(os.Chtimes(r.path(log3), at, at))
+		r.start(p)
+		r.waitWant("b")
+		r.wantGaps(1, GapLogGone)
+	})
+}
+
+// A trail is bounded, and keeps what is furthest.
+func TestTrailIsBounded(t *testing.T) {
+	var l trail
+	for i := int64(1); i <= 5*maxMarks; i++ {
+		l.add(100*i, uint64(i))
+		if len(l.marks) > maxMarks || l.end() != 100*i {
+			t.Fatal(len(l.marks), l.end())
+		}
+	}
+	if len(l.marks) < maxMarks/2 || !slices.IsSortedFunc(l.marks, func(a, b mark) int { return int(a.offset - b.offset) }) {
+		t.Error(len(l.marks))
+	}
+	if m, ok := l.after(l.marks[7].offset); !ok || m != l.marks[8] {
+		t.Error(m, ok)
+	}
+	l.dropAfter(l.marks[7].offset)
+	if len(l.marks) != 8 {
+		t.Error(len(l.marks))
+	}
+}
+
+// By the times of the files, logs of the lap before seem to be leftovers.
+func TestTimesThatLie(t *testing.T) {
+	for name, ages := range map[string][]int{ // in seconds, of 6 to 10, 1 and 2
+		"as written":           {70, 60, 50, 40, 30, 20, 10},
+		"copied without times": {570, 840, 660, 750, 1110, 1020, 930},
+		"the clock was ahead":  {-300, 60, 50, 40, 30, 20, 10},
+	} {
+		for _, stop := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, stopped %v", name, stop), func(t *testing.T) {
+				r := newRig(t)
+				r.mkdir()
+				logs := []string{"receipt-log6.txt", "receipt-log7.txt", "receipt-log8.txt", "receipt-log9.txt", "receipt-log10.txt", log1, log2}
+				r.put(logs[0], "")
+				r.point(6)
+				r.start(Position{})
+				p := r.f.Position()
+				if stop {
+					r.f.Close()
+				}
+				for i, log := range logs {
+					r.append(log, log+"\n"+trailer)
+					r.age(log, time.Duration(ages[i])*time.Second)
+				}
+				r.point(2)
+				if stop {
+					r.start(p)
+				}
+				r.waitWant(logs...)
+				r.wantGaps(0, "")
+			})
+		}
+	}
+}
+
+// A mirror replaces each file by a longer copy, in an order that is not that of the writing.
+func TestMirrorOutOfOrder(t *testing.T) {
+	setup := func(t *testing.T) *rig {
+		r := newRig(t)
+		r.mkdir()
+		r.put("receipt-log9.txt", long("a")+"\n")
+		r.point(9)
+		r.start(Position{})
+		return r
+	}
+	all := long("a") + "\n" + long("b") + "\n"
+	t.Run("the rest comes late", func(t *testing.T) {
+		for _, wait := range []time.Duration{0, 3 * time.Second, incompleteWait - time.Second, 5 * time.Minute} {
+			r := setup(t)
+			r.replaceBy("receipt-log9.txt", all)
+			r.want(long("b"))
+			r.point(10)
+			r.replaceBy("receipt-log10.txt", "d\n")
+			for range 10 {
+				r.want()
+				r.clock = r.clock.Add(wait / 10)
+			}
+			r.replaceBy("receipt-log9.txt", all+"c\n"+trailer)
+			r.want("c", "d")
+			r.wantGaps(0, "")
+		}
+	})
+	t.Run("the first time", func(t *testing.T) { // it is not known for a mirror
+		r := setup(t)
+		r.point(10)
+		r.replaceBy("receipt-log10.txt", "d\n")
+		r.want()
+		r.clock = r.clock.Add(incompleteWait - time.Second)
+		r.want()
+		r.replaceBy("receipt-log9.txt", all+trailer)
+		r.want(long("b"), "d")
+		r.wantGaps(0, "")
+	})
+	t.Run("a log comes after the next", func(t *testing.T) {
+		r := setup(t)
+		r.replaceBy("receipt-log9.txt", all+trailer)
+		r.want(long("b"))
+		r.point(11)
+		r.replaceBy("receipt-log11.txt", "e\n")
+		r.want()
+		r.clock = r.clock.Add(time.Minute)
+		r.want()
+		r.replaceBy("receipt-log10.txt", "d\n"+trailer)
+		r.want("d", "e")
+		r.wantGaps(0, "")
+	})
+	t.Run("too late", func(t *testing.T) {
+		r := setup(t)
+		r.point(10)
+		r.replaceBy("receipt-log10.txt", "d\n")
+		r.want()
+		r.clock = r.clock.Add(incompleteWait)
+		r.want("d")
+		r.replaceBy("receipt-log9.txt", all+trailer)
+		r.clock = r.clock.Add(checkEvery)
+		r.want()
+		r.wantGaps(1, GapLateGrowth)
+		r.clock = r.clock.Add(checkEvery)
+		r.want()
+		r.wantGaps(1, GapLateGrowth) // once
+	})
+	t.Run("the next log comes before the pointer, and a restart", func(t *testing.T) {
+		r := setup(t)
+		r.replaceBy("receipt-log9.txt", all)
+		r.want(long("b"))
+		r.replaceBy("receipt-log10.txt", "d\n")
+		r.restart()
+		r.want()
+		r.replaceBy("receipt-log9.txt", all+trailer)
+		r.point(10)
+		r.want("d")
+		r.wantGaps(0, "")
+	})
+}

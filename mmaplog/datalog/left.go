@@ -1,0 +1,148 @@
+package datalog
+
+import (
+	"slices"
+	"time"
+)
+
+// What is remembered of logs other than the one being read: up to where each is done with.
+
+// checkEvery is how often logs are looked at that were left without a trailer, for as long as their
+// rest may come.
+const checkEvery = 5 * defaultLinger
+
+// leftAt returns up to where a log is done with: by its file or, if the log was replaced by a copy
+// of itself, by its content.
+func (f *Follower) leftAt(e entry) (Position, bool) {
+	if p, ok := f.known[e.id]; ok {
+		return p, true
+	}
+	for _, p := range f.known {
+		if p.Number != e.number || p.Offset < tailBytes || p.Offset > uint64(e.size) {
+			continue
+		}
+		l, err := f.openNamed(e.number, e.old)
+		if err != nil {
+			continue
+		}
+		same, err := l.matches(p)
+		l.close()
+		if err == nil && same && l.id == e.id {
+			f.known[e.id] = p
+			return p, true
+		}
+	}
+	return Position{}, false
+}
+
+// isDone reports whether a log holds nothing unread. Of an empty one that is not known: it may be
+// another one, with the inode of one that was deleted, and its writer late.
+func (f *Follower) isDone(e entry) bool {
+	done, ok := f.leftAt(e)
+	if !ok || done.Number != e.number || done.Offset != uint64(e.size) || e.size == 0 {
+		return false
+	}
+	l, err := f.openNamed(e.number, e.old)
+	if err != nil {
+		return false // found out when it is opened to be read
+	}
+	defer l.close()
+	same, err := l.matches(done) // the inode may be that of a deleted log
+	return err == nil && same && l.id == e.id
+}
+
+// openCopy looks for a log that has taken the place of the one being read, and holds what was read
+// of it or the beginning of that: a directory that was copied, or restored, and a file that was
+// replaced, are other files. It stands where reading goes on. Fewer bytes than fill the
+// fingerprint's tail prove nothing.
+func (f *Follower) openCopy(entries []entry) (best *logFile, is likeness) {
+	ours := f.Position()
+	if ours.Offset < tailBytes {
+		return nil, another
+	}
+	for _, e := range entries {
+		if e.number != ours.Number {
+			continue
+		}
+		l, err := f.openNamed(e.number, e.old)
+		if err != nil {
+			continue
+		}
+		past := f.cur.trail
+		past.marks = slices.Clone(past.marks)
+		state, err := f.stand(l, ours, past)
+		if err == nil && l.id == e.id && (state > is || state == is && best != nil && l.fp.offset > best.fp.offset) {
+			l, best, is = best, l, state
+		}
+		closeAll(l)
+	}
+	return best, is
+}
+
+// turnToCopy goes on in a copy of the log being read.
+func (f *Follower) turnToCopy(l *logFile, state likeness) {
+	f.mirror = f.opt.now()
+	lost := max(0, f.cur.dataEnd()-max(f.cur.fp.offset, f.cur.had)) // of a line that was not whole
+	before := f.cur.position()
+	f.known[f.cur.id] = before
+	if l.fp.offset == f.cur.fp.offset && f.cur.torn > 0 {
+		l.torn = min(f.cur.torn, l.size) // where it was seen to end, though it may have grown since
+	}
+	f.enter(l)
+	f.settled = false // the logs before it are other files too
+	if state == older {
+		f.noteOlder()
+		if lost > 0 {
+			f.gap(GapTruncated, before, l.number, uint64(lost))
+		}
+	}
+	f.log.Info("data log: going on in a copy of the log", "file", l.name, "offset", l.fp.offset)
+}
+
+// checkLeft looks now and then whether a log has grown that was left without its trailer.
+func (f *Follower) checkLeft(pointer uint32) {
+	now := f.opt.now()
+	if f.unended.IsZero() || now.Sub(f.checked) < checkEvery {
+		return
+	}
+	f.checked = now
+	if entries, ok := f.survey(pointer); ok {
+		ours, _ := placeOf(entries, f.cur.number, f.cur.id, pointer)
+		f.lookBack(entries, ours)
+	}
+	if now.Sub(f.unended) > mirrorLingers*f.opt.linger {
+		f.unended = time.Time{}
+	}
+}
+
+// lookBack says so if a log has grown after it was left, and forgets logs that are gone.
+func (f *Follower) lookBack(entries []entry, ours place) {
+	present := make(map[fileID]bool, len(entries))
+	for _, e := range entries {
+		present[e.id] = true
+		left, ok := f.leftAt(e)
+		if !ok || e.place().compare(ours) >= 0 || left.Number != e.number || e.size <= int64(left.Offset) {
+			continue
+		}
+		l, err := f.openNamed(e.number, e.old)
+		if err != nil {
+			continue
+		}
+		same, err := l.matches(left)
+		if err == nil && same {
+			record, err := holdsRecord(l.file, int64(left.Offset), l.size)
+			if err == nil && record {
+				f.gap(GapLateGrowth, left, f.cur.number, uint64(l.size)-left.Offset)
+			}
+			if err == nil && l.seek(l.size) == nil {
+				f.known[e.id] = l.position()
+			}
+		}
+		l.close()
+	}
+	for id := range f.known {
+		if !present[id] {
+			delete(f.known, id)
+		}
+	}
+}
