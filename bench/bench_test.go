@@ -158,7 +158,8 @@ func TestPaceMeasuresEveryRecord(t *testing.T) {
 		if records < 10 || records > 100 { // 50, if the machine is not very busy
 			t.Errorf("%s: %v records in half a second", name, records)
 		}
-		if share := m.bytes; name == "distributor" && (share < 0.9 || share > 1) || name == "compressed" && (share < 0.2 || share > 0.7) {
+		// Pings are among the bytes.
+		if share := m.bytes; name == "distributor" && (share < 0.9 || share > 1.01) || name == "compressed" && (share < 0.2 || share > 0.7) {
 			t.Errorf("%s: %v of the bytes", name, share)
 		}
 		if m.latencies[0] <= 0 || m.together < 1 || m.Server <= 0 {

@@ -223,12 +223,12 @@ func TestCommandLine(t *testing.T) {
 		{"simulate --help", 0, "--rate", ""},
 		{"demo --help", 0, "--seconds", ""},
 		{"keygen --help", 0, "--config", ""},
-		{"sevre", 2, "", `there is no command "sevre"`},
-		{"tail --nonsense", 2, "", "--nonsense"},
-		{"tail --from yesterday", 2, "", "--from"},
-		{"simulate --nonsense", 2, "", "--nonsense"},
-		{"demo --seconds -1", 2, "", "--help"},
-		{"keygen word", 2, "", "--help"},
+		{"sevre", 78, "", `there is no command "sevre"`},
+		{"tail --nonsense", 78, "", "--nonsense"},
+		{"tail --from yesterday", 78, "", "--from"},
+		{"simulate --nonsense", 78, "", "--nonsense"},
+		{"demo --seconds -1", 78, "", "--help"},
+		{"keygen word", 78, "", "--help"},
 	} {
 		r := Run(t, dir, strings.Fields(c.args)...)
 		if r.Status != c.status || !strings.Contains(r.Stdout, c.stdout) || !strings.Contains(r.Stderr, c.stderr) || c.stdout == "" && r.Stdout != "" || c.stderr == "" && r.Stderr != "" {

@@ -56,10 +56,12 @@ type Collector struct {
 	ownerHex string
 	pinned   bool
 
-	// position is that of the newest ping, or where we asked to begin; since counts the bytes of message frames after it.
+	// position is that of the newest ping, or where we asked to begin. since counts the bytes of
+	// message frames after position.
 	position wsproto.Position
 	located  bool
 	since    uint64
+	pinged   bool // a ping has brought a position
 }
 
 // Dial connects, and returns when the server has accepted the upgrade. Errors: *RefusedError, ErrLost, ErrProtocol,
@@ -182,9 +184,11 @@ func (c *Collector) locate(payload []byte) error {
 	if err != nil {
 		return nil // a ping of another kind
 	}
-	from, received, known := c.position, c.since, c.located
-	c.position, c.since, c.located = p, 0, true
-	if known && (p.Log != from.Log || p.Offset != from.Offset+received) {
+	from, received, known, sameLog := c.position, c.since, c.located, c.pinged
+	c.position, c.since, c.located, c.pinged = p, 0, true, true
+	// The server serves a position of a log that it has recovered from. The first ping then names
+	// the log of now. Offsets go on.
+	if known && (sameLog && p.Log != from.Log || p.Offset != from.Offset+received) {
 		return &GapError{From: from, To: p, Received: received}
 	}
 	return nil

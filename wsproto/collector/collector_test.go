@@ -244,6 +244,9 @@ func TestGaps(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	first, second := bytes.Clone(log.Add("receipt", "1")), bytes.Clone(log.Add("receipt", "2"))
 	at := func(offset int) wsproto.Position { return wsproto.Position{Log: log.ID, Offset: uint64(offset)} }
+	earlier := func(offset int) wsproto.Position {
+		return wsproto.Position{Log: [16]byte{1}, Offset: uint64(offset)}
+	}
 	n := len(first)
 	for _, c := range []struct {
 		name   string
@@ -258,6 +261,14 @@ func TestGaps(t *testing.T) {
 		{"one twice", wsproto.From{}, [][]byte{firehosetest.Ping(at(0)), first, first, firehosetest.Ping(at(n))}, true},
 		{"backwards", wsproto.From{}, [][]byte{firehosetest.Ping(at(n)), firehosetest.Ping(at(0))}, true},
 		{"lost after the position asked for", wsproto.From{Start: wsproto.At, Position: at(0)}, [][]byte{second, firehosetest.Ping(at(2 * n))}, true},
+		{
+			"from a position of an earlier log", wsproto.From{Start: wsproto.At, Position: earlier(n)},
+			[][]byte{second, firehosetest.Ping(at(2 * n))}, false,
+		},
+		{
+			"lost after a position of an earlier log", wsproto.From{Start: wsproto.At, Position: earlier(0)},
+			[][]byte{second, firehosetest.Ping(at(2 * n))}, true,
+		},
 		{"another log", wsproto.From{}, [][]byte{firehosetest.Ping(at(0)), firehosetest.Ping(wsproto.Position{})}, true},
 	} {
 		collector := dial(t, log, func(o *Options) { o.From = c.from }, func(s *firehosetest.Conn) {
