@@ -95,6 +95,7 @@ func (b *bench) footprints(ctx context.Context, size memorySize) (f [3]footprint
 		func() error {
 			_, err := simulator.Run(ctx, simulator.Options{
 				Dir: d.logs(), Seed: "bench", Rates: simulator.Spread(size.rate, simulator.Streams[:]...), Duration: size.active,
+				ShardKeys: true,
 			})
 			if err != nil {
 				return err

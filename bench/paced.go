@@ -142,7 +142,7 @@ func (u underPace) archive(ctx context.Context, size latencySize, w watch) error
 	var failed error
 	_, err := simulator.Run(ctx, simulator.Options{
 		Dir: u.logs, Seed: "bench", Rates: simulator.Spread(size.rate, simulator.Streams[:]...),
-		Duration: size.warm + size.measured + runOn, Batch: time.Duration(float64(time.Second) / size.rate),
+		ShardKeys: true, Duration: size.warm + size.measured + runOn, Batch: time.Duration(float64(time.Second) / size.rate),
 		OnWrite: func(stream string, _ []byte, at time.Time) {
 			if u.tell == nil {
 				w.appended(stream, at)

@@ -69,7 +69,7 @@ func newStageOf(ctx context.Context, dir string, streams []string, withFrames bo
 		return s, err
 	}
 	summary, err := simulator.Run(ctx, simulator.Options{
-		Dir: filepath.Join(dir, "logs"), Seed: "bench", Rates: simulator.Spread(1, streams...), Unpaced: true,
+		Dir: filepath.Join(dir, "logs"), Seed: "bench", Rates: simulator.Spread(1, streams...), Unpaced: true, ShardKeys: true,
 		Log: simulator.LogOptions{MaxFiles: 1000}, // numbers never begin anew
 		OnWrite: func(stream string, line []byte, _ time.Time) {
 			s.Records++

@@ -166,7 +166,7 @@ func (d *distributor) write(ctx context.Context, bytes uint64) error {
 	archiving, stop := context.WithCancel(ctx)
 	defer stop()
 	_, err := simulator.Run(archiving, simulator.Options{
-		Dir: d.logs(), Seed: "history", Log: simulator.LogOptions{MaxFiles: 1000},
+		Dir: d.logs(), Seed: "history", ShardKeys: true, Log: simulator.LogOptions{MaxFiles: 1000},
 		OnWrite: func(stream string, line []byte, _ time.Time) {
 			if written += frameSize(stream, len(line)); written >= bytes {
 				stop()

@@ -56,8 +56,14 @@ func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) i
 	switch err := flags.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):
 		return exitOK
-	case err != nil || flags.NArg() > 0 || o.rate < 0 || o.seconds < 0:
-		fmt.Fprintln(stderr, "distributor demo: see --help:", err)
+	case err != nil:
+		fmt.Fprintf(stderr, "distributor demo: %v (see --help)\n", err)
+		return exitConfig
+	case flags.NArg() > 0:
+		fmt.Fprintf(stderr, "distributor demo: there is nothing called %q (see --help)\n", flags.Arg(0))
+		return exitConfig
+	case o.rate < 0 || o.seconds < 0:
+		fmt.Fprintln(stderr, "distributor demo: --rate and --seconds cannot be negative (see --help)")
 		return exitConfig
 	}
 	if err := demo(ctx, o, stdout, stderr); err != nil {
@@ -137,7 +143,10 @@ func (d *demonstration) startDistributor() error {
 	}
 	d.server = exec.Command(self, "serve")
 	d.server.Dir = d.dir
-	d.server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us, who then stop it
+	d.server.SysProcAttr = &syscall.SysProcAttr{
+		Setpgid:   true, // Ctrl-C is for the demonstration, which then stops the server
+		Pdeathsig: syscall.SIGTERM,
+	}
 	out, err := d.server.StderrPipe()
 	if err != nil {
 		return err
@@ -241,7 +250,8 @@ Ctrl-C ends it all. Latency is from append to receipt.
 	go func() {
 		_, err := simulator.Run(archiving, simulator.Options{
 			Dir: d.logs(), Databases: d.databases(), Seed: "demo", Rates: simulator.Spread(cmp.Or(o.rate, 1), simulator.Streams[:]...), Unpaced: o.rate == 0,
-			Duration: time.Duration(o.seconds * float64(time.Second)), Batch: 10 * time.Millisecond,
+			ShardKeys: true, // what is written and what is received are compared, so nothing is to be added
+			Duration:  time.Duration(o.seconds * float64(time.Second)), Batch: 10 * time.Millisecond,
 			Log: simulator.LogOptions{Generation: simulator.Generation(o.generation)}, OnWrite: d.account.written,
 		})
 		archived <- err
