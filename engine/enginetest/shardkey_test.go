@@ -52,10 +52,11 @@ func TestAddExecutionShardKey(t *testing.T) {
 	p := MustConnect(t, d.URL, PeerOptions{Key: newKey(t)})
 	write("as logged")
 	receive(p, func(_ testing.TB, record []byte) []byte { return record })
+	Until(t, "the log says that receipts lack the member", func() bool { return said() > 0 }, nil)
+	d.Stop()
 	if n := said(); n != 1 {
 		t.Errorf("the log says %d times that receipts lack the member", n)
 	}
-	d.Stop()
 
 	d.Configure(Settings{"ADD_EXECUTION_SHARD_KEY": true})
 	d.Start()
