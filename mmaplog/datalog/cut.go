@@ -99,6 +99,21 @@ func (l *logFile) rejoin(end int64) (outcome, error) {
 	return advanced, nil
 }
 
+// keepTorn makes a copy remember where the log was seen to end in a torn line, because the copy may
+// have grown since. The copy stands at a mark, and the log maybe behind blank lines after the mark.
+func (l *logFile) keepTorn(in *logFile) {
+	if l.torn == 0 || in.size < l.torn || in.fp.offset > l.fp.offset {
+		return
+	}
+	var ours, theirs [tailBytes]byte
+	from := max(0, l.torn-tailBytes)
+	n := l.torn - from
+	if readAt(l.file, ours[:n], from) == nil && readAt(in.file, theirs[:n], from) == nil && ours == theirs &&
+		in.seek(l.fp.offset) == nil {
+		in.torn = l.torn
+	}
+}
+
 // beginsLine reports whether a writer's line may begin so: a record, a trailer, a blank line. Of
 // the bytes inside of a record few are one of these.
 func beginsLine(c byte) bool { return c == '{' || c == 'E' || c == '\n' || c == '\r' }

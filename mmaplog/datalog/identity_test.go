@@ -329,3 +329,52 @@ func TestMirrorOutOfOrder(t *testing.T) {
 		r.wantGaps(0, "")
 	})
 }
+
+// An older copy, grown, takes the place of a log of which no record is known that early, because
+// the frames of those are gone: the open file tells what was read.
+func TestOlderStateBeforeAllMarks(t *testing.T) {
+	var text strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&text, "{\"n\":%d,\"pad\":%q}\n", i, strings.Repeat("p", 100))
+	}
+	whole := text.String()
+	at := strings.LastIndex(whole[:2000], "\n") + 1
+	for _, c := range []struct{ name, copied string }{
+		{"behind a line", whole[:at] + anewLine},
+		{"behind a torn line", whole[:at+60] + anewLine},
+		{"longer than the log", whole[:at] + anewLine + strings.Repeat("{}\n", 5000)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRunningRig(t)
+			r.append(log1, whole)
+			r.got()
+			r.restart() // without Past
+			r.want()
+			r.replaceBy(log1, c.copied)
+			if got := r.got(); len(got) == 0 || got[0]+"\n" != anewLine || len(got) > 1 && got[1] != "{}" {
+				t.Fatalf("got %.200q, want %q first", got, anewLine)
+			}
+			r.wantGaps(0, "")
+		})
+	}
+}
+
+const anewLine = `{"new":1}` + "\n"
+
+// A copy that was cut inside of a line, behind which a blank line stands, is replaced by one that
+// has grown behind the torn line.
+func TestTornCopyGrowsInACopy(t *testing.T) {
+	r := newRunningRig(t)
+	whole := ""
+	for i := range 4 {
+		whole += long(fmt.Sprint(i)) + "\n\n"
+	}
+	r.append(log1, whole)
+	r.got()
+	cut := whole[:len(whole)-20]
+	r.replaceBy(log1, cut)
+	r.want()
+	r.replaceBy(log1, cut+anewLine)
+	r.want(strings.TrimSpace(anewLine))
+	r.wantGaps(0, "")
+}

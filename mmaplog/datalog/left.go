@@ -85,15 +85,15 @@ func (f *Follower) turnToCopy(l *logFile, state likeness) {
 	lost := max(0, f.cur.dataEnd()-max(f.cur.fp.offset, f.cur.had)) // of a line that was not whole
 	before := f.cur.position()
 	f.known[f.cur.id] = before
-	if l.fp.offset == f.cur.fp.offset && f.cur.torn > 0 {
-		l.torn = min(f.cur.torn, l.size) // where it was seen to end, though it may have grown since
-	}
+	f.cur.keepTorn(l)
 	f.enter(l)
 	f.settled = false // the logs before it are other files too
 	if state == older {
 		f.noteOlder()
 		if lost > 0 {
 			f.gap(GapTruncated, before, l.number, uint64(lost))
+		} else if f.unclear(before) {
+			f.gap(GapTruncated, before, l.number, 0)
 		}
 	}
 	f.log.Info("data log: going on in a copy of the log", "file", l.name, "offset", l.fp.offset)

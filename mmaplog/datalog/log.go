@@ -45,6 +45,7 @@ type logFile struct {
 	seen     int64     // size when the file last had what was read of it, without such zero bytes
 	had      int64     // bytes before it were delivered before a cut, though the offset is below
 	passed   int64     // the furthest offset that was read of this content
+	guessed  bool      // no record before the offset proves that the offset is where reading goes on
 	torn     int64     // after a cut: where the file ended, in the line that begins at the offset
 	cutAt    int64     // what cutLost says was beyond it; 0: nothing
 	cutLost  int64     // bytes that a cut has taken unread, behind lines that are still to come

@@ -124,7 +124,7 @@ func (m *modelRound) restart() {
 		m.settle()
 	}
 	lost := m.shortened()
-	choices := append(m.handed[max(0, len(m.handed)-8):len(m.handed):len(m.handed)], handedOut{m.f.Position(), m.current()})
+	choices := append(m.handed[max(0, len(m.handed)-8):len(m.handed):len(m.handed)], handedOut{m.f.Position(), m.current(), len(m.past)})
 	h := choices[m.rng.IntN(len(choices))]
 	if h.log == nil || h.p.IsZero() {
 		return
@@ -142,9 +142,7 @@ func (m *modelRound) restart() {
 	m.f.Close()
 	m.f = nil
 	m.note("restart from %+v", h.p)
-	for len(m.past) > 0 && m.past[len(m.past)-1] != h.p {
-		m.past = m.past[:len(m.past)-1]
-	}
+	m.past = m.past[:h.past]
 	// What had come out after that position comes again.
 	m.want, m.got, m.handed = nil, nil, nil
 	for i, l := range m.logs {

@@ -87,8 +87,9 @@ func (l *modelLog) ended() bool {
 }
 
 type handedOut struct {
-	p   Position
-	log *modelLog
+	p    Position
+	log  *modelLog
+	past int // records that had come out then
 }
 
 type modelRound struct {
@@ -383,7 +384,7 @@ func (m *modelRound) look() {
 		m.got = append(m.got, string(r.Line))
 		m.past = append(m.past, r.Next)
 		if l := m.current(); l != nil && r.Next.Inode == m.f.cur.id.ino {
-			m.handed = append(m.handed, handedOut{r.Next, l})
+			m.handed = append(m.handed, handedOut{r.Next, l, len(m.past)})
 		}
 	}
 	for _, g := range b.Gaps {

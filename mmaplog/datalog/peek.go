@@ -2,6 +2,7 @@ package datalog
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -33,6 +34,25 @@ func fingerprintAt(f *os.File, offset int64) (fp fingerprint, err error) {
 		fp.headSum = xxhash.Sum64(fp.head[:])
 	}
 	return fp, readAt(f, fp.tails(), offset-int64(len(fp.tails())))
+}
+
+// sharedPrefix returns how many bytes two files have in common from their beginning, at most limit.
+func sharedPrefix(a, b *os.File, limit int64) (int64, error) {
+	const step = 64 << 10
+	buf := make([]byte, 2*step)
+	for at := int64(0); at < limit; at += step {
+		n := min(step, limit-at)
+		x, y := buf[:n], buf[step:step+n]
+		if err := cmp.Or(readAt(a, x, at), readAt(b, y, at)); err != nil {
+			return 0, err
+		}
+		for i := range x {
+			if x[i] != y[i] {
+				return at + int64(i), nil
+			}
+		}
+	}
+	return limit, nil
 }
 
 // lineStart returns the start of the line in which the byte before offset would be followed: the

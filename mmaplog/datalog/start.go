@@ -188,10 +188,21 @@ func (f *Follower) stand(l *logFile, p Position, past trail) (likeness, error) {
 		l.trail = past
 		return same, l.seek(int64(p.Offset))
 	}
-	m, ok, err := past.common(l.file, l.size)
+	var m mark
+	parted, ok, err := f.sharedWithOpen(l, p)
 	if err != nil {
 		return another, err
 	}
+	if ok {
+		m.offset, err = lineStart(l.file, parted)
+	} else {
+		parted = l.size
+		m, ok, err = past.common(l.file, l.size)
+	}
+	if err != nil {
+		return another, err
+	}
+	l.guessed = false
 	if !ok {
 		// Nothing but the beginning is known, which tells of a shorter file alone.
 		if ok, err = l.begins(p); err == nil && !ok {
@@ -203,16 +214,31 @@ func (f *Follower) stand(l *logFile, p Position, past trail) (likeness, error) {
 		if m.offset, err = lineStart(l.file, l.size); err != nil {
 			return another, err
 		}
+		l.guessed = true
 	}
 	if err = l.seek(m.offset); err != nil {
 		return another, err
 	}
-	if l.size < int64(p.Offset) {
-		l.torn = l.size
+	if parted < int64(p.Offset) {
+		l.torn = parted
 	}
-	l.trail, l.had = past, min(l.size, int64(p.Offset))
+	l.trail, l.had = past, min(parted, int64(p.Offset))
 	l.passed = max(l.passed, int64(p.Offset))
 	return older, nil
+}
+
+// sharedWithOpen returns how many bytes of what was read of the log, up to p, another file of its
+// number has in common with it. That is known while the log itself, which is open, still holds them;
+// ok is false otherwise, or if the file does not begin like the log.
+func (f *Follower) sharedWithOpen(l *logFile, p Position) (shared int64, ok bool, err error) {
+	if f.cur == nil || f.cur.id == l.id {
+		return 0, false, nil
+	}
+	if fits, err := f.cur.matches(p); err != nil || !fits {
+		return 0, false, err
+	}
+	shared, err = sharedPrefix(f.cur.file, l.file, min(int64(p.Offset), l.size))
+	return shared, shared >= headBytes, err
 }
 
 // emptied reports whether an empty file is the log that p was made of: the inode is that of the
@@ -232,8 +258,7 @@ func (f *Follower) emptied(l *logFile, p Position) bool {
 // and be taken for bytes that were read: no record before its end is known, and the file was
 // changed later.
 func (f *Follower) unclear(from Position) bool {
-	_, known := f.cur.trail.at(f.cur.fp.offset)
-	return !known && f.cur.size > 0 && changedAfter(f.cur.mtime, from)
+	return f.cur.guessed && f.cur.size > 0 && changedAfter(f.cur.mtime, from)
 }
 
 // changedAfter reports whether a file was changed after the file of a position had been read so
