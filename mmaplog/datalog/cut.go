@@ -138,7 +138,7 @@ func (l *logFile) shrunk() {
 func (l *logFile) anew() (outcome, error) {
 	l.lose(l.cutLost + max(0, l.seen-max(l.fp.offset, l.had)))
 	l.seen, l.had, l.passed, l.cutAt, l.cutLost = 0, 0, 0, 0, 0
-	l.trail.dropAfter(0)
+	l.trail = trail{}
 	return rewritten, l.seek(0)
 }
 

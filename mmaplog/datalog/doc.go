@@ -55,8 +55,8 @@
 // before the offset (less where there are less). 256 bytes hold the first record's hashes and
 // times, 64 the end of a record's signature: no two logs share them. While a log is read, such a
 // mark is kept of each record (of every second one, when there are more than 8192, and so on);
-// after a restart, Options.Past brings the marks back, from the frames that were made of the
-// records.
+// after a restart, Options.Past brings the marks back when they are needed, from the frames that
+// were made of the records.
 //
 // A file of the right number is
 //

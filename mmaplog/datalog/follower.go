@@ -42,8 +42,9 @@ type Options struct {
 	// NotFirst says, with a zero From, that this is no first start: at that
 	// there was no log yet, so all that is there now has come since.
 	NotFirst bool
-	// Past holds, newest first, positions that were delivered before From. They tell how much of an
-	// older state of the log was read; without them only From itself does.
+	// Past holds, newest first, positions that were delivered before From, and may begin with later
+	// ones. They tell how much of an older state of the log was read; without them only From itself
+	// does. It is called when the log has parted from what was read, and not before.
 	Past iter.Seq[Position]
 
 	Interval time.Duration // between two looks when inotify tells nothing; default 100 ms

@@ -38,6 +38,9 @@ type mark struct {
 // belongs to the content: it goes along when the log is replaced by a copy of itself.
 type trail struct {
 	marks []mark
+	// earlier returns the marks before the first one; nil: there are none. It may read much of a
+	// frame log, so it is called when a log has parted from what was read, and not before.
+	earlier func() []mark
 }
 
 // end returns the furthest offset that was read.
@@ -62,8 +65,23 @@ func (t *trail) add(offset int64, check uint64) {
 	t.marks = append(t.marks, mark{offset, check})
 }
 
+// load adds the earlier marks.
+func (t *trail) load() {
+	if t.earlier == nil {
+		return
+	}
+	late := t.marks
+	*t = trail{marks: slices.Clone(t.earlier())}
+	for _, m := range late {
+		t.add(m.offset, m.check)
+	}
+}
+
 // dropAfter forgets what was read beyond an offset.
 func (t *trail) dropAfter(offset int64) {
+	if len(t.marks) > 0 && offset < t.marks[0].offset {
+		t.load()
+	}
 	n, _ := slices.BinarySearchFunc(t.marks, offset+1, func(m mark, at int64) int {
 		return int(min(1, max(-1, m.offset-at)))
 	})
@@ -72,6 +90,9 @@ func (t *trail) dropAfter(offset int64) {
 
 // after returns the first mark beyond an offset.
 func (t *trail) after(offset int64) (mark, bool) {
+	if len(t.marks) > 0 && offset < t.marks[0].offset {
+		t.load()
+	}
 	n := sort.Search(len(t.marks), func(i int) bool { return t.marks[i].offset > offset })
 	if n == len(t.marks) {
 		return mark{}, false
@@ -87,6 +108,7 @@ func (t *trail) at(offset int64) (mark, bool) {
 
 // common returns the furthest mark before which a file of that size holds what was read.
 func (t *trail) common(f *os.File, size int64) (m mark, ok bool, err error) {
+	t.load()
 	// What matches at one mark matches at all marks before it.
 	n := sort.Search(len(t.marks), func(i int) bool {
 		var same bool

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -145,27 +147,35 @@ func (f *Follower) resume() bool {
 	return true
 }
 
-// past returns marks of what was read of the log of the position, as the caller remembers.
+// past returns the trail of the log of the position. The caller remembers the marks before that.
 func (f *Follower) past() (t trail) {
-	var marks []mark
-	if f.opt.Past != nil {
-		before := f.from.Offset
-		for p := range f.opt.Past {
-			if p.Number == f.from.Number && p.Offset >= f.from.Offset && len(marks) == 0 {
-				continue // of what From leaves to be read again
-			}
-			if p.Number != f.from.Number || p.Offset >= before || len(marks) == maxMarks {
-				break
-			}
-			before = p.Offset
-			marks = append(marks, mark{int64(p.Offset), p.Check})
-		}
+	t.add(int64(f.from.Offset), f.from.Check)
+	if past, from := f.opt.Past, f.from; past != nil {
+		t.earlier = sync.OnceValue(func() []mark { return marksBefore(from, past) })
 	}
+	return t
+}
+
+// marksBefore returns the marks, in ascending order, of the positions in a log before from. past
+// gives positions newest first.
+func marksBefore(from Position, past iter.Seq[Position]) []mark {
+	var marks []mark
+	before := from.Offset
+	for p := range past {
+		if p.Number == from.Number && p.Offset >= from.Offset && len(marks) == 0 {
+			continue // From leaves it to be read again, or it was read since
+		}
+		if p.Number != from.Number || p.Offset >= before || len(marks) == maxMarks {
+			break
+		}
+		before = p.Offset
+		marks = append(marks, mark{int64(p.Offset), p.Check})
+	}
+	var t trail
 	for _, m := range slices.Backward(marks) {
 		t.add(m.offset, m.check)
 	}
-	t.add(int64(f.from.Offset), f.from.Check)
-	return t
+	return t.marks
 }
 
 // likeness says what a file is to a place in a log.
