@@ -168,9 +168,9 @@ func (r *rig) append(stream, text string) {
 
 func (r *rig) wait(what string, done func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			r.t.Fatalf("not within 10 s: %s", what)
+			r.t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }
