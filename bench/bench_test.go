@@ -147,11 +147,17 @@ func TestPaceMeasuresEveryRecord(t *testing.T) {
 			return b.pacedDistributor(t.Context(), size, "", nil)
 		},
 	} {
-		m, err := measure()
-		if err != nil {
-			t.Fatal(name, err)
+		var m pace
+		var records float64
+		for range 5 { // a machine that is very busy has no records in half a second
+			var err error
+			if m, err = measure(); err != nil {
+				t.Fatal(name, err)
+			}
+			if records = m.deliveries / float64(size.clients); records >= 10 {
+				break
+			}
 		}
-		records := m.deliveries / float64(size.clients)
 		if float64(len(m.latencies)) != records*sampled {
 			t.Errorf("%s: %d latencies of %v records", name, len(m.latencies), records)
 		}
