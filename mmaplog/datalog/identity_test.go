@@ -378,3 +378,25 @@ func TestTornCopyGrowsInACopy(t *testing.T) {
 	r.want(strings.TrimSpace(anewLine))
 	r.wantGaps(0, "")
 }
+
+// A copy takes the place of a log that was left, and has the inode number of another such log.
+func TestCopyWithTheInodeOfAnotherLog(t *testing.T) {
+	r := newRunningRig(t)
+	texts := []string{long("a") + "\n" + trailer, long("b") + "\n" + trailer}
+	r.append(log1, texts[0])
+	r.put(log2, texts[1])
+	r.put(log3, "")
+	r.point(3)
+	r.want(long("a"), long("b"))
+	r.replaceBy(log1, texts[0])
+	id := func(name string) fileID {
+		fi, err := os.Stat(r.path(name))
+		r.must(err)
+		return idOf(fi)
+	}
+	r.f.known[id(log1)] = r.f.known[id(log2)] // as if the second log had been replaced before
+	r.remove(log3)
+	r.replaceBy(log3, long("c")+"\n")
+	r.waitWant(long("c"))
+	r.wantGaps(0, "")
+}

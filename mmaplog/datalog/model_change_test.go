@@ -153,7 +153,8 @@ func (m *modelRound) restart() {
 			l.consumed = 0
 		}
 	}
-	if m.chance(20) && m.medium != overlay {
+	// A position at the beginning of a log names neither of two logs of its number: the times do.
+	if m.chance(20) && m.medium != overlay && (m.chaos == timesTell || h.p.Offset >= tailBytes) {
 		m.copyDirectory()
 		m.medium = plain
 	}
