@@ -400,3 +400,20 @@ func TestCopyWithTheInodeOfAnotherLog(t *testing.T) {
 	r.waitWant(long("c"))
 	r.wantGaps(0, "")
 }
+
+// The first log is seen when the next one has just been created, by a clock that was set back.
+func TestFirstLogBesideAnEmptyOlderOne(t *testing.T) {
+	r := newRig(t)
+	r.start(Position{})
+	r.mkdir()
+	r.put(log1, "a\n"+trailer)
+	r.put(log2, "")
+	r.age(log2, time.Hour)
+	r.point(1)
+	r.want("a")
+	r.put(log2, "b\n")
+	r.age(log2, time.Hour)
+	r.point(2)
+	r.waitWant("b")
+	r.wantGaps(0, "")
+}

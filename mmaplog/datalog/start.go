@@ -86,7 +86,9 @@ func (f *Follower) startLate() bool {
 	}
 	for _, e := range entries {
 		active := e.place() == place{0, pointer}
-		if active || e.lap <= 0 && !f.isDone(e) {
+		// An empty log beyond the pointer, which an unsteady clock shows as one of the lap before,
+		// may have just been created.
+		if active || (e.lap == 0 || e.lap < 0 && e.size > 0) && !f.isDone(e) {
 			return f.turnTo(e, entries)
 		}
 	}
