@@ -417,3 +417,50 @@ func TestFirstLogBesideAnEmptyOlderOne(t *testing.T) {
 	r.waitWant("b")
 	r.wantGaps(0, "")
 }
+
+// A log that was left grows while nothing runs: a gap at the next start, once. Nothing else that
+// happens to logs meanwhile is one.
+func TestGrowthWhileStopped(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(r *rig)
+		gaps   uint64
+	}{
+		{"nothing", func(*rig) {}, 0},
+		{"grown", func(r *rig) { r.append(log1, "late\n") }, 1},
+		{"grown by blank lines and a trailer", func(r *rig) { r.append(log1, "\n\n"+trailer) }, 0},
+		{"renamed", func(r *rig) { r.rename(log1, "old-"+log1) }, 0},
+		{"renamed and grown", func(r *rig) { r.append(log1, "late\n"); r.rename(log1, "old-"+log1) }, 1},
+		{"copied", func(r *rig) { r.replaceBy(log1, long("a")+"\n"+trailer) }, 0},
+		{"copied and grown", func(r *rig) { r.replaceBy(log1, long("a")+"\n"+trailer+"late\n") }, 1},
+		{"another log", func(r *rig) { r.replaceBy(log1, long("z")+"\n"+long("z")+"\n"+trailer+trailer) }, 0},
+		{"cut", func(r *rig) { r.truncate(log1, 100) }, 0},
+		{"gone", func(r *rig) { r.remove(log1) }, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRunningRig(t)
+			r.append(log1, long("a")+"\n"+trailer)
+			r.put(log2, long("b")+"\n"+trailer)
+			r.put(log3, long("c")+"\n")
+			r.point(3)
+			r.want(long("a"), long("b"), long("c"))
+			r.opt.Left = r.f.Left()
+			r.restart()
+			r.want()
+			r.wantGaps(0, "")
+			r.opt.Left = r.f.Left()
+			r.f.Close()
+			c.change(r)
+			r.restart()
+			r.append(log3, "more\n")
+			r.want("more")
+			if n := r.f.Stats().Gaps; n != c.gaps {
+				t.Fatalf("%d gaps, want %d", n, c.gaps)
+			}
+			r.opt.Left = r.f.Left()
+			r.restart()
+			r.want()
+			r.wantGaps(0, "") // once
+		})
+	}
+}

@@ -140,7 +140,7 @@ func (m *modelRound) restart() {
 	m.expect()
 	m.check()
 	m.f.Close()
-	m.f = nil
+	m.left, m.f = m.f.Left(), nil
 	m.note("restart from %+v", h.p)
 	m.past = m.past[:h.past]
 	// What had come out after that position comes again.

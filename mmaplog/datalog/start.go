@@ -302,7 +302,7 @@ func (f *Follower) resumeAfterLoss() bool {
 	}
 	for _, e := range entries {
 		if e.place().compare(to.place()) < 0 {
-			f.markDone(e, false)
+			f.markEarlier(e, to.number)
 		}
 	}
 	f.settled = true
@@ -332,7 +332,7 @@ func (f *Follower) settle() {
 			skip = false // its time may be that of ours, by the kernel's clock tick
 		}
 		if _, left := f.leftAt(e); skip && !left && e.id != f.cur.id {
-			f.markDone(e, false)
+			f.markEarlier(e, f.cur.number)
 		}
 	}
 	f.settled = true
