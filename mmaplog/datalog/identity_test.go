@@ -403,19 +403,22 @@ func TestCopyWithTheInodeOfAnotherLog(t *testing.T) {
 
 // The first log is seen when the next one has just been created, by a clock that was set back.
 func TestFirstLogBesideAnEmptyOlderOne(t *testing.T) {
-	r := newRig(t)
-	r.start(Position{})
-	r.mkdir()
-	r.put(log1, "a\n"+trailer)
-	r.put(log2, "")
-	r.age(log2, time.Hour)
-	r.point(1)
-	r.want("a")
-	r.put(log2, "b\n")
-	r.age(log2, time.Hour)
-	r.point(2)
-	r.waitWant("b")
-	r.wantGaps(0, "")
+	for _, c := range []struct{ first, next int }{{1, 2}, {2, 1}} {
+		r := newRig(t)
+		first, next := Receipt.FileName(uint32(c.first)), Receipt.FileName(uint32(c.next))
+		r.start(Position{})
+		r.mkdir()
+		r.put(first, "a\n"+trailer)
+		r.put(next, "")
+		r.age(next, time.Hour)
+		r.point(c.first)
+		r.want("a")
+		r.put(next, "b\n")
+		r.age(next, time.Hour)
+		r.point(c.next)
+		r.waitWant("b")
+		r.wantGaps(0, "")
+	}
 }
 
 // A log that was left grows while nothing runs: a gap at the next start, once. Nothing else that

@@ -84,11 +84,16 @@ func (f *Follower) startLate() bool {
 	if !ok {
 		return false
 	}
+	highest := uint32(0)
+	for _, e := range entries {
+		highest = max(highest, e.number)
+	}
 	for _, e := range entries {
 		active := e.place() == place{0, pointer}
-		// An empty log beyond the pointer, which an unsteady clock shows as one of the lap before,
-		// may have just been created.
-		if active || (e.lap == 0 || e.lap < 0 && e.size > 0) && !f.isDone(e) {
+		// An empty log that may have just been created comes later, though an unsteady clock shows
+		// it as older than the active log.
+		next := e.size == 0 && !e.old && (e.number == pointer+1 || e.number == 1 && pointer == highest)
+		if active || e.lap <= 0 && !next && !f.isDone(e) {
 			return f.turnTo(e, entries)
 		}
 	}
