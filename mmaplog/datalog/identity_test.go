@@ -412,11 +412,10 @@ func TestFirstLogBesideAnEmptyOlderOne(t *testing.T) {
 		r.put(next, "")
 		r.age(next, time.Hour)
 		r.point(c.first)
-		r.want("a")
+		r.want()
 		r.put(next, "b\n")
-		r.age(next, time.Hour)
 		r.point(c.next)
-		r.waitWant("b")
+		r.waitWant("a", "b")
 		r.wantGaps(0, "")
 	}
 }

@@ -90,10 +90,16 @@ func (f *Follower) startLate() bool {
 	}
 	for _, e := range entries {
 		active := e.place() == place{0, pointer}
-		// An empty log that may have just been created comes later, though an unsteady clock shows
-		// it as older than the active log.
-		next := e.size == 0 && !e.old && (e.number == pointer+1 || e.number == 1 && pointer == highest)
-		if active || e.lap <= 0 && !next && !f.isDone(e) {
+		if active {
+			return f.turnTo(e, entries)
+		}
+		if e.lap <= 0 && !f.isDone(e) {
+			// An empty log may have just been created, though an unsteady clock shows it as older
+			// than the active log. Then the pointer soon names it.
+			next := !e.old && (e.number == pointer+1 || e.number == 1 && pointer == highest)
+			if next && e.size == 0 && !f.believed(e) {
+				return false
+			}
 			return f.turnTo(e, entries)
 		}
 	}
