@@ -466,3 +466,58 @@ func TestGrowthWhileStopped(t *testing.T) {
 		})
 	}
 }
+
+// A mapping that shows other bytes than the file has, where the last of them that were copied are.
+func TestStaleMappingOfABatch(t *testing.T) {
+	r := newRunningRig(t)
+	r.append(log1, long("a")+"\n")
+	r.want(long("a"))
+	r.put("stale", long("a")+"\n"+long("x")+"x\n")
+	stale, err := os.Open(r.path("stale"))
+	r.must(err)
+	defer stale.Close()
+	r.f.cur.win.close()
+	_, err = r.f.cur.win.view(stale, 0, 1)
+	r.must(err)
+	r.append(log1, long("b")+"b\n")
+	r.want(long("b") + "b")
+	if !r.f.cur.win.direct {
+		t.Error("the mapping is still in use")
+	}
+}
+
+// A log of which no record is known was cut, and a longer copy took its place, changed later: lines
+// of the copy may be new.
+func TestCopyOfWhichNothingIsKnown(t *testing.T) {
+	r := newRunningRig(t)
+	whole := strings.Repeat(long("a")+"\n", 40)
+	r.append(log1, whole)
+	r.got()
+	r.restart() // without Past
+	r.want()
+	r.truncate(log1, 300)
+	r.want()
+	r.replaceBy(log1, whole[:10*len(long("a")+"\n")])
+	r.age(log1, -time.Hour)
+	r.want()
+	r.wantGaps(1, GapTruncated)
+}
+
+func TestSkipHole(t *testing.T) {
+	r := newRunningRig(t)
+	const size = 64 << 20
+	r.append(log1, "a")
+	r.truncate(log1, size)
+	if at := r.f.cur.skipHole(1<<20, size); at == 1<<20 {
+		t.Skip("the file system does not tell of holes")
+	} else if at != size {
+		t.Errorf("the hole ends at %d, want %d", at, size)
+	}
+	if at := r.f.cur.skipHole(0, size); at != 0 {
+		t.Errorf("a hole where data is, up to %d", at)
+	}
+	r.append(log1, "b")
+	if at := r.f.cur.skipHole(1<<20, size+1); at > size {
+		t.Errorf("the hole ends at %d, behind the data at %d", at, size)
+	}
+}

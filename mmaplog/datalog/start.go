@@ -89,8 +89,7 @@ func (f *Follower) startLate() bool {
 		highest = max(highest, e.number)
 	}
 	for _, e := range entries {
-		active := e.place() == place{0, pointer}
-		if active {
+		if e.place() == (place{0, pointer}) {
 			return f.turnTo(e, entries)
 		}
 		if e.lap <= 0 && !f.isDone(e) {
