@@ -140,8 +140,8 @@ func (f *Follower) noteLeft(p Position) {
 	}
 }
 
-// markEarlier is markDone for a log before the one where reading goes on after a restart. If the log
-// was left in an earlier life and has grown since, that is a gap.
+// markEarlier is markDone for a log before the one where reading goes on after a restart. If the
+// log was left in an earlier life and has grown since, that is a gap.
 func (f *Follower) markEarlier(e entry, next uint32) {
 	ends := slices.DeleteFunc(slices.Clone(f.left), func(p Position) bool {
 		return p.Number != e.number || p.Offset > uint64(e.size)

@@ -240,8 +240,8 @@ func (f *Follower) stand(l *logFile, p Position, past trail) (likeness, error) {
 }
 
 // sharedWithOpen returns how many bytes of what was read of the log, up to p, another file of its
-// number has in common with it. That is known while the log itself, which is open, still holds them;
-// ok is false otherwise, or if the file does not begin like the log.
+// number has in common with it. That is known while the log itself, which is open, still holds
+// them; ok is false otherwise, or if the file does not begin like the log.
 func (f *Follower) sharedWithOpen(l *logFile, p Position) (shared int64, ok bool, err error) {
 	if f.cur == nil || f.cur.id == l.id {
 		return 0, false, nil
