@@ -28,12 +28,23 @@ type checkpoint struct {
 	// Begin is where reading began for the first frame of the log: from there on
 	// records are made again if the log loses all frames of a stream.
 	Begin map[string]datalog.Position `json:"begin"`
+	// Left is where each stream's latest logs were left, so that a log which grows while no
+	// distributor runs is a gap at the next start.
+	Left map[string][]datalog.Position `json:"left,omitempty"`
 }
 
 // follows tells whether dir has been followed before: a stream without a
 // position had no log there then. In another directory, whatever a mistaken
 // setting was mended to, following begins as at a first start.
 func (c checkpoint) follows(dir string) bool { return c.Dir == dir && dir != "" }
+
+// leftIn returns where logs of a stream were left in the directory.
+func (c checkpoint) leftIn(dir string, s datalog.Stream) []datalog.Position {
+	if !c.follows(dir) {
+		return nil
+	}
+	return c.Left[s.String()]
+}
 
 const checkpointFile = "checkpoint.json"
 

@@ -406,5 +406,8 @@ func (p *primary) saveProgress(now encoder.Progress) error {
 	cfg := p.cfg.Load()
 	p.saving.Lock()
 	defer p.saving.Unlock()
-	return newCheckpoint(p.id(), cfg.DataLogDir, now, p.logs.Load().begin).save(cfg.StateDir)
+	l := p.logs.Load()
+	c := newCheckpoint(p.id(), cfg.DataLogDir, now, l.begin)
+	c.Left = l.left()
+	return c.save(cfg.StateDir)
 }

@@ -37,6 +37,17 @@ func (l *logs) stats() framelog.Stats {
 	return l.last
 }
 
+// left returns where each stream's latest data logs were left.
+func (l *logs) left() map[string][]datalog.Position {
+	left := make(map[string][]datalog.Position)
+	for i, f := range l.followers {
+		if ends := f.Left(); len(ends) > 0 {
+			left[datalog.Streams[i].String()] = ends
+		}
+	}
+	return left
+}
+
 // close lets go of everything. Nobody may be reading or encoding. It may be
 // called again.
 func (l *logs) close() error { return l.end((*framelog.Writer).Close) }
@@ -109,7 +120,8 @@ func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err e
 	for i, from := range saved.resume(l.frames) {
 		s := datalog.Streams[i]
 		l.followers[i], err = datalog.NewFollower(datalog.Options{
-			Dir: cfg.DataLogDir, Stream: s, From: from, NotFirst: saved.follows(cfg.DataLogDir), Past: past(frameLogDir(cfg), s),
+			Dir: cfg.DataLogDir, Stream: s, From: from, NotFirst: saved.follows(cfg.DataLogDir),
+			Past: past(frameLogDir(cfg), s), Left: saved.leftIn(cfg.DataLogDir, s),
 			Interval: cfg.FileStreamInterval, MaxLine: cfg.MaxRecordBytes, Log: p.log,
 		})
 		if err != nil {

@@ -74,6 +74,9 @@
 // begins, if the byte there is one that a writer's line begins with. The Position stays that of
 // what was read until new lines come.
 //
+// While the log that was read is still open, an older copy of it is compared with it, byte by byte,
+// so that no mark is needed.
+//
 // An older state for which no mark is known, changed later than the Position (by more than 1 s:
 // network file systems keep full seconds), may hold lines that were appended and cannot be told
 // from those that were read: a gap "truncated". Another log under the same name is read from its
@@ -112,6 +115,9 @@
 // delivered when the log is left. Should the log, or a copy in its place, grow after all, that is a
 // gap "late-growth"; it is looked for every 10 s in the 10 min after, and at each rotation. Waiting
 // shows in Stats.Trouble.
+//
+// Left and Options.Left carry where the latest logs were left over a restart: growth meanwhile is
+// a gap too.
 //
 // # Order
 //
@@ -160,6 +166,14 @@
 // With the zero Position reading begins at the end of the active log, or at the start of its last
 // line if that is unfinished; a log that has its trailer is followed by the next one from its
 // beginning. If there is no directory, pointer or log yet, all that appears later is read, from the
-// oldest log on; also after a restart, if it is told by NotFirst. After a restart, a log that is
-// about to be begun is not skipped, though it has come before the pointer that names it.
+// oldest log on; also after a restart, if it is told by NotFirst. An empty log that may be the next
+// one is no beginning until it has been there for 2 s, because a clock that was set back shows it
+// as older. After a restart, a log that is about to be begun is not skipped, though it has come
+// before the pointer that names it.
+//
+// # Accepted limits
+//
+// After a restart in a copied directory with untrue times, a Position in the first 64 bytes of a
+// log tells nothing of two logs of its number: the wrong one may be read again. A log that was cut
+// to less than 256 bytes, and moved to another file system, is another log.
 package datalog

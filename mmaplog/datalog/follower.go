@@ -8,6 +8,7 @@ import (
 	"iter"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -46,6 +47,9 @@ type Options struct {
 	// ones. They tell how much of an older state of the log was read; without them only From itself
 	// does. It is called when the log has parted from what was read, and not before.
 	Past iter.Seq[Position]
+	// Left is what Left returned when From was stored, or later. It tells whether an earlier log has
+	// grown since.
+	Left []Position
 
 	Interval time.Duration // between two looks when inotify tells nothing; default 100 ms
 	MaxLine  int           // longest line delivered, in bytes; longer ones are passed over; default 64 MiB
@@ -119,11 +123,13 @@ type Follower struct {
 	moved   moved               // since when the pointer is elsewhere
 	doubt   doubt               // a gap that may yet close
 	gaps    []Gap               // not yet delivered
+	left    []Position          // where the latest logs were left; never changed in place
 
 	tally Stats // driver's own
 
 	mu     sync.Mutex // guards what follows
 	shared Stats      // copy of tally, as of the last look
+	ends   []Position // left, as of the last look
 	zeros  int64      // bytes at the end of cur that are not written yet
 	open   *logFile   // cur, for Stats to ask its size; never closed outside mu
 }
@@ -157,6 +163,7 @@ func NewFollower(opt Options) (*Follower, error) {
 		tick:        time.NewTicker(opt.Interval),
 		from:        opt.From,
 		known:       map[fileID]Position{},
+		left:        slices.Clone(opt.Left),
 	}
 	f.tally.Stream = opt.Stream
 	f.settled = opt.From.IsZero() && opt.NotFirst
@@ -277,6 +284,14 @@ func (f *Follower) Stats() Stats {
 	return s
 }
 
+// Left returns where the latest logs were left, for Options.Left. It may be called from any
+// goroutine, also after Close.
+func (f *Follower) Left() []Position {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.ends)
+}
+
 // Close releases files, mappings and the watch. Not while Next runs: end its context first.
 func (f *Follower) Close() error {
 	if !f.closed {
@@ -302,7 +317,7 @@ func (f *Follower) publish() {
 		f.tally.Trouble = Trouble{} // the stream has no logs yet
 	}
 	f.mu.Lock()
-	f.shared, f.zeros = f.tally, 0
+	f.shared, f.zeros, f.ends = f.tally, 0, f.left
 	if f.cur != nil {
 		f.zeros = max(0, f.cur.size-f.cur.dataEnd())
 	}

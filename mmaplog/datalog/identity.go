@@ -100,12 +100,6 @@ func (t *trail) after(offset int64) (mark, bool) {
 	return t.marks[n], true
 }
 
-// at returns the mark of an offset.
-func (t *trail) at(offset int64) (mark, bool) {
-	m, ok := t.after(offset - 1)
-	return m, ok && m.offset == offset
-}
-
 // common returns the furthest mark before which a file of that size holds what was read.
 func (t *trail) common(f *os.File, size int64) (m mark, ok bool, err error) {
 	t.load()

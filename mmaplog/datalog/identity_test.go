@@ -378,3 +378,146 @@ func TestTornCopyGrowsInACopy(t *testing.T) {
 	r.want(strings.TrimSpace(anewLine))
 	r.wantGaps(0, "")
 }
+
+// A copy takes the place of a log that was left, and has the inode number of another such log.
+func TestCopyWithTheInodeOfAnotherLog(t *testing.T) {
+	r := newRunningRig(t)
+	texts := []string{long("a") + "\n" + trailer, long("b") + "\n" + trailer}
+	r.append(log1, texts[0])
+	r.put(log2, texts[1])
+	r.put(log3, "")
+	r.point(3)
+	r.want(long("a"), long("b"))
+	r.replaceBy(log1, texts[0])
+	id := func(name string) fileID {
+		fi, err := os.Stat(r.path(name))
+		r.must(err)
+		return idOf(fi)
+	}
+	r.f.known[id(log1)] = r.f.known[id(log2)] // as if the second log had been replaced before
+	r.remove(log3)
+	r.replaceBy(log3, long("c")+"\n")
+	r.waitWant(long("c"))
+	r.wantGaps(0, "")
+}
+
+// The first log is seen when the next one has just been created, by a clock that was set back.
+func TestFirstLogBesideAnEmptyOlderOne(t *testing.T) {
+	for _, c := range []struct{ first, next int }{{1, 2}, {2, 1}} {
+		r := newRig(t)
+		first, next := Receipt.FileName(uint32(c.first)), Receipt.FileName(uint32(c.next))
+		r.start(Position{})
+		r.mkdir()
+		r.put(first, "a\n"+trailer)
+		r.put(next, "")
+		r.age(next, time.Hour)
+		r.point(c.first)
+		r.want()
+		r.put(next, "b\n")
+		r.point(c.next)
+		r.waitWant("a", "b")
+		r.wantGaps(0, "")
+	}
+}
+
+// A log that was left grows while nothing runs: a gap at the next start, once. Nothing else that
+// happens to logs meanwhile is one.
+func TestGrowthWhileStopped(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(r *rig)
+		gaps   uint64
+	}{
+		{"nothing", func(*rig) {}, 0},
+		{"grown", func(r *rig) { r.append(log1, "late\n") }, 1},
+		{"grown by blank lines and a trailer", func(r *rig) { r.append(log1, "\n\n"+trailer) }, 0},
+		{"renamed", func(r *rig) { r.rename(log1, "old-"+log1) }, 0},
+		{"renamed and grown", func(r *rig) { r.append(log1, "late\n"); r.rename(log1, "old-"+log1) }, 1},
+		{"copied", func(r *rig) { r.replaceBy(log1, long("a")+"\n"+trailer) }, 0},
+		{"copied and grown", func(r *rig) { r.replaceBy(log1, long("a")+"\n"+trailer+"late\n") }, 1},
+		{"another log", func(r *rig) { r.replaceBy(log1, long("z")+"\n"+long("z")+"\n"+trailer+trailer) }, 0},
+		{"cut", func(r *rig) { r.truncate(log1, 100) }, 0},
+		{"gone", func(r *rig) { r.remove(log1) }, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRunningRig(t)
+			r.append(log1, long("a")+"\n"+trailer)
+			r.put(log2, long("b")+"\n"+trailer)
+			r.put(log3, long("c")+"\n")
+			r.point(3)
+			r.want(long("a"), long("b"), long("c"))
+			r.opt.Left = r.f.Left()
+			r.restart()
+			r.want()
+			r.wantGaps(0, "")
+			r.opt.Left = r.f.Left()
+			r.f.Close()
+			c.change(r)
+			r.restart()
+			r.append(log3, "more\n")
+			r.want("more")
+			if n := r.f.Stats().Gaps; n != c.gaps {
+				t.Fatalf("%d gaps, want %d", n, c.gaps)
+			}
+			r.opt.Left = r.f.Left()
+			r.restart()
+			r.want()
+			r.wantGaps(0, "") // once
+		})
+	}
+}
+
+// A mapping that shows other bytes than the file has, where the last of them that were copied are.
+func TestStaleMappingOfABatch(t *testing.T) {
+	r := newRunningRig(t)
+	r.append(log1, long("a")+"\n")
+	r.want(long("a"))
+	r.put("stale", long("a")+"\n"+long("x")+"x\n")
+	stale, err := os.Open(r.path("stale"))
+	r.must(err)
+	defer stale.Close()
+	r.f.cur.win.close()
+	_, err = r.f.cur.win.view(stale, 0, 1)
+	r.must(err)
+	r.append(log1, long("b")+"b\n")
+	r.want(long("b") + "b")
+	if !r.f.cur.win.direct {
+		t.Error("the mapping is still in use")
+	}
+}
+
+// A log of which no record is known was cut, and a longer copy took its place, changed later: lines
+// of the copy may be new.
+func TestCopyOfWhichNothingIsKnown(t *testing.T) {
+	r := newRunningRig(t)
+	whole := strings.Repeat(long("a")+"\n", 40)
+	r.append(log1, whole)
+	r.got()
+	r.restart() // without Past
+	r.want()
+	r.truncate(log1, 300)
+	r.want()
+	r.replaceBy(log1, whole[:10*len(long("a")+"\n")])
+	r.age(log1, -time.Hour)
+	r.want()
+	r.wantGaps(1, GapTruncated)
+}
+
+func TestSkipHole(t *testing.T) {
+	r := newRunningRig(t)
+	const size = 64 << 20
+	r.append(log1, "a")
+	r.truncate(log1, size)
+	if at := r.f.cur.skipHole(1<<20, size); at == 1<<20 {
+		t.Skip("the file system does not tell of holes")
+	} else if at != size {
+		t.Errorf("the hole ends at %d, want %d", at, size)
+	}
+	if at := r.f.cur.skipHole(0, size); at != 0 {
+		t.Errorf("a hole where data is, up to %d", at)
+	}
+	r.append(log1, "b")
+	if at := r.f.cur.skipHole(1<<20, size+1); at > size {
+		t.Errorf("the hole ends at %d, behind the data at %d", at, size)
+	}
+}

@@ -1,6 +1,7 @@
 package datalog
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -12,9 +13,9 @@ import (
 const checkEvery = 5 * defaultLinger
 
 // leftAt returns up to where a log is done with: by its file or, if the log was replaced by a copy
-// of itself, by its content.
+// of itself, by its content. The copy may have the inode number of another log that was replaced.
 func (f *Follower) leftAt(e entry) (Position, bool) {
-	if p, ok := f.known[e.id]; ok {
+	if p, ok := f.known[e.id]; ok && p.Number == e.number && p.Offset <= uint64(e.size) {
 		return p, true
 	}
 	for _, p := range f.known {
@@ -115,6 +116,51 @@ func (f *Follower) checkLeft(pointer uint32) {
 	}
 }
 
+// tellGrowth makes a gap of records that a log has got since it was left for good.
+func (f *Follower) tellGrowth(l *logFile, left Position, next uint32) {
+	record, err := holdsRecord(l.file, int64(left.Offset), l.size)
+	if err == nil && record {
+		f.gap(GapLateGrowth, left, next, uint64(l.size)-left.Offset)
+	}
+	if err == nil && l.seek(l.size) == nil {
+		f.known[l.id] = l.position()
+		if record {
+			f.noteLeft(l.position())
+		}
+	}
+}
+
+// maxLeft bounds what is remembered over a restart of logs that were left. Logs are left in order,
+// and grow soon after or not at all.
+const maxLeft = 16
+
+func (f *Follower) noteLeft(p Position) {
+	if p.Offset >= tailBytes { // fewer bytes prove nothing
+		f.left = append(slices.Clone(f.left[max(0, len(f.left)+1-maxLeft):]), p)
+	}
+}
+
+// markEarlier is markDone for a log before the one where reading goes on after a restart. If the
+// log was left in an earlier life and has grown since, that is a gap.
+func (f *Follower) markEarlier(e entry, next uint32) {
+	ends := slices.DeleteFunc(slices.Clone(f.left), func(p Position) bool {
+		return p.Number != e.number || p.Offset > uint64(e.size)
+	})
+	slices.SortFunc(ends, func(a, b Position) int { return cmp.Compare(b.Offset, a.Offset) })
+	if len(ends) > 0 && ends[0].Offset < uint64(e.size) {
+		if l, err := f.openNamed(e.number, e.old); err == nil {
+			defer l.close()
+			for _, end := range ends {
+				if same, err := l.matches(end); err == nil && same && l.id == e.id {
+					f.tellGrowth(l, end, next)
+					return
+				}
+			}
+		}
+	}
+	f.markDone(e, false)
+}
+
 // lookBack says so if a log has grown after it was left, and forgets logs that are gone.
 func (f *Follower) lookBack(entries []entry, ours place) {
 	present := make(map[fileID]bool, len(entries))
@@ -128,15 +174,8 @@ func (f *Follower) lookBack(entries []entry, ours place) {
 		if err != nil {
 			continue
 		}
-		same, err := l.matches(left)
-		if err == nil && same {
-			record, err := holdsRecord(l.file, int64(left.Offset), l.size)
-			if err == nil && record {
-				f.gap(GapLateGrowth, left, f.cur.number, uint64(l.size)-left.Offset)
-			}
-			if err == nil && l.seek(l.size) == nil {
-				f.known[e.id] = l.position()
-			}
+		if same, err := l.matches(left); err == nil && same {
+			f.tellGrowth(l, left, f.cur.number)
 		}
 		l.close()
 	}

@@ -331,6 +331,9 @@ func (l *logFile) extent() (end int64, err error) {
 		if l.searched == l.size {
 			return l.fp.offset, l.endsInZeros()
 		}
+		if l.searched > l.fp.offset {
+			l.searched = l.skipHole(l.searched, l.size)
+		}
 		to := min(l.size, l.searched+searchBytes)
 		m, err := l.win.view(l.file, l.searched, to)
 		if err != nil {

@@ -140,7 +140,7 @@ func (m *modelRound) restart() {
 	m.expect()
 	m.check()
 	m.f.Close()
-	m.f = nil
+	m.left, m.f = m.f.Left(), nil
 	m.note("restart from %+v", h.p)
 	m.past = m.past[:h.past]
 	// What had come out after that position comes again.
@@ -153,7 +153,8 @@ func (m *modelRound) restart() {
 			l.consumed = 0
 		}
 	}
-	if m.chance(20) && m.medium != overlay {
+	// A position at the beginning of a log names neither of two logs of its number: the times do.
+	if m.chance(20) && m.medium != overlay && (m.chaos == timesTell || h.p.Offset >= tailBytes) {
 		m.copyDirectory()
 		m.medium = plain
 	}

@@ -85,7 +85,7 @@ func (m *modelRound) moveToDevice() {
 	if m.medium != devices || len(m.mounts) > 5 {
 		return
 	}
-	if m.settle(); m.f.Position().Offset < tailBytes {
+	if m.settle(); m.f.Position().Offset < tailBytes || m.shortened() && len(m.active().content) < headBytes {
 		return // what was read does not prove which log it is
 	}
 	to := m.mountDevice()

@@ -114,6 +114,7 @@ type modelRound struct {
 	want   []string
 	got    []string
 	handed []handedOut
+	left   []Position // where logs were left, as a checkpoint has it
 	past   []Position // of all records that came out, as frames keep them
 	mayCut bool       // a gap may be told of by the next look
 	lost   uint64     // bytes in gaps that it told of
@@ -360,7 +361,7 @@ func (m *modelRound) current() *modelLog {
 
 func (m *modelRound) start(from Position) {
 	f, err := NewFollower(Options{
-		Dir: m.dir, Stream: m.stream, From: from, Past: m.pastOf(), Interval: time.Hour, noWatch: true,
+		Dir: m.dir, Stream: m.stream, From: from, Past: m.pastOf(), Left: m.left, Interval: time.Hour, noWatch: true,
 		now: func() time.Time { return m.clock },
 	})
 	m.must(err)

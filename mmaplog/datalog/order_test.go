@@ -1,7 +1,11 @@
 package datalog
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -152,5 +156,38 @@ func TestNextLog(t *testing.T) {
 		if got != c.want || gap != c.gap {
 			t.Errorf("%s: %q gap %v, want %q gap %v", c.name, got, gap, c.want, c.gap)
 		}
+	}
+}
+
+// Files that are no logs of the stream cost next to nothing.
+func TestListLogsAmongForeignFiles(t *testing.T) {
+	dir := t.TempDir()
+	const foreign = 5000
+	for i := range foreign {
+		name := filepath.Join(dir, fmt.Sprintf("receipt-log%d.txt.gz", i))
+		if err := os.WriteFile(name, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{log1, "old-receipt-log12.txt", "receipt-log007.txt", "cycle-log1.txt", "receipt-logs.txt", "old-old-receipt-log1.txt"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var entries []entry
+	allocs := testing.AllocsPerRun(1, func() {
+		var err error
+		if entries, err = listLogs(dir, Receipt); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if len(entries) != 2 || entries[0].number != 12 || !entries[0].old || entries[1].number != 1 || entries[1].old {
+		t.Errorf("listed %+v", entries)
+	}
+	if allocs > foreign/10 {
+		t.Errorf("%.0f allocations for %d files of others", allocs, foreign)
+	}
+	if _, err := listLogs(dir+"/none", Receipt); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no directory: %v", err)
 	}
 }

@@ -86,9 +86,21 @@ func (f *Follower) startLate() bool {
 	if !ok {
 		return false
 	}
+	highest := uint32(0)
 	for _, e := range entries {
-		active := e.place() == place{0, pointer}
-		if active || e.lap <= 0 && !f.isDone(e) {
+		highest = max(highest, e.number)
+	}
+	for _, e := range entries {
+		if e.place() == (place{0, pointer}) {
+			return f.turnTo(e, entries)
+		}
+		if e.lap <= 0 && !f.isDone(e) {
+			// An empty log may have just been created, though an unsteady clock shows it as older
+			// than the active log. Then the pointer soon names it.
+			next := !e.old && (e.number == pointer+1 || e.number == 1 && pointer == highest)
+			if next && e.size == 0 && !f.believed(e) {
+				return false
+			}
 			return f.turnTo(e, entries)
 		}
 	}
@@ -238,8 +250,8 @@ func (f *Follower) stand(l *logFile, p Position, past trail) (likeness, error) {
 }
 
 // sharedWithOpen returns how many bytes of what was read of the log, up to p, another file of its
-// number has in common with it. That is known while the log itself, which is open, still holds them;
-// ok is false otherwise, or if the file does not begin like the log.
+// number has in common with it. That is known while the log itself, which is open, still holds
+// them; ok is false otherwise, or if the file does not begin like the log.
 func (f *Follower) sharedWithOpen(l *logFile, p Position) (shared int64, ok bool, err error) {
 	if f.cur == nil || f.cur.id == l.id {
 		return 0, false, nil
@@ -310,7 +322,7 @@ func (f *Follower) resumeAfterLoss() bool {
 	}
 	for _, e := range entries {
 		if e.place().compare(to.place()) < 0 {
-			f.markDone(e, false)
+			f.markEarlier(e, to.number)
 		}
 	}
 	f.settled = true
@@ -340,7 +352,7 @@ func (f *Follower) settle() {
 			skip = false // its time may be that of ours, by the kernel's clock tick
 		}
 		if _, left := f.leftAt(e); skip && !left && e.id != f.cur.id {
-			f.markDone(e, false)
+			f.markEarlier(e, f.cur.number)
 		}
 	}
 	f.settled = true

@@ -46,6 +46,12 @@ func (s Stream) logName(n uint32, old bool) string {
 // FileName is the name that log n has while it is written.
 func (s Stream) FileName(n uint32) string { return s.logName(n, false) }
 
+// ownsName reports whether a file's name has the form of a log of this stream.
+func (s Stream) ownsName(name []byte) bool {
+	name, ok := bytes.CutPrefix(bytes.TrimPrefix(name, []byte("old-")), []byte(s.String()))
+	return ok && bytes.HasPrefix(name, []byte("-log")) && bytes.HasSuffix(name, []byte(".txt"))
+}
+
 // parseLogName is the inverse of logName. It takes exactly what a writer writes: no sign, no leading
 // zero, no log 0, so that a number has one name.
 func (s Stream) parseLogName(name string) (n uint32, old, ok bool) {

@@ -203,6 +203,7 @@ func (f *Follower) turnTo(to entry, entries []entry) bool {
 	}
 	if f.cur != nil {
 		f.known[f.cur.id] = f.cur.position()
+		f.noteLeft(f.cur.position())
 	}
 	f.enter(l)
 	f.tally.BytesBehind = unread(entries, to.place())

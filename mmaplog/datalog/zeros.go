@@ -3,6 +3,8 @@ package datalog
 import (
 	"errors"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Zero bytes are no text: they stand where nothing was written yet (room that was allocated ahead,
@@ -85,6 +87,9 @@ func (l *logFile) zeroIn(from, to int64) (int64, error) {
 // zerosEnd returns the end of the zero bytes that begin at an offset, at most to.
 func (l *logFile) zerosEnd(from, to int64) (int64, error) {
 	for at := from; at < to; at += searchBytes {
+		if at = l.skipHole(at, to); at == to {
+			break
+		}
 		m, err := l.win.view(l.file, at, min(to, at+searchBytes))
 		if err != nil {
 			return 0, err
@@ -94,6 +99,19 @@ func (l *logFile) zerosEnd(from, to int64) (int64, error) {
 		}
 	}
 	return to, nil
+}
+
+// skipHole returns where the hole of the file ends in which an offset lies, at most to. Bytes that
+// were never written need not be read to be known as zero: gigabytes of them cost seconds.
+func (l *logFile) skipHole(from, to int64) int64 {
+	data, err := unix.Seek(l.fd, from, unix.SEEK_DATA)
+	switch {
+	case errors.Is(err, unix.ENXIO): // no data up to the end of the file
+		return to
+	case err != nil: // not known in this file system
+		return from
+	}
+	return min(max(data, from), to)
 }
 
 // passHole passes over the zero bytes inside of a line, and over what stands before them in the
