@@ -4,7 +4,7 @@
 GO       ?= go
 FUZZTIME ?= 30s
 FUZZ     ?= ^Fuzz
-RACETIME ?= 10m
+RACETIME ?= 20m
 
 .DEFAULT_GOAL := help
 .PHONY: settings build run test collectors day lint race fuzz soak progress mutants powerloss bench bench-quick bench-publish clean help
