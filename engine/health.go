@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -62,10 +61,8 @@ func stateRemedy(err error, dir string) string {
 // databaseHealth concerns the HTTP API alone: distribution does not need the
 // databases.
 func (p *primary) databaseHealth() []gateway.Problem {
-	ctx, cancel := context.WithTimeout(context.Background(), databaseLook)
-	defer cancel()
 	var found []gateway.Problem
-	for _, problem := range p.api.Health(ctx) {
+	for _, problem := range p.api.Health() {
 		found = append(found, gateway.Problem{
 			Component: problem.Component, Problem: problem.Text,
 			Remedy: "check ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH and permissions; the other endpoints answer, and the database is tried again every second",
@@ -73,9 +70,6 @@ func (p *primary) databaseHealth() []gateway.Problem {
 	}
 	return found
 }
-
-// databaseLook is how long the databases may take to say that they are there.
-const databaseLook = 3 * time.Second
 
 // troubleGrace is how long a follower may have trouble before it is a problem: a rotation, or a log
 // that is being copied, is over by then.

@@ -100,9 +100,10 @@ func (p *primary) setLevel(level slog.Level) error {
 	defer p.applying.Unlock()
 	l := limits(p.cfg.Load())
 	l.Settings.LogLevel = level.String()
-	if err := errors.Join(p.workers.Configure(l), p.api.SetLevel(level)); err != nil {
+	if err := p.workers.Configure(l); err != nil {
 		return err
 	}
+	p.api.SetLevel(level)
 	p.o.Level.Set(level)
 	p.log.Info("log level set until the next reload", "level", level.String())
 	return nil

@@ -139,13 +139,13 @@ func (p *primary) reload(sig os.Signal) {
 	cfg := old.Reloaded(next)
 	p.cfg.Store(cfg)
 	p.o.Level.Set(cfg.Level())
-	p.collectors.SetWindow(cfg.ResumeWindow)
 	p.gateway.Reload(access)
+	p.workers.SetExpiry(p.gateway.Expiry) // before all that could take time: it closes clients that are no subscribers now
+	p.collectors.SetWindow(cfg.ResumeWindow)
 	p.deflate.SetLevel(cfg.CompressionLevel)
 	if err := p.api.Reload(p.querySettings(cfg), cfg.Level()); err != nil {
 		panic("engine: " + err.Error()) // access has read the same keys
 	}
-	p.workers.SetExpiry(p.gateway.Expiry)
 
 	applied, refused := config.Diff(old, next)
 	for _, c := range applied {

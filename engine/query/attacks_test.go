@@ -338,3 +338,59 @@ func TestBodiesOverSockets(t *testing.T) {
 	}
 	eventually(t, "nothing is held", func() bool { return a.front.memory.held() == 0 })
 }
+
+// Requests with the query process are bounded, each costs a descriptor: an address whose clients read no answer holds as
+// many as are still free, and its next request waits, and is refused when its time is over.
+func TestSlowClientsHoldTheirShareOfConnections(t *testing.T) {
+	const patient = 300 * time.Millisecond
+	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, RequestTime: patient})
+	a.front.places.limit(8)
+	good := signedRequest(`"count":1`)
+	there, until := make(chan struct{}), make(chan struct{})
+	var clients sync.WaitGroup
+	for _, from := range []string{"10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.2"} {
+		r := httptest.NewRequest("POST", "/receipt", strings.NewReader(good))
+		r.Header.Set("Content-Type", "application/json")
+		r.RemoteAddr = from + ":1"
+		w := &deaf{ResponseRecorder: httptest.NewRecorder(), there: there, until: until}
+		clients.Go(func() { a.ServeHTTP(w, r) })
+		<-there
+	}
+	if held := a.front.places.held(); held != 6 {
+		t.Errorf("%d places are held", held)
+	}
+	for _, from := range []string{"10.0.0.1", "10.0.0.2"} {
+		if got := ask(a, from, "/receipt", good); got.status != 503 || !strings.Contains(got.body, "too many requests are under way") {
+			t.Errorf("%s: %+v", from, got)
+		}
+	}
+	for _, from := range []string{"10.0.0.3", "127.0.0.1"} {
+		if got := ask(a, from, "/receipt", good); got.status != 200 {
+			t.Errorf("%s: %+v", from, got)
+		}
+	}
+	waits := make(chan reply)
+	go func() { waits <- ask(a, "10.0.0.1", "/receipt", good) }()
+	eventually(t, "it waits", func() bool {
+		a.front.places.mu.Lock()
+		defer a.front.places.mu.Unlock()
+		return a.front.places.queue.Len() == 1
+	})
+	close(until)
+	if got := <-waits; got.status != 200 {
+		t.Errorf("when there is room: %+v", got)
+	}
+	clients.Wait()
+	if a.front.places.held() != 0 || len(a.front.places.by) != 0 {
+		t.Errorf("%d places are still held: %v", a.front.places.held(), a.front.places.by)
+	}
+}
+
+// Few descriptors leave fewer for the query process, and never none.
+func TestConnectionsFollowTheDescriptors(t *testing.T) {
+	for limit, want := range map[uint64]int{0: 1, 256: 32, 1024: 128, 2048: maxConnections, 1 << 62: maxConnections} {
+		if got := connections(limit); got != want {
+			t.Errorf("%d of %d descriptors, want %d", got, limit, want)
+		}
+	}
+}

@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// budget bounds the memory that clients can make us hold by being slow: bodies that are on their
-// way, answers that are not read yet. What has no room waits, in the order of arrival but for what
-// does not fit yet.
+// budget bounds what clients can make us hold by being slow: the memory of bodies that are on their
+// way and of answers that are not read yet, and connections to the query process. What has no room
+// waits, in the order of arrival but for what does not fit yet.
 //
 // An address may hold as much as is still free: half when it is alone, half of what is left beside
 // another. So one that reads nothing does not shut the others out. Loopback is a proxy, maybe, and
@@ -22,7 +22,7 @@ type budget struct {
 	queue list.List            // of *claim
 }
 
-// claim is for n bytes that are waited for.
+// claim is for an amount that is waited for.
 type claim struct {
 	from    netip.Addr
 	n       int64
@@ -36,7 +36,7 @@ func (b *budget) limit(max int64) {
 	b.grant()
 }
 
-// take takes n bytes for an address, if there is room. They must be given back.
+// take takes n for an address, if there is room. They must be given back.
 func (b *budget) take(from netip.Addr, n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -52,35 +52,35 @@ func (b *budget) fits(from netip.Addr, n int64) bool {
 	return n <= free && (b.by[from]+n <= free || from.IsLoopback())
 }
 
-// wait is take, but waits for room as long as ctx lasts; then, or when there never is that much, it
-// gives ErrCrowded.
-func (b *budget) wait(ctx context.Context, from netip.Addr, n int64) error {
+// wait is take, but waits for room as long as ctx lasts. It reports false then, and at once if there
+// never is that much.
+func (b *budget) wait(ctx context.Context, from netip.Addr, n int64) bool {
 	if b.take(from, n) {
-		return nil
+		return true
 	}
 	c := &claim{from, n, make(chan struct{})}
 	b.mu.Lock()
 	if n > b.max {
 		b.mu.Unlock()
-		return ErrCrowded
+		return false
 	}
 	place := b.queue.PushBack(c)
 	b.grant() // something may have been given back in between
 	b.mu.Unlock()
 	select {
 	case <-c.granted:
-		return nil
+		return true
 	case <-ctx.Done():
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	select {
 	case <-c.granted: // in this moment
-		return nil
+		return true
 	default:
 	}
 	b.queue.Remove(place)
-	return ErrCrowded
+	return false
 }
 
 // grant takes what there is room for, for those who wait.

@@ -7,15 +7,24 @@ import (
 	"io"
 	"net"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// dialWithin is how long passing a connection to the query process may take. A request's own time
+// is usually over sooner.
+const dialWithin = 10 * time.Second
+
 // The connections between primary and query process are socket pairs, of which the primary passes one end over a
 // channel: nothing has a name in a file system, so no other process can come between.
 
-// channel is the primary's end.
-type channel struct{ conn *net.UnixConn }
+// channel is the primary's end. It passes one connection at a time, so that a query process that
+// takes none costs the descriptors of one, however many wait.
+type channel struct {
+	conn    *net.UnixConn
+	passing chan struct{} // capacity 1: held while a connection is passed
+}
 
 // newChannel makes a channel, and the file to give to the query process.
 func newChannel() (*channel, *os.File, error) {
@@ -23,15 +32,25 @@ func newChannel() (*channel, *os.File, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &channel{ours}, os.NewFile(uintptr(theirs), "query-channel"), nil
+	return &channel{ours, make(chan struct{}, 1)}, os.NewFile(uintptr(theirs), "query-channel"), nil
 }
 
-// dial makes a connection to the query process.
-func (c *channel) dial(context.Context, string, string) (net.Conn, error) {
+// dial makes a connection to the query process, within dialWithin.
+func (c *channel) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialWithin)
+	defer cancel()
+	select {
+	case c.passing <- struct{}{}:
+		defer func() { <-c.passing }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("query: pass a connection: others wait as well: %w", ctx.Err())
+	}
 	ours, theirs, err := pair(unix.SOCK_STREAM)
 	if err != nil {
 		return nil, err
 	}
+	late, _ := ctx.Deadline()
+	_ = c.conn.SetWriteDeadline(late) // fails only if it is closed, as the write does then
 	_, _, err = c.conn.WriteMsgUnix([]byte{0}, unix.UnixRights(theirs), nil)
 	_ = unix.Close(theirs) // it has been given away
 	if err != nil {

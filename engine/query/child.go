@@ -63,12 +63,14 @@ type child struct {
 	level  *slog.LevelVar
 	making sync.Mutex
 	api    atomic.Pointer[API] // nil until the first setup
+
+	examining sync.Mutex // held while the databases are looked at
 }
 
 func (c *child) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT "+setupPath, c.setUp)
-	mux.Handle("GET "+healthPath, c.told(func(ctx context.Context, a *API) any { return problemsOf(a.Health(ctx)) }))
+	mux.HandleFunc("GET "+healthPath, c.health)
 	mux.Handle("GET "+rowsPath, c.told(func(ctx context.Context, a *API) any { return a.RowCounts(ctx) }))
 	mux.Handle("GET "+tablesPath, c.told(func(_ context.Context, a *API) any { return a.tables() }))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -115,6 +117,17 @@ func (c *child) apply(s setup) error {
 func (c *child) giveUp() {
 	c.log.Error("a query cannot be interrupted; this process ends, and another one takes its place")
 	os.Exit(1)
+}
+
+// health answers with what keeps the databases from answering. A file system that hangs keeps one such look, and not one
+// for each time that the primary asks.
+func (c *child) health(w http.ResponseWriter, r *http.Request) {
+	if !c.examining.TryLock() {
+		http.Error(w, "a database has not answered since it was last looked at", http.StatusServiceUnavailable)
+		return
+	}
+	defer c.examining.Unlock()
+	c.told(func(ctx context.Context, a *API) any { return problemsOf(a.Health(ctx)) }).ServeHTTP(w, r)
 }
 
 // told answers with what f finds, as JSON.

@@ -31,6 +31,8 @@ var (
 	// ErrCrowded: too much memory is held by answers that clients have not read yet and bodies that have not come yet, or
 	// by those of one address.
 	ErrCrowded = errors.New("query: slow clients hold too much memory")
+	// ErrBusy: as many requests are with the query process as may be at a time, or as many of one address.
+	ErrBusy = errors.New("query: too many requests are under way")
 	// ErrClosed: the API was closed.
 	ErrClosed = errors.New("query: closed")
 )
@@ -53,7 +55,7 @@ func (e *DatabaseError) public() string {
 	return fmt.Sprintf("database %s (%s): %s", e.Table, filepath.Base(e.Path), strings.TrimPrefix(e.Err.Error(), "query: "))
 }
 
-var sentinels = []error{ErrMissing, ErrUnreadable, ErrDamaged, ErrLocked, ErrSchema, ErrTimeout, ErrTooLarge, ErrCrowded, ErrClosed, context.Canceled}
+var sentinels = []error{ErrMissing, ErrUnreadable, ErrDamaged, ErrLocked, ErrSchema, ErrTimeout, ErrTooLarge, ErrCrowded, ErrBusy, ErrClosed, context.Canceled}
 
 // kind is the sentinel that an error is, by its place among them.
 func kind(err error) int {

@@ -46,17 +46,18 @@ type Front struct {
 	meters map[string]*meter // by path
 	policy atomic.Pointer[policy]
 	memory budget // of bodies until they are checked, and of answers while they are written
+	places budget // of requests with the query process, each with a connection to it
+	looks  looks
 
-	changing sync.Mutex // held while the query process is told a setup
-	setup    setup
-
-	mu      sync.Mutex
+	mu      sync.Mutex    // guards what follows
+	setup   setup         // what the query process is to have
+	version uint64        // of setup
 	process *process      // nil: not running
 	failure error         // why not, unless it is starting for the first time
 	changed chan struct{} // closed when one of these changes
 
-	tables atomic.Pointer[map[string]TableSnapshot] // as last heard
-	heard  atomic.Int64                             // when that was, or when the process was set up; Unix ns
+	tables   atomic.Pointer[map[string]TableSnapshot] // as last told
+	problems atomic.Pointer[[]Problem]                // as last told
 
 	stop    context.CancelFunc
 	keeping sync.WaitGroup
@@ -69,8 +70,11 @@ type Problem struct {
 }
 
 // New starts the query process. Requests wait for it; when it ends it is started again.
-func New(o Options) (*Front, error) {
+func New(o Options) (*Front, error) { return newLooking(o, defaultLooks) }
+
+func newLooking(o Options, l looks) (*Front, error) {
 	f := newFront(o)
+	f.looks = l
 	if err := f.configure(o.Settings); err != nil {
 		return nil, err
 	}
@@ -89,7 +93,9 @@ func newFront(o Options) *Front {
 	for _, e := range endpoints {
 		f.meters[e.path] = new(meter)
 	}
+	f.places.limit(int64(connections(descriptorLimit())))
 	f.tables.Store(&map[string]TableSnapshot{})
+	f.problems.Store(new([]Problem))
 	return f
 }
 
@@ -101,31 +107,26 @@ func (f *Front) Close() {
 }
 
 // Reload puts settings and a log level into force for the requests that follow; one that is under way keeps to the
-// former. On an error nothing has changed.
+// former. On an error nothing has changed. It does not wait for the query process: the requests do.
 func (f *Front) Reload(s Settings, level slog.Level) error {
-	f.changing.Lock()
-	defer f.changing.Unlock()
 	if err := f.configure(s); err != nil {
 		return err
 	}
-	f.setup.Settings, f.setup.LogLevel = s, level
-	p, err := f.running()
-	if err != nil {
-		return nil // it starts with them
-	}
-	if err := p.setUp(f.setup); err != nil {
-		f.log.Error("the query process did not take new settings; it is started again", "error", err)
-		p.kill()
-	}
+	f.change(func(have *setup) { have.Settings, have.LogLevel = s, level })
 	return nil
 }
 
 // SetLevel is a Reload of the log level alone.
-func (f *Front) SetLevel(level slog.Level) error {
-	f.changing.Lock()
-	s := f.setup.Settings
-	f.changing.Unlock()
-	return f.Reload(s, level)
+func (f *Front) SetLevel(level slog.Level) {
+	f.change(func(have *setup) { have.LogLevel = level })
+}
+
+func (f *Front) change(edit func(*setup)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	edit(&f.setup)
+	f.version++
+	f.announce()
 }
 
 func (f *Front) configure(s Settings) error {
@@ -141,48 +142,37 @@ func (f *Front) set(p *process, failure error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.process, f.failure = p, failure
-	f.heard.Store(time.Now().UnixNano())
+	f.problems.Store(new([]Problem))
+	f.announce()
+}
+
+// announce wakes those who wait for a change. f.mu is held.
+func (f *Front) announce() {
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
 
 // running gives the query process, or why there is none.
 func (f *Front) running() (*process, error) {
-	p, _, failure := f.state()
+	f.mu.Lock()
+	p, failure := f.process, f.failure
+	f.mu.Unlock()
 	if p == nil && failure == nil {
 		return nil, ErrNoProcess
 	}
 	return p, failure
 }
 
-func (f *Front) state() (p *process, changed <-chan struct{}, failure error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.process, f.changed, f.failure
-}
-
-// await is running, but waits for the first start.
-func (f *Front) await(ctx context.Context) (*process, error) {
+// await waits until a query process lives, as long as ctx lasts, with the settings that are in force if settled is set:
+// when one has ended, the next one is about to be started.
+func (f *Front) await(ctx context.Context, settled bool) (*process, error) {
 	for {
-		p, changed, failure := f.state()
-		if p != nil || failure != nil {
-			return p, failure
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil, ErrNoProcess
-		}
-	}
-}
-
-// awaitLife waits until a query process lives, as long as ctx lasts: when one has ended, the next one is about to be
-// started.
-func (f *Front) awaitLife(ctx context.Context) (*process, error) {
-	for {
-		p, changed, failure := f.state()
+		f.mu.Lock()
+		p, changed, failure := f.process, f.changed, f.failure
+		behind := p != nil && p.version != f.version
+		f.mu.Unlock()
 		switch {
-		case p != nil && p.lives():
+		case p != nil && p.lives() && !(settled && behind):
 			return p, nil
 		case errors.Is(failure, ErrClosed):
 			return nil, failure
@@ -214,8 +204,8 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	meter.count(status, time.Since(begun))
 }
 
-// requestTime is how long a request may take in the query process, which itself keeps to a little less.
-func (f *Front) requestTime() time.Duration { return f.policy.Load().requestTime + lookWithin }
+// requestTime is how long a request may take with the query process, which itself keeps to a second less.
+func (f *Front) requestTime() time.Duration { return f.policy.Load().requestTime + time.Second }
 
 // serve answers a POST and gives the status.
 func (f *Front) serve(w http.ResponseWriter, r *http.Request) int {
@@ -252,7 +242,10 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) int {
 func (f *Front) takeForBody(ctx context.Context, from netip.Addr, size int64) error {
 	ctx, cancel := context.WithTimeout(ctx, f.policy.Load().requestTime)
 	defer cancel()
-	return f.memory.wait(ctx, from, size)
+	if !f.memory.wait(ctx, from, size) {
+		return ErrCrowded
+	}
+	return nil
 }
 
 // refuse answers in place of the query process. ctx is the client's.
@@ -271,32 +264,29 @@ func (f *Front) refuse(ctx context.Context, w http.ResponseWriter, err error) in
 	return http.StatusServiceUnavailable
 }
 
-// Health gives what keeps the API from answering; nothing when all is well. A database is looked at once a second at
-// most, whoever asks, and one that failed is tried again. ctx bounds that; a locked database takes two seconds.
-func (f *Front) Health(ctx context.Context) []Problem {
-	var problems []Problem
-	p, err := f.await(ctx)
-	if err == nil {
-		err = p.tell(ctx, healthPath, &problems)
+// Health gives what keeps the API from answering; nothing when all is well. It is what the query process told last, which
+// is asked once a second (examine), so it never waits.
+func (f *Front) Health() []Problem {
+	f.mu.Lock()
+	failure := f.failure
+	f.mu.Unlock()
+	if failure != nil {
+		return []Problem{{"HTTP API", failure.Error()}}
 	}
-	if err != nil {
-		return []Problem{{"HTTP API", err.Error()}}
-	}
-	return problems
+	return *f.problems.Load()
 }
 
 // RowCounts gives the number of rows of each table, by name, whatever the stop cycle; tables whose database does not
 // answer are not there. The counts of GET /metrics begin with it.
 func (f *Front) RowCounts(ctx context.Context) map[string]int64 {
 	var rows map[string]int64
-	if p, err := f.await(ctx); err != nil || p.tell(ctx, rowsPath, &rows) != nil {
+	if p, err := f.await(ctx, false); err != nil || p.tell(ctx, rowsPath, &rows) != nil {
 		return nil
 	}
 	return rows
 }
 
-// Snapshot returns the counters. A query process that does not give its own for long is killed, and starts anew: it may
-// be stopped or looping.
+// Snapshot returns the counters, those of the tables as the query process told them last.
 func (f *Front) Snapshot() Snapshot {
 	s := Snapshot{Endpoints: make(map[string]EndpointSnapshot), Tables: make(map[string]TableSnapshot), Held: f.memory.held()}
 	for path, m := range f.meters {
@@ -304,7 +294,6 @@ func (f *Front) Snapshot() Snapshot {
 	}
 	if p, err := f.running(); err == nil {
 		s.PID = p.pid()
-		f.look(p)
 	}
 	maps.Copy(s.Tables, *f.tables.Load())
 	return s
@@ -317,19 +306,4 @@ func (f *Front) Connect() (net.Conn, error) {
 		return nil, err
 	}
 	return p.channel.dial(context.Background(), "", "")
-}
-
-// look asks the query process for its counters.
-func (f *Front) look(p *process) {
-	ctx, cancel := context.WithTimeout(context.Background(), lookWithin)
-	defer cancel()
-	var tables map[string]TableSnapshot
-	now := time.Now()
-	if err := p.tell(ctx, tablesPath, &tables); err == nil {
-		f.tables.Store(&tables)
-		f.heard.Store(now.UnixNano())
-	} else if silent := now.Sub(time.Unix(0, f.heard.Load())); silent >= hung {
-		f.log.Error("the query process does not answer and is killed", "pid", p.pid(), "silent", silent)
-		p.kill()
-	}
 }

@@ -31,12 +31,19 @@ const (
 	restartMost  = 10 * time.Second
 	// livedLong is a life after which the pauses begin anew.
 	livedLong = time.Minute
-	// lookWithin is how long it may take to say what it has at hand, each time, and hung how long it may not do that
-	// before it is killed: long, since it gets little time beside a busy firehose.
-	lookWithin = time.Second
-	hung       = 30 * time.Second
+	// endsWithin is how long after a failed request the query process is waited for to end: the request may be lost with
+	// it, and is asked again then.
+	endsWithin = time.Second
 	// endWithin is how long it may take to end when the primary does.
 	endWithin = 2 * time.Second
+	// maxConnections bounds the requests that are with the query process at a time, each of which has a connection. They
+	// may be many more than it works on, as those count whose clients read slowly. Few descriptors make them fewer:
+	// connections.
+	maxConnections = 256
+	// ownConnections are for what the primary itself asks: setup, tables, health and rows.
+	ownConnections = 4
+	// otherDescriptors are the channel's, the pipe's, and of a connection that is being passed.
+	otherDescriptors = 6
 	// idleConnections are kept for the next requests.
 	idleConnections = 64
 
@@ -45,6 +52,34 @@ const (
 	idleTimeout = 10 * time.Second
 )
 
+// looks are how often the query process is asked how it is, and how long it may take to answer.
+type looks struct {
+	every  time.Duration
+	within time.Duration // for what it has at hand
+	// most is how many answers in a row may be missing until the process is killed. With the time for each that is less
+	// than a request has by default, so the requests that it holds are answered by the next process, and not refused. It
+	// is still long, since the process gets little time beside a busy firehose.
+	most int
+	// health is for what the databases say: one that is locked takes two seconds.
+	health time.Duration
+}
+
+var defaultLooks = looks{every: time.Second, within: time.Second, most: 6, health: 3 * time.Second}
+
+// connections is how many requests may be with the query process at a time, of a process with that limit of descriptors.
+func connections(limit uint64) int { return int(min(maxConnections, max(limit/8, 1))) }
+
+// Descriptors returns how many descriptors the primary may need for the query process, with that limit of them.
+func Descriptors(limit uint64) int { return connections(limit) + ownConnections + otherDescriptors }
+
+func descriptorLimit() uint64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return maxConnections // few enough for any
+	}
+	return limit.Cur
+}
+
 // ErrNoProcess: the query process is not running; it is about to be started.
 var ErrNoProcess = errors.New("query: the process that reads the databases is not running")
 
@@ -52,9 +87,11 @@ var ErrNoProcess = errors.New("query: the process that reads the databases is no
 type process struct {
 	cmd     *exec.Cmd
 	channel *channel
-	client  *http.Client
+	client  *http.Client // for requests of the API
+	own     *http.Client // for what the primary asks: it never waits behind clients' requests
 	output  *os.File
 	gone    chan struct{} // closed when it has ended
+	version uint64        // of the setup that it has; Front.mu guards it
 }
 
 // keep starts the query process, again and again, until ctx ends. It stays on one thread for life: the process gets
@@ -97,17 +134,7 @@ func (f *Front) live(ctx context.Context) error {
 		defer close(p.gone)
 		ended <- p.cmd.Wait()
 	}()
-	parts.Go(func() {
-		f.changing.Lock()
-		defer f.changing.Unlock()
-		if err := p.setUp(f.setup); err != nil {
-			f.log.Error("the query process could not be set up", "error", err)
-			p.kill()
-			return
-		}
-		f.set(p, nil)
-		f.log.Info("query process", "pid", p.pid())
-	})
+	parts.Go(func() { f.tend(p) })
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
@@ -128,6 +155,101 @@ func (f *Front) live(ctx context.Context) error {
 		err = errors.New("exit status 0")
 	}
 	return err
+}
+
+// tend is what the primary does for a query process until it has ended.
+func (f *Front) tend(p *process) {
+	if !f.settle(p) {
+		return
+	}
+	f.set(p, nil)
+	f.log.Info("query process", "pid", p.pid())
+	var parts sync.WaitGroup
+	parts.Go(func() { f.follow(p) })
+	parts.Go(func() { f.watch(p) })
+	parts.Go(func() { f.examine(p) })
+	parts.Wait()
+}
+
+// settle gives the query process the settings. One that does not take them is killed: the next one starts with them.
+func (f *Front) settle(p *process) bool {
+	f.mu.Lock()
+	s, version := f.setup, f.version
+	f.mu.Unlock()
+	if err := p.setUp(s); err != nil {
+		if p.lives() {
+			f.log.Error("the query process did not take its settings; it is started again", "pid", p.pid(), "error", err)
+		}
+		p.kill()
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p.version = version
+	f.announce()
+	return true
+}
+
+// follow gives the query process the settings whenever they have changed, until it has ended.
+func (f *Front) follow(p *process) {
+	for {
+		f.mu.Lock()
+		behind, changed := p.version != f.version, f.changed
+		f.mu.Unlock()
+		if behind {
+			if !f.settle(p) {
+				return
+			}
+			continue
+		}
+		select {
+		case <-changed:
+		case <-p.gone:
+			return
+		}
+	}
+}
+
+// watch asks the query process for its counters until it has ended. One that does not give them for long is stopped, or
+// loops, and is killed: another one takes its place.
+func (f *Front) watch(p *process) {
+	for missing := 0; !p.ends(context.Background(), f.looks.every); {
+		if err := f.look(p); err == nil {
+			missing = 0
+		} else if missing++; missing >= f.looks.most {
+			f.log.Error("the query process does not answer and is killed", "pid", p.pid(), "error", err, "times", missing)
+			p.kill()
+			return
+		}
+	}
+}
+
+// look asks the query process for its counters.
+func (f *Front) look(p *process) error {
+	ctx, cancel := context.WithTimeout(context.Background(), f.looks.within)
+	defer cancel()
+	var tables map[string]TableSnapshot
+	err := p.tell(ctx, tablesPath, &tables)
+	if err == nil {
+		f.tables.Store(&tables)
+	}
+	return err
+}
+
+// examine asks the query process what keeps the databases from answering, until it has ended.
+func (f *Front) examine(p *process) {
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), f.looks.health)
+		var problems []Problem
+		if err := p.tell(ctx, healthPath, &problems); err != nil {
+			problems = []Problem{{"HTTP API", err.Error()}}
+		}
+		cancel()
+		f.problems.Store(&problems)
+		if p.ends(context.Background(), f.looks.every) {
+			return
+		}
+	}
 }
 
 func start(argv, env []string) (*process, error) {
@@ -161,9 +283,15 @@ func start(argv, env []string) (*process, error) {
 }
 
 func newProcess(c *channel) *process {
-	return &process{channel: c, gone: make(chan struct{}), client: &http.Client{Transport: &http.Transport{
-		DialContext: c.dial, DisableCompression: true, MaxIdleConnsPerHost: idleConnections, IdleConnTimeout: idleTimeout,
-	}}}
+	client := func(most int) *http.Client {
+		return &http.Client{Transport: &http.Transport{
+			DialContext: c.dial, DisableCompression: true, IdleConnTimeout: idleTimeout,
+			MaxConnsPerHost: most, MaxIdleConnsPerHost: min(most, idleConnections),
+		}}
+	}
+	return &process{
+		channel: c, gone: make(chan struct{}), client: client(connections(descriptorLimit())), own: client(ownConnections),
+	}
 }
 
 func (p *process) pid() int { return p.cmd.Process.Pid }
@@ -196,6 +324,7 @@ func (p *process) kill() { _ = p.cmd.Process.Kill() }
 func (p *process) close() {
 	p.channel.close()
 	p.client.CloseIdleConnections()
+	p.own.CloseIdleConnections()
 }
 
 func (p *process) setUp(s setup) error {
@@ -205,7 +334,7 @@ func (p *process) setUp(s setup) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), setUpWithin)
 	defer cancel()
-	answer, err := p.ask(ctx, http.MethodPut, setupPath, "", text)
+	answer, err := send(ctx, p.own, http.MethodPut, setupPath, "", text)
 	if err != nil {
 		return err
 	}
@@ -217,8 +346,8 @@ func (p *process) setUp(s setup) error {
 	return nil
 }
 
-// ask sends a request. The caller closes the answer's body.
-func (p *process) ask(ctx context.Context, method, path, kind string, body []byte) (*http.Response, error) {
+// send sends a request to the query process. The caller closes the answer's body.
+func send(ctx context.Context, over *http.Client, method, path, kind string, body []byte) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, method, "http://query"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
@@ -226,7 +355,7 @@ func (p *process) ask(ctx context.Context, method, path, kind string, body []byt
 	if kind != "" {
 		r.Header.Set("Content-Type", kind)
 	}
-	answer, err := p.client.Do(r)
+	answer, err := over.Do(r)
 	if err != nil {
 		return nil, fmt.Errorf("query: ask the query process: %w", err)
 	}
@@ -235,13 +364,14 @@ func (p *process) ask(ctx context.Context, method, path, kind string, body []byt
 
 // tell reads the answer to a GET into what.
 func (p *process) tell(ctx context.Context, path string, what any) error {
-	answer, err := p.ask(ctx, http.MethodGet, path, "", nil)
+	answer, err := send(ctx, p.own, http.MethodGet, path, "", nil)
 	if err != nil {
 		return err
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("query: %s: %s", path, answer.Status)
+		why, _ := io.ReadAll(io.LimitReader(answer.Body, 1000))
+		return fmt.Errorf("query: %s: %s: %s", path, answer.Status, bytes.TrimSpace(why))
 	}
 	if err := json.NewDecoder(answer.Body).Decode(what); err != nil {
 		return fmt.Errorf("query: %s: %w", path, err)

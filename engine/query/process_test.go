@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net/http/httptest"
 	"os"
-	"os/exec"
+	"runtime"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,11 +33,11 @@ func TestProcessCannotStart(t *testing.T) {
 	for _, command := range [][]string{{"/nonexistent"}, {"/bin/false"}, {"/bin/echo", "last words"}} {
 		noLeaks(t)
 		f, log := front(t, command...)
-		eventually(t, "a failure", func() bool { _, err := f.await(t.Context()); return err != nil })
+		eventually(t, "a failure", func() bool { return len(f.Health()) == 1 })
 		if got := post(t, f, "/account", `"count":1`); got.status != 503 || !strings.Contains(got.body, "the process that reads the databases is not running") {
 			t.Errorf("%s: %+v", command, got)
 		}
-		if p := f.Health(t.Context()); len(p) != 1 || p[0].Component != "HTTP API" {
+		if p := f.Health(); len(p) != 1 || p[0].Component != "HTTP API" {
 			t.Errorf("%s: %v", command, p)
 		}
 		if s := f.Snapshot(); s.PID != 0 || len(s.Endpoints) != 8 || s.Endpoints["/account"].Status[503] != 1 {
@@ -50,37 +53,125 @@ func TestProcessCannotStart(t *testing.T) {
 	}
 }
 
-// One that says nothing for long is killed, and not before.
+// stop stops the query process that there is, as SIGSTOP does, and gives its pid. It ends with the test.
+func stop(t *testing.T, f *Front) int {
+	t.Helper()
+	var pid int
+	eventually(t, "a query process", func() bool { pid = f.Snapshot().PID; return pid != 0 })
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	return pid
+}
+
+// A query process that is stopped is killed, and a request that it had is answered by the next one; nothing that others
+// ask meanwhile waits for it.
 func TestHungProcessIsKilled(t *testing.T) {
-	noLeaks(t)
-	f := newFront(Options{Log: slog.New(slog.DiscardHandler)})
-	channel, control, err := newChannel()
-	if err != nil {
-		t.Fatal(err)
+	f := processesLooking(t, "sound", 10, looks{every: 10 * time.Millisecond, within: 50 * time.Millisecond, most: 6, health: 50 * time.Millisecond})
+	if got := post(t, f, "/totalData", ""); got.status != 200 {
+		t.Fatalf("%+v", got)
 	}
-	defer control.Close()
-	p := newProcess(channel)
-	defer p.close()
-	p.cmd = exec.Command("/bin/sleep", "1000")
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
+	stopped := stop(t, f)
+	got := make(chan reply)
+	go func() { got <- post(t, f, "/totalData", "") }()
+	eventually(t, "Health says so", func() bool { p := f.Health(); return len(p) == 1 && p[0].Component == "HTTP API" })
+	if got := <-got; got.status != 200 {
+		t.Errorf("%+v", got)
 	}
-	ended := make(chan struct{})
-	go func() { defer close(ended); _ = p.cmd.Wait() }()
-	f.set(p, nil)
-	f.Snapshot()
+	if pid := f.Snapshot().PID; pid == stopped || pid == 0 {
+		t.Errorf("process %d after %d", pid, stopped)
+	}
+	eventually(t, "all is well", func() bool { return len(f.Health()) == 0 })
+}
+
+// While the query process is stopped a reload returns at once, and so do the counters. Requests that follow wait for
+// the new settings, and get them from the next process.
+func TestReloadDoesNotWait(t *testing.T) {
+	f := processesLooking(t, "sound", 10, looks{every: time.Millisecond, within: time.Hour, most: 1, health: time.Hour})
+	if got := post(t, f, "/totalData", ""); got.status != 200 {
+		t.Fatalf("%+v", got)
+	}
+	stopped := stop(t, f)
+	got := make(chan reply)
+	go func() { // returns while the process is stopped, else never
+		if err := f.Reload(Settings{StopAtCycle: -1, RequestTime: patience, LimitToSubscribersOnly: true}, slog.LevelInfo); err != nil {
+			t.Error(err)
+		}
+		f.SetLevel(slog.LevelDebug)
+		if s := f.Snapshot(); s.PID != stopped {
+			t.Errorf("process %d, not %d", s.PID, stopped)
+		}
+		if p := f.Health(); len(p) != 0 {
+			t.Error(p)
+		}
+		got <- reply{}
+		got <- post(t, f, "/totalData", "")
+	}()
 	select {
-	case <-ended:
-		t.Fatal("killed at once")
-	default:
+	case <-got:
+	case <-time.After(setUpWithin / 2):
+		t.Error("it waits for a process that is stopped")
+		_ = syscall.Kill(stopped, syscall.SIGCONT)
+		<-got
 	}
-	f.heard.Store(time.Now().Add(-hung).UnixNano())
-	f.Snapshot()
-	select {
-	case <-ended:
-	case <-time.After(patience):
-		_ = p.cmd.Process.Kill()
-		t.Fatal("it lives")
+	if err := syscall.Kill(stopped, syscall.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	if got := <-got; got.status != 200 || !strings.Contains(got.body, "is not a subscriber") {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A request that follows a reload is checked by the new settings, however busy the query process is.
+func TestRequestsAfterAReloadSeeIt(t *testing.T) {
+	f := processes(t, "sound", 10)
+	for i := range 100 {
+		closed := i%2 == 1
+		if err := f.Reload(Settings{StopAtCycle: -1, RequestTime: patience, LimitToSubscribersOnly: closed}, slog.LevelInfo); err != nil {
+			t.Fatal(err)
+		}
+		if got := post(t, f, "/totalData", ""); strings.Contains(got.body, "is not a subscriber") != closed {
+			t.Fatalf("%d: %+v", i, got)
+		}
+	}
+}
+
+// Requests whose clients leave take neither descriptors nor goroutines of a primary whose query process is stopped, and
+// takes no connections after a while.
+func TestStoppedProcessCostsLittle(t *testing.T) {
+	f := processesLooking(t, "sound", 10, looks{every: time.Hour, within: time.Hour, most: 1, health: time.Hour})
+	f.places.limit(8)
+	if got := post(t, f, "/totalData", ""); got.status != 200 {
+		t.Fatalf("%+v", got)
+	}
+	stop(t, f)
+	descriptors := func() int { return len(must(os.ReadDir("/proc/self/fd"))) }
+	before, goroutines := descriptors(), runtime.NumGoroutine()
+	for i := range 1000 {
+		ctx, cancel := context.WithCancel(t.Context())
+		var clients sync.WaitGroup
+		for range 4 {
+			clients.Go(func() {
+				r := httptest.NewRequestWithContext(ctx, "POST", "/totalData", strings.NewReader(signedRequest("")))
+				r.Header.Set("Content-Type", "application/json")
+				f.ServeHTTP(httptest.NewRecorder(), r)
+			})
+		}
+		if i%50 == 0 {
+			eventually(t, "they are with the process", func() bool { return f.places.held() > 0 })
+		}
+		cancel()
+		clients.Wait()
+		if now := descriptors(); now > before+2*maxConnections {
+			t.Fatalf("%d descriptors, %d before", now, before)
+		}
+	}
+	eventually(t, "all is given back but for what is being passed", func() bool {
+		return descriptors() <= before+maxConnections && runtime.NumGoroutine() <= goroutines+3*maxConnections
+	})
+	if f.places.held() != 0 || f.memory.held() != 0 {
+		t.Errorf("%d places, %d bytes are held", f.places.held(), f.memory.held())
 	}
 }
 

@@ -28,6 +28,7 @@ type relay struct {
 	from  netip.Addr
 
 	process *process
+	placed  bool           // it has one of Front's places
 	answer  *http.Response // nil: none
 	lost    int            // query processes that ended meanwhile
 	held    int64          // memory taken for the answer
@@ -49,8 +50,8 @@ func (r *relay) begin() error {
 			if !room {
 				// The query process would hold the answer meanwhile: it is made again instead.
 				r.drop()
-				if err := r.front.memory.wait(r.ctx, r.from, more); err != nil {
-					return err
+				if !r.front.memory.wait(r.ctx, r.from, more) {
+					return ErrCrowded
 				}
 			}
 			if r.held += more; !room {
@@ -68,15 +69,18 @@ func (r *relay) begin() error {
 	}
 }
 
-// ask asks until a query process answers.
+// ask asks until a query process answers. It takes a place for that, which drop gives back.
 func (r *relay) ask() error {
 	for {
-		p, err := r.front.awaitLife(r.ctx)
+		if r.placed = r.front.places.wait(r.ctx, r.from, 1); !r.placed {
+			return ErrBusy
+		}
+		p, err := r.front.await(r.ctx, true)
 		if err != nil {
 			return err
 		}
 		r.process = p
-		if r.answer, err = p.ask(r.ctx, http.MethodPost, r.path, r.kind.contentType(), r.text); err == nil {
+		if r.answer, err = send(r.ctx, p.client, http.MethodPost, r.path, r.kind.contentType(), r.text); err == nil {
 			return nil
 		}
 		if err := r.lose(err); err != nil {
@@ -93,7 +97,7 @@ func (r *relay) lose(err error) error {
 	}
 	r.lost++
 	r.front.log.Warn("the query process did not answer a request", "path", r.path, "error", err, "times", r.lost)
-	if r.lost > mostLost || !r.process.ends(r.ctx, lookWithin) {
+	if r.lost > mostLost || !r.process.ends(r.ctx, endsWithin) {
 		return ErrNoProcess
 	}
 	return nil
@@ -103,6 +107,10 @@ func (r *relay) drop() {
 	if r.answer != nil {
 		_ = r.answer.Body.Close()
 		r.answer = nil
+	}
+	if r.placed {
+		r.placed = false
+		r.front.places.give(r.from, 1)
 	}
 }
 

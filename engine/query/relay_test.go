@@ -39,16 +39,21 @@ func runProcess(mode string) {
 // processes is a Front with real query processes over a table of 100 rows of rowBytes.
 func processes(t *testing.T, mode string, rowBytes int) *Front {
 	t.Helper()
+	return processesLooking(t, mode, rowBytes, defaultLooks)
+}
+
+func processesLooking(t *testing.T, mode string, rowBytes int, every looks) *Front {
+	t.Helper()
 	noLeaks(t)
 	d := unpack(t, "db-empty")
 	db := write(t, d.OriginalTxs)
 	for i := range 100 {
 		must(db.Exec("INSERT INTO originalTxsData VALUES (?, ?, ?, ?)", fmt.Sprintf("%064d", i), i, 1, fmt.Sprintf(`{"n":"%0*d"}`, rowBytes, i)))
 	}
-	f, err := New(Options{
+	f, err := newLooking(Options{
 		Command: []string{must(filepath.Abs(os.Args[0]))}, Env: []string{processOf + "=" + mode}, Databases: d, Settings: forever,
 		Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)), Origin: addressOf, Log: slog.New(slog.DiscardHandler),
-	})
+	}, every)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,17 +174,17 @@ func TestBudgetWaits(t *testing.T) {
 		b.limit(100)
 		one, two := addressOf("10.0.0.1:1"), addressOf("10.0.0.2:1")
 		ctx, cancel := context.WithCancel(t.Context())
-		if b.wait(ctx, one, 101) == nil {
+		if b.wait(ctx, one, 101) {
 			t.Error("more than there is")
 		}
-		if b.wait(ctx, one, 50) != nil {
+		if !b.wait(ctx, one, 50) {
 			t.Fatal("half")
 		}
 		var order []string
 		var waiting sync.WaitGroup
 		wait := func(ctx context.Context, name string, n int64) {
 			waiting.Go(func() {
-				if b.wait(ctx, one, n) == nil {
+				if b.wait(ctx, one, n) {
 					order = append(order, name)
 				}
 			})
@@ -188,7 +193,7 @@ func TestBudgetWaits(t *testing.T) {
 		wait(ctx, "leaves", 10)
 		wait(t.Context(), "first", 20)
 		wait(t.Context(), "second", 20)
-		if b.wait(ctx, two, 25) != nil || len(order) != 0 {
+		if !b.wait(ctx, two, 25) || len(order) != 0 {
 			t.Errorf("another address: %v", order)
 		}
 		cancel()

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -73,6 +74,7 @@ func newAPI(t testing.TB, d Databases, s Settings) *tested {
 		t.Fatal(err)
 	}
 	f := newFront(Options{Databases: d, Settings: s, Signer: signer(serverSecret), HashKey: key, Origin: addressOf, Log: slog.New(slog.DiscardHandler)})
+	f.looks = defaultLooks
 	if err := f.configure(s); err != nil {
 		t.Fatal(err)
 	}
@@ -86,8 +88,15 @@ func newAPI(t testing.TB, d Databases, s Settings) *tested {
 	go func() { served <- c.serve(control) }()
 	p := newProcess(channel)
 	p.cmd = &exec.Cmd{Process: &os.Process{Pid: os.Getpid()}}
+	var tending sync.WaitGroup
+	if !f.settle(p) {
+		t.Fatal("it takes no settings")
+	}
 	f.set(p, nil)
+	tending.Go(func() { f.follow(p) })
 	t.Cleanup(func() {
+		close(p.gone)
+		tending.Wait()
 		p.close()
 		if err := <-served; err != nil {
 			t.Error(err)
@@ -107,8 +116,16 @@ func (a *tested) limitTime(t testing.TB, within time.Duration) {
 }
 
 func (a *tested) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.front.ServeHTTP(w, r) }
-func (a *tested) Snapshot() Snapshot                               { return a.front.Snapshot() }
-func (a *tested) Reload(s Settings) error                          { return a.front.Reload(s, slog.LevelInfo) }
+
+// Snapshot has the tables as they are now.
+func (a *tested) Snapshot() Snapshot {
+	if p, err := a.front.running(); err == nil {
+		_ = a.front.look(p)
+	}
+	return a.front.Snapshot()
+}
+
+func (a *tested) Reload(s Settings) error { return a.front.Reload(s, slog.LevelInfo) }
 
 var forever = Settings{StopAtCycle: -1}
 
