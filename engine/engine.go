@@ -170,7 +170,8 @@ func (p *primary) open(ctx context.Context) error {
 		AddShardKey: cfg.AddExecutionShardKey, Wake: p.wake, Log: p.log,
 	}, progress)
 	p.gateway = gateway.New(gateway.Options{
-		Settings: access, Workers: p.workers, Frames: p.index, Resume: p.collectors.Offset, Health: p.health, API: p.publicAPI(), Log: p.log,
+		Settings: access, Workers: p.workers, Frames: p.index, Resume: p.collectors.Offset, Health: p.health, API: p.publicAPI(),
+		Reserved: query.Descriptors(descriptorLimit()), Log: p.log,
 	})
 	p.workers.SetExpiry(p.gateway.Expiry)
 	p.openObserved(cfg)

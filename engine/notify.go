@@ -5,7 +5,12 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 )
+
+// notifyWithin is how long the service manager may take to receive a message: its queue is full
+// when it hangs.
+const notifyWithin = time.Second
 
 // notify tells systemd, or whoever else has set NOTIFY_SOCKET, how we are
 // (sd_notify(3)). Which process is the main one is what it has to know after an
@@ -20,6 +25,7 @@ func notify(state ...string) error {
 		return fmt.Errorf("engine: NOTIFY_SOCKET: %w", err)
 	}
 	defer conn.Close()
+	_ = conn.SetWriteDeadline(time.Now().Add(notifyWithin)) // fails only on a socket that is closed
 	if _, err := conn.Write([]byte(strings.Join(state, "\n"))); err != nil {
 		return fmt.Errorf("engine: NOTIFY_SOCKET: %w", err)
 	}

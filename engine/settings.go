@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"distributor/engine/config"
@@ -51,6 +52,21 @@ func limits(cfg *config.Config) supervisor.Limits {
 			LingerMS: cfg.Linger.Milliseconds(), LogLevel: cfg.Level().String(),
 		},
 	}
+}
+
+// Descriptors returns how many descriptors clients of the primary may make it need, with that limit
+// of them: their connections, and those to the query process.
+func Descriptors(cfg *config.Config, limit uint64) int {
+	connections := gateway.Descriptors(gateway.Settings{MaxConnections: cfg.MaxHTTPConnections, UpgradeRateLimit: cfg.UpgradeRateLimit})
+	return connections + query.Descriptors(limit)
+}
+
+func descriptorLimit() uint64 {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return limit.Cur
 }
 
 // childEnvironment is what our other processes get of the primary's environment:

@@ -41,3 +41,15 @@ func TestLimits(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// What clients can make the primary need: connections that are open, wait, or were turned away, the
+// spare descriptors, and what the query process takes.
+func TestDescriptors(t *testing.T) {
+	cfg := config.Default()
+	cfg.MaxHTTPConnections, cfg.UpgradeRateLimit = 100, 10
+	for limit, query := range map[uint64]int{1 << 20: 266, 800: 110} {
+		if got, want := Descriptors(cfg, limit), 100+20*10+1024+64+query; got != want {
+			t.Errorf("of %d: %d, want %d", limit, got, want)
+		}
+	}
+}

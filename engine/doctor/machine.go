@@ -41,13 +41,14 @@ func descriptors(_ context.Context, v visit) []Finding {
 		limit = r.Max // Go raises the soft limit to it
 	}
 	worker := uint64(v.cfg.MaxClientsPerChild) + ownDescriptors
-	primary := uint64(v.cfg.MaxHTTPConnections + descriptorsPerWorker*v.cfg.MaxWorkers + ownDescriptors)
+	primary := uint64(engine.Descriptors(v.cfg, limit) + descriptorsPerWorker*v.cfg.MaxWorkers + ownDescriptors)
 	const remedy = "raise it (LimitNOFILE= of a systemd unit, ulimit -Hn, --ulimit nofile= of a container)"
 	switch {
 	case limit < worker:
 		return []Finding{problem(name, fmt.Sprintf("%d (%s) are too few for MAX_CLIENTS_PER_CHILD %d", limit, whose, v.cfg.MaxClientsPerChild), remedy+", or lower MAX_CLIENTS_PER_CHILD")}
 	case limit < primary:
-		return []Finding{warning(name, fmt.Sprintf("%d (%s); the primary may need %d", limit, whose, primary), remedy)}
+		text := fmt.Sprintf("%d (%s); the primary may need %d: with fewer, connections are refused that could wait for room", limit, whose, primary)
+		return []Finding{warning(name, text, remedy+", or lower MAX_HTTP_CONNECTIONS and UPGRADE_RATE_LIMIT")}
 	}
 	shown := strconv.FormatUint(limit, 10)
 	if limit > 1<<40 {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"distributor/engine/query/querytest"
+	"distributor/wsproto"
 	"distributor/wsproto/shardus"
 )
 
@@ -96,5 +97,32 @@ func TestQueryProcessFails(t *testing.T) {
 		t.Errorf("%d collectors were cut", fleet.Cut())
 	}
 	fleet.Stop()
+	d.Stop()
+}
+
+// A reload closes clients that it revokes while the query process is stopped: it does not wait
+// until that is killed, which comes seconds later. On a machine that is busy for as long, it is
+// tried again.
+func TestReloadWithAStoppedQueryProcess(t *testing.T) {
+	t.Parallel()
+	d := New(t, Settings{"ADMIN_ADDR": "off"})
+	d.Start()
+	for attempt := 1; ; attempt++ {
+		d.Configure(Settings{"limitToSubscribersOnly": false})
+		d.Reload(syscall.SIGHUP)
+		query, revoked := d.Query(), MustConnect(t, d.URL, PeerOptions{Key: newKey(t)})
+		if err := syscall.Kill(query.Pid, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		d.Configure(Settings{"limitToSubscribersOnly": true})
+		d.Reload(syscall.SIGHUP)
+		revoked.WaitClosed(t, wsproto.SubscriptionExpired.Code)
+		if d.Query().Pid == query.Pid {
+			break
+		}
+		if attempt == 3 {
+			t.Fatal("the client was closed when the query process had been killed, three times")
+		}
+	}
 	d.Stop()
 }

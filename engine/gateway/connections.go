@@ -37,13 +37,13 @@ type connections struct {
 	closing   atomic.Bool // an answer is the last on its connection
 }
 
-// spareDescriptors are not for connections: with them workers are started, the
-// frame log goes on, databases are read, and refusals are answered.
+// spareDescriptors are not for connections, nor are Options.Reserved: with them
+// workers are started, the frame log goes on, and refusals are answered.
 const spareDescriptors = 64
 
-// scarce tells by the number of a connection's descriptor, which is the lowest
-// that was free, how many are left at least.
-func scarce(conn net.Conn) bool {
+// scarce reports whether a connection's descriptor is one of the last ones. It
+// tells by its number, which is the lowest that was free.
+func scarce(conn net.Conn, last int) bool {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
 		return false
@@ -54,7 +54,7 @@ func scarce(conn net.Conn) bool {
 		return false
 	}
 	few := false
-	_ = raw.Control(func(fd uintptr) { few = uint64(fd)+spareDescriptors >= limit.Cur })
+	_ = raw.Control(func(fd uintptr) { few = uint64(fd)+uint64(last) >= limit.Cur })
 	return few
 }
 
@@ -64,9 +64,10 @@ type openState struct {
 	hijacked bool // a handler has the socket
 }
 
-func newConnections(limited func(origin) bool, turned func(net.Conn, *refusal)) *connections {
+func newConnections(reserved int, limited func(origin) bool, turned func(net.Conn, *refusal)) *connections {
 	return &connections{
-		scarce: scarce, limited: limited, turned: turned, arrived: make(chan struct{}, 1),
+		scarce:  func(conn net.Conn) bool { return scarce(conn, spareDescriptors+reserved) },
+		limited: limited, turned: turned, arrived: make(chan struct{}, 1),
 		open: make(map[net.Conn]openState), held: make(map[origin]int), waiting: newWaiting(),
 	}
 }

@@ -67,7 +67,8 @@
 //	checks       GET and HEAD of /is-alive and /is-healthy: 1000 a second, as
 //	             many at once. Apart from requests, so that a flood of these
 //	             does not starve them. What they report is asked at most every
-//	             250 ms, however many want to know it. 429
+//	             250 ms and once at a time, however many want to know it. One
+//	             waits for that up to 3 s. 429
 //	upgrades     UpgradeRateLimit a second, ten times as many at once: a fleet
 //	             behind one address comes back together; 1000 a second cost 5 %
 //	             of a core. Apart from requests, so that neither keeps the other
@@ -85,8 +86,9 @@
 // A connection without room waits as well, for up to 30 s, without a goroutine
 // (waiting.go). 20 times UpgradeRateLimit may wait, shared between addresses as
 // the open ones are: one address alone may have ten seconds' upgrades wait, so
-// that as many can come at once as upgrades are allowed. While any connection
-// waits, each answer is the last on its connection, and connections that are
+// that as many can come at once as upgrades are allowed. One whose client has left
+// gives its place back within a second, also where it waits for a worker. While any
+// connection waits, each answer is the last on its connection, and connections that are
 // idle for six seconds are closed.
 //
 // Upgrades count whether or not they succeed, and before anything of them is
@@ -98,9 +100,10 @@
 //
 // # Descriptors
 //
-// The last 64 of the process are no connection's: one that gets one of them is
-// answered with a 503 and closed, so that starting workers, the frame log and
-// refusals still work. If something else takes those as well, accepting pauses,
+// The last 64 of the process are no connection's, nor are those that the HTTP
+// API may need (Options.Reserved): a connection that gets one of them is
+// answered with a 503 and closed, so that starting workers, the frame log, the
+// API and refusals still work. If something else takes those as well, accepting pauses,
 // for up to a second at a time.
 //
 // # Shutdown

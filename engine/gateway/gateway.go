@@ -89,7 +89,9 @@ type Options struct {
 	Resume func(key string) (offset uint64, ok bool)
 	Health func() []Problem // what is wrong just now; called for each /is-healthy
 	API    http.Handler     // gets the requests of the HTTP API, with exact paths and CORS headers set
-	Log    *slog.Logger
+	// Reserved is how many descriptors API may take. Connections leave them alone.
+	Reserved int
+	Log      *slog.Logger
 }
 
 // Gateway is the HTTP server on the public port. All methods may be called
@@ -136,12 +138,12 @@ func New(o Options) *Gateway {
 	began := time.Now()
 	g := &Gateway{
 		passed: func() time.Duration { return time.Since(began) }, workers: o.Workers, frames: o.Frames, resume: o.Resume,
-		api: o.API, log: o.Log, now: time.Now, healthy: healthState{ask: o.Health},
+		api: o.API, log: o.Log, now: time.Now, healthy: healthState{ask: o.Health, within: healthWithin},
 	}
 	g.requests.hold, g.checks.hold, g.upgrades.hold = holdMost, holdMost, holdMost
 	g.checks.set(healthRate, healthRate)
 	g.refused = newLedger(o.Log, func() time.Time { return g.now() })
-	g.conns = newConnections(g.limited, g.turnAway)
+	g.conns = newConnections(o.Reserved, g.limited, g.turnAway)
 	g.Reload(o.Settings)
 
 	var base context.Context
@@ -168,7 +170,16 @@ func (g *Gateway) Reload(s Settings) {
 	g.policy.Store(newPolicy(s))
 	g.requests.set(s.RateLimit, s.RateLimit)
 	g.upgrades.set(s.UpgradeRateLimit, upgradeBurst*s.UpgradeRateLimit)
-	g.conns.limit(s.MaxConnections, max(s.MaxConnections, 2*upgradeBurst*s.UpgradeRateLimit))
+	g.conns.limit(s.MaxConnections, maxWaiting(s))
+}
+
+// maxWaiting is how many connections may wait for room.
+func maxWaiting(s Settings) int { return max(s.MaxConnections, 2*upgradeBurst*s.UpgradeRateLimit) }
+
+// Descriptors returns how many descriptors connections may take that are no worker's: open ones,
+// those that wait, and those that were turned away and may read why.
+func Descriptors(s Settings) int {
+	return s.MaxConnections + maxWaiting(s) + maxLeaving + spareDescriptors
 }
 
 // Expiry returns when the subscription of a key ends, by the settings in

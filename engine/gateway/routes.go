@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -54,7 +56,7 @@ func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
 		}
 	case "/is-healthy":
 		if reads {
-			g.answerHealth(w)
+			g.answerHealth(w, r)
 			return
 		}
 	case "/config", "/metrics":
@@ -92,34 +94,70 @@ func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request, path string) 
 	g.api.ServeHTTP(w, &plain)
 }
 
-// healthEvery is how old an answer to a health check may be.
-const healthEvery = 250 * time.Millisecond
+const (
+	// healthEvery is how old an answer to a health check may be.
+	healthEvery = 250 * time.Millisecond
+	// healthWithin is how long a health check waits for its answer. What is asked reads a
+	// directory, whose file system may hang.
+	healthWithin = 3 * time.Second
+)
 
-// healthState is what is wrong, asked at most once in healthEvery, however many want to know it. So a
-// flood of health checks costs the parts that are asked nothing.
+// healthState is what is wrong, asked at most once in healthEvery, and once at a time, however many
+// want to know it. So a flood of health checks costs the parts that are asked nothing.
 type healthState struct {
 	ask func() []Problem // nil: nothing is ever wrong
 
-	mu       sync.Mutex // held while it is asked: who comes meanwhile gets the same answer
-	asked    time.Time
+	mu       sync.Mutex    // guards what follows; held for moments
+	within   time.Duration // healthWithin
+	asked    time.Time     // when problems came
 	problems []Problem
+	asking   chan struct{} // closed when it has been asked; nil: it is not being asked
+	since    time.Time     // when that began
 }
 
-func (s *healthState) now() []Problem {
+// now waits as long as ctx lasts, and for within at most.
+func (s *healthState) now(ctx context.Context) []Problem {
 	if s.ask == nil {
 		return nil
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.asked.IsZero() || time.Since(s.asked) >= healthEvery {
-		s.problems = s.ask()
-		s.asked = time.Now()
+	if !s.asked.IsZero() && time.Since(s.asked) < healthEvery {
+		defer s.mu.Unlock()
+		return s.problems
 	}
-	return s.problems
+	if s.asking == nil {
+		s.asking, s.since = make(chan struct{}), time.Now()
+		go s.renew()
+	}
+	asking, within := s.asking, s.within
+	late := time.NewTimer(time.Until(s.since.Add(within)))
+	s.mu.Unlock()
+	defer late.Stop()
+	select {
+	case <-asking:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.problems
+	case <-late.C:
+	case <-ctx.Done():
+	}
+	return []Problem{{
+		Component: "health", Problem: fmt.Sprintf("not found out within %v", within),
+		Remedy: "see whether DATA_LOG_DIR can be read: a file system that hangs keeps the distributor waiting",
+	}}
 }
 
-func (g *Gateway) answerHealth(w http.ResponseWriter) {
-	problems := g.healthy.now()
+func (s *healthState) renew() {
+	problems := s.ask()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.problems, s.asked = problems, time.Now()
+	close(s.asking)
+	s.asking = nil
+}
+
+func (g *Gateway) answerHealth(w http.ResponseWriter, r *http.Request) {
+	problems := g.healthy.now(r.Context())
 	if len(problems) == 0 {
 		writeText(w, http.StatusOK, contentText, "OK")
 		return

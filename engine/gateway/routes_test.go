@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -159,5 +160,46 @@ func TestHealthChecksAreLimitedApart(t *testing.T) {
 				t.Errorf("%s: %v", method, w.Header())
 			}
 		}
+	})
+}
+
+// A look that hangs is made once: health checks wait for a while, say that it hangs, and are gone.
+// It is looked again when the look has ended.
+func TestHealthThatHangs(t *testing.T) {
+	var looks atomic.Int64
+	hangs := make(chan struct{})
+	g := newGateway(t, "open", func(o *Options) {
+		o.Health = func() []Problem {
+			if looks.Add(1) == 1 {
+				<-hangs
+			}
+			return nil
+		}
+	})
+	g.healthy.within = 20 * time.Millisecond
+	addr := serve(t, g)
+	var clients sync.WaitGroup
+	for range 20 {
+		clients.Go(func() {
+			if got := request(t, "127.0.0.1", addr, "GET /is-healthy"+closing); got.status != 503 || !strings.Contains(got.body, "not found out within") {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+	clients.Wait()
+	g.healthy.mu.Lock()
+	g.healthy.within = patience
+	g.healthy.mu.Unlock()
+	gone := from(t, "127.0.0.1", addr)
+	_, _ = io.WriteString(gone, "GET /is-healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+	eventually(t, "it waits", func() bool { return g.Snapshot().Connections == 1 })
+	gone.Close()
+	eventually(t, "it is gone", func() bool { return g.Snapshot().Connections == 0 })
+	if n := looks.Load(); n != 1 {
+		t.Errorf("%d looks", n)
+	}
+	close(hangs)
+	eventually(t, "all is well", func() bool {
+		return request(t, "127.0.0.1", addr, "GET /is-healthy"+closing).status == 200
 	})
 }

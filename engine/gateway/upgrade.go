@@ -17,6 +17,9 @@ const (
 	// handOffTimeout is how long a client waits for a worker: one may have to
 	// be started for it.
 	handOffTimeout = 15 * time.Second
+	// lookGone is how often a client that waits for a worker is looked at: one that has left is to
+	// keep no place.
+	lookGone = time.Second
 )
 
 // upgrade answers a request to change the protocol: in the end its socket is a
@@ -223,6 +226,7 @@ func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, c
 
 	ctx, cancel := context.WithTimeout(r.Context(), handOffTimeout)
 	defer cancel()
+	defer cancelWhenGone(ctx, cancel, conn).Stop()
 	if err = g.connect(ctx, conn, client); err == nil {
 		endInput(conn) // a worker's now
 		g.handed.Add(1)
@@ -240,11 +244,25 @@ func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, c
 		why = refuse(stopping, "the distributor is being stopped, try again later")
 	case errors.Is(err, supervisor.ErrClosed):
 		why = refuse(displaced, "a newer connection of this key came while this one waited for a worker")
-	case errors.Is(err, context.Canceled): // the server saw it go before the hijack
+	case errors.Is(err, context.Canceled): // it went before the hijack, or while it waited
 		why = refuse(clientGone, "the client has left")
 	}
 	g.refused.add(why.reason, err.Error(), r.RemoteAddr)
 	answerBare(conn, why)
+}
+
+// cancelWhenGone cancels ctx when the client of conn has left, until ctx ends. The timer is of the
+// first look.
+func cancelWhenGone(ctx context.Context, cancel context.CancelFunc, conn net.Conn) *time.Timer {
+	return time.AfterFunc(lookGone, func() {
+		switch {
+		case ctx.Err() != nil:
+		case peerClosed(conn):
+			cancel()
+		default:
+			cancelWhenGone(ctx, cancel, conn)
+		}
+	})
 }
 
 // connect lends the descriptor to Connect. It is kept open meanwhile; File()

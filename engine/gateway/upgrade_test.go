@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -390,4 +392,28 @@ func TestUpgradeWithABody(t *testing.T) {
 			t.Errorf("%s: %+v", header, got)
 		}
 	}
+}
+
+// A client that leaves while it waits for a worker is dismissed, and gives its room to others.
+func TestClientLeavesWhileItWaitsForAWorker(t *testing.T) {
+	var inside atomic.Int64
+	g := newGateway(t, "open", func(o *Options) {
+		o.Workers = connectFunc(func(ctx context.Context, _ supervisor.Client, _ int) error {
+			inside.Add(1)
+			<-ctx.Done()
+			return ctx.Err()
+		})
+	})
+	addr := serve(t, g)
+	conn := from(t, "127.0.0.1", addr)
+	_, _ = io.WriteString(conn, upgradeRequest(target(signedData("known", time.Now(), ""), "")))
+	eventually(t, "it waits", func() bool { return inside.Load() == 1 })
+	if n := g.Snapshot().Connections; n != 1 {
+		t.Errorf("%d connections while it waits", n)
+	}
+	conn.Close()
+	eventually(t, "it is dismissed", func() bool {
+		s := g.Snapshot()
+		return s.Connections == 0 && s.Refused["client_gone"] == 1
+	})
 }

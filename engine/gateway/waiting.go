@@ -12,8 +12,8 @@ const (
 	// waitMost is how long an accepted connection waits for room before it is refused. A signed
 	// upgrade is too old then.
 	waitMost = 30 * time.Second
-	// sweepWaiting is how often waiting connections are looked at for those whose time is over, and
-	// open ones for those that are long idle.
+	// sweepWaiting is how often waiting connections are looked at for those whose time is over or
+	// whose clients have left, and open ones for those that are long idle.
 	sweepWaiting = time.Second
 	// IdleGrace is how long a connection without a request is kept while others need its room, or
 	// while another process takes over. Node's HTTP agent, which collectors use, closes an idle
@@ -112,16 +112,66 @@ func (c *connections) waited() {
 	}
 }
 
-// sweep refuses the connections that have waited for too long, and closes open ones that are idle
-// for long, whose room is needed.
+// sweep refuses the connections that have waited for too long, and closes those whose clients have
+// left, and open ones that are idle for long, whose room is needed.
 func (c *connections) sweep() {
 	c.retire(IdleGrace, false)
+	c.dismissGone()
 	c.refuseWaiting(c.waiting.most, c.full)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.waiting.sweeps = nil; c.waiting.count > 0 {
 		c.waiting.sweeps = time.AfterFunc(min(sweepWaiting, c.waiting.most), c.sweep)
 	}
+}
+
+// dismissGone takes the connections whose clients have left out of the queues. It looks at them, a
+// system call each, without the lock.
+func (c *connections) dismissGone() {
+	gone := make(map[net.Conn]bool)
+	for _, conn := range c.allWaiting() {
+		if peerClosed(conn) {
+			gone[conn] = true
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	c.mu.Lock()
+	q := &c.waiting
+	var left []net.Conn // of gone: those that still wait
+	for from, queue := range q.queues {
+		stay := queue[:0:0]
+		for _, w := range queue {
+			if gone[w.conn] {
+				left = append(left, w.conn)
+			} else {
+				stay = append(stay, w)
+			}
+		}
+		if q.queues[from] = stay; len(stay) == 0 {
+			delete(q.queues, from)
+		}
+	}
+	q.count -= len(left)
+	q.order = slices.DeleteFunc(q.order, func(from origin) bool { return !q.has(from) })
+	c.waited()
+	c.mu.Unlock()
+	for _, conn := range left {
+		c.turned(conn, refuse(clientGone, "the client left while its connection waited for room"))
+	}
+}
+
+func (c *connections) allWaiting() []net.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]net.Conn, 0, c.waiting.count)
+	for _, queue := range c.waiting.queues {
+		for _, w := range queue {
+			all = append(all, w.conn)
+		}
+	}
+	return all
 }
 
 // refuseWaiting refuses the connections that have waited for that long.

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"distributor/engine/supervisor"
 )
 
@@ -299,4 +301,89 @@ func TestHeldClientsThatLeave(t *testing.T) {
 		t.Errorf("%+v after %v", got, time.Since(begun))
 	}
 	eventually(t, "all are known to have left", func() bool { return g.Snapshot().Refused["client_gone"] == 5 })
+}
+
+// Clients that leave while they wait for room keep no place in the line; those that stay keep
+// theirs.
+func TestWaitingClientsThatLeave(t *testing.T) {
+	g := newGateway(t, "open", nil)
+	g.conns.limit(2, 20)
+	addr := serve(t, g)
+	holder := from(t, "127.0.0.1", addr)
+	from(t, "127.0.0.1", addr)
+	eventually(t, "two are open", func() bool { return g.Snapshot().Connections == 2 })
+	var leaving []net.Conn
+	for range 10 {
+		leaving = append(leaving, from(t, "127.0.0.1", addr))
+	}
+	stays := from(t, "127.0.0.1", addr)
+	_, _ = io.WriteString(stays, "GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\n")
+	for range 9 {
+		leaving = append(leaving, from(t, "127.0.0.2", addr))
+	}
+	eventually(t, "the line is full", func() bool { return g.Snapshot().Waiting == 20 })
+	for _, conn := range leaving {
+		_, _ = io.WriteString(conn, "GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\n") // nobody reads it
+		conn.Close()
+	}
+	eventually(t, "one waits", func() bool { return g.Snapshot().Waiting == 1 })
+	if n := g.Snapshot().Refused["client_gone"]; n != 19 {
+		t.Errorf("%d have left", n)
+	}
+	g.conns.mu.Lock()
+	if len(g.conns.waiting.queues) != 1 || len(g.conns.waiting.order) != 1 {
+		t.Errorf("%v, by turns %v", g.conns.waiting.queues, g.conns.waiting.order)
+	}
+	g.conns.mu.Unlock()
+	holder.Close()
+	if got := answerTo(t, stays, "GET"); got.status != 200 {
+		t.Errorf("the one that stayed: %+v", got)
+	}
+	stays.Close()
+}
+
+// A client that is turned away and then does nothing is gone long before a request would be too
+// late, also if the server's goroutine begins with a connection only after it was retired.
+func TestNothingIsKeptForLong(t *testing.T) {
+	g := newGateway(t, "open", nil)
+	g.conns.limit(1, 0)
+	addr := serve(t, g)
+	from(t, "127.0.0.1", addr)
+	eventually(t, "one is open", func() bool { return g.Snapshot().Connections == 1 })
+	begun := time.Now()
+	for range 20 {
+		from(t, "127.0.0.1", addr)
+	}
+	eventually(t, "20 are turned away", func() bool { return g.Snapshot().Refused["too_many_connections"] == 20 })
+	eventually(t, "they are gone", func() bool { return g.leaving.Load() == 0 })
+
+	l := must(net.Listen("tcp", "127.0.0.1:0"))
+	defer l.Close()
+	silent := must(net.Dial("tcp", l.Addr().String()))
+	defer silent.Close()
+	w := newWatched(must(l.Accept()).(*net.TCPConn))
+	w.retire(0)
+	_ = w.SetReadDeadline(time.Now().Add(headerTimeout))
+	if n, err := w.Read(make([]byte, 1)); n != 0 || !isTimeout(err) {
+		t.Errorf("%d %v", n, err)
+	}
+	_ = w.Close()
+	if took := time.Since(begun); took > headerTimeout {
+		t.Errorf("%v", took)
+	}
+}
+
+// The descriptors that the HTTP API may need are not for connections.
+func TestReservedDescriptors(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ free, status int }{{free: 0, status: 503}, {free: 1000, status: 200}} {
+		g := newGateway(t, "open", func(o *Options) { o.Reserved = int(limit.Cur) - c.free - spareDescriptors })
+		got := request(t, "127.0.0.1", serve(t, g), "GET /is-alive"+closing)
+		if got.status != c.status || got.status == 503 && refusalOf(t, got).Reason != "no_descriptors" {
+			t.Errorf("%d free: %+v", c.free, got)
+		}
+	}
 }

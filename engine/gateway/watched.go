@@ -92,7 +92,19 @@ func (w *watched) retire(idle time.Duration) {
 	}
 	w.retired = true
 	_ = w.CloseWrite()
-	_ = w.SetReadDeadline(time.Now().Add(lingerTimeout))
+	_ = w.TCPConn.SetReadDeadline(time.Now().Add(lingerTimeout))
+}
+
+// SetReadDeadline is the server's. It has no say any more when the connection is retired: the
+// server's goroutine may only now begin with it, and would keep it for as long as a request may
+// take.
+func (w *watched) SetReadDeadline(t time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.retired {
+		return nil
+	}
+	return w.TCPConn.SetReadDeadline(t)
 }
 
 // Close says that no more comes from us, and waits until the client has closed too.

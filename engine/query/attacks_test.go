@@ -339,8 +339,9 @@ func TestBodiesOverSockets(t *testing.T) {
 	eventually(t, "nothing is held", func() bool { return a.front.memory.held() == 0 })
 }
 
-// Requests with the query process are bounded, each costs a descriptor: an address whose clients read no answer holds as
-// many as are still free, and its next request waits, and is refused when its time is over.
+// Requests with the query process are bounded, each costs a descriptor: an address whose clients
+// read no answer holds as many as are still free, and its next request waits, and is refused when
+// its time is over.
 func TestSlowClientsHoldTheirShareOfConnections(t *testing.T) {
 	const patient = 300 * time.Millisecond
 	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, RequestTime: patient})
@@ -369,6 +370,7 @@ func TestSlowClientsHoldTheirShareOfConnections(t *testing.T) {
 			t.Errorf("%s: %+v", from, got)
 		}
 	}
+	a.limitTime(t, patience)
 	waits := make(chan reply)
 	go func() { waits <- ask(a, "10.0.0.1", "/receipt", good) }()
 	eventually(t, "it waits", func() bool {

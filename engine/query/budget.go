@@ -52,8 +52,8 @@ func (b *budget) fits(from netip.Addr, n int64) bool {
 	return n <= free && (b.by[from]+n <= free || from.IsLoopback())
 }
 
-// wait is take, but waits for room as long as ctx lasts. It reports false then, and at once if there
-// never is that much.
+// wait is take, but waits for room as long as ctx lasts. It reports false then, and at once if
+// there never is that much.
 func (b *budget) wait(ctx context.Context, from netip.Addr, n int64) bool {
 	if b.take(from, n) {
 		return true

@@ -119,8 +119,8 @@ func (c *child) giveUp() {
 	os.Exit(1)
 }
 
-// health answers with what keeps the databases from answering. A file system that hangs keeps one such look, and not one
-// for each time that the primary asks.
+// health answers with what keeps the databases from answering. A file system that hangs keeps one
+// such look, and not one for each time that the primary asks.
 func (c *child) health(w http.ResponseWriter, r *http.Request) {
 	if !c.examining.TryLock() {
 		http.Error(w, "a database has not answered since it was last looked at", http.StatusServiceUnavailable)

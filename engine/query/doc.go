@@ -61,11 +61,13 @@
 //
 // # Bounds
 //
-// A request has 10 s (Settings.RequestTime), and ends when its client leaves: SQLite is interrupted. Bodies have 1 MiB,
-// an answer 128 MiB. Bodies that are on their way and answers that are not read yet have 256 MiB together
-// (Settings.Memory), of which an address may hold as much as is still free. What has no room waits as long as its time
-// lasts, an answer in that it is made again when there is room; then 503. The wait for a lock (2 s)
-// is the only one that cannot be interrupted. A query whose interruption was lost (hungQuery) ends the process.
+// A request has 10 s (Settings.RequestTime), and ends when its client leaves: SQLite is
+// interrupted. Bodies have 1 MiB, an answer 128 MiB. Bodies that are on their way and answers that
+// are not read yet have 256 MiB together (Settings.Memory), of which an address may hold as much as
+// is still free. What has no room waits as long as its time lasts, an answer in that it is made
+// again when there is room; then 503. As many as maxConnections requests are with the query process
+// at a time, each with a connection, shared in the same way. The wait for a lock (2 s) is the only
+// one that cannot be interrupted. A query whose interruption was lost (hungQuery) ends the process.
 //
 // Checks, rows and hashes keep a processor busy. As many requests as there are processors are worked on at a time.
 // SQLite's own work, such as counting, goes on beside that. Who has such a place never waits for a connection, only the
@@ -73,6 +75,17 @@
 //
 // # Concurrency
 //
-// All methods of Front and API may be called from any goroutine. A reload swaps the settings as a whole. Front has one goroutine,
-// which is locked to its thread, for the query process, two more while that lives, and none per request but the caller's.
+// All methods of Front and API may be called from any goroutine. A reload swaps the settings as a
+// whole. Front has one goroutine, which is locked to its thread, for the query process, six more
+// while that lives, and none per request but the caller's.
+//
+// # A query process that hangs
+//
+// Nothing in the primary waits for the query process but API requests, for as long as their time
+// lasts. A goroutine for each hands settings over (follow), asks for counters and kills a process
+// that does not give them (watch), and asks for the state of the databases (examine). Reload,
+// Snapshot and Health return what is at hand. Requests that follow a reload wait until the process
+// has the new settings. Connections are passed one at a time, with a deadline: a process that takes
+// none costs the descriptors of one. A process that is killed loses no request: each is asked again
+// (relay.go).
 package query

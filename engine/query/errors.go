@@ -31,7 +31,8 @@ var (
 	// ErrCrowded: too much memory is held by answers that clients have not read yet and bodies that have not come yet, or
 	// by those of one address.
 	ErrCrowded = errors.New("query: slow clients hold too much memory")
-	// ErrBusy: as many requests are with the query process as may be at a time, or as many of one address.
+	// ErrBusy: as many requests are with the query process as may be at a time, or as many of one
+	// address.
 	ErrBusy = errors.New("query: too many requests are under way")
 	// ErrClosed: the API was closed.
 	ErrClosed = errors.New("query: closed")

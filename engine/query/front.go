@@ -163,8 +163,8 @@ func (f *Front) running() (*process, error) {
 	return p, failure
 }
 
-// await waits until a query process lives, as long as ctx lasts, with the settings that are in force if settled is set:
-// when one has ended, the next one is about to be started.
+// await waits until a query process lives, as long as ctx lasts, with the settings that are in
+// force if settled is set: when one has ended, the next one is about to be started.
 func (f *Front) await(ctx context.Context, settled bool) (*process, error) {
 	for {
 		f.mu.Lock()
@@ -204,7 +204,8 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	meter.count(status, time.Since(begun))
 }
 
-// requestTime is how long a request may take with the query process, which itself keeps to a second less.
+// requestTime is how long a request may take with the query process, which itself keeps to a second
+// less.
 func (f *Front) requestTime() time.Duration { return f.policy.Load().requestTime + time.Second }
 
 // serve answers a POST and gives the status.
@@ -264,8 +265,8 @@ func (f *Front) refuse(ctx context.Context, w http.ResponseWriter, err error) in
 	return http.StatusServiceUnavailable
 }
 
-// Health gives what keeps the API from answering; nothing when all is well. It is what the query process told last, which
-// is asked once a second (examine), so it never waits.
+// Health gives what keeps the API from answering; nothing when all is well. It is what the query
+// process told last, which is asked once a second (examine), so it never waits.
 func (f *Front) Health() []Problem {
 	f.mu.Lock()
 	failure := f.failure

@@ -31,14 +31,14 @@ const (
 	restartMost  = 10 * time.Second
 	// livedLong is a life after which the pauses begin anew.
 	livedLong = time.Minute
-	// endsWithin is how long after a failed request the query process is waited for to end: the request may be lost with
-	// it, and is asked again then.
+	// endsWithin is how long after a failed request the query process is waited for to end: the
+	// request may be lost with it, and is asked again then.
 	endsWithin = time.Second
 	// endWithin is how long it may take to end when the primary does.
 	endWithin = 2 * time.Second
-	// maxConnections bounds the requests that are with the query process at a time, each of which has a connection. They
-	// may be many more than it works on, as those count whose clients read slowly. Few descriptors make them fewer:
-	// connections.
+	// maxConnections bounds the requests that are with the query process at a time, each of which
+	// has a connection. They may be many more than it works on, as those count whose clients read
+	// slowly. Few descriptors make them fewer: connections.
 	maxConnections = 256
 	// ownConnections are for what the primary itself asks: setup, tables, health and rows.
 	ownConnections = 4
@@ -56,9 +56,10 @@ const (
 type looks struct {
 	every  time.Duration
 	within time.Duration // for what it has at hand
-	// most is how many answers in a row may be missing until the process is killed. With the time for each that is less
-	// than a request has by default, so the requests that it holds are answered by the next process, and not refused. It
-	// is still long, since the process gets little time beside a busy firehose.
+	// most is how many answers in a row may be missing until the process is killed. With the time
+	// for each that is less than a request has by default, so the requests that it holds are
+	// answered by the next process, and not refused. It is still long, since the process gets
+	// little time beside a busy firehose.
 	most int
 	// health is for what the databases say: one that is locked takes two seconds.
 	health time.Duration
@@ -66,10 +67,12 @@ type looks struct {
 
 var defaultLooks = looks{every: time.Second, within: time.Second, most: 6, health: 3 * time.Second}
 
-// connections is how many requests may be with the query process at a time, of a process with that limit of descriptors.
+// connections is how many requests may be with the query process at a time, of a process with that
+// limit of descriptors.
 func connections(limit uint64) int { return int(min(maxConnections, max(limit/8, 1))) }
 
-// Descriptors returns how many descriptors the primary may need for the query process, with that limit of them.
+// Descriptors returns how many descriptors the primary may need for the query process, with that
+// limit of them.
 func Descriptors(limit uint64) int { return connections(limit) + ownConnections + otherDescriptors }
 
 func descriptorLimit() uint64 {
@@ -134,7 +137,7 @@ func (f *Front) live(ctx context.Context) error {
 		defer close(p.gone)
 		ended <- p.cmd.Wait()
 	}()
-	parts.Go(func() { f.tend(p) })
+	parts.Go(func() { f.tend(ctx, p) })
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
@@ -157,27 +160,29 @@ func (f *Front) live(ctx context.Context) error {
 	return err
 }
 
-// tend is what the primary does for a query process until it has ended.
-func (f *Front) tend(p *process) {
-	if !f.settle(p) {
+// tend is what the primary does for a query process until that has ended. ctx ends when it is to
+// end.
+func (f *Front) tend(ctx context.Context, p *process) {
+	if !f.settle(ctx, p) {
 		return
 	}
 	f.set(p, nil)
 	f.log.Info("query process", "pid", p.pid())
 	var parts sync.WaitGroup
-	parts.Go(func() { f.follow(p) })
+	parts.Go(func() { f.follow(ctx, p) })
 	parts.Go(func() { f.watch(p) })
 	parts.Go(func() { f.examine(p) })
 	parts.Wait()
 }
 
-// settle gives the query process the settings. One that does not take them is killed: the next one starts with them.
-func (f *Front) settle(p *process) bool {
+// settle gives the query process the settings. One that does not take them is killed: the next one
+// starts with them.
+func (f *Front) settle(ctx context.Context, p *process) bool {
 	f.mu.Lock()
 	s, version := f.setup, f.version
 	f.mu.Unlock()
 	if err := p.setUp(s); err != nil {
-		if p.lives() {
+		if ctx.Err() == nil && p.lives() {
 			f.log.Error("the query process did not take its settings; it is started again", "pid", p.pid(), "error", err)
 		}
 		p.kill()
@@ -191,13 +196,13 @@ func (f *Front) settle(p *process) bool {
 }
 
 // follow gives the query process the settings whenever they have changed, until it has ended.
-func (f *Front) follow(p *process) {
+func (f *Front) follow(ctx context.Context, p *process) {
 	for {
 		f.mu.Lock()
 		behind, changed := p.version != f.version, f.changed
 		f.mu.Unlock()
 		if behind {
-			if !f.settle(p) {
+			if !f.settle(ctx, p) {
 				return
 			}
 			continue
@@ -210,8 +215,8 @@ func (f *Front) follow(p *process) {
 	}
 }
 
-// watch asks the query process for its counters until it has ended. One that does not give them for long is stopped, or
-// loops, and is killed: another one takes its place.
+// watch asks the query process for its counters until it has ended. One that does not give them for
+// long is stopped, or loops, and is killed: another one takes its place.
 func (f *Front) watch(p *process) {
 	for missing := 0; !p.ends(context.Background(), f.looks.every); {
 		if err := f.look(p); err == nil {

@@ -53,7 +53,8 @@ func TestProcessCannotStart(t *testing.T) {
 	}
 }
 
-// stop stops the query process that there is, as SIGSTOP does, and gives its pid. It ends with the test.
+// stop stops the query process that there is, as SIGSTOP does, and gives its pid. It ends with the
+// test.
 func stop(t *testing.T, f *Front) int {
 	t.Helper()
 	var pid int
@@ -65,8 +66,8 @@ func stop(t *testing.T, f *Front) int {
 	return pid
 }
 
-// A query process that is stopped is killed, and a request that it had is answered by the next one; nothing that others
-// ask meanwhile waits for it.
+// A query process that is stopped is killed, and a request that it had is answered by the next one;
+// nothing that others ask meanwhile waits for it.
 func TestHungProcessIsKilled(t *testing.T) {
 	f := processesLooking(t, "sound", 10, looks{every: 10 * time.Millisecond, within: 50 * time.Millisecond, most: 6, health: 50 * time.Millisecond})
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
@@ -85,8 +86,8 @@ func TestHungProcessIsKilled(t *testing.T) {
 	eventually(t, "all is well", func() bool { return len(f.Health()) == 0 })
 }
 
-// While the query process is stopped a reload returns at once, and so do the counters. Requests that follow wait for
-// the new settings, and get them from the next process.
+// While the query process is stopped a reload returns at once, and so do the counters. Requests
+// that follow wait for the new settings, and get them from the next process.
 func TestReloadDoesNotWait(t *testing.T) {
 	f := processesLooking(t, "sound", 10, looks{every: time.Millisecond, within: time.Hour, most: 1, health: time.Hour})
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
@@ -123,7 +124,8 @@ func TestReloadDoesNotWait(t *testing.T) {
 	}
 }
 
-// A request that follows a reload is checked by the new settings, however busy the query process is.
+// A request that follows a reload is checked by the new settings, however busy the query process
+// is.
 func TestRequestsAfterAReloadSeeIt(t *testing.T) {
 	f := processes(t, "sound", 10)
 	for i := range 100 {
@@ -137,8 +139,8 @@ func TestRequestsAfterAReloadSeeIt(t *testing.T) {
 	}
 }
 
-// Requests whose clients leave take neither descriptors nor goroutines of a primary whose query process is stopped, and
-// takes no connections after a while.
+// Requests whose clients leave take neither descriptors nor goroutines of a primary whose query
+// process is stopped, and takes no connections after a while.
 func TestStoppedProcessCostsLittle(t *testing.T) {
 	f := processesLooking(t, "sound", 10, looks{every: time.Hour, within: time.Hour, most: 1, health: time.Hour})
 	f.places.limit(8)

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -89,11 +90,11 @@ func newAPI(t testing.TB, d Databases, s Settings) *tested {
 	p := newProcess(channel)
 	p.cmd = &exec.Cmd{Process: &os.Process{Pid: os.Getpid()}}
 	var tending sync.WaitGroup
-	if !f.settle(p) {
+	if !f.settle(t.Context(), p) {
 		t.Fatal("it takes no settings")
 	}
 	f.set(p, nil)
-	tending.Go(func() { f.follow(p) })
+	tending.Go(func() { f.follow(context.Background(), p) })
 	t.Cleanup(func() {
 		close(p.gone)
 		tending.Wait()
