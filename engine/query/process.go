@@ -218,14 +218,18 @@ func (f *Front) follow(ctx context.Context, p *process) {
 // watch asks the query process for its counters until it has ended. One that does not give them for
 // long is stopped, or loops, and is killed: another one takes its place.
 func (f *Front) watch(p *process) {
-	for missing := 0; !p.ends(context.Background(), f.looks.every); {
+	missing := 0
+	for ended := false; !ended; {
+		begun := time.Now()
 		if err := f.look(p); err == nil {
 			missing = 0
 		} else if missing++; missing >= f.looks.most {
-			f.log.Error("the query process does not answer and is killed", "pid", p.pid(), "error", err, "times", missing)
+			f.log.Error("the query process does not answer and is killed",
+				"pid", p.pid(), "error", err, "times", missing)
 			p.kill()
 			return
 		}
+		ended = p.ends(context.Background(), f.looks.every-time.Since(begun))
 	}
 }
 

@@ -69,7 +69,7 @@ func stop(t *testing.T, f *Front) int {
 // A query process that is stopped is killed, and a request that it had is answered by the next one;
 // nothing that others ask meanwhile waits for it.
 func TestHungProcessIsKilled(t *testing.T) {
-	f := processesLooking(t, "sound", 10, looks{every: 10 * time.Millisecond, within: 50 * time.Millisecond, most: 6, health: 50 * time.Millisecond})
+	f := processesLooking(t, "sound", 10, looks{every: 10 * time.Millisecond, within: 200 * time.Millisecond, most: 6, health: 200 * time.Millisecond})
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
 		t.Fatalf("%+v", got)
 	}
@@ -84,6 +84,9 @@ func TestHungProcessIsKilled(t *testing.T) {
 		t.Errorf("process %d after %d", pid, stopped)
 	}
 	eventually(t, "all is well", func() bool { return len(f.Health()) == 0 })
+	if l := defaultLooks; time.Duration(l.most)*l.within+l.every+restartFirst > requestTime-2*time.Second {
+		t.Errorf("%+v: a request is over before the next process has it", l)
+	}
 }
 
 // While the query process is stopped a reload returns at once, and so do the counters. Requests
