@@ -59,7 +59,7 @@ func (p *primary) upgrade(running context.Context, fail func(error), reload <-ch
 	var gave time.Time // when we let go of the state; zero: it is ours
 	err = p.await(running, heir, reload, readyWithin, func(m succession.Message) bool { return m.Ready })
 	if err == nil {
-		err = p.writable()
+		err = p.writable(running)
 	}
 	if err == nil {
 		gave = time.Now()
@@ -150,7 +150,7 @@ func (p *primary) bequeath(heir *succession.Heir) error {
 
 // writable writes what the new process will have to write first. While STATE_DIR
 // does not take that, a handover would stop the stream, so it is refused.
-func (p *primary) writable() error {
+func (p *primary) writable(running context.Context) error {
 	dir := p.cfg.Load().StateDir
 	err := p.encoder.Blocked()
 	if err == nil {
@@ -158,6 +158,8 @@ func (p *primary) writable() error {
 		go func() { saved <- p.checkpoint() }() // a disk that hangs keeps it
 		select {
 		case err = <-saved:
+		case <-running.Done():
+			return errStopping
 		case <-time.After(stateWithin):
 			return fmt.Errorf("engine: handover: STATE_DIR (%s) takes no writes: progress is not saved after %v", dir, stateWithin)
 		}

@@ -146,7 +146,10 @@ func (f *Front) live(ctx context.Context) error {
 		case <-ended:
 		case <-time.After(endWithin):
 			p.kill()
-			<-ended
+			select {
+			case <-ended:
+			case <-time.After(endWithin): // a disk that hangs keeps it, and not us
+			}
 		}
 		err = ctx.Err()
 	}
@@ -170,8 +173,8 @@ func (f *Front) tend(ctx context.Context, p *process) {
 	f.log.Info("query process", "pid", p.pid())
 	var parts sync.WaitGroup
 	parts.Go(func() { f.follow(ctx, p) })
-	parts.Go(func() { f.watch(p) })
-	parts.Go(func() { f.examine(p) })
+	parts.Go(func() { f.watch(ctx, p) })
+	parts.Go(func() { f.examine(ctx, p) })
 	parts.Wait()
 }
 
@@ -181,7 +184,7 @@ func (f *Front) settle(ctx context.Context, p *process) bool {
 	f.mu.Lock()
 	s, version := f.setup, f.version
 	f.mu.Unlock()
-	if err := p.setUp(s); err != nil {
+	if err := p.setUp(ctx, s); err != nil {
 		if ctx.Err() == nil && p.lives() {
 			f.log.Error("the query process did not take its settings; it is started again", "pid", p.pid(), "error", err)
 		}
@@ -211,31 +214,35 @@ func (f *Front) follow(ctx context.Context, p *process) {
 		case <-changed:
 		case <-p.gone:
 			return
+		case <-ctx.Done():
+			return
 		}
 	}
 }
 
 // watch asks the query process for its counters until it has ended. One that does not give them for
 // long is stopped, or loops, and is killed: another one takes its place.
-func (f *Front) watch(p *process) {
+func (f *Front) watch(ctx context.Context, p *process) {
 	missing := 0
-	for ended := false; !ended; {
+	for ended := false; !ended && ctx.Err() == nil; {
 		begun := time.Now()
-		if err := f.look(p); err == nil {
+		err := f.look(ctx, p)
+		if missing++; err == nil {
 			missing = 0
-		} else if missing++; missing >= f.looks.most {
+		}
+		if missing >= f.looks.most && ctx.Err() == nil {
 			f.log.Error("the query process does not answer and is killed",
 				"pid", p.pid(), "error", err, "times", missing)
 			p.kill()
 			return
 		}
-		ended = p.ends(context.Background(), f.looks.every-time.Since(begun))
+		ended = p.ends(ctx, f.looks.every-time.Since(begun))
 	}
 }
 
 // look asks the query process for its counters.
-func (f *Front) look(p *process) error {
-	ctx, cancel := context.WithTimeout(context.Background(), f.looks.within)
+func (f *Front) look(ctx context.Context, p *process) error {
+	ctx, cancel := context.WithTimeout(ctx, f.looks.within)
 	defer cancel()
 	var tables map[string]TableSnapshot
 	err := p.tell(ctx, tablesPath, &tables)
@@ -246,16 +253,16 @@ func (f *Front) look(p *process) error {
 }
 
 // examine asks the query process what keeps the databases from answering, until it has ended.
-func (f *Front) examine(p *process) {
-	for {
-		ctx, cancel := context.WithTimeout(context.Background(), f.looks.health)
+func (f *Front) examine(ctx context.Context, p *process) {
+	for ctx.Err() == nil {
+		within, cancel := context.WithTimeout(ctx, f.looks.health)
 		var problems []Problem
-		if err := p.tell(ctx, healthPath, &problems); err != nil {
+		if err := p.tell(within, healthPath, &problems); err != nil {
 			problems = []Problem{{"HTTP API", err.Error()}}
 		}
 		cancel()
 		f.problems.Store(&problems)
-		if p.ends(context.Background(), f.looks.every) {
+		if p.ends(ctx, f.looks.every) {
 			return
 		}
 	}
@@ -336,12 +343,12 @@ func (p *process) close() {
 	p.own.CloseIdleConnections()
 }
 
-func (p *process) setUp(s setup) error {
+func (p *process) setUp(ctx context.Context, s setup) error {
 	text, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("query: set up: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), setUpWithin)
+	ctx, cancel := context.WithTimeout(ctx, setUpWithin)
 	defer cancel()
 	answer, err := send(ctx, p.own, http.MethodPut, setupPath, "", text)
 	if err != nil {

@@ -3,9 +3,11 @@ package query
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -63,6 +65,15 @@ func stop(t *testing.T, f *Front) int {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	eventually(t, "all its threads have stopped", func() bool {
+		for _, thread := range must(filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))) {
+			text, err := os.ReadFile(thread)
+			if _, state, _ := strings.Cut(string(text), ") "); err != nil || !strings.HasPrefix(state, "T") {
+				return false
+			}
+		}
+		return true
+	})
 	return pid
 }
 
@@ -196,10 +207,10 @@ func TestServeEndsWithThePrimary(t *testing.T) {
 		}
 	}
 	level := slog.LevelError
-	if err := p.setUp(setup{Settings: Settings{Subscribers: []Subscriber{{PublicKey: "x"}}}}); err == nil || !strings.Contains(err.Error(), "subscribers[0]") {
+	if err := p.setUp(t.Context(), setup{Settings: Settings{Subscribers: []Subscriber{{PublicKey: "x"}}}}); err == nil || !strings.Contains(err.Error(), "subscribers[0]") {
 		t.Error(err)
 	}
-	if err := p.setUp(setup{Settings: forever, LogLevel: level}); err != nil {
+	if err := p.setUp(t.Context(), setup{Settings: forever, LogLevel: level}); err != nil {
 		t.Error(err)
 	}
 	var rows map[string]int64

@@ -121,7 +121,7 @@ func (a *tested) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.front.Ser
 // Snapshot has the tables as they are now.
 func (a *tested) Snapshot() Snapshot {
 	if p, err := a.front.running(); err == nil {
-		_ = a.front.look(p)
+		_ = a.front.look(context.Background(), p)
 	}
 	return a.front.Snapshot()
 }
