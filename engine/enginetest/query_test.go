@@ -1,10 +1,17 @@
 package enginetest
 
 import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"distributor/engine/query/querytest"
 	"distributor/wsproto"
@@ -123,6 +130,56 @@ func TestReloadWithAStoppedQueryProcess(t *testing.T) {
 		if attempt == 3 {
 			t.Fatal("the client was closed when the query process had been killed, three times")
 		}
+	}
+	d.Stop()
+}
+
+// The primary keeps descriptors for the query process however many clients there are: while that is
+// stopped, more requests than there are descriptors come, all that have a connection are answered
+// when it goes on, and nothing was short of one.
+func TestRequestsLeaveDescriptors(t *testing.T) {
+	t.Parallel()
+	d := New(t, Settings{"ADMIN_ADDR": "off"})
+	d.Start()
+	const limit = 1000
+	if err := unix.Prlimit(d.Pid(), unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}, nil); err != nil {
+		t.Fatal(err)
+	}
+	query := d.Query()
+	if err := syscall.Kill(query.Pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	request := "POST /receipt HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+	statuses := make(map[int]int)
+	var mu sync.Mutex
+	var clients sync.WaitGroup
+	for range limit + 100 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(d.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		clients.Go(func() {
+			defer conn.Close()
+			_, _ = io.WriteString(conn, request)
+			status := 0
+			if r, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+				status = r.StatusCode
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			statuses[status]++
+		})
+	}
+	if used := len(descriptors(d.Pid())); used >= limit {
+		t.Errorf("%d descriptors of %d", used, limit)
+	}
+	_ = syscall.Kill(query.Pid, syscall.SIGCONT) // it may have been killed meanwhile
+	clients.Wait()
+	if statuses[http.StatusBadRequest] == 0 || statuses[http.StatusBadRequest]+statuses[http.StatusServiceUnavailable] != limit+100 {
+		t.Errorf("answers by status: %v", statuses)
+	}
+	if lines := d.Log(func(l Line) bool { return strings.Contains(fmt.Sprint(l.Attrs), "too many open files") }); len(lines) > 0 {
+		t.Errorf("%d times: %v", len(lines), lines[0])
 	}
 	d.Stop()
 }

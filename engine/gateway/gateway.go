@@ -120,7 +120,8 @@ type Gateway struct {
 	server *http.Server
 	stop   context.CancelCauseFunc // ends the context of every request
 
-	limitLoopback bool // tests only: their addresses are all of them
+	lookGone      time.Duration // the constant of that name
+	limitLoopback bool          // tests only: their addresses are all of them
 
 	runningMu sync.Mutex     // guards the three below, and orders Add of the groups before Wait
 	listener  net.Listener   // Serve's
@@ -138,7 +139,7 @@ func New(o Options) *Gateway {
 	began := time.Now()
 	g := &Gateway{
 		passed: func() time.Duration { return time.Since(began) }, workers: o.Workers, frames: o.Frames, resume: o.Resume,
-		api: o.API, log: o.Log, now: time.Now, healthy: healthState{ask: o.Health, within: healthWithin},
+		api: o.API, log: o.Log, now: time.Now, healthy: healthState{ask: o.Health, within: healthWithin}, lookGone: lookGone,
 	}
 	g.requests.hold, g.checks.hold, g.upgrades.hold = holdMost, holdMost, holdMost
 	g.checks.set(healthRate, healthRate)

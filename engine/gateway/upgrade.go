@@ -226,7 +226,7 @@ func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, c
 
 	ctx, cancel := context.WithTimeout(r.Context(), handOffTimeout)
 	defer cancel()
-	defer cancelWhenGone(ctx, cancel, conn).Stop()
+	defer cancelWhenGone(ctx, cancel, conn, g.lookGone).Stop()
 	if err = g.connect(ctx, conn, client); err == nil {
 		endInput(conn) // a worker's now
 		g.handed.Add(1)
@@ -253,14 +253,14 @@ func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, c
 
 // cancelWhenGone cancels ctx when the client of conn has left, until ctx ends. The timer is of the
 // first look.
-func cancelWhenGone(ctx context.Context, cancel context.CancelFunc, conn net.Conn) *time.Timer {
-	return time.AfterFunc(lookGone, func() {
+func cancelWhenGone(ctx context.Context, cancel context.CancelFunc, conn net.Conn, every time.Duration) *time.Timer {
+	return time.AfterFunc(every, func() {
 		switch {
 		case ctx.Err() != nil:
 		case peerClosed(conn):
 			cancel()
 		default:
-			cancelWhenGone(ctx, cancel, conn)
+			cancelWhenGone(ctx, cancel, conn, every)
 		}
 	})
 }

@@ -396,3 +396,33 @@ func TestConnectionsFollowTheDescriptors(t *testing.T) {
 		}
 	}
 }
+
+// Clients that hold every connection to the query process keep the primary from nothing: it asks
+// over connections of its own, and does not take a busy process for one that hangs.
+func TestSlowClientsDoNotKeepThePrimaryOut(t *testing.T) {
+	a := newAPI(t, unpack(t, "db"), forever)
+	there, until := make(chan struct{}), make(chan struct{})
+	var clients sync.WaitGroup
+	for range a.front.places.max {
+		r := httptest.NewRequest("POST", "/receipt", strings.NewReader(signedRequest(`"count":1`)))
+		r.Header.Set("Content-Type", "application/json")
+		r.RemoteAddr = "127.0.0.1:1"
+		w := &deaf{ResponseRecorder: httptest.NewRecorder(), there: there, until: until}
+		clients.Go(func() { a.ServeHTTP(w, r) })
+		<-there
+	}
+	p := must(a.front.running())
+	if err := a.front.look(t.Context(), p); err != nil {
+		t.Error(err)
+	}
+	if err := a.front.Reload(forever, slog.LevelInfo); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := a.front.await(ctx, true); err != nil {
+		t.Error(err)
+	}
+	close(until)
+	clients.Wait()
+}

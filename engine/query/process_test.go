@@ -213,6 +213,13 @@ func TestServeEndsWithThePrimary(t *testing.T) {
 	if err := p.setUp(t.Context(), setup{Settings: forever, LogLevel: level}); err != nil {
 		t.Error(err)
 	}
+	c := &child{log: slog.New(slog.DiscardHandler)}
+	c.examining.Lock() // as a look at a database that hangs does
+	w := httptest.NewRecorder()
+	if c.handler().ServeHTTP(w, httptest.NewRequest("GET", healthPath, nil)); w.Code != 503 ||
+		!strings.Contains(w.Body.String(), "has not answered") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
 	var rows map[string]int64
 	if err := p.tell(context.Background(), rowsPath, &rows); err != nil || len(rows) != 0 {
 		t.Error(rows, err)
