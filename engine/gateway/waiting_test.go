@@ -317,7 +317,7 @@ func TestWaitingClientsThatLeave(t *testing.T) {
 		leaving = append(leaving, from(t, "127.0.0.1", addr))
 	}
 	stays := from(t, "127.0.0.1", addr)
-	_, _ = io.WriteString(stays, "GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\n")
+	_, _ = io.WriteString(stays, "GET /is-alive"+closing)
 	for range 9 {
 		leaving = append(leaving, from(t, "127.0.0.2", addr))
 	}
@@ -326,10 +326,10 @@ func TestWaitingClientsThatLeave(t *testing.T) {
 		_, _ = io.WriteString(conn, "GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\n") // nobody reads it
 		conn.Close()
 	}
-	eventually(t, "one waits", func() bool { return g.Snapshot().Waiting == 1 })
-	if n := g.Snapshot().Refused["client_gone"]; n != 19 {
-		t.Errorf("%d have left", n)
-	}
+	eventually(t, "one waits, 19 have left", func() bool {
+		s := g.Snapshot()
+		return s.Waiting == 1 && s.Refused["client_gone"] == 19
+	})
 	g.conns.mu.Lock()
 	if len(g.conns.waiting.queues) != 1 || len(g.conns.waiting.order) != 1 {
 		t.Errorf("%v, by turns %v", g.conns.waiting.queues, g.conns.waiting.order)
