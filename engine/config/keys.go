@@ -88,7 +88,7 @@ var keys = []*key{
 		doc: "Most connections that are no worker's: HTTP, and upgrades under way. One address may hold as many as are still free. A descriptor and about 10 KiB each. " +
 			"More wait up to 30 s for room: 20 times UPGRADE_RATE_LIMIT of them, shared in the same way, a descriptor and about 1 KiB each."},
 	{name: "API_TIMEOUT_MS", field: func(c *Config) any { return &c.APITimeout }, def: 10 * time.Second, min: 100, max: 60_000, reload: true,
-		doc: "How long a request to the HTTP API may take, from its body's end to its answer's beginning; then 503. Waiting for memory, or for the query process to be started again, counts."},
+		doc: "How long a request to the HTTP API may take, from its body's end to its answer's beginning; then 503. Waiting for memory, for a connection to the query process, or for that process to be started again, counts."},
 	{name: "API_MEMORY_BYTES", field: func(c *Config) any { return &c.APIMemory }, def: int64(256 * mib), unit: "bytes", min: 4 * mib, max: 64 * gib, reload: true,
 		doc: "Memory for what slow clients of the HTTP API hold: bodies on their way, answers not read yet. More wait for room, and get 503 after API_TIMEOUT_MS. One address may hold as much as is still free."},
 	{name: "HANDSHAKE_WINDOW_MS", field: func(c *Config) any { return &c.HandshakeWindow }, def: 30 * time.Second, min: 1000, max: 24 * hourMS, reload: true,
