@@ -54,18 +54,17 @@ const (
 
 // looks are how often the query process is asked how it is, and how long it may take to answer.
 type looks struct {
-	every  time.Duration
-	within time.Duration // for what it has at hand
-	// most is how many answers in a row may be missing until the process is killed. With the time
-	// for each that is less than a request has by default, so the requests that it holds are
-	// answered by the next process, and not refused. It is still long, since the process gets
-	// little time beside a busy firehose.
-	most int
+	every time.Duration
+	// within is for its counters, which it has at hand. Without them in that time the process is
+	// killed. That is long, since it gets little time beside a busy firehose; and with every it is
+	// less than a request has by default, so that the next process answers the requests that this
+	// one holds, and none is refused.
+	within time.Duration
 	// health is for what the databases say: one that is locked takes two seconds.
 	health time.Duration
 }
 
-var defaultLooks = looks{every: time.Second, within: time.Second, most: 6, health: 3 * time.Second}
+var defaultLooks = looks{every: time.Second, within: 7 * time.Second, health: 3 * time.Second}
 
 // connections is how many requests may be with the query process at a time, of a process with that
 // limit of descriptors.
@@ -223,20 +222,15 @@ func (f *Front) follow(ctx context.Context, p *process) {
 // watch asks the query process for its counters until it has ended. One that does not give them for
 // long is stopped, or loops, and is killed: another one takes its place.
 func (f *Front) watch(ctx context.Context, p *process) {
-	missing := 0
-	for ended := false; !ended && ctx.Err() == nil; {
-		begun := time.Now()
-		err := f.look(ctx, p)
-		if missing++; err == nil {
-			missing = 0
-		}
-		if missing >= f.looks.most && ctx.Err() == nil {
-			f.log.Error("the query process does not answer and is killed",
-				"pid", p.pid(), "error", err, "times", missing)
+	for {
+		if err := f.look(ctx, p); errors.Is(err, context.DeadlineExceeded) {
+			f.log.Error("the query process does not answer and is killed", "pid", p.pid(), "error", err)
 			p.kill()
 			return
 		}
-		ended = p.ends(ctx, f.looks.every-time.Since(begun))
+		if p.ends(ctx, f.looks.every) || ctx.Err() != nil {
+			return
+		}
 	}
 }
 

@@ -80,7 +80,7 @@ func stop(t *testing.T, f *Front) int {
 // A query process that is stopped is killed, and a request that it had is answered by the next one;
 // nothing that others ask meanwhile waits for it.
 func TestHungProcessIsKilled(t *testing.T) {
-	f := processesLooking(t, "sound", 10, looks{every: 10 * time.Millisecond, within: 200 * time.Millisecond, most: 6, health: 200 * time.Millisecond})
+	f := processesLooking(t, "sound", 10, looks{every: 10 * time.Millisecond, within: 2 * time.Second, health: 200 * time.Millisecond})
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
 		t.Fatalf("%+v", got)
 	}
@@ -95,7 +95,7 @@ func TestHungProcessIsKilled(t *testing.T) {
 		t.Errorf("process %d after %d", pid, stopped)
 	}
 	eventually(t, "all is well", func() bool { return len(f.Health()) == 0 })
-	if l := defaultLooks; time.Duration(l.most)*l.within+l.every+restartFirst > requestTime-2*time.Second {
+	if l := defaultLooks; l.every+l.within+restartFirst > requestTime-time.Second {
 		t.Errorf("%+v: a request is over before the next process has it", l)
 	}
 }
@@ -103,7 +103,7 @@ func TestHungProcessIsKilled(t *testing.T) {
 // While the query process is stopped a reload returns at once, and so do the counters. Requests
 // that follow wait for the new settings, and get them from the next process.
 func TestReloadDoesNotWait(t *testing.T) {
-	f := processesLooking(t, "sound", 10, looks{every: time.Millisecond, within: time.Hour, most: 1, health: time.Hour})
+	f := processesLooking(t, "sound", 10, looks{every: time.Millisecond, within: time.Hour, health: time.Hour})
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
 		t.Fatalf("%+v", got)
 	}
@@ -156,7 +156,7 @@ func TestRequestsAfterAReloadSeeIt(t *testing.T) {
 // Requests whose clients leave take neither descriptors nor goroutines of a primary whose query
 // process is stopped, and takes no connections after a while.
 func TestStoppedProcessCostsLittle(t *testing.T) {
-	f := processesLooking(t, "sound", 10, looks{every: time.Hour, within: time.Hour, most: 1, health: time.Hour})
+	f := processesLooking(t, "sound", 10, looks{every: time.Hour, within: time.Hour, health: time.Hour})
 	f.places.limit(8)
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
 		t.Fatalf("%+v", got)
