@@ -404,7 +404,7 @@ func TestClientLeavesWhileItWaitsForAWorker(t *testing.T) {
 			return ctx.Err()
 		})
 	})
-	g.lookGone = time.Millisecond // so that it has been looked at before it leaves
+	g.lookGone = time.Microsecond // so that it has been looked at before it leaves
 	addr := serve(t, g)
 	conn := from(t, "127.0.0.1", addr)
 	_, _ = io.WriteString(conn, upgradeRequest(target(signedData("known", time.Now(), ""), "")))

@@ -400,27 +400,27 @@ func TestConnectionsFollowTheDescriptors(t *testing.T) {
 // Clients that hold every connection to the query process keep the primary from nothing: it asks
 // over connections of its own, and does not take a busy process for one that hangs.
 func TestSlowClientsDoNotKeepThePrimaryOut(t *testing.T) {
-	a := newAPI(t, unpack(t, "db"), forever)
+	f := processes(t, "sound", 2000) // answers that are not read hold their connections
 	there, until := make(chan struct{}), make(chan struct{})
 	var clients sync.WaitGroup
-	for range a.front.places.max {
-		r := httptest.NewRequest("POST", "/receipt", strings.NewReader(signedRequest(`"count":1`)))
+	for range f.places.max {
+		r := httptest.NewRequest("POST", "/originalTx", strings.NewReader(signedRequest(`"count":100`)))
 		r.Header.Set("Content-Type", "application/json")
 		r.RemoteAddr = "127.0.0.1:1"
 		w := &deaf{ResponseRecorder: httptest.NewRecorder(), there: there, until: until}
-		clients.Go(func() { a.ServeHTTP(w, r) })
+		clients.Go(func() { f.ServeHTTP(w, r) })
 		<-there
 	}
-	p := must(a.front.running())
-	if err := a.front.look(t.Context(), p); err != nil {
-		t.Error(err)
-	}
-	if err := a.front.Reload(forever, slog.LevelInfo); err != nil {
-		t.Error(err)
-	}
+	p := must(f.running())
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if _, err := a.front.await(ctx, true); err != nil {
+	if err := f.look(ctx, p); err != nil {
+		t.Error(err)
+	}
+	if err := f.Reload(forever, slog.LevelInfo); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.await(ctx, true); err != nil {
 		t.Error(err)
 	}
 	close(until)
