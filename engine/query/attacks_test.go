@@ -400,7 +400,7 @@ func TestConnectionsFollowTheDescriptors(t *testing.T) {
 // Clients that hold every connection to the query process keep the primary from nothing: it asks
 // over connections of its own, and does not take a busy process for one that hangs.
 func TestSlowClientsDoNotKeepThePrimaryOut(t *testing.T) {
-	f := processes(t, "sound", 2000) // answers that are not read hold their connections
+	f := processes(t, "sound", 6000) // answers that are not read hold their connections
 	there, until := make(chan struct{}), make(chan struct{})
 	var clients sync.WaitGroup
 	for range f.places.max {
