@@ -152,11 +152,9 @@ func (p *primary) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = p.saveProgress(progress)
-	if err == nil && p.elder == nil {
-		err = syncDir(cfg.StateDir) // a first start has no frames yet that would say where it began
-	}
-	if err != nil {
+	// The checkpoint is on disk before anything else: a first start has no frames that would say
+	// where it began.
+	if err := errors.Join(clearLeftovers(cfg.StateDir), p.saveProgress(progress)); err != nil {
 		return fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
 	}
 	if p.deflate, err = deflate.New(p.compression(cfg)); err != nil { // not before the elder has let go of its twin
