@@ -43,6 +43,7 @@ var allowed = map[string][]string{
 	"engine/doctor":                  {"engine", "engine/config", "mmaplog/datalog", "mmaplog/framelog", "wsproto/shardus"},
 	"cmd/distributor":                {"engine", "engine/config", "engine/doctor", "engine/logging", "engine/query", "engine/simulator", "engine/worker", "wsproto", "wsproto/collector", "wsproto/shardus"},
 	"bench":                          nil, // everything's public face
+	"mmaplog/disktest":               {},
 	"engine/enginetest":              nil, // tests of the whole
 	"engine/query/querytest":         {"wsproto/shardus"},
 	"wsproto/collector/firehosetest": {"wsproto", "wsproto/shardus"},

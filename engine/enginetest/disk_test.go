@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"distributor/engine/simulator"
+	"distributor/mmaplog/disktest"
 )
 
 // loopMount puts d's STATE_DIR on an ext4 of its own, and returns the name of its block device.
@@ -48,32 +49,6 @@ func loopMount(t *testing.T, d *Distributor, size int64, options string) (device
 		t.Fatal(err)
 	}
 	return filepath.Base(strings.TrimSpace(string(text)))
-}
-
-// setImmutable makes a file one that cannot be changed, also through descriptors and mappings that
-// are open: a write is refused, and a store into a page that is clean faults.
-func setImmutable(t *testing.T, path string, on bool) {
-	t.Helper()
-	const immutable = 0x10 // FS_IMMUTABLE_FL
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
-	if err == nil {
-		flags &^= immutable
-		if on {
-			flags |= immutable
-			if err := f.Sync(); err != nil { // its pages are clean, and write-protected
-				t.Fatal(err)
-			}
-		}
-		err = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
-	}
-	if err != nil {
-		t.Skipf("no file can be made immutable here: %v", err)
-	}
 }
 
 // The file system of STATE_DIR fails and goes read-only, as ext4 does after an error of the disk.
@@ -144,8 +119,8 @@ func TestFileCannotBeWritten(t *testing.T) {
 			if ext != "head" {
 				path = strings.TrimSuffix(d.segments(t)[0], ".frames") + ext
 			}
-			setImmutable(t, path, true)
-			t.Cleanup(func() { setImmutable(t, path, false) })
+			disktest.SetImmutable(t, path, true)
+			t.Cleanup(func() { disktest.SetImmutable(t, path, false) })
 			if ext == ".frames" {
 				write(100) // in another segment
 				d.WaitLog("the frames move", func(l Line) bool { return strings.HasSuffix(l.Msg, "its last frames went to the next one") })
@@ -153,7 +128,7 @@ func TestFileCannotBeWritten(t *testing.T) {
 				write(0)
 				ill(t, d, "frame log", fmt.Sprintf("%s: %v", path, unix.EIO))
 			}
-			setImmutable(t, path, false)
+			disktest.SetImmutable(t, path, false)
 			well(t, d)
 			fleet.WaitTotal(100)
 			write(150)

@@ -157,7 +157,9 @@
 // While an fsync hangs, retention goes on, and what waits for it is let go of beyond sixteen segments: see Writer.relieve.
 //
 // Otherwise OpenWriter verifies every kept frame and entry (0.13 s for 1 GiB in memory, on 2 cores). What it finds is never
-// served, and never an error:
+// served, and never an error. A place that the disk cannot deliver is asked for again, in pauses of a second at most in
+// all, before it counts as bad. A file that cannot be opened for another reason (descriptors, permissions) ends the
+// opening, and nothing is changed.
 //
 //	frame, entry, file or segment bad, below Synced       floor raised above it; Recovery.Damaged
 //	the same above Synced, or nothing good follows        log ends before it, new ID; Recovery.GivenUp

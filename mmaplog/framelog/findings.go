@@ -171,7 +171,7 @@ func (f *findings) load(dir string) error {
 		if s.problem != nil || s.bad == nil || s.base > f.head {
 			continue
 		}
-		if err := s.load(dir); err != nil {
+		if err := newRetries().do(func() error { return s.load(dir) }); err != nil {
 			return err
 		}
 		if f.keeps(s) {
