@@ -99,6 +99,7 @@ type primary struct {
 	api        *query.Front
 	gateway    *gateway.Gateway
 	unsaved    atomic.Pointer[error] // why progress cannot be saved at present
+	hangs      bool                  // STATE_DIR does not answer while we stop
 	untaken    atomic.Pointer[error] // why the state cannot be taken back at present
 	observed
 
@@ -305,14 +306,14 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 		p.log.Error("stopping", "error", cause)
 	}
 	p.tell("STOPPING=1")
-	reading.stop() // the head is final
+	unread := p.inTime(func() error { reading.stop(); return nil }) // the head is final
 	parts.Go(p.stopGateway)
 	parts.Go(p.stopElder)
 	p.stopWorkers()
-	reading.plain()
+	unread = errors.Join(unread, p.inTime(func() error { reading.plain(); return nil }))
 	stopObserving() // not before: a stop that takes its time can be looked at
 	parts.Wait()
-	return errors.Join(cause, p.checkpoint())
+	return errors.Join(cause, unread, p.inTime(p.checkpoint))
 }
 
 // stopGateway ends what is under way on the public port. Upgrades are refused
@@ -345,11 +346,11 @@ func (p *primary) close() {
 		p.api.Close()
 	}
 	if l := p.logs.Load(); l != nil {
-		if err := l.close(); err != nil {
+		if err := p.inTime(l.close); err != nil {
 			p.log.Error("frame log not closed cleanly", "error", err)
 		}
 	}
-	if p.index != nil {
+	if p.index != nil && !p.hangs {
 		_ = p.index.reader.Close()
 	}
 	if p.listener != nil {

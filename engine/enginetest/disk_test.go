@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -276,6 +277,64 @@ func TestDiskFillsDuringHandover(t *testing.T) {
 	if fleet.Cut() != 0 {
 		t.Errorf("it costs collectors their connection: %v", fleet)
 	}
+	fleet.CheckSame()
+	d.Stop()
+}
+
+// The disk hangs: nothing that is written to STATE_DIR returns. A stop closes collectors as ever, waits
+// for the disk for a bounded time, and says why it has ended with a failure. The next start goes on.
+func TestStopWhileTheDiskHangs(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, nil)
+	loopMount(t, d, 128<<20, "errors=continue")
+	state, err := os.Open(filepath.Join(d.Dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer state.Close()
+	const fifreeze, fithaw = 0xc0045877, 0xc0045878
+	frozen := false
+	freeze := func(request uint) {
+		t.Helper()
+		if err := unix.IoctlSetInt(int(state.Fd()), request, 0); err != nil {
+			t.Skipf("no file system can be frozen here: %v", err)
+		}
+		frozen = request == fifreeze
+	}
+	defer func() {
+		if frozen {
+			freeze(fithaw)
+		}
+	}()
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	d.Start()
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
+	write := func(n int) {
+		t.Helper()
+		if err := archiver.Write(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(20)
+	fleet.WaitTotal(20)
+	freeze(fifreeze) // no records now: a store into a mapped page would keep the whole process
+	mark := d.Mark()
+	d.Signal(syscall.SIGTERM)
+	line := d.WaitLogAfter(mark, "the end", func(l Line) bool { return l.Msg == "stopped" })
+	if !strings.Contains(line.Text, "the disk does not answer") || !strings.Contains(line.Text, state.Name()) {
+		t.Errorf("it says %s", line.Text)
+	}
+	if fleet.Cut() == 0 {
+		t.Error("no collector was sent away")
+	}
+	freeze(fithaw) // a process ends when its calls have returned
+	if how := d.WaitEnd(); how.ExitStatus() != 1 {
+		t.Errorf("exit status %d", how.ExitStatus())
+	}
+	d.Start()
+	write(20)
+	fleet.WaitTotal(40)
 	fleet.CheckSame()
 	d.Stop()
 }
