@@ -200,6 +200,19 @@ func TestPermissionsAreKept(t *testing.T) {
 	mode(0o600)
 }
 
+// What a killed process has left is written over, also if it is longer.
+func TestLongerLeftover(t *testing.T) {
+	f := place(t)
+	if err := os.WriteFile(f.Path+".new", append(fresh, old...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Write(fresh); err != nil {
+		t.Fatal(err)
+	}
+	mustHold(t, f, fresh)
+	mustBeAlone(t, f)
+}
+
 // A link in the place of the new file is not followed.
 func TestLinkInTheWay(t *testing.T) {
 	f := place(t)

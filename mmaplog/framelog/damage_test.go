@@ -333,6 +333,9 @@ func TestDamage(t *testing.T) {
 			if (len(rec.Damaged) > 0) != want.damaged || (len(rec.GivenUp) > 0) != want.givenUp {
 				t.Errorf("damaged %v, given up %v", rec.Damaged, rec.GivenUp)
 			}
+			if s := w.Stats(); s.Synced > s.Head {
+				t.Errorf("synced %d, and the log ends at %d", s.Synced, s.Head)
+			}
 			r := mustRead(t, l.o.Dir)
 			first, last, err := readNumbered(r, r.Floor(), 30_000)
 			if err != nil || first != want.first || last != want.last {
