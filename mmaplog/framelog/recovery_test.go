@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -541,5 +542,38 @@ func TestRetiredBeforeLeaving(t *testing.T) {
 	synced, gone := slices.Index(said, "sync head"), slices.Index(said, "unlink 0000000000000000.frames")
 	if gone < 0 || synced < 0 || synced > gone {
 		t.Errorf("%q", said)
+	}
+}
+
+// Segments that a killed writer had trimmed and not synced are synced by the next, before they are
+// said to be on disk.
+func TestUnsyncedSegmentsOfAKilledWriter(t *testing.T) {
+	l := makeLog(t)
+	l.o.boot = bootID{}
+	l.words(t, func(h *headPage) { h.State.Store(stateOpen); h.Synced.Store(0) })
+	var mu sync.Mutex // guards synced
+	synced := map[string]bool{}
+	l.o.fault = func(o op, path string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		synced[path] = synced[path] || o == opSync
+		return nil
+	}
+	w, rec := mustOpen(t, l.o)
+	if rec.NewID != "" {
+		t.Fatalf("%+v", rec)
+	}
+	drain(w)
+	if w.Stats().Synced == 0 {
+		t.Error("nothing is said to be on disk")
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for i := range len(l.pairs) - 1 {
+		for _, ext := range []string{framesExt, indexExt} {
+			if path := l.path(i, ext); !synced[path] {
+				t.Errorf("%s was not synced", filepath.Base(path))
+			}
+		}
 	}
 }
