@@ -577,3 +577,29 @@ func TestUnsyncedSegmentsOfAKilledWriter(t *testing.T) {
 		}
 	}
 }
+
+// Each failed sync counts: what was written up to the latest may be lost. And a log with one is not
+// left as if it were whole.
+func TestEachSyncFailureCounts(t *testing.T) {
+	var b broken
+	o := testOptions(t.TempDir())
+	o.RetainBytes = 1 << 30
+	o.fault = b.fault
+	w, _ := mustOpen(t, o)
+	r := mustRead(t, o.Dir)
+	b.set(opSync, syscall.EIO)
+	for next := uint64(1); next < 300; next += 100 {
+		before := w.Stats().Failures
+		appendNumbered(t, w, next, next+100)
+		eventually(t, func() bool { return w.Stats().Failures > before })
+		drain(w)
+		if lost := r.head.Lost.Load(); lost != w.Head() {
+			t.Errorf("lost %d, the head is %d", lost, w.Head())
+		}
+	}
+	b.set(opSync, nil)
+	must(t, w.Leave())
+	if state := r.head.State.Load(); state != stateOpen {
+		t.Errorf("left with state %d", state)
+	}
+}
