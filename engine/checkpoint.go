@@ -9,7 +9,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"distributor/engine/atomicfile"
 	"distributor/engine/encoder"
+	"distributor/engine/notice"
+	"distributor/engine/resume"
 	"distributor/mmaplog/crashpoint"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
@@ -73,42 +76,28 @@ func loadCheckpoint(dir string) (checkpoint, error) {
 	return c, nil
 }
 
-// save replaces the file: written aside, synced, renamed.
+// save replaces the file.
 func (c checkpoint) save(dir string) error {
 	b, err := json.Marshal(c)
 	if err != nil {
 		return fmt.Errorf("engine: save checkpoint: %w", err)
 	}
-	path := filepath.Join(dir, checkpointFile)
-	// One name, so that what a kill leaves behind is written over by the next.
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("engine: save checkpoint: %w", err)
-	}
-	_, err = f.Write(b)
-	crashpoint.Pass(crashpoint.CheckpointWritten)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		crashpoint.Pass(crashpoint.CheckpointSynced)
-		err = os.Rename(f.Name(), path)
-		crashpoint.Pass(crashpoint.CheckpointNamed)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
+	if err := checkpointIn(dir).Write(b); err != nil {
 		return fmt.Errorf("engine: save checkpoint: %w", err)
 	}
 	return nil
 }
 
-// syncDir has the names in a directory reach the disk.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("engine: sync STATE_DIR: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
-		return fmt.Errorf("engine: sync STATE_DIR: %w", err)
+func checkpointIn(dir string) atomicfile.File {
+	return atomicfile.File{Path: filepath.Join(dir, checkpointFile), Points: crashpoint.CheckpointCreated}
+}
+
+// clearLeftovers removes what a killed process has left of files in STATE_DIR that it was replacing.
+func clearLeftovers(dir string) error {
+	for _, f := range []atomicfile.File{checkpointIn(dir), resume.File(dir), notice.File(dir)} {
+		if err := f.Clear(); err != nil {
+			return fmt.Errorf("engine: clear STATE_DIR: %w", err)
+		}
 	}
 	return nil
 }

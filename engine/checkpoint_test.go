@@ -65,6 +65,10 @@ func TestFollowsTheSameDirectory(t *testing.T) {
 	if !c.follows("logs") || c.follows("elsewhere") || (checkpoint{}).follows("logs") || (checkpoint{}).follows("") {
 		t.Error("wrong")
 	}
+	c.Left = map[string][]datalog.Position{"cycle": {at(7)}}
+	if here, elsewhere := c.leftIn("logs", datalog.Cycle), c.leftIn("elsewhere", datalog.Cycle); len(here) != 1 || elsewhere != nil {
+		t.Errorf("left: %v, elsewhere %v", here, elsewhere)
+	}
 }
 
 func TestCheckpointFile(t *testing.T) {

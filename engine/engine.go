@@ -99,6 +99,7 @@ type primary struct {
 	api        *query.Front
 	gateway    *gateway.Gateway
 	unsaved    atomic.Pointer[error] // why progress cannot be saved at present
+	hangs      bool                  // STATE_DIR does not answer while we stop
 	untaken    atomic.Pointer[error] // why the state cannot be taken back at present
 	observed
 
@@ -152,11 +153,9 @@ func (p *primary) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = p.saveProgress(progress)
-	if err == nil && p.elder == nil {
-		err = syncDir(cfg.StateDir) // a first start has no frames yet that would say where it began
-	}
-	if err != nil {
+	// The checkpoint is on disk before anything else: a first start has no frames that would say
+	// where it began.
+	if err := errors.Join(clearLeftovers(cfg.StateDir), p.saveProgress(progress)); err != nil {
 		return fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
 	}
 	if p.deflate, err = deflate.New(p.compression(cfg)); err != nil { // not before the elder has let go of its twin
@@ -308,14 +307,14 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 		p.log.Error("stopping", "error", cause)
 	}
 	p.tell("STOPPING=1")
-	reading.stop() // the head is final
+	unread := p.inTime(func() error { reading.stop(); return nil }) // the head is final
 	parts.Go(p.stopGateway)
 	parts.Go(p.stopElder)
 	p.stopWorkers()
-	reading.plain()
+	unread = errors.Join(unread, p.inTime(func() error { reading.plain(); return nil }))
 	stopObserving() // not before: a stop that takes its time can be looked at
 	parts.Wait()
-	return errors.Join(cause, p.checkpoint())
+	return errors.Join(cause, unread, p.inTime(p.checkpoint))
 }
 
 // stopGateway ends what is under way on the public port. Upgrades are refused
@@ -348,11 +347,11 @@ func (p *primary) close() {
 		p.api.Close()
 	}
 	if l := p.logs.Load(); l != nil {
-		if err := l.close(); err != nil {
+		if err := p.inTime(l.close); err != nil {
 			p.log.Error("frame log not closed cleanly", "error", err)
 		}
 	}
-	if p.index != nil {
+	if p.index != nil && !p.hangs {
 		_ = p.index.reader.Close()
 	}
 	if p.listener != nil {

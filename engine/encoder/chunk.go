@@ -76,6 +76,9 @@ func (c *chunk) release() {
 	if cap(c.scratch) > keptBytes {
 		c.scratch = nil
 	}
+	if cap(c.completed) > keptBytes {
+		c.completed = nil
+	}
 	if c.batch.open.Add(-1) == 0 {
 		c.batch.free <- c.batch
 	}

@@ -65,3 +65,16 @@ func TestLongRecordsAreNotKept(t *testing.T) {
 		t.Errorf("%d MiB before, %d MiB after long records of %d MiB", before, after, long)
 	}
 }
+
+// All buffers of a chunk that a long record has blown up are given back, those for receipts that were
+// completed too.
+func TestLongBuffersAreReleased(t *testing.T) {
+	b := &batch{free: make(chan *batch, 1)}
+	b.open.Store(1)
+	long := func() []byte { return make([]byte, 0, keptBytes+1) }
+	c := &chunk{batch: b, frames: long(), scratch: long(), completed: long()}
+	c.release()
+	if c.frames != nil || c.scratch != nil || c.completed != nil {
+		t.Errorf("kept: %d, %d, %d", cap(c.frames), cap(c.scratch), cap(c.completed))
+	}
+}

@@ -14,6 +14,7 @@ import (
 
 	"distributor/engine/simulator"
 	"distributor/mmaplog/crashpoint"
+	"distributor/wsproto"
 	"distributor/wsproto/collector"
 )
 
@@ -35,6 +36,7 @@ func (c crash) String() string { return fmt.Sprintf("%s:%d", crashpoint.Names[c.
 //	whileRunning    in the life of a frame, over segments, checkpoints, recoveries and stops
 //	whileRetaining  when old segments go
 //	atFirst         in its first start
+//	whileNoticing   when a notice of a gap is saved
 //	whileRenewing   when damage at the log's end costs it its ID
 var (
 	whileRunning = []crash{
@@ -48,7 +50,9 @@ var (
 		{point: crashpoint.RecoveryBegun, n: 1}, {point: crashpoint.RestRemoved, n: 1}, {point: crashpoint.SegmentReopened, n: 1}, {point: crashpoint.Recovered, n: 1},
 		{point: crashpoint.CheckpointWritten, n: 1}, {point: crashpoint.CheckpointSynced, n: 1}, {point: crashpoint.CheckpointNamed, n: 1},
 		{point: crashpoint.CheckpointWritten, n: 2, stop: true}, {point: crashpoint.CheckpointSynced, n: 2, stop: true}, {point: crashpoint.CheckpointNamed, n: 2, stop: true},
-		{point: crashpoint.CollectorsWritten, n: 1, stop: true}, {point: crashpoint.CollectorsNamed, n: 1, stop: true},
+		{point: crashpoint.CheckpointCreated, n: 2, stop: true},
+		{point: crashpoint.CollectorsCreated, n: 1, stop: true}, {point: crashpoint.CollectorsWritten, n: 1, stop: true},
+		{point: crashpoint.CollectorsSynced, n: 1, stop: true}, {point: crashpoint.CollectorsNamed, n: 1, stop: true},
 		{point: crashpoint.LogSynced, n: 1, stop: true}, {point: crashpoint.CloseSaid, n: 1, stop: true},
 	}
 	whileRetaining = []crash{
@@ -58,7 +62,10 @@ var (
 	atFirst = []crash{
 		{point: crashpoint.RestRemoved, n: 1}, {point: crashpoint.SpareCreated, n: 1}, {point: crashpoint.SpareMade, n: 1}, {point: crashpoint.IndexNamed, n: 1},
 		{point: crashpoint.SegmentReopened, n: 1}, {point: crashpoint.HeadMade, n: 1}, {point: crashpoint.HeadNamed, n: 1}, {point: crashpoint.Recovered, n: 1},
-		{point: crashpoint.CheckpointWritten, n: 1}, {point: crashpoint.CheckpointSynced, n: 1}, {point: crashpoint.CheckpointNamed, n: 1},
+		{point: crashpoint.CheckpointCreated, n: 1}, {point: crashpoint.CheckpointWritten, n: 1}, {point: crashpoint.CheckpointSynced, n: 1}, {point: crashpoint.CheckpointNamed, n: 1},
+	}
+	whileNoticing = []crash{
+		{point: crashpoint.NoticesCreated, n: 1}, {point: crashpoint.NoticesWritten, n: 1}, {point: crashpoint.NoticesSynced, n: 1}, {point: crashpoint.NoticesNamed, n: 1},
 	}
 	whileRenewing = []crash{
 		{point: crashpoint.IDGivenUp, n: 1}, {point: crashpoint.RestRemoved, n: 1}, {point: crashpoint.SegmentReopened, n: 1}, {point: crashpoint.HeadMade, n: 1},
@@ -114,7 +121,7 @@ func TestCrashPoints(t *testing.T) {
 	t.Run("all are tried", func(t *testing.T) {
 		for i, name := range crashpoint.Names {
 			tried := func(c crash) bool { return c.point == crashpoint.Point(i) }
-			if name == "" || !slices.ContainsFunc(slices.Concat(whileRunning, whileRetaining, atFirst, whileRenewing), tried) {
+			if name == "" || !slices.ContainsFunc(slices.Concat(whileRunning, whileRetaining, atFirst, whileNoticing, whileRenewing), tried) {
 				t.Errorf("point %d, %q, is in no list", i, name)
 			}
 		}
@@ -129,6 +136,9 @@ func TestCrashPoints(t *testing.T) {
 	})
 	for _, c := range some(atFirst, 2) {
 		t.Run("beginning/"+c.String(), func(t *testing.T) { t.Parallel(); dieAtFirst(t, c) })
+	}
+	for _, c := range some(whileNoticing, 2) {
+		t.Run("noticing/"+c.String(), func(t *testing.T) { t.Parallel(); dieNoticing(t, c) })
 	}
 	for _, c := range some(whileRenewing, 2) {
 		t.Run("renewing/"+c.String(), func(t *testing.T) { t.Parallel(); dieRenewing(t, c) })
@@ -269,6 +279,32 @@ func dieRenewing(t *testing.T, c crash) {
 	mustBeTidy(t, d)
 }
 
+// dieNoticing kills the primary while it saves the notice of a gap. Collectors that ask for notices
+// get the notice in its place after the next start.
+func dieNoticing(t *testing.T, c crash) {
+	d := victim(t, nil)
+	receipts(t, d, 1, 1, 1, false)
+	disarm := d.arm(c)
+	d.Start()
+	receipts(t, d, 1, 2, 2, true)
+	floor, _ := Bounds(t, d.URL)
+	asking := PeerOptions{Key: newKey(t), From: floor.String(), Notices: wsproto.NoticeGap}
+	p := MustConnect(t, d.URL, asking)
+	Until(t, "the first record", func() bool { return len(p.Texts()) == 1 }, nil)
+	receipts(t, d, 3, 3, 3, false) // log 2 came and went
+	mustDie(t, d, c)
+	disarm()
+	d.Start()
+	p = MustConnect(t, d.URL, asking)
+	Until(t, "all", func() bool { return slices.Contains(told(t, p.Texts()), "3") }, nil)
+	// A notice that was saved when the process was killed may come twice.
+	if got := slices.Compact(told(t, p.Texts())); !slices.Equal(got, []string{"2", "gap", "3"}) {
+		t.Errorf("got %v", got)
+	}
+	d.Stop()
+	mustBeTidy(t, d)
+}
+
 // segments are the paths of the frames files, oldest first.
 func (d *Distributor) segments(t testing.TB) []string {
 	t.Helper()
@@ -296,7 +332,7 @@ func damage(t testing.TB, path string, at int64, b []byte) {
 // mustBeTidy checks that nothing was left behind by those that were killed.
 func mustBeTidy(t testing.TB, d *Distributor) {
 	t.Helper()
-	known := map[string]bool{"checkpoint.json": true, "collectors.json": true, "head": true, "lock": true}
+	known := map[string]bool{"checkpoint.json": true, "collectors.json": true, "notices.json": true, "head": true, "lock": true}
 	halves := make(map[string]int)
 	for _, dir := range []string{filepath.Join(d.Dir, "state"), filepath.Join(d.Dir, "state", "frames")} {
 		files, err := os.ReadDir(dir)

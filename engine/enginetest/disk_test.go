@@ -6,11 +6,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"distributor/engine/simulator"
+	"distributor/mmaplog/disktest"
 )
 
 // loopMount puts d's STATE_DIR on an ext4 of its own, and returns the name of its block device.
@@ -48,32 +50,6 @@ func loopMount(t *testing.T, d *Distributor, size int64, options string) (device
 		t.Fatal(err)
 	}
 	return filepath.Base(strings.TrimSpace(string(text)))
-}
-
-// setImmutable makes a file one that cannot be changed, also through descriptors and mappings that
-// are open: a write is refused, and a store into a page that is clean faults.
-func setImmutable(t *testing.T, path string, on bool) {
-	t.Helper()
-	const immutable = 0x10 // FS_IMMUTABLE_FL
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
-	if err == nil {
-		flags &^= immutable
-		if on {
-			flags |= immutable
-			if err := f.Sync(); err != nil { // its pages are clean, and write-protected
-				t.Fatal(err)
-			}
-		}
-		err = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
-	}
-	if err != nil {
-		t.Skipf("no file can be made immutable here: %v", err)
-	}
 }
 
 // The file system of STATE_DIR fails and goes read-only, as ext4 does after an error of the disk.
@@ -144,8 +120,8 @@ func TestFileCannotBeWritten(t *testing.T) {
 			if ext != "head" {
 				path = strings.TrimSuffix(d.segments(t)[0], ".frames") + ext
 			}
-			setImmutable(t, path, true)
-			t.Cleanup(func() { setImmutable(t, path, false) })
+			disktest.SetImmutable(t, path, true)
+			t.Cleanup(func() { disktest.SetImmutable(t, path, false) })
 			if ext == ".frames" {
 				write(100) // in another segment
 				d.WaitLog("the frames move", func(l Line) bool { return strings.HasSuffix(l.Msg, "its last frames went to the next one") })
@@ -153,7 +129,7 @@ func TestFileCannotBeWritten(t *testing.T) {
 				write(0)
 				ill(t, d, "frame log", fmt.Sprintf("%s: %v", path, unix.EIO))
 			}
-			setImmutable(t, path, false)
+			disktest.SetImmutable(t, path, false)
 			well(t, d)
 			fleet.WaitTotal(100)
 			write(150)
@@ -301,6 +277,64 @@ func TestDiskFillsDuringHandover(t *testing.T) {
 	if fleet.Cut() != 0 {
 		t.Errorf("it costs collectors their connection: %v", fleet)
 	}
+	fleet.CheckSame()
+	d.Stop()
+}
+
+// The disk hangs: nothing that is written to STATE_DIR returns. A stop closes collectors as ever, waits
+// for the disk for a bounded time, and says why it has ended with a failure. The next start goes on.
+func TestStopWhileTheDiskHangs(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, nil)
+	loopMount(t, d, 128<<20, "errors=continue")
+	state, err := os.Open(filepath.Join(d.Dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer state.Close()
+	const fifreeze, fithaw = 0xc0045877, 0xc0045878
+	frozen := false
+	freeze := func(request uint) {
+		t.Helper()
+		if err := unix.IoctlSetInt(int(state.Fd()), request, 0); err != nil {
+			t.Skipf("no file system can be frozen here: %v", err)
+		}
+		frozen = request == fifreeze
+	}
+	defer func() {
+		if frozen {
+			freeze(fithaw)
+		}
+	}()
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	d.Start()
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
+	write := func(n int) {
+		t.Helper()
+		if err := archiver.Write(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(20)
+	fleet.WaitTotal(20)
+	freeze(fifreeze) // no records now: a store into a mapped page would keep the whole process
+	mark := d.Mark()
+	d.Signal(syscall.SIGTERM)
+	line := d.WaitLogAfter(mark, "the end", func(l Line) bool { return l.Msg == "stopped" })
+	if !strings.Contains(line.Text, "the disk does not answer") || !strings.Contains(line.Text, state.Name()) {
+		t.Errorf("it says %s", line.Text)
+	}
+	if fleet.Cut() == 0 {
+		t.Error("no collector was sent away")
+	}
+	freeze(fithaw) // a process ends when its calls have returned
+	if how := d.WaitEnd(); how.ExitStatus() != 1 {
+		t.Errorf("exit status %d", how.ExitStatus())
+	}
+	d.Start()
+	write(20)
+	fleet.WaitTotal(40)
 	fleet.CheckSame()
 	d.Stop()
 }

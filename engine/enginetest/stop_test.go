@@ -198,6 +198,13 @@ func TestStateAfterStop(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)
 	d.Start()
+	d.Kill()
+	for _, name := range []string{"checkpoint.json", "collectors.json", "notices.json"} { // as a kill leaves them
+		if err := os.WriteFile(filepath.Join(d.Dir, "state", name+".new"), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.Start()
 	d.Stop()
 	entries, err := os.ReadDir(filepath.Join(d.Dir, "state"))
 	if err != nil {

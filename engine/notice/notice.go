@@ -8,6 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"distributor/engine/atomicfile"
+	"distributor/mmaplog/crashpoint"
 )
 
 const (
@@ -76,24 +79,16 @@ func (b *Book) Add(n Notice, floor uint64) error {
 	return nil
 }
 
-// save replaces the file: written aside, synced, renamed.
+// File is where the list in dir is.
+func File(dir string) atomicfile.File {
+	return atomicfile.File{Path: filepath.Join(dir, fileName), Points: crashpoint.NoticesCreated}
+}
+
+// save replaces the file.
 func (l List) save(dir string) error {
 	text, err := json.Marshal(l)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, fileName)
-	// One name, so that the next save writes over what a kill leaves behind.
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
+	return File(dir).Write(text)
 }

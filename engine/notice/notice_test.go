@@ -41,18 +41,23 @@ func TestBook(t *testing.T) {
 	if got, want := load(t, dir), (List{1, []Notice{{20, `{"at":"<20>"}`}, {20, `{"at":"<20>"}`}}}); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v", got)
 	}
+	// Whoever begins at the floor gets the notice that stands there.
+	add(20, 20)
+	if got := load(t, dir); got.First != 1 || len(got.Notices) != 3 {
+		t.Errorf("%+v", got)
+	}
 	// After a restart they are there; what was beyond the end comes at the end.
 	if b, err = Open(dir, 18); err != nil {
 		t.Fatal(err)
 	}
 	add(30, 16)
-	if got := load(t, dir); got.First != 1 || len(got.Notices) != 3 || got.Notices[0].Offset != 18 || got.Notices[2].Offset != 30 {
+	if got := load(t, dir); got.First != 1 || len(got.Notices) != 4 || got.Notices[0].Offset != 18 || got.Notices[3].Offset != 30 {
 		t.Errorf("%+v", got)
 	}
 	for i := range uint64(2 * maxKept) {
 		add(40+i, 0)
 	}
-	if got := load(t, dir); got.First != 4+maxKept || len(got.Notices) != maxKept || got.Notices[maxKept-1].Offset != 39+2*maxKept {
+	if got := load(t, dir); got.First != 5+maxKept || len(got.Notices) != maxKept || got.Notices[maxKept-1].Offset != 39+2*maxKept {
 		t.Errorf("from %d, %d", got.First, len(got.Notices))
 	}
 	if names, _ := os.ReadDir(dir); len(names) != 1 {

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"distributor/engine/atomicfile"
 	"distributor/mmaplog/crashpoint"
 )
 
@@ -27,9 +28,16 @@ const (
 	fileName = "collectors.json"
 )
 
+// File is where the positions in dir are. It is synced before it gets its name: after a crash of the
+// machine an older file costs repeats, but an empty one would have collectors begin live, and miss
+// what came meanwhile.
+func File(dir string) atomicfile.File {
+	return atomicfile.File{Path: filepath.Join(dir, fileName), Points: crashpoint.CollectorsCreated}
+}
+
 // Store is the memory of one frame log's collectors.
 type Store struct {
-	path   string
+	file   atomicfile.File
 	log    string // id of the frame log's life
 	wall   func() time.Time
 	passed func() time.Duration // since Open, whatever the wall clock was set to meanwhile
@@ -65,10 +73,10 @@ func Open(dir, log string, translate func(log string, offset uint64) uint64, win
 
 func open(dir, log string, translate func(log string, offset uint64) uint64, window time.Duration, wall func() time.Time, passed func() time.Duration) (*Store, error) {
 	s := &Store{
-		path: filepath.Join(dir, fileName), log: log, wall: wall, passed: passed, began: wall().UnixMilli() - passed().Milliseconds(),
+		file: File(dir), log: log, wall: wall, passed: passed, began: wall().UnixMilli() - passed().Milliseconds(),
 		window: window, seen: make(map[string]seen), fresh: make(chan struct{}, 1),
 	}
-	b, err := os.ReadFile(s.path)
+	b, err := os.ReadFile(s.file.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
@@ -77,7 +85,7 @@ func open(dir, log string, translate func(log string, offset uint64) uint64, win
 		err = json.Unmarshal(b, &f)
 	}
 	if err != nil {
-		return s, fmt.Errorf("resume: %s: the collectors' positions are lost, they start live: %w", s.path, err)
+		return s, fmt.Errorf("resume: %s: the collectors' positions are lost, they start live: %w", s.file.Path, err)
 	}
 	if f.Collectors != nil {
 		s.seen = f.Collectors
@@ -156,7 +164,7 @@ func (s *Store) Save() error {
 	s.changed, s.written = false, set
 	s.mu.Unlock()
 	if err == nil {
-		err = replace(s.path, b)
+		err = s.file.Write(b)
 	}
 	if err != nil {
 		s.mu.Lock()
@@ -216,25 +224,4 @@ func (s *Store) makeRoom() {
 	for _, key := range keys[:max(1, len(keys)/10)] {
 		delete(s.seen, key)
 	}
-}
-
-// replace writes a file aside, always under the same name so that a kill
-// leaves one at most, and renames it. It is synced before: after a crash of the
-// machine an older one costs repeats, but an empty one would have collectors
-// begin live, and miss what came meanwhile.
-func replace(path string, b []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		crashpoint.Pass(crashpoint.CollectorsWritten)
-		err = os.Rename(f.Name(), path)
-		crashpoint.Pass(crashpoint.CollectorsNamed)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
 }

@@ -65,6 +65,7 @@ type Conn struct {
 	unix     *net.UnixConn
 	messages chan Message
 	done     chan struct{} // closed by Close
+	within   time.Duration // sendWithin; shorter in tests
 }
 
 // pair makes a channel: our end, and the file for the heir.
@@ -94,7 +95,7 @@ func newConn(f *os.File) (*Conn, error) {
 		_ = one.Close()
 		return nil, fmt.Errorf("succession: channel: it is a %T", one)
 	}
-	c := &Conn{unix: u, messages: make(chan Message), done: make(chan struct{})}
+	c := &Conn{unix: u, messages: make(chan Message), done: make(chan struct{}), within: sendWithin}
 	go c.listen()
 	return c, nil
 }
@@ -124,11 +125,12 @@ func (c *Conn) listen() {
 // Messages are what the other side says; closed at the end of the channel.
 func (c *Conn) Messages() <-chan Message { return c.messages }
 
-// Send says m; io.EOF when the other side has gone.
+// Send says m; io.EOF when the other side has gone, os.ErrDeadlineExceeded when it has left the
+// channel full for sendWithin. m was not sent then.
 func (c *Conn) Send(m Message) error {
 	b, err := json.Marshal(m)
 	if err == nil {
-		err = c.unix.SetWriteDeadline(time.Now().Add(sendWithin))
+		err = c.unix.SetWriteDeadline(time.Now().Add(c.within))
 	}
 	if err == nil {
 		_, err = c.unix.Write(b)

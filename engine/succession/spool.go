@@ -2,6 +2,8 @@ package succession
 
 import (
 	"context"
+	"errors"
+	"os"
 	"sync"
 )
 
@@ -48,31 +50,56 @@ func (s *Spool) poke() {
 	}
 }
 
-// Run sends what comes until ctx ends, and then what is left; it returns early
-// when the other side has gone.
+// Run sends what comes until ctx ends, and then what is left. While the other side does not read, it
+// tries again: nothing is dropped. It returns early when the other side has gone or, after ctx has
+// ended, leaves the channel full for once (sendWithin).
 func (s *Spool) Run(ctx context.Context, c *Conn) {
-	for {
+	for ctx.Err() == nil {
 		select {
 		case <-s.more:
 		case <-ctx.Done():
-			s.flush(c)
-			return
 		}
-		if !s.flush(c) {
-			return
+		for {
+			err := s.flush(c)
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
+				return
+			}
+		}
+	}
+	_ = s.flush(c)
+}
+
+// flush sends all there is. What cannot be sent is kept.
+func (s *Spool) flush(c *Conn) error {
+	for {
+		m := s.take()
+		if len(m.Positions)+len(m.Release) == 0 {
+			return nil
+		}
+		if err := c.Send(m); err != nil {
+			s.putBack(m)
+			return err
 		}
 	}
 }
 
-func (s *Spool) flush(c *Conn) bool {
-	for {
-		m := s.take()
-		if len(m.Positions)+len(m.Release) == 0 {
-			return true
+// putBack takes a message that could not be sent, unless there is newer word of a collector.
+func (s *Spool) putBack(m Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range m.Positions {
+		newer, ok := s.byKey[p.Key]
+		if ok {
+			newer.Begins = newer.Begins || p.Begins
+			p = newer
 		}
-		if c.Send(m) != nil {
-			return false
-		}
+		s.byKey[p.Key] = p
+	}
+	for _, key := range m.Release {
+		s.release[key] = true
 	}
 }
 

@@ -222,3 +222,59 @@ func TestSpool(t *testing.T) {
 		t.Errorf("%+v is left", left)
 	}
 }
+
+// While the other side does not read, nothing is dropped: it gets all when it reads again, and of
+// each collector the newest.
+func TestSpoolOutlivesTimeouts(t *testing.T) {
+	one, other := channel(t)
+	defer one.Close()
+	defer other.Close()
+	one.within = 10 * time.Millisecond
+	s := NewSpool()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan struct{})
+	go func() { defer close(done); s.Run(ctx, one) }()
+	// More than the channel holds, so that sends fail.
+	const keys = 40 * batch
+	add := func(round int) {
+		for i := range keys {
+			s.Add(Position{Key: fmt.Sprintf("%064d", i), Offset: uint64(round*keys + i), Begins: round == 0})
+		}
+	}
+	waiting := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.byKey)
+	}
+	add(0)
+	s.Release("the last")
+	for before := -1; before != waiting(); time.Sleep(5 * one.within) { // it is stuck
+		before = waiting()
+	}
+	if waiting() == 0 {
+		t.Fatal("the channel holds all of it")
+	}
+	add(1)
+	reached, begun, released := make(map[string]uint64), make(map[string]bool), false
+	for !released {
+		m, ok := next(t, other)
+		if !ok {
+			t.Fatalf("Run has given up, with %d waiting", waiting())
+		}
+		for _, p := range m.Positions {
+			if p.Offset < reached[p.Key] {
+				t.Fatalf("%s is at %d after %d", p.Key, p.Offset, reached[p.Key])
+			}
+			reached[p.Key], begun[p.Key] = p.Offset, begun[p.Key] || p.Begins
+		}
+		released = len(m.Release) > 0
+	}
+	for i := range keys {
+		if key := fmt.Sprintf("%064d", i); reached[key] != uint64(keys+i) || !begun[key] {
+			t.Fatalf("%s: %d, begun %v", key, reached[key], begun[key])
+		}
+	}
+	cancel()
+	<-done
+}

@@ -41,12 +41,19 @@ const (
 	HeadNamed       // its directory was not synced
 	Recovered       // nothing was appended
 
-	// The primary's files.
+	// The primary's files, in the order of engine/atomicfile.
+	CheckpointCreated // aside, and empty
 	CheckpointWritten // aside, not synced
 	CheckpointSynced  // aside
-	CheckpointNamed
-	CollectorsWritten // aside
+	CheckpointNamed   // the directory is not synced
+	CollectorsCreated
+	CollectorsWritten
+	CollectorsSynced
 	CollectorsNamed
+	NoticesCreated
+	NoticesWritten
+	NoticesSynced
+	NoticesNamed
 
 	count
 )
@@ -57,7 +64,9 @@ var Names = [count]string{
 	"frames-named", "segment-sealed", "segment-grown", "segment-trimmed", "segment-synced", "head-synced", "synced-raised",
 	"floor-raised", "frames-unlinked", "segment-unlinked", "log-synced", "close-said",
 	"id-given-up", "recovery-begun", "rest-removed", "segment-reopened", "head-made", "head-named", "recovered",
-	"checkpoint-written", "checkpoint-synced", "checkpoint-named", "collectors-written", "collectors-named",
+	"checkpoint-created", "checkpoint-written", "checkpoint-synced", "checkpoint-named",
+	"collectors-created", "collectors-written", "collectors-synced", "collectors-named",
+	"notices-created", "notices-written", "notices-synced", "notices-named",
 }
 
 // Variable is the environment variable that a binary with the tag looks at.

@@ -395,3 +395,14 @@ func TestOptions(t *testing.T) {
 		}
 	}
 }
+
+// Of logs that were left the newest are remembered, and no more than fit.
+func TestLeftIsBounded(t *testing.T) {
+	var f Follower
+	for n := range uint32(3 * maxLeft) {
+		f.noteLeft(Position{Number: n, Offset: tailBytes})
+	}
+	if n := len(f.left); n != maxLeft || f.left[0].Number != 2*maxLeft || f.left[n-1].Number != 3*maxLeft-1 {
+		t.Errorf("%d: %v", n, f.left)
+	}
+}

@@ -4,14 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"distributor/mmaplog/disktest"
 )
 
 // batch is numbered frames, one behind the other in memory if together, with a slice for each.
@@ -186,33 +185,6 @@ func randomFailures(t *testing.T, seed uint64) {
 	}
 }
 
-// setImmutable makes a file one that cannot be changed, also through descriptors and mappings that
-// are open. A store into a clean page of it faults, as on a file system that has gone read-only
-// after an error.
-func setImmutable(t *testing.T, path string, on bool) {
-	t.Helper()
-	const immutable = 0x10 // FS_IMMUTABLE_FL
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
-	if err == nil {
-		flags &^= immutable
-		if on {
-			flags |= immutable
-			if err := f.Sync(); err != nil { // its pages are clean, and write-protected
-				t.Fatal(err)
-			}
-		}
-		err = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
-	}
-	if err != nil {
-		t.Skipf("no file can be made immutable here: %v", err)
-	}
-}
-
 // The kernel refuses to write pages of a mapped file. That blocks the log as a failed write does,
 // and when it is over, the log goes on.
 func TestPageCannotBeWritten(t *testing.T) {
@@ -227,8 +199,8 @@ func TestPageCannotBeWritten(t *testing.T) {
 			r := mustRead(t, o.Dir)
 			appendNumbered(t, w, 1, 3)
 			path := filepath.Join(o.Dir, name)
-			setImmutable(t, path, true)
-			defer setImmutable(t, path, false)
+			disktest.SetImmutable(t, path, true)
+			defer disktest.SetImmutable(t, path, false)
 			frame, m := numbered(3)
 			err, appended := w.Append(frame, m), true
 			if err != nil {
@@ -247,7 +219,7 @@ func TestPageCannotBeWritten(t *testing.T) {
 					t.Errorf("Mark: %v", err)
 				}
 			}
-			setImmutable(t, path, false)
+			disktest.SetImmutable(t, path, false)
 			if !appended {
 				if err := w.Append(frame, m); err != nil {
 					t.Fatal(err)

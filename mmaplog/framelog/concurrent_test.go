@@ -136,7 +136,7 @@ func TestNothingIsLeaked(t *testing.T) {
 			t.Fatalf("%d descriptors, %d mappings are left", open(), mapped())
 		}
 	}
-	change(t, segmentPath(dir, func() uint64 { p, _ := listSegments(dir); return p[1].base }(), indexExt), func(b []byte) []byte { b[8] = 9; return b })
+	change(t, segmentPath(dir, func() uint64 { p, _ := listSegments(dir); return p[1].base }(), indexExt), otherVersion)
 	if _, _, err := OpenWriter(o); !errors.Is(err, ErrVersion) {
 		t.Fatal(err)
 	}

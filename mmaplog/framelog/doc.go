@@ -157,16 +157,23 @@
 // While an fsync hangs, retention goes on, and what waits for it is let go of beyond sixteen segments: see Writer.relieve.
 //
 // Otherwise OpenWriter verifies every kept frame and entry (0.13 s for 1 GiB in memory, on 2 cores). What it finds is never
-// served, and never an error:
+// served, and never an error. A place that the disk cannot deliver is asked for again, in pauses of a second at most in
+// all, before it counts as bad. A file that cannot be opened for another reason (descriptors, permissions) ends the
+// opening, and nothing is changed.
 //
 //	frame, entry, file or segment bad, below Synced       floor raised above it; Recovery.Damaged
 //	the same above Synced, or nothing good follows        log ends before it, new ID; Recovery.GivenUp
+//	head lower than the end of the newest frame counted   log goes on to there, same ID
 //	head missing, damaged, or where no frame ends         log goes as far as it verifies, new ID
+//	Synced beyond the head                                nothing counts as on disk
 //	nothing good above the floor                          the same below it: segments that were to be removed
 //	sealed end wrong                                      repaired: the next segment's name tells
 //	halves of segments, spares, segments beyond the head  left by a crash; removed
 //	recovery itself interrupted                           the next one comes to the same end
 //	another format version                                ErrVersion, for reader and writer; nothing is touched
+//
+// Every format version keeps magic, version and check of both pages as they are drawn above, so that a version whose
+// check is wrong is known for damage. TestHeadWords damages every word of the head.
 //
 // While it runs: readers of an ID that was given up get ErrReplaced. A segment file that somebody truncates, or a disk
 // that cannot deliver a page, is SIGBUS for who reads the mapping. Frames, FrameEnd and Meta turn it into ErrDamaged

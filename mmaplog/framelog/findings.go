@@ -49,12 +49,47 @@ func (h *known) sameBoot(now bootID) bool { return !now.isZero() && h.boot == no
 // durable is up to where everything had reached the disk. A bad place below it is damage; the log
 // ends before one above it, whose records are made again. It asks neither for the boot nor for the
 // state: what else a head says may be newer than the frames, or may be the word of a recovery that
-// did not come to its end.
+// did not come to its end. Nothing beyond the head was ever said to be on disk: one of the two words
+// is damaged then, and nothing counts as durable.
 func (h *known) durable() uint64 {
-	if h == nil {
+	if h == nil || h.synced > h.head {
 		return 0
 	}
-	return min(h.synced, h.head)
+	return h.synced
+}
+
+// counted returns the end of the newest frame that h counts, or 0 where the segments do not have the
+// frame. Frames are counted when they are written and before the head moves. So a head that stands
+// lower is damaged, or the writer was killed just between: the frame is committed in either case, if
+// it verifies.
+func (h *known) counted(dir string, pairs []pair) (end uint64) {
+	if h.state == stateGone {
+		return 0
+	}
+	for _, p := range slices.Backward(pairs) {
+		index, err := mapForScan(segmentPath(dir, p.base, indexExt))
+		if err != nil || len(index) < pageSize {
+			unmap(&index)
+			continue
+		}
+		found := false
+		err = guarded(func() error {
+			header, entries := asHeader(index), asEntries(index)
+			if header.valid(p.base) != nil || header.Frames >= h.frames {
+				return nil
+			}
+			found = true
+			if i := h.frames - header.Frames - 1; i < uint64(len(entries)) {
+				end = entries[i].End.Load()
+			}
+			return nil
+		})
+		unmap(&index)
+		if found || err != nil {
+			break
+		}
+	}
+	return end
 }
 
 // expect returns what a head lets us expect of segments that begin at first, and why the log gets a
@@ -90,6 +125,9 @@ func examine(dir string, h *known, now bootID) (*findings, error) {
 	first := uint64(0)
 	if len(whole) > 0 {
 		first = whole[0].base
+	}
+	if h != nil {
+		h.head = max(h.head, h.counted(dir, pairs))
 	}
 	var e expected
 	e, f.newID = expect(h, first, now)
@@ -133,7 +171,7 @@ func (f *findings) load(dir string) error {
 		if s.problem != nil || s.bad == nil || s.base > f.head {
 			continue
 		}
-		if err := s.load(dir); err != nil {
+		if err := newRetries().do(func() error { return s.load(dir) }); err != nil {
 			return err
 		}
 		if f.keeps(s) {

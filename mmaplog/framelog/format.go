@@ -142,10 +142,10 @@ func (h *headPage) valid() error {
 	switch {
 	case h.Magic != headMagic:
 		return fmt.Errorf("%w: head: magic is %#x", ErrDamaged, h.Magic)
+	case h.Check != h.check(): // before the version: a damaged version is no other version
+		return fmt.Errorf("%w: head: check of the ID is wrong", ErrDamaged)
 	case h.Version != formatVersion:
 		return fmt.Errorf("%w: head: version %d, this program writes %d", ErrVersion, h.Version, formatVersion)
-	case h.Check != h.check():
-		return fmt.Errorf("%w: head: check of the ID is wrong", ErrDamaged)
 	case h.Head.Load() == unknown: // no log is that long, and recovery has another use for the number
 		return fmt.Errorf("%w: head: no log ends at %d", ErrDamaged, uint64(unknown))
 	}
@@ -160,12 +160,12 @@ func (h *indexHeader) valid(base uint64) error {
 	switch {
 	case h.Magic != indexMagic:
 		return fmt.Errorf("%w: index: magic is %#x", ErrDamaged, h.Magic)
+	case h.Check != h.check(): // before the version: a damaged version is no other version
+		return fmt.Errorf("%w: index: header check is wrong", ErrDamaged)
 	case h.Version != formatVersion:
 		return fmt.Errorf("%w: index: version %d, this program writes %d", ErrVersion, h.Version, formatVersion)
 	case h.Base != base:
 		return fmt.Errorf("%w: index: base is %016x", ErrDamaged, h.Base)
-	case h.Check != h.check():
-		return fmt.Errorf("%w: index: header check is wrong", ErrDamaged)
 	}
 	return nil
 }

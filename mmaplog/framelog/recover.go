@@ -130,6 +130,8 @@ func (w *Writer) recover() (r Recovery, err error) {
 		w.head.Boot = w.opts.boot // before the state: an open log of another boot gets a new ID
 		w.head.State.Store(stateOpen)
 		w.head.Floor.Store(f.floor) // before anything below it goes
+		w.head.Head.Store(f.head)   // where it was, but for known.counted
+		w.head.Synced.Store(h.durable())
 		crashpoint.Pass(crashpoint.RecoveryBegun)
 	}
 	// Of one that was left the disk knows that it is open.
@@ -165,14 +167,13 @@ func (w *Writer) recover() (r Recovery, err error) {
 
 // findings decides what is left of the log: by trust where that will do.
 func (w *Writer) findings(h *known) (*findings, error) {
-	rolledBack := w.opts.Reached.beyond(h)
-	if !rolledBack {
-		if f := trust(w.opts.Dir, h, w.opts.boot); f != nil {
-			return f, nil
-		}
+	if f := trust(w.opts.Dir, h, w.opts.boot); f != nil && !w.opts.Reached.beyond(h) {
+		return f, nil
+	} else if f != nil {
+		closeScanned(f.segments)
 	}
 	f, err := examine(w.opts.Dir, h, w.opts.boot)
-	if err == nil && rolledBack && f.newID == "" {
+	if err == nil && w.opts.Reached.beyond(h) && f.newID == "" {
 		f.rolledBack = true
 		f.newID = fmt.Sprintf("it ends at %d and had reached %d: its files were put back from an older copy", f.head, w.opts.Reached.Head)
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -274,8 +275,11 @@ func TestTrust(t *testing.T) {
 			os.Remove(l.path(len(l.pairs)-1, framesExt))
 			os.Remove(l.path(len(l.pairs)-1, indexExt))
 		}, false},
-		"index missing":    {func(t *testing.T, l *madeLog) { os.Remove(l.path(l.mid, indexExt)) }, false},
-		"frames cut":       {func(t *testing.T, l *madeLog) { change(t, l.path(l.mid, framesExt), truncated(5000)) }, false},
+		"index missing": {func(t *testing.T, l *madeLog) { os.Remove(l.path(l.mid, indexExt)) }, false},
+		"frames cut":    {func(t *testing.T, l *madeLog) { change(t, l.path(l.mid, framesExt), truncated(5000)) }, false},
+		"frames not trimmed": {func(t *testing.T, l *madeLog) {
+			change(t, l.path(l.mid, framesExt), func(b []byte) []byte { return append(b, 0) })
+		}, false},
 		"last frames cut":  {func(t *testing.T, l *madeLog) { change(t, l.path(len(l.pairs)-1, framesExt), truncated(20)) }, false},
 		"index header":     {func(t *testing.T, l *madeLog) { change(t, l.path(l.mid, indexExt), flip(200)) }, false},
 		"sealed end":       {func(t *testing.T, l *madeLog) { change(t, l.path(l.mid, indexExt), flip(64)) }, false},
@@ -298,6 +302,9 @@ func TestTrust(t *testing.T) {
 			w, rec := mustOpen(t, l.o)
 			if rec.Trusted != c.trusted {
 				t.Fatalf("%+v", rec)
+			}
+			if name == "left, and another boot" && rec.NewID == "" { // more may have been sent than the disk has
+				t.Error("the ID goes on")
 			}
 			if rec.NewID == "" && (rec.ID != l.id || rec.Head != l.head || lastNumber(w) != 249 || w.Stats().Frames != 249) {
 				t.Errorf("%+v, newest %d, %d frames", rec, lastNumber(w), w.Stats().Frames)
@@ -499,4 +506,100 @@ func TestOldSegmentsRetiredBeforeTheirTurn(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustHoldOnlySegments(t, o.Dir)
+}
+
+// A new ID does not make a failed sync of this boot forgotten.
+func TestSyncFailureOutlivesTheID(t *testing.T) {
+	l := makeLog(t)
+	l.o.boot = bootID{}
+	l.words(t, func(h *headPage) { h.Lost.Store(h.Head.Load()) })
+	last := len(l.pairs) - 1
+	change(t, l.path(last, framesExt), flip(int64(l.head-l.pairs[last].base)-1))
+	w, rec := mustOpen(t, l.o)
+	if rec.NewID == "" {
+		t.Fatalf("%+v", rec)
+	}
+	must(t, w.Close())
+	if r := mustRead(t, l.o.Dir); r.head.Lost.Load() == 0 || r.head.State.Load() != stateOpen {
+		t.Errorf("lost %d, state %d", r.head.Lost.Load(), r.head.State.Load())
+	}
+}
+
+// What was retired when the log was left goes when the head on disk has the floor, not before.
+func TestRetiredBeforeLeaving(t *testing.T) {
+	l := makeLog(t)
+	l.o.boot = bootID{}
+	l.words(t, func(h *headPage) { h.State.Store(stateLeft) })
+	for _, ext := range []string{framesExt, indexExt} {
+		must(t, os.WriteFile(segmentPath(l.o.Dir, 0, ext), nil, fileMode))
+	}
+	d := &diary{dir: l.o.Dir}
+	l.o.fault = d.fault
+	if _, rec := mustOpen(t, l.o); !rec.Trusted {
+		t.Fatalf("%+v", rec)
+	}
+	said := d.said()
+	synced, gone := slices.Index(said, "sync head"), slices.Index(said, "unlink 0000000000000000.frames")
+	if gone < 0 || synced < 0 || synced > gone {
+		t.Errorf("%q", said)
+	}
+}
+
+// Segments that a killed writer had trimmed and not synced are synced by the next, before they are
+// said to be on disk.
+func TestUnsyncedSegmentsOfAKilledWriter(t *testing.T) {
+	l := makeLog(t)
+	l.o.boot = bootID{}
+	l.words(t, func(h *headPage) { h.State.Store(stateOpen); h.Synced.Store(0) })
+	var mu sync.Mutex // guards synced
+	synced := map[string]bool{}
+	l.o.fault = func(o op, path string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		synced[path] = synced[path] || o == opSync
+		return nil
+	}
+	w, rec := mustOpen(t, l.o)
+	if rec.NewID != "" {
+		t.Fatalf("%+v", rec)
+	}
+	drain(w)
+	if w.Stats().Synced == 0 {
+		t.Error("nothing is said to be on disk")
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for i := range len(l.pairs) - 1 {
+		for _, ext := range []string{framesExt, indexExt} {
+			if path := l.path(i, ext); !synced[path] {
+				t.Errorf("%s was not synced", filepath.Base(path))
+			}
+		}
+	}
+}
+
+// Each failed sync counts: what was written up to the latest may be lost. And a log with one is not
+// left as if it were whole.
+func TestEachSyncFailureCounts(t *testing.T) {
+	var b broken
+	o := testOptions(t.TempDir())
+	o.RetainBytes = 1 << 30
+	o.fault = b.fault
+	w, _ := mustOpen(t, o)
+	r := mustRead(t, o.Dir)
+	b.set(opSync, syscall.EIO)
+	for next := uint64(1); next < 300; next += 100 {
+		before := w.Stats().Failures
+		appendNumbered(t, w, next, next+100)
+		eventually(t, func() bool { return w.Stats().Failures > before })
+		drain(w)
+		if lost := r.head.Lost.Load(); lost != w.Head() {
+			t.Errorf("lost %d, the head is %d", lost, w.Head())
+		}
+	}
+	b.set(opSync, nil)
+	must(t, w.Leave())
+	if state := r.head.State.Load(); state != stateOpen {
+		t.Errorf("left with state %d", state)
+	}
 }

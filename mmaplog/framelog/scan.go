@@ -7,6 +7,8 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/edsrzf/mmap-go"
 	"golang.org/x/sys/unix"
@@ -27,12 +29,55 @@ type scanned struct {
 	end          uint64 // of the last of them; 0: there is none
 	runs         []run  // what verifying showed
 
+	retry         *retries
 	frames, index mmap.MMap // while it is verified; the index again after load
 	entries       []entry
 }
 
-// scanMapped is called when a scan has mapped one more segment. Tests only.
-var scanMapped = func() {}
+// scanMapped is called when a scan has mapped one more segment, and scanPaused when it waits for a
+// disk that could not deliver. Tests only.
+var scanMapped, scanPaused = func() {}, func() {}
+
+// A read that the disk fails counts as damage when it fails again after pauses. All the pauses of a
+// scan take a second at most, so that a disk that has lost many places costs no more.
+const (
+	retryPause = 50 * time.Millisecond
+	retryMost  = 20
+	retryEach  = 4
+)
+
+// retries is what is left of the pauses of a scan.
+type retries struct{ left atomic.Int32 }
+
+func newRetries() *retries {
+	r := &retries{}
+	r.left.Store(retryMost)
+	return r
+}
+
+// do runs read until it works, fails for another reason than the disk's, or there are no pauses left.
+func (r *retries) do(read func() error) (err error) {
+	for n := range retryEach + 1 {
+		if err = read(); !isReadError(err) || n == retryEach || r.left.Add(-1) < 0 {
+			break
+		}
+		scanPaused()
+		time.Sleep(retryPause)
+	}
+	return err
+}
+
+// isReadError says whether the disk has not delivered: EIO of a call, or a fault of a mapping.
+func isReadError(err error) bool {
+	var addressed interface{ Addr() uintptr }
+	return errors.Is(err, unix.EIO) || errors.As(err, &addressed)
+}
+
+// isDamage says whether a file is lost. Any other error, as of too many open files, may be gone at
+// the next start, and nothing is given up for it.
+func isDamage(err error) bool {
+	return errors.Is(err, ErrDamaged) || isReadError(err) || errors.Is(err, unix.EUCLEAN) || errors.Is(err, unix.EBADMSG)
+}
 
 // run is a part of a segment that verified, or that did not.
 type run struct {
@@ -51,15 +96,17 @@ const (
 const unknown = goneFloor
 
 // scanSegments reads and verifies the segments that begin below end, from floor on; the last one from its own beginning,
-// because the newest sources are in there. ErrVersion is the only error: damage is a finding.
+// because the newest sources are in there. Damage is a finding. Errors: ErrVersion, and what keeps
+// files from being opened that may be whole.
 func scanSegments(dir string, pairs []pair, floor, end uint64) ([]*scanned, error) {
 	var segments []*scanned
+	retry := newRetries()
 	done, mapped := 0, 0 // segments verified, bytes mapped of those after them
 	for i, p := range pairs {
 		if p.base >= end {
 			break
 		}
-		s := &scanned{base: p.base, limit: end}
+		s := &scanned{base: p.base, limit: end, retry: retry}
 		from := uint64(0)
 		if i+1 < len(pairs) && pairs[i+1].base < end {
 			s.limit, from = pairs[i+1].base, floor
@@ -68,8 +115,12 @@ func scanSegments(dir string, pairs []pair, floor, end uint64) ([]*scanned, erro
 		if s.limit <= from {
 			continue
 		}
-		s.problem = s.open(dir, from)
-		if errors.Is(s.problem, ErrVersion) {
+		s.problem = retry.do(func() error {
+			unmap(&s.frames)
+			unmap(&s.index)
+			return s.open(dir, from)
+		})
+		if s.problem != nil && !isDamage(s.problem) {
 			closeScanned(segments)
 			return nil, s.problem
 		}
@@ -89,9 +140,11 @@ func check(segments []*scanned, floor uint64) {
 	verify(segments)
 	for _, s := range segments {
 		if s.problem == nil && s.entries != nil {
-			s.problem = guarded(func() error {
-				s.sum(floor)
-				return nil
+			s.problem = s.retry.do(func() error {
+				return guarded(func() error {
+					s.sum(floor)
+					return nil
+				})
 			})
 		}
 	}
@@ -237,14 +290,17 @@ func verify(segments []*scanned) {
 	workers.Wait()
 }
 
-// verify marks the bad ones of a run of entries. A place that the disk cannot deliver is bad like any other.
+// verify marks the bad ones of a run of entries. A place that the disk cannot deliver, when asked
+// again, is bad like any other.
 func (s *scanned) verify(from, to int) {
 	for i := from; i < to; i++ {
-		err := guarded(func() error {
-			for ; i < to; i++ {
-				s.bad[i] = !s.frameIsGood(i)
-			}
-			return nil
+		err := s.retry.do(func() error {
+			return guarded(func() error {
+				for ; i < to; i++ {
+					s.bad[i] = !s.frameIsGood(i)
+				}
+				return nil
+			})
 		})
 		if err != nil {
 			s.bad[i] = true

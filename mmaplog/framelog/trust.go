@@ -9,7 +9,7 @@ import (
 // trust returns what a log holds that was closed on this boot, without a look at its frames: the
 // writer that closed it had written them, and they are in the page cache or on disk. It returns nil
 // where verifying is needed: the log was not closed, or in another boot, a sync has failed, or
-// names, sizes and headers are not those that the close left.
+// names, sizes, headers and the count of frames are not those that the close left.
 func trust(dir string, h *known, now bootID) *findings {
 	if h == nil || h.state != stateClean && h.state != stateLeft || !h.sameBoot(now) || h.lost != 0 || h.floor > h.head {
 		return nil
@@ -35,7 +35,7 @@ func trust(dir string, h *known, now bootID) *findings {
 		}
 		at = s.limit
 	}
-	if at != h.head {
+	if at != h.head || len(f.segments) == 0 && h.frames != 0 {
 		closeScanned(f.segments)
 		return nil
 	}
@@ -68,7 +68,17 @@ func (s *scanned) left(dir string, h *known) bool {
 			return nil
 		}) == nil
 	}
-	return (s.base >= h.floor || ends(h.floor)) && ends(s.limit)
+	return (s.base >= h.floor || ends(h.floor)) && ends(s.limit) && (sealed || s.counts(h.frames))
+}
+
+// counts says whether the frame that ends at the limit is the n-th of the log.
+func (s *scanned) counts(n uint64) bool {
+	return guarded(func() error {
+		if asHeader(s.index).Frames+uint64(frameAfter(s.entries, s.limit-1))+1 != n {
+			return ErrDamaged
+		}
+		return nil
+	}) == nil
 }
 
 // hasSeal reads the header alone, which says that the segment ends at its limit.
