@@ -31,6 +31,7 @@ type Options struct {
 	Address  string // as configured: requests may name its host
 	Board    Board
 	Metrics  http.Handler
+	Health   func() (healthy bool, text []byte) // what GET /is-healthy answers, JSON
 	Page     http.Handler
 	Profile  func(worker int) (net.Conn, error) // a connection for one request for /debug/pprof
 	Query    func() (net.Conn, error)           // the same of the query process
@@ -71,6 +72,7 @@ func (a *admin) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /", a.Page)
 	mux.HandleFunc("GET /status", a.status)
+	mux.HandleFunc("GET /is-healthy", a.health)
 	mux.HandleFunc("GET /events", a.events)
 	mux.Handle("GET /metrics", a.Metrics)
 	mux.HandleFunc("GET /log-level", a.level)
@@ -87,11 +89,25 @@ func (a *admin) handler() http.Handler {
 }
 
 func (a *admin) status(w http.ResponseWriter, _ *http.Request) {
-	text := a.Board.JSON()
+	writeJSON(w, http.StatusOK, a.Board.JSON())
+}
+
+// health is the public port's /is-healthy with all details.
+func (a *admin) health(w http.ResponseWriter, _ *http.Request) {
+	healthy, text := a.Health()
+	status := http.StatusOK
+	if !healthy {
+		status = http.StatusServiceUnavailable
+	}
+	writeJSON(w, status, text)
+}
+
+func writeJSON(w http.ResponseWriter, status int, text []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(text)))
 	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
 	_, _ = w.Write(text) // the viewer may have gone
 }
 

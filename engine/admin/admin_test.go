@@ -50,6 +50,7 @@ func options(f *feed) Options {
 	level := new(slog.LevelVar)
 	return Options{
 		Address: "monitor.example:6102", Board: f, Metrics: said("metrics"), Page: said("page"), Level: level,
+		Health:  func() (bool, []byte) { return false, []byte(`{"healthy":false}`) },
 		Profile: func(int) (net.Conn, error) { return nil, errors.New("no such worker") },
 		Query:   func() (net.Conn, error) { return nil, errors.New("it is not running") },
 		SetLevel: func(l slog.Level) error {
@@ -75,6 +76,7 @@ func TestRoutes(t *testing.T) {
 		{"HEAD /", "", 200, ""},
 		{"GET /site/status.js", "", 200, "page /site/status.js"},
 		{"GET /status", "", 200, `{"x":1}`},
+		{"GET /is-healthy", "", 503, `{"healthy":false}`},
 		{"GET /metrics", "", 200, "metrics /metrics"},
 		{"GET /debug/pprof/goroutine?debug=1", "", 200, "goroutine profile"},
 		{"GET /debug/pprof/cmdline", "", 200, "admin"},

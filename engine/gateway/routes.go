@@ -17,11 +17,13 @@ const (
 	contentText = "text/plain; charset=utf-8"
 )
 
-// Problem is something that keeps the distributor from doing its work.
+// Problem is something that keeps the distributor from doing its work, in words for everybody: strangers
+// read them.
 type Problem struct {
-	Component string `json:"component"` // which part: "cycle log", "worker 2", …
-	Problem   string `json:"problem"`   // what is wrong, with figures
-	Remedy    string `json:"remedy"`    // what the operator can do
+	Component string    `json:"component"` // which part: "frame log", "workers", …
+	Problem   string    `json:"problem"`   // what is wrong
+	Remedy    string    `json:"remedy"`    // what the operator can do
+	Since     time.Time `json:"since"`
 }
 
 // route answers every request that is no upgrade. Paths are exact: nothing is

@@ -114,8 +114,8 @@ func TestHealth(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	g.healthy.asked = time.Time{} // as if healthEvery were over
-	problems = []Problem{{"cycle log", "nothing for 5m", "look at the archiver"}}
-	const want = `{"healthy":false,"problems":[{"component":"cycle log","problem":"nothing for 5m","remedy":"look at the archiver"}]}`
+	problems = []Problem{{"cycle log", "nothing for 5m", "look at the archiver", time.Unix(1_764_000_000, 0).UTC()}}
+	const want = `{"healthy":false,"problems":[{"component":"cycle log","problem":"nothing for 5m","remedy":"look at the archiver","since":"2025-11-24T16:00:00Z"}]}`
 	if got := get("GET"); got.status != 503 || got.body != want || got.header.Get("Content-Type") != contentJSON {
 		t.Errorf("%+v", got)
 	}

@@ -54,7 +54,7 @@ func fresh(t testing.TB) *status.Status {
 				Tables:    []status.Table{{Name: "receipts"}},
 			}
 		},
-		Problems: func() []status.Problem { return nil }, Events: status.NewEvents(),
+		Health: func() ([]status.Problem, time.Time) { return nil, time.Now() }, Events: status.NewEvents(),
 	})
 	return board.Status()
 }

@@ -18,7 +18,6 @@ func (b *Board) collect(now time.Time) *Status {
 	workers, front := o.Workers(), o.Gateway()
 	s := &Status{
 		Time: now.Round(0), Started: o.Started.Round(0), Version: o.Version,
-		Problems: *b.problems.Load(),
 		FrameLog: b.frameLog(now),
 		Workers:  make([]Worker, 0, len(workers.Workers)),
 		Clients:  clients(workers),
@@ -29,7 +28,8 @@ func (b *Board) collect(now time.Time) *Status {
 		Starts:   Starts{Started: int64(workers.Spawns), Ended: int64(workers.Ended), Failed: counts(workers.Failures)},
 	}
 	s.Compression = compression(o.Deflate(), workers)
-	s.Healthy = len(s.Problems) == 0
+	problems, since := o.Health()
+	s.Problems, s.Healthy, s.HealthSince = nonNil(problems), len(problems) == 0, since
 	for i := range datalog.Streams {
 		s.Streams = append(s.Streams, b.stream(now, i))
 	}

@@ -55,18 +55,19 @@ func sources(t testing.TB, n int) Sources {
 		Deflate: func() deflate.Stats {
 			return deflate.Stats{Alive: true, Frames: 20, InBytes: 21, OutBytes: 22, Same: 23, Lag: 24, Ends: map[deflate.End]uint64{deflate.EndBehind: 25}}
 		},
-		API:      func() API { return API{Endpoints: []Endpoint{}, Tables: []Table{}} },
-		Problems: func() []Problem { return []Problem{{"c", "p", "r"}} },
-		Events:   NewEvents(),
+		API: func() API { return API{Endpoints: []Endpoint{}, Tables: []Table{}} },
+		Health: func() ([]Problem, time.Time) {
+			return []Problem{{"c", "p", "r", time.Unix(2, 0)}}, time.Unix(1, 0)
+		},
+		Events: NewEvents(),
 	}
 }
 
 func TestCollect(t *testing.T) {
 	b := NewBoard(sources(t, 2))
-	b.look()
 	b.update(time.Now())
 	s := b.Status()
-	if s.Healthy || len(s.Problems) != 1 || len(s.Streams) != 3 || len(s.Workers) != 2 || len(s.Processes) != 3 {
+	if s.Healthy || s.HealthSince != time.Unix(1, 0) || len(s.Problems) != 1 || len(s.Streams) != 3 || len(s.Workers) != 2 || len(s.Processes) != 3 {
 		t.Fatalf("%+v", s)
 	}
 	if got := s.Streams[2]; got.Name != "receipt" || got.Records != 10 || got.Frames != 12 || got.BytesBehind != 2 || got.Rejected["not_json"] != 2 || got.Rotations != 6 {
@@ -98,13 +99,12 @@ func TestCollect(t *testing.T) {
 // No list is null: the page iterates over all.
 func TestNothingIsNull(t *testing.T) {
 	o := sources(t, 0)
-	o.Problems = func() []Problem { return nil }
+	o.Health = func() ([]Problem, time.Time) { return nil, time.Now() }
 	b := NewBoard(o)
 	for range 2 {
 		if text := string(b.JSON()); strings.Contains(text, "null") || !strings.Contains(text, `"slowest":[]`) {
 			t.Error(text)
 		}
-		b.look()
 		b.update(time.Now())
 	}
 }
