@@ -117,7 +117,9 @@ func TestHealthTurnsAreTold(t *testing.T) {
 		s, texts := statusOf(t, d.admin()), told("health is green again")
 		return s.Healthy && s.HealthSince.After(since) && len(texts) == 1 && strings.Contains(texts[0], "component=data logs")
 	}, nil)
-	if said := d.Log(func(l Line) bool { return strings.HasPrefix(l.Msg, "health is") || strings.HasPrefix(l.Msg, "a health problem") }); len(said) != 2 {
+	if said := d.Log(func(l Line) bool {
+		return strings.HasPrefix(l.Msg, "health is") || strings.HasPrefix(l.Msg, "a health problem")
+	}); len(said) != 2 {
 		t.Errorf("%v", said)
 	}
 	d.Stop()
