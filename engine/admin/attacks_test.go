@@ -2,11 +2,13 @@ package admin
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -95,4 +97,74 @@ func TestForeignPages(t *testing.T) {
 			t.Fatalf("%s %q: the level is %s", c.request, c.headers, level)
 		}
 	}
+}
+
+// Clients that do not read what they asked for are cut; profiles and connections are counted. So a client of the
+// listener takes neither goroutines nor descriptors for good.
+func TestClientsAreBounded(t *testing.T) {
+	o := options(newFeed(`{}`))
+	var writing atomic.Int64
+	o.Page = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writing.Add(1)
+		defer writing.Add(-1)
+		_, _ = w.Write(make([]byte, 32<<20)) // more than the kernel's buffers
+	})
+	a, url := serve(t, o, 300*time.Millisecond)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	eventually(t, "the answer is on its way", func() bool { return writing.Load() == 1 })
+	eventually(t, "who does not read is cut", func() bool { return writing.Load() == 0 })
+
+	a.profiles.Add(maxProfiles)
+	if answer, err := http.Get(url + "/debug/pprof/heap"); err != nil || answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
+		t.Errorf("%v %v", answer, err)
+	}
+	a.profiles.Add(-maxProfiles)
+	if answer, err := http.Get(url + "/debug/pprof/goroutine?debug=1"); err != nil || answer.StatusCode != http.StatusOK {
+		t.Errorf("%v %v", answer, err)
+	}
+	eventually(t, "the places are given back", func() bool { return a.profiles.Load() == 0 })
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(ctx, l, options(newFeed("{}"))) }()
+	defer func() { cancel(); <-ended }()
+	var all []net.Conn
+	defer func() {
+		for _, c := range all {
+			c.Close()
+		}
+	}()
+	ask := func() error {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			return err
+		}
+		all = append(all, conn)
+		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		fmt.Fprint(conn, "GET /log-level HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		_, err = http.ReadResponse(bufio.NewReader(conn), nil)
+		return err
+	}
+	for i := range maxConnections {
+		if err := ask(); err != nil {
+			t.Fatalf("connection %d: %v", i, err)
+		}
+	}
+	if ask() == nil {
+		t.Error("one too many was answered")
+	}
+	all[0].Close()
+	eventually(t, "there is room again", func() bool { return ask() == nil })
 }
