@@ -88,7 +88,7 @@ func (p *primary) observe(ctx context.Context) {
 	p.log.Info("admin listener", "address", p.admin.Addr().String())
 	err := admin.Serve(ctx, p.admin, admin.Options{
 		Address: p.cfg.Load().AdminAddr, Board: p.board, Metrics: p.metrics, Health: p.healthText, Page: page.Handler(),
-		Profile: p.workers.Profile, Query: p.api.Connect, Level: p.o.Level, SetLevel: p.setLevel, Log: p.log,
+		Profile: p.workers.Profile, Query: p.api.Connect, Args: config.HideSecrets(p.o.Binary), Level: p.o.Level, SetLevel: p.setLevel, Log: p.log,
 	})
 	if err != nil {
 		p.log.Error("admin listener failed", "error", err)

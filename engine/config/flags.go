@@ -1,6 +1,10 @@
 package config
 
-import "strings"
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
 
 // A setting is a flag that names a key, with its value as text.
 type setting struct {
@@ -119,4 +123,28 @@ func (l *loader) flag(f setting) {
 		}
 	}
 	l.setText(k, place, f.value)
+}
+
+// keyMaterial is what a secret key looks like, wherever it stands.
+var keyMaterial = regexp.MustCompile(`[0-9A-Fa-f]{128,}`)
+
+// HideSecrets returns a command line that may be shown: the values of secret settings are gone, also of
+// flags that name one in another case, with other dashes, or without effect.
+func HideSecrets(args []string) []string {
+	shown := slices.Clone(args)
+	hide := false // the next word is the value of a secret
+	for i, arg := range args {
+		name, _, given := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		isSecret := slices.ContainsFunc(keys, func(k *key) bool { return k.secret() && strings.EqualFold(k.name, name) })
+		switch {
+		case hide:
+			shown[i] = redacted
+		case isSecret && given:
+			shown[i] = arg[:strings.Index(arg, "=")+1] + redacted
+		default:
+			shown[i] = keyMaterial.ReplaceAllLiteralString(arg, redacted)
+		}
+		hide = isSecret && !given
+	}
+	return shown
 }

@@ -102,7 +102,7 @@ func (d *Distributor) Launch() {
 		d.t.Fatal("the distributor runs already")
 	}
 	d.heirs = nil
-	d.cmd = command(d.Binary, d.Dir, "serve")
+	d.cmd = command(d.Binary, d.Dir, append([]string{"serve"}, d.Args...)...)
 	if d.Socket != nil {
 		d.cmd = command("/bin/sh", d.Dir, "-c", `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=distributor.socket exec "$0" serve`, d.Binary)
 		d.cmd.ExtraFiles = []*os.File{d.Socket}

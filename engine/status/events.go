@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"distributor/engine/logging"
 )
 
 const (
@@ -150,8 +152,9 @@ func levelName(level slog.Level) string {
 	return "info"
 }
 
-// clip shortens a text and makes it proper UTF-8.
+// clip makes all of a text visible, and shortens it.
 func clip(text string) string {
+	text = logging.Visible(text)
 	if len(text) > maxText {
 		cut := maxText
 		for cut > 0 && !utf8.RuneStart(text[cut]) {
@@ -159,5 +162,5 @@ func clip(text string) string {
 		}
 		text = text[:cut] + "…"
 	}
-	return strings.ToValidUTF8(text, "�")
+	return text
 }

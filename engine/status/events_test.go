@@ -78,12 +78,12 @@ func TestEventsAreBounded(t *testing.T) {
 		t.Errorf("%d %+v", len(last), last[95:])
 	}
 	say(0, strings.Repeat("é", maxText))
-	say(0, "a\xff")
+	say(0, "a\xff\u202e\n")
 	last = events.Last()
 	if long := last[98].Text; len(long) > maxText+3 || !utf8.ValidString(long) || !strings.HasSuffix(long, "é…") {
 		t.Errorf("%d bytes: %q", len(long), long)
 	}
-	if last[99].Text != "a�" {
+	if last[99].Text != `a\ufffd\u202e\u000a` {
 		t.Errorf("%q", last[99].Text)
 	}
 }
