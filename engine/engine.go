@@ -329,7 +329,7 @@ func (p *primary) stopGateway() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
 	if err := p.gateway.Shutdown(ctx, min(stopIdle, p.cfg.Load().Drain)); err != nil {
-		p.log.Warn("HTTP connections were cut", "error", err)
+		p.log.Info("HTTP connections were cut", "error", err)
 	}
 }
 

@@ -33,6 +33,8 @@ type Distributor struct {
 
 	// Binary is what is started; by default what Build made.
 	Binary string
+	// Args are flags, beside the settings in the file.
+	Args []string
 	// Env are NAME=value for its environment, beside the few that it always has.
 	Env []string
 	// Socket, if it is set, is passed on as a service manager does (sd_listen_fds(3)).

@@ -113,6 +113,7 @@ type Gateway struct {
 	healthy  healthState
 	framesMu sync.Mutex // serialises FrameLog.FrameEnd
 	handed   atomic.Uint64
+	missed   atomic.Uint64
 	leaving  atomic.Int64 // connections that were turned away and have not left yet
 
 	server *http.Server
@@ -157,7 +158,7 @@ func New(o Options) *Gateway {
 		ConnState:                    g.conns.changed,
 		ConnContext:                  withConn,
 		BaseContext:                  func(net.Listener) context.Context { return base },
-		ErrorLog:                     slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+		ErrorLog:                     slog.NewLogLogger(o.Log.Handler(), slog.LevelInfo), // of what clients do
 	}
 	return g
 }
@@ -288,12 +289,13 @@ type Snapshot struct {
 	Waiting     int               // accepted, and without room so far
 	HandedOver  uint64            // sockets given to workers
 	Refused     map[string]uint64 // requests by reason, every reason there from the start
+	Missed      uint64            // clients that came back to less than the frame log has
 	Malformed   uint64            // connections ended over a request that was no HTTP, too long, or not complete in time
 }
 
 // Snapshot returns the counters.
 func (g *Gateway) Snapshot() Snapshot {
-	s := Snapshot{HandedOver: g.handed.Load(), Refused: g.refused.counts()}
+	s := Snapshot{HandedOver: g.handed.Load(), Missed: g.missed.Load(), Refused: g.refused.counts()}
 	s.Connections, s.Waiting, s.Malformed = g.conns.counts()
 	return s
 }

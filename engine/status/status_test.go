@@ -50,7 +50,7 @@ func sources(t testing.TB, n int) Sources {
 		Blocked:  func() error { return errors.New("no room") },
 		Workers:  func() supervisor.Snapshot { return snap },
 		Gateway: func() gateway.Snapshot {
-			return gateway.Snapshot{Connections: 4, Refused: map[string]uint64{"a": 0, "b": 2}, Malformed: 3}
+			return gateway.Snapshot{Connections: 4, Refused: map[string]uint64{"a": 0, "b": 2}, Malformed: 3, Missed: 5}
 		},
 		Deflate: func() deflate.Stats {
 			return deflate.Stats{Alive: true, Frames: 20, InBytes: 21, OutBytes: 22, Same: 23, Lag: 24, Ends: map[deflate.End]uint64{deflate.EndBehind: 25}}
@@ -80,7 +80,7 @@ func TestCollect(t *testing.T) {
 	if len(slowest) != handoff.MaxSlowest || slowest[0] != (Client{"0-0", 1, 600, 1.5, true}) || slowest[1] != (Client{"1-0", 2, 599, 1.5, true}) || slowest[19].Lag != 581 {
 		t.Errorf("%+v", slowest)
 	}
-	if s.FrameLog.Blocked != "no room" || s.FrameLog.Head != 1000 || s.Starts.Failed["exit"] != 1 || s.Clients.Refused["full"] != 3 || s.HTTP.Malformed != 3 {
+	if s.FrameLog.Blocked != "no room" || s.FrameLog.Head != 1000 || s.Starts.Failed["exit"] != 1 || s.Clients.Refused["full"] != 3 || s.HTTP.Malformed != 3 || s.HTTP.Missed != 5 {
 		t.Errorf("%+v %+v", s.FrameLog, s.Starts)
 	}
 	if got := s.Compression; got.Clients != 4 || !got.Active || got.Frames != 20 || got.InBytes != 21 || got.OutBytes != 22 || got.Unshrunk != 23 || got.Lag != 24 ||
