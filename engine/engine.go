@@ -64,7 +64,8 @@ func Run(ctx context.Context, o Options, reload <-chan os.Signal) error {
 	events := status.NewEvents()
 	p := &primary{
 		o: o, log: slog.New(events.Handler(o.Log.Handler())), started: time.Now(),
-		checkpointSaved: saved{file: checkpointFile}, positionsSaved: saved{file: "collectors.json"},
+		checkpointSaved: saved{file: checkpointFile},
+		positionsSaved:  saved{file: "collectors.json"},
 	}
 	p.events = events
 	p.cfg.Store(o.Config)
@@ -176,7 +177,8 @@ func (p *primary) open(ctx context.Context) error {
 	}, progress)
 	p.health = newHealthWatch(p.checks(), p.started, p.log)
 	p.gateway = gateway.New(gateway.Options{
-		Settings: access, Workers: p.workers, Frames: p.index, Resume: p.collectors.Offset, Health: p.publicHealth, API: p.publicAPI(), Log: p.log,
+		Settings: access, Workers: p.workers, Frames: p.index, Resume: p.collectors.Offset,
+		Health: p.publicHealth, API: p.publicAPI(), Log: p.log,
 	})
 	p.workers.SetExpiry(p.gateway.Expiry)
 	p.openObserved(cfg)

@@ -32,14 +32,15 @@ func (p *primary) checks() []check {
 }
 
 func (p *primary) frameLogHealth() []problem {
-	err, what, then := p.encoder.Blocked(), "the frame log takes no frames", "; distribution goes on by itself"
-	if untaken := p.untaken.Load(); untaken != nil {
-		err, what, then = *untaken, "no records are read since a handover failed", "; it is tried again four times a second"
+	if err := p.untaken.Load(); err != nil {
+		return []problem{p.stateProblem("frame log", "no records are read since a handover failed",
+			"; it is tried again four times a second", *err)}
 	}
-	if err == nil {
-		return nil
+	if err := p.encoder.Blocked(); err != nil {
+		return []problem{p.stateProblem("frame log", "the frame log takes no frames",
+			"; distribution goes on by itself", err)}
 	}
-	return []problem{p.stateProblem("frame log", what, then, err)}
+	return nil
 }
 
 func (p *primary) progressHealth() []problem {
@@ -48,10 +49,12 @@ func (p *primary) progressHealth() []problem {
 		return nil
 	}
 	return []problem{p.stateProblem("progress", "progress is not saved",
-		"; it is tried again every two seconds. Collectors get everything; if the distributor were killed now, those that come back would get more of it again", err)}
+		"; it is tried again every two seconds. Collectors get everything; if the distributor were "+
+			"killed now, those that come back would get more of it again", err)}
 }
 
-// stateProblem is what the file system of STATE_DIR does to a component; then stands behind the remedy.
+// stateProblem is what the file system of STATE_DIR does to a component; then stands behind the
+// remedy.
 func (p *primary) stateProblem(component, what, then string, err error) problem {
 	dir := p.cfg.Load().StateDir
 	return problem{
@@ -66,8 +69,12 @@ func (p *primary) workerHealth() []problem {
 	if s.Ready() > 0 || s.Backoff.Err == nil {
 		return nil
 	}
-	const what, remedy = "no worker can start", "see the log for the workers' last words; starting is tried again with growing pauses"
-	return []problem{{"workers", words{what + ": " + s.Backoff.Err.Error(), remedy}, words{what + cause(s.Backoff.Err), remedy}}}
+	const what = "no worker can start"
+	const remedy = "see the log for the workers' last words; starting is tried again with growing pauses"
+	err := s.Backoff.Err
+	return []problem{{
+		"workers", words{what + ": " + err.Error(), remedy}, words{what + cause(err), remedy},
+	}}
 }
 
 // cause is what everybody may know of an error: the kernel's words, without the paths around them.
@@ -78,8 +85,8 @@ func cause(err error) string {
 	return ""
 }
 
-// stateRemedy is what helps against an error of the file system of STATE_DIR. It names the path, unless
-// that is "".
+// stateRemedy is what helps against an error of the file system of STATE_DIR. It names the path,
+// unless that is "".
 func stateRemedy(err error, path string) string {
 	dir := "STATE_DIR"
 	if path != "" {
@@ -89,7 +96,8 @@ func stateRemedy(err error, path string) string {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "make room on the file system of " + dir
 	case errors.Is(err, syscall.EROFS):
-		return "mount the file system of " + dir + " for writing; if it was mounted so, the kernel's log says why it is read-only now"
+		return "mount the file system of " + dir +
+			" for writing; if it was mounted so, the kernel's log says why it is read-only now"
 	case errors.Is(err, fs.ErrPermission):
 		return "let the distributor's user write to " + dir + " and what is in it"
 	case errors.Is(err, syscall.EIO):
@@ -105,8 +113,11 @@ func (p *primary) databaseHealth() []problem {
 	defer cancel()
 	var found []problem
 	for _, one := range p.api.Health(ctx) {
-		const remedy = "check ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH and permissions; the other endpoints answer, and the database is tried again every second"
-		found = append(found, problem{one.Component, words{one.Text, remedy}, words{"it does not answer", remedy}})
+		const remedy = "check ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH and permissions; " +
+			"the other endpoints answer, and the database is tried again every second"
+		found = append(found, problem{
+			one.Component, words{one.Text, remedy}, words{"it does not answer", remedy},
+		})
 	}
 	return found
 }
@@ -125,8 +136,9 @@ func (p *primary) dataLogHealth(now time.Time) []problem {
 	cfg := p.cfg.Load()
 	if err := readable(cfg.DataLogDir); err != nil {
 		return []problem{{
-			"data logs", words{err.Error(), dataLogRemedy(err, "DATA_LOG_DIR ("+cfg.DataLogDir+")")},
-			words{"their directory cannot be read" + cause(err), dataLogRemedy(err, "DATA_LOG_DIR")},
+			"data logs",
+			words{err.Error(), dataLogRemedy(err, "DATA_LOG_DIR ("+cfg.DataLogDir+")")},
+			words{"the directory cannot be read" + cause(err), dataLogRemedy(err, "DATA_LOG_DIR")},
 		}}
 	}
 	var found []problem
@@ -135,8 +147,11 @@ func (p *primary) dataLogHealth(now time.Time) []problem {
 		s := f.Stats()
 		if t := s.Trouble; t.Err != nil && now.Sub(t.Since) >= troubleGrace {
 			found = append(found, problem{
-				"data logs: " + s.Stream.String(), words{t.Err.Error(), dataLogRemedy(t.Err, t.Path)},
-				words{"reading waits for a file" + cause(t.Err), dataLogRemedy(t.Err, "DATA_LOG_DIR")},
+				"data logs: " + s.Stream.String(),
+				words{t.Err.Error(), dataLogRemedy(t.Err, t.Path)},
+				words{
+					"reading waits for a file" + cause(t.Err), dataLogRemedy(t.Err, "DATA_LOG_DIR"),
+				},
 			})
 		}
 		if t := s.LastGrowth; t.After(newest) {
@@ -144,9 +159,12 @@ func (p *primary) dataLogHealth(now time.Time) []problem {
 		}
 	}
 	if silent := now.Sub(newest); len(found) == 0 && cfg.DataLogStale > 0 && silent >= cfg.DataLogStale {
-		const remedy = "see whether the archiver runs and writes there (DATA_LOG_STALE_MS sets how long silence is normal)"
 		what := func(dir string) words {
-			return words{fmt.Sprintf("no stream in %s has grown for %s", dir, silent.Round(time.Second)), remedy}
+			return words{
+				fmt.Sprintf("no stream in %s has grown for %s", dir, silent.Round(time.Second)),
+				"see whether the archiver runs and writes there " +
+					"(DATA_LOG_STALE_MS sets how long silence is normal)",
+			}
 		}
 		return []problem{{"data logs", what(cfg.DataLogDir), what("DATA_LOG_DIR")}}
 	}

@@ -48,8 +48,8 @@ func (p *primary) openObserved(cfg *config.Config) {
 		Follower: p.follower,
 		Encoder:  p.encoder.Stats,
 		FrameLog: func() framelog.Stats { return p.logs.Load().stats() }, LogID: p.id().String(), LogDir: frameLogDir(cfg), Blocked: p.encoder.Blocked,
-		Workers: p.workers.Snapshot, Gateway: p.gateway.Snapshot, Deflate: p.deflate.Stats, API: p.apiStatus, Health: p.detailedHealth,
-		Events: p.events,
+		Workers: p.workers.Snapshot, Gateway: p.gateway.Snapshot, Deflate: p.deflate.Stats,
+		API: p.apiStatus, Health: p.detailedHealth, Events: p.events,
 	})
 	p.metrics = metrics.Handler(p.board.Status, p.log)
 }
@@ -87,8 +87,9 @@ func (p *primary) observe(ctx context.Context) {
 	}
 	p.log.Info("admin listener", "address", p.admin.Addr().String())
 	err := admin.Serve(ctx, p.admin, admin.Options{
-		Address: p.cfg.Load().AdminAddr, Board: p.board, Metrics: p.metrics, Health: p.healthText, Page: page.Handler(),
-		Profile: p.workers.Profile, Query: p.api.Connect, Args: config.HideSecrets(p.o.Binary), Level: p.o.Level, SetLevel: p.setLevel, Log: p.log,
+		Address: p.cfg.Load().AdminAddr, Board: p.board, Metrics: p.metrics, Health: p.healthText,
+		Page: page.Handler(), Profile: p.workers.Profile, Query: p.api.Connect,
+		Args: config.HideSecrets(p.o.Binary), Level: p.o.Level, SetLevel: p.setLevel, Log: p.log,
 	})
 	if err != nil {
 		p.log.Error("admin listener failed", "error", err)

@@ -15,8 +15,8 @@ import (
 const (
 	// checkEvery is how often the checks are made.
 	checkEvery = time.Second
-	// settleAfter is how long a problem has to be away before it is over. One that comes back sooner has
-	// never been away, so that health does not flap.
+	// settleAfter is how long a problem has to be away before it is over. One that comes back
+	// sooner has never been away, so that health does not flap.
 	settleAfter = 3 * time.Second
 	// checkWithin is how long the checks may take, all together, before that is a problem itself: a
 	// directory on a file system that hangs keeps whoever looks at it.
@@ -38,8 +38,8 @@ type known struct {
 	found time.Time // and last
 }
 
-// healthWatch makes the checks, once a second, whether anybody asks or not. It keeps since when each
-// problem has been there, and logs each that comes or goes. Asking costs the parts nothing.
+// healthWatch makes the checks, once a second, whether anybody asks or not. It keeps since when
+// each problem has been there, and logs each that comes or goes. Asking costs the parts nothing.
 type healthWatch struct {
 	checks []check
 	log    *slog.Logger
@@ -108,8 +108,9 @@ func (h *healthWatch) hung() problem {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	w := words{
-		"looking at the " + h.checking + " does not come back; what is said of the others is as old",
-		"see whether a file system hangs (a network mount, a disk with errors): the kernel's log says so",
+		"looking at the " + h.checking + " does not come back; what is said of others is as old",
+		"see whether a file system hangs (a network mount, a disk with errors): " +
+			"the kernel's log says so",
 	}
 	return problem{"health", w, w}
 }
@@ -125,13 +126,14 @@ func (h *healthWatch) settle(found []problem, now time.Time) {
 	}
 	green := len(h.problems) == 0
 	for _, one := range found {
-		i := slices.IndexFunc(h.problems, func(k known) bool { return k.component == one.component })
-		if i >= 0 {
+		same := func(k known) bool { return k.component == one.component }
+		if i := slices.IndexFunc(h.problems, same); i >= 0 {
 			h.problems[i].problem, h.problems[i].found = one, now
 			continue
 		}
 		h.problems = append(h.problems, known{one, now, now})
-		h.log.Warn("health is red", "component", one.component, "problem", one.details.problem, "remedy", one.details.remedy)
+		h.log.Warn("health is red", "component", one.component,
+			"problem", one.details.problem, "remedy", one.details.remedy)
 	}
 	var over []known
 	h.problems = slices.DeleteFunc(h.problems, func(k known) bool {
@@ -146,7 +148,8 @@ func (h *healthWatch) settle(found []problem, now time.Time) {
 		if len(h.problems) == 0 && i == len(over)-1 {
 			message = "health is green again"
 		}
-		h.log.Info(message, "component", k.component, "problem", k.details.problem, "lasted", k.found.Sub(k.since).Round(time.Second))
+		h.log.Info(message, "component", k.component, "problem", k.details.problem,
+			"lasted", k.found.Sub(k.since).Round(time.Second))
 	}
 	if green != (len(h.problems) == 0) {
 		h.since = now
@@ -165,12 +168,18 @@ func (p *primary) publicHealth() []gateway.Problem {
 	select {
 	case <-p.health.first:
 	case <-time.After(firstWithin):
-		return []gateway.Problem{{Component: "health", Problem: "nothing is known of it yet", Remedy: "ask again", Since: second(p.started)}}
+		return []gateway.Problem{{
+			Component: "health", Problem: "nothing is known of it yet", Remedy: "ask again",
+			Since: second(p.started),
+		}}
 	}
 	problems, _ := p.health.now()
 	out := make([]gateway.Problem, 0, len(problems))
 	for _, k := range problems {
-		out = append(out, gateway.Problem{Component: k.component, Problem: k.public.problem, Remedy: k.public.remedy, Since: second(k.since)})
+		out = append(out, gateway.Problem{
+			Component: k.component, Problem: k.public.problem, Remedy: k.public.remedy,
+			Since: second(k.since),
+		})
 	}
 	return out
 }
@@ -180,7 +189,10 @@ func (p *primary) detailedHealth() ([]status.Problem, time.Time) {
 	problems, since := p.health.now()
 	out := make([]status.Problem, 0, len(problems))
 	for _, k := range problems {
-		out = append(out, status.Problem{Component: k.component, Problem: k.details.problem, Remedy: k.details.remedy, Since: second(k.since)})
+		out = append(out, status.Problem{
+			Component: k.component, Problem: k.details.problem, Remedy: k.details.remedy,
+			Since: second(k.since),
+		})
 	}
 	return out, second(since)
 }

@@ -21,8 +21,8 @@ const (
 	readWithin = 10 * time.Second
 	// takenWithin is how long a client may take for each part of an answer that is written.
 	takenWithin = 30 * time.Second
-	// maxConnections may be open, viewers included; one more is closed at once. Each costs a descriptor,
-	// and the public port needs these too.
+	// maxConnections may be open, viewers included; one more is closed at once. Each costs a
+	// descriptor, and the public port needs these too.
 	maxConnections = 512
 	// maxProfiles may be under way, of all processes together.
 	maxProfiles = 16
@@ -56,7 +56,8 @@ type Options struct {
 func Serve(ctx context.Context, l net.Listener, o Options) error {
 	var open atomic.Int64
 	server := &http.Server{
-		Handler: New(o), ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelInfo), // of what clients do
+		Handler:  New(o),
+		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelInfo), // of what clients do
 		ConnState: func(conn net.Conn, state http.ConnState) {
 			switch state {
 			case http.StateNew:
@@ -96,7 +97,9 @@ func New(o Options) http.Handler {
 func (a *admin) handler() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, h http.HandlerFunc) { mux.HandleFunc(pattern, a.paced(h)) }
-	profile := func(path string, h http.HandlerFunc) { handle("GET /debug/pprof/"+path, a.bounded(h)) }
+	profile := func(path string, h http.HandlerFunc) {
+		handle("GET /debug/pprof/"+path, a.bounded(h))
+	}
 	handle("GET /", a.Page.ServeHTTP)
 	handle("GET /status", a.status)
 	handle("GET /is-healthy", a.health)
@@ -111,12 +114,14 @@ func (a *admin) handler() http.Handler {
 	profile("symbol", pprof.Symbol)
 	profile("trace", pprof.Trace)
 	profile("worker/{worker}/{profile...}", a.workerProfile)
-	profile("query/{profile...}", func(w http.ResponseWriter, r *http.Request) { a.profile(w, r, a.Query) })
+	profile("query/{profile...}", func(w http.ResponseWriter, r *http.Request) {
+		a.profile(w, r, a.Query)
+	})
 	return guarded(a.Address, mux)
 }
 
-// cmdline answers in pprof's form: arguments with zero bytes between them. pprof's own handler would
-// show a key that was given as a flag.
+// cmdline answers in pprof's form: arguments with zero bytes between them. pprof's own handler
+// would show a key that was given as a flag.
 func (a *admin) cmdline(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = io.WriteString(w, strings.Join(a.Args, "\x00")) // the client may have gone
@@ -126,8 +131,10 @@ func (a *admin) cmdline(w http.ResponseWriter, _ *http.Request) {
 func (a *admin) bounded(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if text := r.FormValue("seconds"); text != "" {
-			if s, err := strconv.ParseFloat(text, 64); err != nil || !(s >= 0 && s <= profileMost.Seconds()) {
-				http.Error(w, fmt.Sprintf("seconds must be a number from 0 to %.0f", profileMost.Seconds()), http.StatusBadRequest)
+			most := profileMost.Seconds()
+			if s, err := strconv.ParseFloat(text, 64); err != nil || !(s >= 0 && s <= most) {
+				why := fmt.Sprintf("seconds must be a number from 0 to %.0f", most)
+				http.Error(w, why, http.StatusBadRequest)
 				return
 			}
 		}
@@ -249,7 +256,8 @@ func (a *admin) profile(w http.ResponseWriter, r *http.Request, dial func() (net
 			dialled = true
 			return conn, nil
 		}},
-		ErrorLog: slog.NewLogLogger(a.Log.Handler(), slog.LevelInfo), // a client that does not wait for its profile
+		// A client that does not wait for its profile.
+		ErrorLog: slog.NewLogLogger(a.Log.Handler(), slog.LevelInfo),
 	}
 	proxy.ServeHTTP(w, r)
 }

@@ -33,22 +33,24 @@ func guarded(address string, next http.Handler) http.Handler {
 
 const (
 	otherSite = "another site's page asks for this"
-	unsourced = "the browser does not say whose page asks for this: over plain HTTP it says so to localhost alone. " +
-		"Use a tunnel to localhost, or a program such as curl"
+	unsourced = "the browser does not say whose page asks for this: over plain HTTP it says so " +
+		"to localhost alone. Use a tunnel to localhost, or a program such as curl"
 )
 
-// fromElsewhere returns why another site's page may be behind a request, "" if none can be. Browsers
-// send Sec-Fetch-Site over https and to loopback alone. Elsewhere a browser is known by its User-Agent,
-// which a page cannot change, and Origin or Referer must name us. A link to us is fine, unless it
-// begins work (a profile takes as long as its address says) or is to be shown as a part of that page.
+// fromElsewhere returns why another site's page may be behind a request, "" if none can be.
+// Browsers send Sec-Fetch-Site over https and to loopback alone. Elsewhere a browser is known by
+// its User-Agent, which a page cannot change, and Origin or Referer must name us. A link to us is
+// fine, unless it begins work (a profile takes as long as its address says) or is to be shown as a
+// part of that page.
 func fromElsewhere(r *http.Request) string {
 	switch site := r.Header.Get("Sec-Fetch-Site"); {
 	case site == "cross-site" || site == "same-site":
 		dest := r.Header.Get("Sec-Fetch-Dest")
-		if r.Header.Get("Sec-Fetch-Mode") != "navigate" || dest != "" && dest != "document" || beginsWork(r) {
+		link := r.Header.Get("Sec-Fetch-Mode") == "navigate" && (dest == "" || dest == "document")
+		if !link || beginsWork(r) {
 			return otherSite
 		}
-	case site != "" || !strings.Contains(r.UserAgent(), "Mozilla/"): // as all browsers call themselves
+	case site != "" || !strings.Contains(r.UserAgent(), "Mozilla/"): // all browsers have that
 	case r.Header.Get("Origin") != "":
 		if !names(r.Header.Get("Origin"), r.Host) {
 			return otherSite

@@ -157,7 +157,8 @@ func (c *Compressor) Run(ctx context.Context) {
 		if end == EndBehind { // with much to do for those who ask
 			level = slog.LevelInfo
 		}
-		c.o.Log.Log(ctx, level, "collectors that asked for compressed frames get plain ones for a while", "reason", string(end), "error", err, "pause", pause)
+		c.o.Log.Log(ctx, level, "collectors that asked for compressed frames get plain ones for a while",
+			"reason", string(end), "error", err, "pause", pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// mischief sends bytes, waits a moment for the answer to begin, and ends the connection in its middle,
-// with a reset if that is asked for.
+// mischief sends bytes, waits a moment for the answer to begin, and ends the connection in its
+// middle, with a reset if that is asked for.
 func mischief(t testing.TB, address, send string, wait time.Duration, reset bool) {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
@@ -31,8 +31,8 @@ func mischief(t testing.TB, address, send string, wait time.Duration, reset bool
 	}
 }
 
-// Nothing that a client does, to either listener, is worth more than info: who reads warnings and errors, or has an
-// alert on them, is not to be called by strangers.
+// Nothing that a client does, to either listener, is worth more than info: who reads warnings and
+// errors, or has an alert on them, is not to be called by strangers.
 func TestClientsRaiseNoAlert(t *testing.T) {
 	t.Parallel()
 	d := newHealthy(t, Settings{"LOG_LEVEL": "debug", "COMPRESSION_LEVEL": 1, "RATE_LIMIT": 1_000_000, "FRAME_LOG_BYTES": 1 << 20, "FRAME_LOG_SEGMENT_BYTES": 1 << 20, "DRAIN_MS": 100})
@@ -69,7 +69,8 @@ func TestClientsRaiseNoAlert(t *testing.T) {
 			}
 		}
 	}
-	// Collectors that break the protocol, go without a word, stand still, come back too late, and come twice.
+	// Collectors that break the protocol, go without a word, stand still, come back too late, and
+	// come twice.
 	for _, send := range [][]byte{{0x81, 0x01, 'x'}, {0xff, 0xff}, {0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe}, bytes.Repeat([]byte{0x82, 0xfe, 0xff, 0xff, 0, 0, 0, 0}, 20_000),
 		{0x88, 0x82, 0, 0, 0, 0, 0, 1}, append([]byte{0x88, 0x85, 0, 0, 0, 0, 0x0f, 0xa0}, "\u202e"...), {0x89, 0xff}} {
 		for _, compress := range []bool{false, true} {

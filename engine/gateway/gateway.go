@@ -158,7 +158,8 @@ func New(o Options) *Gateway {
 		ConnState:                    g.conns.changed,
 		ConnContext:                  withConn,
 		BaseContext:                  func(net.Listener) context.Context { return base },
-		ErrorLog:                     slog.NewLogLogger(o.Log.Handler(), slog.LevelInfo), // of what clients do
+		// Of what clients do.
+		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelInfo),
 	}
 	return g
 }

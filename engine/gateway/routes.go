@@ -17,8 +17,8 @@ const (
 	contentText = "text/plain; charset=utf-8"
 )
 
-// Problem is something that keeps the distributor from doing its work, in words for everybody: strangers
-// read them.
+// Problem is something that keeps the distributor from doing its work, in words for everybody:
+// strangers read them.
 type Problem struct {
 	Component string    `json:"component"` // which part: "frame log", "workers", …
 	Problem   string    `json:"problem"`   // what is wrong

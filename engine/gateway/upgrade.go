@@ -135,7 +135,8 @@ func (g *Gateway) resumed(key string, live uint64) uint64 {
 		return head
 	case at < floor:
 		g.missed.Add(1)
-		g.log.Info("a collector was away for longer than the frame log reaches back: it misses records", "key", key, "bytes_missed", floor-at)
+		g.log.Info("a collector was away for longer than the frame log reaches back: it misses records",
+			"key", key, "bytes_missed", floor-at)
 		return floor
 	}
 	g.framesMu.Lock()

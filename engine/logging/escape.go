@@ -9,10 +9,10 @@ import (
 	"unicode/utf8"
 )
 
-// escaping is a writer of lines, which ends with '\n'. Clients have a say in what is logged, so whatever
-// a terminal would obey, or would show in another order or not at all, is written as \uXXXX: C0 and C1
-// controls, DEL, bidirectional and other format characters, line separators, what is no UTF-8. slog's
-// text form quotes these by itself; its JSON leaves most of them as they are.
+// escaping is a writer of lines, which ends with '\n'. Clients have a say in what is logged, so
+// whatever a terminal would obey, or would show in another order or not at all, is written as
+// \uXXXX: C0 and C1 controls, DEL, bidirectional and other format characters, line separators, what
+// is no UTF-8. slog's text form quotes these by itself; its JSON leaves most of them as they are.
 type escaping struct{ w io.Writer }
 
 func (e escaping) Write(line []byte) (int, error) {

@@ -36,8 +36,8 @@ func visibleLines(t *testing.T, what, text string) {
 	}
 }
 
-// In both forms, wherever a text stands, in our own lines and those of our other processes, in the file
-// too: nothing is raw, and JSON still says what was meant.
+// In both forms, wherever a text stands, in our own lines and those of our other processes, in the
+// file too: nothing is raw, and JSON still says what was meant.
 func TestHostileText(t *testing.T) {
 	for _, form := range []string{"json", "text"} {
 		for _, to := range []string{ToStderr, ToBoth} {

@@ -20,23 +20,25 @@ import (
 const (
 	// maxAge is how old figures may be when a scrape gets them.
 	maxAge = time.Second
-	// takenWithin is how long a client may take for them. A text is kept for whoever is still reading it:
-	// with this, at most ten seconds' worth of texts, whatever the number of clients.
+	// takenWithin is how long a client may take for them. A text is kept for whoever is still
+	// reading it: with this, at most ten seconds' worth of texts, whatever the number of clients.
 	takenWithin = 10 * time.Second
 )
 
 // formats are those that a scrape may ask for; the first one is for a scrape that asks for none.
-var formats = []expfmt.Format{expfmt.FmtText, expfmt.FmtOpenMetrics_1_0_0, expfmt.FmtOpenMetrics_0_0_1, expfmt.FmtProtoDelim}
+var formats = []expfmt.Format{
+	expfmt.FmtText, expfmt.FmtOpenMetrics_1_0_0, expfmt.FmtOpenMetrics_0_0_1, expfmt.FmtProtoDelim,
+}
 
-// scrapes renders the figures into memory, at most once in maxAge and form, and hands the same text to
-// all that ask meanwhile. So nothing is held while a client reads: those of one listener cannot keep
-// out those of another.
+// scrapes renders the figures into memory, at most once in maxAge and form, and hands the same text
+// to all that ask meanwhile. So nothing is held while a client reads: those of one listener cannot
+// keep out those of another.
 type scrapes struct {
 	of     func() *status.Status
 	gather prometheus.Gatherer
 	log    *slog.Logger
 
-	mu       sync.Mutex // held while figures are gathered and rendered, never while they are written
+	mu       sync.Mutex // held while figures are rendered, never while they are written
 	shown    *status.Status
 	gathered time.Time
 	families []*dto.MetricFamily
@@ -66,14 +68,15 @@ func (s *scrapes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", string(format)) // with the escaping that was asked for: our names need none
+	h.Set("Content-Type", string(format)) // with the escaping asked for: our names need none
 	h.Add("Vary", "Accept, Accept-Encoding")
 	if f.gzip {
 		h.Set("Content-Encoding", "gzip")
 	}
 	h.Set("Content-Length", strconv.Itoa(len(text)))
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(takenWithin)) // a recorder has none
-	_, _ = w.Write(text)                                                            // the client may have gone
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(takenWithin)) // a recorder has none
+	_, _ = w.Write(text)                                      // the client may have gone
 }
 
 // known is the one of formats that a negotiated format is.

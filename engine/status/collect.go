@@ -24,8 +24,11 @@ func (b *Board) collect(now time.Time) *Status {
 		Events:   o.Events.Last(),
 		Logged:   o.Events.counts(),
 		Refused:  counts(front.Refused),
-		HTTP:     HTTP{Connections: front.Connections, Waiting: front.Waiting, Missed: int64(front.Missed), Malformed: int64(front.Malformed)},
-		Starts:   Starts{Started: int64(workers.Spawns), Ended: int64(workers.Ended), Failed: counts(workers.Failures)},
+		HTTP: HTTP{
+			Connections: front.Connections, Waiting: front.Waiting,
+			Missed: int64(front.Missed), Malformed: int64(front.Malformed),
+		},
+		Starts: Starts{Started: int64(workers.Spawns), Ended: int64(workers.Ended), Failed: counts(workers.Failures)},
 	}
 	s.Compression = compression(o.Deflate(), workers)
 	problems, since := o.Health()

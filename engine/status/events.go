@@ -25,7 +25,9 @@ const (
 // telling are the attributes that tell what a line is about. Lines with the
 // same message that differ only in others (figures, addresses) are the same
 // event again.
-var telling = []string{"stream", "worker", "reason", "failure", "key", "change", "signal", "line", "component"}
+var telling = []string{
+	"stream", "worker", "reason", "failure", "key", "change", "signal", "line", "component",
+}
 
 // Events keeps the last lines of the log from info on. Its methods may be
 // called from any goroutine.

@@ -148,7 +148,7 @@ type Clients struct {
 type HTTP struct {
 	Connections int   `json:"connections"` // open, no worker's yet
 	Waiting     int   `json:"waiting"`     // accepted, and without room so far
-	Missed      int64 `json:"missed"`      // collectors that came back to less than the frame log has: they miss records
+	Missed      int64 `json:"missed"`      // collectors that came back too late, and miss records
 	Malformed   int64 `json:"malformed"`   // connections ended over a request that was no HTTP, too long, or not complete in time
 }
 

@@ -122,8 +122,8 @@ const tried = (async () => {
 })();
 </script>`
 
-// Over plain HTTP and not to loopback, browsers do not say which site's page asks. Still no page of another site
-// reads or changes anything, or begins a profile; ours works.
+// Over plain HTTP and not to loopback, browsers do not say which site's page asks. Still no page of
+// another site reads or changes anything, or begins a profile; ours works.
 func TestGuardInBrowser(t *testing.T) {
 	host := elsewhere(t)
 	b := startBrowser(t, "--host-resolver-rules=MAP evil.example "+host, "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests,HttpsUpgrades,HttpsFirstBalancedMode")
