@@ -21,6 +21,8 @@ const (
 	// checkWithin is how long the checks may take, all together, before that is a problem itself: a
 	// directory on a file system that hangs keeps whoever looks at it.
 	checkWithin = 10 * time.Second
+	// leaveAfter is how long the end waits for checks that are under way.
+	leaveAfter = 3 * time.Second
 	// firstWithin is how long a health check waits for the first look of all.
 	firstWithin = 5 * time.Second
 )
@@ -72,7 +74,7 @@ func (h *healthWatch) run(ctx context.Context) {
 			if !began.IsZero() {
 				select {
 				case <-looked: // nothing is asked any more
-				case <-time.After(databaseLook):
+				case <-time.After(leaveAfter):
 				}
 			}
 			return
