@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +24,7 @@ const (
 // worker's, or it got a complete HTTP answer and is closed.
 func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 	deny := func(why *refusal) {
-		g.refused.add(why.reason, why.sentence, r.RemoteAddr)
+		g.refused.add(why.reason, cmp.Or(why.detail, why.sentence), r.RemoteAddr)
 		why.answer(w)
 	}
 	if why := g.withinUpgradeRate(r); why != nil {
@@ -204,7 +205,9 @@ func (g *Gateway) start(query, key string) (at uint64, resume func() uint64, why
 		floor = g.frames.Floor()
 		return refuse(belowFloor, fellBehind, floor-at)
 	case err != nil:
-		return refuse(frameLogFailed, "the position cannot be looked up: %v", err)
+		_, _, why := refuse(frameLogFailed, "the position cannot be looked up, try again")
+		why.detail = "the position cannot be looked up: " + err.Error() // with paths
+		return 0, nil, why
 	case end != at:
 		return refuse(insideFrame, "the position is not at the beginning of a record")
 	}
