@@ -78,7 +78,7 @@ func TestHostileText(t *testing.T) {
 			}
 		}
 	}
-	if plain := "é 世界 <\"&>"; Visible(plain) != plain || Visible("\u202ex\n") != `\u202ex\u000a` || Visible("\xff\U000e0041") != `\ufffd\udb40\udc41` {
+	if plain := "é 世界 <\"&>"; Visible(plain) != plain || Visible("a\xff") != `a\ufffd` || Visible("\u202ex\n") != `\u202ex\u000a` || Visible("\xff\U000e0041") != `\ufffd\udb40\udc41` {
 		t.Errorf("%q %q %q", Visible(plain), Visible("\u202ex\n"), Visible("\xff\U000e0041"))
 	}
 }

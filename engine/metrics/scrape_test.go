@@ -98,7 +98,7 @@ func TestScrapesShareTexts(t *testing.T) {
 			}
 		}
 		all.Wait()
-		if most := 2 * len(formats); gathers != 1 || len(h.texts) > most {
+		if want := 2 * len(formats); gathers != 1 || len(h.texts) != want {
 			t.Errorf("%d gatherings, %d texts", gathers, len(h.texts))
 		}
 		if a, b := scrape(h, "", ""), scrape(h, "", ""); a.Body.String() != b.Body.String() || gathers != 1 {
@@ -127,6 +127,28 @@ type counted struct {
 func (c counted) Gather() ([]*dto.MetricFamily, error) {
 	*c.n++
 	return c.Gatherer.Gather()
+}
+
+// timed is a recorder that has a deadline.
+type timed struct {
+	*httptest.ResponseRecorder
+	until time.Time
+}
+
+func (w *timed) SetWriteDeadline(t time.Time) error { w.until = t; return nil }
+
+// A client has ten seconds to take a scrape, and gets it in the escaping that it asked for.
+func TestScrapeIsTakenSoon(t *testing.T) {
+	r := httptest.NewRequest("GET", "/metrics", nil)
+	r.Header.Set("Accept", "text/plain;version=0.0.4;escaping=dots")
+	w, began := &timed{ResponseRecorder: httptest.NewRecorder()}, time.Now()
+	Handler(shown(busy(t)), quiet).ServeHTTP(w, r)
+	if w.until.Before(began.Add(takenWithin)) || w.until.After(time.Now().Add(takenWithin)) {
+		t.Errorf("until %v", w.until)
+	}
+	if kind := w.Header().Get("Content-Type"); !strings.Contains(kind, "escaping=dots") {
+		t.Error(kind)
+	}
 }
 
 func TestGzip(t *testing.T) {

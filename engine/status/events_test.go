@@ -87,3 +87,16 @@ func TestEventsAreBounded(t *testing.T) {
 		t.Errorf("%q", last[99].Text)
 	}
 }
+
+// Problems of two components are two events, however close.
+func TestEventsOfComponents(t *testing.T) {
+	events := NewEvents()
+	log := slog.New(events.Handler(slog.DiscardHandler))
+	for _, component := range []string{"progress", "workers", "progress"} {
+		log.Warn("health is red", "component", component, "problem", "x")
+	}
+	last := events.Last()
+	if len(last) != 2 || last[0].Count != 1 || last[1].Count != 2 || !strings.Contains(last[1].Text, "component=progress") {
+		t.Errorf("%+v", last)
+	}
+}
