@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"engine/succession":              {},
 	"engine/gateway":                 {"engine/supervisor", "engine/handoff", "wsproto", "wsproto/shardus"},
 	"engine/query":                   {"engine/logging", "wsproto/shardus"},
-	"engine/status":                  {"engine/deflate", "engine/encoder", "engine/gateway", "engine/handoff", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog"},
+	"engine/status":                  {"engine/deflate", "engine/encoder", "engine/gateway", "engine/handoff", "engine/logging", "engine/supervisor", "mmaplog/datalog", "mmaplog/framelog"},
 	"engine/status/page":             {},
 	"engine/metrics":                 {"engine/status", "engine/supervisor"},
 	"engine/admin":                   {},

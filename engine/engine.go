@@ -62,7 +62,11 @@ type Options struct {
 // Each value from reload asks for the configuration to be read again.
 func Run(ctx context.Context, o Options, reload <-chan os.Signal) error {
 	events := status.NewEvents()
-	p := &primary{o: o, log: slog.New(events.Handler(o.Log.Handler())), started: time.Now()}
+	p := &primary{
+		o: o, log: slog.New(events.Handler(o.Log.Handler())), started: time.Now(),
+		checkpointSaved: saved{file: checkpointFile},
+		positionsSaved:  saved{file: "collectors.json"},
+	}
 	p.events = events
 	p.cfg.Store(o.Config)
 	defer p.close()
@@ -98,9 +102,11 @@ type primary struct {
 	workers    *supervisor.Supervisor
 	api        *query.Front
 	gateway    *gateway.Gateway
-	unsaved    atomic.Pointer[error] // why progress cannot be saved at present
 	hangs      bool                  // STATE_DIR does not answer while we stop
 	untaken    atomic.Pointer[error] // why the state cannot be taken back at present
+	health     *healthWatch
+
+	checkpointSaved, positionsSaved saved
 	observed
 
 	applying sync.Mutex // held while settings are changed
@@ -168,8 +174,9 @@ func (p *primary) open(ctx context.Context) error {
 		Signer: p.signer, Frames: p.logs.Load().frames, Notices: p.logs.Load().notices, StopAtCycle: func() int64 { return p.cfg.Load().StopAtCycle },
 		AddShardKey: cfg.AddExecutionShardKey, Wake: p.wake, Log: p.log,
 	}, progress)
+	p.health = newHealthWatch(p.checks(), p.started, p.log)
 	p.gateway = gateway.New(gateway.Options{
-		Settings: access, Workers: p.workers, Frames: p.index, Resume: p.collectors.Offset, Health: p.health, API: p.publicAPI(),
+		Settings: access, Workers: p.workers, Frames: p.index, Resume: p.collectors.Offset, Health: p.publicHealth, API: p.publicAPI(),
 		Reserved: query.Descriptors(descriptorLimit()), Log: p.log,
 	})
 	p.workers.SetExpiry(p.gateway.Expiry)
@@ -323,7 +330,7 @@ func (p *primary) stopGateway() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
 	if err := p.gateway.Shutdown(ctx, min(stopIdle, p.cfg.Load().Drain)); err != nil {
-		p.log.Warn("HTTP connections were cut", "error", err)
+		p.log.Info("HTTP connections were cut", "error", err)
 	}
 }
 
@@ -368,7 +375,6 @@ func (p *primary) checkpoints(ctx context.Context) {
 	defer t.Stop()
 	var saved encoder.Progress
 	var soon <-chan time.Time // when collectors that are new are saved; nil: there are none
-	var unsaved error         // why the checkpoint could not be saved the last time
 	for {
 		select {
 		case <-ctx.Done():
@@ -382,18 +388,14 @@ func (p *primary) checkpoints(ctx context.Context) {
 		case <-t.C:
 			p.index.release()
 			if now := p.encoder.Progress(); now != saved {
-				if unsaved = p.saveProgress(now); unsaved == nil {
+				err := p.saveProgress(now)
+				if p.checkpointSaved.note(err, p.log); err == nil {
 					saved = now
 				}
 			}
 		}
 		soon = nil
-		switch err := errors.Join(unsaved, p.collectors.Save()); {
-		case err == nil:
-			p.unsaved.Store(nil)
-		case p.unsaved.Swap(&err) == nil:
-			p.log.Error("progress not saved; it is tried again", "error", err)
-		}
+		p.positionsSaved.note(p.collectors.Save(), p.log)
 	}
 }
 

@@ -8,64 +8,112 @@ import (
 	"os"
 	"syscall"
 	"time"
-
-	"distributor/engine/gateway"
 )
 
-// health lists what an operator has to look at now; nothing when all is well.
-// It answers /is-healthy.
-func (p *primary) health() []gateway.Problem {
-	var found []gateway.Problem
-	if err := p.encoder.Blocked(); err != nil {
-		found = append(found, gateway.Problem{
-			Component: "frame log", Problem: err.Error(), Remedy: stateRemedy(err, p.cfg.Load().StateDir) + "; distribution goes on by itself",
-		})
-	}
-	if err := p.untaken.Load(); err != nil {
-		found = append(found, gateway.Problem{
-			Component: "frame log", Problem: "no records are read since a handover failed: " + (*err).Error(),
-			Remedy: stateRemedy(*err, p.cfg.Load().StateDir) + "; it is tried again four times a second",
-		})
-	}
-	if err := p.unsaved.Load(); err != nil {
-		found = append(found, gateway.Problem{
-			Component: "progress", Problem: (*err).Error(),
-			Remedy: stateRemedy(*err, p.cfg.Load().StateDir) + "; it is tried again every two seconds. Collectors get everything; if the distributor were killed now, those that come back would get more of it again",
-		})
-	}
-	if s := p.workers.Snapshot(); s.Ready() == 0 && s.Backoff.Err != nil {
-		found = append(found, gateway.Problem{
-			Component: "workers", Problem: "no worker can start: " + s.Backoff.Err.Error(),
-			Remedy: "see the log for the workers' last words; starting is tried again with growing pauses",
-		})
-	}
-	found = append(found, p.databaseHealth()...)
-	return append(found, p.dataLogHealth(time.Now())...)
+// problem is something that an operator has to look at now.
+type problem struct {
+	component string // names the problem: a component has one at a time
+	details   words  // for the operator: the admin listener, the log
+	public    words  // the same for everybody: no paths, no addresses
 }
 
-// stateRemedy is what helps against an error of the file system of STATE_DIR.
-func stateRemedy(err error, dir string) string {
+type words struct{ problem, remedy string }
+
+// checks ask the parts for what an operator has to look at now.
+func (p *primary) checks() []check {
+	return []check{
+		{"frame log", func(time.Time) []problem { return p.frameLogHealth() }},
+		{"progress", func(time.Time) []problem { return p.progressHealth() }},
+		{"workers", func(time.Time) []problem { return p.workerHealth() }},
+		{"databases", func(time.Time) []problem { return p.databaseHealth() }},
+		{"data logs", p.dataLogHealth},
+	}
+}
+
+func (p *primary) frameLogHealth() []problem {
+	if err := p.untaken.Load(); err != nil {
+		return []problem{p.stateProblem("frame log", "no records are read since a handover failed",
+			"; it is tried again four times a second", *err)}
+	}
+	if err := p.encoder.Blocked(); err != nil {
+		return []problem{p.stateProblem("frame log", "the frame log takes no frames",
+			"; distribution goes on by itself", err)}
+	}
+	return nil
+}
+
+func (p *primary) progressHealth() []problem {
+	err := errors.Join(p.checkpointSaved.trouble(), p.positionsSaved.trouble())
+	if err == nil {
+		return nil
+	}
+	return []problem{p.stateProblem("progress", "progress is not saved",
+		"; it is tried again every two seconds. Collectors get everything; if the distributor were "+
+			"killed now, those that come back would get more of it again", err)}
+}
+
+// stateProblem is what the file system of STATE_DIR does to a component; then stands behind the
+// remedy.
+func (p *primary) stateProblem(component, what, then string, err error) problem {
+	dir := p.cfg.Load().StateDir
+	return problem{
+		component: component,
+		details:   words{what + ": " + err.Error(), stateRemedy(err, dir) + then},
+		public:    words{what + cause(err), stateRemedy(err, "") + then},
+	}
+}
+
+func (p *primary) workerHealth() []problem {
+	s := p.workers.Snapshot()
+	if s.Ready() > 0 || s.Backoff.Err == nil {
+		return nil
+	}
+	const what = "no worker can start"
+	const remedy = "see the log for the workers' last words; starting is tried again with growing pauses"
+	err := s.Backoff.Err
+	return []problem{{
+		"workers", words{what + ": " + err.Error(), remedy}, words{what + cause(err), remedy},
+	}}
+}
+
+// cause is what everybody may know of an error: the kernel's words, without the paths around them.
+func cause(err error) string {
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		return ": " + errno.Error()
+	}
+	return ""
+}
+
+// stateRemedy is what helps against an error of the file system of STATE_DIR. It names the path,
+// unless that is "".
+func stateRemedy(err error, path string) string {
+	dir := "STATE_DIR"
+	if path != "" {
+		dir += " (" + path + ")"
+	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return "make room on the file system of STATE_DIR (" + dir + ")"
+		return "make room on the file system of " + dir
 	case errors.Is(err, syscall.EROFS):
-		return "mount the file system of STATE_DIR (" + dir + ") for writing; if it was mounted so, the kernel's log says why it is read-only now"
+		return "mount the file system of " + dir +
+			" for writing; if it was mounted so, the kernel's log says why it is read-only now"
 	case errors.Is(err, fs.ErrPermission):
-		return "let the distributor's user write to STATE_DIR (" + dir + ") and what is in it"
+		return "let the distributor's user write to " + dir + " and what is in it"
 	case errors.Is(err, syscall.EIO):
-		return "look at the disk of STATE_DIR (" + dir + "): the kernel's log has its errors"
+		return "look at the disk of " + dir + ": the kernel's log has its errors"
 	}
-	return "see to it that STATE_DIR (" + dir + ") can be written"
+	return "see to it that " + dir + " can be written"
 }
 
 // databaseHealth concerns the HTTP API alone: distribution does not need the
 // databases.
-func (p *primary) databaseHealth() []gateway.Problem {
-	var found []gateway.Problem
-	for _, problem := range p.api.Health() {
-		found = append(found, gateway.Problem{
-			Component: problem.Component, Problem: problem.Text,
-			Remedy: "check ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH and permissions; the other endpoints answer, and the database is tried again every second",
+func (p *primary) databaseHealth() []problem {
+	var found []problem
+	for _, one := range p.api.Health() {
+		const remedy = "check ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH and permissions; " +
+			"the other endpoints answer, and the database is tried again every second"
+		found = append(found, problem{
+			one.Component, words{one.Text, remedy}, words{"it does not answer", remedy},
 		})
 	}
 	return found
@@ -78,20 +126,26 @@ const troubleGrace = 2 * time.Second
 // dataLogHealth reports a directory, and a log or an active file of a stream, that keeps reading
 // from going on. Silence is a problem only when it concerns all streams and lasts, since cycles
 // come every minute or so and the other streams with the traffic.
-func (p *primary) dataLogHealth(now time.Time) []gateway.Problem {
+func (p *primary) dataLogHealth(now time.Time) []problem {
 	cfg := p.cfg.Load()
 	if err := readable(cfg.DataLogDir); err != nil {
-		return []gateway.Problem{{
-			Component: "data logs", Problem: err.Error(), Remedy: dataLogRemedy(err, "DATA_LOG_DIR ("+cfg.DataLogDir+")"),
+		return []problem{{
+			"data logs",
+			words{err.Error(), dataLogRemedy(err, "DATA_LOG_DIR ("+cfg.DataLogDir+")")},
+			words{"the directory cannot be read" + cause(err), dataLogRemedy(err, "DATA_LOG_DIR")},
 		}}
 	}
-	var found []gateway.Problem
+	var found []problem
 	newest := p.started
 	for _, f := range p.logs.Load().followers {
 		s := f.Stats()
 		if t := s.Trouble; t.Err != nil && now.Sub(t.Since) >= troubleGrace {
-			found = append(found, gateway.Problem{
-				Component: "data logs: " + s.Stream.String(), Problem: t.Err.Error(), Remedy: dataLogRemedy(t.Err, t.Path),
+			found = append(found, problem{
+				"data logs: " + s.Stream.String(),
+				words{t.Err.Error(), dataLogRemedy(t.Err, t.Path)},
+				words{
+					"reading waits for a file" + cause(t.Err), dataLogRemedy(t.Err, "DATA_LOG_DIR"),
+				},
 			})
 		}
 		if t := s.LastGrowth; t.After(newest) {
@@ -99,10 +153,14 @@ func (p *primary) dataLogHealth(now time.Time) []gateway.Problem {
 		}
 	}
 	if silent := now.Sub(newest); len(found) == 0 && cfg.DataLogStale > 0 && silent >= cfg.DataLogStale {
-		return []gateway.Problem{{
-			Component: "data logs", Problem: fmt.Sprintf("no stream in %s has grown for %s", cfg.DataLogDir, silent.Round(time.Second)),
-			Remedy: "see whether the archiver runs and writes there (DATA_LOG_STALE_MS sets how long silence is normal)",
-		}}
+		what := func(dir string) words {
+			return words{
+				fmt.Sprintf("no stream in %s has grown for %s", dir, silent.Round(time.Second)),
+				"see whether the archiver runs and writes there " +
+					"(DATA_LOG_STALE_MS sets how long silence is normal)",
+			}
+		}
+		return []problem{{"data logs", what(cfg.DataLogDir), what("DATA_LOG_DIR")}}
 	}
 	return found
 }

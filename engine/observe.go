@@ -48,8 +48,8 @@ func (p *primary) openObserved(cfg *config.Config) {
 		Follower: p.follower,
 		Encoder:  p.encoder.Stats,
 		FrameLog: func() framelog.Stats { return p.logs.Load().stats() }, LogID: p.id().String(), LogDir: frameLogDir(cfg), Blocked: p.encoder.Blocked,
-		Workers: p.workers.Snapshot, Gateway: p.gateway.Snapshot, Deflate: p.deflate.Stats, API: p.apiStatus, Problems: p.problems,
-		Events: p.events,
+		Workers: p.workers.Snapshot, Gateway: p.gateway.Snapshot, Deflate: p.deflate.Stats,
+		API: p.apiStatus, Health: p.detailedHealth, Events: p.events,
 	})
 	p.metrics = metrics.Handler(p.board.Status, p.log)
 }
@@ -79,6 +79,7 @@ func listenAdmin(address string, log *slog.Logger) (net.Listener, error) {
 func (p *primary) observe(ctx context.Context) {
 	var parts sync.WaitGroup
 	defer parts.Wait()
+	parts.Go(func() { p.health.run(ctx) })
 	parts.Go(func() { p.board.Run(ctx) })
 	parts.Go(func() { p.countStored(ctx) })
 	if p.admin == nil {
@@ -86,8 +87,9 @@ func (p *primary) observe(ctx context.Context) {
 	}
 	p.log.Info("admin listener", "address", p.admin.Addr().String())
 	err := admin.Serve(ctx, p.admin, admin.Options{
-		Address: p.cfg.Load().AdminAddr, Board: p.board, Metrics: p.metrics, Page: page.Handler(),
-		Profile: p.workers.Profile, Query: p.api.Connect, Level: p.o.Level, SetLevel: p.setLevel, Log: p.log,
+		Address: p.cfg.Load().AdminAddr, Board: p.board, Metrics: p.metrics, Health: p.healthText,
+		Page: page.Handler(), Profile: p.workers.Profile, Query: p.api.Connect,
+		Args: config.HideSecrets(p.o.Binary), Level: p.o.Level, SetLevel: p.setLevel, Log: p.log,
 	})
 	if err != nil {
 		p.log.Error("admin listener failed", "error", err)
@@ -160,14 +162,6 @@ func (p *primary) countStored(ctx context.Context) {
 		case <-time.After(pause):
 		}
 	}
-}
-
-func (p *primary) problems() []status.Problem {
-	var found []status.Problem
-	for _, one := range p.health() {
-		found = append(found, status.Problem(one))
-	}
-	return found
 }
 
 // apiStatus is the API's counters in the form of a Status.

@@ -57,7 +57,7 @@ func (p *primary) retire(ctx context.Context, heir *succession.Heir, reload <-ch
 	go func() {
 		defer close(r.answered)
 		if err := p.gateway.Shutdown(answering, min(gateway.IdleGrace, r.limit)); err != nil {
-			p.log.Warn("HTTP connections were cut", "error", err)
+			p.log.Info("HTTP connections were cut", "error", err)
 		}
 	}()
 	r.follow(ctx, reload)

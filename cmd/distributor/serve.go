@@ -41,6 +41,7 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	handler, closeLog := logging.Open(logging.Options{Level: level, Format: cfg.LogFormat, To: cfg.LogTo, Dir: cfg.DistributorLogs, Stderr: stderr})
 	defer closeLog()
 	log := slog.New(handler)
+	slog.SetDefault(log) // takes what libraries say by themselves, at info
 	// Who reads the log may go away; that must not end us.
 	signal.Ignore(syscall.SIGPIPE)
 	for _, w := range warnings {
@@ -113,5 +114,7 @@ func childLog(stderr io.Writer) (*slog.Logger, *slog.LevelVar) {
 	_ = os.WriteFile("/proc/self/comm", []byte("distributor"), 0) // the name in lists of processes would be "exe"
 	level := new(slog.LevelVar)
 	// The primary takes the lines apart again.
-	return slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level})), level
+	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
+	slog.SetDefault(log) // else the primary would take a library's words for a crash
+	return log, level
 }

@@ -16,8 +16,19 @@ import (
 	"time"
 )
 
-// readWithin is how long a request's headers, and its body, may take.
-const readWithin = 10 * time.Second
+const (
+	// readWithin is how long a request's headers, and its body, may take.
+	readWithin = 10 * time.Second
+	// takenWithin is how long a client may take for each part of an answer that is written.
+	takenWithin = 30 * time.Second
+	// maxConnections may be open, viewers included; one more is closed at once. Each costs a
+	// descriptor, and the public port needs these too.
+	maxConnections = 512
+	// maxProfiles may be under way, of all processes together.
+	maxProfiles = 16
+	// profileMost is how long a profile may be asked to take.
+	profileMost = 10 * time.Minute
+)
 
 // Board is where the status is shown. A status.Board is one.
 type Board interface {
@@ -31,9 +42,11 @@ type Options struct {
 	Address  string // as configured: requests may name its host
 	Board    Board
 	Metrics  http.Handler
+	Health   func() (healthy bool, text []byte) // what GET /is-healthy answers, JSON
 	Page     http.Handler
 	Profile  func(worker int) (net.Conn, error) // a connection for one request for /debug/pprof
 	Query    func() (net.Conn, error)           // the same of the query process
+	Args     []string                           // of this process, without what is secret
 	Level    *slog.LevelVar
 	SetLevel func(slog.Level) error // everywhere, Level included
 	Log      *slog.Logger
@@ -41,8 +54,20 @@ type Options struct {
 
 // Serve answers on l until ctx ends, or l fails. It closes l.
 func Serve(ctx context.Context, l net.Listener, o Options) error {
+	var open atomic.Int64
 	server := &http.Server{
-		Handler: New(o), ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+		Handler:  New(o),
+		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelInfo), // of what clients do
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew:
+				if open.Add(1) > maxConnections {
+					_ = conn.Close()
+				}
+			case http.StateClosed, http.StateHijacked:
+				open.Add(-1)
+			}
+		},
 		// Not ReadTimeout, which would end /events.
 		ReadHeaderTimeout: readWithin, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return ctx },
@@ -57,41 +82,120 @@ func Serve(ctx context.Context, l net.Listener, o Options) error {
 
 type admin struct {
 	Options
-	viewers atomic.Int64
-	within  time.Duration // writeWithin
+	viewers  atomic.Int64
+	within   time.Duration // writeWithin
+	taken    time.Duration // takenWithin
+	profiles atomic.Int64  // under way
 }
 
 // New makes the handler of all that the package's description lists.
 func New(o Options) http.Handler {
-	a := &admin{Options: o, within: writeWithin}
+	a := &admin{Options: o, within: writeWithin, taken: takenWithin}
 	return a.handler()
 }
 
 func (a *admin) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /", a.Page)
-	mux.HandleFunc("GET /status", a.status)
-	mux.HandleFunc("GET /events", a.events)
-	mux.Handle("GET /metrics", a.Metrics)
-	mux.HandleFunc("GET /log-level", a.level)
-	mux.HandleFunc("PUT /log-level", a.setLevel)
-	mux.HandleFunc("POST /log-level", a.setLevel)
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	mux.HandleFunc("GET /debug/pprof/worker/{worker}/{profile...}", a.workerProfile)
-	mux.HandleFunc("GET /debug/pprof/query/{profile...}", func(w http.ResponseWriter, r *http.Request) { a.profile(w, r, a.Query) })
-	return guarded(a.Address, http.NewCrossOriginProtection().Handler(mux))
+	handle := func(pattern string, h http.HandlerFunc) { mux.HandleFunc(pattern, a.paced(h)) }
+	profile := func(path string, h http.HandlerFunc) {
+		handle("GET /debug/pprof/"+path, a.bounded(h))
+	}
+	handle("GET /", a.Page.ServeHTTP)
+	handle("GET /status", a.status)
+	handle("GET /is-healthy", a.health)
+	mux.HandleFunc("GET /events", a.events) // has a time of its own for what it writes
+	handle("GET /metrics", a.Metrics.ServeHTTP)
+	handle("GET /log-level", a.level)
+	handle("PUT /log-level", a.setLevel)
+	handle("POST /log-level", a.setLevel)
+	profile("", pprof.Index)
+	profile("cmdline", a.cmdline)
+	profile("profile", pprof.Profile)
+	profile("symbol", pprof.Symbol)
+	profile("trace", pprof.Trace)
+	profile("worker/{worker}/{profile...}", a.workerProfile)
+	profile("query/{profile...}", func(w http.ResponseWriter, r *http.Request) {
+		a.profile(w, r, a.Query)
+	})
+	return guarded(a.Address, mux)
 }
 
+// cmdline answers in pprof's form: arguments with zero bytes between them. pprof's own handler
+// would show a key that was given as a flag.
+func (a *admin) cmdline(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = io.WriteString(w, strings.Join(a.Args, "\x00")) // the client may have gone
+}
+
+// bounded refuses profiles beyond maxProfiles, and those that are to take too long.
+func (a *admin) bounded(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if text := r.FormValue("seconds"); text != "" {
+			most := profileMost.Seconds()
+			if s, err := strconv.ParseFloat(text, 64); err != nil || !(s >= 0 && s <= most) {
+				why := fmt.Sprintf("seconds must be a number from 0 to %.0f", most)
+				http.Error(w, why, http.StatusBadRequest)
+				return
+			}
+		}
+		defer a.profiles.Add(-1)
+		if a.profiles.Add(1) > maxProfiles {
+			w.Header().Set("Retry-After", "10")
+			http.Error(w, "too many profiles at a time", http.StatusServiceUnavailable)
+			return
+		}
+		next(w, r)
+	}
+}
+
+// paced ends answers to clients that do not read. Each write has a time of its own, because some
+// answers take long by themselves.
+func (a *admin) paced(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		p := pacedWriter{w, http.NewResponseController(w), a.taken}
+		next(p, r)
+		p.extend() // for what is still buffered
+	}
+}
+
+type pacedWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	within  time.Duration
+}
+
+func (p pacedWriter) extend() {
+	_ = p.control.SetWriteDeadline(time.Now().Add(p.within)) // a recorder has none
+}
+
+func (p pacedWriter) Write(b []byte) (int, error) {
+	p.extend()
+	return p.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (p pacedWriter) Unwrap() http.ResponseWriter { return p.ResponseWriter }
+
 func (a *admin) status(w http.ResponseWriter, _ *http.Request) {
-	text := a.Board.JSON()
+	writeJSON(w, http.StatusOK, a.Board.JSON())
+}
+
+// health is the public port's /is-healthy with all details.
+func (a *admin) health(w http.ResponseWriter, _ *http.Request) {
+	healthy, text := a.Health()
+	status := http.StatusOK
+	if !healthy {
+		status = http.StatusServiceUnavailable
+	}
+	writeJSON(w, status, text)
+}
+
+func writeJSON(w http.ResponseWriter, status int, text []byte) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json; charset=utf-8")
 	h.Set("Content-Length", strconv.Itoa(len(text)))
 	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
 	_, _ = w.Write(text) // the viewer may have gone
 }
 
@@ -152,7 +256,8 @@ func (a *admin) profile(w http.ResponseWriter, r *http.Request, dial func() (net
 			dialled = true
 			return conn, nil
 		}},
-		ErrorLog: slog.NewLogLogger(a.Log.Handler(), slog.LevelWarn),
+		// A client that does not wait for its profile.
+		ErrorLog: slog.NewLogLogger(a.Log.Handler(), slog.LevelInfo),
 	}
 	proxy.ServeHTTP(w, r)
 }

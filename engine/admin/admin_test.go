@@ -49,7 +49,8 @@ func said(text string) http.Handler {
 func options(f *feed) Options {
 	level := new(slog.LevelVar)
 	return Options{
-		Address: "monitor.example:6102", Board: f, Metrics: said("metrics"), Page: said("page"), Level: level,
+		Address: "monitor.example:6102", Board: f, Metrics: said("metrics"), Args: []string{"distributor", "--DISTRIBUTOR_SECRET_KEY=(secret)"}, Page: said("page"), Level: level,
+		Health:  func() (bool, []byte) { return false, []byte(`{"healthy":false}`) },
 		Profile: func(int) (net.Conn, error) { return nil, errors.New("no such worker") },
 		Query:   func() (net.Conn, error) { return nil, errors.New("it is not running") },
 		SetLevel: func(l slog.Level) error {
@@ -75,9 +76,15 @@ func TestRoutes(t *testing.T) {
 		{"HEAD /", "", 200, ""},
 		{"GET /site/status.js", "", 200, "page /site/status.js"},
 		{"GET /status", "", 200, `{"x":1}`},
+		{"GET /is-healthy", "", 503, `{"healthy":false}`},
 		{"GET /metrics", "", 200, "metrics /metrics"},
 		{"GET /debug/pprof/goroutine?debug=1", "", 200, "goroutine profile"},
-		{"GET /debug/pprof/cmdline", "", 200, "admin"},
+		{"GET /debug/pprof/cmdline", "", 200, "distributor\x00--DISTRIBUTOR_SECRET_KEY=(secret)"},
+		{"GET /debug/pprof/profile?seconds=601", "", 400, "0 to 600"},
+		{"GET /debug/pprof/trace?seconds=1e9", "", 400, "0 to 600"},
+		{"GET /debug/pprof/worker/1/profile?seconds=-1", "", 400, "0 to 600"},
+		{"GET /debug/pprof/query/profile?seconds=NaN", "", 400, "0 to 600"},
+		{"GET /debug/pprof/profile?seconds=x", "", 400, "0 to 600"},
 		{"GET /debug/pprof/worker/7/heap", "", 404, "no such worker"},
 		{"GET /debug/pprof/worker/x/heap", "", 404, "by its number"},
 		{"POST /status", "", 405, ""},
@@ -137,7 +144,7 @@ func TestRoutes(t *testing.T) {
 // serve answers on a real listener; within is a viewer's time for an event.
 func serve(t *testing.T, o Options, within time.Duration) (a *admin, url string) {
 	t.Helper()
-	a = &admin{Options: o, within: within}
+	a = &admin{Options: o, within: within, taken: within}
 	server := httptest.NewServer(a.handler())
 	t.Cleanup(server.Close)
 	return a, server.URL

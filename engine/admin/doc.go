@@ -3,6 +3,7 @@
 //
 //	/                                 the status page
 //	/status                           status.Status in JSON
+//	/is-healthy                       what is wrong, since when, and what helps: the public port tells strangers less
 //	/events                           the same, pushed every second (server-sent events)
 //	/metrics                          Prometheus
 //	/debug/pprof/                     profiles of the primary

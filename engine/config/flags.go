@@ -1,6 +1,10 @@
 package config
 
-import "strings"
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
 
 // A setting is a flag that names a key, with its value as text.
 type setting struct {
@@ -13,9 +17,10 @@ type flags struct {
 	settings []setting
 }
 
-// scanFlags sorts the arguments. The forms are those that the replaced service understands (minimist's): --NAME value,
-// --NAME=value, --NAME and --no-NAME for booleans, and -- ends the flags. What it passes over gives warnings: unknown
-// flags, with the word after them, and stray words. ErrHelp is the only error returned; problems are noted.
+// scanFlags sorts the arguments. The forms are those that the replaced service understands
+// (minimist's): --NAME value, --NAME=value, --NAME and --no-NAME for booleans, and -- ends the
+// flags. What it passes over gives warnings: unknown flags, with the word after them, and stray
+// words. ErrHelp is the only error returned; problems are noted.
 func (l *loader) scanFlags(args []string) (flags, error) {
 	var f flags
 	seen := map[string]bool{}
@@ -119,4 +124,30 @@ func (l *loader) flag(f setting) {
 		}
 	}
 	l.setText(k, place, f.value)
+}
+
+// keyMaterial is what a secret key looks like, wherever it stands.
+var keyMaterial = regexp.MustCompile(`[0-9A-Fa-f]{128,}`)
+
+// HideSecrets returns a command line that may be shown: the values of secret settings are gone,
+// also of flags that name one in another case, with other dashes, or without effect.
+func HideSecrets(args []string) []string {
+	shown := slices.Clone(args)
+	hide := false // the next word is the value of a secret
+	for i, arg := range args {
+		name, _, given := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		isSecret := slices.ContainsFunc(keys, func(k *key) bool {
+			return k.secret() && strings.EqualFold(k.name, name)
+		})
+		switch {
+		case hide:
+			shown[i] = redacted
+		case isSecret && given:
+			shown[i] = arg[:strings.Index(arg, "=")+1] + redacted
+		default:
+			shown[i] = keyMaterial.ReplaceAllLiteralString(arg, redacted)
+		}
+		hide = isSecret && !given
+	}
+	return shown
 }

@@ -153,7 +153,12 @@ func (c *Compressor) Run(ctx context.Context) {
 		if time.Since(began) >= longLife {
 			pause = c.pause
 		}
-		c.o.Log.Warn("collectors that asked for compressed frames get plain ones for a while", "reason", string(end), "error", err, "pause", pause)
+		level := slog.LevelWarn
+		if end == EndBehind { // with much to do for those who ask
+			level = slog.LevelInfo
+		}
+		c.o.Log.Log(ctx, level, "collectors that asked for compressed frames get plain ones for a while",
+			"reason", string(end), "error", err, "pause", pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

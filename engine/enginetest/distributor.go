@@ -33,6 +33,8 @@ type Distributor struct {
 
 	// Binary is what is started; by default what Build made.
 	Binary string
+	// Args are flags, beside the settings in the file.
+	Args []string
 	// Env are NAME=value for its environment, beside the few that it always has.
 	Env []string
 	// Socket, if it is set, is passed on as a service manager does (sd_listen_fds(3)).
@@ -102,7 +104,7 @@ func (d *Distributor) Launch() {
 		d.t.Fatal("the distributor runs already")
 	}
 	d.heirs = nil
-	d.cmd = command(d.Binary, d.Dir, "serve")
+	d.cmd = command(d.Binary, d.Dir, append([]string{"serve"}, d.Args...)...)
 	if d.Socket != nil {
 		d.cmd = command("/bin/sh", d.Dir, "-c", `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=distributor.socket exec "$0" serve`, d.Binary)
 		d.cmd.ExtraFiles = []*os.File{d.Socket}

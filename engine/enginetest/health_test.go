@@ -20,25 +20,30 @@ import (
 // else, with a remedy.
 func ill(t *testing.T, d *Distributor, component, words string) {
 	t.Helper()
-	var body string
-	Until(t, "/is-healthy reports "+component, func() bool {
-		var status int
-		if status, body = d.Health(); status != http.StatusServiceUnavailable {
-			return false
-		}
-		var answer struct {
-			Healthy  bool
-			Problems []struct{ Component, Problem, Remedy string }
-		}
-		if err := json.Unmarshal([]byte(body), &answer); err != nil {
-			t.Fatalf("%v: %s", err, body)
-		}
-		return !answer.Healthy && len(answer.Problems) == 1 && answer.Problems[0].Component == component &&
-			strings.Contains(answer.Problems[0].Problem, words) && answer.Problems[0].Remedy != ""
-	}, func() string { return body })
+	mustReport(t, d, map[string]string{component: words})
 	if status, _ := d.Get("/is-alive"); status != http.StatusOK {
 		t.Errorf("/is-alive: %d", status)
 	}
+}
+
+// healthAnswer is what /is-healthy says, on either listener.
+type healthAnswer struct {
+	Healthy  bool
+	Since    time.Time // the admin listener's alone
+	Problems []struct {
+		Component, Problem, Remedy string
+		Since                      time.Time
+	}
+}
+
+// details are what the admin listener says of health.
+func (d *Distributor) details() (status int, h healthAnswer, body string) {
+	d.t.Helper()
+	status, body = ask(d.t, "GET", d.admin()+"/is-healthy", "")
+	if err := json.Unmarshal([]byte(body), &h); err != nil {
+		d.t.Fatalf("%v: %s", err, body)
+	}
+	return status, h, body
 }
 
 // newHealthy makes a place where all is well: with the archiver's databases,
@@ -55,6 +60,9 @@ func newHealthy(t *testing.T, settings Settings) *Distributor {
 		t.Fatal(err)
 	}
 	d.Configure(Settings{"ARCHIVER_DB_DIR": dir})
+	if d.settings["ADMIN_ADDR"] == "off" {
+		d.Configure(Settings{"ADMIN_ADDR": "127.0.0.1:0"})
+	}
 	return d
 }
 
@@ -66,6 +74,55 @@ func well(t *testing.T, d *Distributor) {
 		status, body = d.Health()
 		return status == http.StatusOK && body == "OK"
 	}, func() string { return body })
+}
+
+// Health that turns red, and green again, is a line of the log and an event with the reason, and there is since when.
+func TestHealthTurnsAreTold(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, nil)
+	d.Start()
+	well(t, d)
+	told := func(message string) []string {
+		var texts []string
+		for _, e := range statusOf(t, d.admin()).Events {
+			if strings.HasPrefix(e.Text, message) {
+				texts = append(texts, e.Text)
+			}
+		}
+		return texts
+	}
+	if status, h, body := d.details(); status != http.StatusOK || !h.Healthy || h.Since.IsZero() || len(told("health is")) != 0 {
+		t.Errorf("at first: %d %s", status, body)
+	}
+	aside := d.Logs + "-aside"
+	if err := os.Rename(d.Logs, aside); err != nil {
+		t.Fatal(err)
+	}
+	ill(t, d, "data logs", "no such file or directory")
+	red := d.WaitLog("red", func(l Line) bool { return l.Msg == "health is red" })
+	if red.Level != "WARN" || red.Attrs["component"] != "data logs" || !strings.Contains(fmt.Sprint(red.Attrs["problem"]), d.Logs) || red.Attrs["remedy"] == "" {
+		t.Errorf("%+v", red)
+	}
+	Until(t, "the status tells that it is red", func() bool {
+		s, texts := statusOf(t, d.admin()), told("health is red")
+		return !s.Healthy && len(s.Problems) == 1 && s.HealthSince.Equal(s.Problems[0].Since) && !s.HealthSince.Before(s.Started.Truncate(time.Second)) &&
+			len(texts) == 1 && strings.Contains(texts[0], "component=data logs") && strings.Contains(texts[0], "no such file or directory")
+	}, nil)
+	since := statusOf(t, d.admin()).HealthSince
+	if err := os.Rename(aside, d.Logs); err != nil {
+		t.Fatal(err)
+	}
+	well(t, d)
+	Until(t, "the status tells that it is green", func() bool {
+		s, texts := statusOf(t, d.admin()), told("health is green again")
+		return s.Healthy && s.HealthSince.After(since) && len(texts) == 1 && strings.Contains(texts[0], "component=data logs")
+	}, nil)
+	if said := d.Log(func(l Line) bool {
+		return strings.HasPrefix(l.Msg, "health is") || strings.HasPrefix(l.Msg, "a health problem")
+	}); len(said) != 2 {
+		t.Errorf("%v", said)
+	}
+	d.Stop()
 }
 
 func TestHealthOfDataLogs(t *testing.T) {
@@ -209,26 +266,39 @@ func settledSum(t *testing.T, f *Fleet) int64 {
 }
 
 // mustReport waits until /is-healthy reports exactly these problems, by
-// component, each in these words and with a remedy.
+// component, each in these words, with a remedy and since when: all of it to the
+// operator, and the same components to strangers, who are not told where.
 func mustReport(t *testing.T, d *Distributor, problems map[string]string) {
 	t.Helper()
 	var body string
 	Until(t, fmt.Sprint("/is-healthy reports ", problems), func() bool {
 		var status int
-		if status, body = d.Health(); status != http.StatusServiceUnavailable {
+		var details, public healthAnswer
+		if status, details, body = d.details(); status != http.StatusServiceUnavailable || details.Healthy || len(details.Problems) != len(problems) {
 			return false
 		}
-		var answer struct {
-			Problems []struct{ Component, Problem, Remedy string }
-		}
-		if err := json.Unmarshal([]byte(body), &answer); err != nil {
-			t.Fatalf("%v: %s", err, body)
-		}
-		for _, p := range answer.Problems {
-			if words, due := problems[p.Component]; !due || !strings.Contains(p.Problem, words) || p.Remedy == "" {
+		for _, p := range details.Problems {
+			if words, due := problems[p.Component]; !due || !strings.Contains(p.Problem, words) || p.Remedy == "" || p.Since.Before(details.Since) {
 				return false
 			}
 		}
-		return len(answer.Problems) == len(problems)
+		if status, body = d.Health(); status != http.StatusServiceUnavailable {
+			return false
+		}
+		if err := json.Unmarshal([]byte(body), &public); err != nil {
+			t.Fatalf("%v: %s", err, body)
+		}
+		if public.Healthy || len(public.Problems) != len(problems) {
+			return false
+		}
+		for _, p := range public.Problems {
+			if _, due := problems[p.Component]; !due || p.Problem == "" || p.Remedy == "" || p.Since.IsZero() {
+				return false
+			}
+		}
+		if strings.Contains(body, d.Dir) || strings.Contains(body, " /") || strings.Contains(body, "(/") {
+			t.Fatalf("strangers are told a path: %s", body)
+		}
+		return true
 	}, func() string { return body })
 }

@@ -134,11 +134,14 @@ func TestOnlyThePrimaryKnowsTheSecretKey(t *testing.T) {
 		"environment": func(d *Distributor, public, secret string) {
 			d.Env = []string{"DISTRIBUTOR_PUBLIC_KEY=" + public, "DISTRIBUTOR_SECRET_KEY=" + secret}
 		},
+		"flag": func(d *Distributor, public, secret string) {
+			d.Args = []string{"--DISTRIBUTOR_PUBLIC_KEY", public, "--DISTRIBUTOR_SECRET_KEY=" + secret}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			secret := newKey(t)
-			d := New(t, nil)
+			d := New(t, Settings{"ADMIN_ADDR": "127.0.0.1:0", "LOG_LEVEL": "debug"})
 			give(d, secret.Public().String(), secret.Reveal())
 			d.Start()
 			MustConnect(t, d.URL, PeerOptions{Key: newKey(t)})
@@ -152,6 +155,21 @@ func TestOnlyThePrimaryKnowsTheSecretKey(t *testing.T) {
 			}
 			if _, body := ask(t, "POST", d.URL+"/totalData", "{}", "Content-Type", "application/json"); !strings.Contains(body, `"sign":{"owner":"`+secret.Public().String()) {
 				t.Errorf("the API does not sign: %s", body)
+			}
+			for _, path := range []string{
+				"/", "/status", "/is-healthy", "/metrics", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/debug/pprof/heap?debug=1",
+				"/debug/pprof/symbol", "/debug/pprof/trace?seconds=0.1", "/debug/pprof/profile?seconds=1", "/debug/pprof/query/cmdline", "/debug/pprof/worker/1/cmdline",
+			} {
+				code, text := ask(t, "GET", d.admin()+path, "")
+				if strings.Contains(text, seed) {
+					t.Errorf("%s shows the secret key", path)
+				}
+				if path == "/debug/pprof/cmdline" && (code != 200 || !strings.Contains(text, "\x00serve") || name == "flag" && !strings.Contains(text, "--DISTRIBUTOR_SECRET_KEY=(secret)")) {
+					t.Errorf("%d %q", code, text)
+				}
+			}
+			if said := d.Log(func(l Line) bool { return strings.Contains(l.Text, seed) }); len(said) != 0 {
+				t.Errorf("the secret key is in the log: %v", said)
 			}
 			for _, w := range append(d.Workers(), d.Query()) {
 				for _, file := range []string{"environ", "cmdline"} {

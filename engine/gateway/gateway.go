@@ -87,8 +87,10 @@ type Options struct {
 	// Resume tells the offset that a key has confirmed, if it is to go on from
 	// there when it does not say itself where to begin.
 	Resume func(key string) (offset uint64, ok bool)
-	Health func() []Problem // what is wrong just now; called for each /is-healthy
-	API    http.Handler     // gets the requests of the HTTP API, with exact paths and CORS headers set
+	// Health returns what is wrong just now; nil: nothing ever is. Each /is-healthy calls it, so it
+	// answers from memory.
+	Health func() []Problem
+	API    http.Handler // gets the requests of the HTTP API, with exact paths and CORS headers set
 	// Reserved is how many descriptors API may take. Connections leave them alone.
 	Reserved int
 	Log      *slog.Logger
@@ -112,9 +114,10 @@ type Gateway struct {
 	requests rates // limited by RateLimit
 	checks   rates // health checks, limited by healthRate
 	upgrades rates
-	healthy  healthState
+	health   func() []Problem
 	framesMu sync.Mutex // serialises FrameLog.FrameEnd
 	handed   atomic.Uint64
+	missed   atomic.Uint64
 	leaving  atomic.Int64 // connections that were turned away and have not left yet
 
 	server *http.Server
@@ -139,7 +142,7 @@ func New(o Options) *Gateway {
 	began := time.Now()
 	g := &Gateway{
 		passed: func() time.Duration { return time.Since(began) }, workers: o.Workers, frames: o.Frames, resume: o.Resume,
-		api: o.API, log: o.Log, now: time.Now, healthy: healthState{ask: o.Health, within: healthWithin}, lookGone: lookGone,
+		api: o.API, log: o.Log, now: time.Now, health: o.Health, lookGone: lookGone,
 	}
 	g.requests.hold, g.checks.hold, g.upgrades.hold = holdMost, holdMost, holdMost
 	g.checks.set(healthRate, healthRate)
@@ -160,7 +163,8 @@ func New(o Options) *Gateway {
 		ConnState:                    g.conns.changed,
 		ConnContext:                  withConn,
 		BaseContext:                  func(net.Listener) context.Context { return base },
-		ErrorLog:                     slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
+		// Of what clients do.
+		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelInfo),
 	}
 	return g
 }
@@ -300,12 +304,13 @@ type Snapshot struct {
 	Waiting     int               // accepted, and without room so far
 	HandedOver  uint64            // sockets given to workers
 	Refused     map[string]uint64 // requests by reason, every reason there from the start
+	Missed      uint64            // clients that came back to less than the frame log has
 	Malformed   uint64            // connections ended over a request that was no HTTP, too long, or not complete in time
 }
 
 // Snapshot returns the counters.
 func (g *Gateway) Snapshot() Snapshot {
-	s := Snapshot{HandedOver: g.handed.Load(), Refused: g.refused.counts()}
+	s := Snapshot{HandedOver: g.handed.Load(), Missed: g.missed.Load(), Refused: g.refused.counts()}
 	s.Connections, s.Waiting, s.Malformed = g.conns.counts()
 	return s
 }

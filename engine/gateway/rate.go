@@ -23,7 +23,7 @@ const (
 	upgradeBurst = 10
 
 	// healthRate is how many health checks an address may make a second, and at once. A health
-	// check costs as much as a 404, because healthState bounds how often the parts are asked.
+	// check costs as much as a 404, because it is answered from memory.
 	healthRate = 1000
 
 	// maxOrigins bounds the memory of a limit to about 4 MB.

@@ -119,9 +119,12 @@ func (l *ledger) add(r reason, detail, remote string) {
 	}
 	l.mu.Unlock()
 	if due {
-		level := slog.LevelWarn
-		if r == panicked {
+		level := slog.LevelInfo // anybody can be refused, and must not raise an alert by it
+		switch r {
+		case panicked:
 			level = slog.LevelError
+		case frameLogFailed:
+			level = slog.LevelWarn
 		}
 		l.log.Log(context.Background(), level, "request refused", "reason", r.name, "detail", detail, "remote", remote, "count", count, "total", total)
 	}

@@ -19,6 +19,7 @@ type refusal struct {
 	reason   reason
 	status   int    // where it is not the reason's
 	sentence string // what is wrong, for who runs the collector
+	detail   string // for the log, in place of sentence: a cause that is not for strangers
 
 	// For from=: what can be had instead, and where to go on, if that is known.
 	floor, head, from *wsproto.Position

@@ -1,13 +1,10 @@
 package gateway
 
 import (
-	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -19,11 +16,13 @@ const (
 	contentText = "text/plain; charset=utf-8"
 )
 
-// Problem is something that keeps the distributor from doing its work.
+// Problem is something that keeps the distributor from doing its work, in words for everybody:
+// strangers read them.
 type Problem struct {
-	Component string `json:"component"` // which part: "cycle log", "worker 2", …
-	Problem   string `json:"problem"`   // what is wrong, with figures
-	Remedy    string `json:"remedy"`    // what the operator can do
+	Component string    `json:"component"` // which part: "frame log", "workers", …
+	Problem   string    `json:"problem"`   // what is wrong
+	Remedy    string    `json:"remedy"`    // what the operator can do
+	Since     time.Time `json:"since"`
 }
 
 // route answers every request that is no upgrade. Paths are exact: nothing is
@@ -56,7 +55,7 @@ func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
 		}
 	case "/is-healthy":
 		if reads {
-			g.answerHealth(w, r)
+			g.answerHealth(w)
 			return
 		}
 	case "/config", "/metrics":
@@ -94,70 +93,11 @@ func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request, path string) 
 	g.api.ServeHTTP(w, &plain)
 }
 
-const (
-	// healthEvery is how old an answer to a health check may be.
-	healthEvery = 250 * time.Millisecond
-	// healthWithin is how long a health check waits for its answer. What is asked reads a
-	// directory, whose file system may hang.
-	healthWithin = 3 * time.Second
-)
-
-// healthState is what is wrong, asked at most once in healthEvery, and once at a time, however many
-// want to know it. So a flood of health checks costs the parts that are asked nothing.
-type healthState struct {
-	ask func() []Problem // nil: nothing is ever wrong
-
-	mu       sync.Mutex    // guards what follows; held for moments
-	within   time.Duration // healthWithin
-	asked    time.Time     // when problems came
-	problems []Problem
-	asking   chan struct{} // closed when it has been asked; nil: it is not being asked
-	since    time.Time     // when that began
-}
-
-// now waits as long as ctx lasts, and for within at most.
-func (s *healthState) now(ctx context.Context) []Problem {
-	if s.ask == nil {
-		return nil
+func (g *Gateway) answerHealth(w http.ResponseWriter) {
+	var problems []Problem
+	if g.health != nil {
+		problems = g.health()
 	}
-	s.mu.Lock()
-	if !s.asked.IsZero() && time.Since(s.asked) < healthEvery {
-		defer s.mu.Unlock()
-		return s.problems
-	}
-	if s.asking == nil {
-		s.asking, s.since = make(chan struct{}), time.Now()
-		go s.renew()
-	}
-	asking, within := s.asking, s.within
-	late := time.NewTimer(time.Until(s.since.Add(within)))
-	s.mu.Unlock()
-	defer late.Stop()
-	select {
-	case <-asking:
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return s.problems
-	case <-late.C:
-	case <-ctx.Done():
-	}
-	return []Problem{{
-		Component: "health", Problem: fmt.Sprintf("not found out within %v", within),
-		Remedy: "see whether DATA_LOG_DIR can be read: a file system that hangs keeps the distributor waiting",
-	}}
-}
-
-func (s *healthState) renew() {
-	problems := s.ask()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.problems, s.asked = problems, time.Now()
-	close(s.asking)
-	s.asking = nil
-}
-
-func (g *Gateway) answerHealth(w http.ResponseWriter, r *http.Request) {
-	problems := g.healthy.now(r.Context())
 	if len(problems) == 0 {
 		writeText(w, http.StatusOK, contentText, "OK")
 		return

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ const (
 // worker's, or it got a complete HTTP answer and is closed.
 func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 	deny := func(why *refusal) {
-		g.refused.add(why.reason, why.sentence, r.RemoteAddr)
+		g.refused.add(why.reason, cmp.Or(why.detail, why.sentence), r.RemoteAddr)
 		why.answer(w)
 	}
 	if why := g.withinUpgradeRate(r); why != nil {
@@ -137,7 +138,9 @@ func (g *Gateway) resumed(key string, live uint64) uint64 {
 	case at >= head:
 		return head
 	case at < floor:
-		g.log.Warn("a collector was away for longer than the frame log reaches back: it misses records", "key", key, "bytes_missed", floor-at)
+		g.missed.Add(1)
+		g.log.Info("a collector was away for longer than the frame log reaches back: it misses records",
+			"key", key, "bytes_missed", floor-at)
 		return floor
 	}
 	g.framesMu.Lock()
@@ -205,7 +208,9 @@ func (g *Gateway) start(query, key string) (at uint64, resume func() uint64, why
 		floor = g.frames.Floor()
 		return refuse(belowFloor, fellBehind, floor-at)
 	case err != nil:
-		return refuse(frameLogFailed, "the position cannot be looked up: %v", err)
+		_, _, why := refuse(frameLogFailed, "the position cannot be looked up, try again")
+		why.detail = "the position cannot be looked up: " + err.Error() // with paths
+		return 0, nil, why
 	case end != at:
 		return refuse(insideFrame, "the position is not at the beginning of a record")
 	}

@@ -244,7 +244,7 @@ func TestFromWhenTheFloorMoves(t *testing.T) {
 	frames := &fakeLog{err: errors.New("below the floor")}
 	frames.head.Store(200)
 	g := newGateway(t, "open", func(o *Options) { o.Frames = frames })
-	if _, _, why := g.start("from="+token(150), ""); why.reason != frameLogFailed {
+	if _, _, why := g.start("from="+token(150), ""); why.reason != frameLogFailed || strings.Contains(why.sentence, "below the floor") || !strings.Contains(why.detail, "below the floor") {
 		t.Errorf("%+v", why)
 	}
 	// FrameEnd moves it.

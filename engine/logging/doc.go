@@ -1,8 +1,8 @@
 // Package logging makes the log of a primary: where its lines go, that repeats
 // are folded, and that a full disk is no reason to stop.
 //
-//	slog.Logger ─▶ repeats (fold.go) ─▶ text or JSON ─┬▶ standard error
-//	                                                  └▶ DISTRIBUTOR_LOGS/distributor.log ─ full ─▶ distributor-<time>.log
+//	slog.Logger ─▶ repeats (fold.go) ─▶ text or JSON ─▶ escapes ─┬▶ standard error
+//	                                                             └▶ DISTRIBUTOR_LOGS/distributor.log ─ full ─▶ distributor-<time>.log
 //
 // It does not own the level (a slog.LevelVar of the caller's, changed by a
 // reload), nor what is worth logging. Secrets never come here: config.Secret
@@ -16,6 +16,11 @@
 // fill a disk that nobody watches, so that key alone turns nothing on. The
 // current file is always distributor.log; at 64 MiB it is put aside under a
 // name with the time, and ten of those are kept.
+//
+// # What a line is made of
+//
+// A line is one record, of characters that can be seen: escape.go. That holds for
+// what our other processes write as well, which comes through Forward.
 //
 // # Repeats
 //

@@ -59,6 +59,6 @@ func Forward(r io.Reader, log *slog.Logger, who string) {
 
 func sayLeftOut(log *slog.Logger, who string, lines int) {
 	if lines > 0 {
-		log.Warn(who+" says too much: lines left out", "lines", lines)
+		log.Info(who+" says too much: lines left out", "lines", lines)
 	}
 }

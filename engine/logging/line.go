@@ -66,7 +66,7 @@ func attrValue(raw json.RawMessage) slog.Value {
 		return slog.BoolValue(raw[0] == 't')
 	case '{', '[', 'n':
 	default:
-		if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil {
+		if n, err := strconv.ParseInt(string(raw), 10, 64); err == nil && string(raw) != "-0" {
 			return slog.Int64Value(n)
 		}
 		if n, err := strconv.ParseUint(string(raw), 10, 64); err == nil {

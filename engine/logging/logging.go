@@ -39,6 +39,7 @@ func Open(o Options) (handler slog.Handler, closeLog func()) {
 }
 
 func format(w io.Writer, format string, level slog.Leveler) slog.Handler {
+	w = escaping{w}
 	o := &slog.HandlerOptions{Level: level}
 	if format == "json" {
 		return slog.NewJSONHandler(w, o)

@@ -5,7 +5,9 @@
 // It owns the names (families.go is the one table; docs/METRICS.md and
 // testdata/metrics.golden are checked against it) and the choice between the
 // two forms. It counts nothing itself: every scrape shows the newest Status, so
-// all figures of a scrape are of one moment, at most a second old.
+// all figures of a scrape are of one moment, at most a second old. They are
+// rendered into memory once for all that ask within it, and nothing is held
+// while a client reads: a client that does not read costs others nothing.
 //
 // # Labels
 //

@@ -201,6 +201,8 @@ var families = []family{
 		gauge, nil, func(s *status.Status, emit sample) { emit(s.HTTP.Waiting) }},
 	{"distributor_http_malformed_total", "Connections ended over a request that was no HTTP, too long, or not complete in time.", counter, nil,
 		func(s *status.Status, emit sample) { emit(s.HTTP.Malformed) }},
+	{"distributor_resumes_behind_floor_total", "Collectors that came back after longer than the frame log reaches back, and miss records.", counter, nil,
+		func(s *status.Status, emit sample) { emit(s.HTTP.Missed) }},
 	{"distributor_api_requests_total", "Requests of the HTTP API, by answer.", counter, []string{"endpoint", "status"},
 		func(s *status.Status, emit sample) {
 			for _, e := range s.API {

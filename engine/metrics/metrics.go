@@ -2,31 +2,12 @@ package metrics
 
 import (
 	"fmt"
-	"log/slog"
-	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"distributor/engine/status"
 )
-
-// maxScrapes may be under way at once; the public port is open to anybody.
-const maxScrapes = 8
-
-// Handler answers in the Prometheus formats: text, OpenMetrics or protobuf, as
-// the request accepts. It shows what of the moment tells, and figures of the Go
-// runtime and of this process (go_…, process_…).
-func Handler(of func() *status.Status, log *slog.Logger) http.Handler {
-	return promhttp.HandlerFor(registry(of), promhttp.HandlerOpts{
-		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelError),
-		ErrorHandling:       promhttp.HTTPErrorOnError,
-		MaxRequestsInFlight: maxScrapes,
-		CoalesceGather:      true,
-		EnableOpenMetrics:   true,
-	})
-}
 
 func registry(of func() *status.Status) *prometheus.Registry {
 	r := prometheus.NewRegistry()

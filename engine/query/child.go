@@ -45,7 +45,9 @@ func (c *child) serve(control *os.File) error {
 		return err
 	}
 	// No timeouts: the primary has them.
-	server := &http.Server{Handler: c.handler(), ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelWarn)}
+	server := &http.Server{
+		Handler: c.handler(), ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelInfo),
+	}
 	err = server.Serve(l)
 	_ = server.Close()
 	if a := c.api.Load(); a != nil {

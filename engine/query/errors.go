@@ -53,7 +53,9 @@ func (e *DatabaseError) Unwrap() error { return e.Err }
 
 // public is what clients are told: which database, not where it is.
 func (e *DatabaseError) public() string {
-	return fmt.Sprintf("database %s (%s): %s", e.Table, filepath.Base(e.Path), strings.TrimPrefix(e.Err.Error(), "query: "))
+	text := strings.TrimPrefix(e.Err.Error(), "query: ")
+	text = strings.ReplaceAll(text, filepath.Dir(e.Path)+string(filepath.Separator), "")
+	return fmt.Sprintf("database %s (%s): %s", e.Table, filepath.Base(e.Path), text)
 }
 
 var sentinels = []error{ErrMissing, ErrUnreadable, ErrDamaged, ErrLocked, ErrSchema, ErrTimeout, ErrTooLarge, ErrCrowded, ErrBusy, ErrClosed, context.Canceled}

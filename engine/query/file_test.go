@@ -45,6 +45,7 @@ func TestDatabaseComesAndGoes(t *testing.T) {
 		{"garbage", func(p string, _ []byte) { put(p, bytes.Repeat([]byte("garbage "), 4096)) }, nil, ErrDamaged, "not a database"},
 		{"cut", func(p string, sound []byte) { put(p, sound[:len(sound)/2]) }, nil, ErrDamaged, "malformed"},
 		{"a folder", func(p string, _ []byte) { os.Remove(p); os.Mkdir(p, 0o755) }, func(p string, sound []byte) { os.Remove(p); put(p, sound) }, ErrUnreadable, "it is no file"},
+		{"a link to itself", func(p string, _ []byte) { os.Remove(p); _ = os.Symlink(p, p) }, nil, ErrUnreadable, "symbolic links"},
 		{"empty", func(p string, _ []byte) { put(p, nil) }, nil, ErrSchema, "no table receipts"},
 		{"other tables", func(p string, _ []byte) { os.Remove(p); sqlExec(t, p, "CREATE TABLE x (y)") }, nil, ErrSchema, "no table receipts"},
 		{"no cycle", func(p string, _ []byte) {

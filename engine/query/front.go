@@ -234,10 +234,23 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) int {
 	}
 	late.Stop()
 	status := relay.answer.StatusCode
-	if err := relay.write(w, f.signer); err != nil && r.Context().Err() == nil {
+	to := &taker{ResponseWriter: w}
+	if err := relay.write(to, f.signer); err != nil && !to.gone && r.Context().Err() == nil {
 		f.log.Warn("an answer was cut", "path", r.URL.Path, "error", err)
 	}
 	return status
+}
+
+// taker knows whether its client has not taken what was written, which is no fault of ours.
+type taker struct {
+	http.ResponseWriter
+	gone bool
+}
+
+func (t *taker) Write(b []byte) (int, error) {
+	n, err := t.ResponseWriter.Write(b)
+	t.gone = t.gone || err != nil
+	return n, err
 }
 
 func (f *Front) takeForBody(ctx context.Context, from netip.Addr, size int64) error {

@@ -15,16 +15,11 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-const (
-	// Every is how often a Board asks.
-	Every = time.Second
-	// problemsEvery is how often it asks for problems, which looks at folders
-	// and databases and may take seconds.
-	problemsEvery = 5 * time.Second
-)
+// Every is how often a Board asks.
+const Every = time.Second
 
 // Sources are whom a Board asks. Each is called by one goroutine at a time,
-// until Run has returned; Problems not before Run.
+// until Run has returned.
 type Sources struct {
 	Version  string
 	Started  time.Time
@@ -38,7 +33,7 @@ type Sources struct {
 	Gateway  func() gateway.Snapshot
 	Deflate  func() deflate.Stats
 	API      func() API
-	Problems func() []Problem
+	Health   func() (problems []Problem, since time.Time)
 	Events   *Events
 }
 
@@ -49,7 +44,6 @@ type Board struct {
 	window    window
 	processes processes
 	disk      disk
-	problems  atomic.Pointer[[]Problem]
 	shown     atomic.Pointer[shown]
 }
 
@@ -60,41 +54,25 @@ type shown struct {
 	over   chan struct{} // closed when there is a newer one
 }
 
-// NewBoard asks for the first time, for all but problems.
+// NewBoard asks for the first time.
 func NewBoard(s Sources) *Board {
 	b := &Board{sources: s}
-	b.problems.Store(&[]Problem{})
 	b.update(time.Now())
 	return b
 }
 
 // Run keeps the Status new until ctx ends.
 func (b *Board) Run(ctx context.Context) {
-	var looking sync.WaitGroup
-	defer looking.Wait()
-	looking.Go(func() {
-		b.look()
-		each(ctx, problemsEvery, func(time.Time) { b.look() })
-	})
-	each(ctx, Every, b.update)
-}
-
-func each(ctx context.Context, d time.Duration, do func(time.Time)) {
-	t := time.NewTicker(d)
+	t := time.NewTicker(Every)
 	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-t.C:
-			do(now)
+			b.update(now)
 		}
 	}
-}
-
-func (b *Board) look() {
-	found := nonNil(b.sources.Problems())
-	b.problems.Store(&found)
 }
 
 // Status is the newest one. It must not be changed.

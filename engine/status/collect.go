@@ -18,18 +18,21 @@ func (b *Board) collect(now time.Time) *Status {
 	workers, front := o.Workers(), o.Gateway()
 	s := &Status{
 		Time: now.Round(0), Started: o.Started.Round(0), Version: o.Version,
-		Problems: *b.problems.Load(),
 		FrameLog: b.frameLog(now),
 		Workers:  make([]Worker, 0, len(workers.Workers)),
 		Clients:  clients(workers),
 		Events:   o.Events.Last(),
 		Logged:   o.Events.counts(),
 		Refused:  counts(front.Refused),
-		HTTP:     HTTP{Connections: front.Connections, Waiting: front.Waiting, Malformed: int64(front.Malformed)},
-		Starts:   Starts{Started: int64(workers.Spawns), Ended: int64(workers.Ended), Failed: counts(workers.Failures)},
+		HTTP: HTTP{
+			Connections: front.Connections, Waiting: front.Waiting,
+			Missed: int64(front.Missed), Malformed: int64(front.Malformed),
+		},
+		Starts: Starts{Started: int64(workers.Spawns), Ended: int64(workers.Ended), Failed: counts(workers.Failures)},
 	}
 	s.Compression = compression(o.Deflate(), workers)
-	s.Healthy = len(s.Problems) == 0
+	problems, since := o.Health()
+	s.Problems, s.Healthy, s.HealthSince = nonNil(problems), len(problems) == 0, since
 	for i := range datalog.Streams {
 		s.Streams = append(s.Streams, b.stream(now, i))
 	}

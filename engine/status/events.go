@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"distributor/engine/logging"
 )
 
 const (
@@ -23,7 +25,9 @@ const (
 // telling are the attributes that tell what a line is about. Lines with the
 // same message that differ only in others (figures, addresses) are the same
 // event again.
-var telling = []string{"stream", "worker", "reason", "failure", "key", "change", "signal", "line"}
+var telling = []string{
+	"stream", "worker", "reason", "failure", "key", "change", "signal", "line", "component",
+}
 
 // Events keeps the last lines of the log from info on. Its methods may be
 // called from any goroutine.
@@ -150,8 +154,9 @@ func levelName(level slog.Level) string {
 	return "info"
 }
 
-// clip shortens a text and makes it proper UTF-8.
+// clip makes all of a text visible, and shortens it.
 func clip(text string) string {
+	text = logging.Visible(text)
 	if len(text) > maxText {
 		cut := maxText
 		for cut > 0 && !utf8.RuneStart(text[cut]) {
@@ -159,5 +164,5 @@ func clip(text string) string {
 		}
 		text = text[:cut] + "…"
 	}
-	return strings.ToValidUTF8(text, "�")
+	return text
 }

@@ -78,12 +78,25 @@ func TestEventsAreBounded(t *testing.T) {
 		t.Errorf("%d %+v", len(last), last[95:])
 	}
 	say(0, strings.Repeat("é", maxText))
-	say(0, "a\xff")
+	say(0, "a\xff\u202e\n")
 	last = events.Last()
 	if long := last[98].Text; len(long) > maxText+3 || !utf8.ValidString(long) || !strings.HasSuffix(long, "é…") {
 		t.Errorf("%d bytes: %q", len(long), long)
 	}
-	if last[99].Text != "a�" {
+	if last[99].Text != `a\ufffd\u202e\u000a` {
 		t.Errorf("%q", last[99].Text)
+	}
+}
+
+// Problems of two components are two events, however close.
+func TestEventsOfComponents(t *testing.T) {
+	events := NewEvents()
+	log := slog.New(events.Handler(slog.DiscardHandler))
+	for _, component := range []string{"progress", "workers", "progress"} {
+		log.Warn("health is red", "component", component, "problem", "x")
+	}
+	last := events.Last()
+	if len(last) != 2 || last[0].Count != 1 || last[1].Count != 2 || !strings.Contains(last[1].Text, "component=progress") {
+		t.Errorf("%+v", last)
 	}
 }

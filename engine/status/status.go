@@ -14,6 +14,8 @@ type Status struct {
 	Version string    `json:"version"`
 	Healthy bool      `json:"healthy"` // no Problems
 
+	HealthSince time.Time `json:"healthSince"` // when Healthy last changed; at first the start
+
 	Problems  []Problem  `json:"problems"` // what GET /is-healthy answers; never null
 	Streams   []Stream   `json:"streams"`  // cycle, originalTx, receipt
 	FrameLog  FrameLog   `json:"frameLog"`
@@ -56,9 +58,10 @@ type Histogram struct {
 
 // Problem is something that an operator has to look at now.
 type Problem struct {
-	Component string `json:"component"`
-	Problem   string `json:"problem"`
-	Remedy    string `json:"remedy"`
+	Component string    `json:"component"`
+	Problem   string    `json:"problem"`
+	Remedy    string    `json:"remedy"`
+	Since     time.Time `json:"since"` // when it was first found
 }
 
 // Stream is one of the three, from data log to frame log.
@@ -145,6 +148,7 @@ type Clients struct {
 type HTTP struct {
 	Connections int   `json:"connections"` // open, no worker's yet
 	Waiting     int   `json:"waiting"`     // accepted, and without room so far
+	Missed      int64 `json:"missed"`      // collectors that came back too late, and miss records
 	Malformed   int64 `json:"malformed"`   // connections ended over a request that was no HTTP, too long, or not complete in time
 }
 

@@ -50,23 +50,24 @@ func sources(t testing.TB, n int) Sources {
 		Blocked:  func() error { return errors.New("no room") },
 		Workers:  func() supervisor.Snapshot { return snap },
 		Gateway: func() gateway.Snapshot {
-			return gateway.Snapshot{Connections: 4, Refused: map[string]uint64{"a": 0, "b": 2}, Malformed: 3}
+			return gateway.Snapshot{Connections: 4, Refused: map[string]uint64{"a": 0, "b": 2}, Malformed: 3, Missed: 5}
 		},
 		Deflate: func() deflate.Stats {
 			return deflate.Stats{Alive: true, Frames: 20, InBytes: 21, OutBytes: 22, Same: 23, Lag: 24, Ends: map[deflate.End]uint64{deflate.EndBehind: 25}}
 		},
-		API:      func() API { return API{Endpoints: []Endpoint{}, Tables: []Table{}} },
-		Problems: func() []Problem { return []Problem{{"c", "p", "r"}} },
-		Events:   NewEvents(),
+		API: func() API { return API{Endpoints: []Endpoint{}, Tables: []Table{}} },
+		Health: func() ([]Problem, time.Time) {
+			return []Problem{{"c", "p", "r", time.Unix(2, 0)}}, time.Unix(1, 0)
+		},
+		Events: NewEvents(),
 	}
 }
 
 func TestCollect(t *testing.T) {
 	b := NewBoard(sources(t, 2))
-	b.look()
 	b.update(time.Now())
 	s := b.Status()
-	if s.Healthy || len(s.Problems) != 1 || len(s.Streams) != 3 || len(s.Workers) != 2 || len(s.Processes) != 3 {
+	if s.Healthy || s.HealthSince != time.Unix(1, 0) || len(s.Problems) != 1 || len(s.Streams) != 3 || len(s.Workers) != 2 || len(s.Processes) != 3 {
 		t.Fatalf("%+v", s)
 	}
 	if got := s.Streams[2]; got.Name != "receipt" || got.Records != 10 || got.Frames != 12 || got.BytesBehind != 2 || got.Rejected["not_json"] != 2 || got.Rotations != 6 {
@@ -79,7 +80,7 @@ func TestCollect(t *testing.T) {
 	if len(slowest) != handoff.MaxSlowest || slowest[0] != (Client{"0-0", 1, 600, 1.5, true}) || slowest[1] != (Client{"1-0", 2, 599, 1.5, true}) || slowest[19].Lag != 581 {
 		t.Errorf("%+v", slowest)
 	}
-	if s.FrameLog.Blocked != "no room" || s.FrameLog.Head != 1000 || s.Starts.Failed["exit"] != 1 || s.Clients.Refused["full"] != 3 || s.HTTP.Malformed != 3 {
+	if s.FrameLog.Blocked != "no room" || s.FrameLog.Head != 1000 || s.Starts.Failed["exit"] != 1 || s.Clients.Refused["full"] != 3 || s.HTTP.Malformed != 3 || s.HTTP.Missed != 5 {
 		t.Errorf("%+v %+v", s.FrameLog, s.Starts)
 	}
 	if got := s.Compression; got.Clients != 4 || !got.Active || got.Frames != 20 || got.InBytes != 21 || got.OutBytes != 22 || got.Unshrunk != 23 || got.Lag != 24 ||
@@ -98,13 +99,12 @@ func TestCollect(t *testing.T) {
 // No list is null: the page iterates over all.
 func TestNothingIsNull(t *testing.T) {
 	o := sources(t, 0)
-	o.Problems = func() []Problem { return nil }
+	o.Health = func() ([]Problem, time.Time) { return nil, time.Now() }
 	b := NewBoard(o)
 	for range 2 {
 		if text := string(b.JSON()); strings.Contains(text, "null") || !strings.Contains(text, `"slowest":[]`) {
 			t.Error(text)
 		}
-		b.look()
 		b.update(time.Now())
 	}
 }

@@ -376,7 +376,7 @@ func TestWorkersOutput(t *testing.T) {
 	f := start(t, "say", 1, 1, 1)
 	f.stop(10 * time.Second)
 	log := f.log()
-	for _, want := range []string{`level=WARN msg=hello worker=1 n=1`, `level=ERROR msg="worker output: ` + strings.Repeat("x", maxLine) + "\" worker=1\n", `level=ERROR msg="worker output: to standard output" worker=1`, "lines left out"} {
+	for _, want := range []string{`level=WARN msg=hello worker=1 n=1`, `level=ERROR msg="worker output: ` + strings.Repeat("x", maxLine) + "\" worker=1\n", `level=ERROR msg="worker output: to standard output" worker=1`, `level=INFO msg="worker says too much: lines left out"`} {
 		if !strings.Contains(log, want) {
 			t.Errorf("missing %q in\n%s", want[:min(len(want), 100)], log)
 		}

@@ -31,7 +31,8 @@ func serveProfile(fd int, log *slog.Logger) {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: profileWithin}
+	server := &http.Server{Handler: mux, ReadTimeout: 10 * time.Second, WriteTimeout: profileWithin,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelInfo)}
 	server.SetKeepAlivesEnabled(false)
 	go func() { _ = server.Serve(&single{conn: conn}) }() // io.EOF at once; the connection goes on
 }

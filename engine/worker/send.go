@@ -243,7 +243,10 @@ func (l *loop) sent(c *client, n, size int, errno syscall.Errno) (int, error) {
 		c.full = true
 		return 0, nil
 	case syscall.EPIPE, syscall.ECONNRESET, syscall.ETIMEDOUT, syscall.ECONNABORTED,
-		syscall.EHOSTUNREACH, syscall.ENETUNREACH:
+		syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN,
+		// What the kernel makes of the ICMP messages that it was sent before it gave up.
+		syscall.ECONNREFUSED, syscall.ENOPROTOOPT, syscall.EPROTO, syscall.EMSGSIZE,
+		syscall.EOPNOTSUPP, syscall.EHOSTDOWN, syscall.ENONET, syscall.EACCES:
 		return 0, errGone
 	default:
 		// EFAULT: the frame log's file was cut under the mapping.

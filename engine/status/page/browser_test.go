@@ -124,7 +124,7 @@ func pageProblems(t *testing.T, b *browser) {
 		p := b.open(t, s.URL, l)
 		p.wait("document.getElementById('state').textContent === 'Needs attention: 2 problems'")
 		p.wait("!document.getElementById('details').hidden")
-		p.sees("problems", "frame log", "no space left on device", "What to do: make room", "data logs", "see whether the archiver runs")
+		p.sees("problems", "frame log", "no space left on device", "Since", "What to do: make room", "data logs", "see whether the archiver runs")
 		p.sees("summary", "receipt behind", "2 of 3 workers ready", "17 of them blocked")
 		p.sees("streams", "42 s, 184 MB", "1,207", "1 gap: records may be missing", "polling, no inotify", "not yet")
 		p.sees("workers", "starting", "17", "313 MB")

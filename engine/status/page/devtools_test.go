@@ -41,8 +41,8 @@ type message struct {
 // patience is how long anything may take on a busy machine.
 const patience = time.Minute
 
-// startBrowser skips the test when there is none.
-func startBrowser(t *testing.T) *browser {
+// startBrowser skips the test when there is none. more are arguments of the browser.
+func startBrowser(t *testing.T, more ...string) *browser {
 	t.Helper()
 	var program string
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -66,9 +66,9 @@ func startBrowser(t *testing.T) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(program, "--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
+	cmd := exec.Command(program, append(more, "--headless", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions",
-		"--hide-scrollbars", "--user-data-dir="+profile, "about:blank")
+		"--hide-scrollbars", "--user-data-dir="+profile, "about:blank")...)
 	cmd.ExtraFiles = []*os.File{theirIn, theirOut}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {

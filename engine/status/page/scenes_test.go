@@ -105,10 +105,10 @@ var well = scene{workers: 2, clients: 1024, seed: 1}
 // troubled: the disk is full, receipts pile up, sockets are full, a worker died.
 var troubled = scene{workers: 3, clients: 1536, seed: 2, last: func(st *status.Status) {
 	now := st.Time
-	st.Healthy = false
+	st.Healthy, st.HealthSince = false, now.Add(-5*time.Minute)
 	st.Problems = []status.Problem{
-		{Component: "frame log", Problem: "framelog: no space for the next segment: no space left on device", Remedy: "make room on the file system of STATE_DIR (/var/lib/distributor); distribution goes on by itself"},
-		{Component: "data logs", Problem: "no stream in /archiver/data-logs has grown for 10m4s", Remedy: "see whether the archiver runs and writes there (DATA_LOG_STALE_MS sets how long silence is normal)"},
+		{Component: "frame log", Problem: "framelog: no space for the next segment: no space left on device", Remedy: "make room on the file system of STATE_DIR (/var/lib/distributor); distribution goes on by itself", Since: now.Add(-5 * time.Minute)},
+		{Component: "data logs", Problem: "no stream in /archiver/data-logs has grown for 10m4s", Remedy: "see whether the archiver runs and writes there (DATA_LOG_STALE_MS sets how long silence is normal)", Since: now.Add(-4 * time.Second)},
 	}
 	st.FrameLog.Blocked = "no space left on device"
 	st.Streams[2].BytesBehind, st.Streams[2].SecondsBehind, st.Streams[2].Gaps, st.Streams[2].Rejected = 184_400_120, 41.7, 1, map[string]int64{"not_json": 1204, "too_deep": 3}

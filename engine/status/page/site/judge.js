@@ -57,7 +57,9 @@ export function summary(verdict, status) {
   facts.push(plural(status?.clients?.connected, "collector"));
   const blocked = sum(workers.map((w) => w.blocked));
   if (blocked > 0) facts.push(`${count(blocked)} of them blocked`);
-  const lead = verdict.state === "well" ? "Nothing needs doing. " : "";
+  const since = moment(status?.healthSince);
+  const turned = since !== null && since > moment(status?.started);
+  const lead = verdict.state !== "well" ? "" : turned ? `Nothing needs doing, since ${clock(since, moment(status.time))}. ` : "Nothing needs doing. ";
   return `${lead}${facts.join(", ").replace(/^./, (first) => first.toUpperCase())}.`;
 }
 

@@ -95,6 +95,8 @@ function since(verdict) {
 
 function problem(p) {
   const item = element("li", {}, element("p", { class: "what" }, element("strong", {}, p.component ?? "distributor"), ` ${p.problem ?? ""}`));
+  const at = moment(p.since);
+  if (at !== null) item.append(element("p", { class: "since", title: utc(at) }, element("span", { class: "label" }, "Since "), clock(at, state?.time)));
   if (p.remedy) item.append(element("p", { class: "remedy" }, element("span", { class: "label" }, "What to do: "), p.remedy));
   return item;
 }

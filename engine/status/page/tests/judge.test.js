@@ -36,6 +36,9 @@ test("sentences", () => {
   const busy = { ...well, healthy: false, problems: [problem], streams: [{ name: "receipt", secondsBehind: 9 }], workers: [{ state: "starting", blocked: 3 }], clients: { connected: 1 } };
   assert.equal(say(live, busy), "Receipt behind, 0 of 1 worker ready, 1 collector, 3 of them blocked.");
   assert.equal(say(live, { ...well, workers: [] }), "Nothing needs doing. 2 streams caught up, no workers, 1,024 collectors.");
+  const again = { ...well, started: "2026-05-05T10:00:00Z", healthSince: "2026-05-05T10:00:00Z", time: "2026-05-05T12:00:00Z" };
+  assert.match(say(live, again), /^Nothing needs doing\. /);
+  assert.match(say(live, { ...again, healthSince: "2026-05-05T11:00:00Z" }), /^Nothing needs doing, since \d\d:00:00\. 2/);
   assert.match(say(live, {}), /No workers, – collectors\./);
   assert.match(say(lost, well), /said last/);
   assert.match(say(lost, null), /not answered/);

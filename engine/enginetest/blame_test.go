@@ -1,0 +1,106 @@
+package enginetest
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// mischief sends bytes, waits a moment for the answer to begin, and ends the connection in its
+// middle, with a reset if that is asked for.
+func mischief(t testing.TB, address, send string, wait time.Duration, reset bool) {
+	t.Helper()
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	_ = conn.SetWriteDeadline(time.Now().Add(patience))
+	_, _ = io.WriteString(conn, send) // it may be refused before its end
+	if wait > 0 {
+		_ = conn.SetReadDeadline(time.Now().Add(wait))
+		_, _ = conn.Read(make([]byte, 100))
+	}
+	if reset {
+		_ = conn.(*net.TCPConn).SetLinger(0)
+	}
+}
+
+// Nothing that a client does, to either listener, is worth more than info: who reads warnings and
+// errors, or has an alert on them, is not to be called by strangers.
+func TestClientsRaiseNoAlert(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, Settings{"LOG_LEVEL": "debug", "COMPRESSION_LEVEL": 1, "RATE_LIMIT": 1_000_000, "FRAME_LOG_BYTES": 1 << 20, "FRAME_LOG_SEGMENT_BYTES": 1 << 20, "DRAIN_MS": 100})
+	book := NewBook()
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{20_000}})
+	d.Start()
+	well(t, d)
+	behind := newKey(t)
+	MustConnect(t, d.URL, PeerOptions{Key: behind}).Terminate()
+	if err := archiver.Write(200); err != nil {
+		t.Fatal(err)
+	}
+	mark := d.Mark()
+	public, admin := strings.TrimPrefix(d.URL, "http://"), strings.TrimPrefix(d.admin(), "http://")
+	const host = "Host: localhost\r\n"
+	scrape := "GET /metrics HTTP/1.1\r\n" + host + "Accept: text/plain;version=0.0.4\r\n\r\n"
+	upgrade := "GET /?data=x HTTP/1.1\r\n" + host + "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+	for _, address := range []string{public, admin} {
+		for _, send := range []string{
+			"", "\x16\x03\x01\x02\x00\x01\x00", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "GET", "GET / HTTP/9.9\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "\x00\xff\r\n\r\n",
+			"GET /" + strings.Repeat("x", 64<<10) + " HTTP/1.1\r\n" + host + "\r\n", "GET / HTTP/1.1\r\n" + host + "A: " + strings.Repeat("y", 64<<10) + "\r\n\r\n",
+			"POST / HTTP/1.1\r\n" + host + "Content-Length: x\r\n\r\n", "POST / HTTP/1.1\r\n" + host + "Transfer-Encoding: gzip\r\n\r\n",
+			"POST /account HTTP/1.1\r\n" + host + "Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n{", "POST /account HTTP/1.1\r\n" + host + "Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+			"PUT /log-level HTTP/1.1\r\n" + host + "Content-Length: 9\r\n\r\nnonsense!", "PUT /log-level HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 5\r\n\r\nerror", "PUT /log-level HTTP/1.1\r\n" + host + "Content-Length: 50\r\n\r\nx",
+			scrape, strings.Repeat(scrape, 50), strings.Replace(scrape, "text/plain", "application/openmetrics-text", 1), strings.Replace(scrape, "Accept:", "Accept-Encoding: gzip\r\nAccept:", 1),
+			"GET /events HTTP/1.1\r\n" + host + "\r\n", "GET /status HTTP/1.1\r\n" + host + "\r\n", "GET /is-healthy HTTP/1.1\r\n" + host + "\r\n",
+			"GET /debug/pprof/worker/1/heap HTTP/1.1\r\n" + host + "\r\n", "GET /debug/pprof/worker/1/profile?seconds=1 HTTP/1.1\r\n" + host + "\r\n", "GET /debug/pprof/query/profile?seconds=1 HTTP/1.1\r\n" + host + "\r\n",
+			"GET /debug/pprof/worker/77/heap HTTP/1.1\r\n" + host + "\r\n", "GET /debug/pprof/profile?seconds=1 HTTP/1.1\r\n" + host + "\r\n", "GET /debug/pprof/goroutine?debug=2 HTTP/1.1\r\n" + host + "\r\n",
+			upgrade, strings.Replace(upgrade, "Version: 13", "Version: 8", 1), strings.Replace(upgrade, "GET", "POST", 1), strings.Replace(upgrade, "data=x", "data=%7B%7D&data=%7B%7D", 1),
+		} {
+			for _, wait := range []time.Duration{0, 50 * time.Millisecond} {
+				mischief(t, address, send, wait, false)
+				mischief(t, address, send, wait, true)
+			}
+		}
+	}
+	// Collectors that break the protocol, go without a word, stand still, come back too late, and
+	// come twice.
+	for _, send := range [][]byte{{0x81, 0x01, 'x'}, {0xff, 0xff}, {0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe}, bytes.Repeat([]byte{0x82, 0xfe, 0xff, 0xff, 0, 0, 0, 0}, 20_000),
+		{0x88, 0x82, 0, 0, 0, 0, 0, 1}, append([]byte{0x88, 0x85, 0, 0, 0, 0, 0x0f, 0xa0}, "\u202e"...), {0x89, 0xff}} {
+		for _, compress := range []bool{false, true} {
+			conn, _, _, err := handshake(d.URL, PeerOptions{Key: newKey(t), Compress: compress, From: "earliest"}, 0, send)
+			if err == nil {
+				_ = conn.(*net.TCPConn).SetLinger(0)
+				conn.Close()
+			}
+		}
+	}
+	MustConnect(t, d.URL, PeerOptions{Key: newKey(t), Deaf: true, From: "earliest"})
+	for range 3 {
+		MustConnect(t, d.URL, PeerOptions{Key: behind})
+	}
+	for _, from := range []string{"nonsense", "earliest"} {
+		_, _ = Connect(t, d.URL, PeerOptions{Key: newKey(t), Type: "NONSENSE", From: from})
+		_, _ = Connect(t, d.URL, PeerOptions{Key: newKey(t), Notices: "nonsense", From: from})
+	}
+	// The log is there up to here, and something of it.
+	if code, _ := ask(t, "GET", d.URL+"/debug/nothing", ""); code != http.StatusNotFound {
+		t.Error(code)
+	}
+	d.WaitLogAfter(mark, "a refusal", func(l Line) bool { return l.Msg == "request refused" })
+	d.WaitLogAfter(mark, "one that misses records", func(l Line) bool { return strings.HasPrefix(l.Msg, "a collector was away for longer") })
+	time.Sleep(1500 * time.Millisecond) // profiles that nobody waits for come to their end
+	if s := statusOf(t, d.admin()); s.Logged["warn"] != 0 || s.Logged["error"] != 0 || s.HTTP.Missed == 0 {
+		t.Errorf("%v, %d missed records", s.Logged, s.HTTP.Missed)
+	}
+	d.Stop()
+	for _, l := range d.Log(func(l Line) bool { return l.Level != "INFO" && l.Level != "DEBUG" }) {
+		t.Errorf("a client has raised %s", l.Text)
+	}
+}

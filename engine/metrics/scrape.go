@@ -1,0 +1,161 @@
+package metrics
+
+import (
+	"bytes"
+	"compress/gzip"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+
+	"distributor/engine/status"
+)
+
+const (
+	// maxAge is how old figures may be when a scrape gets them.
+	maxAge = time.Second
+	// takenWithin is how long a client may take for them. A text is kept for whoever is still
+	// reading it: with this, at most ten seconds' worth of texts, whatever the number of clients.
+	takenWithin = 10 * time.Second
+)
+
+// formats are those that a scrape may ask for; the first one is for a scrape that asks for none.
+var formats = []expfmt.Format{
+	expfmt.FmtText, expfmt.FmtOpenMetrics_1_0_0, expfmt.FmtOpenMetrics_0_0_1, expfmt.FmtProtoDelim,
+}
+
+// scrapes renders the figures into memory, at most once in maxAge and form, and hands the same text
+// to all that ask meanwhile. So nothing is held while a client reads: those of one listener cannot
+// keep out those of another.
+type scrapes struct {
+	of     func() *status.Status
+	gather prometheus.Gatherer
+	log    *slog.Logger
+
+	mu       sync.Mutex // held while figures are rendered, never while they are written
+	shown    *status.Status
+	gathered time.Time
+	families []*dto.MetricFamily
+	failure  error
+	texts    map[form][]byte
+}
+
+// form is what a text depends on.
+type form struct {
+	format expfmt.Format // one of formats
+	gzip   bool
+}
+
+// Handler answers in the Prometheus formats: text, OpenMetrics or protobuf, as
+// the request accepts. It shows what of the moment tells, and figures of the Go
+// runtime and of this process (go_…, process_…).
+func Handler(of func() *status.Status, log *slog.Logger) http.Handler {
+	return &scrapes{of: of, gather: registry(of), log: log}
+}
+
+func (s *scrapes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	format := expfmt.NegotiateAccept(r.Header, formats...)
+	f := form{known(format), acceptsGzip(r.Header.Values("Accept-Encoding"))}
+	text, err := s.text(f)
+	if err != nil {
+		http.Error(w, "metrics: "+err.Error(), http.StatusInternalServerError)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", string(format)) // with the escaping asked for: our names need none
+	h.Add("Vary", "Accept, Accept-Encoding")
+	if f.gzip {
+		h.Set("Content-Encoding", "gzip")
+	}
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(takenWithin)) // a recorder has none
+	_, _ = w.Write(text)                                      // the client may have gone
+}
+
+// known is the one of formats that a negotiated format is.
+func known(format expfmt.Format) expfmt.Format {
+	for _, f := range formats {
+		if f.FormatType() == format.FormatType() && f.Version() == format.Version() {
+			return f
+		}
+	}
+	return formats[0]
+}
+
+func (s *scrapes) text(f form) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if newest := s.of(); s.texts == nil || newest != s.shown || time.Since(s.gathered) >= maxAge {
+		s.shown, s.gathered, s.texts = newest, time.Now(), make(map[form][]byte)
+		if s.families, s.failure = s.gather.Gather(); s.failure != nil {
+			s.log.Error("metrics cannot be shown", "error", s.failure)
+		}
+	}
+	if s.failure != nil {
+		return nil, s.failure
+	}
+	if text := s.texts[f]; text != nil {
+		return text, nil
+	}
+	text, err := render(s.families, f.format)
+	if err == nil && f.gzip {
+		text, err = compress(text)
+	}
+	if err != nil {
+		s.failure = err
+		s.log.Error("metrics cannot be shown", "error", err)
+		return nil, err
+	}
+	s.texts[f] = text
+	return text, nil
+}
+
+func render(families []*dto.MetricFamily, format expfmt.Format) ([]byte, error) {
+	var out bytes.Buffer
+	e := expfmt.NewEncoder(&out, format)
+	for _, family := range families {
+		if err := e.Encode(family); err != nil {
+			return nil, err
+		}
+	}
+	if closer, ok := e.(expfmt.Closer); ok { // OpenMetrics has an end
+		if err := closer.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return out.Bytes(), nil
+}
+
+func compress(text []byte) ([]byte, error) {
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	if _, err := z.Write(text); err != nil {
+		return nil, err
+	}
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// acceptsGzip: it is named, and not with a quality of 0.
+func acceptsGzip(accept []string) bool {
+	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+		name, parameter, _ := strings.Cut(part, ";")
+		if !strings.EqualFold(strings.TrimSpace(name), "gzip") {
+			continue
+		}
+		q, has := strings.CutPrefix(strings.ToLower(strings.ReplaceAll(parameter, " ", "")), "q=")
+		if value, err := strconv.ParseFloat(q, 64); !has || err == nil && value > 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,216 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"distributor/engine/gateway"
+	"distributor/engine/status"
+)
+
+const (
+	// checkEvery is how often the checks are made.
+	checkEvery = time.Second
+	// settleAfter is how long a problem has to be away before it is over. One that comes back
+	// sooner has never been away, so that health does not flap.
+	settleAfter = 3 * time.Second
+	// checkWithin is how long the checks may take, all together, before that is a problem itself: a
+	// directory on a file system that hangs keeps whoever looks at it.
+	checkWithin = 10 * time.Second
+	// leaveAfter is how long the end waits for checks that are under way.
+	leaveAfter = 3 * time.Second
+	// firstWithin is how long a health check waits for the first look of all.
+	firstWithin = 5 * time.Second
+)
+
+// check is one part's view. name is said if it does not come back.
+type check struct {
+	name string
+	find func(now time.Time) []problem
+}
+
+// known is a problem that has been found.
+type known struct {
+	problem
+	since time.Time // when it was first found
+	found time.Time // and last
+}
+
+// healthWatch makes the checks, once a second, whether anybody asks or not. It keeps since when
+// each problem has been there, and logs each that comes or goes. Asking costs the parts nothing.
+type healthWatch struct {
+	checks []check
+	log    *slog.Logger
+	first  chan struct{} // closed when the checks have been made once
+
+	mu       sync.Mutex // guards what follows
+	problems []known    // in the order of their coming
+	since    time.Time  // when health last turned; at first the start
+	checking string     // the check under way
+}
+
+func newHealthWatch(checks []check, started time.Time, log *slog.Logger) *healthWatch {
+	return &healthWatch{checks: checks, log: log, first: make(chan struct{}), since: started}
+}
+
+// run makes the checks until ctx ends. It does not wait for one that hangs.
+func (h *healthWatch) run(ctx context.Context) {
+	t := time.NewTicker(checkEvery)
+	defer t.Stop()
+	looked := make(chan []problem, 1)
+	var last []problem
+	var began time.Time // of the look under way; zero: there is none
+	for now := time.Now(); ; {
+		if began.IsZero() {
+			began = now
+			go func(at time.Time) { looked <- h.look(at) }(now)
+		}
+		select {
+		case <-ctx.Done():
+			if !began.IsZero() {
+				select {
+				case <-looked: // nothing is asked any more
+				case <-time.After(leaveAfter):
+				}
+			}
+			return
+		case last = <-looked:
+			began = time.Time{}
+			h.settle(last, time.Now())
+			select {
+			case <-ctx.Done():
+				return
+			case now = <-t.C:
+			}
+		case now = <-t.C:
+			if now.Sub(began) >= checkWithin {
+				h.settle(append(slices.Clip(last), h.hung()), now)
+			}
+		}
+	}
+}
+
+// look makes all checks, one after the other.
+func (h *healthWatch) look(now time.Time) (found []problem) {
+	for _, c := range h.checks {
+		h.mu.Lock()
+		h.checking = c.name
+		h.mu.Unlock()
+		found = append(found, c.find(now)...)
+	}
+	return found
+}
+
+// hung is the problem that a check does not come back.
+func (h *healthWatch) hung() problem {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w := words{
+		"looking at the " + h.checking + " does not come back; what is said of others is as old",
+		"see whether a file system hangs (a network mount, a disk with errors): " +
+			"the kernel's log says so",
+	}
+	return problem{"health", w, w}
+}
+
+// settle takes what was found, and logs what has changed.
+func (h *healthWatch) settle(found []problem, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	select {
+	case <-h.first:
+	default:
+		close(h.first)
+	}
+	green := len(h.problems) == 0
+	for _, one := range found {
+		same := func(k known) bool { return k.component == one.component }
+		if i := slices.IndexFunc(h.problems, same); i >= 0 {
+			h.problems[i].problem, h.problems[i].found = one, now
+			continue
+		}
+		h.problems = append(h.problems, known{one, now, now})
+		h.log.Warn("health is red", "component", one.component,
+			"problem", one.details.problem, "remedy", one.details.remedy)
+	}
+	var over []known
+	h.problems = slices.DeleteFunc(h.problems, func(k known) bool {
+		gone := now.Sub(k.found) >= settleAfter
+		if gone {
+			over = append(over, k)
+		}
+		return gone
+	})
+	for i, k := range over {
+		message := "a health problem is over"
+		if len(h.problems) == 0 && i == len(over)-1 {
+			message = "health is green again"
+		}
+		h.log.Info(message, "component", k.component, "problem", k.details.problem,
+			"lasted", k.found.Sub(k.since).Round(time.Second))
+	}
+	if green != (len(h.problems) == 0) {
+		h.since = now
+	}
+}
+
+// now returns the problems, and since when health is what it is.
+func (h *healthWatch) now() ([]known, time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(h.problems), h.since
+}
+
+// publicHealth answers /is-healthy on the public port.
+func (p *primary) publicHealth() []gateway.Problem {
+	select {
+	case <-p.health.first:
+	case <-time.After(firstWithin):
+		return []gateway.Problem{{
+			Component: "health", Problem: "nothing is known of it yet", Remedy: "ask again",
+			Since: second(p.started),
+		}}
+	}
+	problems, _ := p.health.now()
+	out := make([]gateway.Problem, 0, len(problems))
+	for _, k := range problems {
+		out = append(out, gateway.Problem{
+			Component: k.component, Problem: k.public.problem, Remedy: k.public.remedy,
+			Since: second(k.since),
+		})
+	}
+	return out
+}
+
+// detailedHealth is what the operator sees.
+func (p *primary) detailedHealth() ([]status.Problem, time.Time) {
+	problems, since := p.health.now()
+	out := make([]status.Problem, 0, len(problems))
+	for _, k := range problems {
+		out = append(out, status.Problem{
+			Component: k.component, Problem: k.details.problem, Remedy: k.details.remedy,
+			Since: second(k.since),
+		})
+	}
+	return out, second(since)
+}
+
+// healthText answers /is-healthy on the admin listener.
+func (p *primary) healthText() (healthy bool, text []byte) {
+	problems, since := p.detailedHealth()
+	text, err := json.Marshal(struct {
+		Healthy  bool             `json:"healthy"`
+		Since    time.Time        `json:"since"`
+		Problems []status.Problem `json:"problems"`
+	}{len(problems) == 0, since, problems})
+	if err != nil {
+		panic(err) // texts and times always marshal
+	}
+	return len(problems) == 0, text
+}
+
+func second(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }

@@ -1,0 +1,175 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// ward is a healthWatch whose check finds what a test says.
+type ward struct {
+	*healthWatch
+	log  bytes.Buffer
+	find atomic.Pointer[func() []string] // components
+}
+
+func newWard(t *testing.T) *ward {
+	w := &ward{}
+	w.finds()
+	look := func(time.Time) (found []problem) {
+		for _, name := range (*w.find.Load())() {
+			found = append(found, problem{name, words{"inside", "mend it"}, words{"outside", "mend it"}})
+		}
+		return found
+	}
+	w.healthWatch = newHealthWatch([]check{{"shelf", look}}, time.Now(), slog.New(slog.NewTextHandler(&w.log, nil)))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); w.run(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	return w
+}
+
+func (w *ward) finds(components ...string) {
+	find := func() []string { return components }
+	w.find.Store(&find)
+}
+
+func (w *ward) said(words string) int { return strings.Count(w.log.String(), words) }
+
+func (w *ward) shows(t *testing.T, since time.Time, components ...string) {
+	t.Helper()
+	var names []string
+	problems, at := w.now()
+	for _, k := range problems {
+		names = append(names, k.component)
+	}
+	if fmt.Sprint(names) != fmt.Sprint(components) || !at.Equal(since) {
+		t.Errorf("after %v: %v since %v, want %v since %v\n%s", time.Since(w.since), names, at, components, since, w.log.String())
+	}
+}
+
+// A problem is said when it comes and when it is over, once each, with its cause; and since when.
+func TestHealthTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		w := newWard(t)
+		time.Sleep(checkEvery / 2)
+		w.shows(t, began)
+		w.finds("a")
+		time.Sleep(checkEvery)
+		red := began.Add(checkEvery)
+		w.shows(t, red, "a")
+		w.finds("b", "a")
+		time.Sleep(10 * checkEvery)
+		w.shows(t, red, "a", "b")
+		if problems, _ := w.now(); !problems[0].since.Equal(red) || !problems[1].since.Equal(red.Add(checkEvery)) {
+			t.Errorf("%+v", problems)
+		}
+		w.finds("b")
+		time.Sleep(settleAfter + checkEvery)
+		w.shows(t, red, "b")
+		if w.said("health is red") != 2 || w.said("a health problem is over") != 1 || w.said("health is green") != 0 || w.said("level=WARN") != 2 {
+			t.Error(w.log.String())
+		}
+		w.finds()
+		time.Sleep(settleAfter - checkEvery)
+		w.shows(t, red, "b")
+		time.Sleep(2 * checkEvery)
+		if problems, since := w.now(); len(problems) != 0 || time.Since(since) > 2*checkEvery {
+			t.Errorf("%+v since %v", problems, since)
+		}
+		if w.said("health is green again") != 1 || w.said("component=b problem=inside lasted=") != 1 || w.said("problem=inside remedy=\"mend it\"") != 2 {
+			t.Error(w.log.String())
+		}
+	})
+}
+
+// What comes and goes all the time is one problem, as long as it never stays away.
+func TestHealthDoesNotFlap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		w := newWard(t)
+		n := 0
+		find := func() []string {
+			if n++; n%3 == 0 {
+				return []string{"a"}
+			}
+			return nil
+		}
+		w.find.Store(&find)
+		time.Sleep(checkEvery*2 + checkEvery/2)
+		for range 100 {
+			w.shows(t, began.Add(2*checkEvery), "a")
+			time.Sleep(checkEvery)
+		}
+		if w.said("health is") != 1 || w.said("is over") != 0 {
+			t.Error(w.log.String())
+		}
+	})
+}
+
+// A check that hangs is a problem itself, also if it is the first; and no more hang behind it.
+func TestHealthCheckHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard(t)
+		release, looks := make(chan struct{}), atomic.Int64{}
+		find := func() []string { looks.Add(1); <-release; return nil }
+		w.find.Store(&find)
+		time.Sleep(checkWithin + checkEvery/2)
+		<-w.first
+		if problems, _ := w.now(); len(problems) != 1 || problems[0].component != "health" || !strings.Contains(problems[0].details.problem, "shelf") || looks.Load() != 1 {
+			t.Errorf("%+v after %d looks", problems, looks.Load())
+		}
+		close(release)
+		time.Sleep(settleAfter + 2*checkEvery)
+		if problems, _ := w.now(); len(problems) != 0 || w.said("health is green again") != 1 {
+			t.Errorf("%+v %s", problems, w.log.String())
+		}
+	})
+}
+
+// One thing that is saved says nothing of another, and each is said when it turns.
+func TestSaved(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&out, nil))
+	a, b := saved{file: "a.json"}, saved{file: "b.json"}
+	full := &fs.PathError{Op: "open", Path: "/x/a.json.new", Err: syscall.ENOSPC}
+	for range 5 {
+		a.note(full, log)
+		b.note(nil, log)
+		if !errors.Is(a.trouble(), syscall.ENOSPC) || b.trouble() != nil {
+			t.Errorf("%v %v", a.trouble(), b.trouble())
+		}
+	}
+	a.note(nil, log)
+	a.note(nil, log)
+	if got := out.String(); strings.Count(got, "progress not saved") != 1 || strings.Count(got, "saved again") != 1 || strings.Contains(got, "b.json") || a.trouble() != nil {
+		t.Error(got)
+	}
+}
+
+// Strangers get the cause of a failure, not where that was.
+func TestCauseHasNoPath(t *testing.T) {
+	err := errors.Join(errors.New("no file"), fmt.Errorf("engine: save checkpoint: %w", &fs.PathError{Op: "open", Path: "/srv/secret/checkpoint.json", Err: syscall.EROFS}))
+	if got := cause(err); got != ": read-only file system" {
+		t.Error(got)
+	}
+	if got := cause(errors.New("in /srv/secret")); got != "" {
+		t.Error(got)
+	}
+	for _, err := range []error{syscall.ENOSPC, syscall.EROFS, syscall.EACCES, syscall.EIO, syscall.EISDIR} {
+		if got := stateRemedy(err, ""); strings.Contains(got, "(") || !strings.Contains(got, "STATE_DIR") || !strings.Contains(stateRemedy(err, "/srv"), "STATE_DIR (/srv)") {
+			t.Error(got)
+		}
+	}
+}
