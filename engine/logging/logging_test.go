@@ -78,7 +78,7 @@ func TestRotation(t *testing.T) {
 		f.Write(line)
 	}
 	f.close()
-	// lumberjack removes files in the background, so the directory is read when the last is removed.
+	// lumberjack removes files in the background, so wait until the last is removed.
 	var names []os.DirEntry
 	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		var err error
