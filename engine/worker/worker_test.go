@@ -101,7 +101,7 @@ func start(t testing.TB, settings handoff.Settings, log framelog.Options) *bench
 		if err := w.Close(); err != nil {
 			t.Error(err)
 		}
-		for end := time.Now().Add(5 * time.Second); descriptors(t) != before; time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); descriptors(t) != before; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Errorf("%d descriptors before, %d after", before, descriptors(t))
 				break
