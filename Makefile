@@ -7,7 +7,7 @@ FUZZ     ?= ^Fuzz
 RACETIME ?= 20m
 
 .DEFAULT_GOAL := help
-.PHONY: settings build run test collectors day lint race fuzz soak progress mutants powerloss bench bench-quick bench-publish clean help
+.PHONY: settings build run test collectors day lint race fuzz soak floods progress mutants powerloss bench bench-quick bench-publish clean help
 
 build: ## build bin/distributor
 	$(GO) build -o bin/distributor ./cmd/distributor
@@ -50,6 +50,10 @@ SOAK ?= $(if $(SCENARIOS),,10m)
 soak: export SOAK := $(SOAK)
 soak: ## the judge: scenarios of faults by seed, for SOAK (default 10m) or SCENARIOS of them, from SEED on, JOBS at a time
 	cd engine/enginetest && $(GO) test -count=1 -timeout 0 -run '^TestSoak$$'
+
+floods: export FLOODS := $(MINUTES)m
+floods: ## strangers flood the public port, each flood for MINUTES (default 10), seven at a time, three times
+	cd engine/enginetest && $(GO) test -count=1 -timeout 0 -v -run '^TestFloods$$'
 
 PROGRESS ?= 4
 

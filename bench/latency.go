@@ -17,6 +17,7 @@ type latencySize struct {
 	clients, rounds int
 	rate            float64
 	warm, measured  time.Duration
+	least           int           // records that are measured, if it takes longer
 	peers           bool          // are measured too
 	compress        bool          // the clients negotiate permessage-deflate
 	linger          time.Duration // of the distributor

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"distributor/bench/raw"
@@ -72,7 +73,8 @@ func (b *bench) paced(ctx context.Context, size latencySize, u underPace) (resul
 	}
 	w := watch{}
 	archived := make(chan error, 1)
-	working.Go(func() { archived <- u.archive(running, size, w) })
+	var written atomic.Int64
+	working.Go(func() { archived <- u.archive(running, size, w, &written) })
 
 	if err := sleep(ctx, size.warm); err != nil {
 		return result, err
@@ -86,8 +88,13 @@ func (b *bench) paced(ctx context.Context, size latencySize, u underPace) (resul
 	if err != nil {
 		return result, err
 	}
-	if err := sleep(ctx, size.measured); err != nil {
-		return result, err
+	for enough, d := written.Load()+int64(size.least), size.measured; ; d = 10 * time.Millisecond {
+		if err := sleep(ctx, d); err != nil {
+			return result, err
+		}
+		if written.Load() > enough || len(archived) > 0 {
+			break
+		}
 	}
 	after, err := b.read(u.processes)
 	if err == nil && u.end != nil {
@@ -138,12 +145,15 @@ func (u underPace) connect(fleet *subscriber.Fleet, n int) (clients []receiver, 
 }
 
 // archive writes records at the rate.
-func (u underPace) archive(ctx context.Context, size latencySize, w watch) error {
+func (u underPace) archive(
+	ctx context.Context, size latencySize, w watch, written *atomic.Int64,
+) error {
 	var failed error
 	_, err := simulator.Run(ctx, simulator.Options{
 		Dir: u.logs, Seed: "bench", Rates: simulator.Spread(size.rate, simulator.Streams[:]...),
 		ShardKeys: true, Duration: size.warm + size.measured + runOn, Batch: time.Duration(float64(time.Second) / size.rate),
 		OnWrite: func(stream string, _ []byte, at time.Time) {
+			defer written.Add(1)
 			if u.tell == nil {
 				w.appended(stream, at)
 				return

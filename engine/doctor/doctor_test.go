@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -396,7 +397,7 @@ func TestFaults(t *testing.T) {
 			for _, l := range logs {
 				p.must(os.Chtimes(l, hour, hour))
 			}
-		}, "data logs", Warning, "no stream has grown for 1h0m"},
+		}, "data logs", Warning, "no stream has grown for 1h"},
 		"log gone":        {write("state/checkpoint.json", `{"streams":{"receipt":{"Number":77,"Time":1,"Inode":2,"Offset":3,"Check":4}}}`), "data logs: receipt", Warning, "log 77, which was read up to byte 3, is gone"},
 		"torn checkpoint": {write("state/checkpoint.json", `{"stre`), "data logs", Warning, "checkpoint.json is damaged"},
 		"slow clock": {func(p *place) {
@@ -544,18 +545,24 @@ func TestReceiptsWithoutShardKey(t *testing.T) {
 
 // A check that hangs is left alone, and the others have their say.
 func TestHangs(t *testing.T) {
-	hang := make(chan struct{})
-	defer close(hang)
-	start := time.Now()
-	found := runAll(t.Context(), visit{}, []check{
-		{"stuck", func(context.Context, visit) []Finding { <-hang; return nil }},
-		{"slow", func(ctx context.Context, _ visit) []Finding { <-ctx.Done(); return []Finding{fine("slow", "enough")} }},
-		{"quick", func(context.Context, visit) []Finding { return []Finding{fine("quick", "here")} }},
+	synctest.Test(t, func(t *testing.T) {
+		hang := make(chan struct{})
+		defer close(hang)
+		start := time.Now()
+		found := runAll(t.Context(), visit{}, []check{
+			{"stuck", func(context.Context, visit) []Finding { <-hang; return nil }},
+			{"slow", func(ctx context.Context, _ visit) []Finding {
+				<-ctx.Done()
+				return []Finding{fine("slow", "enough")}
+			}},
+			{"quick", func(context.Context, visit) []Finding { return []Finding{fine("quick", "here")} }},
+		})
+		r := summarize(found)
+		if took := time.Since(start); took > 2*time.Second || !r.has("stuck", Problem, "no answer") ||
+			!r.has("slow", OK, "enough") || !r.has("quick", OK, "here") {
+			t.Errorf("%v: %s", took, r)
+		}
 	})
-	r := summarize(found)
-	if took := time.Since(start); took > 2*time.Second || !r.has("stuck", Problem, "no answer") || !r.has("slow", OK, "enough") || !r.has("quick", OK, "here") {
-		t.Errorf("%v: %s", took, r)
-	}
 }
 
 func TestWords(t *testing.T) {

@@ -18,6 +18,7 @@
 //	Plan         what a seed means: records, witnesses, and what happens after how many records
 //	Trial        one plan carried out with the real binary
 //	Witness      a collector of a trial, of one habit, that keeps all it saw
+//	stranger     one client of a flood: TestFloods
 //	standin      a stand-in for the real collector, in a network namespace (netns): TestDay
 //	Mutant       a deliberate bug that the trials must find
 //
@@ -56,6 +57,7 @@
 //	go test ./engine/enginetest -run TestJudge       a few scenarios, one of them by chance
 //	make soak SOAK=10m                               or SCENARIOS=1000, SEED=…, JOBS=…
 //	make mutants                                     or MUTANT=worker
+//	make floods MINUTES=10                           each flood of strangers for so long
 //	make progress                                    how far slow collectors get that are cut
 //
 // A failure says the seed, and the command for that scenario alone. The mutants

@@ -16,7 +16,7 @@ import (
 func receive(t *testing.T, fd int) (Message, int) {
 	t.Helper()
 	buf := make([]byte, MaxMessage)
-	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 		m, client, err := Receive(fd, buf)
 		if errors.Is(err, ErrAgain) {
 			continue

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func read(t *testing.T, path string) string {
@@ -77,10 +78,22 @@ func TestRotation(t *testing.T) {
 		f.Write(line)
 	}
 	f.close()
-	// The rest is removed in the background; what counts is that each is whole.
-	names, err := os.ReadDir(dir)
-	if err != nil || len(names) < 2 {
-		t.Fatal(names, err)
+	// lumberjack removes files in the background, so wait until the last is removed.
+	var names []os.DirEntry
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		var err error
+		if names, err = os.ReadDir(dir); err != nil {
+			t.Fatal(err)
+		}
+		if len(names) <= 1+f.out.MaxBackups {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not removed: %v", names)
+		}
+	}
+	if len(names) < 2 {
+		t.Errorf("nothing was put aside: %v", names)
 	}
 	for _, n := range names {
 		if size := len(read(t, filepath.Join(dir, n.Name()))); size > 1<<20 || size%len(line) != 0 {

@@ -107,7 +107,7 @@ func TestRotationOrder(t *testing.T) {
 	must(t, w.Close())
 
 	var seen []string
-	for deadline := time.After(5 * time.Second); !strings.HasSuffix(strings.Join(seen, " "), "WRITE receipt-log4.txt"); {
+	for deadline := time.After(time.Minute); !strings.HasSuffix(strings.Join(seen, " "), "WRITE receipt-log4.txt"); {
 		select {
 		case e := <-watch.Events:
 			step := e.Op.String() + " " + filepath.Base(e.Name)

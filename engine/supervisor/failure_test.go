@@ -238,7 +238,7 @@ func TestExpiry(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.want(t, "hello close subscription_expired")
-	if time.Now().Before(soon.Expires) || time.Since(soon.Expires) > time.Second {
+	if time.Now().Before(soon.Expires) || time.Since(soon.Expires) > f.times.look/2 {
 		t.Fatalf("closed %v after its end", time.Since(soon.Expires))
 	}
 	late, err := f.connect(t.Context(), soon) // upstream bug 18: it comes back
@@ -330,7 +330,7 @@ func TestStopWithStuckWorkers(t *testing.T) {
 	f.pause(2)
 	began := time.Now()
 	f.stop(300 * time.Millisecond)
-	if took := time.Since(began); took < 250*time.Millisecond || took > 5*time.Second {
+	if took := time.Since(began); took < 250*time.Millisecond || took > patience {
 		t.Fatalf("took %v", took)
 	}
 	a.want(t, "hello ")

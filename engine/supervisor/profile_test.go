@@ -18,7 +18,7 @@ func TestProfile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(patience))
 		got, err := io.ReadAll(conn)
 		if want := fmt.Sprint("profile of ", f.pid(number)); err != nil || string(got) != want {
 			t.Errorf("%q %v, want %q", got, err, want)

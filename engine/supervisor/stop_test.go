@@ -46,7 +46,7 @@ func TestSecondStop(t *testing.T) {
 	f.stop(100 * time.Millisecond)
 	select {
 	case <-stopped:
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Error("the first stop goes on")
 	}
 }

@@ -22,9 +22,12 @@ import (
 	"distributor/wsproto"
 )
 
+// patience is how long what must happen is waited for.
+const patience = time.Minute
+
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(15 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not in time: %s", what)
 		}
@@ -237,7 +240,7 @@ func (c *collector) want(t testing.TB, text string) {
 	t.Helper()
 	select {
 	case <-c.ended:
-	case <-time.After(15 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("still open, want %q", text)
 	}
 	if string(c.text) != text {

@@ -71,7 +71,7 @@ func (o *takeover) want(t *testing.T, want error) {
 		if !errors.Is(err, want) {
 			t.Fatalf("it ended with %v, want %v", err, want)
 		}
-	case <-time.After(15 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("it still waits, want %v", want)
 	}
 }

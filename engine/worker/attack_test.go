@@ -368,7 +368,9 @@ func (a *assault) judge() error {
 // streaming to it: it gets whole frames, then the close frame that the RFC asks
 // for, then the end; and the others of the same worker get everything.
 func TestAttacks(t *testing.T) {
-	b := start(t, handoff.Settings{}, framelog.Options{SegmentBytes: 8 << 20, RetainBytes: 256 << 20})
+	// The witnesses answer no pings.
+	b := start(t, handoff.Settings{PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000},
+		framelog.Options{SegmentBytes: 8 << 20, RetainBytes: 256 << 20})
 	r := b.flow(time.Millisecond)
 	var witnesses sync.WaitGroup
 	for _, small := range []bool{false, true} {

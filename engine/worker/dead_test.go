@@ -90,8 +90,8 @@ func TestVanishedPeers(t *testing.T) {
 // either, as one whose socket takes nothing.
 func TestSilentPeers(t *testing.T) {
 	b := start(t, handoff.Settings{PingIntervalMS: 200, PingTimeoutMS: 900}, framelog.Options{})
+	b.append(6 << 20) // before they come: or they may be pinged when there is nothing to send yet
 	reader, stalled := b.connect(0, nil, false), b.connect(0, nil, true)
-	b.publish(6 << 20)
 	reader.wantClose(wsproto.PingTimeout.Code)
 	reader.Close()
 	ends := map[uint64]string{}
@@ -118,11 +118,13 @@ func (h *handHeld) later(d time.Duration) {
 	}
 }
 
-// bite has the peer of c read until c's socket has room.
+// bite has the peer of c read until its TCP has acknowledged something and c's socket has room. It
+// may have room before, by what came in between.
 func (h *handHeld) bite(c *client, ours *net.TCPConn) {
 	h.t.Helper()
 	ready := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}
-	for n := 0; n == 0; n, _ = unix.Poll(ready, 0) {
+	before := h.queued(c)
+	for n := 0; n == 0 || h.queued(c) >= before; n, _ = unix.Poll(ready, 0) {
 		if _, err := io.CopyN(io.Discard, ours, 4096); err != nil {
 			h.t.Fatal(err)
 		}
@@ -187,10 +189,12 @@ func TestTrickle(t *testing.T) {
 		}
 		if far := uint64(behind) > h.slow.lag; !far {
 			if c.state != blocked {
-				t.Errorf("not far behind: state %d, %v", c.state, c.why)
+				m := h.told(func(m handoff.Message) bool { return m.Closed != nil })
+				t.Errorf("not far behind: state %d, %+v", c.state, m.Closed)
 			}
 		} else if c.why != wsproto.TooSlow || !strings.HasPrefix(c.detail, "took ") {
-			t.Errorf("far behind: state %d, %v %q", c.state, c.why, c.detail)
+			m := h.told(func(m handoff.Message) bool { return m.Closed != nil })
+			t.Errorf("far behind: state %d, %v %q; %+v", c.state, c.why, c.detail, m.Closed)
 		}
 	}
 }

@@ -160,8 +160,12 @@ func TestAnsweredCloseConfirms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := start(t, handoff.Settings{PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000}, framelog.Options{})
 			p := b.connect(0, nil, false)
+			text := func() { // without an answer to pings
+				for h, _ := p.frame(); h.OpCode != ws.OpText; h, _ = p.frame() {
+				}
+			}
 			b.publish(1000)
-			p.want(b, 0, 1)
+			text()
 			first := b.frames.Head()
 			if c.pongs {
 				for h, payload := p.frame(); ; h, payload = p.frame() {
@@ -173,7 +177,7 @@ func TestAnsweredCloseConfirms(t *testing.T) {
 				b.next(func(m handoff.Message) bool { return m.Confirmed != nil })
 			}
 			b.publish(1000)
-			p.want(b, 1, 2)
+			text()
 			b.send(handoff.Message{Close: &handoff.Close{ID: p.id, Disconnect: wsproto.DuplicateConnection.Name}})
 			p.wantClose(wsproto.DuplicateConnection.Code)
 			p.say(ws.OpClose, ws.NewCloseFrameBody(c.code, ""))

@@ -26,6 +26,8 @@ import (
 	"distributor/wsproto"
 )
 
+func init() { twinPatience = time.Minute }
+
 // announce tells the worker of a twin, as the primary does.
 func (b *bench) announce(dir string) {
 	s := b.settings
@@ -76,6 +78,23 @@ func (z *zipper) begin(b *bench, payload []byte) {
 	before := z.Stats().Frames
 	b.publishText(payload)
 	until(z.t, func() bool { return z.Stats().Frames > before })
+}
+
+// reaches publishes frames until one of them comes to p compressed, so the worker knows of the twin.
+// p has read all there is. The number of the next frame is returned.
+func (z *zipper) reaches(b *bench, p *peer, payload []byte) int {
+	z.t.Helper()
+	z.is(true)
+	for end := time.Now().Add(time.Minute); ; {
+		n := len(b.all)
+		z.begin(b, payload)
+		if p.count(b, n, n+1) == 1 {
+			return n + 1
+		}
+		if time.Now().After(end) {
+			z.t.Fatal("a twin is not used")
+		}
+	}
 }
 
 func until(t testing.TB, ok func() bool) {
@@ -189,36 +208,34 @@ func TestCompressedAndPlain(t *testing.T) {
 	if n := first.count(b, 0, 2); n != 0 {
 		t.Errorf("%d frames are compressed that were there before the twin", n)
 	}
-	z.is(true)
-	z.begin(b, text(r, 500))
-	first.count(b, 2, 3)
+	n := z.reaches(b, first, text(r, 500))
 	second := b.join(handoff.Client{From: b.frames.Head(), Deflate: true}, false)
 	for i := range 40 {
 		b.publishText(text(r, 100+200*i), []byte("too short"))
 	}
-	if n := first.count(b, 3, 83); n != 40 {
-		t.Errorf("%d of 40 frames are compressed", n)
+	if small := first.count(b, n, n+80); small != 40 {
+		t.Errorf("%d of 40 frames are compressed", small)
 	}
-	if n := second.count(b, 3, 83); n != 40 {
-		t.Errorf("%d of 40 frames are compressed", n)
+	if small := second.count(b, n, n+80); small != 40 {
+		t.Errorf("%d of 40 frames are compressed", small)
 	}
-	if n := plain.count(b, 0, 83); n != 0 {
-		t.Errorf("%d frames are compressed for who did not ask", n)
+	if small := plain.count(b, 0, n+80); small != 0 {
+		t.Errorf("%d frames are compressed for who did not ask", small)
 	}
 	s := b.next(func(m handoff.Message) bool {
 		return m.Stats != nil && m.Stats.TwinBytes > 0 && m.Stats.MinCursor == b.frames.Head()
 	}).Stats
-	if want := b.offset(3); s.Deflate != 2 || s.PlainBytes != want && s.PlainBytes != b.offset(2) || s.SentBytes < s.TwinBytes+s.PlainBytes {
+	if want := b.offset(n - 1); s.Deflate != 2 || s.PlainBytes != want || s.SentBytes < s.TwinBytes+s.PlainBytes {
 		t.Errorf("%+v; %d bytes were plain", s, want)
 	}
 	b.publishText(text(r, 900_000)) // also compressed longer than a slice
-	if n := first.count(b, 83, 84) + second.count(b, 83, 84); n != 2 {
-		t.Errorf("%d of 2 long frames are compressed", n)
+	if small := first.count(b, n+80, n+81) + second.count(b, n+80, n+81); small != 2 {
+		t.Errorf("%d of 2 long frames are compressed", small)
 	}
 	// One that comes back goes on in the twin where it is.
-	back := b.join(handoff.Client{From: b.offset(40), Deflate: true}, false)
-	if n := back.count(b, 40, 83); n != 21 {
-		t.Errorf("%d of 21 frames are compressed", n)
+	back := b.join(handoff.Client{From: b.offset(n + 40), Deflate: true}, false)
+	if small := back.count(b, n+40, n+80); small != 20 {
+		t.Errorf("%d of 20 frames are compressed", small)
 	}
 }
 
@@ -230,14 +247,11 @@ func TestTwinComesAndGoes(t *testing.T) {
 	p := b.join(handoff.Client{Deflate: true}, false)
 	z.SetClients(1)
 	for round := range 3 {
-		z.is(true)
-		n := len(b.all)
-		z.begin(b, text(r, 500))
-		p.count(b, n, n+1)
+		n := z.reaches(b, p, text(r, 500))
 		for range 10 {
 			b.publishText(text(r, 2000))
 		}
-		if small := p.count(b, n+1, n+11); small != 10 {
+		if small := p.count(b, n, n+10); small != 10 {
 			t.Errorf("round %d: %d of 10 frames are compressed with a twin", round, small)
 		}
 		z.SetLevel(0)
@@ -245,7 +259,7 @@ func TestTwinComesAndGoes(t *testing.T) {
 		for range 10 {
 			b.publishText(text(r, 2000))
 		}
-		if small := p.count(b, n+11, n+21); small != 0 {
+		if small := p.count(b, n+10, n+20); small != 0 {
 			t.Errorf("round %d: %d of 10 frames are compressed without a twin", round, small)
 		}
 		z.SetLevel(1 + round)
@@ -297,18 +311,20 @@ func TestRandomClientsAndTwins(t *testing.T) {
 	b := start(t, handoff.Settings{PingIntervalMS: 50, PingTimeoutMS: 60000}, framelog.Options{SegmentBytes: 1 << 20, RetainBytes: 512 << 20})
 	z := b.compress(deflate.Options{SegmentBytes: 128 << 10, RetainBytes: 512 << 10})
 	z.SetClients(1)
+	z.is(true)
+	z.begin(b, text(r, 100)) // frame 0
 	const records, clients = 250, 16
 	join := make(map[int]int)
 	for range clients {
 		join[r.IntN(records)]++
 	}
 	failures := make(chan error, clients)
-	for i := range records {
-		for range join[i] {
+	for i := 1; i <= records; i++ {
+		for range join[i-1] {
 			p := b.join(handoff.Client{From: b.frames.Head(), Deflate: r.IntN(4) > 0}, r.IntN(2) == 0)
 			_ = p.SetDeadline(time.Now().Add(60 * time.Second))
 			mine := rand.New(rand.NewPCG(r.Uint64(), 5))
-			go func() { failures <- p.wander(b, mine, i, records) }()
+			go func() { failures <- p.wander(b, mine, i, records+1) }()
 		}
 		switch size := r.IntN(10_000); r.IntN(12) {
 		case 0:
@@ -332,9 +348,6 @@ func TestRandomClientsAndTwins(t *testing.T) {
 		if err := <-failures; err != nil {
 			t.Error(err)
 		}
-	}
-	if s := z.Stats(); s.Frames == 0 {
-		t.Errorf("%+v", s)
 	}
 }
 
@@ -443,36 +456,56 @@ func (b *bench) twinned(w *framelog.Writer, i int) {
 
 // A twin that does not grow is waited for a moment, and no longer.
 func TestTwinThatStands(t *testing.T) {
-	b := start(t, handoff.Settings{}, framelog.Options{})
+	h := holdInHand(t)
 	w, dir := byHand(t)
-	b.append(1000, 1000)
-	b.twinned(w, 0)
-	b.announce(dir)
-	p := b.join(handoff.Client{Deflate: true}, false)
-	if n := p.count(b, 0, 2); n != 1 {
-		t.Fatalf("%d of 2 frames are compressed", n)
+	deflater, err := wsproto.NewDeflater(1)
+	if err != nil {
+		t.Fatal(err)
 	}
-	b.publish(1000)
-	if n := p.count(b, 2, 3); n != 0 {
-		t.Fatal("compressed by whom?")
+	var missing []twin.Span // of the twin
+	publish := func() {
+		start := h.frames.Head()
+		h.append(make([]byte, 1000))
+		missing = append(missing, twin.Span{Start: start, End: h.frames.Head()})
 	}
-	b.publish(1000) // now it is known to stand
-	if n := p.count(b, 3, 4); n != 0 {
-		t.Fatal("compressed by whom?")
-	}
-	// A tick of the worker between the two appends sends the frame plain.
-	twinned := 1
-	for i, compressed := 4, 0; compressed == 0; i++ {
-		if i == 20 {
-			t.Fatal("a twin that grows again is not used")
+	grow := func() {
+		frame, err := deflater.Frame(wsproto.AppendTextFrame(nil, make([]byte, 1000)))
+		for _, span := range missing {
+			err = errors.Join(err, twin.Append(w, frame, twin.Other, span))
 		}
-		b.append(1000)
-		for ; twinned <= i; twinned++ {
-			b.twinned(w, twinned)
+		if err := errors.Join(err, w.Commit()); err != nil {
+			t.Fatal(err)
 		}
-		b.ring()
-		compressed = p.count(b, i, i+1)
+		missing = nil
 	}
+	c := h.join(newWire(t).theirs, 0)
+	c.deflate = true
+	after := func(pause time.Duration, compressed, plain bool) {
+		t.Helper()
+		before := h.stats
+		h.now = h.now.Add(pause)
+		if err := h.turn(); err != nil {
+			t.Fatal(err)
+		}
+		if h.stats.TwinBytes > before.TwinBytes != compressed {
+			t.Errorf("compressed: %t", !compressed)
+		}
+		if h.stats.PlainBytes > before.PlainBytes != plain {
+			t.Errorf("plain: %t", !plain)
+		}
+	}
+	publish()
+	grow()
+	h.followTwin(dir)
+	after(0, true, false)
+	publish()
+	after(twinPatience-1, false, false) // it is waited for
+	after(1, false, true)               // and no longer
+	publish()
+	after(0, false, true) // it is known to stand
+	publish()
+	grow()
+	after(0, true, false) // it has all again
 }
 
 // Of a compressed frame that is longer than a slice the rest goes in the same

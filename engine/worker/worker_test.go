@@ -101,7 +101,7 @@ func start(t testing.TB, settings handoff.Settings, log framelog.Options) *bench
 		if err := w.Close(); err != nil {
 			t.Error(err)
 		}
-		for end := time.Now().Add(5 * time.Second); descriptors(t) != before; time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); descriptors(t) != before; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Errorf("%d descriptors before, %d after", before, descriptors(t))
 				break
@@ -142,7 +142,7 @@ func (b *bench) send(m handoff.Message) {
 // next waits for a message that the worker tells the primary.
 func (b *bench) next(want func(handoff.Message) bool) handoff.Message {
 	b.t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case m := <-b.told:
@@ -285,7 +285,7 @@ func (b *bench) give(ours, theirs *net.TCPConn, c handoff.Client) *peer {
 		b.t.Fatal(err)
 	}
 	p := &peer{Conn: ours, id: b.nextID, t: b.t}
-	p.SetDeadline(time.Now().Add(20 * time.Second))
+	p.SetDeadline(time.Now().Add(time.Minute))
 	got := make([]byte, len(response))
 	if _, err := io.ReadFull(p, got); err != nil || string(got) != response {
 		b.t.Fatalf("instead of the 101: %q %v", got, err)

@@ -81,7 +81,7 @@ func TestInspect(t *testing.T) {
 func TestInspectPosition(t *testing.T) {
 	r := newRunningRig(t)
 	r.append("receipt-log1.txt", "{\"n\":1}\n{\"n\":2}\n")
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var b Batch
 	if err := r.f.Next(ctx, &b); err != nil {

@@ -33,7 +33,7 @@ func startLive(t *testing.T, opt Options) *Follower {
 // nextLine waits for one record.
 func nextLine(t *testing.T, f *Follower) string {
 	t.Helper()
-	ctx, stop := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	var b Batch
 	if err := f.Next(ctx, &b); err != nil {
@@ -103,7 +103,7 @@ func TestInotifyOnANewDirectory(t *testing.T) {
 		ctx, stop := context.WithCancel(context.Background())
 		go func() {
 			defer stop()
-			for deadline := time.Now().Add(10 * time.Second); !f.Stats().Watching && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(time.Minute); !f.Stats().Watching && time.Now().Before(deadline); {
 				time.Sleep(time.Millisecond)
 			}
 		}()
@@ -275,7 +275,7 @@ func TestCloseReleasesEverything(t *testing.T) {
 		t.Errorf("%d logs mapped", got)
 	}
 	r.f.Close()
-	for deadline := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > goroutines && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > goroutines && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	if g, d, m := runtime.NumGoroutine(), descriptors(), mappings(r.dir); g > goroutines || d != fds || m != 0 {
@@ -291,7 +291,7 @@ func TestConcurrently(t *testing.T) {
 	r.put(log1, "")
 	r.point(1)
 	f := startLive(t, Options{Dir: dir, Stream: Receipt, Interval: time.Millisecond})
-	ctx, stop := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
 	var wg sync.WaitGroup
 	read := make(chan int, 1)

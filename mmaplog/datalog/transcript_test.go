@@ -294,7 +294,7 @@ func (p player) play(tr transcript, noWatch bool) error {
 		}
 		return nil
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for differs() != nil && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)
 	}
