@@ -117,7 +117,7 @@ func TestTooManyUpgradesOfOneKey(t *testing.T) {
 	g := newGateway(t, "subs", nil)
 	key := must(shardus.ParsePublicKey(keys["known"].PublicKey))
 	for n := range maxRemembered {
-		g.used.claim(key, signature{byte(n), byte(n >> 8)}, time.Now().Add(time.Minute), time.Now(), 0)
+		g.used.claim(key, signature{byte(n), byte(n >> 8)}, time.Now().Add(time.Minute), time.Now())
 	}
 	addr := serve(t, g)
 	if got := exchange(t, addr, upgradeRequest(target(signedData("known", time.Now(), ""), ""))); got.status != 503 || refusalOf(t, got).Reason != "too_many_upgrades" {
