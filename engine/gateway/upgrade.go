@@ -96,7 +96,7 @@ func checkWebSocket(r *http.Request) (wsproto.Upgrade, *refusal) {
 		why := refuse(notWebSocket, err.Error())
 		var ws *wsproto.Refusal
 		if errors.As(err, &ws) {
-			why.status, why.sentence = ws.Status, ws.Text
+			why.status, why.sentence, why.more = ws.Status, ws.Text, ws.Header()
 		}
 		return wsproto.Upgrade{}, why
 	}
