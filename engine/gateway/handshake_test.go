@@ -157,7 +157,7 @@ func TestHandshakeCorpus(t *testing.T) {
 			b.Write(must(hex.DecodeString(h.AfterHex)))
 			got := exchange(t, addrs[h.Config], b.String())
 			if h.Name == "http/no version" || h.Name == "http/version 12" { // RFC 6455 §4.4 against the recording
-				if expected[i].Status != 400 || got.status != 426 {
+				if got.status != 426 {
 					t.Errorf("%+v\nrecorded %+v", got, expected[i])
 				}
 				got.status = 400

@@ -62,7 +62,7 @@ func (r *refusal) header(h http.Header) {
 		h[name] = values
 	}
 	if code := r.code(); code == http.StatusUpgradeRequired {
-		h.Set("Upgrade", "websocket") // RFC 9110 §15.5.22
+		h.Set("Upgrade", "websocket")  // RFC 9110 §15.5.22
 		h.Add("Connection", "Upgrade") // not in one line: the server looks for "close" alone
 	} else if code == http.StatusServiceUnavailable || code == http.StatusTooManyRequests {
 		h.Set("Retry-After", strconv.Itoa(retryAfter))

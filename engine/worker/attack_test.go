@@ -176,6 +176,7 @@ func attacks() []attack {
 		{"text is not UTF-8", frame(0x81, "\xff\xc0\x80"), wsproto.InvalidPayload, 0},
 		{"text ends inside a character", frame(0x81, "a\xe2\x82"), wsproto.InvalidPayload, 0},
 		{"length longer than needed", []byte{0x82, 0xfe, 0, 1, 1, 2, 3, 4, 'x'}, wsproto.ProtocolError, 0},
+		{"length much longer", []byte{0x82, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 'x'}, wsproto.ProtocolError, 0},
 		{"reason is not UTF-8", closingFrame(1000, "\xc3\x28"), wsproto.InvalidPayload, 0},
 		{"reason ends inside a character", closingFrame(1000, "ok\xe2\x82"), wsproto.InvalidPayload, 0},
 		{"reason is a surrogate", closingFrame(1000, "\xed\xa0\x80"), wsproto.InvalidPayload, 0},
@@ -207,7 +208,6 @@ func attacks() []attack {
 // behind it is answered.
 var odd = map[string][]byte{
 	"binary":                      frame(0x82, "\x00\x01"),
-	"length much longer":          {0x82, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 'x'},
 	"empty fragments":             join(frame(0x01, ""), frame(0x00, ""), frame(0x80, "")),
 	"ping inside a message":       join(frame(0x01, "a"), frame(0x89, "inside"), frame(0x80, "b")),
 	"pong that nobody asked for":  frame(0x8a, "so what"),
