@@ -48,15 +48,16 @@
 // habits of gobwas/ws, each with the test that pins it:
 //
 //   - Versions 8 and 13 are both accepted; the first subprotocol offered is answered whatever it is; no extension is
-//     answered unless the caller wants it to be; a Sec-WebSocket-Extensions that breaks its grammar refuses nobody; refusals are HTML-typed one-liners in ws' words: TestRecordedHandshakes.
+//     answered unless the caller wants it to be; refusals are HTML-typed one-liners in ws' words: TestRecordedHandshakes.
 //   - The checks of the upgrade come in ws' order: TestCheckUpgradeOrder. Repeated headers are joined by ", ":
 //     TestRepeatedHeaders. A request without "Connection: Upgrade" is no upgrade: TestRecordedHandshakes.
 //   - Subprotocols are parsed as strictly as ws does (no empty ones, none twice): TestSubprotocols.
 //   - Close codes 1012 to 1014 are accepted, which gobwas/ws refuses: TestReaderCloseCodes.
-//   - A data frame may carry its length in a longer form than needed: TestReaderHearsWhatIsSent. A control frame may not:
-//     TestReaderRefuses.
 //   - The limit of a message is 100 MiB: TestReaderRefuses.
 //
-// Different from it: Sec-WebSocket-Version must be the plain number; a payload length with the highest bit set is 1002
-// (ws: 1009); the text of client messages is not checked for UTF-8.
+// Different from it, by the RFC: Sec-WebSocket-Version must be the plain number, and another is answered with 426 (ws: 400)
+// and Sec-WebSocket-Version: 13; a Sec-WebSocket-Extensions that breaks its grammar is 400 (ws looks at it only where it
+// compresses); HTTP/1.0 is 400; a payload length with the highest bit set is 1002 (ws: 1009), and so is one in a longer form
+// than needed. Text is checked for UTF-8 as it is thrown away (TestTextIsCheckedWhereverItIsCut), but not what came
+// compressed: a window for each client would be needed to inflate it.
 package wsproto

@@ -19,7 +19,7 @@ const (
 // What is agreed on is always that both sides begin every message with an empty window: ours are compressed once for
 // all clients, and theirs are thrown away. An offer is declined when it has a parameter that we do not know, one twice,
 // one with a value that it cannot have, or asks for a smaller window of ours than the one that all share. A header
-// that breaks the grammar declines all, and is no reason to refuse a client: the replaced service looks at none.
+// that breaks the grammar declines all; CheckUpgrade refuses it before.
 func NegotiateDeflate(h http.Header) string {
 	values := h.Values(extensionsHeader)
 	if len(values) == 0 {
@@ -43,6 +43,23 @@ func NegotiateDeflate(h http.Header) string {
 		}
 	}
 	return ""
+}
+
+// validExtensions reports whether the extensions offered, if any, keep to the grammar of RFC 6455 §9.1.
+func validExtensions(h http.Header) bool {
+	values := h.Values(extensionsHeader)
+	if len(values) == 0 {
+		return true
+	}
+	s := scanner{strings.Join(values, ",")}
+	for {
+		if _, ok := s.offer(); !ok {
+			return false
+		}
+		if s.rest == "" {
+			return true
+		}
+	}
 }
 
 // offer is one element of the header.

@@ -27,7 +27,8 @@ type Handler interface {
 // A Reader parses what one client sends. The zero value is ready for use. It is fed the bytes in any division, never
 // allocates unless it fails, and keeps no more than a frame header and a control payload (about 180 bytes in all).
 //
-// It is for one goroutine. Since client data is thrown away, text is not checked for being UTF-8.
+// It is for one goroutine. Text is checked for being UTF-8 as it passes, but not what came compressed: that would have
+// to be inflated.
 type Reader struct {
 	// MaxMessage is the most payload bytes that a text or binary message may have over all its frames, judged by what
 	// headers announce; 0 means DefaultMaxMessage.
@@ -38,6 +39,9 @@ type Reader struct {
 	fragmented bool  // between the first and the last frame of a message
 	inPayload  bool  // header complete, left bytes of payload to come
 	closed     bool  // close frame seen: what follows is no part of the protocol
+	text       bool  // the present message is text, and not compressed
+	maskPos    uint8 // which byte of the mask the next byte of a text's payload is for
+	utf8       utf8Checker
 	left       int64 // of the present frame's payload
 	message    int64 // bytes that the headers of the present message announced
 	err        error
@@ -51,7 +55,7 @@ type Reader struct {
 // Closed reports whether the client's close frame was handed to the Handler. Feed ignores what comes after it.
 func (r *Reader) Closed() bool { return r.closed }
 
-// Feed parses the next bytes of the client; p is modified (control payloads are unmasked in place) and not kept.
+// Feed parses the next bytes of the client; p is modified (control payloads and text are unmasked in place) and not kept.
 // The error wraps the Disconnect to end the connection with when the client broke a rule, or is the Handler's own.
 // After an error every further call returns the same.
 func (r *Reader) Feed(p []byte, h Handler) error {
@@ -138,7 +142,14 @@ func (r *Reader) begin(lengthSize int) error {
 	if n>>63 != 0 {
 		return fmt.Errorf("%w: %w", ProtocolError, errLengthBit)
 	}
-	if ws.OpCode(r.header[0] & 0x0f).IsData() {
+	if lengthSize == 2 && n < 126 || lengthSize == 8 && n <= 0xffff {
+		return fmt.Errorf("%w: %w", ProtocolError, errLengthForm)
+	}
+	if op := ws.OpCode(r.header[0] & 0x0f); op.IsData() {
+		if op != ws.OpContinuation {
+			r.text = op == ws.OpText && r.header[0]&rsv1Bit == 0
+		}
+		r.maskPos = 0
 		limit := r.MaxMessage
 		if limit <= 0 {
 			limit = DefaultMaxMessage
@@ -155,9 +166,15 @@ func (r *Reader) begin(lengthSize int) error {
 func (r *Reader) feedData(p []byte, h Handler) ([]byte, error) {
 	n := int(min(r.left, int64(len(p))))
 	r.left -= int64(n)
-	end := false
+	end := r.left == 0 && r.header[0]&finBit != 0
+	if r.text {
+		ws.Cipher(p[:n], [4]byte(r.header[r.headerLen-4:r.headerLen]), int(r.maskPos))
+		r.maskPos = uint8(int(r.maskPos)+n) & 3
+		if !r.utf8.feed(p[:n]) || end && r.utf8.need > 0 {
+			return p[n:], fmt.Errorf("%w: %w", InvalidPayload, errText)
+		}
+	}
 	if r.left == 0 {
-		end = r.header[0]&finBit != 0
 		r.fragmented = !end
 		if end {
 			r.message = 0

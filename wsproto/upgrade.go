@@ -10,17 +10,29 @@ import (
 
 // A Refusal is why a request cannot become a WebSocket. It is an error, and an HTTP answer.
 type Refusal struct {
-	Status int    // HTTP status: 400 or 405
+	Status int    // HTTP status: 400, 405 or 426
 	Text   string // the body: npm ws' words
 }
 
 func (e *Refusal) Error() string { return "wsproto: upgrade refused: " + e.Text }
+
+// Header returns what the answer's header has besides what every refusal has: for a wrong version, the right one
+// (RFC 6455 §4.4).
+func (e *Refusal) Header() http.Header {
+	if e.Status != http.StatusUpgradeRequired {
+		return nil
+	}
+	return http.Header{"Sec-WebSocket-Version": {"13"}}
+}
 
 // AppendResponse appends the whole answer, header for header as npm ws writes it. The connection ends after it.
 func (e *Refusal) AppendResponse(dst []byte) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(e.Status), 10)
 	dst = append(append(dst, ' '), http.StatusText(e.Status)...)
+	for name, values := range e.Header() {
+		dst = append(append(append(append(dst, "\r\n"...), name...), ": "...), values[0]...)
+	}
 	dst = append(dst, "\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: "...)
 	dst = strconv.AppendInt(dst, int64(len(e.Text)), 10)
 	return append(append(dst, "\r\n\r\n"...), e.Text...)
@@ -30,8 +42,11 @@ var (
 	errMethod   = &Refusal{http.StatusMethodNotAllowed, "Invalid HTTP method"}
 	errUpgrade  = &Refusal{http.StatusBadRequest, "Invalid Upgrade header"}
 	errKey      = &Refusal{http.StatusBadRequest, "Missing or invalid Sec-WebSocket-Key header"}
-	errVersion  = &Refusal{http.StatusBadRequest, "Missing or invalid Sec-WebSocket-Version header"}
+	errVersion  = &Refusal{http.StatusUpgradeRequired, "Missing or invalid Sec-WebSocket-Version header"}
 	errProtocol = &Refusal{http.StatusBadRequest, "Invalid Sec-WebSocket-Protocol header"}
+
+	errExtensions = &Refusal{http.StatusBadRequest, "Invalid Sec-WebSocket-Extensions header"}
+	errHTTP10     = &Refusal{http.StatusBadRequest, "A WebSocket needs HTTP/1.1"}
 )
 
 // An Upgrade is what the 101 answer needs of a request.
@@ -56,7 +71,7 @@ func IsUpgrade(h http.Header) bool {
 	return false
 }
 
-// CheckUpgrade applies the rules of npm ws 8.17, in its order. The error is always a *Refusal. Of the subprotocols
+// CheckUpgrade applies the rules of npm ws 8.17, in its order, and that of HTTP/1.1 (RFC 6455 §4.2.1). The error is always a *Refusal. Of the subprotocols
 // offered the first is answered.
 func CheckUpgrade(r *http.Request) (Upgrade, error) {
 	key := joined(r.Header, "Sec-WebSocket-Key")
@@ -64,6 +79,8 @@ func CheckUpgrade(r *http.Request) (Upgrade, error) {
 	switch {
 	case r.Method != http.MethodGet:
 		return Upgrade{}, errMethod
+	case !r.ProtoAtLeast(1, 1):
+		return Upgrade{}, errHTTP10
 	case !strings.EqualFold(joined(r.Header, "Upgrade"), "websocket"):
 		return Upgrade{}, errUpgrade
 	case !validKey(key):
@@ -78,6 +95,9 @@ func CheckUpgrade(r *http.Request) (Upgrade, error) {
 		if u.Protocol, ok = firstProtocol(joined(r.Header, "Sec-WebSocket-Protocol")); !ok {
 			return Upgrade{}, errProtocol
 		}
+	}
+	if !validExtensions(r.Header) {
+		return Upgrade{}, errExtensions
 	}
 	return u, nil
 }

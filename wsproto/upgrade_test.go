@@ -66,6 +66,10 @@ func TestRecordedHandshakes(t *testing.T) {
 		}
 		u, err := CheckUpgrade(r)
 		if c.Status != http.StatusSwitchingProtocols {
+			if err == errVersion { // ws says 400, RFC 6455 §4.4 something else
+				c.Status = http.StatusUpgradeRequired
+				c.Raw = strings.Replace(c.Raw, "400 Bad Request\r\n", "426 Upgrade Required\r\nSec-WebSocket-Version: 13\r\n", 1)
+			}
 			var refusal *Refusal
 			if !errors.As(err, &refusal) {
 				t.Errorf("%s: let through (%v)", c.Name, err)
@@ -181,4 +185,21 @@ func FuzzCheckUpgrade(f *testing.F) {
 			t.Errorf("answer %q", answer)
 		}
 	})
+}
+
+func TestUpgradeByTheLetter(t *testing.T) {
+	for value, want := range map[string]error{
+		"permessage-deflate": nil, "x-other; a=1; b=\"c\"": nil, "a" + strings.Repeat(",a", 2*maxOffers): nil,
+		"": errExtensions, "\"": errExtensions, ";": errExtensions, "a;": errExtensions, "a;b=": errExtensions, "a b": errExtensions, "a; b=\"c": errExtensions,
+		"a" + strings.Repeat(",a", 2*maxOffers) + ";": errExtensions,
+	} {
+		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders("sec-websocket-extensions", value))); err != want {
+			t.Errorf("%q: %v, want %v", value, err, want)
+		}
+	}
+	old := request(t, "GET", upgradeHeaders())
+	old.Proto, old.ProtoMajor, old.ProtoMinor = "HTTP/1.0", 1, 0
+	if _, err := CheckUpgrade(old); err != errHTTP10 {
+		t.Errorf("HTTP/1.0: %v", err)
+	}
 }

@@ -28,7 +28,6 @@ func TestCompression(t *testing.T) {
 		{true, offer, agreed},
 		{true, "Sec-WebSocket-Extensions: x-other\r\n" + offer, agreed},
 		{true, "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n", plain},
-		{true, "Sec-WebSocket-Extensions: \"\r\n", plain}, // no list of extensions
 		{false, offer, plain},
 	} {
 		s := settingsOf("open")

@@ -37,7 +37,8 @@
 //
 // With a subscriber list, a signed request is good for one connection, within
 // the handshake window on both sides of our clock. The signatures used are
-// remembered until their timestamp is too old, also over a reload; not over a
+// remembered until their timestamp is too old, also over a reload, and then
+// none as old is taken, whatever the clock is set to; not over a
 // restart, so whoever captured a request can use it again on a distributor
 // that restarts within the window, or where a reload has just made the window
 // longer. A claim whose hand-off failed is given

@@ -105,7 +105,6 @@ type Gateway struct {
 	api     http.Handler
 	log     *slog.Logger
 	now     func() time.Time
-	passed  func() time.Duration // since New, whatever the clock was set to meanwhile
 
 	policy   atomic.Pointer[policy]
 	used     replays
@@ -139,9 +138,8 @@ func New(o Options) *Gateway {
 	if o.Resume == nil {
 		o.Resume = func(string) (uint64, bool) { return 0, false }
 	}
-	began := time.Now()
 	g := &Gateway{
-		passed: func() time.Duration { return time.Since(began) }, workers: o.Workers, frames: o.Frames, resume: o.Resume,
+		workers: o.Workers, frames: o.Frames, resume: o.Resume,
 		api: o.API, log: o.Log, now: time.Now, health: o.Health, lookGone: lookGone,
 	}
 	g.requests.hold, g.checks.hold, g.upgrades.hold = holdMost, holdMost, holdMost

@@ -36,7 +36,7 @@ var (
 	replayed          = reason{"replayed", http.StatusUnauthorized}
 
 	// The WebSocket request itself.
-	notWebSocket = reason{"not_websocket", http.StatusBadRequest} // or 405, as wsproto.CheckUpgrade says
+	notWebSocket = reason{"not_websocket", http.StatusBadRequest} // or 405 or 426, as wsproto.CheckUpgrade says
 	hasBody      = reason{"has_body", http.StatusBadRequest}
 
 	// from=.

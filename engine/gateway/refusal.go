@@ -20,6 +20,7 @@ type refusal struct {
 	status   int    // where it is not the reason's
 	sentence string // what is wrong, for who runs the collector
 	detail   string // for the log, in place of sentence: a cause that is not for strangers
+	more     http.Header
 
 	// For from=: what can be had instead, and where to go on, if that is known.
 	floor, head, from *wsproto.Position
@@ -58,7 +59,13 @@ func (r *refusal) header(h http.Header) {
 	setCORS(h)
 	h.Set("Content-Type", contentJSON)
 	h.Set("Connection", "close")
-	if code := r.code(); code == http.StatusServiceUnavailable || code == http.StatusTooManyRequests {
+	for name, values := range r.more {
+		h[name] = values
+	}
+	if code := r.code(); code == http.StatusUpgradeRequired {
+		h.Set("Upgrade", "websocket")  // RFC 9110 §15.5.22
+		h.Add("Connection", "Upgrade") // not in one line: the server looks for "close" alone
+	} else if code == http.StatusServiceUnavailable || code == http.StatusTooManyRequests {
 		h.Set("Retry-After", strconv.Itoa(retryAfter))
 	}
 }

@@ -20,46 +20,58 @@ type signature [64]byte
 const maxRemembered = 256
 
 // replays remembers the signed upgrades that were used, until their timestamp
-// is too old to pass. It never forgets one before: it refuses instead.
+// is too old to pass. What it has forgotten cannot be used again either when
+// the clock is set back: no request is taken that is as old as a forgotten one.
+//
+// That mark is the newest end of what was used and forgotten, not the newest
+// time the clock has shown: a clock that jumps ahead, and is put right, refuses
+// only what was signed before the jump. If clients signed by the wrong clock,
+// too, they wait until it is that late again, or until a restart, which begins
+// with an empty memory.
 type replays struct {
 	mu    sync.Mutex // guards all below
 	used  map[shardus.PublicKey][]use
+	mark  time.Time // the latest until that was forgotten
 	sweep time.Time // when keys that have nothing left are looked for next
 }
 
 type use struct {
 	sig   signature
-	until time.Time     // by the wall clock, which may be set
-	keep  time.Duration // the same by time that passes: so long it would pass again if the clock were set back
+	until time.Time
 }
 
 // sweepEvery is how often the memory of keys that do not come back is given up.
 const sweepEvery = time.Minute
 
-// claim notes that sig is being used, up to until; passed is time since some
-// moment, whatever now was set to meanwhile. It fails with replayed when
-// it was used before, and with tooManyUpgrades when the key's memory is full.
-func (r *replays) claim(key shardus.PublicKey, sig signature, until, now time.Time, passed time.Duration) (why reason, ok bool) {
+// claim notes that sig is being used, up to until. It fails with replayed when
+// it was used before, or is so old that this is not known any more, and with
+// tooManyUpgrades when the key's memory is full.
+func (r *replays) claim(key shardus.PublicKey, sig signature, until, now time.Time) (why reason, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.used == nil {
 		r.used = make(map[shardus.PublicKey][]use)
 	}
-	if !now.Before(r.sweep) {
+	// A wait longer than sweepEvery is that of a clock that was set back.
+	if wait := r.sweep.Sub(now); wait <= 0 || wait > sweepEvery {
 		for k := range r.used {
-			r.forget(k, now, passed)
+			r.forget(k, now)
 		}
 		r.sweep = now.Add(sweepEvery)
 	}
-	for _, u := range r.forget(key, now, passed) {
+	uses := r.forget(key, now)
+	if !until.After(r.mark) {
+		return replayed, false
+	}
+	for _, u := range uses {
 		if u.sig == sig {
 			return replayed, false
 		}
 	}
-	if len(r.used[key]) >= maxRemembered {
+	if len(uses) >= maxRemembered {
 		return tooManyUpgrades, false
 	}
-	r.used[key] = append(r.used[key], use{sig, until, passed + until.Sub(now)})
+	r.used[key] = append(uses, use{sig, until})
 	return reason{}, true
 }
 
@@ -71,9 +83,18 @@ func (r *replays) release(key shardus.PublicKey, sig signature) {
 	r.keep(key, func(u use) bool { return u.sig != sig })
 }
 
-// forget drops what is too old to pass by itself, and returns the rest.
-func (r *replays) forget(key shardus.PublicKey, now time.Time, passed time.Duration) []use {
-	return r.keep(key, func(u use) bool { return !now.After(u.until) || passed <= u.keep })
+// forget drops what is too old to pass by itself, moves the mark behind it, and
+// returns the rest.
+func (r *replays) forget(key shardus.PublicKey, now time.Time) []use {
+	return r.keep(key, func(u use) bool {
+		if !now.After(u.until) {
+			return true
+		}
+		if u.until.After(r.mark) {
+			r.mark = u.until
+		}
+		return false
+	})
 }
 
 func (r *replays) keep(key shardus.PublicKey, wanted func(use) bool) []use {

@@ -8,9 +8,6 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// steady is the time that has passed by a clock that nobody sets.
-func steady(now time.Time) time.Duration { return now.Sub(time.Unix(0, 0)) }
-
 func TestReplays(t *testing.T) {
 	var r replays
 	a, b := shardus.PublicKey{1}, shardus.PublicKey{2}
@@ -18,7 +15,7 @@ func TestReplays(t *testing.T) {
 	until := start.Add(30 * time.Second)
 	claim := func(key shardus.PublicKey, n byte, now time.Time) string {
 		t.Helper()
-		why, ok := r.claim(key, signature{n}, until, now, steady(now))
+		why, ok := r.claim(key, signature{n}, until, now)
 		if ok != (why.name == "") {
 			t.Fatalf("%v with %q", ok, why.name)
 		}
@@ -35,7 +32,6 @@ func TestReplays(t *testing.T) {
 		{a, 2, start, ""},
 		{b, 1, start, ""},
 		{a, 1, until, "replayed"}, // the timestamp still passes at this moment
-		{a, 1, until.Add(1), ""},
 	} {
 		if got := claim(step.key, step.sig, step.now); got != step.want {
 			t.Errorf("step %d: %q, want %q", i, got, step.want)
@@ -45,6 +41,9 @@ func TestReplays(t *testing.T) {
 	if got := claim(a, 1, start); got != "" {
 		t.Errorf("after release: %q", got)
 	}
+	if got := claim(a, 1, until.Add(1)); got != "replayed" {
+		t.Errorf("forgotten: %q", got)
+	}
 }
 
 func TestReplaysAreBoundedAndForgetNothing(t *testing.T) {
@@ -53,43 +52,63 @@ func TestReplaysAreBoundedAndForgetNothing(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	until := now.Add(30 * time.Second)
 	for n := range maxRemembered {
-		if _, ok := r.claim(a, signature{byte(n), byte(n >> 8)}, until, now, steady(now)); !ok {
+		if _, ok := r.claim(a, signature{byte(n), byte(n >> 8)}, until, now); !ok {
 			t.Fatalf("claim %d refused", n)
 		}
 	}
-	if why, _ := r.claim(a, signature{0, 0, 9}, until, now, steady(now)); why != tooManyUpgrades {
+	if why, _ := r.claim(a, signature{0, 0, 9}, until, now); why != tooManyUpgrades {
 		t.Errorf("one too many: %q", why.name)
 	}
-	if why, _ := r.claim(a, signature{}, until, now, steady(now)); why != replayed {
+	if why, _ := r.claim(a, signature{}, until, now); why != replayed {
 		t.Errorf("the first one again: %q", why.name)
 	}
-	if _, ok := r.claim(b, signature{}, until, now, steady(now)); !ok {
+	if _, ok := r.claim(b, signature{}, until, now); !ok {
 		t.Error("another key is kept out")
 	}
 	// Keys that never come back are given up.
-	if _, ok := r.claim(b, signature{7}, until.Add(time.Hour), until.Add(sweepEvery), steady(until.Add(sweepEvery))); !ok || len(r.used) != 1 {
+	if _, ok := r.claim(b, signature{7}, until.Add(time.Hour), until.Add(sweepEvery)); !ok || len(r.used) != 1 {
 		t.Errorf("%v, %d keys are remembered", ok, len(r.used))
 	}
 }
 
-// A clock that is set forward, and back again, opens no gap: neither by a while
-// nor by so much that another key's claim would sweep the memory.
+// A clock that is set opens no gap, also when what was used was forgotten before; and one that jumped ahead and was
+// put right keeps nobody out that signs by the right time.
 func TestReplaysWhenTheClockSteps(t *testing.T) {
+	const window = 30 * time.Second
 	a, b := shardus.PublicKey{1}, shardus.PublicKey{2}
 	start := time.Unix(1_000_000, 0)
-	until := start.Add(30 * time.Second)
-	for _, step := range []time.Duration{time.Hour, 40 * time.Second, -time.Hour} {
-		var r replays
-		claim := func(key shardus.PublicKey, after, set time.Duration) bool {
-			now := start.Add(after)
-			_, ok := r.claim(key, signature{1}, until, now.Add(set), steady(now))
-			return ok
+	for _, step := range []time.Duration{10 * 365 * 24 * time.Hour, time.Hour, 40 * time.Second, -time.Hour} {
+		for _, other := range []shardus.PublicKey{a, b} {
+			var r replays
+			// claim is of a request signed at stamp, when the clock shows now.
+			claim := func(key shardus.PublicKey, n byte, stamp, now time.Time) bool {
+				_, ok := r.claim(key, signature{n}, stamp.Add(window), now)
+				return ok
+			}
+			stepped := start.Add(10*time.Second + step)
+			if !claim(a, 1, start, start) || !claim(other, 2, stepped, stepped) {
+				t.Fatalf("set by %v: a first use is refused", step)
+			}
+			for after := 20 * time.Second; after <= window; after += time.Second {
+				if claim(a, 1, start, start.Add(after)) {
+					t.Fatalf("set by %v: used twice", step)
+				}
+			}
+			back := start.Add(21 * time.Second)
+			if step > 0 && (!claim(a, 3, back, back) || !claim(b, 4, back, back)) {
+				t.Errorf("set by %v and put right: who signs a new request is refused", step)
+			}
 		}
-		if !claim(a, 0, 0) || !claim(b, 10*time.Second, step) || claim(a, 20*time.Second, 0) || claim(a, 30*time.Second, 0) {
-			t.Errorf("set by %v: used twice", step)
+	}
+	// Time passes, the request is forgotten, the clock is set back.
+	var r replays
+	for i, now := range []time.Duration{0, 70 * time.Second, 10 * time.Second} {
+		stamp, n := start, byte(1)
+		if i == 1 {
+			stamp, n = start.Add(now), 2
 		}
-		if !claim(a, 31*time.Second, 0) || len(r.used[a]) != 1 {
-			t.Errorf("set by %v: kept for ever", step)
+		if _, ok := r.claim(a, signature{n}, stamp.Add(window), start.Add(now)); ok != (i < 2) {
+			t.Errorf("claim %d: %v", i, ok)
 		}
 	}
 }
@@ -114,7 +133,7 @@ func TestReplaysModel(t *testing.T) {
 		}
 		until := now.Add(time.Duration(random.IntN(60)) * time.Second)
 		last, used := model[c]
-		_, ok := r.claim(c.key, c.sig, until, now, steady(now))
+		_, ok := r.claim(c.key, c.sig, until, now)
 		if want := !used || now.After(last); ok != want {
 			t.Fatalf("claim %v, want %v", ok, want)
 		}

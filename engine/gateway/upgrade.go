@@ -57,7 +57,7 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !id.until.IsZero() {
-		if reason, ok := g.used.claim(id.key, id.sig, id.until, now, g.passed()); !ok {
+		if reason, ok := g.used.claim(id.key, id.sig, id.until, now); !ok {
 			sentence := "this signed request was used before: sign a new one, with the time of now, for each connection"
 			if reason == tooManyUpgrades {
 				sentence = fmt.Sprintf("the key %s made %d connections within two handshake windows", id.key, maxRemembered)
@@ -100,7 +100,7 @@ func checkWebSocket(r *http.Request) (wsproto.Upgrade, *refusal) {
 		why := refuse(notWebSocket, err.Error())
 		var ws *wsproto.Refusal
 		if errors.As(err, &ws) {
-			why.status, why.sentence = ws.Status, ws.Text
+			why.status, why.sentence, why.more = ws.Status, ws.Text, ws.Header()
 		}
 		return wsproto.Upgrade{}, why
 	}

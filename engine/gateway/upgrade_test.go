@@ -83,6 +83,19 @@ func TestSignedUpgradeWorksOnce(t *testing.T) {
 	if got := exchange(t, addr, strings.Replace(request, "Version: 13", "Version: 12", 1)); refusalOf(t, got).Reason != "not_websocket" {
 		t.Fatalf("%+v", got)
 	}
+	for from, c := range map[string]struct {
+		to     string
+		status int
+	}{
+		"Version: 13": {"Version: 12", 426},
+		"HTTP/1.1":    {"HTTP/1.0", 400},
+		"Host: x\r\n": {"Host: x\r\nSec-WebSocket-Extensions: \"\r\n", 400},
+	} {
+		got := exchange(t, addr, strings.Replace(request, from, c.to, 1))
+		if got.status != c.status || c.status == 426 && (got.header.Get("Sec-WebSocket-Version") != "13" || got.header.Get("Upgrade") != "websocket") {
+			t.Errorf("%s: %+v", c.to, got)
+		}
+	}
 	if got := exchange(t, addr, request); got.status != 101 {
 		t.Fatalf("%+v", got)
 	}
@@ -119,7 +132,7 @@ func TestTooManyUpgradesOfOneKey(t *testing.T) {
 	g := newGateway(t, "subs", nil)
 	key := must(shardus.ParsePublicKey(keys["known"].PublicKey))
 	for n := range maxRemembered {
-		g.used.claim(key, signature{byte(n), byte(n >> 8)}, time.Now().Add(time.Minute), time.Now(), 0)
+		g.used.claim(key, signature{byte(n), byte(n >> 8)}, time.Now().Add(time.Minute), time.Now())
 	}
 	addr := serve(t, g)
 	if got := exchange(t, addr, upgradeRequest(target(signedData("known", time.Now(), ""), ""))); got.status != 503 || refusalOf(t, got).Reason != "too_many_upgrades" {

@@ -173,6 +173,10 @@ func attacks() []attack {
 		broken("ping of 70,000 bytes", []byte{0x89, 0xff, 0, 0, 0, 0, 0, 1, 0x11, 0x70}, mask),
 		// §5.5.1, §7.4: close frames.
 		broken("close with one byte", frame(0x88, "x")),
+		{"text is not UTF-8", frame(0x81, "\xff\xc0\x80"), wsproto.InvalidPayload, 0},
+		{"text ends inside a character", frame(0x81, "a\xe2\x82"), wsproto.InvalidPayload, 0},
+		{"length longer than needed", []byte{0x82, 0xfe, 0, 1, 1, 2, 3, 4, 'x'}, wsproto.ProtocolError, 0},
+		{"length much longer", []byte{0x82, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 'x'}, wsproto.ProtocolError, 0},
 		{"reason is not UTF-8", closingFrame(1000, "\xc3\x28"), wsproto.InvalidPayload, 0},
 		{"reason ends inside a character", closingFrame(1000, "ok\xe2\x82"), wsproto.InvalidPayload, 0},
 		{"reason is a surrogate", closingFrame(1000, "\xed\xa0\x80"), wsproto.InvalidPayload, 0},
@@ -203,10 +207,7 @@ func attacks() []attack {
 // odd is what looks like an attack and is none: the stream goes on, and a ping
 // behind it is answered.
 var odd = map[string][]byte{
-	"text that is not UTF-8":      frame(0x81, "\xff\xc0\x80"), // thrown away unread
 	"binary":                      frame(0x82, "\x00\x01"),
-	"length longer than needed":   {0x82, 0xfe, 0, 1, 1, 2, 3, 4, 'x'},
-	"length much longer":          {0x82, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 'x'},
 	"empty fragments":             join(frame(0x01, ""), frame(0x00, ""), frame(0x80, "")),
 	"ping inside a message":       join(frame(0x01, "a"), frame(0x89, "inside"), frame(0x80, "b")),
 	"pong that nobody asked for":  frame(0x8a, "so what"),

@@ -74,7 +74,8 @@
 //
 // Everything that RFC 6455 forbids them ends the connection with the code that
 // it asks for, between two data frames (TestAttacks has the table). Data frames
-// are thrown away, so their text is not checked for UTF-8. More of anything than
+// are thrown away; their text is checked for UTF-8 first, unless it is
+// compressed. More of anything than
 // Settings.InputBytes and InputRate allow is TooMuchData, floods of pings and
 // pongs included.
 //

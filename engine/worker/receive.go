@@ -73,17 +73,19 @@ func (l *loop) parse(c *client, p []byte) {
 	if c.deaf || c.finish {
 		return
 	}
-	if !c.allow(len(p), l.settings.InputBytes, l.settings.InputRate, l.now) {
-		c.deaf = true
-		l.disconnect(c, wsproto.TooMuchData, "")
-		return
-	}
+	// A broken rule says more than too much of it: p is read first.
+	allowed := c.allow(len(p), l.settings.InputBytes, l.settings.InputRate, l.now)
 	l.receiver.c = c
 	if err := c.reader.Feed(p, &l.receiver); err != nil {
 		c.deaf = true
 		why := wsproto.ProtocolError
 		_ = errors.As(err, &why)
 		l.disconnect(c, why, err.Error())
+		return
+	}
+	if !allowed && !c.finish {
+		c.deaf = true
+		l.disconnect(c, wsproto.TooMuchData, "")
 		return
 	}
 	if c.finish || c.due != 0 && c.state != behind {
