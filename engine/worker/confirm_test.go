@@ -228,6 +228,7 @@ func TestInputBehindTheClose(t *testing.T) {
 			b.publish(60_000)
 			p.want(b, 0, 1)
 			b.publish(60_000, 60_000)
+			until(t, func() bool { return queue(t, p.Conn, unix.SIOCINQ) > 1000 }) // one send gives both
 			begin(b, p)
 			b.next(func(m handoff.Message) bool { return m.Closed != nil }) // both frames are under way
 			p.say(ws.OpPong, []byte("late"))
