@@ -118,13 +118,15 @@ func (s *Store) Confirmed(key string, offset uint64) {
 	if s.window <= 0 {
 		return
 	}
-	_, known := s.seen[key]
+	was, known := s.seen[key]
+	// The file may have it as of long ago, so that its window ends before the next start.
+	fresh := !known || s.now()-was.At > s.window.Milliseconds()/2
 	if !known && len(s.seen) >= maxKeys {
 		s.makeRoom()
 	}
 	s.seen[key] = seen{offset, s.now()}
 	s.changed = true
-	if !known {
+	if fresh {
 		select {
 		case s.fresh <- struct{}{}:
 		default: // one word is enough
@@ -133,8 +135,8 @@ func (s *Store) Confirmed(key string, offset uint64) {
 }
 
 // Fresh has a value when a collector has become known that the file does not
-// have: a crash would have it begin live, where an older offset of one that the
-// file has costs repeats only.
+// have, or may soon count as over: a crash would have it begin live, where an older
+// offset of one that the file has costs repeats only.
 func (s *Store) Fresh() <-chan struct{} { return s.fresh }
 
 // Offset tells where key goes on; ok is false for one that is not known, or

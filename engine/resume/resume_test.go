@@ -97,6 +97,15 @@ func TestFresh(t *testing.T) {
 	if s.Confirmed("b", 3); !word() {
 		t.Error("no word of one that was forgotten")
 	}
+	for _, silent := range []time.Duration{2 * time.Minute, 59 * time.Second} { // over, and nearly so, in the file
+		if err := s.Save(); err != nil {
+			t.Fatal(err)
+		}
+		c.at = c.at.Add(silent)
+		if s.Confirmed("b", 4); !word() {
+			t.Errorf("no word of one that was silent for %v", silent)
+		}
+	}
 }
 
 func TestSaved(t *testing.T) {

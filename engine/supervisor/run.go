@@ -201,13 +201,15 @@ func (s *Supervisor) reap(w *worker) {
 
 	exited := p.cmd.Wait() == nil // with status 0
 	// Last words count: why clients were closed, and what the process died of.
-	late := time.After(lastWords)
+	late := make(chan struct{}) // closed, so that it ends both waits
+	timer := time.AfterFunc(lastWords, func() { close(late) })
 	for _, done := range []chan struct{}{read, forwarded} {
 		select {
 		case <-done:
 		case <-late:
 		}
 	}
+	timer.Stop()
 	s.mu.Lock()
 	if w.state != gone {
 		if w.state != draining || !exited {

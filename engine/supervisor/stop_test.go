@@ -2,7 +2,10 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -48,5 +51,36 @@ func TestSecondStop(t *testing.T) {
 	case <-stopped:
 	case <-time.After(patience):
 		t.Error("the first stop goes on")
+	}
+}
+
+// A process that a worker leaves behind keeps its channel and its output open. That does not keep the
+// worker from being reaped, nor Stop from ending soon after its context.
+func TestChildOfAWorker(t *testing.T) {
+	s, err := New(Options{
+		Command: []string{"/bin/sh", "-c", "sleep 60 & exit 1"}, Env: os.Environ(),
+		Log: slog.New(slog.DiscardHandler), Limits: Limits{Warm: 1, Max: 1, MaxClients: 1},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	started := make(chan error, 1)
+	go func() { started <- s.Start(context.Background()) }()
+	select {
+	case err := <-started:
+		if !errors.Is(err, ErrNoWorker) {
+			t.Errorf("started: %v", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the worker's end is not noticed while its child lives")
+	}
+	stopped := make(chan struct{})
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	go func() { s.Stop(over, 0, 0); close(stopped) }()
+	select {
+	case <-stopped:
+	case <-time.After(30 * time.Second):
+		t.Error("Stop does not return while a worker's child lives")
 	}
 }

@@ -42,7 +42,7 @@ type client struct {
 	from   uint64 // cursor when the connection began
 	cursor uint64 // offset of the first byte of the frame log not yet given to the kernel
 	state  state
-	full   bool // the socket took less than it was offered; EPOLLOUT will tell
+	full   bool // the socket takes no more; EPOLLOUT will tell
 	inside bool // cursor may stand inside a frame
 	// deflate says that permessage-deflate was negotiated. Then twinAt is the
 	// place in the twin twinIn that belongs to the cursor twinOf.
@@ -57,6 +57,8 @@ type client struct {
 	notices *noticePlace // nil: the client did not ask for any
 
 	reader     wsproto.Reader
+	untilEmpty bool   // a short read is not the end of its input: see read
+	unread     bool   // in loop.unread
 	deaf       bool   // the client broke the protocol: what it sends is thrown away
 	pong       []byte // payload of the pong that is due
 	messages   uint64 // data frames received, all ignored
@@ -234,13 +236,19 @@ func (r *ring) push(c *client) {
 	r.items = append(r.items, c)
 }
 
-// pop takes out the next client that is still to be served; nil when there is
-// none. Clients that left or filled up meanwhile are passed over.
+// pop takes out the first client. There must be one.
 func (r *ring) pop() *client {
-	for !r.empty() {
-		c := r.items[r.first]
-		r.items[r.first] = nil
-		r.first++
+	c := r.items[r.first]
+	r.items[r.first] = nil
+	r.first++
+	return c
+}
+
+// nextBehind takes out the next client that is still to be served; nil when there is
+// none. Clients that left or filled up meanwhile are passed over.
+func (l *loop) nextBehind() *client {
+	for !l.behind.empty() {
+		c := l.behind.pop()
 		c.queued = false
 		if c.fd >= 0 && (c.state == behind || c.state == closing && !c.full) {
 			return c

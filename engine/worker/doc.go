@@ -101,6 +101,15 @@
 // When a send finds the connection reset, input that came before the reset is read
 // first: it may confirm something.
 //
+// # Edges
+//
+// The poller tells of a change once. So input is read until the kernel says that there
+// is no more: a client with more than readsAtOnce buffers is read on in the turns, in
+// its turn and within readBudget. A short read is taken for the kernel's word only where
+// the poller told of data alone. Likewise a socket counts as full only when the kernel
+// has said so, and will tell of room: a send that took less may have met the cut end of
+// a file.
+//
 // # Notices
 //
 // A client that asked for notices (package notice) gets each as a text frame

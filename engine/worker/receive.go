@@ -14,10 +14,12 @@ import (
 )
 
 const (
-	// readsAtOnce bounds what one event can make us read. The allowance ends
-	// honest clients' input long before; it is for one that floods while its
-	// connection is being closed.
+	// readsAtOnce bounds what one event can make us read. The rest is read in
+	// turns, so that a client that floods holds up nobody.
 	readsAtOnce = 8
+	// readBudget is how many bytes one turn reads from the clients whose last
+	// event brought more than readsAtOnce.
+	readBudget = 1 << 20
 )
 
 // watch has the poller tell of input and, once the socket was full, of room.
@@ -38,32 +40,55 @@ func (l *loop) clientEvent(c *client, ev netpoll.IOEvent) {
 		}
 	}
 	if c.fd >= 0 && ev&^unix.EPOLLOUT != 0 {
+		c.untilEmpty = ev&^(unix.EPOLLIN|unix.EPOLLOUT) != 0
 		l.read(c)
 	}
 }
 
-// read takes what a client has sent.
-func (l *loop) read(c *client) {
+// readRest reads on from the clients that read left in l.unread.
+func (l *loop) readRest() {
+	for budget := readBudget; budget > 0 && !l.unread.empty(); {
+		c := l.unread.pop()
+		c.unread = false
+		if c.fd >= 0 {
+			budget -= l.read(c) + serveCost
+		}
+	}
+}
+
+// read takes what a client has sent, and returns how many bytes. The poller tells of
+// input once, so read ends only when there is no more, or with c in l.unread. A short
+// read empties the socket, except where the poller told of more than data: the peer's
+// end stands behind the data, and urgent data divides it. Then, and after a send that
+// found the connection at its end, only the kernel's word counts.
+func (l *loop) read(c *client) (total int) {
 	for range readsAtOnce {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&l.input[0])),
 			uintptr(len(l.input)), unix.MSG_DONTWAIT, 0, 0)
 		switch {
 		case errno == syscall.EINTR:
 			continue
-		case errno == syscall.EAGAIN:
-			return
-		case errno == 0 && n == 0 && c.finish && !c.parted:
+		case errno == syscall.EAGAIN && !c.gone:
+			return total
+		case errno == 0 && n == 0 && c.finish && !c.parted && !c.gone:
 			c.ended = true // it may still read: our close frame is on its way
-			return
+			return total
 		case errno != 0 || n == 0:
 			l.drop(c, wsproto.ClientGone, "")
-			return
+			return total
 		}
+		total += int(n)
 		l.parse(c, l.input[:n])
-		if c.fd < 0 || int(n) < len(l.input) {
-			return
+		if c.fd < 0 || int(n) < len(l.input) && !c.untilEmpty && !c.gone {
+			return total
 		}
 	}
+	if !c.unread {
+		c.unread = true
+		l.unread.push(c)
+		l.again()
+	}
+	return total
 }
 
 // parse handles n bytes of input, and sends what they ask for. A client that is

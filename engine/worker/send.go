@@ -34,9 +34,7 @@ func (l *loop) serve(c *client) int {
 	case err == nil:
 	case errors.Is(err, errGone):
 		c.gone = true
-		if l.read(c); c.fd >= 0 { // what it had confirmed before it went counts
-			l.drop(c, wsproto.ClientGone, "")
-		}
+		l.read(c) // what it had confirmed before it went counts; then it is dropped
 		return n
 	case errors.Is(err, framelog.ErrBelowFloor):
 		l.lost(c, wsproto.BehindFloor, err)
@@ -217,8 +215,8 @@ func (l *loop) composeControl(c *client) {
 }
 
 // send is send(2), without the scheduler's knowledge: the socket never blocks,
-// and telling the scheduler would cost a quarter of a small send. A short count
-// sets c.full: an EPOLLOUT edge follows.
+// and telling the scheduler would cost a quarter of a small send. If the socket
+// takes no more, c.full is set: an EPOLLOUT edge follows.
 func (l *loop) send(c *client, b []byte) (int, error) {
 	for {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.fd),
@@ -235,7 +233,9 @@ const sendFlags = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
 func (l *loop) sent(c *client, n, size int, errno syscall.Errno) (int, error) {
 	switch errno {
 	case 0:
-		c.full = n < size
+		// A send also takes less where the frame log's file was cut under the
+		// mapping. The next one begins there, and gets EFAULT.
+		c.full = n < size && !writable(c.fd)
 		c.written += uint64(n)
 		c.progress = l.now
 		return n, nil
@@ -252,4 +252,12 @@ func (l *loop) sent(c *client, n, size int, errno syscall.Errno) (int, error) {
 		// EFAULT: the frame log's file was cut under the mapping.
 		return 0, errno
 	}
+}
+
+// writable tells whether a socket takes more now. If it does not, the kernel notes
+// that somebody waits, and an EPOLLOUT edge follows.
+func writable(fd int) bool {
+	ask := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+	n, err := unix.Poll(ask[:], 0)
+	return err == nil && n > 0 // EINTR: there was nothing to tell
 }

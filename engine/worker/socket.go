@@ -62,9 +62,6 @@ func (l *loop) part(c *client) {
 	}
 	l.parting = append(l.parting, c)
 	l.limitParting()
-	if c.fd >= 0 {
-		l.read(c) // the end may have come with the close frame
-	}
 }
 
 // limitParting closes the oldest sockets of l.parting where there are too many,
@@ -79,10 +76,6 @@ func (l *loop) limitParting() {
 // acknowledges what it was sent, the deadline moves on, up to the ping timeout: our
 // close frame may stand behind what a thin line takes a while for.
 func (l *loop) waitForEnd(c *client) {
-	l.read(c) // what a flood of input has left
-	if c.fd < 0 {
-		return
-	}
 	if c.observe(l.now) && l.drain == nil && !c.deaf && l.now.Before(c.closeBy) {
 		c.deadline = l.now.Add(closeWait)
 	}

@@ -107,6 +107,7 @@ type loop struct {
 	waiting []*client          // the same, of those that can have compressed frames
 	twin    twinView           // where these come from
 	behind  ring               // socket writable, more is due
+	unread  ring               // an event brought more input than was read at once
 	parting []*client          // sockets that wait for the peer's end, oldest first
 
 	packet         []byte    // scratch for the control channel
@@ -193,19 +194,20 @@ func (l *loop) turn() error {
 	l.round(&l.linger.live, &l.live)
 	l.round(&l.linger.waiting, &l.waiting)
 	for budget := turnBudget; budget > 0; {
-		c := l.behind.pop()
+		c := l.nextBehind()
 		if c == nil {
 			break
 		}
 		budget -= l.serve(c) + serveCost
 	}
+	l.readRest()
 	if l.controlPending {
 		if err := l.receive(); err != nil {
 			return err
 		}
 	}
 	l.tellConfirmed()
-	if !l.behind.empty() || l.controlPending {
+	if !l.behind.empty() || !l.unread.empty() || l.controlPending {
 		l.again()
 	}
 	return nil
