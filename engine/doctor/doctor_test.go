@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -406,7 +408,7 @@ func TestFaults(t *testing.T) {
 		"damaged frame":        {func(p *place) { p.frames(); p.flip("state/frames/0000000000000000.frames", 5000) }, "frame log", Problem, "damaged, not sent"},
 		"damaged newest frame": {func(p *place) { p.frames(); p.cutNewest() }, "frame log", Problem, "made again"},
 		"no head":              {func(p *place) { p.frames(); p.must(os.Remove(p.path("state/frames/head"))) }, "frame log", Warning, "new id"},
-		"another version":      {func(p *place) { p.frames(); p.flip("state/frames/head", 8) }, "frame log", Problem, "version"},
+		"another version":      {func(p *place) { p.frames(); p.laterVersion("state/frames/head") }, "frame log", Problem, "version"},
 		"no databases":         {remove("db"), "databases", Problem, "is not there"},
 		"a database missing":   {remove("db/receipts.sqlite3"), "databases: receipts.sqlite3", Problem, "is not there"},
 		"an empty one":         {write("db/receipts.sqlite3", ""), "databases: receipts.sqlite3", Problem, "empty"},
@@ -462,6 +464,18 @@ func (p *place) overwrite(name string, at int64, b []byte) {
 	p.must(err)
 	_, err = f.WriteAt(b, at)
 	p.must(errors.Join(err, f.Close()))
+}
+
+// laterVersion makes a head page one of the next format version: the version at byte 8, and at
+// byte 32 the check of the bytes before.
+func (p *place) laterVersion(name string) {
+	p.t.Helper()
+	page, err := os.ReadFile(p.path(name))
+	p.must(err)
+	page[8]++
+	check := crc32.Checksum(page[:32], crc32.MakeTable(crc32.Castagnoli))
+	binary.NativeEndian.PutUint64(page[32:], uint64(check))
+	p.must(os.WriteFile(p.path(name), page, 0o600))
 }
 
 func (p *place) flip(name string, at int64) {
