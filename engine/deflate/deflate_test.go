@@ -121,9 +121,12 @@ func (r *rig) read() (from, to uint64, texts [][]byte, compressed int) {
 		r.t.Fatal(err)
 	}
 	defer reader.Close()
-	if _, err := reader.Refresh(); err != nil {
-		r.t.Fatal(err)
-	}
+	r.until("the twin has all frames", func(Stats) bool { // Stats count what is not committed yet
+		if _, err := reader.Refresh(); err != nil {
+			r.t.Fatal(err)
+		}
+		return reader.End() == r.log.Head()
+	})
 	at, ok, err := reader.At(reader.Start())
 	if err != nil || !ok {
 		r.t.Fatalf("%v, %v", ok, err)
