@@ -191,3 +191,44 @@ func without(words []word, key string) []word {
 	}
 	return words
 }
+
+// meanwhile calls do once, after the lock has been let go for the n-th time.
+type meanwhile struct {
+	sync.Mutex
+	n  int
+	do func()
+}
+
+func (m *meanwhile) Unlock() {
+	m.Mutex.Unlock()
+	if m.n--; m.n == 0 {
+		m.do()
+	}
+}
+
+// What is confirmed at any moment of a save is in that file or in the next one.
+func TestConfirmedWhileSaving(t *testing.T) {
+	c := &clock{at: time.Now().Truncate(time.Millisecond)}
+	for n, during := 1, true; during; n++ { // until one save has fewer holds than n
+		dir := t.TempDir()
+		s := mustOpen(t, dir, "life", c)
+		s.Confirmed("a", 1)
+		during = false
+		s.mu = &meanwhile{n: n, do: func() {
+			during = true
+			s.Confirmed("a", 2)
+			s.Confirmed("b", 3)
+		}}
+		for range 2 {
+			if err := s.Save(); err != nil {
+				t.Fatal(err)
+			}
+			if !during {
+				return
+			}
+		}
+		s = mustOpen(t, dir, "life", c)
+		s.want(t, "a", 2, true)
+		s.want(t, "b", 3, true)
+	}
+}
