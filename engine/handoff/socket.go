@@ -149,7 +149,9 @@ func Receive(fd int, buf []byte) (Message, int, error) {
 	return m, client, nil
 }
 
-// Send writes one encoded message from the worker's end without waiting.
+// Send writes one encoded message from the worker's end without waiting. It
+// returns ErrAgain, io.EOF when the primary has gone, or what the kernel lacks just
+// now (memory, say): then trying again is worth while, but nothing tells when.
 func Send(fd int, packet []byte) error {
 	for {
 		switch err := unix.Sendto(fd, packet, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil); err {

@@ -19,6 +19,12 @@
 // runs is time that has passed, and setting it back is none. Keys are forgotten when it has passed.
 // Their number is bounded by maxKeys, the longest silent go first.
 //
+// # The lock
+//
+// Confirmed is called where nobody may wait. So nothing holds its lock for longer than it takes to
+// copy, or to drop, a chunk of 1024: Save copies one at a time and writes without the lock, and the
+// longest silent is the first of a list.
+//
 // # The file
 //
 // One JSON line, replaced atomically, every SaveEvery and only after a change; SaveFresh after a

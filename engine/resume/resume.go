@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,15 +45,15 @@ type Store struct {
 	began  int64                // the wall clock at Open, in Unix milliseconds
 	fresh  chan struct{}        // see Fresh
 
-	saving  sync.Mutex // one writer of the file at a time
-	mu      sync.Mutex // guards what follows
+	saving  sync.Mutex  // one writer of the file at a time
+	mu      sync.Locker // guards what follows; Confirmed waits for it, so no hold does more than a chunk's work
 	window  time.Duration
-	seen    map[string]seen
+	known   table
 	changed bool
 	written int64 // how far the wall clock had been set when the file was written
 }
 
-// seen is what is known of one collector.
+// seen is what the file has of one collector.
 type seen struct {
 	Offset uint64 `json:"o"` // everything before it was confirmed
 	At     int64  `json:"t"` // time of its last word, as Store.now has it; in the file, Unix milliseconds
@@ -74,7 +75,7 @@ func Open(dir, log string, translate func(log string, offset uint64) uint64, win
 func open(dir, log string, translate func(log string, offset uint64) uint64, window time.Duration, wall func() time.Time, passed func() time.Duration) (*Store, error) {
 	s := &Store{
 		file: File(dir), log: log, wall: wall, passed: passed, began: wall().UnixMilli() - passed().Milliseconds(),
-		window: window, seen: make(map[string]seen), fresh: make(chan struct{}, 1),
+		mu: &sync.Mutex{}, window: window, known: newTable(maxKeys), fresh: make(chan struct{}, 1),
 	}
 	b, err := os.ReadFile(s.file.Path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -87,16 +88,19 @@ func open(dir, log string, translate func(log string, offset uint64) uint64, win
 	if err != nil {
 		return s, fmt.Errorf("resume: %s: the collectors' positions are lost, they start live: %w", s.file.Path, err)
 	}
-	if f.Collectors != nil {
-		s.seen = f.Collectors
-	}
-	for key, k := range s.seen {
+	for key, k := range f.Collectors {
 		if f.Log != log {
 			k.Offset = translate(f.Log, k.Offset)
 			s.changed = true
 		}
 		k.At = min(k.At, s.now()) // the clock may have been set back while nothing ran
-		s.seen[key] = k
+		f.Collectors[key] = k
+	}
+	keys := slices.SortedFunc(maps.Keys(f.Collectors), func(a, b string) int {
+		return cmp.Compare(f.Collectors[a].At, f.Collectors[b].At)
+	})
+	for _, key := range keys { // the longest silent first: that is the order of the table
+		s.known.put(key, f.Collectors[key])
 	}
 	s.forget()
 	return s, nil
@@ -105,8 +109,8 @@ func open(dir, log string, translate func(log string, offset uint64) uint64, win
 // SetWindow changes the window; 0 forgets everything and remembers nothing.
 func (s *Store) SetWindow(window time.Duration) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.window = window
+	s.mu.Unlock()
 	s.forget()
 }
 
@@ -118,13 +122,10 @@ func (s *Store) Confirmed(key string, offset uint64) {
 	if s.window <= 0 {
 		return
 	}
-	was, known := s.seen[key]
+	was, known := s.known.get(key)
 	// The file may have it as of long ago, so that its window ends before the next start.
 	fresh := !known || s.now()-was.At > s.window.Milliseconds()/2
-	if !known && len(s.seen) >= maxKeys {
-		s.makeRoom()
-	}
-	s.seen[key] = seen{offset, s.now()}
+	s.known.put(key, seen{offset, s.now()})
 	s.changed = true
 	if fresh {
 		select {
@@ -144,27 +145,30 @@ func (s *Store) Fresh() <-chan struct{} { return s.fresh }
 func (s *Store) Offset(key string) (offset uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k, ok := s.seen[key]
+	k, ok := s.known.get(key)
 	if !ok || s.over(k) {
 		return 0, false
 	}
 	return k.Offset, true
 }
 
-// Save writes the file if anything has changed since the last time.
+// Save writes the file if anything has changed since the last time. What is confirmed meanwhile may
+// be in it or not: it is for the next one.
 func (s *Store) Save() error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	s.mu.Lock()
 	set := s.set()
-	if !s.changed && set == s.written {
-		s.mu.Unlock()
+	unchanged := !s.changed && set == s.written
+	s.mu.Unlock()
+	if unchanged {
 		return nil
 	}
 	s.forget()
-	b, err := json.Marshal(file{s.log, s.onTheWall(set)})
-	s.changed, s.written = false, set
+	s.mu.Lock()
+	s.changed, s.written = false, set // before the first is copied: what comes from here on is news
 	s.mu.Unlock()
+	b, err := json.Marshal(file{s.log, s.onTheWall(set)})
 	if err == nil {
 		err = s.file.Write(b)
 	}
@@ -188,42 +192,52 @@ func (s *Store) set() int64 {
 }
 
 // onTheWall is what is known with the times that the wall clock has for them now:
-// the next process has nothing else to go by.
+// the next process has nothing else to go by. One chunk is copied for each hold of the lock. Of a
+// key that was dropped and came back in a chunk further on, the later stays.
 func (s *Store) onTheWall(set int64) map[string]seen {
-	if set == 0 {
-		return s.seen
-	}
-	shown := make(map[string]seen, len(s.seen))
-	for key, k := range s.seen {
-		k.At += set
-		shown[key] = k
+	shown := make(map[string]seen)
+	var c chunk
+	for n := 0; s.copyChunk(n, &c); n++ {
+		for i := range c {
+			if k := &c[i]; k.prev != unused {
+				shown[k.key] = seen{k.Offset, k.At + set}
+			}
+		}
 	}
 	return shown
+}
+
+// copyChunk copies the n-th chunk, and tells whether there is one.
+func (s *Store) copyChunk(n int, to *chunk) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n == len(s.known.chunks) {
+		return false
+	}
+	*to = *s.known.chunks[n]
+	return true
 }
 
 func (s *Store) over(k seen) bool {
 	return s.now()-k.At > s.window.Milliseconds()
 }
 
-// forget drops those whose window has passed.
+// forget drops those whose window has passed, a chunk's worth for each hold of the lock.
 func (s *Store) forget() {
-	for key, k := range s.seen {
-		if s.over(k) {
-			delete(s.seen, key)
-			s.changed = true
-		}
+	for s.forgetSome() {
 	}
 }
 
-// makeRoom drops the tenth that has been silent for longest, so that it is not
-// done for every new key.
-func (s *Store) makeRoom() {
-	keys := make([]string, 0, len(s.seen))
-	for key := range s.seen {
-		keys = append(keys, key)
+// forgetSome tells whether there may be more.
+func (s *Store) forgetSome() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range chunkSlots {
+		if k, any := s.known.oldest(); !any || !s.over(k) {
+			return false
+		}
+		s.known.dropOldest()
+		s.changed = true
 	}
-	slices.SortFunc(keys, func(a, b string) int { return cmp.Compare(s.seen[a].At, s.seen[b].At) })
-	for _, key := range keys[:max(1, len(keys)/10)] {
-		delete(s.seen, key)
-	}
+	return true
 }

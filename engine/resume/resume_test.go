@@ -124,8 +124,8 @@ func TestSaved(t *testing.T) {
 	}
 	mustOpen(t, dir, "life", c).want(t, "a", 1<<63, true)
 	c.at = c.at.Add(time.Minute + time.Millisecond)
-	if again := mustOpen(t, dir, "life", c); len(again.seen) != 0 {
-		t.Errorf("kept beyond the window: %v", again.seen)
+	if again := mustOpen(t, dir, "life", c); len(again.known.index) != 0 {
+		t.Errorf("kept beyond the window: %v", again.known.index)
 	}
 	if files, _ := os.ReadDir(dir); len(files) != 1 {
 		t.Errorf("%v", files)
@@ -230,11 +230,23 @@ func TestBounded(t *testing.T) {
 		c.at = c.at.Add(time.Microsecond)
 		s.Confirmed(fmt.Sprint(i), uint64(i))
 	}
-	if len(s.seen) > maxKeys {
-		t.Fatalf("%d keys", len(s.seen))
+	if n := len(s.known.index); n != maxKeys {
+		t.Fatalf("%d keys", n)
 	}
 	s.want(t, fmt.Sprint(maxKeys+9), maxKeys+9, true)
-	s.want(t, "0", 0, false)
+	s.want(t, "10", 10, true)
+	s.want(t, "9", 0, false)
+	s.known.most++ // as an older release may have saved
+	c.at = c.at.Add(time.Millisecond)
+	s.Confirmed("one more", 1)
+	if err := s.Save(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, filepath.Dir(s.file.Path), "life", c)
+	if n := len(s.known.index); n != maxKeys {
+		t.Fatalf("%d keys of too many in the file", n)
+	}
+	s.want(t, "one more", 1, true)
 }
 
 func FuzzOpen(f *testing.F) {
@@ -259,7 +271,7 @@ func FuzzOpen(f *testing.F) {
 		if at, known := again.Offset("a"); !known || at != 1 {
 			t.Fatalf("%q: %d, %v", b, at, known)
 		}
-		for key := range s.seen {
+		for key := range s.known.index {
 			was, knew := s.Offset(key)
 			if is, knows := again.Offset(key); (is != was || knows != knew) && strings.ToValidUTF8(key, "") == key {
 				t.Fatalf("%q: %q was at %d, %v, and is at %d, %v", b, key, was, knew, is, knows)

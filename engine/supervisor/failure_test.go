@@ -298,6 +298,10 @@ func TestExpiryWhenTheClockSteps(t *testing.T) {
 	if !d.open() {
 		t.Fatal("closed before its time")
 	}
+	mu.Lock()
+	step = 4 * time.Hour
+	mu.Unlock()
+	d.want(t, "hello close subscription_expired") // the next one is looked for
 }
 
 func TestStop(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -235,4 +236,28 @@ func TestTakeoverFromElsewhere(t *testing.T) {
 	if !slices.Equal(asked, []string{"b", "a", "a"}) {
 		t.Errorf("asked for %v", asked)
 	}
+}
+
+// One whose time comes while it is held is closed when it begins.
+func TestExpiryWhileHeld(t *testing.T) {
+	f := prepare(t, "", 1, 1, 2)
+	f.times.quiet, f.times.send, f.times.takeover = 1<<20, time.Hour, time.Hour
+	var step atomic.Int64
+	f.wall = func() time.Time { return time.Now().Add(time.Duration(step.Load())) }
+	if err := f.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.mustConnect("a")
+	f.pause(1)
+	newer := f.takeOver(Client{Key: "a", Expires: time.Now().Add(time.Hour)})
+	f.mustHold("a")
+	step.Store(int64(2 * time.Hour))
+	eventually(t, "its time has come", func() bool {
+		f.Supervisor.mu.Lock()
+		defer f.Supervisor.mu.Unlock()
+		return f.nextExpiry.IsZero()
+	})
+	f.signal(1, unix.SIGCONT)
+	newer.want(t, nil)
+	newer.client.want(t, "hello close subscription_expired")
 }

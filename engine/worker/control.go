@@ -167,11 +167,11 @@ func (l *loop) tellConfirmed() {
 func (l *loop) flushOutbox() {
 	for len(l.outbox) > 0 {
 		err := handoff.Send(l.control, l.outbox[0])
-		if errors.Is(err, handoff.ErrAgain) {
+		if err == io.EOF { // receive meets it too, and tells
+			l.outbox = nil
 			return
 		}
-		if err != nil { // the end of the channel is met, and told, by receive
-			l.outbox = nil
+		if err != nil { // full: EPOLLOUT tells of room; if the kernel lacks something, the next tick tries
 			return
 		}
 		l.outbox[0] = nil

@@ -22,6 +22,7 @@ const (
 // tick looks after time: deadlines, pings, the floor, what the primary should
 // know. It also takes a turn, in case a wake-up was lost.
 func (l *loop) tick() {
+	l.flushOutbox()
 	if l.frames == nil {
 		return
 	}
