@@ -50,32 +50,6 @@ func loopMount(t *testing.T, d *Distributor, size int64, options string) (device
 	return filepath.Base(strings.TrimSpace(string(text)))
 }
 
-// setImmutable makes a file one that cannot be changed, also through descriptors and mappings that
-// are open: a write is refused, and a store into a page that is clean faults.
-func setImmutable(t *testing.T, path string, on bool) {
-	t.Helper()
-	const immutable = 0x10 // FS_IMMUTABLE_FL
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
-	if err == nil {
-		flags &^= immutable
-		if on {
-			flags |= immutable
-			if err := f.Sync(); err != nil { // its pages are clean, and write-protected
-				t.Fatal(err)
-			}
-		}
-		err = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
-	}
-	if err != nil {
-		t.Skipf("no file can be made immutable here: %v", err)
-	}
-}
-
 // The file system of STATE_DIR fails and goes read-only, as ext4 does after an error of the disk.
 // The distributor waits: collectors stay, /is-healthy says why. What could not be written is sent
 // when the file system has been repaired.
@@ -166,24 +140,6 @@ func TestFileCannotBeWritten(t *testing.T) {
 			fleet.CheckSame()
 			d.Stop()
 		})
-	}
-}
-
-// fill takes all bytes and all inodes that a file system has, and returns the files that hold them.
-func fill(dir string) (fillers []string) {
-	for size := 1 << 20; ; {
-		name := filepath.Join(dir, fmt.Sprint("filler", len(fillers)))
-		err := os.WriteFile(name, make([]byte, size), 0o600)
-		if exists(name) {
-			fillers = append(fillers, name) // with what there was room for
-		}
-		switch {
-		case err == nil:
-		case size == 0:
-			return fillers
-		default:
-			size /= 16
-		}
 	}
 }
 
