@@ -134,7 +134,7 @@ func (t *Trial) framesFrom(at, head uint64) (tail []entryOf) {
 			_, err = io.ReadFull(in, text)
 			t.ok(err)
 			at += uint64(len(wsproto.AppendTextHeader(nil, len(text))) + len(text))
-			stream := streamOf(text)
+			stream := messageStream(text)
 			if stream < 0 {
 				t.t.Fatalf("in the frame log before %d: %.60q", at, text)
 			}

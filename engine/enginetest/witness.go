@@ -378,8 +378,8 @@ func inflate(payload []byte) ([]byte, error) {
 	return text, nil
 }
 
-// streamOf tells of which stream a message is; -1: of none.
-func streamOf(text []byte) int {
+// messageStream tells of which stream a message is; -1: of none.
+func messageStream(text []byte) int {
 	for i, s := range simulator.Streams {
 		if strings.HasPrefix(string(text[:min(len(text), 20)]), `{"`+s+`":`) {
 			return i
@@ -391,7 +391,7 @@ func streamOf(text []byte) int {
 // take judges what can be judged at once: it must be a message of the book, and
 // the next of its stream in this visit.
 func (w *Witness) take(v *visit, text []byte) error {
-	stream := streamOf(text)
+	stream := messageStream(text)
 	if stream < 0 {
 		return faultf("no message: %.60q", text)
 	}
