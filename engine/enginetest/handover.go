@@ -58,7 +58,7 @@ func failHandover(t *Trial, rng *rand.Rand) {
 	t.ok(os.WriteFile(filepath.Join(t.d.Dir, badHeirFile), []byte(mode), 0o644))
 	replaceByBad(t.t, t.d)
 	mark := t.d.Mark()
-	t.failing = true
+	t.failing, t.frozen = true, true // it reads nothing on while the heir has the frame log
 	t.d.Signal(unix.SIGUSR2)
 	t.write(rng.IntN(60))
 	if mode == "hangs" {
@@ -69,6 +69,7 @@ func failHandover(t *Trial, rng *rand.Rand) {
 		}
 	}
 	t.d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == handoverFailed })
+	t.frozen = false
 	replaceBinary(t.t, t.d, t.binary)
 }
 

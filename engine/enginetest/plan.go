@@ -108,6 +108,8 @@ func NewPlan(seed uint64) Plan {
 	}
 	if p.Power { // what the frame log loses is read once more
 		p.Log.MaxFiles = 10_000
+		p.Retain = 0
+		delete(p.Settings, "FRAME_LOG_BYTES")
 	}
 	return p
 }

@@ -64,13 +64,13 @@ const (
 
 // epoch is the frame log under one ID: from one loss of power to the next.
 type epoch struct {
-	id    [16]byte
-	first int       // life of the distributor that is the first of it
-	tail  []entryOf // what it held, at its end, behind what the chronicle had
-	cut   uint64    // up to where the next epoch has the same; of the last one: no end
-	from  [16]byte  // ID that the recovered log had before
-	order []entryOf // by the verdict: all of it
-	index map[item]int
+	id     [16]byte
+	first  int       // life of the distributor that is the first of it
+	tail   []entryOf // what it held, at its end, behind what the chronicle had:
+	tailAt uint64    // that
+	cut    uint64    // up to where the next epoch has the same; of the last one: no end
+	order  []entryOf // by the verdict: all of it
+	index  map[item]int
 }
 
 // segmentFile is a segment of the frame log, as it lies in the directory.
@@ -202,7 +202,8 @@ func losePower(t *Trial, rng *rand.Rand) {
 	if id := [16]byte(page[headID:]); id != last.id {
 		t.t.Fatalf("the frame log has the ID %x, and had %x", id, last.id)
 	}
-	last.tail = t.framesFrom(t.chronicle.endOffset(), head)
+	last.tailAt = t.charted()
+	last.tail = t.framesFrom(last.tailAt, head)
 	least, most := synced, head
 	if t.plan.Disk == "ext4" {
 		t.cutExt4(rng)
@@ -241,19 +242,6 @@ func losePower(t *Trial, rng *rand.Rand) {
 	t.lost.Store(false)
 	t.tally.unwritten.Add(int64(head - cut))
 	t.mayCut()
-}
-
-// translate tells where an offset under an ID of before is now.
-func (t *Trial) translate(id [16]byte, at uint64) (wsproto.Position, bool) {
-	t.epochsMu.Lock()
-	defer t.epochsMu.Unlock()
-	known := false
-	for _, e := range t.epochs {
-		if known = known || e.id == id; known {
-			at = min(at, e.cut)
-		}
-	}
-	return wsproto.Position{Log: t.epochs[len(t.epochs)-1].id, Offset: at}, known
 }
 
 // dropPages takes pages out of the frame log's files that nothing has brought to disk, and tells

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -299,25 +300,34 @@ func (t *Trial) chronicled() int {
 // reached is the chronicle's offset: the head was there. While nobody knows what a loss of power has
 // left, it is the beginning.
 func (t *Trial) reached() uint64 {
-	t.epochsMu.Lock()
-	most, first := uint64(math.MaxUint64), 0
-	if n := len(t.epochs); n > 1 {
-		most, first = t.epochs[n-2].cut, t.epochs[n-1].first
-	}
-	t.epochsMu.Unlock()
 	if t.lost.Load() {
 		return t.origin.Offset
 	}
+	return t.charted()
+}
+
+// charted is the chronicle's offset under the newest ID of the frame log: of what it had under an
+// earlier one, only what is left.
+func (t *Trial) charted() uint64 {
+	t.epochsMu.Lock()
+	epochs := slices.Clone(t.epochs)
+	t.epochsMu.Unlock()
 	w := t.chronicle
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.end == nil {
 		return 0
 	}
-	if n := len(w.visits); n > 0 && w.visits[n-1].life < first {
-		return min(w.end.Offset, most)
+	at, life := w.end.Offset, 0
+	if n := len(w.visits); n > 0 {
+		life = w.visits[n-1].life
 	}
-	return w.end.Offset
+	for i := 1; i < len(epochs); i++ {
+		if epochs[i].first > life {
+			at = min(at, epochs[i-1].cut)
+		}
+	}
+	return at
 }
 
 // mayCut says that connections may end, until it is called again: those that
@@ -405,6 +415,7 @@ func (t *Trial) checkLog() {
 		switch {
 		case l.Level != "ERROR", l.Msg == "worker lost" && t.killed, strings.HasPrefix(l.Msg, "configuration not reloaded"),
 			strings.HasPrefix(l.Msg, "database does not answer"), // there is none
+			l.Msg == "the twin of the frame log is not used any more" && t.plan.Retain > 0,
 			t.sick && !strings.Contains(l.Msg, "DAMAGE"), t.failing && l.Msg == handoverFailed,
 			l.Msg == "frame log: committed frames at the end are given up, to be made again" && t.epochs[len(t.epochs)-1].first == int(t.life.Load()):
 			return false

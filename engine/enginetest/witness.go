@@ -274,18 +274,18 @@ func (w *Witness) left(v *visit, err error) {
 	w.changed.Broadcast()
 	var wrong *faultError
 	cut, retain := w.trial.cutSince(v.cuts), w.trial.plan.Retain > 0
+	impatient := w.trial.impatience.Load() > v.impatience || v.impatience%2 == 1
 	switch {
 	case errors.As(err, &wrong):
 		w.accuse(err)
 	case v.owed != (wsproto.Disconnect{}) && v.close != nil && v.close.Code == v.owed.Code:
 	case v.leaving || w.over || v.unsure || cut && v.close == nil:
-	case v.close == nil && retain:
+	case v.close == nil && (retain || impatient): // there was no room for a close frame
 	case v.close == nil:
 		w.accuse(fmt.Errorf("the connection was lost, and nothing had happened: %w", err))
 	case v.close.Code == wsproto.ServerShutdown.Code && v.close.Reason == wsproto.ServerShutdown.Reason && cut:
 	case (v.close.Code == wsproto.PingTimeout.Code && v.close.Reason == wsproto.PingTimeout.Reason ||
-		v.close.Code == wsproto.TooSlow.Code && v.close.Reason == wsproto.TooSlow.Reason) &&
-		(w.trial.impatience.Load() > v.impatience || v.impatience%2 == 1):
+		v.close.Code == wsproto.TooSlow.Code && v.close.Reason == wsproto.TooSlow.Reason) && impatient:
 	case v.close.Code == wsproto.DuplicateConnection.Code && w.doubles > v.doubles:
 	case v.close.Code == wsproto.BehindFloor.Code && v.close.Reason == wsproto.BehindFloor.Reason && retain:
 	default:
@@ -562,13 +562,6 @@ func (w *Witness) closedNow() <-chan struct{} {
 	none := make(chan struct{})
 	close(none)
 	return none
-}
-
-// endOffset is where it has come to.
-func (w *Witness) endOffset() uint64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.end.Offset
 }
 
 // forget has it wait for the newest records, whatever it has: they come again.
