@@ -375,6 +375,9 @@ func (v *verdict) witness(w *Witness) error {
 				mem.sure = p.at.Offset
 			}
 		}
+		if seen.close != nil && len(seen.told) == 0 { // of who answers no ping, the answer to a close frame confirms all
+			mem.spans = append(mem.spans, span{end, end})
+		}
 		history = append(history, mem.spans...)
 		if w.doubles > 0 || seen.unsure { // two at a time: which of them was the newer one is not for us to know
 			mem.spans, mem.sure = append(mem.spans, earlier.spans...), 0
