@@ -50,8 +50,8 @@ func (t *Tally) String() string {
 	for _, n := range t.faults {
 		faults += n
 	}
-	return fmt.Sprintf("%d scenarios, %d faults; records: %d written, %d delivered (%d compressed) over %d connections, %d repeated as allowed, %d passed over as allowed; %d KiB of frames were not on disk when the power went, and came again; %d scenarios failed",
-		t.trials, faults, t.written.Load(), t.delivered.Load(), t.compressed.Load(), t.connections.Load(), t.repeated.Load(), t.missed.Load(), t.unwritten.Load()>>10, t.lost.Load())
+	return fmt.Sprintf("%d scenarios, %d faults; records: %d written, %d delivered (%d compressed) over %d connections, %d repeated as allowed, %d passed over as allowed; %d KiB of frames were not on disk when the power went, and came again; data logs put back from an older copy %d times; %d scenarios failed",
+		t.trials, faults, t.written.Load(), t.delivered.Load(), t.compressed.Load(), t.connections.Load(), t.repeated.Load(), t.missed.Load(), t.unwritten.Load()>>10, t.restored.Load(), t.lost.Load())
 }
 
 // Faults lists how often each action was taken.

@@ -27,7 +27,8 @@ import (
 //	from=live         at the head as it was then: not before what the chronicle had
 //	                  when it was dialled, not behind what was written after the 101
 //	nothing           where the key has begun or what it has confirmed last, not
-//	                  before what the primary surely knew; else as from=live
+//	                  before what the primary surely knew; else as from=live. Who
+//	                  answers no ping has confirmed all by answering a close frame
 //
 // One that was cut after it had read a part of what there was begins not far
 // before the end of that part (progress).
