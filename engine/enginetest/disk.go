@@ -90,7 +90,7 @@ func (t *Trial) mountState() {
 	state := filepath.Join(t.d.Dir, "state")
 	t.ok(os.Mkdir(state, 0o755))
 	if t.plan.Disk == "tmpfs" {
-		t.ok(unix.Mount("enginetest", state, "tmpfs", 0, "size=128m,nr_inodes=512"))
+		t.ok(unix.Mount("enginetest", state, "tmpfs", 0, "size=128m,nr_inodes=16384"))
 	} else {
 		t.run1("truncate", "-s", "160M", t.image())
 		t.run1("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", "-J", "size=4", t.image())

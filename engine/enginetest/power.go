@@ -324,7 +324,7 @@ func (t *Trial) cutExt4(rng *rand.Rand) {
 		f, err := os.Open(path)
 		t.ok(err)
 		if rng.IntN(2) == 0 {
-			t.ok(f.Sync())
+			_ = f.Sync() // a file system that has failed refuses
 		} else if info, err := f.Stat(); err == nil && info.Size() > 0 {
 			_ = unix.SyncFileRange(int(f.Fd()), rng.Int64N(info.Size()), 1+rng.Int64N(info.Size()), unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
 		}
