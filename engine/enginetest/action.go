@@ -38,6 +38,16 @@ func init() { // not a literal: the functions refer to the table, by way of the 
 		{"a worker and the primary are killed", 2, func(t *Trial, rng *rand.Rand) { t.down(rng, func() { killWorker(t, rng); t.kill() }) }},
 		{"the distributor is stopped", 4, func(t *Trial, rng *rand.Rand) { t.down(rng, t.stop) }},
 		{"another process takes over", 4, takeOver},
+		{"a handover fails", 4, failHandover},
+		{"the power is lost", 5, losePower},
+		{"the file system fails, and the power is lost", 1, failDisk},
+		{"the disk is full for a while", 3, fillDisk},
+		{"the disk is read-only for a while", 2, readOnlyDisk},
+		{"a file refuses writes for a while", 2, failFile},
+		{"the data logs are moved to copies", 3, mirrorLogs},
+		{"data logs are replaced by copies", 2, replaceLogs},
+		{"data logs get other times", 2, touchLogs},
+		{"data logs are restored from an older copy", 3, restoreLogs},
 		{"a process is frozen", 3, freeze},
 		{"the configuration is reloaded", 2, reload},
 		{"a broken configuration is reloaded", 1, reloadBroken},
@@ -47,6 +57,8 @@ func init() { // not a literal: the functions refer to the table, by way of the 
 		{"a collector closes and comes back", 3, func(t *Trial, rng *rand.Rand) { w := t.someone(rng); w.leave(t, closing(rng)); w.come() }},
 		{"a collector is away for a while", 4, away},
 		{"a collector does not read for a while", 3, deaf},
+		{"a collector stops reading", 3, func(t *Trial, rng *rand.Rand) { t.someone(rng).hold() }},
+		{"a collector that does not answer is cut", 2, cutMute},
 		{"a collector answers late, and is cut", 4, answerLate},
 		{"a collector is cut again and again", 4, cutAgain},
 		{"a collector connects twice", 3, func(t *Trial, rng *rand.Rand) { t.someone(rng).double(t) }},
@@ -56,6 +68,9 @@ func init() { // not a literal: the functions refer to the table, by way of the 
 		{"all is quiet", 4, func(t *Trial, _ *rand.Rand) { t.rest() }},
 	}
 }
+
+// losesPower are the actions after which the machine has been started again.
+var losesPower = map[string]bool{"the power is lost": true, "the file system fails, and the power is lost": true}
 
 func drawAction(rng *rand.Rand) action {
 	total := 0
@@ -147,6 +162,9 @@ func reloadBroken(t *Trial, _ *rand.Rand) {
 // before. What a distributor has read of these is not known to the next one.
 func deleteLogs(t *Trial, _ *rand.Rand) {
 	t.catchUp()
+	if t.plan.Power || t.touched { // they may be needed, or cannot be told from one another by their times
+		return
+	}
 	for _, stream := range simulator.Streams {
 		active, err := os.ReadFile(filepath.Join(t.d.Logs, "active-"+stream+"-log.txt"))
 		t.ok(err)
@@ -204,8 +222,8 @@ func deaf(t *Trial, rng *rand.Rand) {
 // have, what came behind that, reads nothing of it, and is gone: it has confirmed
 // what the ping said, and no more.
 func answerLate(t *Trial, rng *rand.Rand) {
-	w := t.someone(rng)
-	w.set(func() { w.tardy = true })
+	w := t.answering(rng)
+	w.set(func() { w.tardy, w.held = true, false })
 	t.write(1 + rng.IntN(20))
 	t.until("a ping comes", func() bool { return !w.here() || w.owing() })
 	w.hold()
@@ -222,7 +240,7 @@ func answerLate(t *Trial, rng *rand.Rand) {
 func cutAgain(t *Trial, rng *rand.Rand) {
 	var plain []*Witness
 	for _, w := range t.witnesses {
-		if w.part.Habit == Plain {
+		if w.part.Habit == Plain && w.part.Answers == "" && !w.part.Thin {
 			plain = append(plain, w)
 		}
 	}
@@ -259,6 +277,44 @@ func cutAgain(t *Trial, rng *rand.Rand) {
 		})
 	}
 	w.come()
+}
+
+// cutMute has a collector answer no ping for so long that it is closed. Others may be, on a machine
+// that has no time for them.
+func cutMute(t *Trial, rng *rand.Rand) {
+	w := t.answering(rng)
+	w.mu.Lock()
+	v := w.now
+	w.mute, w.held = v != nil, false
+	w.changed.Broadcast()
+	w.mu.Unlock()
+	if v == nil {
+		return
+	}
+	t.impatience.Add(1)
+	interval := t.d.settings["PING_INTERVAL_MS"]
+	t.setAndReload(Settings{"PING_INTERVAL_MS": 50, "PING_TIMEOUT_MS": 500})
+	t.write(rng.IntN(20))
+	t.until("a collector that does not answer is cut", func() bool { return isClosed(v.closed) })
+	w.set(func() { w.mute = false })
+	t.setAndReload(Settings{"PING_INTERVAL_MS": interval, "PING_TIMEOUT_MS": nil})
+	t.impatience.Add(1)
+}
+
+func (t *Trial) setAndReload(s Settings) {
+	t.d.Configure(s)
+	if l := t.d.Reload(syscall.SIGHUP); l.Msg != "configuration reloaded" {
+		t.t.Fatalf("a good configuration was not taken: %s", l.Text)
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // talk says what a collector has no reason to say, and may.

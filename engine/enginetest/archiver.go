@@ -58,14 +58,25 @@ func (a *Archiver) open() (err error) {
 
 // Reopen ends the archiver and starts it again: it goes on where it was.
 func (a *Archiver) Reopen() error {
+	if err := a.Close(); err != nil {
+		return err
+	}
+	return a.Resume()
+}
+
+// Close ends the archiver, until Resume.
+func (a *Archiver) Close() error {
 	for i, l := range a.logs {
 		a.rotated[i] += l.Stats().Rotations
 		if err := l.Close(); err != nil {
 			return err
 		}
 	}
-	return a.open()
+	return nil
 }
+
+// Resume starts an archiver that was closed: it goes on where the logs end.
+func (a *Archiver) Resume() error { return a.open() }
 
 // Write writes so many records, over all streams, most of them receipts.
 func (a *Archiver) Write(records int) error {

@@ -316,19 +316,6 @@ func (d *Distributor) segments(t testing.TB) []string {
 	return paths
 }
 
-// damage writes over a part of a file.
-func damage(t testing.TB, path string, at int64, b []byte) {
-	t.Helper()
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteAt(b, at); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // mustBeTidy checks that nothing was left behind by those that were killed.
 func mustBeTidy(t testing.TB, d *Distributor) {
 	t.Helper()

@@ -145,24 +145,6 @@ func TestFileCannotBeWritten(t *testing.T) {
 	}
 }
 
-// fill takes all bytes and all inodes that a file system has, and returns the files that hold them.
-func fill(dir string) (fillers []string) {
-	for size := 1 << 20; ; {
-		name := filepath.Join(dir, fmt.Sprint("filler", len(fillers)))
-		err := os.WriteFile(name, make([]byte, size), 0o600)
-		if exists(name) {
-			fillers = append(fillers, name) // with what there was room for
-		}
-		switch {
-		case err == nil:
-		case size == 0:
-			return fillers
-		default:
-			size /= 16
-		}
-	}
-}
-
 // STATE_DIR takes no writes, and somebody asks for a handover: it is refused with the reason, and
 // nothing else happens. With room again, the next one is made.
 func TestHandoverOnAFullDisk(t *testing.T) {

@@ -50,6 +50,15 @@
 //	pinged   from the last ping that it got, exactly
 //	live     from the head
 //
+// A loss of power kills all processes, and the frame log is left as the machine would leave it: a
+// real ext4 that is shut down without its journal, or files out of which pages were taken that the
+// head does not call synced, with an older copy of the head and of the files beside it. The frame
+// log must then end where the last frame lies of which all is there (on ext4: not before what was
+// synced), under a new ID. What it has lost is read again, in any order of the streams: the verdict
+// has one order for each ID, holds that each has every record of its streams without a gap, carries
+// what was known of a collector over the cut, and judges where a refusal (from_other_log) sends a
+// collector: to where its frames and the log's part.
+//
 // A new kind of fault is one line of actions, and a function: whatever may end
 // connections says so by mayCut, before and after; a new life of the primary is
 // kill, stop, or down around one of them.

@@ -11,12 +11,16 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-// badHeir is the environment variable that makes this test binary, when it is
-// started in a distributor's place, one that does not take over.
-const badHeir = "ENGINETEST_HEIR"
-
 // failTakingOver goes some way of an heir's, and then not on.
 func failTakingOver(mode string) int {
+	if mode == toldByFile {
+		text, err := os.ReadFile(badHeirFile) // in the distributor's working directory
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "panic: ", err) // fails the test
+			return 1
+		}
+		mode = string(text)
+	}
 	elder, err := succession.Inherit()
 	if err != nil || elder == nil {
 		fmt.Fprintln(os.Stderr, "not an heir", err)
@@ -52,13 +56,6 @@ func failTakingOver(mode string) int {
 	select {}
 }
 
-// linked gives d a binary of its own, which can be replaced.
-func linked(t *testing.T, d *Distributor) {
-	t.Helper()
-	d.Binary = filepath.Join(d.Dir, "distributor")
-	replaceBinary(t, d, built)
-}
-
 // copied gives d a binary of its own that is no link.
 func copied(t *testing.T, d *Distributor) {
 	t.Helper()
@@ -74,25 +71,4 @@ func copied(t *testing.T, d *Distributor) {
 	if err := os.WriteFile(d.Binary, program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func replaceBinary(t *testing.T, d *Distributor, by string) {
-	t.Helper()
-	aside := d.Binary + ".new"
-	if err := os.Symlink(by, aside); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Rename(aside, d.Binary); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// replaceByBad puts this test binary in the place of d's.
-func replaceByBad(t *testing.T, d *Distributor) {
-	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	replaceBinary(t, d, self)
 }

@@ -14,21 +14,6 @@ import (
 	"distributor/wsproto/collector"
 )
 
-// Where words stand in the frame log's head file (mmaplog/framelog/doc.go).
-const (
-	headBoot   = 40
-	headSynced = 136
-)
-
-// headFile is the path of the frame log's head.
-func (d *Distributor) headFile() string { return filepath.Join(d.Dir, "state", "frames", "head") }
-
-// rebooted has the frame log believe that the machine was started again.
-func rebooted(t testing.TB, d *Distributor) {
-	t.Helper()
-	damage(t, d.headFile(), headBoot, make([]byte, 16))
-}
-
 // crashMachine leaves what a machine that went down leaves: a log that was not closed, of which no
 // more is sure to be on disk than its beginning.
 func crashMachine(t testing.TB, d *Distributor) {

@@ -17,9 +17,11 @@ type Plan struct {
 	Sizes    []int
 	Noise    float64
 	Log      simulator.LogOptions
-	Before   int   // records that are there before the first start: nobody's
-	Retain   int64 // FRAME_LOG_BYTES, if it is little; 0: nothing is given up
-	Resume   bool  // RESUME_WINDOW_MS is not 0
+	Before   int    // records that are there before the first start: nobody's
+	Retain   int64  // FRAME_LOG_BYTES, if it is little; 0: nothing is given up
+	Resume   bool   // RESUME_WINDOW_MS is not 0
+	Disk     string // file system of STATE_DIR: "ext4", "tmpfs"; "": a directory
+	Power    bool   // it is lost in some turn: the archiver keeps all logs
 	Settings Settings
 	Parts    []Part
 	Turns    []Turn
@@ -39,11 +41,13 @@ const (
 // Part is one witness's.
 type Part struct {
 	Habit    Habit
-	Earliest bool // begins with the oldest frame kept, else with the next one
-	Slow     bool // reads slowly, through a small buffer
-	Compress bool // offers permessage-deflate
-	Eager    bool // sends a ping with its upgrade request
-	Asks     bool // asks, by pings of its own, whether its pongs have been heard
+	Earliest bool   // begins with the oldest frame kept, else with the next one
+	Slow     bool   // reads slowly, through a small buffer
+	Compress bool   // offers permessage-deflate
+	Eager    bool   // sends a ping with its upgrade request
+	Asks     bool   // asks, by pings of its own, whether its pongs have been heard
+	Thin     bool   // takes no more than half of what the chronicle has, until the end: it is never caught up
+	Answers  string // "late": a ping when the next one comes; "never"; "": at once
 }
 
 // Turn is one thing after another: so many records; of these the chronicle has
@@ -91,6 +95,7 @@ func NewPlan(seed uint64) Plan {
 		least, most = 100, 300
 	}
 	p.Most = most
+	p.Disk = [...]string{"", "", "", "", "", "tmpfs", "tmpfs", "ext4", "ext4", "ext4"}[rng.IntN(10)]
 	// The first is the chronicle, by whose order all others are judged.
 	p.Parts = []Part{{Habit: Tracks, Earliest: true}, {Habit: Plain, Asks: true}}
 	for range 2 + rng.IntN(4) {
@@ -99,23 +104,32 @@ func NewPlan(seed uint64) Plan {
 	for i, n := 0, 3+rng.IntN(4); i < n; i++ {
 		s := Turn{Write: least + rng.IntN(most-least), Share: [...]float64{0, 0.2, 0.7, 1}[rng.IntN(4)], Action: drawAction(rng).name, Seed: rng.Uint64()}
 		p.Turns = append(p.Turns, s)
+		p.Power = p.Power || losesPower[s.Action]
+	}
+	if p.Power { // what the frame log loses is read once more
+		p.Log.MaxFiles = 10_000
+		p.Retain = 0
+		delete(p.Settings, "FRAME_LOG_BYTES")
 	}
 	return p
 }
 
 func (p *Plan) part(rng *rand.Rand) Part {
-	return Part{
+	q := Part{
 		Habit:    [...]Habit{Plain, Plain, Plain, Live, Tracks, Pinged, Pinged}[rng.IntN(7)],
 		Earliest: rng.IntN(3) == 0, Slow: rng.IntN(4) == 0, Asks: rng.IntN(2) == 0, Eager: rng.IntN(3) == 0,
-		Compress: rng.IntN(3) == 0,
+		Compress: rng.IntN(3) == 0, Thin: rng.IntN(6) == 0,
+		Answers: [...]string{"", "", "", "", "late", "never"}[rng.IntN(6)],
 	}
+	q.Asks = q.Asks && q.Answers == ""
+	return q
 }
 
 // String is the plan in a few lines, for a failure.
 func (p Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %s records, generation %s, at most %d files of %d entries or %d bytes, %d lines a write, %v torn, %v noise, %d records before; settings %v\n",
-		p.Seed, p.Profile, p.Log.Generation, p.Log.MaxFiles, p.Log.MaxEntries, p.Log.MaxBytes, p.Log.BatchLines, p.Log.Torn, p.Noise, p.Before, p.Settings)
+	fmt.Fprintf(&b, "seed %d: %s records, generation %s, at most %d files of %d entries or %d bytes, %d lines a write, %v torn, %v noise, %d records before; disk %q; settings %v\n",
+		p.Seed, p.Profile, p.Log.Generation, p.Log.MaxFiles, p.Log.MaxEntries, p.Log.MaxBytes, p.Log.BatchLines, p.Log.Torn, p.Noise, p.Before, p.Disk, p.Settings)
 	for i, w := range p.Parts {
 		fmt.Fprintf(&b, "  witness %d: %+v\n", i, w)
 	}

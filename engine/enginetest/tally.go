@@ -18,6 +18,8 @@ type Tally struct {
 	missed      atomic.Int64 // records between two connections of a witness that began live, as the promise allows
 	lost        atomic.Int64 // trials that did not end well
 	connections atomic.Int64
+	unwritten   atomic.Int64 // bytes of the frame log that losses of power took
+	restored    atomic.Int64 // data logs were put back from an older copy so often
 	gone        atomic.Int64 // positions that were refused because the log had given them up
 
 	mu     sync.Mutex // guards what follows
@@ -48,8 +50,8 @@ func (t *Tally) String() string {
 	for _, n := range t.faults {
 		faults += n
 	}
-	return fmt.Sprintf("%d scenarios, %d faults; records: %d written, %d delivered (%d compressed) over %d connections, %d repeated as allowed, %d passed over as allowed; %d scenarios failed",
-		t.trials, faults, t.written.Load(), t.delivered.Load(), t.compressed.Load(), t.connections.Load(), t.repeated.Load(), t.missed.Load(), t.lost.Load())
+	return fmt.Sprintf("%d scenarios, %d faults; records: %d written, %d delivered (%d compressed) over %d connections, %d repeated as allowed, %d passed over as allowed; %d KiB of frames were not on disk when the power went, and came again; data logs put back from an older copy %d times; %d scenarios failed",
+		t.trials, faults, t.written.Load(), t.delivered.Load(), t.compressed.Load(), t.connections.Load(), t.repeated.Load(), t.missed.Load(), t.unwritten.Load()>>10, t.restored.Load(), t.lost.Load())
 }
 
 // Faults lists how often each action was taken.

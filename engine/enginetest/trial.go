@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -38,8 +40,18 @@ type Trial struct {
 	handing atomic.Bool      // there are two primaries
 	ends    []ending         // of each life
 
-	frozen bool // a process does not run: nothing is waited for
-	killed bool // a worker, in this life
+	frozen  bool // a process does not run: nothing is waited for
+	killed  bool // a worker, in this life
+	sick    bool // the disk was, in this life
+	failing bool // a handover has failed, in this life
+	touched bool // the times of data logs mean nothing
+
+	binary     string       // what is judged; the distributor's is a link to it
+	impatience atomic.Int64 // odd while who does not answer is cut soon
+	lost       atomic.Bool  // the power is, and where the frame log ends now is not known
+	epochsMu   sync.Mutex   // guards epochs, for witnesses
+	epochs     []epoch
+	noted      noted
 
 	since  [len(simulator.Streams)]int64 // rotations when the chronicle was last seen to have all
 	unread int64                         // bytes written since then
@@ -50,6 +62,7 @@ type Trial struct {
 type ending struct {
 	killed     bool
 	remembered map[string]uint64
+	log        string // ID that these are offsets under
 }
 
 // piece is how many records are written at a time.
@@ -69,12 +82,16 @@ func try(t testing.TB, seed uint64, binary string, tally *Tally) (failed bool, s
 
 func (t *Trial) run(binary string) {
 	t.d = New(t.t, t.plan.Settings)
-	t.d.Binary = binary
+	t.binary, t.d.Binary = binary, filepath.Join(t.d.Dir, "distributor")
+	replaceBinary(t.t, t.d, binary)
+	t.d.Env = append(t.d.Env, badHeir+"="+toldByFile)
+	t.mountState()
 	if t.plan.Before > 0 {
 		NewArchiver(t.t, ArchiverOptions{Dir: t.d.Logs, Book: NewBook(), Seed: ^t.plan.Seed, Sizes: []int{100}, Log: t.plan.Log}).mustWrite(t.t, t.plan.Before)
 	}
 	t.d.Start()
 	_, t.origin = Bounds(t.t, t.d.URL)
+	t.epochs = []epoch{{id: t.origin.Log, cut: math.MaxUint64}}
 	t.archiver = NewArchiver(t.t, ArchiverOptions{Dir: t.d.Logs, Book: t.book, Seed: t.plan.Seed, Sizes: t.plan.Sizes, Noise: t.plan.Noise, Log: t.plan.Log})
 	t.t.Cleanup(t.dismiss)
 	for _, p := range t.plan.Parts {
@@ -83,6 +100,7 @@ func (t *Trial) run(binary string) {
 	t.until("every witness is connected", func() bool { return t.all(func(w *Witness) bool { return len(w.visits) > 0 }) })
 	for _, s := range t.plan.Turns {
 		before := t.book.Total()
+		t.note()
 		t.write(s.Write)
 		due := before + int(s.Share*float64(s.Write))
 		t.until("the chronicle goes on", func() bool { return t.chronicled() >= due })
@@ -105,7 +123,7 @@ func (t *Trial) action(s Turn) {
 // conclude lets everybody come to the end, and judges.
 func (t *Trial) conclude() {
 	for _, w := range t.witnesses {
-		w.release()
+		w.hurry()
 		w.come()
 	}
 	// The last record of each stream must come to everybody; but for those who
@@ -157,6 +175,15 @@ func (t *Trial) dismiss() {
 		w.finish()
 	}
 	t.running.Wait()
+}
+
+// answering is any witness but the chronicle that answers its pings, and reads as fast as it can.
+func (t *Trial) answering(rng *rand.Rand) *Witness {
+	for {
+		if w := t.someone(rng); w.part.Answers == "" && !w.part.Thin { // the second one always is
+			return w
+		}
+	}
 }
 
 // someone is any witness but the chronicle.
@@ -217,6 +244,14 @@ func (t *Trial) catchUp() {
 
 // rest waits until everybody has all, and the server knows it.
 func (t *Trial) rest() {
+	for _, w := range t.witnesses {
+		w.hurry()
+	}
+	defer func() {
+		for _, w := range t.witnesses {
+			w.set(func() { w.hurried = false })
+		}
+	}()
 	t.until("every witness was pinged behind all that it has", func() bool {
 		return t.chronicle.complete(t.book.Counts(), true) && t.settled()
 	})
@@ -262,15 +297,37 @@ func (t *Trial) chronicled() int {
 	return t.chronicle.got
 }
 
-// reached is the chronicle's offset: the head was there.
+// reached is the chronicle's offset: the head was there. While nobody knows what a loss of power has
+// left, it is the beginning.
 func (t *Trial) reached() uint64 {
+	if t.lost.Load() {
+		return t.origin.Offset
+	}
+	return t.charted()
+}
+
+// charted is the chronicle's offset under the newest ID of the frame log: of what it had under an
+// earlier one, only what is left.
+func (t *Trial) charted() uint64 {
+	t.epochsMu.Lock()
+	epochs := slices.Clone(t.epochs)
+	t.epochsMu.Unlock()
 	w := t.chronicle
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.end == nil {
 		return 0
 	}
-	return w.end.Offset
+	at, life := w.end.Offset, 0
+	if n := len(w.visits); n > 0 {
+		life = w.visits[n-1].life
+	}
+	for i := 1; i < len(epochs); i++ {
+		if epochs[i].first > life {
+			at = min(at, epochs[i-1].cut)
+		}
+	}
+	return at
 }
 
 // mayCut says that connections may end, until it is called again: those that
@@ -295,12 +352,16 @@ func (t *Trial) kill() {
 func (t *Trial) stop() {
 	for _, w := range t.witnesses {
 		w.release() // a stop would wait for one that does not read
+		w.set(func() { w.hurried = true })
 	}
 	t.mayCut()
 	t.checkLog()
 	t.d.Stop()
 	t.mayCut()
 	t.ended(false)
+	for _, w := range t.witnesses {
+		w.set(func() { w.hurried = false })
+	}
 }
 
 // down ends the distributor, writes nothing, a little, or all that there is room
@@ -313,7 +374,14 @@ func (t *Trial) down(rng *rand.Rand, end func()) {
 
 // remembered is what the distributor has saved of the collectors' positions.
 func (t *Trial) remembered() map[string]uint64 {
+	positions, _ := t.rememberedIn()
+	return positions
+}
+
+// rememberedIn is remembered, and the ID of the frame log that these are offsets of.
+func (t *Trial) rememberedIn() (positions map[string]uint64, log string) {
 	var f struct {
+		Log        string `json:"frameLog"`
 		Collectors map[string]struct {
 			O uint64 `json:"o"`
 		} `json:"collectors"`
@@ -325,18 +393,19 @@ func (t *Trial) remembered() map[string]uint64 {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.t.Fatal(err)
 	}
-	positions := make(map[string]uint64)
+	positions = make(map[string]uint64)
 	for key, c := range f.Collectors {
 		positions[key] = c.O
 	}
-	return positions
+	return positions, f.Log
 }
 
 // ended notes what a life has left.
 func (t *Trial) ended(killed bool) {
-	t.ends = append(t.ends, ending{killed, t.remembered()})
+	positions, log := t.rememberedIn()
+	t.ends = append(t.ends, ending{killed, positions, log})
 	t.life.Add(1)
-	t.killed = false
+	t.killed, t.sick, t.failing = false, false, false
 }
 
 // checkLog fails for what a distributor may not have to say: an error that we
@@ -345,7 +414,10 @@ func (t *Trial) checkLog() {
 	bad := t.d.Log(func(l Line) bool {
 		switch {
 		case l.Level != "ERROR", l.Msg == "worker lost" && t.killed, strings.HasPrefix(l.Msg, "configuration not reloaded"),
-			strings.HasPrefix(l.Msg, "database does not answer"): // there is none
+			strings.HasPrefix(l.Msg, "database does not answer"), // there is none
+			l.Msg == "the twin of the frame log is not used any more" && t.plan.Retain > 0,
+			t.sick && !strings.Contains(l.Msg, "DAMAGE"), t.failing && l.Msg == handoverFailed,
+			l.Msg == "frame log: committed frames at the end are given up, to be made again" && t.epochs[len(t.epochs)-1].first == int(t.life.Load()):
 			return false
 		}
 		return true

@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -26,7 +27,8 @@ import (
 //	from=live         at the head as it was then: not before what the chronicle had
 //	                  when it was dialled, not behind what was written after the 101
 //	nothing           where the key has begun or what it has confirmed last, not
-//	                  before what the primary surely knew; else as from=live
+//	                  before what the primary surely knew; else as from=live. Who
+//	                  answers no ping has confirmed all by answering a close frame
 //
 // One that was cut after it had read a part of what there was begins not far
 // before the end of that part (progress).
@@ -37,8 +39,6 @@ type verdict struct {
 	trial       *Trial
 	floor, head wsproto.Position // at the end
 
-	order   []entryOf    // the chronicle
-	index   map[item]int // where a record stands in order
 	repeats int64
 	missed  int64
 }
@@ -82,30 +82,152 @@ func (v *verdict) judge() error {
 	return nil
 }
 
-// chronicle makes the order of what the first witness got: of each stream all
-// records, once.
+// chronicle makes the order of what the first witness got, under each ID of the frame log: of each
+// stream all records, once. A loss of power cuts the order, and what is read again stands behind
+// the cut.
 func (v *verdict) chronicle() error {
-	var next [len(simulator.Streams)]int32
-	at := v.trial.origin.Offset
-	v.index = make(map[item]int)
-	for c, visit := range v.trial.chronicle.visits {
-		for i, it := range visit.items {
-			if it.n != next[it.stream] {
-				return fmt.Errorf("connection %d: record %d of %s, where %d was due", c+1, it.n, simulator.Streams[it.stream], next[it.stream])
+	var order []entryOf
+	seen := 0
+	visits := v.trial.chronicle.visits
+	for n := range v.trial.epochs {
+		e := &v.trial.epochs[n]
+		if n > 0 {
+			cut := v.trial.epochs[n-1].cut
+			kept := v.frames(order, cut)
+			if kept < 0 {
+				return fmt.Errorf("the power was lost, and the frame log ends at %d: within a frame, or beyond all", cut)
 			}
-			next[it.stream]++
-			at += uint64(visit.sizes[i])
-			v.index[it] = len(v.order)
-			v.order = append(v.order, entryOf{it, at})
+			order = slices.Clone(order[:kept])
+		}
+		add := func(at uint64, items []item, sizes func(int) uint64) error {
+			i := v.frames(order, at)
+			if i < 0 {
+				return fmt.Errorf("begins at %d, within a frame or beyond %d", at, v.start(order, len(order)))
+			}
+			for k, it := range items {
+				at += sizes(k)
+				if entry := (entryOf{it, at}); i+k == len(order) {
+					order = append(order, entry)
+				} else if order[i+k] != entry {
+					return fmt.Errorf("at %d came record %d of %s, and before another one", at, it.n, simulator.Streams[it.stream])
+				}
+			}
+			return nil
+		}
+		for ; seen < len(visits) && v.epochOf(visits[seen]) == n; seen++ {
+			visit := visits[seen]
+			at, ok := v.carried(visit.from.Position, n)
+			if !ok {
+				return fmt.Errorf("connection %d goes on at %v, which was lost", seen+1, visit.from)
+			}
+			if err := add(at, visit.items, func(k int) uint64 { return uint64(visit.sizes[k]) }); err != nil {
+				return fmt.Errorf("connection %d: %w", seen+1, err)
+			}
+		}
+		for k, entry := range e.tail {
+			begin := e.tailAt
+			if k > 0 {
+				begin = e.tail[k-1].end
+			}
+			if err := add(begin, []item{entry.item}, func(int) uint64 { return entry.end - begin }); err != nil {
+				return fmt.Errorf("in the files: %w", err)
+			}
+		}
+		var next [len(simulator.Streams)]int32
+		e.order, e.index = order, make(map[item]int)
+		for i, entry := range order {
+			if entry.n != next[entry.stream] {
+				return fmt.Errorf("ID %d: record %d of %s, where %d was due", n+1, entry.n, simulator.Streams[entry.stream], next[entry.stream])
+			}
+			next[entry.stream]++
+			e.index[entry.item] = i
+		}
+		if n < len(v.trial.epochs)-1 {
+			continue
+		}
+		for i, n := range v.trial.book.Counts() {
+			if int(next[i]) != n {
+				return fmt.Errorf("%d records of %s, %d were written", next[i], simulator.Streams[i], n)
+			}
+		}
+		if at := v.start(order, len(order)); at != v.head.Offset {
+			return fmt.Errorf("it ends at %d, the frame log at %d", at, v.head.Offset)
 		}
 	}
-	for i, n := range v.trial.book.Counts() {
-		if int(next[i]) != n {
-			return fmt.Errorf("%d records of %s, %d were written", next[i], simulator.Streams[i], n)
+	if seen < len(visits) {
+		return fmt.Errorf("connection %d is under an ID of before", seen+1)
+	}
+	return nil
+}
+
+// frames tells how many frames of an order lie before an offset; -1: it is no border of frames.
+func (v *verdict) frames(order []entryOf, at uint64) int {
+	if at == v.trial.origin.Offset {
+		return 0
+	}
+	i, ok := slices.BinarySearchFunc(order, at, func(e entryOf, at uint64) int { return cmp.Compare(e.end, at) })
+	if !ok {
+		return -1
+	}
+	return i + 1
+}
+
+// epochOf tells under which ID of the frame log a visit was: its pings say so, or its life.
+func (v *verdict) epochOf(visit *visit) int {
+	n := v.epochIn(visit.life)
+	for i, e := range v.trial.epochs {
+		if len(visit.pings) > 0 && visit.pings[0].at.Log == e.id {
+			n = i
 		}
 	}
-	if at != v.head.Offset {
-		return fmt.Errorf("it ends at %d, the frame log at %d", at, v.head.Offset)
+	return n
+}
+
+// epochIn tells under which ID of the frame log a life was.
+func (v *verdict) epochIn(life int) int {
+	n := 0
+	for n+1 < len(v.trial.epochs) && v.trial.epochs[n+1].first <= life {
+		n++
+	}
+	return n
+}
+
+// carried tells which offset a position is under the n-th ID; not ok: its frames were lost, or it
+// is under no ID up to that one.
+func (v *verdict) carried(p wsproto.Position, n int) (at uint64, ok bool) {
+	for i := n; i >= 0; i-- {
+		if i < n && p.Offset > v.trial.epochs[i].cut {
+			return 0, false
+		}
+		if v.trial.epochs[i].id == p.Log {
+			return p.Offset, true
+		}
+	}
+	return 0, false
+}
+
+// moved judges where refusals have sent a witness.
+func (v *verdict) moved(w *Witness) error {
+	for _, m := range w.moved {
+		first, last := -1, -1
+		for i, e := range v.trial.epochs {
+			if e.id == m.from.Log {
+				first = i
+			}
+			if e.id == m.to.Log {
+				last = i
+			}
+		}
+		if first < 0 || last <= first {
+			return fmt.Errorf("from %v it was sent to %v, an ID that does not come behind", m.from, m.to)
+		}
+		at := m.from.Offset
+		for _, e := range v.trial.epochs[first:last] {
+			at = min(at, e.cut)
+		}
+		if at != m.to.Offset || at == m.from.Offset {
+			return fmt.Errorf("from %v it was sent to %v: frames are the same up to %d", m.from, m.to, at)
+		}
 	}
 	return nil
 }
@@ -114,7 +236,7 @@ func (v *verdict) chronicle() error {
 func (v *verdict) kept() error {
 	p := v.trial.plan
 	if p.Retain == 0 {
-		if v.floor != v.trial.origin {
+		if v.floor.Offset != v.trial.origin.Offset || v.floor.Log != v.trial.epochs[len(v.trial.epochs)-1].id {
 			return fmt.Errorf("the frame log began at %v and begins at %v now", v.trial.origin, v.floor)
 		}
 		return nil
@@ -127,34 +249,35 @@ func (v *verdict) kept() error {
 	return nil
 }
 
-func (v *verdict) start(i int) uint64 {
+func (v *verdict) start(order []entryOf, i int) uint64 {
 	if i == 0 {
 		return v.trial.origin.Offset
 	}
-	return v.order[i-1].end
+	return order[i-1].end
 }
 
 // place finds where a visit began and ended, by its messages or its pings, and
 // judges that its messages are a part of the order and its pings are true.
 func (v *verdict) place(visit *visit) (begin, end uint64, known bool, err error) {
+	e := &v.trial.epochs[v.epochOf(visit)]
 	first := 0
 	if len(visit.items) > 0 {
-		first = v.index[visit.items[0]]
-		begin, known = v.start(first), true
+		first = e.index[visit.items[0]]
+		begin, known = v.start(e.order, first), true
 		for i, it := range visit.items {
-			if first+i >= len(v.order) || v.order[first+i].item != it {
+			if first+i >= len(e.order) || e.order[first+i].item != it {
 				return 0, 0, false, fmt.Errorf("message %d is record %d of %s: not what comes there in the frame log", i, it.n, simulator.Streams[it.stream])
 			}
 		}
-		end = v.order[first+len(visit.items)-1].end
+		end = e.order[first+len(visit.items)-1].end
 	} else if len(visit.pings) > 0 {
 		begin, known = visit.pings[0].at.Offset, true
 		end = begin
 	}
 	for _, p := range visit.pings {
-		want := wsproto.Position{Log: v.trial.origin.Log, Offset: begin}
+		want := wsproto.Position{Log: e.id, Offset: begin}
 		if p.after > 0 {
-			want.Offset = v.order[first+p.after-1].end
+			want.Offset = e.order[first+p.after-1].end
 		}
 		if p.at != want {
 			return 0, 0, false, fmt.Errorf("after %d messages a ping says %v, and it is %v", p.after, p.at, want)
@@ -167,10 +290,22 @@ func (v *verdict) place(visit *visit) (begin, end uint64, known bool, err error)
 func (v *verdict) witness(w *Witness) error {
 	mem, had, met := memory{nothing: true}, v.trial.origin.Offset, false
 	history := []span{} // where the key has ever been known to be
+	if err := v.moved(w); err != nil {
+		return err
+	}
 	life := 0
 	until := func(l int) (err error) {
 		for ; life < l && err == nil; life++ {
-			mem, err = v.after(w, mem, history, v.trial.ends[life])
+			mem, err = v.after(w, mem, history, life)
+			if n := v.epochIn(life + 1); n != v.epochIn(life) { // the power was lost
+				cut := v.trial.epochs[n-1].cut
+				for _, spans := range [][]span{mem.spans, history} {
+					for i, s := range spans {
+						spans[i] = span{min(s.lo, cut), min(s.hi, cut)}
+					}
+				}
+				mem.sure, had = min(mem.sure, cut), min(had, cut)
+			}
 		}
 		return err
 	}
@@ -203,6 +338,7 @@ func (v *verdict) witness(w *Witness) error {
 			return fail(err)
 		}
 		enter(unsure...)
+		order := v.trial.epochs[v.epochOf(seen)].order
 		begin, end, known, err := v.place(seen)
 		if err != nil {
 			return fail(err)
@@ -224,19 +360,24 @@ func (v *verdict) witness(w *Witness) error {
 		}
 		if known {
 			may = []span{{begin, begin}}
-			v.repeats += v.between(begin, min(had, end))
+			v.repeats += v.between(order, begin, min(had, end))
 			if met && begin > had {
-				v.missed += v.between(had, begin)
+				v.missed += v.between(order, had, begin)
 			}
 			had, met = max(had, end), true
 		}
 		earlier := mem
 		mem = memory{nothing: !v.trial.plan.Resume || seen.unsure, spans: slices.Clone(may)}
 		for n, p := range seen.pings {
-			mem.spans = append(mem.spans, span{p.at.Offset, p.at.Offset})
+			if slices.Contains(seen.told, p.at.Offset) {
+				mem.spans = append(mem.spans, span{p.at.Offset, p.at.Offset})
+			}
 			if n < seen.sure {
 				mem.sure = p.at.Offset
 			}
+		}
+		if seen.close != nil && len(seen.told) == 0 { // of who answers no ping, the answer to a close frame confirms all
+			mem.spans = append(mem.spans, span{end, end})
 		}
 		history = append(history, mem.spans...)
 		if w.doubles > 0 || seen.unsure { // two at a time: which of them was the newer one is not for us to know
@@ -258,10 +399,12 @@ func (v *verdict) progress(visit *visit, begin, end uint64) uint64 {
 
 // may tells where a visit may have begun.
 func (v *verdict) may(visit *visit, mem memory) []span {
-	live := span{visit.reached, v.head.Offset}
+	n := v.epochOf(visit)
+	e := &v.trial.epochs[n]
+	live := span{visit.reached, v.start(e.order, len(e.order))}
 	for stream, n := range visit.begun {
-		if i, ok := v.index[item{uint8(stream), int32(n)}]; ok {
-			live.hi = min(live.hi, v.start(i))
+		if i, ok := e.index[item{uint8(stream), int32(n)}]; ok {
+			live.hi = min(live.hi, v.start(e.order, i))
 		}
 	}
 	floor := span{v.trial.origin.Offset, v.trial.origin.Offset}
@@ -271,7 +414,11 @@ func (v *verdict) may(visit *visit, mem memory) []span {
 	}
 	switch visit.from.Start {
 	case wsproto.At:
-		return []span{{visit.from.Position.Offset, visit.from.Position.Offset}}
+		at, ok := v.carried(visit.from.Position, n)
+		if !ok {
+			return nil
+		}
+		return []span{{at, at}}
 	case wsproto.Earliest:
 		return []span{floor}
 	case wsproto.Live:
@@ -295,8 +442,14 @@ func (v *verdict) may(visit *visit, mem memory) []span {
 
 // after is what is known of a key when a life has ended: what its file says,
 // which must be something that the key has confirmed, or where it began.
-func (v *verdict) after(w *Witness, mem memory, history []span, e ending) (memory, error) {
+func (v *verdict) after(w *Witness, mem memory, history []span, life int) (memory, error) {
+	e := v.trial.ends[life]
 	at, ok := e.remembered[w.key.Public().String()]
+	for n := 0; n < v.epochIn(life); n++ { // it may be a file of before
+		if under := v.trial.epochs[n]; at > under.cut && v.isOf(e.log, n) {
+			at = under.cut
+		}
+	}
 	if !v.trial.plan.Resume {
 		return memory{nothing: true}, nil
 	}
@@ -316,10 +469,15 @@ func (v *verdict) after(w *Witness, mem memory, history []span, e ending) (memor
 	return memory{spans: []span{{at, at}}, sure: at}, nil
 }
 
-// between counts the frames from one offset to another.
-func (v *verdict) between(from, to uint64) (n int64) {
-	for i := range v.order {
-		if s := v.start(i); s >= from && v.order[i].end <= to {
+// isOf tells whether a file that names an ID of the frame log is of the n-th one or of one before.
+func (v *verdict) isOf(log string, n int) bool {
+	return slices.ContainsFunc(v.trial.epochs[:n+1], func(e epoch) bool { return fmt.Sprintf("%x", e.id) == log })
+}
+
+// between counts the frames of an order from one offset to another.
+func (v *verdict) between(order []entryOf, from, to uint64) (n int64) {
+	for i := range order {
+		if s := v.start(order, i); s >= from && order[i].end <= to {
 			n++
 		}
 	}

@@ -36,6 +36,10 @@ type Witness struct {
 	changed  *sync.Cond // any of it
 	present  bool       // wants to be connected
 	held     bool       // does not read
+	hurried  bool       // reads as fast as it can, though it is thin
+	mute     bool       // answers no ping
+	asked    *visit     // the last attempt
+	moved    []move     // what refusals said of where positions are now
 	quota    int        // messages of a visit after which it reads no more; 0: no limit
 	tardy    bool       // does not answer pings, but keeps the last one's payload:
 	owes     []byte
@@ -62,6 +66,12 @@ type item struct {
 	n      int32
 }
 
+// move is a refusal that told where to go on.
+type move struct {
+	from, to wsproto.Position
+	life     int
+}
+
 // sighting is a position that a ping has told, after so many messages of its visit.
 type sighting struct {
 	after int
@@ -77,14 +87,15 @@ type visit struct {
 	closed  chan struct{} // when it has ended
 
 	// As of its beginning.
-	from    wsproto.From
-	life    int                         // of the distributor
-	cuts    int64                       // of the trial, before it was dialled
-	doubles int                         // of the witness, likewise
-	after   int                         // how many visits there were before
-	reached uint64                      // the chronicle's offset before it was dialled
-	begun   [len(simulator.Streams)]int // records in the book when the 101 had come
-	unsure  bool                        // the distributor was restarted meanwhile: nobody knows by which life it was let in
+	from       wsproto.From
+	life       int                         // of the distributor
+	cuts       int64                       // of the trial, before it was dialled
+	doubles    int                         // of the witness, likewise
+	impatience int64                       // of the trial, likewise
+	after      int                         // how many visits there were before
+	reached    uint64                      // the chronicle's offset before it was dialled
+	begun      [len(simulator.Streams)]int // records in the book when the 101 had come
+	unsure     bool                        // the distributor was restarted meanwhile: nobody knows by which life it was let in
 
 	// Of the witness's goroutine, until it has ended.
 	expect [len(simulator.Streams)]int // record that must come next; -1: none has come
@@ -93,6 +104,9 @@ type visit struct {
 	pings  []sighting
 	sure   int // pings that the primary surely has the answer to
 
+	told    []uint64           // offsets that were confirmed; guarded by Witness.mu
+	reset   bool               // by us: nothing more is read; guarded by Witness.mu
+	late    []byte             // of the ping that is answered when the next one comes
 	short   bool               // cut by us after its quota, with more to come; guarded by Witness.mu
 	early   bool               // the ping behind the request was answered; guarded by Witness.mu
 	leaving bool               // by us, guarded by Witness.mu
@@ -173,6 +187,7 @@ func (w *Witness) where() wsproto.From {
 // dial connects. On success there is a new visit.
 func (w *Witness) dial() (*visit, error) {
 	v := &visit{from: w.where(), closed: make(chan struct{}), expect: [len(simulator.Streams)]int{-1, -1, -1}}
+	v.impatience = w.trial.impatience.Load()
 	v.life, v.cuts, v.reached = int(w.trial.life.Load()), w.trial.cuts.Load(), w.trial.reached()
 	w.mu.Lock()
 	v.doubles = w.doubles
@@ -191,6 +206,7 @@ func (w *Witness) dial() (*visit, error) {
 	defer w.mu.Unlock()
 	v.conn, v.in, v.deflate, v.begun = conn, in, deflate, w.trial.book.Counts()
 	v.after, v.unsure = len(w.visits), v.life != int(w.trial.life.Load())
+	w.asked = v
 	if err != nil {
 		var no *collector.RefusedError
 		if !errors.As(err, &no) && !errors.Is(err, syscall.ECONNREFUSED) {
@@ -218,7 +234,7 @@ func (w *Witness) refused(err error) bool {
 	if !errors.As(err, &no) || no.Status == http.StatusServiceUnavailable {
 		return true // not there, or just going
 	}
-	var answer struct{ Reason string }
+	var answer struct{ Reason, From string }
 	_ = json.Unmarshal([]byte(no.Reason), &answer)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -226,6 +242,14 @@ func (w *Witness) refused(err error) bool {
 		w.end, w.pings = nil, nil // and goes on as an unmodified one
 		w.trial.tally.gone.Add(1)
 		return true
+	}
+	if no.Status == http.StatusConflict && answer.Reason == "from_other_log" && answer.From != "" && w.trial.plan.Power {
+		to, err := wsproto.ParsePosition([]byte(answer.From))
+		if err == nil {
+			w.moved = append(w.moved, move{w.asked.from.Position, to, w.asked.life})
+			w.end, w.pings = &to, &to
+			return true
+		}
 	}
 	w.accuse(fmt.Errorf("refused: %w", err))
 	return false
@@ -250,15 +274,18 @@ func (w *Witness) left(v *visit, err error) {
 	w.changed.Broadcast()
 	var wrong *faultError
 	cut, retain := w.trial.cutSince(v.cuts), w.trial.plan.Retain > 0
+	impatient := w.trial.impatience.Load() > v.impatience || v.impatience%2 == 1
 	switch {
 	case errors.As(err, &wrong):
 		w.accuse(err)
 	case v.owed != (wsproto.Disconnect{}) && v.close != nil && v.close.Code == v.owed.Code:
 	case v.leaving || w.over || v.unsure || cut && v.close == nil:
-	case v.close == nil && retain:
+	case v.close == nil && (retain || impatient): // there was no room for a close frame
 	case v.close == nil:
 		w.accuse(fmt.Errorf("the connection was lost, and nothing had happened: %w", err))
 	case v.close.Code == wsproto.ServerShutdown.Code && v.close.Reason == wsproto.ServerShutdown.Reason && cut:
+	case (v.close.Code == wsproto.PingTimeout.Code && v.close.Reason == wsproto.PingTimeout.Reason ||
+		v.close.Code == wsproto.TooSlow.Code && v.close.Reason == wsproto.TooSlow.Reason) && impatient:
 	case v.close.Code == wsproto.DuplicateConnection.Code && w.doubles > v.doubles:
 	case v.close.Code == wsproto.BehindFloor.Code && v.close.Reason == wsproto.BehindFloor.Reason && retain:
 	default:
@@ -279,7 +306,14 @@ func (w *Witness) read(v *visit) error {
 		for (w.held || w.now == v && w.quota > 0 && w.came >= w.quota) && !w.over {
 			w.changed.Wait()
 		}
+		gone := v.reset
 		w.mu.Unlock()
+		if gone { // what its buffer has was not heard
+			return net.ErrClosed
+		}
+		for w.full(v) {
+			time.Sleep(slowPause)
+		}
 		h, err := ws.ReadHeader(v.in)
 		if err != nil {
 			return err
@@ -324,6 +358,17 @@ func (w *Witness) read(v *visit) error {
 	}
 }
 
+// full tells whether a thin witness has so much that it takes no more just now.
+func (w *Witness) full(v *visit) bool {
+	if !w.part.Thin {
+		return false
+	}
+	half := w.trial.chronicled() / 2
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.hurried && !w.over && !v.leaving && w.now == v && w.got > half
+}
+
 // inflate reads a compressed message, which needs none before it (RFC 7692 §7.2.2).
 func inflate(payload []byte) ([]byte, error) {
 	text, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
@@ -333,15 +378,20 @@ func inflate(payload []byte) ([]byte, error) {
 	return text, nil
 }
 
+// messageStream tells of which stream a message is; -1: of none.
+func messageStream(text []byte) int {
+	for i, s := range simulator.Streams {
+		if strings.HasPrefix(string(text[:min(len(text), 20)]), `{"`+s+`":`) {
+			return i
+		}
+	}
+	return -1
+}
+
 // take judges what can be judged at once: it must be a message of the book, and
 // the next of its stream in this visit.
 func (w *Witness) take(v *visit, text []byte) error {
-	stream := -1
-	for i, s := range simulator.Streams {
-		if strings.HasPrefix(string(text[:min(len(text), 20)]), `{"`+s+`":`) {
-			stream = i
-		}
-	}
+	stream := messageStream(text)
 	if stream < 0 {
 		return faultf("no message: %.60q", text)
 	}
@@ -385,16 +435,25 @@ func (w *Witness) pinged(v *visit, payload []byte) error {
 	if w.now == v {
 		w.end, w.pings, w.fresh = &p, &p, 0
 	}
-	tardy := w.tardy
-	if tardy {
+	silent := w.tardy || w.mute || w.part.Answers == "never"
+	if w.tardy {
 		w.owes = bytes.Clone(payload)
+	}
+	answer := payload
+	if w.part.Answers == "late" {
+		v.late, answer = bytes.Clone(payload), v.late
+		silent = silent || answer == nil
+	}
+	if !silent {
+		told, _ := wsproto.ParsePosition(answer)
+		v.told = append(v.told, told.Offset)
 	}
 	w.changed.Broadcast()
 	w.mu.Unlock()
-	if tardy {
+	if silent {
 		return nil
 	}
-	v.send(ws.OpPong, payload)
+	v.send(ws.OpPong, answer)
 	if w.part.Asks {
 		v.send(ws.OpPing, fmt.Appendf(nil, "1 %d", len(v.pings)))
 	}
@@ -479,6 +538,9 @@ func (w *Witness) owing() bool {
 func (w *Witness) answer() {
 	w.mu.Lock()
 	owed := w.owes
+	if p, err := wsproto.ParsePosition(owed); err == nil && w.now != nil {
+		w.now.told = append(w.now.told, p.Offset)
+	}
 	w.mu.Unlock()
 	if owed != nil {
 		w.send(ws.OpPong, owed)
@@ -488,6 +550,24 @@ func (w *Witness) answer() {
 func (w *Witness) come()    { w.set(func() { w.present = true }) }
 func (w *Witness) hold()    { w.set(func() { w.held = true }) }
 func (w *Witness) release() { w.set(func() { w.held = false }) }
+func (w *Witness) hurry()   { w.set(func() { w.held, w.hurried = false, true }) }
+
+// closedNow is closed when the connection that it has now has ended.
+func (w *Witness) closedNow() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.now != nil {
+		return w.now.closed
+	}
+	none := make(chan struct{})
+	close(none)
+	return none
+}
+
+// forget has it wait for the newest records, whatever it has: they come again.
+func (w *Witness) forget() {
+	w.set(func() { w.has = [len(simulator.Streams)]int{} })
+}
 
 func (w *Witness) set(f func()) {
 	w.mu.Lock()
@@ -504,6 +584,7 @@ func (w *Witness) leave(t *Trial, how departure) {
 		v.leaving, v.echo = true, how != reset
 	}
 	if v != nil && how == reset { // one that is held reads nothing more
+		v.reset = true
 		_ = v.conn.(*net.TCPConn).SetLinger(0)
 		_ = v.conn.Close()
 	}
@@ -537,6 +618,10 @@ func (w *Witness) double(t *Trial) {
 		w.mu.Unlock()
 		return
 	}
+	if w.part.Thin && !w.hurried {
+		w.mu.Unlock()
+		return
+	}
 	w.doubles++
 	w.doubling = true
 	w.mu.Unlock()
@@ -555,7 +640,7 @@ func (w *Witness) double(t *Trial) {
 func (w *Witness) misbehave(t *Trial, b []byte, owed wsproto.Disconnect) {
 	w.mu.Lock()
 	v := w.now
-	if v == nil || w.held {
+	if v == nil || w.held || w.part.Thin && !w.hurried {
 		w.mu.Unlock()
 		return
 	}
@@ -605,7 +690,7 @@ func (w *Witness) complete(counts [len(simulator.Streams)]int, strictly bool) bo
 func (w *Witness) settled() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return !w.present || w.now != nil && w.fresh == 0
+	return !w.present || w.part.Answers != "" || w.now != nil && w.fresh == 0
 }
 
 // String tells where it stands.
