@@ -188,8 +188,9 @@ func (s *stranger) isRefused() error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.upgrade(target, 13); err != nil { // is accepted, and leaves
-		return err
+	status, err := s.upgrade(target, 13) // is accepted, and leaves
+	if err != nil || status != http.StatusSwitchingProtocols {
+		return err // what was refused for want of room is not used
 	}
 	forged, err := upgradeTarget(PeerOptions{Key: s.key}, time.Now())
 	if err != nil {
