@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"distributor/mmaplog/disktest"
 )
 
 // fill takes all bytes and all inodes that a file system has, and returns the files that hold them.
@@ -31,28 +33,10 @@ func fill(dir string) (fillers []string) {
 	}
 }
 
-// setImmutable makes a file one that cannot be changed, also through descriptors and mappings that
-// are open: a write is refused, and a store into a page that is clean faults.
+// setImmutable keeps a file of STATE_DIR from being written, on any file system that can.
 func setImmutable(t testing.TB, path string, on bool) {
 	t.Helper()
-	const immutable = 0x10 // FS_IMMUTABLE_FL
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
-	if err == nil {
-		flags &^= immutable
-		if on {
-			flags |= immutable
-			if err := f.Sync(); err != nil { // its pages are clean, and write-protected
-				t.Fatal(err)
-			}
-		}
-		err = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
-	}
-	if err != nil {
+	if err := disktest.Immutable(path, on); err != nil {
 		t.Skipf("no file can be made immutable here: %v", err)
 	}
 }

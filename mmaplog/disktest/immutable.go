@@ -14,28 +14,34 @@ import (
 // tmpfs, which never protects its pages.
 func SetImmutable(t testing.TB, path string, on bool) {
 	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
 	var fs unix.Statfs_t
-	if err := unix.Fstatfs(int(f.Fd()), &fs); err == nil && fs.Type == unix.TMPFS_MAGIC {
+	if err := unix.Statfs(path, &fs); err == nil && fs.Type == unix.TMPFS_MAGIC {
 		t.Skip("the file is on a tmpfs")
 	}
-	const immutable = 0x10 // FS_IMMUTABLE_FL
-	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
-	if err == nil {
-		flags &^= immutable
-		if on {
-			flags |= immutable
-			if err := f.Sync(); err != nil { // its pages are clean, and write-protected
-				t.Fatal(err)
-			}
-		}
-		err = unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
-	}
-	if err != nil {
+	if err := Immutable(path, on); err != nil {
 		t.Skipf("no file can be made immutable here: %v", err)
 	}
+}
+
+// Immutable is SetImmutable without a look at the file system: on a tmpfs, writes are refused and
+// stores are not.
+func Immutable(path string, on bool) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	const immutable = 0x10 // FS_IMMUTABLE_FL
+	flags, err := unix.IoctlGetInt(int(f.Fd()), unix.FS_IOC_GETFLAGS)
+	if err != nil {
+		return err
+	}
+	flags &^= immutable
+	if on {
+		flags |= immutable
+		if err := f.Sync(); err != nil { // its pages are clean, and write-protected
+			return err
+		}
+	}
+	return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, flags)
 }
