@@ -71,8 +71,8 @@ func IsUpgrade(h http.Header) bool {
 	return false
 }
 
-// CheckUpgrade applies the rules of npm ws 8.17, in its order, and that of HTTP/1.1 (RFC 6455 §4.2.1). The error is always a *Refusal. Of the subprotocols
-// offered the first is answered.
+// CheckUpgrade applies the rules of npm ws 8.17, in its order, and requires HTTP/1.1 as RFC 6455
+// §4.2.1 does. The error is always a *Refusal. Of the subprotocols offered the first is answered.
 func CheckUpgrade(r *http.Request) (Upgrade, error) {
 	key := joined(r.Header, "Sec-WebSocket-Key")
 	version := joined(r.Header, "Sec-WebSocket-Version")

@@ -20,7 +20,7 @@ type refusal struct {
 	status   int    // where it is not the reason's
 	sentence string // what is wrong, for who runs the collector
 	detail   string // for the log, in place of sentence: a cause that is not for strangers
-	more     http.Header
+	more     http.Header // of the answer, beside what every refusal has
 
 	// For from=: what can be had instead, and where to go on, if that is known.
 	floor, head, from *wsproto.Position
