@@ -17,9 +17,9 @@ const retryAfter = 2
 // A refusal is the answer to an upgrade that does not become a WebSocket.
 type refusal struct {
 	reason   reason
-	status   int    // where it is not the reason's
-	sentence string // what is wrong, for who runs the collector
-	detail   string // for the log, in place of sentence: a cause that is not for strangers
+	status   int         // where it is not the reason's
+	sentence string      // what is wrong, for who runs the collector
+	detail   string      // for the log, in place of sentence: a cause that is not for strangers
 	more     http.Header // of the answer, beside what every refusal has
 
 	// For from=: what can be had instead, and where to go on, if that is known.
