@@ -78,7 +78,7 @@ bench-quick: build ## the same, shorter and less exact (under two minutes)
 bench-publish: build ## the same as bench, and its figures and picture into bench/README.md
 	$(GO) run ./bench --publish bench/README.md
 
-settings: ## write the README's table of settings, after a change to engine/config
+settings: ## write the settings of docs/CONFIGURATION.md, after a change to engine/config
 	$(GO) test ./engine/config -update
 
 clean: ## remove what was built

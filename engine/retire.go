@@ -39,7 +39,7 @@ type retirement struct {
 // time. It returns when none of them is left, or time is up.
 func (p *primary) retire(ctx context.Context, heir *succession.Heir, reload <-chan os.Signal) {
 	r := &retirement{
-		p: p, heir: heir, other: p.other.Load(), limit: p.cfg.Load().UpgradeDrain,
+		p: p, heir: heir, other: p.other.Load(), limit: p.cfg.Load().HandoverDrain,
 		answered: make(chan struct{}), emptied: make(chan struct{}, 2),
 	}
 	p.log.Info("upgrade: collectors are sent to the other process", "collectors", p.workers.Snapshot().Clients, "within", r.limit)

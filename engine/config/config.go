@@ -53,7 +53,7 @@ type Config struct {
 	ClientInputBytes     int
 	ClientInputRate      int // bytes/s
 	Drain                time.Duration
-	UpgradeDrain         time.Duration
+	HandoverDrain        time.Duration
 	HideSubscribers      bool
 	CompressionLevel     int // 0: no compression
 	MaxRecordBytes       int

@@ -25,8 +25,9 @@ func TestDiff(t *testing.T) {
 		t.Fatal(err)
 	}
 	applied, refused := Diff(from, to)
-	wantApplied := "[limitToSubscribersOnly: false → true subscribers: 2 subscribers → 2 subscribers (1 added, 1 removed, 1 changed)" +
-		" stopDistributionAtCycle: -1 → 7 RATE_LIMIT: 5 → 5000 PING_TIMEOUT_MS: 60000 → 61000 LOG_LEVEL: info → debug]"
+	wantApplied := "[stopDistributionAtCycle: -1 → 7 limitToSubscribersOnly: false → true" +
+		" subscribers: 2 subscribers → 2 subscribers (1 added, 1 removed, 1 changed)" +
+		" PING_TIMEOUT_MS: 60000 → 61000 RATE_LIMIT: 5 → 5000 LOG_LEVEL: info → debug]"
 	if got := fmt.Sprint(applied); got != wantApplied {
 		t.Errorf("applied\n%s\nwant\n%s", got, wantApplied)
 	}
@@ -80,8 +81,12 @@ func TestReloadableKeys(t *testing.T) {
 			got = append(got, k.name)
 		}
 	}
-	want := "[DATA_LOG_STALE_MS NUMBER_OF_WORKERS MAX_WORKERS MAX_CLIENTS_PER_CHILD limitToSubscribersOnly subscribers HIDE_SUBSCRIBERS stopDistributionAtCycle" +
-		" RATE_LIMIT UPGRADE_RATE_LIMIT MAX_HTTP_CONNECTIONS API_TIMEOUT_MS API_MEMORY_BYTES HANDSHAKE_WINDOW_MS RESUME_WINDOW_MS PING_INTERVAL_MS PING_TIMEOUT_MS SLOW_LAG_BYTES SLOW_RATE SLOW_WINDOW_MS LINGER_MS CLIENT_INPUT_BYTES CLIENT_INPUT_RATE COMPRESSION_LEVEL DRAIN_MS UPGRADE_DRAIN_MS LOG_LEVEL VERBOSE]"
+	want := "[DATA_LOG_STALE_MS stopDistributionAtCycle limitToSubscribersOnly subscribers" +
+		" HIDE_SUBSCRIBERS HANDSHAKE_WINDOW_MS NUMBER_OF_WORKERS MAX_WORKERS MAX_CLIENTS_PER_CHILD" +
+		" RESUME_WINDOW_MS PING_INTERVAL_MS PING_TIMEOUT_MS SLOW_LAG_BYTES SLOW_RATE SLOW_WINDOW_MS" +
+		" LINGER_MS CLIENT_INPUT_BYTES CLIENT_INPUT_RATE COMPRESSION_LEVEL RATE_LIMIT" +
+		" UPGRADE_RATE_LIMIT MAX_HTTP_CONNECTIONS API_TIMEOUT_MS API_MEMORY_BYTES DRAIN_MS" +
+		" HANDOVER_DRAIN_MS LOG_LEVEL VERBOSE]"
 	if fmt.Sprint(got) != want {
 		t.Errorf("got %v", got)
 	}

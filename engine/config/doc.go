@@ -2,9 +2,9 @@
 //
 // # What it owns
 //
-// The table of all keys (keys.go): name, type, default, unit, range, whether a reload applies it, and a line of
-// words. Parsing, validation, the environment, the flags, the help text and the README's Markdown table all come from
-// that one table. Later layers win:
+// The table of all keys (keys.go): name, type, default, unit, range, whether a reload applies it, and
+// its help. Parsing, validation, the environment, the flags, the help text and the tables of
+// docs/CONFIGURATION.md all come from that one table. Later layers win:
 //
 //	defaults < file < environment < flags
 //
@@ -19,6 +19,9 @@
 // case, unknown flags and stray words are passed over (here with a Warning). Where the replaced service went on with
 // something that the operator did not say (a broken file, a number that is none, --no-x, a secret key that belongs to
 // another public key), this package stops with an error or does what was said. conform_test.go holds the recorded cases.
+//
+// A key that was renamed is read under its former name too, with a Warning that names the new one. If
+// one layer has both, the new name counts.
 //
 // # What it does not do
 //

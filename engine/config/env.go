@@ -13,14 +13,19 @@ func (l *loader) env(environ []string) {
 	}
 	for _, k := range keys {
 		name := k.name
-		if vars[name] == "" {
-			name = k.alias
+		for _, other := range []string{k.alias, k.formerly} {
+			if vars[name] == "" {
+				name = other
+			}
 		}
 		value := vars[name]
 		if name == "" || value == "" {
 			continue
 		}
 		place := "environment variable " + name
+		if name == k.formerly {
+			l.warnFormerly(k, place)
+		}
 		switch k.kind() {
 		case kindBoolean:
 			// Only true is true; whoever wrote 1 or yes may think otherwise.

@@ -63,7 +63,20 @@ func (l *loader) fileText(path string, text []byte) {
 		l.fail("%s: found %s, expected an object with the settings", doc.place(doc.root), describe(doc.root))
 		return
 	}
-	l.eachMember(doc, top, "", keyNames(), func(name string, v hujson.Value) { l.json(keyByName[name], doc, v) })
+	given := map[string]bool{}
+	for _, m := range top.Members {
+		given[memberName(m)] = true
+	}
+	l.eachMember(doc, top, "", keyNames(), func(name string, v hujson.Value) {
+		k := keyByName[name]
+		if name == k.formerly {
+			l.warnFormerly(k, doc.place(v))
+			if given[k.name] {
+				return // the new name counts, wherever it stands
+			}
+		}
+		l.json(k, doc, v)
+	})
 }
 
 // jsonText applies text that is JSON to one key; source is where it came from.

@@ -71,6 +71,9 @@ func (l *loader) scanFlags(args []string) (flags, error) {
 			f.config = value
 			continue
 		}
+		if name == k.formerly {
+			l.warnFormerly(k, "flag --"+name)
+		}
 		if seen[k.name] {
 			l.warn(k.name, "flag --%s is given more than once: the last one counts", k.name)
 		}

@@ -30,8 +30,8 @@ func TestTableCoversConfig(t *testing.T) {
 			t.Errorf("%s: range %d to %d", k.name, k.min, k.max)
 		}
 	}
-	if len(keyByName) != len(keys) {
-		t.Errorf("%d names for %d keys", len(keyByName), len(keys))
+	if names := keyNames(); len(keyByName) != len(names) {
+		t.Errorf("%d keys by name, %d names", len(keyByName), len(names))
 	}
 	v := reflect.ValueOf(&c).Elem()
 	for i := range v.NumField() {

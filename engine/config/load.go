@@ -142,3 +142,9 @@ func (l *loader) setText(k *key, place, s string) {
 	}
 	l.origin[k.name] = place
 }
+
+// warnFormerly says that a key was given by its former name.
+func (l *loader) warnFormerly(k *key, place string) {
+	l.warn(k.name, "%s: %s is now called %s; rename it, because a later version will not read it",
+		place, k.formerly, k.name)
+}

@@ -96,6 +96,45 @@ func TestModeAlias(t *testing.T) {
 	}
 }
 
+// A key that was renamed is read under its former name in every layer, with a warning that names the
+// new one. Within a layer the new name counts, wherever it stands.
+func TestFormerNames(t *testing.T) {
+	const file = "distributor-config.json"
+	for _, c := range []struct {
+		name, file string
+		env, args  []string
+		want       time.Duration
+		place      string
+	}{
+		{name: "file", file: `{"UPGRADE_DRAIN_MS": 5}`, want: 5, place: file + ":1:22"},
+		{name: "environment", env: []string{"UPGRADE_DRAIN_MS=6"}, want: 6,
+			place: "environment variable UPGRADE_DRAIN_MS"},
+		{name: "flag", args: []string{"--UPGRADE_DRAIN_MS", "7"}, want: 7, place: "flag --UPGRADE_DRAIN_MS"},
+		{name: "new name first", file: `{"HANDOVER_DRAIN_MS": 1, "UPGRADE_DRAIN_MS": 5}`, want: 1,
+			place: file + ":1:46"},
+		{name: "new name last", file: `{"UPGRADE_DRAIN_MS": 5, "HANDOVER_DRAIN_MS": 1}`, want: 1,
+			place: file + ":1:22"},
+		{name: "both in the environment", env: []string{"HANDOVER_DRAIN_MS=1", "UPGRADE_DRAIN_MS=6"}, want: 1},
+	} {
+		text := c.file
+		if text == "" {
+			text = "{}"
+		}
+		cfg, warnings, err := load(t, text, c.env, c.args)
+		if err != nil || cfg.HandoverDrain != c.want*time.Millisecond {
+			t.Errorf("%s: %v, %v", c.name, cfg, err)
+		}
+		want := "[" + c.place + ": UPGRADE_DRAIN_MS is now called HANDOVER_DRAIN_MS; " +
+			"rename it, because a later version will not read it]"
+		if c.place == "" {
+			want = "[]"
+		}
+		if got := fmt.Sprint(warnings); got != want {
+			t.Errorf("%s: warnings %s\nwant %s", c.name, got, want)
+		}
+	}
+}
+
 func TestNamedFile(t *testing.T) {
 	t.Chdir(t.TempDir())
 	writeFile(t, "a.json", `{"RATE_LIMIT": 1}`)

@@ -40,10 +40,16 @@ func nearest(name string, names []string) string {
 	return best
 }
 
+// keyNames returns all names under which settings are read: the keys', then the former ones.
 func keyNames() []string {
 	names := make([]string, len(keys))
 	for i, k := range keys {
 		names[i] = k.name
+	}
+	for _, k := range keys {
+		if k.formerly != "" {
+			names = append(names, k.formerly)
+		}
 	}
 	return names
 }

@@ -33,7 +33,7 @@ Exit status: 0 stopped as asked; 1 something failed, the last line of the log sa
 		if value == "" {
 			value = "empty"
 		}
-		fmt.Fprintf(b, "        %s\n        Default: %s.", k.doc, value)
+		fmt.Fprintf(b, "        %s\n        Default: %s.", k.help(), value)
 		if allowed := strings.TrimSpace(k.allowed() + " " + k.unitName()); allowed != "" {
 			fmt.Fprintf(b, " Allowed: %s.", allowed)
 		}
@@ -45,13 +45,19 @@ Exit status: 0 stopped as asked; 1 something failed, the last line of the log sa
 	return b.Flush()
 }
 
-// WriteMarkdown writes the README's table of settings.
+// WriteMarkdown writes the tables of docs/CONFIGURATION.md, one for each group of settings.
 func WriteMarkdown(w io.Writer) error {
 	b := bufio.NewWriter(w)
-	fmt.Fprintln(b, "| key | type | default | unit | allowed | reload | what it is |")
-	fmt.Fprintln(b, "| --- | --- | --- | --- | --- | --- | --- |")
 	defaults := Default()
-	for _, k := range keys {
+	for i, k := range keys {
+		if k.heading != "" {
+			if i > 0 {
+				fmt.Fprintln(b)
+			}
+			fmt.Fprintf(b, "### %s\n", k.heading)
+			fmt.Fprintln(b, "| key | type | default | unit | allowed | reload | what it does |")
+			fmt.Fprintln(b, "| --- | --- | --- | --- | --- | --- | --- |")
+		}
 		reload := "restart"
 		if k.reload {
 			reload = "yes"
@@ -60,9 +66,18 @@ func WriteMarkdown(w io.Writer) error {
 		if value != "" && !k.secret() {
 			value = "`" + value + "`"
 		}
-		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", k.name, k.kind(), value, k.unitName(), k.allowed(), reload, k.doc)
+		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s | %s | %s |\n",
+			k.name, k.kind(), value, k.unitName(), k.allowed(), reload, k.help())
 	}
 	return b.Flush()
+}
+
+// help returns what the setting does, and under which former name it is read.
+func (k *key) help() string {
+	if k.formerly == "" {
+		return k.doc
+	}
+	return k.doc + " Formerly " + k.formerly + ", which still works."
 }
 
 // allowed is the range of a number, or the form of a text, as far as there is something to say.

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// The kinds of settings, as help and README name them.
+// The kinds of settings, as the help and docs/CONFIGURATION.md name them.
 const (
 	kindText    = "text"
 	kindNumber  = "number"

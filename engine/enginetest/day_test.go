@@ -91,7 +91,7 @@ func TestDay(t *testing.T) {
 	keys8, entry8 := newSubscriber(t)
 	d.Configure(Settings{
 		"LISTEN_ADDR": "10.231.0.1", "DISTRIBUTOR_PORT": 6100, "NUMBER_OF_WORKERS": 2,
-		"ARCHIVER_DB_DIR": databases, "UPGRADE_DRAIN_MS": 10_000, "ADD_EXECUTION_SHARD_KEY": true,
+		"ARCHIVER_DB_DIR": databases, "HANDOVER_DRAIN_MS": 10_000, "ADD_EXECUTION_SHARD_KEY": true,
 		"limitToSubscribersOnly": true, "subscribers": []any{entry7, entry8},
 	})
 	d.Socket = here.listen("10.231.0.1:6100")

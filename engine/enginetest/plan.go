@@ -84,7 +84,7 @@ func NewPlan(seed uint64) Plan {
 	p.Settings = Settings{
 		"FRAME_LOG_SEGMENT_BYTES": pick(64<<10, 64<<10, 256<<10, 1<<20), "NUMBER_OF_WORKERS": pick(0, 1, 2, 3), "MAX_CLIENTS_PER_CHILD": pick(1, 2, 3, 100),
 		"DRAIN_MS": pick(0, 200, 1000), "FILE_STREAM_INTERVAL_MS": pick(5, 100),
-		"UPGRADE_DRAIN_MS": 2000, "COMPRESSION_LEVEL": pick(0, 1, 1), "LINGER_MS": pick(0, 0, 30, 200),
+		"HANDOVER_DRAIN_MS": 2000, "COMPRESSION_LEVEL": pick(0, 1, 1), "LINGER_MS": pick(0, 0, 30, 200),
 	}
 	if !p.Resume {
 		p.Settings["RESUME_WINDOW_MS"] = 0

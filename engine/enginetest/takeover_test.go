@@ -138,7 +138,7 @@ func TestTakeoverAcrossWorkers(t *testing.T) {
 // collectors, because they have not read yet what there is.
 func TestTakeoverOverHandover(t *testing.T) {
 	t.Parallel()
-	d := New(t, Settings{"LOG_LEVEL": "debug", "UPGRADE_DRAIN_MS": 3_600_000})
+	d := New(t, Settings{"LOG_LEVEL": "debug", "HANDOVER_DRAIN_MS": 3_600_000})
 	begin(t, d)
 	d.Start()
 	written, displaced := 0, 0

@@ -212,7 +212,7 @@ func TestStopDuringUpgrade(t *testing.T) {
 // once; and what it confirms after it has come to the new one is old news.
 func TestOneConnectionOverUpgrade(t *testing.T) {
 	t.Parallel()
-	d := New(t, Settings{"UPGRADE_DRAIN_MS": 3_600_000})
+	d := New(t, Settings{"HANDOVER_DRAIN_MS": 3_600_000})
 	d.Start()
 	keeper := stall(t, d) // is behind, and so keeps the old primary
 	_, head := Bounds(t, d.URL)
@@ -277,7 +277,7 @@ func TestEndWhileRetiring(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := New(t, Settings{"UPGRADE_DRAIN_MS": 3_600_000, "DRAIN_MS": 500})
+			d := New(t, Settings{"HANDOVER_DRAIN_MS": 3_600_000, "DRAIN_MS": 500})
 			d.Start()
 			keeper := stall(t, d)
 			d.Upgrade()

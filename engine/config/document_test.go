@@ -7,21 +7,21 @@ import (
 )
 
 const (
-	readme        = "../../README.md"
-	settingsBegin = "<!-- settings: this table is checked by a test; `make settings` writes it -->\n"
+	settingsFile  = "../../docs/CONFIGURATION.md"
+	settingsBegin = "<!-- settings: these tables are checked by a test; `make settings` writes them -->\n"
 	settingsEnd   = "<!-- /settings -->"
 )
 
-// The README's table of settings is the one that the code has.
-func TestReadmeTable(t *testing.T) {
-	b, err := os.ReadFile(readme)
+// The settings of docs/CONFIGURATION.md are those of the code.
+func TestDocument(t *testing.T) {
+	b, err := os.ReadFile(settingsFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	before, rest, ok := strings.Cut(string(b), settingsBegin)
 	_, after, ok2 := strings.Cut(rest, settingsEnd)
 	if !ok || !ok2 {
-		t.Fatal("the README has no place for the settings")
+		t.Fatal("docs/CONFIGURATION.md has no place for the settings")
 	}
 	var want strings.Builder
 	want.WriteString(before + settingsBegin)
@@ -33,9 +33,9 @@ func TestReadmeTable(t *testing.T) {
 		return
 	}
 	if !*update {
-		t.Fatal("the README's table of settings is not the code's: make settings")
+		t.Fatal("the settings of docs/CONFIGURATION.md are not the code's: make settings")
 	}
-	if err := os.WriteFile(readme, []byte(want.String()), 0o644); err != nil {
+	if err := os.WriteFile(settingsFile, []byte(want.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
