@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -284,6 +285,37 @@ func TestReasons(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: rows %v\nreasons %v", table, got, want)
 		}
+	}
+}
+
+// Every line of the log that is named is one of the code's, or with "…" a part of one.
+func TestLogLinesThatAreNamed(t *testing.T) {
+	var code strings.Builder
+	err := filepath.WalkDir("../..", func(path string, _ os.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+			code.WriteString(read(t, path))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(read(t, operations), "<!-- log lines -->\n")
+	table, _, _ := strings.Cut(rest, "<!-- /log lines -->")
+	named := 0
+	for row := range strings.Lines(table) {
+		message, _, _ := strings.Cut(row, " | ")
+		for _, m := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(message, -1) {
+			named++
+			for part := range strings.SplitSeq(m[1], "…") {
+				if !strings.Contains(code.String(), strings.TrimSpace(part)) {
+					t.Errorf("no line of the log has %q", part)
+				}
+			}
+		}
+	}
+	if named < 25 {
+		t.Errorf("only %d lines are named", named)
 	}
 }
 
