@@ -14,8 +14,8 @@ import (
 	"distributor/engine/config"
 )
 
-// What docs/OPERATIONS.md and deploy/ say of the code: no name that is not
-// there, and no reason that is not explained.
+// What the documents and deploy/ say of the code: no name that is not there, and no reason that is not
+// explained.
 
 const (
 	operations = "../../docs/OPERATIONS.md"
@@ -319,22 +319,45 @@ func TestLogLinesThatAreNamed(t *testing.T) {
 	}
 }
 
-// Links to headings of the same document lead somewhere.
+// Links between the documents lead to files and headings that are there.
 func TestLinks(t *testing.T) {
-	guide := read(t, operations)
-	headings := map[string]bool{}
-	for _, h := range regexp.MustCompile(`(?m)^##+ (.+)$`).FindAllStringSubmatch(guide, -1) {
-		anchor := strings.ReplaceAll(strings.ToLower(h[1]), " ", "-")
-		headings[regexp.MustCompile(`[^a-z0-9-]`).ReplaceAllString(anchor, "")] = true
-	}
-	for _, l := range regexp.MustCompile(`\]\(#([^)]*)\)`).FindAllStringSubmatch(guide, -1) {
-		if !headings[l[1]] {
-			t.Errorf("#%s leads nowhere", l[1])
+	const root = "../.."
+	documents := []string{"bench/README.md"}
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/decisions/*.md"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil || len(found) == 0 {
+			t.Fatal(pattern, err)
+		}
+		for _, path := range found {
+			documents = append(documents, strings.TrimPrefix(path, root+"/"))
 		}
 	}
-	for _, l := range regexp.MustCompile(`\]\(([^)#h][^)#]*)`).FindAllStringSubmatch(guide, -1) {
-		if _, err := os.Stat("../../docs/" + l[1]); err != nil {
-			t.Error(err)
+	link := regexp.MustCompile(`\]\(([^)#\s]*)(?:#([^)\s]+))?\)`)
+	for _, from := range documents {
+		for _, l := range link.FindAllStringSubmatch(read(t, filepath.Join(root, from)), -1) {
+			if strings.HasPrefix(l[1], "http") {
+				continue
+			}
+			to := from
+			if l[1] != "" {
+				to = filepath.Join(filepath.Dir(from), l[1])
+			}
+			if _, err := os.Stat(filepath.Join(root, to)); err != nil {
+				t.Errorf("%s: %v", from, err)
+			} else if l[2] != "" && !headings(t, filepath.Join(root, to))[l[2]] {
+				t.Errorf("%s: %s has no #%s", from, to, l[2])
+			}
 		}
 	}
+}
+
+// headings returns the anchors of a document's headings.
+func headings(t *testing.T, path string) map[string]bool {
+	all := map[string]bool{}
+	for _, h := range regexp.MustCompile(`(?m)^##+ (.+)$`).FindAllStringSubmatch(read(t, path), -1) {
+		text := regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`).ReplaceAllString(h[1], "$1")
+		anchor := regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(text), "")
+		all[strings.ReplaceAll(anchor, " ", "-")] = true
+	}
+	return all
 }
