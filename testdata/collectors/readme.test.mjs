@@ -20,6 +20,7 @@ test("the README's collector prints what it gets, and reconnects", async () => {
   })
   // From here, so that its imports are found.
   const collector = spawn('node', ['--input-type=module', '-', `ws://127.0.0.1:${distributor.port}`], { cwd: here })
+  const exited = once(collector, 'exit')
   collector.stdin.end(program)
   let printed = '', failed = ''
   collector.stdout.on('data', (text) => (printed += text))
@@ -38,7 +39,7 @@ test("the README's collector prints what it gets, and reconnects", async () => {
     assert.equal(failed, '')
   } finally {
     collector.kill()
-    await once(collector, 'exit')
+    await exited
     await distributor.stop()
   }
 })
