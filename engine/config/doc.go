@@ -2,8 +2,8 @@
 //
 // # What it owns
 //
-// The table of all keys (keys.go): name, type, default, unit, range, whether a reload applies it, and
-// its help. Parsing, validation, the environment, the flags, the help text and the tables of
+// The table of all keys (keys.go): name, type, default, unit, range, whether a reload applies it,
+// and its help. Parsing, validation, the environment, the flags, the help text and the tables of
 // docs/CONFIGURATION.md all come from that one table. Later layers win:
 //
 //	defaults < file < environment < flags
@@ -20,8 +20,8 @@
 // something that the operator did not say (a broken file, a number that is none, --no-x, a secret key that belongs to
 // another public key), this package stops with an error or does what was said. conform_test.go holds the recorded cases.
 //
-// A key that was renamed is read under its former name too, with a Warning that names the new one. If
-// one layer has both, the new name counts.
+// A key that was renamed is read under its former name too, with a Warning that names the new one.
+// If one layer has both, the new name counts.
 //
 // # What it does not do
 //

@@ -8,7 +8,7 @@ import "time"
 type key struct {
 	heading  string // of the group that begins with this key, in the document
 	name     string
-	formerly string            // the key's earlier name, which works and is warned of; "" if there is none
+	formerly string            // the key\'s earlier name, which is still read; "" if there is none
 	field    func(*Config) any // pointer to its field, of def's type
 	def      any
 	unit     string // of a number
@@ -183,9 +183,9 @@ var keys = []*key{
 			"and WebSocket upgrades are exempt."},
 	{name: "UPGRADE_RATE_LIMIT", field: func(c *Config) any { return &c.UpgradeRateLimit },
 		def: 1000, unit: "upgrades/s", min: 1, max: 1_000_000, reload: true,
-		doc: "WebSocket upgrades per second of one client address (IPv6: of a /64), and ten times " +
-			"as many at one moment. Further upgrades wait up to a second, then get 429. Loopback " +
-			"is exempt."},
+		doc: "WebSocket upgrades per second of one client address (IPv6: of a /64), and ten " +
+			"times as many at one moment. Further upgrades wait up to a second, then get 429. " +
+			"Loopback is exempt."},
 	{name: "MAX_HTTP_CONNECTIONS", field: func(c *Config) any { return &c.MaxHTTPConnections },
 		def: 2048, unit: "connections", min: 16, max: 1_000_000, reload: true,
 		doc: "Most connections of the public port that no worker holds: HTTP clients, and " +

@@ -96,8 +96,8 @@ func TestModeAlias(t *testing.T) {
 	}
 }
 
-// A key that was renamed is read under its former name in every layer, with a warning that names the
-// new one. Within a layer the new name counts, wherever it stands.
+// A key that was renamed is read under its former name in every layer, with a warning that names
+// the new one. Within a layer the new name counts, wherever it stands.
 func TestFormerNames(t *testing.T) {
 	const file = "distributor-config.json"
 	for _, c := range []struct {
@@ -109,12 +109,14 @@ func TestFormerNames(t *testing.T) {
 		{name: "file", file: `{"UPGRADE_DRAIN_MS": 5}`, want: 5, place: file + ":1:22"},
 		{name: "environment", env: []string{"UPGRADE_DRAIN_MS=6"}, want: 6,
 			place: "environment variable UPGRADE_DRAIN_MS"},
-		{name: "flag", args: []string{"--UPGRADE_DRAIN_MS", "7"}, want: 7, place: "flag --UPGRADE_DRAIN_MS"},
+		{name: "flag", args: []string{"--UPGRADE_DRAIN_MS", "7"}, want: 7,
+			place: "flag --UPGRADE_DRAIN_MS"},
 		{name: "new name first", file: `{"HANDOVER_DRAIN_MS": 1, "UPGRADE_DRAIN_MS": 5}`, want: 1,
 			place: file + ":1:46"},
 		{name: "new name last", file: `{"UPGRADE_DRAIN_MS": 5, "HANDOVER_DRAIN_MS": 1}`, want: 1,
 			place: file + ":1:22"},
-		{name: "both in the environment", env: []string{"HANDOVER_DRAIN_MS=1", "UPGRADE_DRAIN_MS=6"}, want: 1},
+		{name: "both in the environment", want: 1,
+			env: []string{"HANDOVER_DRAIN_MS=1", "UPGRADE_DRAIN_MS=6"}},
 	} {
 		text := c.file
 		if text == "" {

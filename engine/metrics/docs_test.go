@@ -14,8 +14,8 @@ import (
 	"distributor/engine/config"
 )
 
-// What the documents and deploy/ say of the code: no name that is not there, and no reason that is not
-// explained.
+// What the documents and deploy/ say of the code: no name that is not there, and no reason that is
+// not explained.
 
 const (
 	operations = "../../docs/OPERATIONS.md"
@@ -354,7 +354,8 @@ func TestLinks(t *testing.T) {
 // headings returns the anchors of a document's headings.
 func headings(t *testing.T, path string) map[string]bool {
 	all := map[string]bool{}
-	for _, h := range regexp.MustCompile(`(?m)^##+ (.+)$`).FindAllStringSubmatch(read(t, path), -1) {
+	heading := regexp.MustCompile(`(?m)^##+ (.+)$`)
+	for _, h := range heading.FindAllStringSubmatch(read(t, path), -1) {
 		text := regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`).ReplaceAllString(h[1], "$1")
 		anchor := regexp.MustCompile(`[^\w -]`).ReplaceAllString(strings.ToLower(text), "")
 		all[strings.ReplaceAll(anchor, " ", "-")] = true

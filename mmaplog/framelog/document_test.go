@@ -29,7 +29,8 @@ func TestDocument(t *testing.T) {
 		}
 		for f := range of.Fields() {
 			if f.Name != "_" {
-				want = append(want, fmt.Sprintf("%s: %d bytes at %d", f.Name, f.Type.Size(), f.Offset))
+				field := fmt.Sprintf("%s: %d bytes at %d", f.Name, f.Type.Size(), f.Offset)
+				want = append(want, field)
 			}
 		}
 		if !reflect.DeepEqual(got, want) {
@@ -37,7 +38,8 @@ func TestDocument(t *testing.T) {
 				name, strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
-	if n := strings.Count(string(text), fmt.Sprintf("| format version, %d |", formatVersion)); n != 2 {
+	version := fmt.Sprintf("| format version, %d |", formatVersion)
+	if n := strings.Count(string(text), version); n != 2 {
 		t.Errorf("format version %d stands in %d tables, want head and index", formatVersion, n)
 	}
 	current := fmt.Sprintf("(?s)## Versions\n.*\n\\| %d \\| ", formatVersion)
