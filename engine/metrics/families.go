@@ -242,7 +242,9 @@ var families = []family{
 	{"distributor_http_connections",
 		"Open connections of the public port outside workers.", gauge, nil,
 		func(s *status.Status, emit sample) { emit(s.HTTP.Connections) }},
-	{"distributor_http_connections_waiting", "Accepted connections of the public port that wait because MAX_HTTP_CONNECTIONS, or the share of their address, is used up.",
+	{"distributor_http_connections_waiting",
+		"Accepted connections of the public port that wait because MAX_HTTP_CONNECTIONS, or the " +
+			"share of their address, is used up.",
 		gauge, nil, func(s *status.Status, emit sample) { emit(s.HTTP.Waiting) }},
 	{"distributor_http_malformed_total",
 		"Connections that were closed because a request was not HTTP, too long, or not complete " +
