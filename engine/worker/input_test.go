@@ -1,13 +1,16 @@
 package worker
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/gobwas/ws"
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
 	"golang.org/x/sys/unix"
 
 	"distributor/engine/handoff"
@@ -275,7 +278,7 @@ func TestCutInsideATwin(t *testing.T) {
 	}{{"between frames", 10*pageBytes - 4, 3, 10, false}, {"inside a frame", 200_000, 1, 30, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			b := start(t, handoff.Settings{}, framelog.Options{})
-			w, dir := byHand(t)
+			w, dir := byHand(t, framelog.Options{})
 			for i := range c.frames { // they are not compressed, and so not shorter
 				b.append(c.size)
 				frame := wsproto.AppendTextFrame(nil, make([]byte, c.size))
@@ -310,5 +313,55 @@ func TestCutInsideATwin(t *testing.T) {
 				b.closed(p.id, wsproto.InternalError)
 			}
 		})
+	}
+}
+
+// A message that is longer than allowed ends the connection as such, also when the read that brings
+// its header brings more bytes than the allowance.
+func TestLongMessageInTooMuchInput(t *testing.T) {
+	b := start(t, handoff.Settings{InputBytes: 4096, InputRate: 1024}, framelog.Options{})
+	for name, input := range map[string][]byte{
+		"at the end": join(bytes.Repeat(frame(0x82, strings.Repeat("x", 1000)), 5),
+			[]byte{0x82, 0xfe, 0x10, 0x01, 1, 2, 3, 4}),
+		"at the beginning": masked(ws.OpBinary, make([]byte, 5000)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := b.connect(b.frames.Head(), input, false) // one piece
+			p.wantClose(wsproto.MessageTooBig.Code)
+			p.Close()
+			b.closed(p.id, wsproto.MessageTooBig)
+		})
+	}
+}
+
+// Whatever an event leaves in the socket is read in the turns, of a second burst as of the first.
+func TestBurstAfterBurst(t *testing.T) {
+	h := holdInHand(t)
+	ours, theirs := dial(t, false)
+	defer theirs.Close()
+	if err := theirs.SetReadBuffer(1 << 20); err != nil {
+		t.Fatal(err)
+	}
+	c := h.join(theirs, 0)
+	if err := h.turn(); err != nil {
+		t.Fatal(err)
+	}
+	c.deaf = true // its input is thrown away
+	const size = 2*readsAtOnce*readBytes + 1000
+	for burst := range 3 {
+		if _, err := ours.Write(make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		until(t, func() bool { return h.left(c) == size })
+		h.armed = false
+		h.clientEvent(c, unix.EPOLLIN)
+		for h.armed {
+			if err := h.event(h.wake, netpoll.ReadEvents, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := h.left(c); n != 0 {
+			t.Fatalf("burst %d: %d bytes are left, and no turn follows", burst, n)
+		}
 	}
 }
