@@ -1,10 +1,15 @@
 package worker
 
 import (
+	"errors"
+	"net"
 	"testing"
 	"time"
 
 	"github.com/gobwas/ws"
+	gnet "github.com/panjf2000/gnet/v2/pkg/errors"
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
+	"golang.org/x/sys/unix"
 
 	"distributor/engine/handoff"
 	"distributor/mmaplog/framelog"
@@ -79,6 +84,54 @@ func TestDrainIsStaggered(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.ended = nil
+}
+
+// A drained worker ends with the sockets of clients that have answered the close frame and closed
+// theirs: at once, by no clock.
+func TestDrainEndsWithItsSockets(t *testing.T) {
+	h := holdInHand(t)
+	h.append([]byte("first"))
+	var all []*client
+	var peers []*net.TCPConn
+	for range 5 {
+		ours, theirs := dial(t, false)
+		all, peers = append(all, h.join(theirs, 0)), append(peers, ours)
+		theirs.Close()
+	}
+	if err := h.turn(); err != nil {
+		t.Fatal(err)
+	}
+	why := wsproto.ServerShutdown
+	drain := handoff.Drain{Head: h.frames.Head(), WithinMS: 3_600_000, Disconnect: why.Name}
+	if err := h.beginDrain(drain); err != nil {
+		t.Fatal(err)
+	}
+	h.now = h.now.Add(askWait) // they answer no ping
+	h.endDrained()
+	event := func(c *client, over func() bool) (err error) {
+		fd := c.fd
+		until(t, func() bool {
+			err = h.event(fd, netpoll.ReadEvents|unix.EPOLLRDHUP, 0)
+			return over()
+		})
+		return err
+	}
+	answer := ws.NewCloseFrameBody(ws.StatusCode(why.Code), "")
+	for i, c := range all {
+		if _, err := peers[i].Write(masked(ws.OpClose, answer)); err != nil {
+			t.Fatal(err)
+		}
+		if err := event(c, func() bool { return c.parted }); err != nil {
+			t.Fatalf("it ended before its clients: %v", err)
+		}
+	}
+	for i, c := range all {
+		peers[i].Close()
+		err := event(c, func() bool { return c.fd < 0 })
+		if over := errors.Is(err, gnet.ErrEngineShutdown); over != (i == len(all)-1) {
+			t.Errorf("after the end of %d of %d sockets: %v", i+1, len(all), err)
+		}
+	}
 }
 
 // asking sets askWait for a test that has not started a worker yet.
