@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -123,8 +124,13 @@ func TestInputBeforeTheWorker(t *testing.T) {
 // One turn reads about readBudget from those that have sent more than is read at once, and from each in
 // its turn; another turn follows until nothing is left.
 func TestReadingOnIsBounded(t *testing.T) {
+	t.Run("more than one read of each", func(t *testing.T) { readOn(t, 10, 200_000) })
+	t.Run("one read of each", func(t *testing.T) { readOn(t, 20, 100_000) })
+}
+
+// readOn checks that with clients that have each sent so many bytes.
+func readOn(t *testing.T, clients, size int) {
 	h := holdInHand(t)
-	const clients, size = 10, 200_000
 	var all []*client
 	for range clients {
 		ours, theirs := dial(t, false)
@@ -364,4 +370,26 @@ func TestBurstAfterBurst(t *testing.T) {
 			t.Fatalf("burst %d: %d bytes are left, and no turn follows", burst, n)
 		}
 	}
+}
+
+// A socket is writable when it takes more, not when it is full.
+func TestWritable(t *testing.T) {
+	h := holdInHand(t)
+	ours, theirs := dial(t, true)
+	defer theirs.Close()
+	c := h.join(theirs, 0)
+	if !writable(c.fd) {
+		t.Error("a socket that nothing was sent to is full")
+	}
+	for sent := 0; !c.full; {
+		n, err := h.send(c, make([]byte, sliceBytes))
+		if sent += n; err != nil || sent > 1<<30 {
+			t.Fatalf("%d bytes sent: %v", sent, err)
+		}
+	}
+	if writable(c.fd) {
+		t.Error("a full socket is writable")
+	}
+	go io.Copy(io.Discard, ours)
+	until(t, func() bool { return writable(c.fd) })
 }
