@@ -2,6 +2,7 @@ package worker
 
 import (
 	"errors"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -118,6 +119,9 @@ func TestDrainEndsWithItsSockets(t *testing.T) {
 		}
 	}
 	for i, c := range all {
+		if _, err := io.Copy(io.Discard, peers[i]); err != nil { // to the end of our side
+			t.Fatal(err)
+		}
 		peers[i].Close()
 		err := event(c, func() bool { return c.fd < 0 })
 		if over := errors.Is(err, gnet.ErrEngineShutdown); over != (i == len(all)-1) {
