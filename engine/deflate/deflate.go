@@ -186,6 +186,9 @@ func (c *Compressor) live(ctx context.Context) (end End, err error) {
 		return EndFailed, fmt.Errorf("deflate: remove what was left of a twin: %w", err)
 	}
 	defer func() {
+		// The rename ends the twin in one step: a worker that does not find a file tells by the
+		// directory's name whether the twin has ended or is damaged.
+		_ = os.Rename(dir, dir+"-ended")
 		if err := os.RemoveAll(c.o.Dir); err != nil {
 			c.o.Log.Error("the twin of the frame log cannot be removed", "error", err)
 		}

@@ -313,3 +313,61 @@ func TestGoesOn(t *testing.T) {
 		t.Errorf("%d frames, from %d to %d", len(texts), from, to)
 	}
 }
+
+// A twin ends in one step: where a reader fails beside its end, the directory is gone. So a worker
+// can tell an end from damage.
+func TestEndIsOneStep(t *testing.T) {
+	r := start(t, func(o *Options) { o.SegmentBytes = 64 << 10 })
+	rng := rand.New(rand.NewPCG(1, 1))
+	for round := range 10 {
+		r.SetLevel(1)
+		r.SetClients(1)
+		r.until("a twin", func(s Stats) bool { return s.Alive })
+		frames := r.Stats().Frames
+		for range 100 {
+			text := make([]byte, 20_000)
+			for i := range text {
+				text[i] = byte('a' + rng.IntN(26))
+			}
+			r.append(text)
+		}
+		r.until("a long twin", func(s Stats) bool { return s.Frames >= frames+90 })
+		dir := r.dir.Load().(string)
+		failed := make(chan error, 1)
+		go func() {
+			for {
+				if err := visit(dir); err != nil {
+					failed <- err
+					return
+				}
+			}
+		}()
+		r.SetLevel(0)
+		err := <-failed
+		if _, gone := os.Stat(dir); !errors.Is(gone, os.ErrNotExist) {
+			t.Fatalf("round %d: the directory is still there (%v), and reading it fails: %v", round, gone, err)
+		}
+		r.until("the end", func(s Stats) bool { return !s.Alive })
+	}
+}
+
+// visit reads a twin from its beginning to its end.
+func visit(dir string) error {
+	reader, err := twin.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	if _, err := reader.Refresh(); err != nil {
+		return err
+	}
+	at, ok, err := reader.At(reader.Start())
+	for ok && err == nil {
+		var b []byte
+		if b, err = reader.Frames(at, 64<<10); len(b) == 0 {
+			break
+		}
+		at += uint64(len(b))
+	}
+	return err
+}

@@ -65,8 +65,15 @@ func NewFleet(t testing.TB, o FleetOptions) *Fleet {
 // WaitTotal waits until every collector has so many messages.
 func (f *Fleet) WaitTotal(n int) {
 	f.t.Helper()
-	Until(f.t, fmt.Sprintf("every collector has %d messages", n), func() bool {
-		return f.count(func(m *member) bool { return m.got.Load() >= int64(n) }) == len(f.members) || f.fault() != nil
+	all := int64(n) * int64(len(f.members))
+	UntilAt(f.t, fmt.Sprintf("every collector has %d messages", n), all, func() (sum int64) {
+		if f.fault() != nil {
+			return all
+		}
+		for _, m := range f.members {
+			sum += min(m.got.Load(), int64(n))
+		}
+		return sum
 	}, f.String)
 	f.check()
 }

@@ -189,13 +189,15 @@ func upgradeTarget(o PeerOptions, now time.Time) (string, error) {
 	return target, nil
 }
 
-// read notes what comes, answers pings and the close frame, until the end.
+// read notes what comes, and answers pings and the close frame, until the end. Then it closes the
+// connection, as every WebSocket library does: the worker waits for that.
 func (p *Peer) read(in *bufio.Reader, o PeerOptions) {
 	var held []byte // the ping to answer late
 	if o.Gate != nil {
 		<-o.Gate
 	}
 	defer close(p.done)
+	defer p.Terminate()
 	defer func() { p.endedAt = time.Now() }()
 	for {
 		h, err := ws.ReadHeader(in)

@@ -64,6 +64,8 @@ func waiting(t *testing.T, pid, port int) (out []int) {
 }
 
 const (
+	// unhurried is a PING_TIMEOUT_MS that no test outlasts: a collector that does not read stays.
+	unhurried = 3_600_000
 	// memoryMargin is how much a worker's private memory may grow while stalled
 	// collectors get further and further behind: what a garbage collector does
 	// by itself. One copy of what is due to each of the fifty would be 300 MB.
@@ -81,7 +83,7 @@ func TestStalledCollectors(t *testing.T) {
 	if RaceEnabled || testing.Short() {
 		size, stalled = 30, 10
 	}
-	d := New(t, nil)
+	d := New(t, Settings{"PING_TIMEOUT_MS": unhurried})
 	book := NewBook()
 	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{20_000}})
 	d.Start()
@@ -201,7 +203,9 @@ func TestStoppedWorker(t *testing.T) {
 // log says with which figures.
 func TestTooSlowIsTold(t *testing.T) {
 	t.Parallel()
-	d := New(t, Settings{"SLOW_LAG_BYTES": 1 << 20, "SLOW_RATE": 1 << 20, "SLOW_WINDOW_MS": 1000})
+	d := New(t, Settings{
+		"SLOW_LAG_BYTES": 1 << 20, "SLOW_RATE": 1 << 20, "SLOW_WINDOW_MS": 1000, "PING_TIMEOUT_MS": unhurried,
+	})
 	d.Start()
 	stall(t, d)
 	l := d.WaitLog("the disconnect", func(l Line) bool { return l.Msg == "collector disconnected" })

@@ -415,7 +415,6 @@ func (t *Trial) checkLog() {
 		switch {
 		case l.Level != "ERROR", l.Msg == "worker lost" && t.killed, strings.HasPrefix(l.Msg, "configuration not reloaded"),
 			strings.HasPrefix(l.Msg, "database does not answer"), // there is none
-			l.Msg == "the twin of the frame log is not used any more" && t.plan.Retain > 0,
 			t.sick && !strings.Contains(l.Msg, "DAMAGE"), t.failing && l.Msg == handoverFailed,
 			l.Msg == "frame log: committed frames at the end are given up, to be made again" && t.epochs[len(t.epochs)-1].first == int(t.life.Load()):
 			return false

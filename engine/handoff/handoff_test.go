@@ -229,3 +229,44 @@ func TestLastWords(t *testing.T) {
 		t.Fatalf("then %v", err)
 	}
 }
+
+// A send for which the channel has no room says so, and nothing of its message comes: the same send
+// works when the primary has read.
+func TestSendWithoutRoom(t *testing.T) {
+	primary, worker, err := Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer primary.Close()
+	defer worker.Close()
+	packet := func(id uint64) []byte {
+		b, err := Encode(Message{Closed: &Closed{ID: id, Detail: strings.Repeat("x", 30_000)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	sent := uint64(0)
+	for err == nil {
+		if err = Send(int(worker.Fd()), packet(sent)); err == nil {
+			sent++
+		}
+		if sent > 1000 {
+			t.Fatal("the channel is never full")
+		}
+	}
+	if err != ErrAgain {
+		t.Fatalf("a send without room: %v", err)
+	}
+	for id := range sent + 1 {
+		m, err := primary.Receive()
+		if err != nil || m.Closed == nil || m.Closed.ID != id {
+			t.Fatalf("message %d is %+v, %v", id, m, err)
+		}
+		if id == 0 {
+			if err := Send(int(worker.Fd()), packet(sent)); err != nil {
+				t.Fatalf("a send with room: %v", err)
+			}
+		}
+	}
+}

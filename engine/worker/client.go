@@ -10,8 +10,8 @@ import (
 	"distributor/wsproto"
 )
 
-// closeWait is how long a client has to take our close frame and answer it.
-const closeWait = 2 * time.Second
+// closeWait is how long a client has to take our close frame and answer it. Tests have other times.
+var closeWait = 2 * time.Second
 
 // state says where a client stands; see the package's doc.
 type state uint8

@@ -1,10 +1,16 @@
 package worker
 
 import (
+	"errors"
+	"io"
+	"net"
 	"testing"
 	"time"
 
 	"github.com/gobwas/ws"
+	gnet "github.com/panjf2000/gnet/v2/pkg/errors"
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
+	"golang.org/x/sys/unix"
 
 	"distributor/engine/handoff"
 	"distributor/mmaplog/framelog"
@@ -45,40 +51,83 @@ func (p *peer) leave() {
 	}
 }
 
-// Clients leave one by one over the spread, not all at once, and the worker's
-// end does not wait for its deadline.
+// Clients leave one by one over the spread, not all at once, though the worker has an hour.
 func TestDrainIsStaggered(t *testing.T) {
-	b := start(t, handoff.Settings{}, framelog.Options{})
-	const clients = 20
-	var peers []*peer
+	const clients, spread = 20, time.Second
+	h := holdInHand(t)
 	for range clients {
-		peers = append(peers, b.connect(0, nil, false))
+		h.join(newWire(t).theirs, 0)
 	}
-	b.publish(1000)
-	for _, p := range peers {
-		p.want(b, 0, 1)
-	}
-	closed := make(chan time.Time, clients)
-	for _, p := range peers {
-		go func() {
-			p.leave()
-			closed <- time.Now()
-		}()
-	}
-	const spread = time.Second
-	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 3_600_000, SpreadMS: spread.Milliseconds(), Disconnect: wsproto.ServerShutdown.Name}})
-	first := <-closed
-	last := first
-	for range clients - 1 {
-		last = <-closed
-	}
-	if took := last.Sub(first); took < spread/2 {
-		t.Errorf("all clients were closed within %v, not over %v", took, spread)
-	}
-	if err := <-b.ended; err != nil {
+	if err := h.turn(); err != nil {
 		t.Fatal(err)
 	}
-	b.ended = nil
+	began := h.now
+	drain := handoff.Drain{WithinMS: 3_600_000, SpreadMS: spread.Milliseconds()}
+	if err := h.beginDrain(drain); err != nil {
+		t.Fatal(err)
+	}
+	for past := time.Duration(0); past <= spread; past += drainEvery {
+		h.now = began.Add(past)
+		h.endDrained()
+		want := float64(clients) * (1 - past.Seconds()/spread.Seconds())
+		if left := float64(h.staying()); left < want-1 || left > want+1 {
+			t.Errorf("after %v %v clients are left, want %.1f", past, left, want)
+		}
+	}
+	if left := h.staying(); left != 0 {
+		t.Errorf("%d clients are left after the spread", left)
+	}
+}
+
+// A drained worker ends with the sockets of clients that have answered the close frame and closed
+// theirs: at once, by no clock.
+func TestDrainEndsWithItsSockets(t *testing.T) {
+	h := holdInHand(t)
+	h.append([]byte("first"))
+	var all []*client
+	var peers []*net.TCPConn
+	for range 5 {
+		ours, theirs := dial(t, false)
+		all, peers = append(all, h.join(theirs, 0)), append(peers, ours)
+		theirs.Close()
+	}
+	if err := h.turn(); err != nil {
+		t.Fatal(err)
+	}
+	why := wsproto.ServerShutdown
+	drain := handoff.Drain{Head: h.frames.Head(), WithinMS: 3_600_000, Disconnect: why.Name}
+	if err := h.beginDrain(drain); err != nil {
+		t.Fatal(err)
+	}
+	h.now = h.now.Add(askWait) // they answer no ping
+	h.endDrained()
+	event := func(c *client, over func() bool) (err error) {
+		fd := c.fd
+		until(t, func() bool {
+			err = h.event(fd, netpoll.ReadEvents|unix.EPOLLRDHUP, 0)
+			return over()
+		})
+		return err
+	}
+	answer := ws.NewCloseFrameBody(ws.StatusCode(why.Code), "")
+	for i, c := range all {
+		if _, err := peers[i].Write(masked(ws.OpClose, answer)); err != nil {
+			t.Fatal(err)
+		}
+		if err := event(c, func() bool { return c.parted }); err != nil {
+			t.Fatalf("it ended before its clients: %v", err)
+		}
+	}
+	for i, c := range all {
+		if _, err := io.Copy(io.Discard, peers[i]); err != nil { // to the end of our side
+			t.Fatal(err)
+		}
+		peers[i].Close()
+		err := event(c, func() bool { return c.fd < 0 })
+		if over := errors.Is(err, gnet.ErrEngineShutdown); over != (i == len(all)-1) {
+			t.Errorf("after the end of %d of %d sockets: %v", i+1, len(all), err)
+		}
+	}
 }
 
 // asking sets askWait for a test that has not started a worker yet.

@@ -1,13 +1,17 @@
 package worker
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/gobwas/ws"
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
 	"golang.org/x/sys/unix"
 
 	"distributor/engine/handoff"
@@ -120,8 +124,13 @@ func TestInputBeforeTheWorker(t *testing.T) {
 // One turn reads about readBudget from those that have sent more than is read at once, and from each in
 // its turn; another turn follows until nothing is left.
 func TestReadingOnIsBounded(t *testing.T) {
+	t.Run("more than one read of each", func(t *testing.T) { readOn(t, 10, 200_000) })
+	t.Run("one read of each", func(t *testing.T) { readOn(t, 20, 100_000) })
+}
+
+// readOn checks that with clients that have each sent so many bytes.
+func readOn(t *testing.T, clients, size int) {
 	h := holdInHand(t)
-	const clients, size = 10, 200_000
 	var all []*client
 	for range clients {
 		ours, theirs := dial(t, false)
@@ -275,7 +284,7 @@ func TestCutInsideATwin(t *testing.T) {
 	}{{"between frames", 10*pageBytes - 4, 3, 10, false}, {"inside a frame", 200_000, 1, 30, true}} {
 		t.Run(c.name, func(t *testing.T) {
 			b := start(t, handoff.Settings{}, framelog.Options{})
-			w, dir := byHand(t)
+			w, dir := byHand(t, framelog.Options{})
 			for i := range c.frames { // they are not compressed, and so not shorter
 				b.append(c.size)
 				frame := wsproto.AppendTextFrame(nil, make([]byte, c.size))
@@ -311,4 +320,76 @@ func TestCutInsideATwin(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A message that is longer than allowed ends the connection as such, also when the read that brings
+// its header brings more bytes than the allowance.
+func TestLongMessageInTooMuchInput(t *testing.T) {
+	b := start(t, handoff.Settings{InputBytes: 4096, InputRate: 1024}, framelog.Options{})
+	for name, input := range map[string][]byte{
+		"at the end": join(bytes.Repeat(frame(0x82, strings.Repeat("x", 1000)), 5),
+			[]byte{0x82, 0xfe, 0x10, 0x01, 1, 2, 3, 4}),
+		"at the beginning": masked(ws.OpBinary, make([]byte, 5000)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := b.connect(b.frames.Head(), input, false) // one piece
+			p.wantClose(wsproto.MessageTooBig.Code)
+			p.Close()
+			b.closed(p.id, wsproto.MessageTooBig)
+		})
+	}
+}
+
+// Whatever an event leaves in the socket is read in the turns, of a second burst as of the first.
+func TestBurstAfterBurst(t *testing.T) {
+	h := holdInHand(t)
+	ours, theirs := dial(t, false)
+	defer theirs.Close()
+	if err := theirs.SetReadBuffer(1 << 20); err != nil {
+		t.Fatal(err)
+	}
+	c := h.join(theirs, 0)
+	if err := h.turn(); err != nil {
+		t.Fatal(err)
+	}
+	c.deaf = true // its input is thrown away
+	const size = 2*readsAtOnce*readBytes + 1000
+	for burst := range 3 {
+		if _, err := ours.Write(make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		until(t, func() bool { return h.left(c) == size })
+		h.armed = false
+		h.clientEvent(c, unix.EPOLLIN)
+		for h.armed {
+			if err := h.event(h.wake, netpoll.ReadEvents, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := h.left(c); n != 0 {
+			t.Fatalf("burst %d: %d bytes are left, and no turn follows", burst, n)
+		}
+	}
+}
+
+// A socket is writable when it takes more, not when it is full.
+func TestWritable(t *testing.T) {
+	h := holdInHand(t)
+	ours, theirs := dial(t, true)
+	defer theirs.Close()
+	c := h.join(theirs, 0)
+	if !writable(c.fd) {
+		t.Error("a socket that nothing was sent to is full")
+	}
+	for sent := 0; !c.full; {
+		n, err := h.send(c, make([]byte, sliceBytes))
+		if sent += n; err != nil || sent > 1<<30 {
+			t.Fatalf("%d bytes sent: %v", sent, err)
+		}
+	}
+	if writable(c.fd) {
+		t.Error("a full socket is writable")
+	}
+	go io.Copy(io.Discard, ours)
+	until(t, func() bool { return writable(c.fd) })
 }

@@ -158,7 +158,7 @@ func TestLingerReplay(t *testing.T) {
 func TestLingerTwin(t *testing.T) {
 	const every = 500 * time.Millisecond
 	h, later := lingering3(t, every)
-	w, dir := byHand(t)
+	w, dir := byHand(t, framelog.Options{})
 	frame, from := wsproto.AppendTextFrame(nil, record), h.frames.Head()
 	twinned := func() {
 		t.Helper()

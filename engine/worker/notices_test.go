@@ -178,7 +178,7 @@ func TestNoticesAmongCompressed(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, handoff.Settings{Notices: dir}, framelog.Options{})
 	book := newBook(t, dir)
-	w, twins := byHand(t)
+	w, twins := byHand(t, framelog.Options{})
 	b.announce(twins)
 	add := func(n int) {
 		t.Helper()

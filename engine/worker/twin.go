@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"time"
 
 	"distributor/mmaplog/framelog"
@@ -61,15 +62,20 @@ func (l *loop) leaveTwin() {
 	l.again()
 }
 
-// spoilt is for a twin that cannot be read. The compressor meets the same, or
-// the next one is better. If its files are gone it has ended, and the primary is
-// about to say so.
+// spoilt handles an error of reading the twin. If the twin's floor has passed a client since the
+// last turn, the twin stays in use for the others. If the twin's directory is gone, the twin has
+// ended, and the primary is about to say so. Any other error is damage: the compressor meets it too,
+// or the next twin is better.
 func (l *loop) spoilt(err error) {
+	if errors.Is(err, framelog.ErrBelowFloor) {
+		return
+	}
 	level := slog.LevelError
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(l.twin.dir); errors.Is(err, fs.ErrNotExist) {
 		level = slog.LevelInfo
 	}
-	l.log.Log(context.Background(), level, "the twin of the frame log is not used any more", "dir", l.twin.dir, "error", err)
+	l.log.Log(context.Background(), level, "the twin of the frame log is not used any more",
+		"dir", l.twin.dir, "error", err)
 	l.leaveTwin()
 }
 
@@ -132,9 +138,7 @@ func (l *loop) sendTwin(c *client, limit int, room uint64) (sent int, used bool,
 		b, err = r.Frames(at, int(min(uint64(limit), end-at)))
 	}
 	if err != nil {
-		if !errors.Is(err, framelog.ErrBelowFloor) { // that is since we last looked
-			l.spoilt(err)
-		}
+		l.spoilt(err)
 		return 0, false, nil
 	}
 	if !used {
@@ -143,7 +147,7 @@ func (l *loop) sendTwin(c *client, limit int, room uint64) (sent int, used bool,
 	n, _, err := l.sendPinging(c, b, c.cursor+min(room, r.End()-c.cursor), r, at)
 	if errors.Is(err, errGone) {
 		return 0, true, err
-	} else if err != nil { // EFAULT
+	} else if err != nil { // EFAULT, or a place of a ping that cannot be looked up
 		l.spoilt(err)
 		return 0, false, nil
 	}

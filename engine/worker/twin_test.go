@@ -425,15 +425,15 @@ func TestCompressedInput(t *testing.T) {
 }
 
 // byHand is a twin that only grows when told.
-func byHand(t testing.TB) (*framelog.Writer, string) {
+func byHand(t testing.TB, o framelog.Options) (*framelog.Writer, string) {
 	t.Helper()
-	dir := t.TempDir()
-	w, _, err := framelog.OpenWriter(framelog.Options{Dir: dir, Transient: true, Log: slog.New(slog.DiscardHandler)})
+	o.Dir, o.Transient, o.Log = filepath.Join(t.TempDir(), "twin"), true, slog.New(slog.DiscardHandler)
+	w, _, err := framelog.OpenWriter(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.Close() })
-	return w, dir
+	return w, o.Dir
 }
 
 func (b *bench) twinned(w *framelog.Writer, i int) {
@@ -457,7 +457,7 @@ func (b *bench) twinned(w *framelog.Writer, i int) {
 // A twin that does not grow is waited for a moment, and no longer.
 func TestTwinThatStands(t *testing.T) {
 	h := holdInHand(t)
-	w, dir := byHand(t)
+	w, dir := byHand(t, framelog.Options{})
 	deflater, err := wsproto.NewDeflater(1)
 	if err != nil {
 		t.Fatal(err)
@@ -512,7 +512,7 @@ func TestTwinThatStands(t *testing.T) {
 // turn, if the socket takes it: nothing may come that would send it later.
 func TestLongCompressedFrame(t *testing.T) {
 	h := holdInHand(t)
-	w, dir := byHand(t)
+	w, dir := byHand(t, framelog.Options{})
 	c := h.join(newWire(t).theirs, h.frames.Head())
 	atOnce := 0
 	for i := range 50 {
@@ -555,7 +555,7 @@ func TestDamagedTwin(t *testing.T) {
 	for _, ext := range []string{".frames", ".index"} {
 		t.Run(ext, func(t *testing.T) {
 			b := start(t, handoff.Settings{}, framelog.Options{})
-			w, dir := byHand(t)
+			w, dir := byHand(t, framelog.Options{})
 			b.append(1000)
 			b.twinned(w, 0)
 			b.announce(dir)
@@ -577,6 +577,95 @@ func TestDamagedTwin(t *testing.T) {
 			}
 			b.publish(100)
 			q.count(b, 3, 4)
+		})
+	}
+}
+
+// Only damage to the twin is an error in the log. A client that the twin's floor has overtaken since
+// the last turn goes on with plain frames. A twin whose directory is gone has ended, and the
+// primary's word of that is on its way.
+func TestTwinIsGivenUp(t *testing.T) {
+	const size = 9000
+	for name, c := range map[string]struct {
+		happen func(t *testing.T, grow func(frames int), dir string)
+		log    string // level of the line; "": none
+		stays  bool   // the twin is used on
+	}{
+		"overtaken": {func(_ *testing.T, grow func(int), _ string) { grow(34) }, "", true},
+		"ended": {func(t *testing.T, _ func(int), dir string) {
+			if err := os.Rename(dir, dir+"-ended"); err != nil {
+				t.Fatal(err)
+			}
+		}, "INFO", false},
+		"damaged": {func(t *testing.T, _ func(int), dir string) {
+			segments, err := filepath.Glob(filepath.Join(dir, "*.frames"))
+			if err == nil {
+				err = os.Remove(segments[1])
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, "ERROR", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := holdInHand(t)
+			var lines bytes.Buffer
+			h.log = slog.New(slog.NewTextHandler(&lines, nil))
+			w, dir := byHand(t, framelog.Options{SegmentBytes: 64 << 10, RetainBytes: 400_000})
+			grow := func(frames int) {
+				t.Helper()
+				for range frames {
+					from := h.frames.Head()
+					h.append(make([]byte, 2*size))
+					frame := wsproto.AppendTextFrame(nil, make([]byte, size))
+					span := twin.Span{Start: from, End: h.frames.Head()}
+					err := twin.Append(w, frame, twin.Other, span)
+					if err := errors.Join(err, w.Commit()); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			turn := func() {
+				t.Helper()
+				if err := h.turn(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			join := func(from uint64) *client {
+				c := h.join(newWire(t).theirs, from)
+				c.deflate = true
+				return c
+			}
+			grow(10)
+			early := h.frames.Head() // in a segment that is not mapped yet
+			grow(20)
+			late := h.frames.Head()
+			grow(2)
+			h.followTwin(dir)
+			client := join(late)
+			turn()
+			if client.cursor != h.frames.Head() || h.stats.PlainBytes > 0 {
+				t.Fatalf("at %d of %d, %d plain", client.cursor, h.frames.Head(), h.stats.PlainBytes)
+			}
+			grow(9)
+			h.lookAtTwin()
+			end := h.frames.Head()
+			c.happen(t, grow, dir)
+			if !c.stays {
+				client = join(early)
+			}
+			for client.cursor < end && !client.full {
+				h.serve(client)
+			}
+			if client.state == closing || h.stats.PlainBytes == 0 {
+				t.Errorf("state %d, %d plain bytes", client.state, h.stats.PlainBytes)
+			}
+			if stays := h.twin.reader != nil; stays != c.stays {
+				t.Errorf("the twin is used on: %v", stays)
+			}
+			if log := lines.String(); c.log == "" && log != "" || !strings.Contains(log, c.log) {
+				t.Errorf("the log says %q, want %q", log, c.log)
+			}
 		})
 	}
 }

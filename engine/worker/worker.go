@@ -207,7 +207,7 @@ func (l *loop) turn() error {
 		}
 	}
 	l.tellConfirmed()
-	if !l.behind.empty() || !l.unread.empty() || l.controlPending {
+	if !l.behind.empty() || !l.unread.empty() {
 		l.again()
 	}
 	return nil

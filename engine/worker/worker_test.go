@@ -285,13 +285,16 @@ func (b *bench) give(ours, theirs *net.TCPConn, c handoff.Client) *peer {
 		b.t.Fatal(err)
 	}
 	p := &peer{Conn: ours, id: b.nextID, t: b.t}
-	p.SetDeadline(time.Now().Add(time.Minute))
+	p.patient()
 	got := make([]byte, len(response))
 	if _, err := io.ReadFull(p, got); err != nil || string(got) != response {
 		b.t.Fatalf("instead of the 101: %q %v", got, err)
 	}
 	return p
 }
+
+// patient gives what p does next a minute.
+func (p *peer) patient() { _ = p.SetDeadline(time.Now().Add(time.Minute)) }
 
 // frame reads one frame as it stands on the wire.
 func (p *peer) frame() (ws.Header, []byte) {

@@ -58,7 +58,10 @@ func (b *backlog) release(floor uint64) {
 // begins with the first segment that is there. A released segment is opened again for its sync,
 // which the kernel answers for the file: the error of an earlier write is still told, unless it has
 // forgotten the file meanwhile.
+//
+// One call looks at all segments, so settle queues no other one until relieve begins.
 func (w *Writer) relieve() {
+	w.relieving.Store(false)
 	floor := w.Floor()
 	w.unfinished.release(floor)
 	w.failed("unlink segments that are no longer kept", w.unlinkRetired())

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 )
@@ -78,5 +79,50 @@ func TestHungSync(t *testing.T) {
 	mustHoldOnlySegments(t, o.Dir)
 	if report, err := Inspect(o.Dir); err != nil || report.NewID != "" || len(report.Damaged)+len(report.GivenUp) != 0 {
 		t.Errorf("%+v, %v", report, err)
+	}
+}
+
+// While the disk answers neither a sync nor an unlink, at most one call of relieve waits for its turn.
+func TestReliefIsQueuedOnce(t *testing.T) {
+	o := testOptions(t.TempDir())
+	o.RetainBytes = 4 * minSegmentBytes
+	hung, answer := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	o.fault = func(what op, path string) error {
+		_, segment := parseBase(strings.TrimSuffix(filepath.Base(path), filepath.Ext(path)))
+		if !segment || what != opSync && what != opUnlink {
+			return nil
+		}
+		if what == opUnlink {
+			once.Do(func() { close(hung) })
+		}
+		<-answer
+		return nil
+	}
+	w, _ := mustOpen(t, o)
+	frame := make([]byte, 8<<10)
+	write := func(segments int) {
+		t.Helper()
+		for range segments * minSegmentBytes / len(frame) {
+			if err := w.Append(frame, Meta{}); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.Commit(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write(2 * unfinishedMost)
+	<-hung
+	write(2 * unfinishedMost)
+	w.beside.mu.Lock()
+	queued := len(w.beside.jobs)
+	w.beside.mu.Unlock()
+	if queued > 1 {
+		t.Errorf("relieve is queued %d times", queued)
+	}
+	close(answer)
+	if err := w.Close(); err != nil {
+		t.Error(err)
 	}
 }

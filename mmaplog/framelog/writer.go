@@ -39,6 +39,7 @@ type Writer struct {
 	beside *queue // does without the disk's answer what cannot wait for it
 	// unfinished are the sealed segments that wait for behind.
 	unfinished backlog
+	relieving  atomic.Bool // relieve is queued in beside and has not begun
 	spare      chan spare
 	asked      bool // a spare is being made, or lies in the channel
 
@@ -268,7 +269,7 @@ func (w *Writer) settle() {
 			w.failed("unlink a segment that is no longer kept", unlinkSegment(w.opts.Dir, gone.base, w.opts.fault))
 		})
 	}
-	if w.unfinished.many() {
+	if w.unfinished.many() && w.relieving.CompareAndSwap(false, true) {
 		w.beside.do(w.relieve)
 	}
 }

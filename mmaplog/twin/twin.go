@@ -58,29 +58,36 @@ func Open(dir string) (*Reader, error) {
 // Close lets go of the files.
 func (r *Reader) Close() error { return r.log.Close() }
 
-// Refresh looks how far the twin reaches now, and says whether that has changed. Start and End are as of then.
+// Refresh reads how far the twin reaches now, and reports whether that has changed. Start and End are
+// as of then.
 func (r *Reader) Refresh() (bool, error) {
 	for {
-		// The head first: a floor that is read later may have passed it only when frames have come meanwhile.
+		// The head comes first. If the floor has passed it, frames have come meanwhile.
 		head, floor := r.log.Head(), r.log.Floor()
 		if head == r.head && floor == r.floor {
 			return false, nil
 		}
-		first, err := r.log.Meta(floor + 1)
-		var last framelog.Meta
-		if err == nil {
-			last, err = r.log.Meta(head)
+		err := r.setBounds(head, floor)
+		if errors.Is(err, framelog.ErrBelowFloor) {
+			continue // the floor has passed one of the two
 		}
-		if errors.Is(err, framelog.ErrBelowFloor) && r.log.Floor() != floor {
-			continue // overtaken
-		}
-		if err != nil {
-			return false, fmt.Errorf("twin: %w", err)
-		}
-		r.head, r.floor = head, floor
-		r.start, r.end = spanOf(first).Start, spanOf(last).End
-		return true, nil
+		return err == nil, err
 	}
+}
+
+// setBounds sets what the twin holds between two offsets of its own.
+func (r *Reader) setBounds(head, floor uint64) error {
+	first, err := r.log.Meta(floor + 1)
+	if err != nil {
+		return fmt.Errorf("twin: %w", err)
+	}
+	last, err := r.log.Meta(head)
+	if err != nil {
+		return fmt.Errorf("twin: %w", err)
+	}
+	r.head, r.floor = head, floor
+	r.start, r.end = spanOf(first).Start, spanOf(last).End
+	return nil
 }
 
 // Start is the oldest offset of the original that the twin can go on from.

@@ -134,3 +134,22 @@ func one(b bool) uint64 {
 	}
 	return 0
 }
+
+// The writer may pass a whole retention between Refresh's two reads of the twin's bounds: the head
+// that was read first then lies below the floor. Refresh reads both anew.
+func TestOvertakenBetweenHeadAndFloor(t *testing.T) {
+	r := newRig(t, framelog.Options{SegmentBytes: 64 << 10, RetainBytes: 64 << 10})
+	r.add(0, 2000, 1000, Other)
+	head := r.log.Head()
+	for r.log.Floor() <= head {
+		r.add(0, 2000, 1000, Other)
+	}
+	err := r.reader.setBounds(head, r.log.Floor())
+	if !errors.Is(err, framelog.ErrBelowFloor) {
+		t.Errorf("a head below the floor: %v", err)
+	}
+	r.refresh(true)
+	if end := r.spans[len(r.spans)-1].End; r.reader.End() != end {
+		t.Errorf("End is %d, not %d", r.reader.End(), end)
+	}
+}
