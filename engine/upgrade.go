@@ -75,7 +75,7 @@ func (p *primary) upgrade(running context.Context, fail func(error), reload <-ch
 		p.log.Info("upgrade: another process has taken over", "process", heir.Pid(), "pause", time.Since(gave))
 		return heir, reads
 	}
-	err = fmt.Errorf("%w (process %d: %v)", err, heir.Pid(), heir.Kill())
+	err = fmt.Errorf("%w (process %d: %s)", err, heir.Pid(), heir.Kill())
 	if running.Err() != nil {
 		p.log.Warn("upgrade given up", "error", err)
 		return nil, reads
