@@ -97,7 +97,10 @@ func (p *primary) startHeir() (*succession.Heir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine: STATE_DIR: %w", err)
 	}
-	estate, admin := succession.Estate{StateDir: dir, Public: publicAddress(cfg), Activated: p.activated}, net.Listener(nil)
+	estate, admin := succession.Estate{
+		StateDir: dir, Public: publicAddress(cfg), Activated: p.activated,
+		Problems: p.health.sinceWhen(),
+	}, net.Listener(nil)
 	if p.admin != nil {
 		estate.Admin, admin = cfg.AdminAddr, p.admin
 	}
