@@ -175,6 +175,9 @@ func (p *primary) open(ctx context.Context) error {
 		AddShardKey: cfg.AddExecutionShardKey, Wake: p.wake, Log: p.log,
 	}, progress)
 	p.health = newHealthWatch(p.checks(), p.started, p.log)
+	if p.elder != nil {
+		p.health.inherited = p.elder.Estate.Problems
+	}
 	p.gateway = gateway.New(gateway.Options{
 		Settings: access, Workers: p.workers, Frames: p.index, Resume: p.collectors.Offset, Health: p.publicHealth, API: p.publicAPI(),
 		Reserved: query.Descriptors(descriptorLimit()), Log: p.log,

@@ -15,6 +15,7 @@ type problem struct {
 	component string // names the problem: a component has one at a time
 	details   words  // for the operator: the admin listener, the log
 	public    words  // the same for everybody: no paths, no addresses
+	kind      string // the check that has found it
 }
 
 type words struct{ problem, remedy string }
@@ -72,7 +73,9 @@ func (p *primary) workerHealth() []problem {
 	const remedy = "see the log for the workers' last words; starting is tried again with growing pauses"
 	err := s.Backoff.Err
 	return []problem{{
-		"workers", words{what + ": " + err.Error(), remedy}, words{what + cause(err), remedy},
+		component: "workers",
+		details:   words{what + ": " + err.Error(), remedy},
+		public:    words{what + cause(err), remedy},
 	}}
 }
 
@@ -113,7 +116,9 @@ func (p *primary) databaseHealth() []problem {
 		const remedy = "check ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH and permissions; " +
 			"the other endpoints answer, and the database is tried again every second"
 		found = append(found, problem{
-			one.Component, words{one.Text, remedy}, words{"it does not answer", remedy},
+			component: one.Component,
+			details:   words{one.Text, remedy},
+			public:    words{"it does not answer", remedy},
 		})
 	}
 	return found
@@ -130,9 +135,13 @@ func (p *primary) dataLogHealth(now time.Time) []problem {
 	cfg := p.cfg.Load()
 	if err := readable(cfg.DataLogDir); err != nil {
 		return []problem{{
-			"data logs",
-			words{err.Error(), dataLogRemedy(err, "DATA_LOG_DIR ("+cfg.DataLogDir+")")},
-			words{"the directory cannot be read" + cause(err), dataLogRemedy(err, "DATA_LOG_DIR")},
+			component: "data logs",
+			details: words{
+				err.Error(), dataLogRemedy(err, "DATA_LOG_DIR ("+cfg.DataLogDir+")"),
+			},
+			public: words{
+				"the directory cannot be read" + cause(err), dataLogRemedy(err, "DATA_LOG_DIR"),
+			},
 		}}
 	}
 	var found []problem
@@ -141,9 +150,9 @@ func (p *primary) dataLogHealth(now time.Time) []problem {
 		s := f.Stats()
 		if t := s.Trouble; t.Err != nil && now.Sub(t.Since) >= troubleGrace {
 			found = append(found, problem{
-				"data logs: " + s.Stream.String(),
-				words{t.Err.Error(), dataLogRemedy(t.Err, t.Path)},
-				words{
+				component: "data logs: " + s.Stream.String(),
+				details:   words{t.Err.Error(), dataLogRemedy(t.Err, t.Path)},
+				public: words{
 					"reading waits for a file" + cause(t.Err), dataLogRemedy(t.Err, "DATA_LOG_DIR"),
 				},
 			})
@@ -160,7 +169,9 @@ func (p *primary) dataLogHealth(now time.Time) []problem {
 					"(DATA_LOG_STALE_MS sets how long silence is normal)",
 			}
 		}
-		return []problem{{"data logs", what(cfg.DataLogDir), what("DATA_LOG_DIR")}}
+		return []problem{{
+			component: "data logs", details: what(cfg.DataLogDir), public: what("DATA_LOG_DIR"),
+		}}
 	}
 	return found
 }

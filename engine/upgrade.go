@@ -75,7 +75,7 @@ func (p *primary) upgrade(running context.Context, fail func(error), reload <-ch
 		p.log.Info("upgrade: another process has taken over", "process", heir.Pid(), "pause", time.Since(gave))
 		return heir, reads
 	}
-	err = fmt.Errorf("%w (process %d: %v)", err, heir.Pid(), heir.Kill())
+	err = fmt.Errorf("%w (process %d: %s)", err, heir.Pid(), heir.Kill())
 	if running.Err() != nil {
 		p.log.Warn("upgrade given up", "error", err)
 		return nil, reads
@@ -97,7 +97,10 @@ func (p *primary) startHeir() (*succession.Heir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("engine: STATE_DIR: %w", err)
 	}
-	estate, admin := succession.Estate{StateDir: dir, Public: publicAddress(cfg), Activated: p.activated}, net.Listener(nil)
+	estate, admin := succession.Estate{
+		StateDir: dir, Public: publicAddress(cfg), Activated: p.activated,
+		Problems: p.health.sinceWhen(),
+	}, net.Listener(nil)
 	if p.admin != nil {
 		estate.Admin, admin = cfg.AdminAddr, p.admin
 	}

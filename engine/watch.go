@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +28,10 @@ const (
 	// firstWithin is how long a health check waits for the first look of all.
 	firstWithin = 5 * time.Second
 )
+
+// inheritWithin is how long after its first look a process that has taken over finds problems of
+// the one before it to be the same problems.
+const inheritWithin = checkWithin
 
 // check is one part's view. name is said if it does not come back.
 type check struct {
@@ -51,6 +57,10 @@ type healthWatch struct {
 	problems []known    // in the order of their coming
 	since    time.Time  // when health last turned; at first the start
 	checking string     // the check under way
+	looked   time.Time  // when the checks were first made
+	// inherited are the problems of the process that handed over, by component, since when; without
+	// those that were found again.
+	inherited map[string]time.Time
 }
 
 func newHealthWatch(checks []check, started time.Time, log *slog.Logger) *healthWatch {
@@ -100,7 +110,10 @@ func (h *healthWatch) look(now time.Time) (found []problem) {
 		h.mu.Lock()
 		h.checking = c.name
 		h.mu.Unlock()
-		found = append(found, c.find(now)...)
+		for _, one := range c.find(now) {
+			one.kind = c.name
+			found = append(found, one)
+		}
 	}
 	return found
 }
@@ -114,30 +127,44 @@ func (h *healthWatch) hung() problem {
 		"see whether a file system hangs (a network mount, a disk with errors): " +
 			"the kernel's log says so",
 	}
-	return problem{"health", w, w}
+	return problem{component: "health", details: w, public: w, kind: "health"}
 }
 
-// settle takes what was found, and logs what has changed.
+// settle takes what was found, and logs what has changed: of each kind of problems one line.
 func (h *healthWatch) settle(found []problem, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	select {
-	case <-h.first:
-	default:
+	if h.looked.IsZero() {
+		h.looked = now
 		close(h.first)
 	}
 	green := len(h.problems) == 0
+	var come, still []known
 	for _, one := range found {
 		same := func(k known) bool { return k.component == one.component }
 		if i := slices.IndexFunc(h.problems, same); i >= 0 {
 			h.problems[i].problem, h.problems[i].found = one, now
 			continue
 		}
-		h.problems = append(h.problems, known{one, now, now})
-		h.log.Warn("health is red", "component", one.component,
-			"problem", one.details.problem, "remedy", one.details.remedy)
+		k := known{one, now, now}
+		if since, inherited := h.inherited[one.component]; inherited {
+			k.since = since
+			delete(h.inherited, one.component)
+			still = append(still, k)
+		} else {
+			come = append(come, k)
+		}
+		h.problems = append(h.problems, k)
 	}
-	var over []known
+	for _, of := range byKind(come) {
+		h.log.Warn("health is red", "component", of.components(), "problem", of.problems(),
+			"remedy", of.remedies())
+	}
+	for _, of := range byKind(still) {
+		h.log.Info("health is still red after the handover", "component", of.components(),
+			"problem", of.problems(), "remedy", of.remedies(), "since", second(of[0].since))
+	}
+	var over kind
 	h.problems = slices.DeleteFunc(h.problems, func(k known) bool {
 		gone := now.Sub(k.found) >= settleAfter
 		if gone {
@@ -145,17 +172,75 @@ func (h *healthWatch) settle(found []problem, now time.Time) {
 		}
 		return gone
 	})
-	for i, k := range over {
+	kinds := byKind(over)
+	for i, of := range kinds {
 		message := "a health problem is over"
-		if len(h.problems) == 0 && i == len(over)-1 {
+		if len(h.problems) == 0 && i == len(kinds)-1 {
 			message = "health is green again"
 		}
-		h.log.Info(message, "component", k.component, "problem", k.details.problem,
-			"lasted", k.found.Sub(k.since).Round(time.Second))
+		h.log.Info(message, "component", of.components(), "problem", of.problems(),
+			"lasted", of[0].found.Sub(of[0].since).Round(time.Second))
+	}
+	if now.Sub(h.looked) >= inheritWithin && len(h.inherited) > 0 {
+		h.log.Info("health problems of before the handover are over", "component",
+			strings.Join(slices.Sorted(maps.Keys(h.inherited)), ", "))
+		h.inherited = nil
 	}
 	if green != (len(h.problems) == 0) {
 		h.since = now
 	}
+	for _, k := range h.problems { // an inherited one is older than we are
+		if k.since.Before(h.since) {
+			h.since = k.since
+		}
+	}
+}
+
+// kind is problems that one check has found, in the order of their coming.
+type kind []known
+
+func byKind(problems []known) (kinds []kind) {
+	for _, k := range problems {
+		i := slices.IndexFunc(kinds, func(of kind) bool { return of[0].kind == k.kind })
+		if i < 0 {
+			i, kinds = len(kinds), append(kinds, nil)
+		}
+		kinds[i] = append(kinds[i], k)
+	}
+	return kinds
+}
+
+func (of kind) components() string {
+	return of.join(", ", func(k known) string { return k.component })
+}
+
+func (of kind) problems() string {
+	return of.join("; ", func(k known) string { return k.details.problem })
+}
+
+func (of kind) remedies() string {
+	return of.join("; ", func(k known) string { return k.details.remedy })
+}
+
+// join lists a text of each problem, once if it is the same for several.
+func (of kind) join(by string, text func(known) string) string {
+	var texts []string
+	for _, k := range of {
+		if one := text(k); !slices.Contains(texts, one) {
+			texts = append(texts, one)
+		}
+	}
+	return strings.Join(texts, by)
+}
+
+// sinceWhen has the problems by component, for the process that takes over.
+func (h *healthWatch) sinceWhen() map[string]time.Time {
+	problems, _ := h.now()
+	since := make(map[string]time.Time, len(problems))
+	for _, k := range problems {
+		since[k.component] = k.since
+	}
+	return since
 }
 
 // now returns the problems, and since when health is what it is.

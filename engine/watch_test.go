@@ -27,7 +27,10 @@ func newWard(t *testing.T) *ward {
 	w.finds()
 	look := func(time.Time) (found []problem) {
 		for _, name := range (*w.find.Load())() {
-			found = append(found, problem{name, words{"inside", "mend it"}, words{"outside", "mend it"}})
+			found = append(found, problem{
+				component: name,
+				details:   words{"inside", "mend it"}, public: words{"outside", "mend it"},
+			})
 		}
 		return found
 	}
@@ -90,6 +93,65 @@ func TestHealthTurns(t *testing.T) {
 		}
 		if w.said("health is green again") != 1 || w.said("component=b problem=inside lasted=") != 1 || w.said("problem=inside remedy=\"mend it\"") != 2 {
 			t.Error(w.log.String())
+		}
+	})
+}
+
+// Problems of one kind that come together are one line of the log, and so is their end.
+func TestHealthProblemsOfOneKind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		w := newWard(t)
+		time.Sleep(checkEvery / 2)
+		w.finds("a", "b", "c")
+		time.Sleep(checkEvery)
+		w.shows(t, began.Add(checkEvery), "a", "b", "c")
+		w.finds()
+		time.Sleep(settleAfter + checkEvery)
+		for _, line := range []string{
+			`msg="health is red" component="a, b, c" problem=inside remedy="mend it"`,
+			`msg="health is green again" component="a, b, c" problem=inside lasted=`,
+		} {
+			if w.said(line) != 1 || w.said("level=") != 2 {
+				t.Errorf("not %s alone:\n%s", line, &w.log)
+			}
+		}
+	})
+}
+
+// A problem that the process which handed over had is the same problem, since the same time: it is
+// no news, and its end is told, whenever that is.
+func TestHealthOverAHandover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWard(t)
+		old := time.Now().Add(-time.Hour)
+		time.Sleep(checkEvery / 2)
+		w.mu.Lock()
+		w.inherited = map[string]time.Time{"stays": old, "goes": old, "late": old}
+		w.mu.Unlock()
+		w.finds("stays", "new")
+		time.Sleep(checkEvery)
+		w.shows(t, old, "stays", "new")
+		problems, _ := w.now()
+		if !problems[0].since.Equal(old) || problems[1].since.Equal(old) {
+			t.Errorf("%+v", problems)
+		}
+		time.Sleep(checkEvery)
+		w.finds("stays", "new", "late")
+		time.Sleep(inheritWithin + checkEvery)
+		w.shows(t, old, "stays", "new", "late")
+		w.finds()
+		time.Sleep(settleAfter + checkEvery)
+		for _, line := range []string{
+			`msg="health is red" component=new`,
+			`level=INFO msg="health is still red after the handover" component=stays`,
+			`level=INFO msg="health is still red after the handover" component=late`,
+			`msg="health problems of before the handover are over" component=goes`,
+			`msg="health is green again" component="stays, new, late" problem=inside lasted=1h0m`,
+		} {
+			if w.said(line) != 1 || w.said("level=") != 5 {
+				t.Errorf("not %s once:\n%s", line, &w.log)
+			}
 		}
 	})
 }

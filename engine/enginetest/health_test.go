@@ -3,6 +3,7 @@ package enginetest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -121,6 +122,44 @@ func TestHealthTurnsAreTold(t *testing.T) {
 		return strings.HasPrefix(l.Msg, "health is") || strings.HasPrefix(l.Msg, "a health problem")
 	}); len(said) != 2 {
 		t.Errorf("%v", said)
+	}
+	d.Stop()
+}
+
+// Databases that are missing are one line of the log, however many they are, and no news to the
+// process that takes over, which knows since when.
+func TestHealthOfMissingDatabases(t *testing.T) {
+	t.Parallel()
+	d := newHealthy(t, nil)
+	dir := filepath.Join(d.Dir, "databases")
+	if err := os.Rename(dir, dir+"-aside"); err != nil {
+		t.Fatal(err)
+	}
+	linked(t, d)
+	d.Start()
+	problems := func(address string) map[string]time.Time {
+		since := make(map[string]time.Time)
+		for _, p := range statusOf(t, address).Problems {
+			since[p.Component] = p.Since
+		}
+		return since
+	}
+	Until(t, "all five are missing", func() bool { return len(problems(d.admin())) == 5 }, nil)
+	before := problems(d.admin())
+	d.Upgrade()
+	d.Alone()
+	still := "health is still red after the handover"
+	d.WaitLog("it is still red", func(l Line) bool { return l.Msg == still })
+	Until(t, "the new process knows since when", func() bool {
+		return maps.Equal(problems(lastAdmin(d)), before)
+	}, func() string { return fmt.Sprint(problems(lastAdmin(d)), " after ", before) })
+	if err := os.Rename(dir+"-aside", dir); err != nil {
+		t.Fatal(err)
+	}
+	d.WaitLog("it is green", func(l Line) bool { return l.Msg == "health is green again" })
+	red := d.Log(func(l Line) bool { return l.Msg == "health is red" })
+	if len(red) != 1 || strings.Count(fmt.Sprint(red[0].Attrs["component"]), "database ") != 5 {
+		t.Errorf("%v", red)
 	}
 	d.Stop()
 }

@@ -122,6 +122,73 @@ func TestUnmodifiedCollectorResumes(t *testing.T) {
 	}
 }
 
+// awayFor makes the state directory say that all collectors have been away for so long.
+func awayFor(t *testing.T, d *Distributor, away time.Duration) {
+	t.Helper()
+	path := filepath.Join(d.Dir, "state", "collectors.json")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var f map[string]any
+	if err := json.Unmarshal(text, &f); err != nil {
+		t.Fatal(err)
+	}
+	for _, known := range f["collectors"].(map[string]any) {
+		known.(map[string]any)["t"] = time.Now().Add(-away).UnixMilli()
+	}
+	if text, err = json.Marshal(f); err == nil {
+		err = os.WriteFile(path, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The window is as long as it is set to, at the start and by a reload.
+func TestWholeResumeWindow(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	d := New(t, Settings{"RESUME_WINDOW_MS": day.Milliseconds()})
+	begin(t, d)
+	d.Start()
+	keys := []shardus.SecretKey{newKey(t), newKey(t), newKey(t)}
+	for _, key := range keys {
+		MustConnect(t, d.URL, PeerOptions{Key: key})
+	}
+	d.Stop()
+	numbered(t, d, 0, 5)
+	awayFor(t, d, day*3/4)
+	d.Start()
+	watcher := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"})
+	Until(t, "all is in the frame log", func() bool { return len(watcher.Texts()) == 5 }, nil)
+	back := func(key shardus.SecretKey) int { // how many of the five it gets
+		next := len(watcher.Texts())
+		p := MustConnect(t, d.URL, PeerOptions{Key: key})
+		numbered(t, d, next, next+1)
+		got := []int(nil)
+		Until(t, "a record more", func() bool {
+			got = numbers(t, p)
+			return len(got) > 0 && got[len(got)-1] == next && len(watcher.Texts()) == next+1
+		}, nil)
+		return min(5, len(got)-1)
+	}
+	for i, hours := range []int{24, 20, 16} {
+		if i > 0 {
+			d.Configure(Settings{"RESUME_WINDOW_MS": hours * 3_600_000})
+			d.Reload(syscall.SIGHUP)
+		}
+		want := 5
+		if hours < 18 {
+			want = 0
+		}
+		if got := back(keys[i]); got != want {
+			t.Errorf("after 18 of %d hours it gets %d of 5", hours, got)
+		}
+	}
+	d.Stop()
+}
+
 // A collector that connects for the first time is on disk in a moment, not only
 // when progress is saved the next time: a kill -9 then costs it nothing.
 func TestNewCollectorIsKnownSoon(t *testing.T) {

@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -98,6 +100,54 @@ func TestHungProcessIsKilled(t *testing.T) {
 	if l := defaultLooks; l.every+l.within+restartFirst > requestTime-time.Second {
 		t.Errorf("%+v: a request is over before the next process has it", l)
 	}
+}
+
+// A query process that answers a look with an error lives: only silence tells that it hangs.
+func TestLookThatFailsKillsNobody(t *testing.T) {
+	noLeaks(t)
+	channel, control, err := newChannel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := must(newAcceptor(control))
+	looked := make(chan struct{})
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		looked <- struct{}{}
+		http.Error(w, "cannot say", http.StatusInternalServerError)
+	})}
+	var parts sync.WaitGroup
+	parts.Go(func() { _ = server.Serve(l) })
+	p := newProcess(channel)
+	p.cmd = exec.Command("/bin/sleep", "1000")
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	f := newFront(Options{Log: slog.New(slog.DiscardHandler)})
+	f.looks = looks{every: time.Millisecond, within: patience}
+	watched := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { defer close(watched); f.watch(ctx, p) }()
+	for n := range 3 {
+		select {
+		case <-looked:
+		case <-watched:
+			t.Fatalf("given up after %d looks", n)
+		}
+	}
+	cancel()
+	go func() { // of a look under way
+		for range looked {
+		}
+	}()
+	<-watched
+	p.kill()
+	if err := p.cmd.Wait(); err == nil {
+		t.Error("it had ended by itself")
+	}
+	p.close()
+	_ = server.Close()
+	parts.Wait()
+	close(looked)
 }
 
 // While the query process is stopped a reload returns at once, and so do the counters. Requests

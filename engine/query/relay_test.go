@@ -1,6 +1,7 @@
 package query
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -152,6 +153,24 @@ func TestAnswerOutlivesTheQueryProcess(t *testing.T) {
 	}
 	if f.memory.held() != 0 {
 		t.Errorf("%d bytes are still held", f.memory.held())
+	}
+}
+
+// gone is a client that takes no more, before the server has noticed that it has left.
+type gone struct{ *httptest.ResponseRecorder }
+
+func (gone) Write([]byte) (int, error) { return 0, syscall.EPIPE }
+
+// A client that leaves before its answer is written raises no warning.
+func TestClientThatLeavesIsNoWarning(t *testing.T) {
+	a := newAPI(t, unpack(t, "db"), forever)
+	var log bytes.Buffer
+	a.front.log = slog.New(slog.NewTextHandler(&log, nil))
+	r := httptest.NewRequest("POST", "/totalData", strings.NewReader(signedRequest("")))
+	r.Header.Set("Content-Type", "application/json")
+	w := gone{httptest.NewRecorder()}
+	if a.ServeHTTP(w, r); w.Code != http.StatusOK || log.Len() > 0 {
+		t.Errorf("%d, logged %s", w.Code, &log)
 	}
 }
 

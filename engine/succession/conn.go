@@ -46,6 +46,8 @@ type Estate struct {
 	Admin    string `json:"admin,omitempty"` // empty: no listener
 	// Activated says that the service manager has opened the public listener, and keeps it.
 	Activated bool `json:"activated,omitempty"`
+	// Problems are those of the elder's health, by component: since when each is there.
+	Problems map[string]time.Time `json:"problems,omitempty"`
 }
 
 // Stop has the elder's collectors sent away within a shorter time.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,7 +56,7 @@ func Start(command []string, estate Estate, public, admin net.Listener) (*Heir, 
 		_ = h.cmd.Wait() // ProcessState has it
 	}()
 	if err := h.Send(Message{Estate: &estate}); err != nil {
-		return nil, fmt.Errorf("%w (%v)", err, h.Kill())
+		return nil, fmt.Errorf("%w (%s)", err, h.Kill())
 	}
 	return h, nil
 }
@@ -63,13 +64,21 @@ func Start(command []string, estate Estate, public, admin net.Listener) (*Heir, 
 // Pid is that of the process.
 func (h *Heir) Pid() int { return h.cmd.Process.Pid }
 
-// Kill ends the process, if it still runs, and the channel; when it returns,
-// nothing is left of it. It tells how the process ended.
-func (h *Heir) Kill() *os.ProcessState {
+// killWithin is how long Kill waits for the end of the process. A disk that hangs can keep a killed
+// process for longer.
+const killWithin = 5 * time.Second
+
+// Kill ends the process, if it still runs, and the channel. It tells how the process ended, or that
+// it has not ended within killWithin: then it may still hold the locks that it has taken.
+func (h *Heir) Kill() string {
 	_ = h.cmd.Process.Kill()
-	<-h.ended
-	h.Close()
-	return h.cmd.ProcessState
+	defer h.Close()
+	select {
+	case <-h.ended:
+		return h.cmd.ProcessState.String()
+	case <-time.After(killWithin):
+		return fmt.Sprintf("killed, but not ended within %v", killWithin)
+	}
 }
 
 // Ended is closed when the process has ended.

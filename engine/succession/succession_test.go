@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -139,8 +141,8 @@ func TestHeirKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if state := h.Kill(); !strings.Contains(state.String(), "killed") {
-		t.Errorf("it ended with %v", state)
+	if state := h.Kill(); state != "signal: killed" {
+		t.Errorf("it ended with %s", state)
 	}
 	if _, ok := next(t, h.Conn); ok {
 		t.Error("it has said something")
@@ -148,6 +150,30 @@ func TestHeirKilled(t *testing.T) {
 	if _, err := Start([]string{"/nowhere/to/be/found"}, Estate{}, l, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no binary: %v", err)
 	}
+}
+
+// A killed process that does not end, because a disk keeps it, is not waited for any longer than
+// killWithin.
+func TestHeirThatDoesNotEnd(t *testing.T) {
+	sleep := exec.Command("/bin/sleep", "1000")
+	if err := sleep.Start(); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		h := &Heir{
+			Conn: &Conn{unix: &net.UnixConn{}, done: make(chan struct{})},
+			cmd:  sleep, ended: make(chan struct{}),
+		}
+		if state := h.Kill(); !strings.Contains(state, "not ended") {
+			t.Errorf("it ended with %s", state)
+		}
+		select {
+		case <-h.done:
+		default:
+			t.Error("the channel is left")
+		}
+	})
+	_ = sleep.Wait()
 }
 
 // other is the far end of a channel within this process.

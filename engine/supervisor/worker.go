@@ -80,13 +80,21 @@ func (w *worker) enter(state State) { w.state, w.since = state, time.Now() }
 
 // send queues; what is sent to a worker that is gone is lost with it. Called
 // with mu held, so the queue's order is the order of decisions. The queue is
-// bounded: each client is in it at most twice, and a worker that does not take
-// it is condemned.
+// bounded: each client is in it at most twice, settings are in it once, and a
+// worker that does not take it is condemned.
 func (w *worker) send(o outgoing) {
 	if w.state == gone {
 		return
 	}
-	w.queue = append(w.queue, o)
+	at := -1
+	if o.message.Settings != nil { // the newest take the place of older ones
+		at = slices.IndexFunc(w.queue, func(q outgoing) bool { return q.message.Settings != nil })
+	}
+	if at >= 0 {
+		w.queue[at] = o
+	} else {
+		w.queue = append(w.queue, o)
+	}
 	select {
 	case w.more <- struct{}{}:
 	default:

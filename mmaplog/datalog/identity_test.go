@@ -379,6 +379,19 @@ func TestTornCopyGrowsInACopy(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
+// The same in one file: a writer that was started again appends to the torn line.
+func TestTornLineBehindABlankLine(t *testing.T) {
+	r := newRunningRig(t)
+	whole := long("a") + "\n\n" + long("b") + "\n"
+	r.append(log1, whole)
+	r.want(long("a"), long("b"))
+	r.truncate(log1, int64(len(whole)-20))
+	r.want()
+	r.append(log1, anewLine)
+	r.want(strings.TrimSpace(anewLine))
+	r.wantGaps(0, "")
+}
+
 // A copy takes the place of a log that was left, and has the inode number of another such log.
 func TestCopyWithTheInodeOfAnotherLog(t *testing.T) {
 	r := newRunningRig(t)

@@ -527,3 +527,22 @@ func TestRememberedInodeUsedAgain(t *testing.T) {
 	}
 	t.Skip("this file system does not give inode numbers again")
 }
+
+// An empty log that was there at the start, and is older than the active one, may get its records
+// after the pointer has passed it: of an empty log it is not known that it is done with.
+func TestEmptyLogIsNotDone(t *testing.T) {
+	r := newRig(t)
+	r.mkdir()
+	r.put(log2, "")
+	r.age(log2, time.Hour)
+	r.put(log1, "")
+	r.point(1)
+	r.start(Position{})
+	r.append(log1, "a\n"+trailer)
+	r.put(log3, "c\n")
+	r.point(3)
+	r.want("a")
+	r.append(log2, "b\n"+trailer)
+	r.want("b", "c")
+	r.wantGaps(0, "")
+}
