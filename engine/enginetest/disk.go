@@ -208,6 +208,7 @@ func failDisk(t *Trial, rng *rand.Rand) {
 		return
 	}
 	t.sick = true
+	t.syncSpared()
 	source, err := exec.Command("findmnt", "-n", "-o", "SOURCE", filepath.Join(t.d.Dir, "state")).Output()
 	t.ok(err)
 	device := filepath.Base(strings.TrimSpace(string(source)))

@@ -108,8 +108,10 @@ func NewPlan(seed uint64) Plan {
 	}
 	if p.Power { // what the frame log loses is read once more
 		p.Log.MaxFiles = 10_000
-		p.Retain = 0
-		delete(p.Settings, "FRAME_LOG_BYTES")
+		if p.Retain > 0 { // and has to be there when the chronicle comes back
+			p.Retain = max(p.Retain, 256<<10)
+			p.Settings["FRAME_LOG_BYTES"] = p.Retain
+		}
 	}
 	return p
 }

@@ -91,7 +91,8 @@ func (t *Trial) run(binary string) {
 	}
 	t.d.Start()
 	_, t.origin = Bounds(t.t, t.d.URL)
-	t.epochs = []epoch{{id: t.origin.Log, cut: math.MaxUint64}}
+	begin := t.origin.Offset
+	t.epochs = []epoch{{id: t.origin.Log, start: begin, floor: span{begin, begin}, cut: math.MaxUint64}}
 	t.archiver = NewArchiver(t.t, ArchiverOptions{Dir: t.d.Logs, Book: t.book, Seed: t.plan.Seed, Sizes: t.plan.Sizes, Noise: t.plan.Noise, Log: t.plan.Log})
 	t.t.Cleanup(t.dismiss)
 	for _, p := range t.plan.Parts {
