@@ -174,6 +174,8 @@
 // # Accepted limits
 //
 // After a restart in a copied directory with untrue times, a Position in the first 64 bytes of a
-// log tells nothing of two logs of its number: the wrong one may be read again. A log that was cut
-// to less than 256 bytes, and moved to another file system, is another log.
+// log tells nothing of two logs of its number: the wrong one may be read again. A log of which less
+// than 64 bytes were read when a copy takes its place is another log, and the copy is read from its
+// beginning. A log that was cut to less than 256 bytes, and moved to another file system, is another
+// log.
 package datalog
