@@ -223,6 +223,7 @@ func losePower(t *Trial, rng *rand.Rand) {
 	t.chronicle.forget()
 	t.mayCut()
 	t.ended(true)
+	t.lacking = false
 	t.write(rng.IntN(t.plan.Most))
 	t.ok(t.archiver.WriteEach()) // so that all of it comes before something new
 	t.mayCut()

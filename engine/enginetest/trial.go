@@ -43,6 +43,7 @@ type Trial struct {
 	frozen  bool // a process does not run: nothing is waited for
 	killed  bool // a worker, in this life
 	sick    bool // the disk was, in this life
+	lacking bool // the same, since the machine was started: a sync that has failed is remembered
 	failing bool // a handover has failed, in this life
 	touched bool // the times of data logs mean nothing
 
@@ -406,6 +407,7 @@ func (t *Trial) ended(killed bool) {
 	positions, log := t.rememberedIn()
 	t.ends = append(t.ends, ending{killed, positions, log})
 	t.life.Add(1)
+	t.lacking = t.lacking || t.sick
 	t.killed, t.sick, t.failing = false, false, false
 }
 
@@ -418,6 +420,7 @@ func (t *Trial) checkLog() {
 			strings.HasPrefix(l.Msg, "database does not answer"), // there is none
 			l.Msg == "the twin of the frame log is not used any more" && t.plan.Retain > 0,
 			t.sick && !strings.Contains(l.Msg, "DAMAGE"), t.failing && l.Msg == handoverFailed,
+			t.lacking && strings.HasPrefix(l.Msg, "frame log: cannot vouch for what is on disk"),
 			l.Msg == "frame log: committed frames at the end are given up, to be made again" && t.epochs[len(t.epochs)-1].first == int(t.life.Load()):
 			return false
 		}
