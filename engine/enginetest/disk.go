@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -166,11 +167,18 @@ func readOnlyDisk(t *Trial, rng *rand.Rand) {
 	}
 	t.sick = true
 	state := filepath.Join(t.d.Dir, "state")
-	t.ok(unix.Mount(state, state, "", unix.MS_BIND, ""))
-	err := unix.Mount("", state, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
+	// It gets its place when it is read-only: a file that is open for writing below would keep it
+	// from that.
+	aside, err := os.MkdirTemp(t.d.Dir, "read-only-")
+	t.ok(err)
+	t.ok(unix.Mount(state, aside, "", unix.MS_BIND, ""))
+	err = unix.Mount("", aside, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
+	if err == nil {
+		err = unix.Mount(aside, state, "", unix.MS_BIND, "")
+	}
+	t.ok(errors.Join(err, unix.Unmount(aside, unix.MNT_DETACH)))
 	t.ill(rng)
 	t.ok(unix.Unmount(state, unix.MNT_DETACH))
-	t.ok(err)
 	t.catchUp()
 }
 
@@ -208,6 +216,7 @@ func failDisk(t *Trial, rng *rand.Rand) {
 		return
 	}
 	t.sick = true
+	t.syncSpared()
 	source, err := exec.Command("findmnt", "-n", "-o", "SOURCE", filepath.Join(t.d.Dir, "state")).Output()
 	t.ok(err)
 	device := filepath.Base(strings.TrimSpace(string(source)))

@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// fixedSeeds are those of every run: all actions, and all kinds of records, are among them.
-var fixedSeeds = []uint64{7846, 300, 106, 321, 2976, 20312, 164}
+// fixedSeeds are those of every run: all actions, and all kinds of records, are among them. The
+// first loses the power of an ext4, the second fills up a disk of its own.
+var fixedSeeds = []uint64{128681, 237656, 281443, 18593, 244091, 138570, 26638}
 
 // A few scenarios of faults, by the same seeds each time, and one by a seed of
 // its own.
@@ -25,6 +26,9 @@ func TestJudge(t *testing.T) {
 	for _, seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
+			if disk := NewPlan(seed).Disk; !disks()[disk] {
+				t.Logf("no %s can be made here: STATE_DIR is a directory", disk)
+			}
 			if failed, said := try(t, seed, built, tally); failed {
 				t.Errorf("%s\n%s", sentence(seed), said)
 			}

@@ -6,19 +6,22 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
 // Mutant is a deliberate bug: a small edit of the product that the judge must
 // not let pass; or, where the judge has no such fault, a test of the product, as
 // "# test: <package> <name>" says. Its file is a patch whose first line says
-// what it breaks. The line numbers in it mean nothing: the text that a hunk takes out, with its
+// what it breaks; "# seeds: <seed>..." says which scenarios are known to find it.
+// The line numbers in it mean nothing: the text that a hunk takes out, with its
 // context, must stand in the file exactly once.
 type Mutant struct {
 	Name    string
 	Why     string
-	Package string // of Test, as "./engine"
-	Test    string // that finds it; none: the judge
+	Package string   // of Test, as "./engine"
+	Test    string   // that finds it; none: the judge
+	Seeds   []uint64 // of the judge's scenarios that are tried first
 	edits   []edit
 }
 
@@ -56,6 +59,14 @@ func (m *Mutant) parse(text string) error {
 		case strings.HasPrefix(line, "# test: "):
 			if _, err := fmt.Sscan(strings.TrimPrefix(line, "# test: "), &m.Package, &m.Test); err != nil {
 				return fmt.Errorf("which test? %w", err)
+			}
+		case strings.HasPrefix(line, "# seeds: "):
+			for word := range strings.FieldsSeq(strings.TrimPrefix(line, "# seeds: ")) {
+				seed, err := strconv.ParseUint(word, 10, 64)
+				if err != nil {
+					return fmt.Errorf("which seeds? %w", err)
+				}
+				m.Seeds = append(m.Seeds, seed)
 			}
 		case line[0] == '#':
 			m.Why = strings.TrimSpace(m.Why + rest)

@@ -71,8 +71,8 @@ func NewPlan(seed uint64) Plan {
 	p.Noise = [...]float64{0, 0.02, 0.2}[rng.IntN(3)]
 	var least, most int
 	switch n := rng.IntN(10); {
-	case n < 5:
-		p.Profile, p.Sizes, least, most = "small", []int{60, 80, 150, 400, 6000}, 20, 200
+	case n < 5: // but none so small that a log is not known again by it (mmaplog/datalog/doc.go)
+		p.Profile, p.Sizes, least, most = "small", []int{64, 80, 150, 400, 6000}, 20, 200
 		p.Log.MaxEntries, p.Log.MaxBytes = pick(4, 15, 80), int64(pick(3_000, 15_000, 100_000))
 	case n < 7:
 		p.Profile, p.Sizes, least, most = "mixed", []int{100, 1200, 5800, 8000, 70_000}, 10, 80
@@ -108,8 +108,10 @@ func NewPlan(seed uint64) Plan {
 	}
 	if p.Power { // what the frame log loses is read once more
 		p.Log.MaxFiles = 10_000
-		p.Retain = 0
-		delete(p.Settings, "FRAME_LOG_BYTES")
+		if p.Retain > 0 { // and has to be there when the chronicle comes back
+			p.Retain = max(p.Retain, 256<<10)
+			p.Settings["FRAME_LOG_BYTES"] = p.Retain
+		}
 	}
 	return p
 }

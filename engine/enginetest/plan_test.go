@@ -2,12 +2,21 @@ package enginetest
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 )
 
 // A seed means the same each time, and the seeds of every run leave no action out.
 func TestPlans(t *testing.T) {
 	taken, habits := make(map[string]bool), make(map[Habit]bool)
+	// The first two run under the race detector too.
+	for i, want := range []string{"the power is lost", "the disk is full for a while"} {
+		p := NewPlan(fixedSeeds[i])
+		takes := func(s Turn) bool { return s.Action == want }
+		if p.Disk == "" || p.Power && p.Disk != "ext4" || !slices.ContainsFunc(p.Turns, takes) {
+			t.Errorf("%q is not what happens to a disk in this plan:\n%v", want, p)
+		}
+	}
 	for _, seed := range fixedSeeds {
 		p := NewPlan(seed)
 		if again := NewPlan(seed); fmt.Sprintf("%+v", p) != fmt.Sprintf("%+v", again) {

@@ -66,6 +66,8 @@ const (
 type epoch struct {
 	id     [16]byte
 	first  int       // life of the distributor that is the first of it
+	start  uint64    // where the log ended when it got the ID
+	floor  span      // where its floor was then: as it said, and at most
 	tail   []entryOf // what it held, at its end, behind what the chronicle had:
 	tailAt uint64    // that
 	cut    uint64    // up to where the next epoch has the same; of the last one: no end
@@ -204,7 +206,11 @@ func losePower(t *Trial, rng *rand.Rand) {
 	}
 	last.tailAt = t.charted()
 	last.tail = t.framesFrom(last.tailAt, head)
+	floor := span{0, last.floor.hi}
 	least, most := synced, head
+	if keep := uint64(t.plan.Retain); keep > 0 {
+		floor.hi = max(floor.hi, head-min(head, keep))
+	}
 	if t.plan.Disk == "ext4" {
 		t.cutExt4(rng)
 	} else {
@@ -217,6 +223,7 @@ func losePower(t *Trial, rng *rand.Rand) {
 	t.chronicle.forget()
 	t.mayCut()
 	t.ended(true)
+	t.lacking = false
 	t.write(rng.IntN(t.plan.Most))
 	t.ok(t.archiver.WriteEach()) // so that all of it comes before something new
 	t.mayCut()
@@ -226,29 +233,49 @@ func losePower(t *Trial, rng *rand.Rand) {
 		return l.Msg == "frame log: open" && strings.HasSuffix(dir, "/state/frames")
 	})
 	at, _ := opened.Attrs["head"].(float64)
-	floor, _ := opened.Attrs["floor"].(float64)
+	foot, _ := opened.Attrs["floor"].(float64)
 	_, now := Bounds(t.t, t.d.URL)
 	cut := uint64(at)
+	floor.lo = uint64(foot)
 	if now.Log == last.id {
 		t.t.Fatal("the power was lost, and the frame log has its old ID")
 	}
 	if least = max(least, t.origin.Offset); cut < least || cut > most {
-		t.t.Fatalf("after a loss of power the frame log ends at %d; %d to %d were on disk, of %d; %d were synced, its floor is %v", cut, least, most, head, synced, floor)
+		t.t.Fatalf("after a loss of power the frame log ends at %d; %d to %d were on disk, of %d; "+
+			"%d were synced, its floor is %d", cut, least, most, head, synced, floor.lo)
+	}
+	if floor.lo < last.floor.lo || floor.lo > floor.hi {
+		t.t.Fatalf("after a loss of power the frame log begins at %d: it was at %d before, and may be at %d",
+			floor.lo, last.floor.lo, floor.hi)
 	}
 	t.epochsMu.Lock()
 	last.cut = cut
-	t.epochs = append(t.epochs, epoch{id: now.Log, first: int(t.life.Load()), cut: math.MaxUint64})
+	t.epochs = append(t.epochs, epoch{
+		id: now.Log, first: int(t.life.Load()), start: cut, floor: floor, cut: math.MaxUint64,
+	})
 	t.epochsMu.Unlock()
 	t.lost.Store(false)
 	t.tally.unwritten.Add(int64(head - cut))
+	t.unread += int64(head - cut) // it comes again
 	t.mayCut()
+}
+
+// spared tells how much of the frame log a loss of power leaves although nothing has brought it to
+// disk. Of a log that keeps little, half of that: the chronicle has to come back before what it
+// needs next is given up, and the archiver goes on meanwhile.
+func (t *Trial) spared(head uint64) uint64 {
+	if t.plan.Retain == 0 {
+		return 0
+	}
+	return head - min(head, uint64(t.plan.Retain)/2)
 }
 
 // dropPages takes pages out of the frame log's files that nothing has brought to disk, and tells
 // where the log must end by that. The order of syncs that it holds to is the frame log's promise:
 // what the head calls synced is there, and a head that says so.
 func (t *Trial) dropPages(rng *rand.Rand, page []byte) (ends uint64) {
-	head, synced := word(page, headHead), word(page, headSynced)
+	head := word(page, headHead)
+	synced := max(word(page, headSynced), t.spared(head))
 	if old := t.noted.head; old != nil && bytes.Equal(old[headID:headID+16], page[headID:headID+16]) && bytes.Equal(old[headBoot:headBoot+16], page[headBoot:headBoot+16]) &&
 		word(old, headHead) >= synced && word(old, headFloor) == word(page, headFloor) && word(old, headState) == word(page, headState) && rng.IntN(2) == 0 {
 		head = word(old, headHead)
@@ -311,9 +338,21 @@ func (t *Trial) dropPages(rng *rand.Rand, page []byte) (ends uint64) {
 	return ends
 }
 
+// syncSpared brings the frame log to disk if more than may be lost of it is not there.
+func (t *Trial) syncSpared() {
+	if page := t.headOf(); word(page, headSynced) >= t.spared(word(page, headHead)) {
+		return
+	}
+	dir, err := os.Open(filepath.Dir(t.d.headFile()))
+	t.ok(err)
+	_ = unix.Syncfs(int(dir.Fd())) // a file system that has failed refuses
+	t.ok(dir.Close())
+}
+
 // cutExt4 has the file system of STATE_DIR lose its power, after the kernel has written back what
 // it liked.
 func (t *Trial) cutExt4(rng *rand.Rand) {
+	t.syncSpared()
 	state := filepath.Join(t.d.Dir, "state")
 	files, err := filepath.Glob(filepath.Join(state, "frames", "*"))
 	t.ok(err)

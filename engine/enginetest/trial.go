@@ -43,6 +43,7 @@ type Trial struct {
 	frozen  bool // a process does not run: nothing is waited for
 	killed  bool // a worker, in this life
 	sick    bool // the disk was, in this life
+	lacking bool // the same, since the machine was started: a sync that has failed is remembered
 	failing bool // a handover has failed, in this life
 	touched bool // the times of data logs mean nothing
 
@@ -91,7 +92,8 @@ func (t *Trial) run(binary string) {
 	}
 	t.d.Start()
 	_, t.origin = Bounds(t.t, t.d.URL)
-	t.epochs = []epoch{{id: t.origin.Log, cut: math.MaxUint64}}
+	begin := t.origin.Offset
+	t.epochs = []epoch{{id: t.origin.Log, start: begin, floor: span{begin, begin}, cut: math.MaxUint64}}
 	t.archiver = NewArchiver(t.t, ArchiverOptions{Dir: t.d.Logs, Book: t.book, Seed: t.plan.Seed, Sizes: t.plan.Sizes, Noise: t.plan.Noise, Log: t.plan.Log})
 	t.t.Cleanup(t.dismiss)
 	for _, p := range t.plan.Parts {
@@ -405,6 +407,7 @@ func (t *Trial) ended(killed bool) {
 	positions, log := t.rememberedIn()
 	t.ends = append(t.ends, ending{killed, positions, log})
 	t.life.Add(1)
+	t.lacking = t.lacking || t.sick
 	t.killed, t.sick, t.failing = false, false, false
 }
 
@@ -416,6 +419,7 @@ func (t *Trial) checkLog() {
 		case l.Level != "ERROR", l.Msg == "worker lost" && t.killed, strings.HasPrefix(l.Msg, "configuration not reloaded"),
 			strings.HasPrefix(l.Msg, "database does not answer"), // there is none
 			t.sick && !strings.Contains(l.Msg, "DAMAGE"), t.failing && l.Msg == handoverFailed,
+			t.lacking && strings.HasPrefix(l.Msg, "frame log: cannot vouch for what is on disk"),
 			l.Msg == "frame log: committed frames at the end are given up, to be made again" && t.epochs[len(t.epochs)-1].first == int(t.life.Load()):
 			return false
 		}

@@ -206,12 +206,13 @@ func (v *verdict) carried(p wsproto.Position, n int) (at uint64, ok bool) {
 	return 0, false
 }
 
-// moved judges where refusals have sent a witness.
+// moved judges where refusals have sent a witness: to where the frames and the log's part, or to
+// the floor if that is beyond.
 func (v *verdict) moved(w *Witness) error {
 	for _, m := range w.moved {
-		first, last := -1, -1
+		from, first, last := m.asked.from.Position, -1, -1
 		for i, e := range v.trial.epochs {
-			if e.id == m.from.Log {
+			if e.id == from.Log {
 				first = i
 			}
 			if e.id == m.to.Log {
@@ -219,14 +220,16 @@ func (v *verdict) moved(w *Witness) error {
 			}
 		}
 		if first < 0 || last <= first {
-			return fmt.Errorf("from %v it was sent to %v, an ID that does not come behind", m.from, m.to)
+			return fmt.Errorf("from %v it was sent to %v, an ID that does not come behind", from, m.to)
 		}
-		at := m.from.Offset
+		at := from.Offset
 		for _, e := range v.trial.epochs[first:last] {
 			at = min(at, e.cut)
 		}
-		if at != m.to.Offset || at == m.from.Offset {
-			return fmt.Errorf("from %v it was sent to %v: frames are the same up to %d", m.from, m.to, at)
+		floor := v.floorUnder(last, m.asked.reached, v.live(last, m.asked).hi)
+		if to := m.to.Offset; at == from.Offset || to < max(at, floor.lo) || to > max(at, floor.hi) {
+			return fmt.Errorf("from %v it was sent to %v: frames are the same up to %d, and the floor is in %v",
+				from, m.to, at, floor)
 		}
 	}
 	return nil
@@ -234,19 +237,29 @@ func (v *verdict) moved(w *Witness) error {
 
 // kept judges how much the frame log holds at the end.
 func (v *verdict) kept() error {
-	p := v.trial.plan
-	if p.Retain == 0 {
-		if v.floor.Offset != v.trial.origin.Offset || v.floor.Log != v.trial.epochs[len(v.trial.epochs)-1].id {
-			return fmt.Errorf("the frame log began at %v and begins at %v now", v.trial.origin, v.floor)
-		}
-		return nil
-	}
-	holds := int64(v.head.Offset - v.floor.Offset)
-	most := p.Retain + 2*int64(p.Settings["FRAME_LOG_SEGMENT_BYTES"].(int))
-	if total := int64(v.head.Offset - v.trial.origin.Offset); holds > most || holds < min(total, p.Retain) {
-		return fmt.Errorf("the frame log holds %d bytes of %d, it is to hold %d to %d", holds, total, p.Retain, most)
+	last := len(v.trial.epochs) - 1
+	floor := v.floorUnder(last, v.head.Offset, v.head.Offset)
+	if at := v.floor.Offset; v.floor.Log != v.trial.epochs[last].id || at < floor.lo || at > floor.hi {
+		return fmt.Errorf("the frame log began at %v and begins at %v now, with the head at %d: it is to begin in %v",
+			v.trial.origin, v.floor, v.head.Offset, floor)
 	}
 	return nil
+}
+
+// floorUnder tells where the floor may be under the n-th ID while the head is from least to most.
+// After a loss of power the floor is where it was, or what the disk has of that, until the next
+// segment begins.
+func (v *verdict) floorUnder(n int, least, most uint64) span {
+	p, e := v.trial.plan, v.trial.epochs[n]
+	if p.Retain == 0 {
+		return span{v.trial.origin.Offset, v.trial.origin.Offset}
+	}
+	keep, segment := uint64(p.Retain), uint64(p.Settings["FRAME_LOG_SEGMENT_BYTES"].(int))
+	floor := span{least - min(least, keep+2*segment), max(most-min(most, keep), e.floor.hi)}
+	if floor.lo = max(floor.lo, e.floor.lo); least < e.start+segment {
+		floor.lo = e.floor.lo
+	}
+	return floor
 }
 
 func (v *verdict) start(order []entryOf, i int) uint64 {
@@ -400,18 +413,8 @@ func (v *verdict) progress(visit *visit, begin, end uint64) uint64 {
 // may tells where a visit may have begun.
 func (v *verdict) may(visit *visit, mem memory) []span {
 	n := v.epochOf(visit)
-	e := &v.trial.epochs[n]
-	live := span{visit.reached, v.start(e.order, len(e.order))}
-	for stream, n := range visit.begun {
-		if i, ok := e.index[item{uint8(stream), int32(n)}]; ok {
-			live.hi = min(live.hi, v.start(e.order, i))
-		}
-	}
-	floor := span{v.trial.origin.Offset, v.trial.origin.Offset}
-	if keep := uint64(v.trial.plan.Retain); keep > 0 {
-		floor.hi = max(floor.lo, live.hi-min(live.hi, keep))
-		floor.lo = max(floor.lo, visit.reached-min(visit.reached, keep+2*uint64(v.trial.plan.Settings["FRAME_LOG_SEGMENT_BYTES"].(int))))
-	}
+	live := v.live(n, visit)
+	floor := v.floorUnder(n, live.lo, live.hi)
 	switch visit.from.Start {
 	case wsproto.At:
 		at, ok := v.carried(visit.from.Position, n)
@@ -438,6 +441,18 @@ func (v *verdict) may(visit *visit, mem memory) []span {
 		}
 	}
 	return out
+}
+
+// live tells where the head may have been, under the n-th ID, when a visit began.
+func (v *verdict) live(n int, visit *visit) span {
+	e := &v.trial.epochs[n]
+	live := span{visit.reached, v.start(e.order, len(e.order))}
+	for stream, n := range visit.begun {
+		if i, ok := e.index[item{uint8(stream), int32(n)}]; ok {
+			live.hi = min(live.hi, v.start(e.order, i))
+		}
+	}
+	return live
 }
 
 // after is what is known of a key when a life has ended: what its file says,

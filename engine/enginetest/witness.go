@@ -68,8 +68,8 @@ type item struct {
 
 // move is a refusal that told where to go on.
 type move struct {
-	from, to wsproto.Position
-	life     int
+	asked *visit
+	to    wsproto.Position
 }
 
 // sighting is a position that a ping has told, after so many messages of its visit.
@@ -246,7 +246,7 @@ func (w *Witness) refused(err error) bool {
 	if no.Status == http.StatusConflict && answer.Reason == "from_other_log" && answer.From != "" && w.trial.plan.Power {
 		to, err := wsproto.ParsePosition([]byte(answer.From))
 		if err == nil {
-			w.moved = append(w.moved, move{w.asked.from.Position, to, w.asked.life})
+			w.moved = append(w.moved, move{w.asked, to})
 			w.end, w.pings = &to, &to
 			return true
 		}

@@ -31,13 +31,30 @@ func (l *logFile) cut() (outcome, error) {
 }
 
 // goBack takes the file for an older state of what was read, with which it has the bytes before an
-// offset in common. The rest of the file, if it is a torn line, was read before.
+// offset in common.
 func (l *logFile) goBack(offset int64) error {
 	if err := l.seek(offset); err != nil {
 		return err
 	}
-	l.torn = l.size
-	return nil
+	return l.endTorn(l.size)
+}
+
+// endTorn is called when an older state of the file stands where reading goes on. What it holds
+// from there to end, if that is a torn line, was read before. If it is a whole record, that and all
+// behind it was written since.
+func (l *logFile) endTorn(end int64) error {
+	start, err := lineStart(l.file, end)
+	if err != nil {
+		return err
+	}
+	since := false
+	if start > l.fp.offset {
+		since, err = holdsRecord(l.file, l.fp.offset, start)
+	}
+	if l.torn = end; since {
+		l.torn, l.had = 0, min(l.had, l.fp.offset)
+	}
+	return err
 }
 
 // part finds out where a file has parted from what was read, whose bytes before the offset it no

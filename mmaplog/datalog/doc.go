@@ -69,10 +69,11 @@
 // like ours: somebody restored a copy, or the archiver's machine went down before the last bytes
 // were on its disk. Reading goes back to the last mark that fits. What the file holds before it is
 // not sent again; what it has lost was read. If it grows to hold it again, that is skipped; if it
-// grows on with another line, that line and all that follows are new. A writer that was started
-// again appends behind a torn line without a newline. So where the torn line ended a new line
-// begins, if the byte there is one that a writer's line begins with. The Position stays that of
-// what was read until new lines come.
+// grows on with another line, that line and all that follows are new. So are whole
+// lines that it holds behind the mark when it is found. A writer that was started again appends
+// behind a torn line without a newline. So where the torn line ended a new line begins, if the byte
+// there is one that a writer's line begins with. The Position stays that of what was read until new
+// lines come.
 //
 // While the log that was read is still open, an older copy of it is compared with it, byte by byte,
 // so that no mark is needed.
@@ -174,6 +175,8 @@
 // # Accepted limits
 //
 // After a restart in a copied directory with untrue times, a Position in the first 64 bytes of a
-// log tells nothing of two logs of its number: the wrong one may be read again. A log that was cut
-// to less than 256 bytes, and moved to another file system, is another log.
+// log tells nothing of two logs of its number: the wrong one may be read again. A log of which less
+// than 64 bytes were read when a copy takes its place is another log, and the copy is read from its
+// beginning. A log that was cut to less than 256 bytes, and moved to another file system, is another
+// log.
 package datalog

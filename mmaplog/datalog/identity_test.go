@@ -195,6 +195,49 @@ func TestOlderState(t *testing.T) {
 	})
 }
 
+// An older state grows by whole lines before it is first looked at, and again before it is first
+// read: none of them was read before.
+func TestOlderStateGrowsTwice(t *testing.T) {
+	var lines []string
+	for i := range 40 {
+		lines = append(lines, fmt.Sprintf(`{"n":%d,"pad":"%s"}`, i, strings.Repeat("p", 100)))
+	}
+	text := strings.Join(lines, "\n") + "\n"
+	cut := len(strings.Join(lines[:30], "\n")) + 1
+	for _, running := range []bool{false, true} {
+		for _, torn := range []string{"", `{"torn":`} {
+			t.Run(fmt.Sprintf("running %v, torn %q", running, torn), func(t *testing.T) {
+				r := newRunningRig(t)
+				r.append(log1, text)
+				var past []Position
+				var b Batch
+				r.f.look(&b)
+				for _, rec := range b.Records {
+					past = append(past, rec.Next)
+				}
+				slices.Reverse(past)
+				r.opt.Past = slices.Values(past)
+				p := r.f.Position()
+				r.put(log1, text[:cut]+anewLine+torn)
+				if running {
+					if out, err := r.f.cur.read(&b); out != truncated || err != nil {
+						t.Fatal(out, err)
+					}
+				} else {
+					r.start(p)
+				}
+				r.append(log1, strings.Repeat("1}\n", min(1, len(torn)))+`{"new":2}`+"\n")
+				want := []string{strings.TrimSpace(anewLine), `{"torn":1}`, `{"new":2}`}
+				if torn == "" {
+					want = slices.Delete(want, 1, 2)
+				}
+				r.want(want...)
+				r.wantGaps(0, "")
+			})
+		}
+	}
+}
+
 // A trail is bounded, and keeps what is furthest.
 func TestTrailIsBounded(t *testing.T) {
 	var l trail

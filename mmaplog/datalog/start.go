@@ -241,10 +241,12 @@ func (f *Follower) stand(l *logFile, p Position, past trail) (likeness, error) {
 	if err = l.seek(m.offset); err != nil {
 		return another, err
 	}
-	if parted < int64(p.Offset) {
-		l.torn = parted
-	}
 	l.trail, l.had = past, min(parted, int64(p.Offset))
+	if parted < int64(p.Offset) {
+		if err = l.endTorn(parted); err != nil {
+			return another, err
+		}
+	}
 	l.passed = max(l.passed, int64(p.Offset))
 	return older, nil
 }
