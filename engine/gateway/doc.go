@@ -122,6 +122,10 @@
 // replaced service's words, or the status that HTTP has for it (431, 501, 505).
 // These are counted as malformed.
 //
+// Empty lines before a request are passed over (RFC 9112 §2.2), up to sixteen bytes of them, also
+// between requests and before an upgrade (input.go); the replaced service's server passes over any
+// number. They are no request: a connection that sends nothing else is idle. More get 400.
+//
 // # Accepted limits
 //
 // Whoever has many addresses can take all connections for as long as a request
