@@ -66,11 +66,13 @@ func TestEmptyLinesBeforeRequests(t *testing.T) {
 		bare = "GET /is-alive HTTP/1.1\nHost: x\n\n"
 	)
 	post := func(body string) string {
-		return fmt.Sprintf("POST /receipt HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		const headers = "POST /receipt HTTP/1.1\r\nHost: x\r\nContent-Length: "
+		return fmt.Sprintf("%s%d\r\n\r\n%s", headers, len(body), body)
 	}
 	refused := func(message string) string {
 		return "400 " + string(encode(badRequest{"Bad Request", message, 400}))
 	}
+	wrong := refused("'/%zz' is not a valid url component")
 	most := strings.Repeat("\r\n", maxEmpty/2)
 	g := newGateway(t, "open", func(o *Options) { o.API = readsBody })
 	addr := serve(t, g)
@@ -91,9 +93,9 @@ func TestEmptyLinesBeforeRequests(t *testing.T) {
 		"in a body":              {post("\r\n\r\n") + get, "200 \r\n\r\n, 200 OK"},
 		"in and after a body":    {"\r\n" + post("\r\n") + "\r\n" + post("\n"), "200 \r\n, 200 \n"},
 		"after an empty body":    {post("") + "\r\n" + get, "200 , 200 OK"},
-		"before a bad request":   {"\r\n" + bad, refused("'/%zz' is not a valid url component")},
-		"then a bad request":     {get + "\r\n" + bad, "200 OK, " + refused("'/%zz' is not a valid url component")},
-		"not inside a request":   {"GET /is-alive HTTP/1.1\r\n\r\nHost: x\r\n\r\n", refused("missing required Host header")},
+		"before a bad request":   {"\r\n" + bad, wrong},
+		"then a bad request":     {get + "\r\n" + bad, "200 OK, " + wrong},
+		"not inside a request":   {"GET / HTTP/1.1\r\n\r\nHost: x\r\n\r\n", refused("missing required Host header")},
 		"before a refused upgrade": {"\r\n" + upgradeRequest("/"), "400 " + string(refuse(noData,
 			"the URL has no data parameter: it must carry collectorInfo, sender and sign").body())},
 	} {
@@ -161,7 +163,8 @@ func TestEmptyLinesAroundAnUpgrade(t *testing.T) {
 	addr := serve(t, g)
 	request := "\r\n\n" + upgradeRequest(target(signedData("known", time.Now(), ""), ""))
 	for _, behind := range []string{
-		"", "\r", "\r\n", "\r\n\r\nGET /is-alive", "\x89\x80\r\n\r\n", strings.Repeat("\r\n", 100), "\r\nx\r\n",
+		"", "\r", "\r\n", "\r\n\r\nGET /is-alive", "\x89\x80\r\n\r\n",
+		strings.Repeat("\r\n", 100), "\r\nx\r\n",
 	} {
 		for _, at := range []int{1, 2, 3, 4, len(request) - 1, len(request)} {
 			conn := must(net.Dial("tcp", addr))
