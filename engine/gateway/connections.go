@@ -184,9 +184,9 @@ func (c *connections) release(conn net.Conn) {
 	}
 }
 
-// handled notes that the request on conn was understood and has a handler.
-func (c *connections) handled(conn net.Conn) {
-	ownAnswer(conn)
+// handled notes that the request on conn was understood and has a handler. See ownAnswer for body.
+func (c *connections) handled(conn net.Conn, body int64) {
+	ownAnswer(conn, body)
 	c.update(conn, func(now *openState) { now.pending = false })
 }
 

@@ -38,11 +38,11 @@
 // With a subscriber list, a signed request is good for one connection, within
 // the handshake window on both sides of our clock. The signatures used are
 // remembered until their timestamp is too old, also over a reload, and then
-// none as old is taken, whatever the clock is set to; not over a
-// restart, so whoever captured a request can use it again on a distributor
-// that restarts within the window, or where a reload has just made the window
-// longer. A claim whose hand-off failed is given
-// back. Without a list there is no timestamp that counts, and a request works
+// none as old is taken of that key, whatever the clock is set to. They are not
+// remembered over a restart or a handover, so whoever captured a request can use
+// it again on a distributor that restarts within the window, or where a reload
+// has just made the window longer; docs/THREATS.md says what that is good for.
+// A claim whose hand-off failed is given back. Without a list there is no timestamp that counts, and a request works
 // for ever, as it did in the replaced service.
 //
 // # Sockets
@@ -121,6 +121,10 @@
 // replaced on its way out (canned.go): JSON as all refusals, 400 with the
 // replaced service's words, or the status that HTTP has for it (431, 501, 505).
 // These are counted as malformed.
+//
+// Empty lines before a request are passed over (RFC 9112 §2.2), up to sixteen bytes of them, also
+// between requests and before an upgrade (input.go); the replaced service's server passes over any
+// number. They are no request: a connection that sends nothing else is idle. More get 400.
 //
 // # Accepted limits
 //

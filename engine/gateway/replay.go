@@ -16,23 +16,24 @@ type signature [64]byte
 // handshake windows: enough for a collector that comes back every quarter of
 // a second. The bound is for a key, not for all, so that one subscriber cannot
 // lock out the others; with it the whole memory is bounded by the number of
-// subscribers, about 20 KiB each.
+// subscribers, about 20 KiB each, and 100 bytes of one that has left.
 const maxRemembered = 256
 
 // replays remembers the signed upgrades that were used, until their timestamp
 // is too old to pass. What it has forgotten cannot be used again either when
-// the clock is set back: no request is taken that is as old as a forgotten one.
+// the clock is set back: no request of a key is taken that is as old as a
+// forgotten one of that key.
 //
-// That mark is the newest end of what was used and forgotten, not the newest
-// time the clock has shown: a clock that jumps ahead, and is put right, refuses
-// only what was signed before the jump. If clients signed by the wrong clock,
-// too, they wait until it is that late again, or until a restart, which begins
-// with an empty memory.
+// Such a mark is the newest end of what the key used and was forgotten, not the
+// newest time the clock has shown: a clock that jumps ahead, and is put right,
+// refuses only what was signed before the jump. A client that signed by the
+// wrong clock, too, waits until it is that late again, or until a restart, which
+// begins with an empty memory. Other keys do not wait.
 type replays struct {
 	mu    sync.Mutex // guards all below
 	used  map[shardus.PublicKey][]use
-	mark  time.Time // the latest until that was forgotten
-	sweep time.Time // when keys that have nothing left are looked for next
+	marks map[shardus.PublicKey]time.Time // the latest until of a key's that was forgotten
+	sweep time.Time                       // when keys that have nothing left are looked for next
 }
 
 type use struct {
@@ -51,6 +52,7 @@ func (r *replays) claim(key shardus.PublicKey, sig signature, until, now time.Ti
 	defer r.mu.Unlock()
 	if r.used == nil {
 		r.used = make(map[shardus.PublicKey][]use)
+		r.marks = make(map[shardus.PublicKey]time.Time)
 	}
 	// A wait longer than sweepEvery is that of a clock that was set back.
 	if wait := r.sweep.Sub(now); wait <= 0 || wait > sweepEvery {
@@ -60,7 +62,7 @@ func (r *replays) claim(key shardus.PublicKey, sig signature, until, now time.Ti
 		r.sweep = now.Add(sweepEvery)
 	}
 	uses := r.forget(key, now)
-	if !until.After(r.mark) {
+	if !until.After(r.marks[key]) {
 		return replayed, false
 	}
 	for _, u := range uses {
@@ -83,15 +85,15 @@ func (r *replays) release(key shardus.PublicKey, sig signature) {
 	r.keep(key, func(u use) bool { return u.sig != sig })
 }
 
-// forget drops what is too old to pass by itself, moves the mark behind it, and
-// returns the rest.
+// forget drops what is too old to pass by itself, moves the key's mark behind it,
+// and returns the rest.
 func (r *replays) forget(key shardus.PublicKey, now time.Time) []use {
 	return r.keep(key, func(u use) bool {
 		if !now.After(u.until) {
 			return true
 		}
-		if u.until.After(r.mark) {
-			r.mark = u.until
+		if u.until.After(r.marks[key]) {
+			r.marks[key] = u.until
 		}
 		return false
 	})

@@ -142,3 +142,42 @@ func TestReplaysModel(t *testing.T) {
 		}
 	}
 }
+
+// A clock that was ahead for a while, and is put right, keeps out the key whose requests were signed
+// by the wrong time, and no other key.
+func TestReplaysOfOneKeyKeepNoOtherOut(t *testing.T) {
+	const window = 30 * time.Second
+	a, b := shardus.PublicKey{1}, shardus.PublicKey{2}
+	start := time.Unix(1_000_000, 0)
+	for _, ahead := range []time.Duration{time.Minute, time.Hour, 10 * 365 * 24 * time.Hour} {
+		var r replays
+		claim := func(key shardus.PublicKey, n byte, stamp, now time.Duration) bool {
+			_, ok := r.claim(key, signature{n}, start.Add(stamp+window), start.Add(now))
+			return ok
+		}
+		// The clock of a is a whole window ahead of ours, twice: what it used first is forgotten.
+		for n, now := range []time.Duration{ahead, ahead + 2*window + time.Second} {
+			if !claim(a, byte(n), now+window, now) {
+				t.Fatalf("%v ahead: a first use is refused", ahead)
+			}
+		}
+		if !claim(b, 1, 0, 0) {
+			t.Errorf("%v ahead and put right: another key is kept out", ahead)
+		}
+		if claim(a, 0, ahead+window, ahead+window) {
+			t.Errorf("%v ahead and put right: what was used works again", ahead)
+		}
+	}
+	// While the clock is right, a key whose clock is as far ahead as is allowed keeps out nobody whose
+	// clock is as far behind.
+	var r replays
+	for now := time.Duration(0); now < 5*time.Minute; now += time.Second {
+		early, late := start.Add(now+2*window), start.Add(now)
+		if _, ok := r.claim(a, signature{byte(now / time.Second), 1}, early, start.Add(now)); !ok {
+			t.Fatalf("after %v: the key ahead is refused", now)
+		}
+		if _, ok := r.claim(b, signature{byte(now / time.Second), 2}, late, start.Add(now)); !ok {
+			t.Fatalf("after %v: the key behind is refused", now)
+		}
+	}
+}

@@ -226,8 +226,10 @@ func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, c
 		panic("gateway: hijack: " + err.Error()) // only HTTP/1 is served, and nobody has hijacked before
 	}
 	defer conn.Close()
-	// What came behind the request: at most the server's buffer of 4 KiB.
 	client.Early, _ = buffered.Reader.Peek(buffered.Reader.Buffered())
+	if w, ok := conn.(*watched); ok {
+		client.Early = w.input.behind(client.Early)
+	}
 
 	ctx, cancel := context.WithTimeout(r.Context(), handOffTimeout)
 	defer cancel()

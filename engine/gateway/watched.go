@@ -24,19 +24,23 @@ type watched struct {
 	ours  atomic.Bool // a handler has the request, and writes the answer
 	used  atomic.Bool // it has had a request
 	ended atomic.Bool // no input can come any more, or nobody waits for it: Close closes at once
-	head  []byte      // of the request that no handler has yet: used by the goroutine that reads it alone
+	input input       // used by one goroutine at a time: the server's, or the one that it reads in
 
 	mu      sync.Mutex // guards what follows
-	busy    bool       // bytes of a request came that is not answered
+	busy    bool       // bytes of a request came that is not answered; empty lines are none
 	since   time.Time  // when it was not busy any more
 	retired bool       // closed for writing while it was idle: input is thrown away
 }
 
 func newWatched(c *net.TCPConn) *watched { return &watched{TCPConn: c, since: time.Now()} }
 
-// ownAnswer notes that a handler has the request on conn.
-func ownAnswer(conn net.Conn) {
+// ownAnswer notes that a handler has the request on conn, whose body has that many bytes; -1: the
+// body is chunked. Without a body, the server may be reading already.
+func ownAnswer(conn net.Conn, body int64) {
 	if w, ok := conn.(*watched); ok {
+		if body != 0 {
+			w.input.body = body
+		}
 		w.ours.Store(true)
 		w.used.Store(true)
 	}
@@ -45,11 +49,10 @@ func ownAnswer(conn net.Conn) {
 // expectRequest notes that conn's request is answered.
 func expectRequest(conn net.Conn) {
 	if w, ok := conn.(*watched); ok {
-		w.head = w.head[:0]
 		w.ours.Store(false)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.busy, w.since = false, time.Now()
+		w.busy, w.since = w.input.waits(), time.Now()
 	}
 }
 
@@ -61,15 +64,12 @@ func endInput(conn net.Conn) {
 }
 
 func (w *watched) Read(b []byte) (int, error) {
-	n, err := w.TCPConn.Read(b)
+	n, err := w.input.read(w.TCPConn, b)
 	if err != nil && !isTimeout(err) {
 		w.ended.Store(true)
 	}
 	if n > 0 && w.receive() {
 		return 0, io.EOF
-	}
-	if n > 0 && len(w.head) < headKept && !w.ours.Load() {
-		w.head = append(w.head, b[:min(n, headKept-len(w.head))]...)
 	}
 	return n, err
 }
@@ -117,7 +117,7 @@ func (w *watched) Close() error {
 
 func (w *watched) Write(b []byte) (int, error) {
 	if !w.ours.Load() {
-		if answer := replaceCanned(b, w.head); answer != nil {
+		if answer := replaceCanned(b, w.input.head); answer != nil {
 			if _, err := w.TCPConn.Write(answer); err != nil {
 				return 0, err
 			}
