@@ -397,7 +397,6 @@ func TestLingerSharesSends(t *testing.T) {
 		t.Errorf("%d sends in %v, %d at most were to be", s.Sends, took, most)
 	}
 	// The last word is a ping with what it has.
-	p.SetDeadline(time.Now().Add(30 * time.Second))
 	for {
 		if h, payload := p.frame(); h.OpCode == ws.OpPing {
 			if at, err := wsproto.ParsePosition(payload); err != nil || at.Offset != b.frames.Head() {

@@ -322,7 +322,6 @@ func TestRandomClientsAndTwins(t *testing.T) {
 	for i := 1; i <= records; i++ {
 		for range join[i-1] {
 			p := b.join(handoff.Client{From: b.frames.Head(), Deflate: r.IntN(4) > 0}, r.IntN(2) == 0)
-			_ = p.SetDeadline(time.Now().Add(60 * time.Second))
 			mine := rand.New(rand.NewPCG(r.Uint64(), 5))
 			go func() { failures <- p.wander(b, mine, i, records+1) }()
 		}

@@ -307,6 +307,7 @@ func (p *peer) frame() (ws.Header, []byte) {
 }
 
 func (p *peer) tryFrame() (ws.Header, []byte, error) {
+	p.patient()
 	h, err := ws.ReadHeader(p)
 	if err != nil {
 		return h, nil, err
