@@ -345,7 +345,7 @@ func TestEndIsOneStep(t *testing.T) {
 		r.SetLevel(0)
 		err := <-failed
 		if _, gone := os.Stat(dir); !errors.Is(gone, os.ErrNotExist) {
-			t.Fatalf("round %d: the directory is still there (%v), and reading it fails: %v", round, gone, err)
+			t.Fatalf("round %d: %v, though the directory is there (%v)", round, err, gone)
 		}
 		r.until("the end", func(s Stats) bool { return !s.Alive })
 	}

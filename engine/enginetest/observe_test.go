@@ -57,7 +57,9 @@ func statusOf(t testing.TB, url string) (s status.Status) {
 // all of it runs, which is worth most under the race detector.
 func TestObserved(t *testing.T) {
 	t.Parallel()
-	d := newHealthy(t, Settings{"ADMIN_ADDR": "127.0.0.1:0", "NUMBER_OF_WORKERS": 2, "PING_TIMEOUT_MS": unhurried})
+	d := newHealthy(t, Settings{
+		"ADMIN_ADDR": "127.0.0.1:0", "NUMBER_OF_WORKERS": 2, "PING_TIMEOUT_MS": unhurried,
+	})
 	book := NewBook()
 	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{300, 20_000}})
 	d.Start()
@@ -88,7 +90,9 @@ func TestObserved(t *testing.T) {
 		for _, stream := range s.Streams {
 			read, frames = read+stream.Records, frames+stream.Frames
 		}
-		return read == written && frames == written && s.Clients.Connected == 6 && len(s.Clients.Slowest) == 1 && s.Refused["malformed_from"] == 1 && s.Latency.Max > 0 && s.Healthy && len(s.Processes) == 4
+		return read == written && frames == written && s.Clients.Connected == 6 &&
+			len(s.Clients.Slowest) == 1 && s.Refused["malformed_from"] == 1 && s.Latency.Max > 0 &&
+			s.Healthy && len(s.Processes) == 4
 	}, func() string { text, _ := json.Marshal(s); return string(text) })
 	if slow := s.Clients.Slowest[0]; !slow.Blocked || slow.Lag <= 0 || slow.Lag > int64(s.FrameLog.Head) || slow.Seconds <= 0 {
 		t.Errorf("the deaf client: %+v", slow)

@@ -251,7 +251,9 @@ func TestStopIsStaggered(t *testing.T) {
 	t.Parallel()
 	const collectors, instant, tries = 200, 20 * time.Millisecond, 5
 	// For so few the stop need not wait: it would take longer than it is waited for.
-	d := New(t, Settings{"DRAIN_MS": 600_000, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": collectors / 2})
+	d := New(t, Settings{
+		"DRAIN_MS": 600_000, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": collectors / 2,
+	})
 	for range tries {
 		d.Start()
 		var peers []*Peer

@@ -31,8 +31,8 @@ func Until(t testing.TB, what string, condition func() bool, explain func() stri
 	t.Fatalf("not within %v: %s%s", patience, what, now)
 }
 
-// UntilAt waits until a figure is at least want, however long that takes a busy machine. It gives up
-// when the figure has not grown for patience.
+// UntilAt waits until a figure is at least want, however long that takes a busy machine. It gives
+// up when the figure has not grown for patience.
 func UntilAt(t testing.TB, what string, want int64, figure func() int64, explain func() string) {
 	t.Helper()
 	for last := figure(); last < want; last = figure() {

@@ -64,8 +64,8 @@ func (l *loop) leaveTwin() {
 
 // spoilt handles an error of reading the twin. If the twin's floor has passed a client since the
 // last turn, the twin stays in use for the others. If the twin's directory is gone, the twin has
-// ended, and the primary is about to say so. Any other error is damage: the compressor meets it too,
-// or the next twin is better.
+// ended, and the primary is about to say so. Any other error is damage: the compressor meets it
+// too, or the next twin is better.
 func (l *loop) spoilt(err error) {
 	if errors.Is(err, framelog.ErrBelowFloor) {
 		return

@@ -580,8 +580,8 @@ func TestDamagedTwin(t *testing.T) {
 	}
 }
 
-// Only damage to the twin is an error in the log. A client that the twin's floor has overtaken since
-// the last turn goes on with plain frames. A twin whose directory is gone has ended, and the
+// Only damage to the twin is an error in the log. A client that the twin's floor has overtaken
+// since the last turn goes on with plain frames. A twin whose directory is gone has ended, and the
 // primary's word of that is on its way.
 func TestTwinIsGivenUp(t *testing.T) {
 	const size = 9000
