@@ -184,9 +184,10 @@ func (c *connections) release(conn net.Conn) {
 	}
 }
 
-// handled notes that the request on conn was understood and has a handler. See ownAnswer for body.
-func (c *connections) handled(conn net.Conn, body int64) {
-	ownAnswer(conn, body)
+// handled notes that r was understood and has a handler.
+func (c *connections) handled(r *http.Request) {
+	conn := connOf(r)
+	ownAnswer(conn, r)
 	c.update(conn, func(now *openState) { now.pending = false })
 }
 

@@ -314,7 +314,7 @@ func (g *Gateway) Snapshot() Snapshot {
 }
 
 func (g *Gateway) handle(w http.ResponseWriter, r *http.Request) {
-	g.conns.handled(connOf(r), r.ContentLength)
+	g.conns.handled(r)
 	if !g.enter() {
 		why := refuse(stopping, "the distributor is being stopped, try again later")
 		g.refused.add(why.reason, why.sentence, r.RemoteAddr)

@@ -3,6 +3,7 @@ package gateway
 import (
 	"io"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,12 +35,12 @@ type watched struct {
 
 func newWatched(c *net.TCPConn) *watched { return &watched{TCPConn: c, since: time.Now()} }
 
-// ownAnswer notes that a handler has the request on conn, whose body has that many bytes; -1: the
-// body is chunked. Without a body, the server may be reading already.
-func ownAnswer(conn net.Conn, body int64) {
+// ownAnswer notes that a handler has r, the request on conn. If r has no body, the server may be
+// reading already.
+func ownAnswer(conn net.Conn, r *http.Request) {
 	if w, ok := conn.(*watched); ok {
-		if body != 0 {
-			w.input.body = body
+		if r.Body != http.NoBody {
+			w.input.body = r.ContentLength
 		}
 		w.ours.Store(true)
 		w.used.Store(true)
