@@ -95,9 +95,17 @@ func TestClientsRaiseNoAlert(t *testing.T) {
 	}
 	d.WaitLogAfter(mark, "a refusal", func(l Line) bool { return l.Msg == "request refused" })
 	d.WaitLogAfter(mark, "one that misses records", func(l Line) bool { return strings.HasPrefix(l.Msg, "a collector was away for longer") })
-	time.Sleep(1500 * time.Millisecond) // profiles that nobody waits for come to their end
-	if s := statusOf(t, d.admin()); s.Logged["warn"] != 0 || s.Logged["error"] != 0 || s.HTTP.Missed == 0 {
-		t.Errorf("%v, %d missed records", s.Logged, s.HTTP.Missed)
+	for _, process := range []string{"", "worker/1/", "query/"} {
+		Until(t, "profiles that nobody waits for have come to their end", func() bool {
+			code, dump := ask(t, "GET", d.admin()+"/debug/pprof/"+process+"goroutine?debug=2", "")
+			return code == http.StatusOK && !strings.Contains(dump, "net/http/pprof.Profile(")
+		}, nil)
+	}
+	Until(t, "the status counts those that miss records", func() bool {
+		return statusOf(t, d.admin()).HTTP.Missed > 0
+	}, nil)
+	if s := statusOf(t, d.admin()); s.Logged["warn"] != 0 || s.Logged["error"] != 0 {
+		t.Errorf("logged %v", s.Logged)
 	}
 	stalled.Terminate()
 	d.Stop()

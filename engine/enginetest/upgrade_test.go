@@ -212,7 +212,8 @@ func TestStopDuringUpgrade(t *testing.T) {
 // once; and what it confirms after it has come to the new one is old news.
 func TestOneConnectionOverUpgrade(t *testing.T) {
 	t.Parallel()
-	d := New(t, Settings{"HANDOVER_DRAIN_MS": 3_600_000})
+	// Nobody answers pings here, and on a busy machine the test takes longer than a minute.
+	d := New(t, Settings{"HANDOVER_DRAIN_MS": 3_600_000, "PING_TIMEOUT_MS": 3_600_000})
 	d.Start()
 	keeper := stall(t, d) // is behind, and so keeps the old primary
 	_, head := Bounds(t, d.URL)
@@ -277,7 +278,9 @@ func TestEndWhileRetiring(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			d := New(t, Settings{"HANDOVER_DRAIN_MS": 3_600_000, "DRAIN_MS": 500})
+			d := New(t, Settings{
+				"HANDOVER_DRAIN_MS": 3_600_000, "DRAIN_MS": 500, "PING_TIMEOUT_MS": 3_600_000,
+			})
 			d.Start()
 			keeper := stall(t, d)
 			d.Upgrade()

@@ -153,7 +153,9 @@ func (s *Store) Offset(key string) (offset uint64, ok bool) {
 }
 
 // Save writes the file if anything has changed since the last time. What is confirmed meanwhile may
-// be in it or not: it is for the next one.
+// be in it or not: it is for the next one. What an error has kept from being saved is for the next
+// one as well. A collector that Fresh has told of then waits for up to SaveEvery too: a file system
+// that fails is not tried more often, and /is-healthy says what a crash would cost meanwhile.
 func (s *Store) Save() error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
