@@ -108,6 +108,7 @@ func TestHealthProblemsOfOneKind(t *testing.T) {
 		w.shows(t, began.Add(checkEvery), "a", "b", "c")
 		w.finds()
 		time.Sleep(settleAfter + checkEvery)
+		synctest.Wait()
 		for _, line := range []string{
 			`msg="health is red" component="a, b, c" problem=inside remedy="mend it"`,
 			`msg="health is green again" component="a, b, c" problem=inside lasted=`,
@@ -142,6 +143,7 @@ func TestHealthOverAHandover(t *testing.T) {
 		w.shows(t, old, "stays", "new", "late")
 		w.finds()
 		time.Sleep(settleAfter + checkEvery)
+		synctest.Wait()
 		for _, line := range []string{
 			`msg="health is red" component=new`,
 			`level=INFO msg="health is still red after the handover" component=stays`,
