@@ -162,7 +162,9 @@ func TestFrameClientCompares(t *testing.T) {
 	st, all := testStage(t, b, 20)
 	changed := bytes.Clone(st.data)
 	changed[len(changed)/2] ^= 1
-	for want, data := range map[string][]byte{"not what was broadcast": changed, "no whole frame": nil} {
+	for want, data := range map[string][]byte{
+		"not what was broadcast": changed, "no whole frame": nil,
+	} {
 		s, err := b.startPeer(t.Context(), libraries[0], st)
 		if err != nil {
 			t.Fatal(err)
@@ -194,7 +196,8 @@ func TestPeersThatFailAreSkipped(t *testing.T) {
 		})
 	})
 	notes := strings.Join(b.report.notes, "\n")
-	if err != nil || len(b.peers) != 1 || c.of("gorilla", sender) == nil || c.of("gws", sender) != nil ||
+	if err != nil || len(b.peers) != 1 ||
+		c.of("gorilla", sender) == nil || c.of("gws", sender) != nil ||
 		!strings.Contains(notes, "npm ws is left out: it cannot be installed") ||
 		!strings.Contains(notes, "gws is left out: it drops messages") {
 		t.Error(b.peers, notes, err)

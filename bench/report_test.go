@@ -26,7 +26,9 @@ func TestArithmetic(t *testing.T) {
 	if ratios(nil, sorted) != nil {
 		t.Error("a ratio of nothing")
 	}
-	for v, want := range map[float64]string{36557.4: "36557", 12.34: "12.3", 1.125: "1.12", 0.0871: "0.0871"} {
+	for v, want := range map[float64]string{
+		36557.4: "36557", 12.34: "12.3", 1.125: "1.12", 0.0871: "0.0871",
+	} {
 		if got := digits(v); got != want {
 			t.Errorf("%v is printed as %s, not %s", v, got, want)
 		}
@@ -59,7 +61,8 @@ func TestReport(t *testing.T) {
 		Extra                map[string]float64
 	}
 	if err := json.Unmarshal([]byte(lines[0]), &round); err != nil || len(lines) != 4 ||
-		round.Kind != "round" || round.What != "raw" || round.Server != 1.5 || round.Extra["records"] != 7 {
+		round.Kind != "round" || round.What != "raw" || round.Server != 1.5 ||
+		round.Extra["records"] != 7 {
 		t.Error(lines, err)
 	}
 	readme := filepath.Join(dir, "README.md")
@@ -125,7 +128,9 @@ func TestChoose(t *testing.T) {
 
 func TestMeasurementIsTheDifference(t *testing.T) {
 	at, s := time.Now(), time.Second
-	before := books{at, measurement{Primary: 1, Server: 2, Generator: 3, Softirq: 1, Private: 9}, 10 * s}
+	before := books{at, measurement{
+		Primary: 1, Server: 2, Generator: 3, Softirq: 1, Private: 9,
+	}, 10 * s}
 	after := books{at.Add(4 * s), measurement{
 		Primary: 2, Server: 4, Generator: 6, Softirq: 1.5, Private: 7,
 	}, 17*s + s/2}
@@ -147,8 +152,9 @@ func TestTimetable(t *testing.T) {
 	a := arrivals{at: map[string][]time.Time{"cycle": {ms(10), ms(20)}, "receipt": {ms(30), ms(40)}}}
 	took := times.latencies(&a, ms(1), ms(3))
 	slices.Sort(took)
-	if times.total() != 4 || times.between(ms(1), ms(3)) != 2 || !slices.Equal(took, []float64{29, 38}) {
-		t.Error(times.total(), times.between(ms(1), ms(3)), took)
+	between := times.between(ms(1), ms(3))
+	if times.total() != 4 || between != 2 || !slices.Equal(took, []float64{29, 38}) {
+		t.Error(times.total(), between, took)
 	}
 }
 
@@ -176,8 +182,12 @@ func TestDisturbedRoundsAreRepeated(t *testing.T) {
 			turn.add("quiet", measurement{Seconds: 1, Server: float64(turn.round)})
 			turn.add("way", measurement{Seconds: 1, Other: other})
 		})
-		if err != nil || !slices.Equal(got.of("quiet", sender), c.kept) || b.disturbed != c.disturbed {
-			t.Errorf("%s: kept %v, %d of them disturbed, %v", name, got.of("quiet", sender), b.disturbed, err)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		kept := got.of("quiet", sender)
+		if !slices.Equal(kept, c.kept) || b.disturbed != c.disturbed {
+			t.Errorf("%s: kept %v, %d of them disturbed", name, kept, b.disturbed)
 		}
 	}
 }

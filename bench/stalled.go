@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-
-	"distributor/bench/proc"
 )
 
 // stalled measures a steady rate to clients that read, alone and beside others that never do, whose
@@ -17,7 +15,6 @@ func stalled(ctx context.Context, b *bench, name string, size size) error {
 	if err != nil {
 		return err
 	}
-	kernel := extra("kernel_sockets_bytes").times(1e-6)
 	c.ratio("worker, CPU, with : without", "with", senderEach, "without", senderEach)
 	c.ratio("append to receipt, p50, with : without", "with", p50, "without", p50)
 	c.ratio("append to receipt, p99, with : without", "with", p99, "without", p99)
@@ -26,14 +23,12 @@ func stalled(ctx context.Context, b *bench, name string, size size) error {
 	c.figure("worker's private memory, with", "MB", "with", privateMB)
 	c.each("worker's private memory, a stalled client", size.others, "with", "without",
 		func(m measurement) float64 { return m.Private })
-	c.figure("the kernel's for all sockets, without", "MB", "without", kernel)
-	c.figure("the kernel's for all sockets, with", "MB", "with", kernel)
 	return nil
 }
 
 // besideDeaf measures beside clients that never read, which begin with the history.
-func (b *bench) besideDeaf(ctx context.Context, size size, deaf int) (m measurement, err error) {
-	m, err = b.pacedDistributor(ctx, size, func(d *distributor) error {
+func (b *bench) besideDeaf(ctx context.Context, size size, deaf int) (measurement, error) {
+	return b.pacedDistributor(ctx, size, func(d *distributor) error {
 		fleet, err := b.fleet(ctx)
 		if err != nil {
 			return err
@@ -42,8 +37,4 @@ func (b *bench) besideDeaf(ctx context.Context, size size, deaf int) (m measurem
 		target.Deaf = true
 		return errors.Join(d.fill(ctx, size.history), fleet.Connect(target, deaf))
 	})
-	if err == nil {
-		m.Extra["kernel_sockets_bytes"], err = proc.SocketBytes()
-	}
-	return m, err
 }

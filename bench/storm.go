@@ -2,10 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"distributor/bench/proc"
-	"distributor/engine/simulator"
 )
 
 // stormAtOnce is how many clients of a storm wait for an answer at the same time.
@@ -68,86 +68,55 @@ func (b *bench) upgrades(
 	return b.during(d.with(fleet.Child), func() error { return fleet.Connect(target, clients) })
 }
 
-// memory compares a distributor without clients with the same one when they are connected, and when
-// they have been getting records.
+// memory compares a distributor without clients with the same one when they are connected.
 func memory(ctx context.Context, b *bench, name string, size size) error {
+	const empty, idle = "without clients", "idle"
 	c, err := b.compare(ctx, name, size.rounds, true, func(t *turn) {
-		t.run(func() error { return t.footprints(ctx, size) })
+		t.run(func() error {
+			d, err := t.distributor(t.server)
+			if err != nil {
+				return err
+			}
+			fleet, err := t.fleet(ctx)
+			if err != nil {
+				return err
+			}
+			return errors.Join(t.footprint(ctx, empty, d),
+				fleet.Connect(d.target("live"), size.clients), t.footprint(ctx, idle, d))
+		})
 	})
 	if err != nil {
 		return err
 	}
 	worker, primary := extra("worker_private_bytes"), extra("primary_private_bytes")
 	both := func(m measurement) float64 { return worker(m) + primary(m) }
-	for _, way := range []string{"idle", "active"} {
-		client := ", an " + way + " client"
-		c.each("worker and primary"+client, size.clients, way, "without clients", both)
-		c.each("worker"+client, size.clients, way, "without clients", worker)
-		c.each("primary"+client, size.clients, way, "without clients", primary)
-	}
+	c.each("worker and primary, an idle client", size.clients, idle, empty, both)
+	c.each("worker, an idle client", size.clients, idle, empty, worker)
+	c.each("primary, an idle client", size.clients, idle, empty, primary)
 	resident := extra("worker_resident_bytes").times(1e-6)
-	c.figure("worker without clients, private", "MB", "without clients", worker.times(1e-6))
-	c.figure("worker without clients, resident", "MB", "without clients", resident)
+	c.figure("worker without clients, private", "MB", empty, worker.times(1e-6))
+	c.figure("worker without clients, resident", "MB", empty, resident)
 	return nil
 }
 
 // settled is how long a distributor is left alone before its memory is read.
 const settled = 300 * time.Millisecond
 
-func (t *turn) footprints(ctx context.Context, size size) error {
-	d, err := t.distributor(t.server)
-	if err != nil {
+func (t *turn) footprint(ctx context.Context, way string, d *distributor) error {
+	if err := sleep(ctx, settled); err != nil {
 		return err
 	}
-	fleet, err := t.fleet(ctx)
-	if err != nil {
-		return err
-	}
-	for _, step := range []struct {
-		way string
-		do  func() error
-	}{
-		{"without clients", func() error { return nil }},
-		{"idle", func() error { return fleet.Connect(d.target("live"), size.clients) }},
-		{"active", func() error {
-			_, err := simulator.Run(ctx, simulator.Options{
-				Dir: d.logs(), Seed: "bench", ShardKeys: true, Duration: size.measured,
-				Rates: simulator.Spread(size.rate, simulator.Streams[:]...),
-			})
-			if err != nil {
-				return err
-			}
-			_, err = fleet.Until(d.frames.Head()) // at least
-			return err
-		}},
-	} {
-		if err := step.do(); err != nil {
-			return err
-		}
-		if err := sleep(ctx, settled); err != nil {
-			return err
-		}
-		m, err := readFootprint(d)
-		if err != nil {
-			return err
-		}
-		t.add(step.way, m)
-	}
-	return nil
-}
-
-func readFootprint(d *distributor) (m measurement, err error) {
 	primary, _, err := proc.Memory(d.pid())
 	if err != nil {
-		return m, err
+		return err
 	}
 	private, resident, err := proc.Memory(d.worker)
 	if err != nil {
-		return m, err
+		return err
 	}
-	m.Extra = map[string]float64{
+	t.add(way, measurement{Extra: map[string]float64{
 		"worker_private_bytes": private, "worker_resident_bytes": resident,
 		"primary_private_bytes": primary,
-	}
-	return m, err
+	}})
+	return nil
 }

@@ -1,6 +1,6 @@
-// Package loop runs a child process of the benchmark: one thread, one epoll, commands as JSON
-// lines on standard input, one JSON line of answer for each that the parent waits for. What the child
-// does with sockets is its Role's. Nothing runs beside the loop: no goroutine, no garbage collection.
+// Package loop runs a child process of the benchmark: one thread, one epoll, commands as JSON lines
+// on standard input, one JSON line of answer for each that the parent waits for. A Role says what
+// the child does with sockets. Nothing runs beside the loop: no goroutine, no garbage collection.
 package loop
 
 import (

@@ -21,10 +21,10 @@ const (
 	workBytes = 2 << 20
 )
 
-// raw is the baseline: the least that a process can do to deliver the same bytes. It has one thread,
-// edge-triggered epoll, and write(2) from a mapped file to every socket that takes more. It has no
-// protocol and no pings, and cannot resume. In a burst each client gets the frames as fast as it
-// takes them, in slices, the clients in turn; else one write a frame and client.
+// raw is the baseline: the least that a process can do to deliver the same bytes. It has one
+// thread, edge-triggered epoll, and write(2) from a mapped file to every socket that takes more. It
+// has no protocol and no pings, and cannot resume. In a burst each client gets the frames as fast as
+// it takes them, in slices, the clients in turn; else one write a frame and client.
 type raw struct {
 	loop     *loop.Loop
 	data     []byte // the mapped file
@@ -144,8 +144,8 @@ func (s *raw) Event(fd int, events uint32) error {
 	return nil
 }
 
-// Work sends a slice to each client that takes more of a burst, in turn; or to every client what has
-// become due: one frame, unless the machine kept us waiting for longer than the next took.
+// Work sends a slice to each client that takes more of a burst, in turn; or to every client what
+// has become due: one frame, unless the machine kept us waiting for longer than the next took.
 func (s *raw) Work() (more bool, err error) {
 	if s.await > 0 && len(s.all) >= s.await {
 		s.await = 0

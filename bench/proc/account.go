@@ -90,21 +90,3 @@ func Memory(pid int) (private, resident float64, err error) {
 	}
 	return float64(status.RssAnon), float64(status.VmRSS), nil
 }
-
-// SocketBytes returns what the kernel has in use for the data of all TCP sockets, in whole pages.
-func SocketBytes() (float64, error) {
-	fs, err := procfs.NewDefaultFS()
-	if err != nil {
-		return 0, fmt.Errorf("proc: sockets: %w", err)
-	}
-	stat, err := fs.NetSockstat()
-	if err != nil {
-		return 0, fmt.Errorf("proc: sockets: %w", err)
-	}
-	for _, p := range stat.Protocols {
-		if p.Protocol == "TCP" && p.Mem != nil {
-			return float64(*p.Mem * os.Getpagesize()), nil
-		}
-	}
-	return 0, fmt.Errorf("proc: sockets: /proc/net/sockstat has no memory of TCP")
-}

@@ -47,8 +47,8 @@ func PinSelf(cpus CPUs) error {
 	return nil
 }
 
-// Command is exec.CommandContext on cpus from the first instruction, so that a Go program takes them
-// for all that the machine has.
+// Command is exec.CommandContext on cpus from the first instruction, so that a Go program takes
+// them for all that the machine has.
 func (c CPUs) Command(ctx context.Context, path string, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, "taskset", append([]string{"-c", c.String(), path}, args...)...)
 }
