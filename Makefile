@@ -7,7 +7,8 @@ FUZZ     ?= ^Fuzz
 RACETIME ?= 20m
 
 .DEFAULT_GOAL := help
-.PHONY: settings build run test collectors day lint race fuzz soak floods progress mutants powerloss bench bench-quick bench-publish bench-compare bench-test clean help
+.PHONY: settings build run test collectors day lint race fuzz soak floods progress mutants powerloss bench bench-quick bench-publish clean help
+.PHONY: bench-compare bench-test
 
 build: ## build bin/distributor
 	$(GO) build -o bin/distributor ./cmd/distributor
@@ -70,7 +71,7 @@ powerloss: export CUTS ?= 500
 powerloss: ## the frame log under CUTS (default 500) power losses of a real ext4, by SEED; needs root and loop devices
 	cd mmaplog/framelog && $(GO) test -count=1 -timeout 0 -run '^TestPowerLoss$$'
 
-# bench is a Go module of its own, so that what it is compared with is no requirement of the distributor.
+# bench is a Go module of its own, so what it is compared with is no requirement of the distributor.
 bench: build ## the load tests, with their report (about half an hour)
 	$(GO) -C bench run .
 
@@ -82,11 +83,13 @@ bench-publish: build ## the same as bench, and its figures into bench/README.md
 
 ROUNDS ?= 3
 
-bench-compare: build ## bench-quick of this tree and of the commit BASE by turns, ROUNDS (default 3) times each: their ratios
-	@test -n "$(BASE)" || { echo "say which commit to compare with: make bench-compare BASE=main"; exit 1; }
-	@tree=$$(mktemp -d) && trap 'git worktree remove --force $$tree' EXIT && git worktree add --detach $$tree $(BASE) && \
+bench-compare: build ## quick scenarios of this tree and of commit BASE by turns, ROUNDS times: ratios
+	@test -n "$(BASE)" || { echo "say which commit: make bench-compare BASE=main"; exit 1; }
+	@tree=$$(mktemp -d) && trap 'git worktree remove --force $$tree' EXIT && \
+	  git worktree add --quiet --detach $$tree $(BASE) && \
 	  $(GO) -C $$tree build -o $$tree/bin/distributor ./cmd/distributor && \
-	  $(GO) -C bench run . -quick --base $$tree/bin/distributor --times $(ROUNDS) --peers "" $(SCENARIOS)
+	  $(GO) -C bench run . -quick --base $$tree/bin/distributor --times $(ROUNDS) --peers "" \
+	    $(SCENARIOS)
 
 bench-test: ## the benchmark's own tests
 	$(GO) -C bench test ./...
