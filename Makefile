@@ -86,6 +86,7 @@ ROUNDS ?= 3
 bench-compare: build ## quick scenarios of this tree and of commit BASE by turns, ROUNDS times: ratios
 	@test -n "$(BASE)" || { echo "say which commit: make bench-compare BASE=main"; exit 1; }
 	@tree=$$(mktemp -d) && trap 'git worktree remove --force $$tree' EXIT && \
+	  trap 'exit 1' INT TERM && \
 	  git worktree add --quiet --detach $$tree $(BASE) && \
 	  $(GO) -C $$tree build -o $$tree/bin/distributor ./cmd/distributor && \
 	  $(GO) -C bench run . -quick --base $$tree/bin/distributor --times $(ROUNDS) --peers "" \
