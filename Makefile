@@ -8,6 +8,7 @@ RACETIME ?= 20m
 
 .DEFAULT_GOAL := help
 .PHONY: settings build run test collectors day lint race fuzz soak floods progress mutants powerloss bench bench-quick bench-publish clean help
+.PHONY: bench-compare bench-test
 
 build: ## build bin/distributor
 	$(GO) build -o bin/distributor ./cmd/distributor
@@ -32,7 +33,8 @@ lint: ## formatting, vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
-	cd bench/peers && $(GO) vet ./...
+	$(GO) -C bench vet ./...
+	$(GO) -C bench tool staticcheck ./...
 
 race: ## all Go tests under the race detector
 	$(GO) test -race -timeout $(RACETIME) ./...
@@ -69,20 +71,35 @@ powerloss: export CUTS ?= 500
 powerloss: ## the frame log under CUTS (default 500) power losses of a real ext4, by SEED; needs root and loop devices
 	cd mmaplog/framelog && $(GO) test -count=1 -timeout 0 -run '^TestPowerLoss$$'
 
+# bench is a Go module of its own, so what it is compared with is no requirement of the distributor.
 bench: build ## the load tests, with their report (about half an hour)
-	$(GO) run ./bench
+	$(GO) -C bench run .
 
 bench-quick: build ## the same, shorter and less exact (under two minutes)
-	$(GO) run ./bench -quick
+	$(GO) -C bench run . -quick
 
-bench-publish: build ## the same as bench, and its figures and picture into bench/README.md
-	$(GO) run ./bench --publish bench/README.md
+bench-publish: build ## the same as bench, and its figures into bench/README.md
+	$(GO) -C bench run . --publish README.md
+
+ROUNDS ?= 3
+
+bench-compare: build ## quick scenarios of this tree and of commit BASE by turns, ROUNDS times: ratios
+	@test -n "$(BASE)" || { echo "say which commit: make bench-compare BASE=main"; exit 1; }
+	@tree=$$(mktemp -d) && trap 'git worktree remove --force $$tree' EXIT && \
+	  trap 'exit 1' INT TERM && \
+	  git worktree add --quiet --detach $$tree $(BASE) && \
+	  $(GO) -C $$tree build -o $$tree/bin/distributor ./cmd/distributor && \
+	  $(GO) -C bench run . -quick --base $$tree/bin/distributor --times $(ROUNDS) --peers "" \
+	    $(SCENARIOS)
+
+bench-test: ## the benchmark's own tests
+	$(GO) -C bench test ./...
 
 settings: ## write the settings of docs/CONFIGURATION.md, after a change to engine/config
 	$(GO) test ./engine/config -update
 
 clean: ## remove what was built
-	rm -rf bin bench/out bench/peers/ws/node_modules testdata/collectors/node_modules
+	rm -rf bin bench/out bench/ws/node_modules testdata/collectors/node_modules
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,10 +15,7 @@ import (
 	"time"
 
 	"distributor/bench/proc"
-	"distributor/bench/raw"
-	"distributor/bench/subscriber"
 	"distributor/mmaplog/framelog"
-	"distributor/wsproto"
 )
 
 var binaryDir string
@@ -40,7 +38,8 @@ func TestMain(m *testing.M) {
 // binary builds the distributor, once.
 var binary = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(binaryDir, "distributor")
-	if out, err := exec.Command("go", "build", "-o", path, "distributor/cmd/distributor").CombinedOutput(); err != nil {
+	cmd := exec.Command("go", "-C", "..", "build", "-o", path, "./cmd/distributor")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	return path, nil
@@ -58,15 +57,15 @@ func testBench(t *testing.T) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := newReport(filepath.Join(dir, "out"), time.Now(), &bytes.Buffer{})
+	r, err := newReport(filepath.Join(dir, "out"), time.Now(), io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{binary: path, dir: filepath.Join(dir, "work"), all: all, server: all[:1], generator: all[len(all)-1:], report: r}
+	b := &bench{
+		binary: path, dir: filepath.Join(dir, "work"), all: all, server: all[:1],
+		generator: all[len(all)-1:], report: r, wsDir: "ws",
+	}
 	t.Cleanup(func() {
-		if b.failure != nil {
-			t.Error(b.failure)
-		}
 		if err := b.close(); err != nil {
 			t.Error(err)
 		}
@@ -74,223 +73,229 @@ func testBench(t *testing.T) *bench {
 	return b
 }
 
-func testStage(t *testing.T, dir string, records int) stage {
+func testStage(t *testing.T, b *bench, records int) (stage, part) {
 	t.Helper()
-	st, err := newStage(t.Context(), dir, true, func(s stage) bool { return s.Records >= records })
+	st, err := b.stage(t.Context(), "stage", records, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return st
+	all, err := st.first(st.FrameBytes)
+	if err != nil || all.records != st.Records || all.bytes != st.FrameBytes {
+		t.Fatalf("%+v of %d records in %d bytes: %v", all, st.Records, st.FrameBytes, err)
+	}
+	return st, all
 }
 
-// All ways deliver the same bytes: the frames that the stage foretold, to each
-// client. Who checks reads every record.
+// once runs one as the only round of a scenario.
+func (b *bench) once(ctx context.Context, one func(*turn)) (*comparison, error) {
+	return b.compare(ctx, "test", 1, true, one)
+}
+
+// Every server delivers the frames that the stage has foretold, to each client. Checkers read every
+// message. There are more messages than fit into a burst's window.
 func TestFanoutDeliversTheSameBytes(t *testing.T) {
 	b := testBench(t)
-	st := testStage(t, filepath.Join(b.dir, "stage"), 300)
-	if info, err := os.Stat(st.frames); err != nil || uint64(info.Size()) != st.FrameBytes {
-		t.Fatalf("%d bytes of frames foretold, the file: %v, %v", st.FrameBytes, info.Size(), err)
-	}
-	const clients = 7
-	for _, how := range []raw.Options{{}, {Faults: true}, {Sendfile: true}} {
-		m, err := b.rawBurst(t.Context(), how, st, clients) // fails unless all bytes were sent
-		if err != nil {
-			t.Fatal(err)
-		}
-		if m.Server <= 0 || m.Generator <= 0 || m.Primary != 0 || m.Seconds <= 0 || m.Private <= 0 {
-			t.Errorf("raw: %+v", m)
-		}
-	}
-	live, replay, err := b.distribute(t.Context(), st, clients, true)
+	st, all := testStage(t, b, 400)
+	c, err := b.once(t.Context(), func(turn *turn) {
+		turn.measure("raw", func() (measurement, error) {
+			return b.peerBurst(t.Context(), baseline, st, all, 7, true)
+		})
+		turn.run(func() error { return turn.distribute(t.Context(), st, 7, true) })
+		turn.eachPeer(t.Context(), func(ctx context.Context, p *peer) (measurement, error) {
+			return b.peerBurst(ctx, p, st, all, 7, true)
+		})
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range []measurement{live, replay} {
-		if m.Server <= 0 || m.Primary <= 0 || m.Generator <= 0 || m.Seconds <= 0 || m.Private <= 0 {
-			t.Errorf("distributor: %+v", m)
+	for _, way := range []string{"raw", "live", "replay", "gorilla", "gws", "npm ws"} {
+		if way == "npm ws" && len(b.peers) == 2 {
+			continue // it cannot be installed here
+		}
+		if len(c.ways[way]) != 1 {
+			t.Fatalf("%s was left out: %v", way, b.report.notes)
+		}
+		m, ours := c.ways[way][0], way == "live" || way == "replay"
+		if m.Server <= 0 || m.Generator <= 0 || m.Primary > 0 != ours || m.Private <= 0 {
+			t.Errorf("%s: %+v", way, m)
 		}
 	}
 }
 
 func TestEncodeMeasuresAllRecords(t *testing.T) {
 	b := testBench(t)
-	st := testStage(t, filepath.Join(b.dir, "stage"), 2000)
-	m, err := b.encodeOnce(t.Context(), st, b.all)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if m.Primary <= 0 || m.Seconds <= 0 {
-		t.Errorf("%+v", m)
-	}
-	each, err := b.sign(t.Context(), st)
-	if err != nil || each < time.Microsecond || each > 10*time.Millisecond {
-		t.Error("signing a record takes", each, err)
+	st, _ := testStage(t, b, 2000)
+	if m, err := b.encodeOnce(t.Context(), st, b.all); err != nil || m.Primary <= 0 || m.Seconds <= 0 {
+		t.Errorf("%+v, %v", m, err)
 	}
 }
 
 func TestPaceMeasuresEveryRecord(t *testing.T) {
 	b := testBench(t)
-	st := testStage(t, filepath.Join(b.dir, "stage"), 500)
-	size := latencySize{clients: sampled + 5, rate: 100, warm: 100 * time.Millisecond, measured: 500 * time.Millisecond, least: 10}
-	for name, measure := range map[string]func() (pace, error){
-		"raw":         func() (pace, error) { return b.pacedRaw(t.Context(), raw.Options{}, st, size) },
-		"sendfile":    func() (pace, error) { return b.pacedRaw(t.Context(), raw.Options{Sendfile: true}, st, size) },
-		"distributor": func() (pace, error) { return b.pacedDistributor(t.Context(), size, "", nil) },
-		"compressed": func() (pace, error) {
-			size := size
-			size.compress = true
-			return b.pacedDistributor(t.Context(), size, "", nil)
-		},
-		"lingering": func() (pace, error) {
-			size := size
-			size.linger = lingerFor
-			return b.pacedDistributor(t.Context(), size, "", nil)
-		},
+	st, _ := testStage(t, b, 500)
+	size := size{clients: sampled + 5, rate: 100, warm: time.Second / 10, measured: time.Second / 2}
+	c, err := b.once(t.Context(), func(turn *turn) {
+		turn.measure("distributor", func() (measurement, error) {
+			return b.pacedDistributor(t.Context(), size, nil)
+		})
+		for _, p := range []*peer{baseline, libraries[0]} {
+			turn.measure(p.name, func() (measurement, error) {
+				return b.pacedPeer(t.Context(), p, st, size)
+			})
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for way, ms := range c.ways {
+		x := ms[0].Extra
+		records := x["deliveries"] / float64(size.clients)
+		if records < 1 || x["samples"] != records*sampled || x["p50_ms"] <= 0 || x["records_a_read"] < 1 {
+			t.Errorf("%s: %v", way, x)
+		}
+	}
+}
+
+// A frame that is not what was broadcast, or one too many, is an error.
+func TestFrameClientCompares(t *testing.T) {
+	b := testBench(t)
+	st, all := testStage(t, b, 20)
+	changed := bytes.Clone(st.data)
+	changed[len(changed)/2] ^= 1
+	for want, data := range map[string][]byte{
+		"not what was broadcast": changed, "no whole frame": nil,
 	} {
-		m, err := measure()
+		s, err := b.startPeer(t.Context(), libraries[0], st)
 		if err != nil {
-			t.Fatal(name, err)
+			t.Fatal(err)
 		}
-		records := m.deliveries / float64(size.clients)
-		if float64(len(m.latencies)) != records*sampled {
-			t.Errorf("%s: %d latencies of %v records", name, len(m.latencies), records)
+		s.stage.data = data
+		wait, err := check(t.Context(), true, all.records, s.dial)
+		if err := errors.Join(err, s.await(checkers), s.burst(all.records)); err != nil {
+			t.Fatal(err)
 		}
-		// 50 if the machine is not very busy.
-		all := size.rate * (size.warm + size.measured + runOn).Seconds()
-		if records < float64(size.least) || records > all {
-			t.Errorf("%s: %v of %v records in half a second", name, records, all)
+		if err := wait(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, not %q", err, want)
 		}
-		// Pings are among the bytes.
-		if share := m.bytes; name == "distributor" && (share < 0.9 || share > 1.01) || name == "compressed" && (share < 0.2 || share > 0.7) {
-			t.Errorf("%s: %v of the bytes", name, share)
-		}
-		if m.latencies[0] <= 0 || m.together < 1 || m.Server <= 0 {
-			t.Errorf("%s: the fastest took %v ms, %v at a time; %+v", name, m.latencies[0], m.together, m.measurement)
+		if err := b.end(); err != nil {
+			t.Error(err)
 		}
 	}
 }
 
-// A server that goes before all is there is an error, and no hang.
-func TestFleetTellsOfALostConnection(t *testing.T) {
+// A peer that fails is left out from then on, and the report says so; the others are measured.
+func TestPeersThatFailAreSkipped(t *testing.T) {
 	b := testBench(t)
-	st := testStage(t, filepath.Join(b.dir, "stage"), 10)
-	s, err := raw.Start(t.Context(), b.server, raw.Options{File: st.frames, Slice: 1000})
-	if err != nil {
-		t.Fatal(err)
-	}
-	fleet, err := subscriber.Start(t.Context(), b.generator)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer fleet.Close()
-	if err := fleet.Connect(subscriber.Target{Address: s.Address, Bare: true}, 3); err != nil {
-		t.Fatal(err)
-	}
-	if c, err := fleet.Until(st.FrameBytes); err != nil || c.Clients != 3 || c.Fewest != st.FrameBytes || c.Bytes != 3*st.FrameBytes {
-		t.Errorf("%+v, %v", c, err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if c, err := fleet.Until(st.FrameBytes + 1); err == nil || !strings.Contains(err.Error(), "ended") {
-		t.Errorf("more came than there was: %+v, %v", c, err)
-	}
-	if err := fleet.Connect(subscriber.Target{Address: s.Address, Bare: true}, 1); err == nil {
-		t.Error("connected to nobody")
+	b.wsDir = t.TempDir() // without a program
+	c, err := b.compare(t.Context(), "test", 2, true, func(turn *turn) {
+		turn.eachPeer(t.Context(), func(_ context.Context, p *peer) (m measurement, err error) {
+			if p.name == "gws" && turn.round == 1 {
+				err = errors.New("it drops messages")
+			}
+			return m, err
+		})
+	})
+	notes := strings.Join(b.report.notes, "\n")
+	if err != nil || len(b.peers) != 1 ||
+		c.of("gorilla", sender) == nil || c.of("gws", sender) != nil ||
+		!strings.Contains(notes, "npm ws is left out: it cannot be installed") ||
+		!strings.Contains(notes, "gws is left out: it drops messages") {
+		t.Error(b.peers, notes, err)
 	}
 }
 
-func TestFleetTellsOfARefusal(t *testing.T) {
+// A fleet tells of a lost connection and of a refusal, and does not hang.
+func TestFleetTellsOfWhatFails(t *testing.T) {
 	b := testBench(t)
-	d, err := b.distributor(b.server, "")
+	st, _ := testStage(t, b, 10)
+	s, err := b.startPeer(t.Context(), baseline, st)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.finish(d.close)
-	fleet, err := subscriber.Start(t.Context(), b.generator)
+	d, err := b.distributor(b.server)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer fleet.Close()
-	wrong := hashKey()
-	wrong[0]++
-	if err := fleet.Connect(subscriber.Target{Address: d.Address, From: "live", HashKey: wrong}, 1); err == nil || !strings.Contains(err.Error(), "refused") {
+	left, err := b.fleet(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused, err := b.fleet(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(left.Connect(s.target, 3), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := left.Until(1); err == nil || !strings.Contains(err.Error(), "has ended") {
+		t.Error("more came than there was:", err)
+	}
+	target := d.target("live")
+	target.HashKey[0]++
+	if err := refused.Connect(target, 1); err == nil || !strings.Contains(err.Error(), "refused") {
 		t.Error("a wrong signature was taken:", err)
 	}
-}
-
-// The stage's logs are whole, and what a distributor makes of them are the
-// frames foretold.
-func TestStageForetellsTheFrames(t *testing.T) {
-	b := testBench(t)
-	st := testStage(t, filepath.Join(b.dir, "stage"), 1200)
-	text, err := os.ReadFile(st.frames)
-	if err != nil {
-		t.Fatal(err)
-	}
-	records := 0
-	for rest := text; len(rest) > 0; records++ {
-		size, err := raw.FrameSize(rest)
-		if err != nil || size > uint64(len(rest)) {
-			t.Fatal(size, err)
-		}
-		rest = rest[size:]
-	}
-	if records != st.Records {
-		t.Errorf("%d frames of %d records", records, st.Records)
-	}
-	lines, err := firstLines(filepath.Join(st.dir, "logs"), "receipt", 10_000)
-	if err != nil || len(lines) < st.Records/2 || len(lines) > st.Records {
-		t.Errorf("%d receipts of %d records, %v", len(lines), st.Records, err)
-	}
-	if _, err := raw.FrameSize(text[:9]); !errors.Is(err, raw.ErrNoFrame) {
+	if err := b.end(); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestFrameSizes(t *testing.T) {
-	for _, n := range []int{0, 125, 126, 0xffff, 0x10000} {
-		frame := wsproto.AppendTextFrame(nil, make([]byte, n+10))
-		if size, err := raw.FrameSize(frame); err != nil || size != uint64(len(frame)) {
-			t.Errorf("payload of %d: %d, %v, not %d", n+10, size, err, len(frame))
+// The scenarios that are not about fan-out alone run through, and report positive figures.
+func TestScenarios(t *testing.T) {
+	b := testBench(t)
+	small := size{
+		rounds: 1, clients: sampled + 2, others: 3, history: 300_000, rate: 50,
+		warm: time.Second / 20, measured: time.Second / 3,
+	}
+	for name, want := range map[string]string{
+		"stalled": "append to receipt, p99, with", "storm": "staying, all cores",
+		"memory": "worker without clients, resident",
+	} {
+		chosen, err := choose([]string{name}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := chosen[0].run(t.Context(), b, name, small); err != nil {
+			t.Fatal(name, err)
+		}
+		if f, ok := b.report.find(name, want); !ok || f.Median <= 0 {
+			t.Errorf("%s: %+v", name, f)
 		}
 	}
 }
 
-// Ctrl-C in the middle: an error, no process and no file left over.
+// Ctrl-C in the middle is an error, and leaves no process and no file.
 func TestStoppedInTheMiddle(t *testing.T) {
 	b := testBench(t)
-	ctx, stop := context.WithTimeout(t.Context(), 700*time.Millisecond)
-	defer stop()
-	err := latency(ctx, b, "latency", latencySize{clients: sampled + 1, rounds: 1, rate: 50, warm: time.Minute, measured: time.Minute})
-	if err == nil || ctx.Err() == nil {
+	ctx, stop := context.WithCancel(t.Context())
+	time.AfterFunc(700*time.Millisecond, stop)
+	long := size{clients: sampled + 1, rounds: 1, rate: 50, warm: time.Minute, measured: time.Minute}
+	if err := latency(ctx, b, "latency", long); err == nil || ctx.Err() == nil {
 		t.Fatal("it ended by itself:", err)
 	}
-	b.failure = nil // a child may have been killed
-	children, err := proc.Children(os.Getpid(), "")
-	if err != nil || len(children) > 0 {
-		t.Error("left over:", children, err)
+	_ = b.end() // a child may have been killed
+	if children := proc.Children(os.Getpid(), ""); len(children) > 0 {
+		t.Error("left over:", children)
 	}
 }
 
 func TestDistributorLeavesNothing(t *testing.T) {
 	b := testBench(t)
-	d, err := b.distributor(b.server, "")
+	d, err := b.distributor(b.server)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r, err := framelog.OpenReader(filepath.Join(d.dir, "state", "frames"))
-	if err != nil || r.Head() != d.Head() {
+	if err != nil || r.Head() != d.frames.Head() {
 		t.Fatal(err)
 	}
-	_ = r.Close()
-	if err := d.close(); err != nil {
+	if err := errors.Join(r.Close(), b.end()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(d.dir); !os.IsNotExist(err) {
 		t.Error("its directory is still there:", err)
 	}
-	if _, err := proc.CPU(d.Workers[0]); err == nil {
+	if _, err := proc.CPU(d.worker); err == nil {
 		t.Error("its worker is still there")
 	}
 }

@@ -2,43 +2,44 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
 	"distributor/bench/proc"
+	"distributor/bench/subscriber"
 	"distributor/engine/config"
+	"distributor/engine/simulator"
 	"distributor/mmaplog/framelog"
+	"distributor/wsproto"
 	"distributor/wsproto/shardus"
 )
 
 // patience is how long anything may take that takes moments.
 const patience = 20 * time.Second
 
-// distributor is the program under test: the real binary in a directory of its
-// own, which begins with nothing.
+// distributor is the program under test: the real binary in a directory of its own, which begins
+// with nothing.
 type distributor struct {
 	dir     string
-	asked   bool // it has databases
 	cmd     *exec.Cmd
-	Address string
-	Workers []int         // their process ids
-	Query   int           // that of the process that reads the databases
+	address string
+	worker  int           // process id
+	query   int           // process id of the process that reads the databases
 	ended   chan struct{} // closed when its log has
 	frames  *framelog.Reader
 }
 
-// hashKey is the network's: every distributor and client here has the default.
+// hashKey returns the network's key: every distributor and client here has the default.
 func hashKey() shardus.HashKey {
 	k, err := shardus.ParseHashKey(config.Default().HashKey)
 	if err != nil {
@@ -47,50 +48,35 @@ func hashKey() shardus.HashKey {
 	return k
 }
 
-// setup is what distributors differ in.
-type setup struct {
-	cpus      proc.CPUs
-	databases string // directory of the archiver's; "" for none
-	// workers are how many there are; 0 stands for one, which serves all
-	// clients, so that one thread is compared with one thread.
-	workers int
-	each    int            // clients of a worker at most; 0: as many as come
-	keys    map[string]any // further settings
-}
-
-// startDistributor starts binary and waits until it distributes. dir is made,
-// and removed by close.
-func startDistributor(binary, dir string, o setup) (d *distributor, err error) {
-	o.workers, o.each = cmp.Or(o.workers, 1), cmp.Or(o.each, 100_000)
-	d = &distributor{dir: dir, asked: o.databases != "", ended: make(chan struct{})}
+// distributor starts a distributor with one worker, so that one thread is compared with one thread,
+// and waits until it distributes. end stops it and removes its directory.
+func (b *bench) distributor(cpus proc.CPUs) (d *distributor, err error) {
+	dir := b.newDir("distributor")
+	d = &distributor{dir: dir, ended: make(chan struct{})}
+	b.started = append(b.started, d.close)
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("start the distributor: %w", err), d.close())
-			d = nil
+			err = fmt.Errorf("start the distributor: %w", err)
 		}
 	}()
-	if err := rest(d.logs()); err != nil {
+	if err := emptyLogs(d.logs()); err != nil {
 		return d, err
 	}
-	keys := map[string]any{
-		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": 0, "DATA_LOG_DIR": d.logs(), "STATE_DIR": filepath.Join(dir, "state"), "LOG_FORMAT": "json",
-		"NUMBER_OF_WORKERS": o.workers, "MAX_WORKERS": o.workers, "MAX_CLIENTS_PER_CHILD": o.each,
+	text, err := json.Marshal(map[string]any{
+		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": 0, "ADMIN_ADDR": "", "LOG_FORMAT": "json",
+		"DATA_LOG_DIR": d.logs(), "STATE_DIR": filepath.Join(dir, "state"),
+		"NUMBER_OF_WORKERS": 1, "MAX_WORKERS": 1, "MAX_CLIENTS_PER_CHILD": 100_000,
 		// Nothing may fall out of the frame log, and silent clients may stay.
 		"FRAME_LOG_BYTES": 8 << 30, "PING_INTERVAL_MS": 3_600_000, "PING_TIMEOUT_MS": 86_400_000,
-		"RATE_LIMIT": 1_000_000, "DRAIN_MS": 0, "ADMIN_ADDR": "",
-	}
-	if o.databases != "" {
-		keys["ARCHIVER_DB_DIR"] = o.databases
-	}
-	maps.Copy(keys, o.keys)
-	settings, err := json.Marshal(keys)
+		"RATE_LIMIT": 1_000_000, "DRAIN_MS": 0,
+	})
 	if err != nil {
 		return d, err
 	}
-	if err := os.WriteFile(filepath.Join(dir, config.DefaultFile), settings, 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, config.DefaultFile), text, 0o644); err != nil {
 		return d, err
 	}
-	d.cmd = exec.Command(binary, "serve")
+	d.cmd = cpus.Command(context.Background(), b.binary, "serve")
 	d.cmd.Dir = dir
 	// Ctrl-C is for us, who then stop it; and it ends should we be killed.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
@@ -98,91 +84,116 @@ func startDistributor(binary, dir string, o setup) (d *distributor, err error) {
 	if err != nil {
 		return d, err
 	}
-	if err := proc.StartOn(d.cmd, o.cpus); err != nil {
+	if err := d.cmd.Start(); err != nil {
 		return d, err
 	}
 	address := make(chan string, 1)
 	go d.readLog(out, address)
 	select {
-	case d.Address = <-address:
+	case d.address = <-address:
 	case <-d.ended:
 		return d, errors.New("it ended at once")
 	case <-time.After(patience):
 		return d, errors.New("it took too long")
 	}
-	if err := d.findChildren(o.workers); err != nil {
+	if err := d.findChildren(); err != nil {
 		return d, err
 	}
 	d.frames, err = framelog.OpenReader(filepath.Join(dir, "state", "frames"))
 	return d, err
 }
 
-// findChildren waits until all of them are there: the first worker is enough to
-// distribute.
-func (d *distributor) findChildren(workers int) error {
+// findChildren waits until both are there: a distributor distributes before that.
+func (d *distributor) findChildren() error {
 	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		found, err := proc.Children(d.PID(), "worker")
-		if err != nil {
-			return err
-		}
-		queries, err := proc.Children(d.PID(), "query")
-		if err != nil {
-			return err
-		}
-		if len(found) == workers && len(queries) == 1 {
-			d.Workers, d.Query = found, queries[0]
+		workers, queries := proc.Children(d.pid(), "worker"), proc.Children(d.pid(), "query")
+		if len(workers) == 1 && len(queries) == 1 {
+			d.worker, d.query = workers[0], queries[0]
 			return nil
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("workers asked for: %d, there are %v; of query processes %v", workers, found, queries)
+			return fmt.Errorf("not one worker and one query process: %v, %v", workers, queries)
 		}
 	}
 }
 
 func (d *distributor) logs() string { return filepath.Join(d.dir, "data-logs") }
 
-// PID of the primary.
-func (d *distributor) PID() int { return d.cmd.Process.Pid }
+func (d *distributor) pid() int { return d.cmd.Process.Pid }
 
-// processes are those whose books are read.
-func (d *distributor) processes() processes {
-	return processes{primary: d.PID(), query: d.Query, servers: d.Workers}
+// with returns the processes whose books are read, and who loads them.
+func (d *distributor) with(load ...*proc.Child) processes {
+	return processes{[]int{d.pid(), d.query}, []int{d.worker}, pids(load...)}
 }
 
-// Head of the frame log: bytes that have been made of records so far.
-func (d *distributor) Head() uint64 { return d.frames.Head() }
+func pids(children ...*proc.Child) (pids []int) {
+	for _, c := range children {
+		pids = append(pids, c.PID())
+	}
+	return pids
+}
 
-// awaitHead waits until the head is at least at, and returns when that was, to
-// a millisecond.
+// target is for clients that begin at from, as &from= says it.
+func (d *distributor) target(from string) subscriber.Target {
+	return subscriber.Target{Address: d.address, From: from, HashKey: hashKey()}
+}
+
+// awaitHead waits until the frame log has at least so many bytes, and returns when that was, to a
+// millisecond.
 func (d *distributor) awaitHead(ctx context.Context, at uint64) (time.Time, error) {
-	poll := time.NewTicker(time.Millisecond)
-	defer poll.Stop()
-	for d.Head() < at {
+	for d.frames.Head() < at {
 		select {
-		case <-ctx.Done():
-			return time.Time{}, ctx.Err()
 		case <-d.ended:
-			return time.Time{}, fmt.Errorf("the distributor has ended at %d of %d bytes", d.Head(), at)
-		case <-poll.C:
+			return time.Time{}, errors.New("the distributor has ended")
+		default:
+		}
+		if err := sleep(ctx, time.Millisecond); err != nil {
+			return time.Time{}, err
 		}
 	}
 	return time.Now(), nil
 }
 
-// readLog keeps the log in a file, shows what is a warning or worse, and finds
-// the address listened on.
+// checkHead fails unless the frame log has exactly so many bytes.
+func (d *distributor) checkHead(want uint64) error {
+	if head := d.frames.Head(); head != want {
+		return fmt.Errorf("the frame log has %d bytes, its frames have %d", head, want)
+	}
+	return nil
+}
+
+// fill has an archiver write records until their frames have so many bytes, and waits until they
+// are in the frame log, which has to be empty before.
+func (d *distributor) fill(ctx context.Context, bytes uint64) error {
+	var written uint64
+	archiving, stop := context.WithCancel(ctx)
+	defer stop()
+	_, err := simulator.Run(archiving, simulator.Options{
+		Dir: d.logs(), Seed: "history", ShardKeys: true, Log: simulator.LogOptions{MaxFiles: 1000},
+		OnWrite: func(stream string, line []byte, _ time.Time) {
+			size := shardus.MessageSize(stream, len(line))
+			written += uint64(len(wsproto.AppendTextHeader(nil, size)) + size)
+			if written >= bytes {
+				stop()
+			}
+		},
+	})
+	if err == nil {
+		_, err = d.awaitHead(ctx, written)
+	}
+	return cmp.Or(err, d.checkHead(written))
+}
+
+// readLog shows what is a warning or worse, and finds the address.
 func (d *distributor) readLog(r io.Reader, address chan<- string) {
 	defer close(d.ended)
-	if file, err := os.Create(filepath.Join(d.dir, "distributor.log")); err == nil {
-		defer file.Close()
-		r = io.TeeReader(r, file)
-	}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var line struct{ Level, Msg, Address string }
-		unwell := json.Unmarshal(lines.Bytes(), &line) != nil || line.Level != "INFO" && line.Level != "DEBUG"
-		if missing := strings.HasPrefix(line.Msg, "database does not answer"); unwell && (d.asked || !missing) {
+		bad := json.Unmarshal(lines.Bytes(), &line) != nil
+		bad = bad || line.Level != "INFO" && line.Level != "DEBUG"
+		if bad && !bytes.Contains(lines.Bytes(), []byte("database")) { // there are none
 			fmt.Fprintf(os.Stderr, "distributor: %s\n", lines.Bytes())
 		}
 		if line.Msg == "distributing" {
@@ -193,8 +204,7 @@ func (d *distributor) readLog(r io.Reader, address chan<- string) {
 }
 
 // close stops it and removes its directory.
-func (d *distributor) close() error {
-	var err error
+func (d *distributor) close() (err error) {
 	if d.frames != nil {
 		err = d.frames.Close()
 	}
@@ -204,7 +214,7 @@ func (d *distributor) close() error {
 		defer kill.Stop()
 		<-d.ended
 		if waitErr := d.cmd.Wait(); waitErr != nil {
-			err = errors.Join(err, fmt.Errorf("the distributor ended badly: %w", waitErr))
+			err = cmp.Or(err, fmt.Errorf("the distributor ended badly: %w", waitErr))
 		}
 	}
 	return errors.Join(err, os.RemoveAll(d.dir))

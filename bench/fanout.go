@@ -3,224 +3,146 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"path/filepath"
 
-	"distributor/bench/raw"
-	"distributor/bench/stats"
+	"distributor/bench/proc"
 	"distributor/bench/subscriber"
 	"distributor/wsproto"
 )
 
-// sliceBytes is what raw gives to a write; the worker's slices are as long.
-const sliceBytes = 256 << 10
-
-// fanoutSize is how many clients get how much.
-type fanoutSize struct {
-	clients, rounds int
-	total           uint64 // bytes to all of them together
-	peers           uint64 // the same for each peer, which take longer; 0: none are measured
-}
-
-// fanout sends the same bytes to the same number of clients, as fast as they
-// go, in three ways by turns:
+// fanout sends the same bytes to the same number of clients, as fast as they go, by turns:
 //
+//	raw     the baseline; its clients wait too
 //	live    the clients wait at the head; the logs appear; all is encoded
 //	replay  the clients connect from=earliest, and get what is in the frame log
-//	raw     the baseline
 //	peers   the clients wait; the first of the messages are broadcast
 //
-// Every round has fresh processes and connections. In the warm-up round two
-// clients check what comes.
-func fanout(ctx context.Context, b *bench, name string, size fanoutSize) error {
-	each := size.total / uint64(size.clients)
-	st, err := newStage(ctx, filepath.Join(b.dir, name), true, func(s stage) bool { return s.FrameBytes >= each })
+// Every round has fresh processes and connections. In the warm-up some clients check what comes.
+func fanout(ctx context.Context, b *bench, name string, size size) error {
+	st, err := b.stage(ctx, name, 0, size.total/uint64(size.clients))
 	if err != nil {
 		return err
 	}
-	b.stageMade(name, st)
-	if size.peers > 0 {
-		if err := b.buildPeers(ctx); err != nil {
-			return err
-		}
+	all, err := st.first(st.FrameBytes)
+	if err != nil {
+		return err
 	}
 	some, err := st.first(size.peers / uint64(size.clients))
 	if err != nil {
 		return err
 	}
-	few, err := st.first(some.frames / 4) // to warm up
+	few, err := st.first(some.bytes / 4) // to warm up
 	if err != nil {
 		return err
 	}
-	var live, replay, bare []measurement
-	libraries := others[measurement]{}
-	err = b.rounds(ctx, size.rounds, func(round int) (keep func(), ms []measurement, err error) {
-		r, err := b.rawBurst(ctx, raw.Options{}, st, size.clients)
-		if err != nil {
-			return nil, nil, err
-		}
-		b.report.round(name, "raw", round, r, nil)
-		l, p, err := b.distribute(ctx, st, size.clients, round == 0)
-		if err != nil {
-			return nil, nil, err
-		}
-		b.report.round(name, "live", round, l, nil)
-		b.report.round(name, "replay", round, p, nil)
-		ms = []measurement{r, l, p}
-		now := map[string]measurement{}
+	c, err := b.compare(ctx, name, size.rounds, false, func(t *turn) {
+		warming := t.round == 0
+		t.measure("raw", func() (measurement, error) {
+			return b.peerBurst(ctx, baseline, st, all, size.clients, warming)
+		})
+		t.run(func() error { return t.distribute(ctx, st, size.clients, warming) })
 		if size.peers > 0 {
-			now, err = eachPeer(ctx, b, func(p *peer) (measurement, error) {
-				m, err := b.peerBurst(ctx, p, st, either(round == 0, few, some), size.clients, round == 0)
-				if err == nil {
-					b.report.round(name, p.name, round, m, nil)
-					ms = append(ms, m)
-				}
-				return m, err
+			t.eachPeer(ctx, func(ctx context.Context, p *peer) (measurement, error) {
+				return b.peerBurst(ctx, p, st, either(warming, few, some), size.clients, warming)
 			})
 		}
-		return func() {
-			bare, live, replay = append(bare, r), append(live, l), append(replay, p)
-			libraries.add(now)
-		}, ms, err
 	})
 	if err != nil {
 		return err
 	}
-	bytes := float64(st.FrameBytes) * float64(size.clients)
-	perGB := func(ms []measurement, cpu func(measurement) float64) []float64 {
-		return values(ms, func(m measurement) float64 { return cpu(m) / bytes * 1e9 })
+	gigabytes := float64(st.FrameBytes) * float64(size.clients) / 1e9
+	perGB := func(v value) value { return v.times(1 / gigabytes) }
+	cpu, with, load := perGB(sender), perGB(server), perGB(generator)
+	for _, way := range []string{"replay", "live"} {
+		c.ratio(way+", worker : raw, CPU", way, cpu, "raw", cpu)
+		c.ratio(way+", primary + worker : raw, CPU", way, with, "raw", cpu)
 	}
-	rawCPU := perGB(bare, senderCPU)
-	b.report.figure(name, "replay, worker : raw, CPU", "×", stats.Ratios(perGB(replay, senderCPU), rawCPU))
-	b.report.figure(name, "replay, primary + worker : raw, CPU", "×", stats.Ratios(perGB(replay, serverCPU), rawCPU))
-	b.report.figure(name, "live, worker : raw, CPU", "×", stats.Ratios(perGB(live, senderCPU), rawCPU))
-	b.report.figure(name, "live, primary + worker : raw, CPU", "×", stats.Ratios(perGB(live, serverCPU), rawCPU))
-	b.report.figure(name, "raw", "CPU s/GB", rawCPU)
-	b.report.figure(name, "replay, worker", "CPU s/GB", perGB(replay, senderCPU))
-	b.report.figure(name, "live, primary + worker", "CPU s/GB", perGB(live, serverCPU))
-	for _, way := range []struct {
-		what string
-		ms   []measurement
-	}{{"raw", bare}, {"replay", replay}, {"live", live}} {
-		b.report.figure(name, way.what+", delivered", "GB/s", values(way.ms, func(m measurement) float64 { return bytes / 1e9 / m.Seconds }))
-		b.report.figure(name, way.what+", generator", "CPU s/GB", perGB(way.ms, func(m measurement) float64 { return m.Generator }))
+	c.figure("raw", "CPU s/GB", "raw", cpu)
+	c.figure("replay, worker", "CPU s/GB", "replay", cpu)
+	c.figure("live, primary + worker", "CPU s/GB", "live", with)
+	for _, way := range []string{"raw", "replay", "live"} {
+		speed := func(m measurement) float64 { return gigabytes / m.Seconds }
+		c.figure(way+", delivered", "GB/s", way, speed)
+		c.figure(way+", generator", "CPU s/GB", way, load)
 	}
-	for _, p := range libraries.complete(len(bare)) {
-		cpu := values(libraries[p], func(m measurement) float64 { return m.Server / float64(some.frames) / float64(size.clients) * 1e9 })
-		b.report.figure(name, p+" : live worker, CPU", "×", stats.Ratios(cpu, perGB(live, senderCPU)))
-		b.report.figure(name, p+" : raw, CPU", "×", stats.Ratios(cpu, rawCPU))
-		b.report.figure(name, p, "CPU s/GB", cpu)
+	ofPeer := value(sender).times(1e9 / float64(some.bytes) / float64(size.clients))
+	for _, p := range libraries {
+		c.ratio(p.name+" : live worker, CPU", p.name, ofPeer, "live", cpu)
+		c.ratio(p.name+" : raw, CPU", p.name, ofPeer, "raw", cpu)
+		c.figure(p.name, "CPU s/GB", p.name, ofPeer)
 	}
-	b.report.figure(name, "live, worker's private memory", "MB", values(live, func(m measurement) float64 { return float64(m.Private) / 1e6 }))
+	c.figure("live, worker's private memory", "MB", "live", privateMB)
 	return nil
 }
 
-func senderCPU(m measurement) float64 { return m.Server }
-func serverCPU(m measurement) float64 { return m.Primary + m.Server }
-
-func values[T any](ms []T, value func(T) float64) []float64 {
-	out := make([]float64, len(ms))
-	for i, m := range ms {
-		out[i] = value(m)
-	}
-	return out
+// fleet starts a process for subscribers beside the server. end ends it.
+func (b *bench) fleet(ctx context.Context) (*subscriber.Fleet, error) {
+	return b.fleetOn(ctx, b.generator)
 }
 
-// rawBurst measures the baseline, from before the clients connect (their
-// sockets are filled at once) until all have got all. how may have its ways of
-// sending set.
-func (b *bench) rawBurst(ctx context.Context, how raw.Options, st stage, clients int) (measurement, error) {
-	how.File, how.Slice = st.frames, sliceBytes
-	s, err := raw.Start(ctx, b.server, how)
-	if err != nil {
-		return measurement{}, err
+func (b *bench) fleetOn(ctx context.Context, cpus proc.CPUs) (*subscriber.Fleet, error) {
+	f, err := subscriber.Start(ctx, cpus)
+	if err == nil {
+		b.started = append(b.started, f.Close)
 	}
-	defer b.finish(s.Close)
-	m, err := b.deliver(ctx, subscriber.Target{Address: s.Address, Bare: true}, clients, st, processes{servers: []int{s.PID()}})
-	if err != nil {
-		return m, err
-	}
-	sent, err := s.Sent()
-	if want := st.FrameBytes * uint64(clients); err == nil && sent.Bytes != want {
-		err = fmt.Errorf("raw: %d bytes sent, not %d", sent.Bytes, want)
-	}
-	return m, err
+	return f, err
 }
 
-// deliver connects clients to a server that has it all for them already, and
-// measures until they have got it.
-func (b *bench) deliver(ctx context.Context, t subscriber.Target, clients int, st stage, p processes) (measurement, error) {
-	fleet, err := subscriber.Start(ctx, b.generator)
+// distribute measures a distributor: live, and then the replay of the same frames to other clients.
+// With checked some clients verify what they get, and the measurements are of less use.
+func (t *turn) distribute(ctx context.Context, st stage, clients int, checked bool) error {
+	d, err := t.distributor(t.server)
 	if err != nil {
-		return measurement{}, err
+		return err
 	}
-	defer b.finish(fleet.Close)
-	p.subscribers = fleet.PID()
-	before, err := b.read(p)
+	checking := func(start wsproto.Start) (wait func() error, err error) {
+		return check(ctx, checked, st.Records, func() (receiver, error) {
+			return d.dial(ctx, wsproto.From{Start: start})
+		})
+	}
+	wait, err := checking(wsproto.Live)
 	if err != nil {
-		return measurement{}, err
+		return err
 	}
-	if err := fleet.Connect(t, clients); err != nil {
-		return measurement{}, err
+	live, err := t.live(ctx, d, st, clients)
+	if err := errors.Join(err, wait()); err != nil {
+		return err
 	}
-	return b.until(fleet, st, p, before)
-}
-
-// until measures from before until each client of the fleet has got all of the
-// stage.
-func (b *bench) until(fleet *subscriber.Fleet, st stage, p processes, before books) (measurement, error) {
-	if _, err := fleet.Until(st.FrameBytes); err != nil {
-		return measurement{}, err
+	t.add("live", live)
+	if wait, err = checking(wsproto.Earliest); err != nil {
+		return err
 	}
-	after, err := b.read(p)
-	return after.since(before), err
-}
-
-// distribute measures a distributor: live, and then the replay of the same
-// frames to other clients. With check some clients verify what they get, and
-// the measurements are of less use.
-func (b *bench) distribute(ctx context.Context, st stage, clients int, check bool) (live, replay measurement, err error) {
-	d, err := b.distributor(b.server, "")
+	fleet, err := t.fleet(ctx)
 	if err != nil {
-		return live, replay, err
+		return err
 	}
-	defer b.finish(d.close)
-	checking := func(from wsproto.From) *checks { return b.check(ctx, d, st, from, check) }
-
-	c := checking(wsproto.From{Start: wsproto.Live})
-	live, err = b.live(ctx, d, st, clients)
-	if err = errors.Join(err, c.wait()); err != nil {
-		return live, replay, err
-	}
-	c = checking(wsproto.From{Start: wsproto.Earliest})
-	replay, err = b.deliver(ctx, subscriber.Target{Address: d.Address, From: "earliest", HashKey: hashKey()}, clients, st,
-		d.processes())
-	return live, replay, errors.Join(err, c.wait())
+	replay, err := t.during(d.with(fleet.Child), func() error {
+		if err := fleet.Connect(d.target("earliest"), clients); err != nil {
+			return err
+		}
+		_, err := fleet.Until(st.FrameBytes)
+		return err
+	})
+	t.add("replay", replay)
+	return errors.Join(err, wait())
 }
 
 // live measures from the moment that the logs appear.
-func (b *bench) live(ctx context.Context, d *distributor, st stage, clients int) (measurement, error) {
-	fleet, err := subscriber.Start(ctx, b.generator)
+func (b *bench) live(
+	ctx context.Context, d *distributor, st stage, clients int,
+) (m measurement, err error) {
+	fleet, err := b.fleet(ctx)
 	if err != nil {
-		return measurement{}, err
+		return m, err
 	}
-	defer b.finish(fleet.Close)
-	t := subscriber.Target{Address: d.Address, From: "live", HashKey: hashKey()}
-	if err := fleet.Connect(t, clients); err != nil {
-		return measurement{}, err
+	if err := fleet.Connect(d.target("live"), clients); err != nil {
+		return m, err
 	}
-	p := d.processes()
-	p.subscribers = fleet.PID()
-	before, err := b.read(p)
-	if err != nil {
-		return measurement{}, err
-	}
-	if err := st.play(d.logs()); err != nil {
-		return measurement{}, err
-	}
-	m, err := b.until(fleet, st, p, before)
-	if head := d.Head(); err == nil && head != st.FrameBytes {
-		err = fmt.Errorf("the frame log has %d bytes, its frames have %d", head, st.FrameBytes)
-	}
-	return m, err
+	m, err = b.during(d.with(fleet.Child), func() error {
+		if err := st.play(d.logs()); err != nil {
+			return err
+		}
+		_, err := fleet.Until(st.FrameBytes)
+		return err
+	})
+	return m, errors.Join(err, d.checkHead(st.FrameBytes), fleet.Close())
 }

@@ -12,18 +12,22 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
+	"distributor/bench/peers"
 	"distributor/bench/proc"
-	"distributor/bench/raw"
-	"distributor/bench/storm"
 	"distributor/bench/subscriber"
 )
 
 // roles are what this program also is, as a child of itself.
-var roles = map[string]func() error{subscriber.Role: subscriber.Run, raw.Role: raw.Run, storm.Role: storm.Run, signRole: runSign, apiRole: runAPIClients, writerRole: runWriter}
+var roles = map[string]func() error{
+	subscriber.Role: subscriber.Run, peers.RawRole: peers.RunRaw,
+	peers.GorillaRole: peers.RunGorilla, peers.GwsRole: peers.RunGws,
+}
 
 func main() {
 	if len(os.Args) == 2 && roles[os.Args[1]] != nil {
@@ -51,22 +55,26 @@ usage: bench [flags] [scenario…]
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
 	quick := flags.Bool("quick", false, "less of everything: under two minutes, less exact")
-	binary := flags.String("binary", "bin/distributor", "the program under test")
-	dir := flags.String("dir", os.TempDir(), "where the temporary directory for logs and frame logs is made; a real disk rather than memory")
-	wait := flags.Duration("patience", 4*time.Minute, "from the start, for how long a busy machine is waited for, and disturbed rounds are repeated; quick: a tenth of it")
-	out := flags.String("out", "bench/out", "directory of the JSON lines")
-	readme := flags.String("publish", "", "a README.md into which the figures go, and the picture beside it")
-	peersDir := flags.String("peers", "bench/peers", "the Go module of the libraries to compare with; empty: none are")
+	binary := flags.String("binary", "../bin/distributor", "the program under test")
+	base := flags.String("base", "", "another program: measure both by turns, report their ratios")
+	times := flags.Int("times", 3, "with --base: how often each is measured")
+	dir := flags.String("dir", os.TempDir(),
+		"where the temporary directory for logs and frame logs is made; on a disk, not in memory")
+	wait := flags.Duration("patience", 4*time.Minute, "from the start, how long a busy machine is "+
+		"waited for, and disturbed rounds are repeated; quick: a tenth of it")
+	out := flags.String("out", "out", "directory of the JSON lines")
+	readme := flags.String("publish", "", "a README.md to put the figures in")
+	wsDir := flags.String("peers", "ws", "the directory ws of the sources; empty: no peers")
 	flags.Usage = func() {
-		fmt.Fprint(stderr, usage, flags.FlagUsages(), "\nscenarios (default: all; quick: those without a star):\n")
+		const title = "\nscenarios (default: all; quick: those without a star):\n"
+		fmt.Fprint(stderr, usage, flags.FlagUsages(), title)
 		for _, s := range scenarios {
 			fmt.Fprintf(stderr, "  %s\n", s.title())
 		}
 	}
-	for i, a := range args {
-		if a == "-quick" { // as the go command writes flags
-			args = slices.Concat(args[:i], []string{"--quick"}, args[i+1:])
-		}
+	if i := slices.Index(args, "-quick"); i >= 0 { // as the go command writes flags
+		args = slices.Clone(args)
+		args[i] = "--quick"
 	}
 	if err := flags.Parse(args); errors.Is(err, pflag.ErrHelp) {
 		return nil
@@ -82,48 +90,72 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	b.peersDir = *peersDir
+	b.wsDir = *wsDir
 	start := time.Now()
 	b.repeatUntil = start.Add(either(*quick, *wait/10, *wait))
-	for _, s := range chosen {
-		b.report.say("%s: %s", s.name, s.about)
-		if err := s.run(ctx, b, s.name, *quick); err != nil {
-			if ctx.Err() != nil {
-				err = errors.New("stopped")
-			}
-			return errors.Join(fmt.Errorf("%s: %w", s.name, err), b.failure)
-		}
+	if *base == "" {
+		err = b.runAll(ctx, chosen, *quick)
+	} else {
+		err = b.against(ctx, *base, *times, chosen, *quick)
 	}
-	b.report.table(stdout)
-	b.report.targetTable(stdout)
-	for _, n := range b.report.notes {
-		fmt.Fprintln(stdout, n)
-	}
-	if err := b.results(start, args, *readme); err != nil {
+	if err != nil {
 		return err
 	}
-	if b.disturbed > 0 {
-		fmt.Fprintf(stdout, "%d rounds were disturbed by other work on this machine, and are counted all the same: take the figures for rough.\n", b.disturbed)
+	if err := b.results(start, args, stdout, *readme); err != nil {
+		return err
 	}
-	b.report.say("%v in all; load average %s; %s", time.Since(start).Round(time.Second), loadAverage(), b.report.file.Name())
+	took := time.Since(start).Round(time.Second)
+	b.report.say("%v in all; load average %s; %s", took, loadAverage(), b.report.file.Name())
 	return nil
 }
 
-// results leaves tables and picture beside the JSON lines, and in readme if
-// there is one.
-func (b *bench) results(start time.Time, args []string, readme string) error {
-	heading := b.heading(start, time.Since(start), args)
-	base := strings.TrimSuffix(b.report.file.Name(), ".jsonl")
-	var text strings.Builder
-	b.report.markdown(&text, heading)
-	err := os.WriteFile(base+".md", []byte(text.String()), 0o644)
-	if charts := b.report.charts(); len(charts) > 0 && err == nil {
-		err = os.WriteFile(base+".svg", []byte(drawCharts(charts)), 0o644)
+func (b *bench) runAll(ctx context.Context, chosen []scenario, quick bool) error {
+	for _, s := range chosen {
+		b.report.say("%s: %s", s.name, s.about)
+		err := s.run(ctx, b, s.name, either(quick, s.quick, s.full))
+		if ctx.Err() != nil {
+			err = errors.New("stopped")
+		}
+		if err = errors.Join(err, b.end()); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
 	}
-	if err == nil && readme != "" {
-		err = b.report.publish(readme, heading)
+	return nil
+}
+
+// against measures the binary and a base by turns, and reports each figure of the binary as a ratio
+// to the base's.
+func (b *bench) against(
+	ctx context.Context, base string, times int, chosen []scenario, quick bool,
+) error {
+	base, err := filepath.Abs(base)
+	if err != nil {
+		return err
 	}
-	return err
+	var order []figure
+	medians := map[string]map[[2]string][]float64{base: {}, b.binary: {}}
+	ours := b.binary
+	for n := range times {
+		for _, b.binary = range []string{base, ours} {
+			b.report.say("%s, %d of %d", b.binary, n+1, times)
+			b.report.figures = nil
+			if err := b.runAll(ctx, chosen, quick); err != nil {
+				return err
+			}
+			for _, f := range b.report.figures {
+				name := [2]string{f.Scenario, f.Name}
+				medians[b.binary][name] = append(medians[b.binary][name], f.Median)
+			}
+			order = b.report.figures
+		}
+	}
+	b.report.figures = nil
+	for _, f := range order {
+		name := [2]string{f.Scenario, f.Name}
+		b.report.figure(f.Scenario, f.Name+", to the base's", "×",
+			ratios(medians[ours][name], medians[base][name]))
+	}
+	return nil
 }
 
 // bench is what scenarios work with.
@@ -135,13 +167,13 @@ type bench struct {
 	generator proc.CPUs // the others, for the clients, the archiver and ourselves
 	softirq   []int     // the kernel's threads for the network, of all CPUs
 	report    *report
-	servers   int     // started so far
-	peersDir  string  // their sources; "" for none
-	peers     []*peer // that can be measured; nil before buildPeers
-	failure   error   // of something that was to end well
+	dirs      int            // made so far
+	started   []func() error // what ends what has been started
+	wsDir     string         // the directory of npm ws' server; "": no peers are measured
+	peers     []*peer        // that can be measured; nil before preparePeers
 
-	repeatUntil time.Time                   // as long as a busy machine is waited for, and disturbed rounds are repeated
-	disturbed   int                         // rounds that were kept all the same
+	repeatUntil time.Time                   // until then a busy machine is waited for, and disturbed rounds repeated
+	disturbed   int                         // rounds that count all the same
 	quiet       func(context.Context) error // awaitQuiet; nil: nothing is waited for
 }
 
@@ -158,13 +190,10 @@ func newBench(binary, parent, out string, progress io.Writer) (*bench, error) {
 		return nil, err
 	}
 	if len(all) < 2 {
-		return nil, errors.New("at least two CPUs are needed, one for the server and one for the clients")
+		return nil, errors.New("at least two CPUs are needed: for the server, and for the clients")
 	}
 	b := &bench{binary: binary, all: all, server: all[:1], generator: all[1:]}
-	b.quiet = b.awaitQuiet
-	if b.softirq, err = proc.Softirq(all); err != nil {
-		return nil, err
-	}
+	b.quiet, b.softirq = b.awaitQuiet, proc.Softirq(all)
 	if err := proc.PinSelf(b.generator); err != nil {
 		return nil, err
 	}
@@ -174,50 +203,56 @@ func newBench(binary, parent, out string, progress io.Writer) (*bench, error) {
 	if b.report, err = newReport(out, time.Now(), progress); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(b.dir))
 	}
-	files, err := proc.Files(os.Getpid())
-	if err != nil {
-		return nil, errors.Join(err, b.close())
+	var files unix.Rlimit
+	err = unix.Getrlimit(unix.RLIMIT_NOFILE, &files)
+	cpu, kernel := machine(b)
+	b.report.line("machine", map[string]any{
+		"cpus": cpu, "kernel": kernel, "load": loadAverage(), "open_files": files.Cur,
+	})
+	return b, err
+}
+
+func (b *bench) close() error {
+	return errors.Join(b.end(), b.report.close(), os.RemoveAll(b.dir))
+}
+
+// end ends what was started since the last end, the newest first.
+func (b *bench) end() (err error) {
+	for _, end := range slices.Backward(b.started) {
+		err = errors.Join(err, end())
 	}
-	b.report.line("machine", machine(b, files))
-	return b, nil
+	b.started = nil
+	return err
 }
 
-func (b *bench) close() error { return errors.Join(b.report.close(), os.RemoveAll(b.dir)) }
-
-// finish is for defer: what does not end well spoils the run.
-func (b *bench) finish(end func() error) { b.failure = errors.Join(b.failure, end()) }
-
-// distributor starts one with one worker on cpus. databases is the directory of
-// the archiver's; "" for none.
-func (b *bench) distributor(cpus proc.CPUs, databases string) (*distributor, error) {
-	return b.distributorOf(setup{cpus: cpus, databases: databases})
+// newDir names a directory that is not there yet.
+func (b *bench) newDir(name string) string {
+	b.dirs++
+	return filepath.Join(b.dir, fmt.Sprintf("%s-%d", name, b.dirs))
 }
 
-func (b *bench) distributorOf(o setup) (*distributor, error) {
-	b.servers++
-	return startDistributor(b.binary, filepath.Join(b.dir, fmt.Sprintf("distributor-%d", b.servers)), o)
-}
-
-func (b *bench) stageMade(name string, s stage) {
-	b.report.line("stage", struct {
-		Scenario string `json:"scenario"`
-		stage
-	}{name, s})
-	b.report.say("  %d records, %.0f bytes each on average, %.1f MB of frames", s.Records, float64(s.LogBytes)/float64(s.Records), float64(s.FrameBytes)/1e6)
-}
-
-// machine is what figures have to be read with.
-func machine(b *bench, files uint64) map[string]any {
-	m := map[string]any{"cpus": len(b.all), "server_cpus": b.server, "generator_cpus": b.generator, "open_files": files, "load": loadAverage(), "time": time.Now()}
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
-				m["model"] = strings.TrimSpace(v)
-			}
-		}
+// results prints the tables, and leaves them beside the JSON lines and in a readme if there is one.
+func (b *bench) results(start time.Time, args []string, stdout io.Writer, readme string) error {
+	text := b.report.markdown(b.heading(start, args))
+	columns := tabwriter.NewWriter(stdout, 0, 0, 1, ' ', 0)
+	fmt.Fprint(columns, strings.ReplaceAll(text, " | ", "\t| "))
+	base := strings.TrimSuffix(b.report.file.Name(), ".jsonl")
+	err := errors.Join(columns.Flush(), os.WriteFile(base+".md", []byte(text), 0o644))
+	if readme != "" {
+		err = errors.Join(err, publish(readme, text))
 	}
-	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		m["kernel"] = strings.TrimSpace(string(text))
+	return err
+}
+
+// heading says when and on what this was measured, and how well.
+func (b *bench) heading(start time.Time, args []string) string {
+	disturbed := "No round that counts was disturbed."
+	if b.disturbed > 0 {
+		disturbed = fmt.Sprintf("**%d rounds were disturbed by other work (load average %s) and count "+
+			"all the same: take the figures for rough.**", b.disturbed, loadAverage())
 	}
-	return m
+	cpu, kernel := machine(b)
+	return fmt.Sprintf("%s, `bench %s` (%v); %s, %s. Median, range in brackets. %s",
+		start.UTC().Format(time.DateOnly), strings.Join(args, " "),
+		time.Since(start).Round(time.Second), cpu, kernel, disturbed)
 }

@@ -5,72 +5,157 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
+	"strings"
 	"time"
 
 	"distributor/bench/proc"
 )
 
-// measurement is what was booked for the processes between two moments.
+// measurement is what the kernel has booked for the processes between two moments, and what else
+// was measured meanwhile.
 type measurement struct {
 	Seconds   float64 `json:"seconds"`
-	Primary   float64 `json:"primary_cpu"`   // CPU seconds, with the query process; 0 where there is none
+	Primary   float64 `json:"primary_cpu"`   // CPU seconds, with the query process; 0 without one
 	Server    float64 `json:"server_cpu"`    // of the processes that send: workers, raw, or a peer
 	Generator float64 `json:"generator_cpu"` // subscribers, what else makes load, and this process
-	Softirq   float64 `json:"softirq_cpu"`   // of the kernel's threads that do network work, for server and generator
-	// Other is what everything else took of our CPUs: other programs, writing
-	// to disk, interrupts. Much of it means that the machine was not quiet.
-	Other float64 `json:"other_cpu"`
-	// User is the share of the sending processes' time that they spent outside the
-	// kernel; 0 when too little was booked to tell.
-	User    float64 `json:"server_user_share"`
-	Private int64   `json:"server_private_bytes"` // at the end
+	Softirq   float64 `json:"softirq_cpu"`   // of the kernel's threads, for server and generator
+	// Other is what everything else took of our CPUs: other programs, writing to disk, interrupts.
+	// Much of it means that the machine was not quiet.
+	Other   float64            `json:"other_cpu"`
+	Private float64            `json:"server_private_bytes"` // at the end
+	Extra   map[string]float64 `json:"extra,omitempty"`
 }
 
-// disturbedShare of one CPU is what may go elsewhere in an undisturbed
-// measurement.
+// disturbedShare is the share of one CPU that may go elsewhere in an undisturbed measurement.
 const disturbedShare = 0.1
 
 func (m measurement) disturbed() bool { return m.Other > disturbedShare*m.Seconds }
 
-// rounds calls one for the warm-up, round 0, and then until n rounds were
-// undisturbed, whose keep it calls. When there is no more time for that,
-// disturbed rounds are kept too.
-func (b *bench) rounds(ctx context.Context, n int, one func(round int) (keep func(), ms []measurement, err error)) error {
-	return b.roundsFrom(ctx, 0, n, one)
+// value is something that a measurement says.
+type value func(measurement) float64
+
+func sender(m measurement) float64    { return m.Server }
+func server(m measurement) float64    { return m.Primary + m.Server }
+func generator(m measurement) float64 { return m.Generator }
+func seconds(m measurement) float64   { return m.Seconds }
+func privateMB(m measurement) float64 { return m.Private / 1e6 }
+
+// extra is a value by the name that it has in the JSON lines.
+func extra(name string) value { return func(m measurement) float64 { return m.Extra[name] } }
+
+// times is a value times a factor.
+func (v value) times(n float64) value { return func(m measurement) float64 { return v(m) * n } }
+
+// over is the quotient of two values.
+func (v value) over(w value) value { return func(m measurement) float64 { return v(m) / w(m) } }
+
+// turn is one round of a scenario, in which each way is measured once.
+type turn struct {
+	*bench
+	scenario string
+	round    int // 0: to warm up
+	results  map[string]measurement
+	err      error // of the first way that failed; those after it are not measured
 }
 
-// steadyRounds does without the warm-up when a single round is wanted: for what
-// has a start of its own that does not count, or needs none.
-func (b *bench) steadyRounds(ctx context.Context, n int, one func(round int) (keep func(), ms []measurement, err error)) error {
-	return b.roundsFrom(ctx, either(n == 1, 1, 0), n, one)
+// run does a part of the round, and ends what it has started.
+func (t *turn) run(do func() error) {
+	if t.err == nil {
+		t.err = errors.Join(do(), t.end())
+	}
 }
 
-func (b *bench) roundsFrom(ctx context.Context, round, n int, one func(round int) (keep func(), ms []measurement, err error)) error {
-	for kept := 0; kept < n; round++ {
+// measure measures a way.
+func (t *turn) measure(way string, one func() (measurement, error)) {
+	t.run(func() error {
+		m, err := one()
+		if err == nil {
+			t.add(way, m)
+		}
+		return err
+	})
+}
+
+func (t *turn) add(way string, m measurement) {
+	t.results[way] = m
+	t.report.round(t.scenario, way, t.round, m)
+}
+
+// comparison is what the rounds of a scenario that count have measured: one measurement a round of
+// each way.
+type comparison struct {
+	*bench
+	scenario string
+	rounds   int
+	ways     map[string][]measurement
+}
+
+// compare calls one for the warm-up and then for rounds, until n of them were undisturbed. When no
+// time is left for that, disturbed rounds count too. With n 1, a scenario that is steady, which has
+// a start of its own that does not count or needs none, has no warm-up.
+func (b *bench) compare(
+	ctx context.Context, scenario string, n int, steady bool, one func(*turn),
+) (*comparison, error) {
+	c := &comparison{bench: b, scenario: scenario, ways: make(map[string][]measurement)}
+	for round := either(steady && n == 1, 1, 0); c.rounds < n; round++ {
 		if b.quiet != nil {
 			if err := b.quiet(ctx); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		keep, ms, err := one(round)
-		if err := errors.Join(err, b.failure, ctx.Err()); err != nil {
-			return err
+		t := &turn{bench: b, scenario: scenario, round: round, results: make(map[string]measurement)}
+		one(t)
+		if err := errors.Join(t.err, ctx.Err()); err != nil {
+			return nil, err
 		}
-		disturbed := slices.ContainsFunc(ms, measurement.disturbed)
+		disturbed := false
+		for _, m := range t.results {
+			disturbed = disturbed || m.disturbed()
+		}
 		switch {
 		case round == 0:
 		case disturbed && time.Now().Before(b.repeatUntil):
 			b.report.say("  disturbed: another round in place of this one")
 		default:
-			if disturbed {
-				b.disturbed++
+			b.disturbed += either(disturbed, 1, 0)
+			c.rounds++
+			for way, m := range t.results {
+				c.ways[way] = append(c.ways[way], m)
 			}
-			keep()
-			kept++
 		}
 	}
-	return nil
+	return c, nil
+}
+
+// of returns a value of a way, round by round; nil if it was not measured in all rounds.
+func (c *comparison) of(way string, v value) (values []float64) {
+	if len(c.ways[way]) < c.rounds {
+		return nil
+	}
+	for _, m := range c.ways[way] {
+		values = append(values, v(m))
+	}
+	return values
+}
+
+// figure reports a value of a way, if it was measured.
+func (c *comparison) figure(name, unit, way string, v value) {
+	c.report.figure(c.scenario, name, unit, c.of(way, v))
+}
+
+// ratio reports a value of one way over that of another, round by round: what disturbs a round
+// disturbs both.
+func (c *comparison) ratio(name, way string, v value, base string, w value) {
+	c.report.figure(c.scenario, name, "×", ratios(c.of(way, v), c.of(base, w)))
+}
+
+// each reports how much more a value of bytes is with n clients than without, for each client.
+func (c *comparison) each(name string, n int, with, without string, bytes value) {
+	more, base := c.of(with, bytes), c.of(without, bytes)
+	for i := range more {
+		more[i] = (more[i] - base[i]) / 1024 / float64(n)
+	}
+	c.report.figure(c.scenario, name, "KiB", more)
 }
 
 // quietFor is how long the machine has to be quiet before a round begins.
@@ -79,97 +164,98 @@ const quietFor = 500 * time.Millisecond
 // awaitQuiet waits for other programs to pause, as long as there is time.
 func (b *bench) awaitQuiet(ctx context.Context) error {
 	for time.Now().Before(b.repeatUntil) {
-		before, err := b.read(processes{})
-		if err != nil {
+		m, err := b.during(processes{}, func() error { return sleep(ctx, quietFor) })
+		if err != nil || !m.disturbed() {
 			return err
-		}
-		if err := sleep(ctx, quietFor); err != nil {
-			return err
-		}
-		after, err := b.read(processes{})
-		if err != nil {
-			return err
-		}
-		if !after.since(before).disturbed() {
-			return nil
 		}
 	}
 	return nil
 }
 
-// processes are those whose books are read. 0 stands for none.
+// processes are those whose books are read.
 type processes struct {
-	primary, query, subscribers int
-	servers                     []int // that send
-	load                        []int // what else the measurement needs
+	primary []int // with the query process
+	servers []int // that send
+	load    []int // that make load, beside this one
 }
 
-// books is what the kernel has booked up to a moment.
+// books is what the kernel has booked up to a moment, the measurement's since the beginning.
 type books struct {
-	at                                        time.Time
-	primary, server, generator, softirq, busy time.Duration
-	user, system                              time.Duration // of the servers
-	private                                   int64         // their memory
+	at time.Time
+	measurement
+	busy time.Duration
 }
 
-func (b *bench) read(p processes) (books, error) {
-	now := books{at: time.Now()}
+// during measures what do takes.
+func (b *bench) during(p processes, do func() error) (measurement, error) {
+	before, err := b.read(p)
+	if err != nil {
+		return measurement{}, err
+	}
+	if err := do(); err != nil {
+		return measurement{}, err
+	}
+	after, err := b.read(p)
+	return after.since(before), err
+}
+
+func (b *bench) read(p processes) (now books, err error) {
+	now.at = time.Now()
 	var failed error
-	cpu := func(pids ...int) (sum time.Duration) {
+	cpu := func(pids ...int) (sum float64) {
 		for _, pid := range pids {
-			if pid == 0 {
-				continue
-			}
 			d, err := proc.CPU(pid)
-			if err != nil {
-				failed = err
-			}
-			sum += d
+			failed = errors.Join(failed, err)
+			sum += d.Seconds()
 		}
 		return sum
 	}
-	now.primary, now.server, now.generator = cpu(p.primary, p.query), cpu(p.servers...), cpu(p.subscribers, os.Getpid())
-	now.softirq = cpu(b.softirq...)
-	now.generator += cpu(p.load...)
-	var err error
+	now.Primary, now.Server = cpu(p.primary...), cpu(p.servers...)
+	now.Generator, now.Softirq = cpu(p.load...)+cpu(os.Getpid()), cpu(b.softirq...)
 	if now.busy, err = proc.Busy(b.all); err != nil {
 		return now, err
 	}
 	for _, pid := range p.servers {
-		user, system, err := proc.Shares(pid)
+		private, _, err := proc.Memory(pid)
 		if err != nil {
 			return now, err
 		}
-		private, err := proc.PrivateBytes(pid)
-		if err != nil {
-			return now, err
-		}
-		now.user, now.system, now.private = now.user+user, now.system+system, now.private+private
+		now.Private += private
 	}
 	return now, failed
 }
 
-// since is what was booked from then to b.
+// since returns what was booked from then to b.
 func (b books) since(then books) measurement {
-	m := measurement{
-		Seconds: b.at.Sub(then.at).Seconds(),
-		Primary: (b.primary - then.primary).Seconds(), Server: (b.server - then.server).Seconds(),
-		Generator: (b.generator - then.generator).Seconds(), Softirq: (b.softirq - then.softirq).Seconds(), Private: b.private,
-	}
+	m := b.measurement
+	m.Seconds = b.at.Sub(then.at).Seconds()
+	m.Primary -= then.Primary
+	m.Server -= then.Server
+	m.Generator -= then.Generator
+	m.Softirq -= then.Softirq
+	// The books of CPUs are kept in coarser steps, so the rest may come out below zero.
 	m.Other = max(0, (b.busy-then.busy).Seconds()-m.Primary-m.Server-m.Generator-m.Softirq)
-	if user, system := b.user-then.user, b.system-then.system; user+system > 0 {
-		m.User = float64(user) / float64(user+system)
-	}
 	return m
 }
 
-// loadAverage is the machine's, over the last minute.
+// loadAverage returns the machine's, over the last minute.
 func loadAverage() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
 		return "unknown"
 	}
-	var one string
-	_, _ = fmt.Sscan(string(text), &one)
+	one, _, _ := strings.Cut(string(text), " ")
 	return one
+}
+
+// machine says what figures have to be read with.
+func machine(b *bench) (cpu, kernel string) {
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		_, rest, _ := strings.Cut(string(text), "model name\t: ")
+		cpu, _, _ = strings.Cut(rest, "\n")
+	}
+	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
+		kernel = strings.TrimSpace(string(text))
+	}
+	return fmt.Sprintf("%d CPUs of %s", len(b.all), cpu), "Linux " + kernel
 }

@@ -1,27 +1,26 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"distributor/bench/raw"
 	"distributor/bench/subscriber"
 	"distributor/engine/simulator"
-	"distributor/wsproto/collector"
 )
 
 const (
-	// sampled are the clients that take the time of each record. They live in
-	// the process that is the archiver, so that both have one clock.
+	// sampled is how many clients take the time of each record. They live in the process that is
+	// the archiver, so that both have one clock.
 	sampled = 8
-	// runOn is for how long the archiver goes on after the measurement.
+	// runOn is how long the archiver goes on after the measurement.
 	runOn = time.Second
+	// leastRecords is how many records are measured, if that takes longer.
+	leastRecords = 10
 )
 
 // underPace is what records are appended for.
@@ -30,39 +29,33 @@ type underPace struct {
 	logs   string // where the archiver writes
 	target subscriber.Target
 	dial   func() (receiver, error) // a client that takes the time
-	ready  func() error             // called when all are connected; may be nil
-	tell   func() error             // called for each record, if it does not look itself; may be nil
-	begin  func() error             // called when the measurement begins; may be nil
-	end    func() error             // called when it is over; may be nil
+
+	// Hooks, which may be nil: when all are connected, and for each record, if nobody reads the logs.
+	ready, appended func() error
 }
 
-// receiver is a client that takes the time: a *collector.Collector, or one of
-// the baseline, whose messages have no stream and no text.
-type receiver interface {
-	Next(context.Context) (collector.Message, error)
-	Close()
-}
-
-// paced measures CPU and the latency of each record appended meanwhile, for
-// each sampled client.
-func (b *bench) paced(ctx context.Context, size latencySize, u underPace) (result pace, err error) {
-	fleet, err := subscriber.Start(ctx, b.generator)
-	if err != nil {
-		return result, err
+func hook(f func() error) error {
+	if f == nil {
+		return nil
 	}
-	defer b.finish(fleet.Close)
-	u.subscribers = fleet.PID()
+	return f()
+}
+
+// paced measures CPU and the latency of each record that is appended meanwhile, for each sampled
+// client.
+func (b *bench) paced(ctx context.Context, size size, u underPace) (m measurement, err error) {
+	fleet, err := b.fleet(ctx)
+	if err != nil {
+		return m, err
+	}
+	u.load = append(u.load, fleet.PID())
 	clients, err := u.connect(fleet, size.clients)
 	for _, c := range clients {
 		defer c.Close()
 	}
-	if err == nil && u.ready != nil {
-		err = u.ready()
+	if err := errors.Join(err, hook(u.ready)); err != nil {
+		return m, err
 	}
-	if err != nil {
-		return result, err
-	}
-
 	running, stop := context.WithCancel(ctx)
 	var working sync.WaitGroup
 	defer working.Wait() // before clients and servers are closed
@@ -71,65 +64,61 @@ func (b *bench) paced(ctx context.Context, size latencySize, u underPace) (resul
 	for i, c := range clients {
 		working.Go(func() { arrived[i].receive(running, c) })
 	}
-	w := watch{}
+	times := timetable{}
 	archived := make(chan error, 1)
 	var written atomic.Int64
-	working.Go(func() { archived <- u.archive(running, size, w, &written) })
+	working.Go(func() { archived <- u.archive(running, size, times, &written) })
 
 	if err := sleep(ctx, size.warm); err != nil {
-		return result, err
+		return m, err
 	}
-	if u.begin != nil {
-		if err := u.begin(); err != nil {
-			return result, err
+	var from, to time.Time
+	m, err = b.during(u.processes, func() error {
+		from = time.Now()
+		defer func() { to = time.Now() }()
+		d := size.measured
+		for enough := written.Load() + leastRecords; ; d = 10 * time.Millisecond {
+			if err := sleep(ctx, d); err != nil || written.Load() >= enough || len(archived) > 0 {
+				return err
+			}
 		}
-	}
-	before, err := b.read(u.processes)
-	if err != nil {
-		return result, err
-	}
-	for enough, d := written.Load()+int64(size.least), size.measured; ; d = 10 * time.Millisecond {
-		if err := sleep(ctx, d); err != nil {
-			return result, err
-		}
-		if written.Load() > enough || len(archived) > 0 {
-			break
-		}
-	}
-	after, err := b.read(u.processes)
-	if err == nil && u.end != nil {
-		err = u.end()
-	}
-	if err := errors.Join(err, <-archived, ctx.Err()); err != nil {
-		return result, err
+	})
+	if err := errors.Join(err, <-archived); err != nil {
+		return m, err
 	}
 	for i := range arrived {
-		if err := arrived[i].await(ctx, w.total()); err != nil {
-			return result, fmt.Errorf("sampled client %d: %w", i+1, err)
+		if err := arrived[i].await(ctx, times.total()); err != nil {
+			return m, fmt.Errorf("sampled client %d: %w", i+1, err)
 		}
 	}
-	counts, err2 := fleet.Counts()
-	if err2 != nil { // one that was lost
-		return result, err2
+	if _, err := fleet.Counts(); err != nil { // a client was lost
+		return m, err
 	}
 	stop()
 	working.Wait()
 
-	var took []time.Duration
-	var together float64
+	records := times.between(from, to)
+	var took []float64
+	together := 0.0
 	for i := range arrived {
-		took = append(took, w.latencies(&arrived[i], before.at, after.at)...)
-		together += arrived[i].together() / float64(len(arrived))
+		took = append(took, times.latencies(&arrived[i], from, to)...)
+		together += float64(arrived[i].count.Load()) / float64(arrived[i].reads)
 	}
-	records := w.between(before.at, after.at)
-	if len(took) != records*len(clients) {
-		err = fmt.Errorf("%d latencies of %d records and %d clients", len(took), records, len(clients))
+	if records == 0 || len(took) != records*len(clients) {
+		return m, fmt.Errorf("%d latencies of %d records", len(took), records)
 	}
-	return newPace(after.since(before), records*size.clients, took, together, float64(counts.Bytes)/float64(counts.Clients)/float64(max(1, arrived[0].plain))), err
+	slices.Sort(took)
+	at := func(q float64) float64 { return percentile(took, q) }
+	m.Extra = map[string]float64{
+		"deliveries": float64(records * size.clients), "samples": float64(len(took)),
+		"records_a_read": together / sampled, // of a sampled client, on average
+		"p50_ms":         at(0.5), "p99_ms": at(0.99), "p999_ms": at(0.999), "max_ms": at(1),
+	}
+	return m, nil
 }
 
-// connect connects n clients, of which some are sampled, spread evenly over the
-// order in which they connect: a server may send in that order.
+// connect connects n clients. The sampled ones are spread evenly over the order in which they
+// connect, because a server may send in that order.
 func (u underPace) connect(fleet *subscriber.Fleet, n int) (clients []receiver, err error) {
 	for i, cheap := 0, n-sampled; i < sampled; i++ {
 		if err := fleet.Connect(u.target, (i+1)*cheap/sampled-i*cheap/sampled); err != nil {
@@ -146,88 +135,102 @@ func (u underPace) connect(fleet *subscriber.Fleet, n int) (clients []receiver, 
 
 // archive writes records at the rate.
 func (u underPace) archive(
-	ctx context.Context, size latencySize, w watch, written *atomic.Int64,
+	ctx context.Context, size size, times timetable, written *atomic.Int64,
 ) error {
 	var failed error
 	_, err := simulator.Run(ctx, simulator.Options{
-		Dir: u.logs, Seed: "bench", Rates: simulator.Spread(size.rate, simulator.Streams[:]...),
-		ShardKeys: true, Duration: size.warm + size.measured + runOn, Batch: time.Duration(float64(time.Second) / size.rate),
+		Dir: u.logs, Seed: "bench", ShardKeys: true,
+		Rates:    simulator.Spread(size.rate, simulator.Streams[:]...),
+		Duration: size.warm + size.measured + runOn,
+		Batch:    time.Duration(float64(time.Second) / size.rate),
 		OnWrite: func(stream string, _ []byte, at time.Time) {
 			defer written.Add(1)
-			if u.tell == nil {
-				w.appended(stream, at)
-				return
+			if u.appended != nil {
+				stream = "" // the server sends records of its own
 			}
-			w.appended("", at)
-			failed = errors.Join(failed, u.tell())
+			times[stream] = append(times[stream], at)
+			failed = errors.Join(failed, hook(u.appended))
 		},
 	})
 	return errors.Join(err, failed)
 }
 
-// dialBare connects a client that takes the time to the baseline.
-func dialBare(address string) (receiver, error) {
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		return nil, err
+// timetable says when each record was appended, by stream. Within a stream records arrive in the
+// order in which they were appended. The archiver fills it; it is read when the archiver has ended.
+type timetable map[string][]time.Time
+
+func (t timetable) total() (n int) {
+	for _, times := range t {
+		n += len(times)
 	}
-	c := newBareClient(conn)
-	return &c, nil
+	return n
 }
 
-func newBareClient(conn net.Conn) bareClient {
-	timed := &timedConn{Conn: conn}
-	return bareClient{timedConn: timed, in: bufio.NewReaderSize(timed, 64<<10)} // as much as a collector reads at once
+func within(at, from, to time.Time) bool { return !at.Before(from) && at.Before(to) }
+
+// between counts the records appended from a moment until another.
+func (t timetable) between(from, to time.Time) (n int) {
+	for _, times := range t {
+		for _, at := range times {
+			n += either(within(at, from, to), 1, 0)
+		}
+	}
+	return n
 }
 
-// timedConn notes when bytes came.
-type timedConn struct {
-	net.Conn
-	readAt time.Time
+// latencies returns those of the records appended from a moment until another, in milliseconds.
+func (t timetable) latencies(a *arrivals, from, to time.Time) (took []float64) {
+	for stream, received := range a.at {
+		for i, r := range received {
+			if at := t[stream][i]; within(at, from, to) {
+				took = append(took, r.Sub(at).Seconds()*1e3)
+			}
+		}
+	}
+	return took
 }
 
-func (c *timedConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.readAt = time.Now()
-	return n, err
+// arrivals says when one client received each record, by stream. All but count and err belong to
+// receive's goroutine until that has ended.
+type arrivals struct {
+	at    map[string][]time.Time
+	reads int // that brought one record or more
+	count atomic.Int64
+	err   atomic.Pointer[error]
 }
 
-// bareClient cuts what comes into frames.
-type bareClient struct {
-	*timedConn
-	in    *bufio.Reader
-	watch func() bool
-}
-
-func (c *bareClient) watchOver(ctx context.Context) {
-	if c.watch == nil {
-		c.watch = context.AfterFunc(ctx, c.Close)
+// receive takes what comes until ctx ends.
+func (a *arrivals) receive(ctx context.Context, c receiver) {
+	a.at = make(map[string][]time.Time)
+	for last := (time.Time{}); ; {
+		m, err := c.Next(ctx)
+		if err != nil {
+			a.err.Store(&err)
+			return
+		}
+		a.at[m.Stream] = append(a.at[m.Stream], m.Received)
+		if m.Received != last {
+			a.reads, last = a.reads+1, m.Received
+		}
+		a.count.Add(1)
 	}
 }
 
-// Next tells when the next frame has come. All calls have the same ctx, whose
-// end ends the connection.
-func (c *bareClient) Next(ctx context.Context) (collector.Message, error) {
-	c.watchOver(ctx)
-	header, err := c.in.Peek(10)
-	if err != nil {
-		return collector.Message{}, err
-	}
-	size, err := raw.FrameSize(header)
-	if err != nil {
-		return collector.Message{}, err
-	}
-	_, err = c.in.Discard(int(size))
-	return collector.Message{Received: c.readAt}, err
-}
-
-func (c *bareClient) Close() { _ = c.Conn.Close() }
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
+// await waits until n records are there.
+func (a *arrivals) await(ctx context.Context, n int) error {
+	for end := time.Now().Add(patience); ; {
+		count := int(a.count.Load())
+		err := a.err.Load()
+		switch {
+		case count == n:
+			return nil
+		case err != nil:
+			return *err
+		case count > n || time.Now().After(end):
+			return fmt.Errorf("%d records came, %d were appended", count, n)
+		}
+		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
 	}
 }

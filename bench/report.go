@@ -4,16 +4,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
-
-	"distributor/bench/stats"
 )
 
-// report is what comes out: a line of JSON for each round as it ends and for
-// each figure, and a table of the figures at the end.
+// report writes a line of JSON for each round as it ends and for each figure, and keeps the figures
+// for tables.
 type report struct {
 	file     *os.File
 	progress io.Writer
@@ -22,12 +22,30 @@ type report struct {
 	err      error    // of the first line that could not be written
 }
 
-// figure is one line of the table.
+// figure is something that was measured in several rounds.
 type figure struct {
-	Scenario string `json:"scenario"`
-	Name     string `json:"figure"`
-	Unit     string `json:"unit"` // "×" for a ratio
-	stats.Summary
+	Scenario string  `json:"scenario"`
+	Name     string  `json:"figure"`
+	Unit     string  `json:"unit"` // "×" for a ratio
+	Median   float64 `json:"median"`
+	Min      float64 `json:"min"`
+	Max      float64 `json:"max"`
+	Rounds   int     `json:"rounds"`
+}
+
+// ratios divides a by b, round by round; without values of both it returns nil.
+func ratios(a, b []float64) (quotients []float64) {
+	for i := range min(len(a), len(b)) {
+		quotients = append(quotients, a[i]/b[i])
+	}
+	return quotients
+}
+
+// percentile returns the smallest value that at least the share q of all values does not exceed
+// (nearest rank). sorted is in ascending order and not empty.
+func percentile(sorted []float64, q float64) float64 {
+	rank := int(math.Ceil(q*float64(len(sorted)) - 1e-9)) // 0.07×100 is a little more than 7
+	return sorted[min(max(rank, 1), len(sorted))-1]
 }
 
 // newReport makes dir/<time>.jsonl.
@@ -63,45 +81,53 @@ func (r *report) note(text string) {
 // say shows progress.
 func (r *report) say(format string, args ...any) { fmt.Fprintf(r.progress, format+"\n", args...) }
 
-// round notes one measurement and shows it.
-func (r *report) round(scenario, what string, n int, m measurement, extra map[string]any) {
+// round writes one measurement and shows it.
+func (r *report) round(scenario, way string, n int, m measurement) {
 	r.line("round", struct {
 		Scenario string `json:"scenario"`
 		What     string `json:"what"`
 		Round    int    `json:"round"`
 		measurement
-		Extra map[string]any `json:"extra,omitempty"`
-	}{scenario, what, n, m, extra})
+	}{scenario, way, n, m})
 	disturbed := ""
 	if m.disturbed() {
-		disturbed = fmt.Sprintf("  DISTURBED: %.0f%% of a CPU went elsewhere", 100*m.Other/m.Seconds)
+		share := 100 * m.Other / m.Seconds
+		disturbed = fmt.Sprintf("  DISTURBED: %.0f%% of a CPU went elsewhere", share)
 	}
-	r.say("  %-16s round %d %-20s %6.2f s  CPU: primary %5.2f  sender %5.2f  generator %5.2f  softirq %5.2f  other %5.2f%s",
-		scenario, n, what, m.Seconds, m.Primary, m.Server, m.Generator, m.Softirq, m.Other, disturbed)
+	r.say("  %-16s round %d %-20s %6.2f s  CPU: primary %5.2f  sender %5.2f  generator %5.2f  "+
+		"softirq %5.2f  other %5.2f%s",
+		scenario, n, way, m.Seconds, m.Primary, m.Server, m.Generator, m.Softirq, m.Other, disturbed)
 }
 
-// figure notes a figure of which there is one value a round.
+// figure reports a figure with one value a round; without values it reports nothing.
 func (r *report) figure(scenario, name, unit string, values []float64) {
-	f := figure{scenario, name, unit, stats.Summarize(values)}
+	if len(values) == 0 {
+		return
+	}
+	v := slices.Sorted(slices.Values(values))
+	n := len(v)
+	f := figure{scenario, name, unit, (v[(n-1)/2] + v[n/2]) / 2, v[0], v[n-1], n}
 	r.figures = append(r.figures, f)
 	r.line("figure", f)
 }
 
-func (r *report) table(w io.Writer) {
-	width := 0
-	for _, f := range r.figures {
-		width = max(width, len([]rune(f.Name)))
+// find returns the figure of that name.
+func (r *report) find(scenario, name string) (figure, bool) {
+	i := slices.IndexFunc(r.figures, func(f figure) bool {
+		return f.Scenario == scenario && f.Name == name
+	})
+	if i < 0 {
+		return figure{}, false
 	}
-	last := ""
-	for _, f := range r.figures {
-		if f.Scenario != last {
-			fmt.Fprintf(w, "\n%-*s  %10s  %10s … %-10s\n", width+2, f.Scenario, "median", "min", "max")
-			last = f.Scenario
-		}
-		pad := strings.Repeat(" ", width-len([]rune(f.Name)))
-		fmt.Fprintf(w, "  %s%s  %10s  %10s … %-10s %s\n", f.Name, pad, digits(f.Median), digits(f.Min), digits(f.Max), f.Unit)
+	return r.figures[i], true
+}
+
+// short returns median and range.
+func (f figure) short() string {
+	if f.Rounds < 2 {
+		return digits(f.Median)
 	}
-	fmt.Fprintln(w)
+	return fmt.Sprintf("%s (%s–%s)", digits(f.Median), digits(f.Min), digits(f.Max))
 }
 
 // digits prints three significant ones, or all before the point.

@@ -1,72 +1,103 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-func TestReport(t *testing.T) {
-	var progress, table bytes.Buffer
-	r, err := newReport(t.TempDir(), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), &progress)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.HasSuffix(r.file.Name(), "/20260102T030405Z.jsonl") {
-		t.Error(r.file.Name())
-	}
-	r.round("s", "raw", 1, measurement{Seconds: 2, Server: 1.5, Other: 0.1}, map[string]any{"records": 7})
-	r.round("s", "live", 1, measurement{Seconds: 2, Other: 0.3}, nil)
-	r.figure("s", "worker : raw", "×", []float64{1.5, 0.5, 0.875})
-	r.table(&table)
-	if err := r.close(); err != nil {
-		t.Fatal(err)
-	}
-
-	if lines := strings.Split(progress.String(), "\n"); strings.Contains(lines[0], "DISTURBED") || !strings.Contains(lines[1], "DISTURBED: 15%") {
-		t.Error(progress.String())
-	}
-	if text := table.String(); !strings.Contains(text, "0.88        0.50 … 1.50       ×") {
-		t.Error(text)
-	}
-	text, err := os.ReadFile(r.file.Name())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var kinds []string
-	for line := range strings.Lines(string(text)) {
-		var v struct {
-			Kind, Scenario, What, Figure string
-			Round                        int
-			Server                       float64 `json:"server_cpu"`
-			Median, Min, Max             float64
-			Extra                        map[string]int
-		}
-		if err := json.Unmarshal([]byte(line), &v); err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
-		kinds = append(kinds, v.Kind)
-		switch {
-		case v.Scenario != "s", v.What == "raw" && (v.Server != 1.5 || v.Round != 1 || v.Extra["records"] != 7),
-			v.Kind == "figure" && (v.Figure != "worker : raw" || v.Median != 0.875 || v.Min != 0.5 || v.Max != 1.5):
-			t.Error(line)
+func TestArithmetic(t *testing.T) {
+	sorted := []float64{1, 2, 3, 4}
+	for q, want := range map[float64]float64{0: 1, 0.25: 1, 0.26: 2, 0.5: 2, 0.99: 4, 1: 4} {
+		if got := percentile(sorted, q); got != want {
+			t.Errorf("percentile %v is %v, not %v", q, got, want)
 		}
 	}
-	if !slices.Equal(kinds, []string{"round", "round", "figure"}) {
-		t.Error(kinds)
+	if got := ratios([]float64{6, 1}, []float64{3, 4}); !slices.Equal(got, []float64{2, 0.25}) {
+		t.Error(got)
+	}
+	if ratios(nil, sorted) != nil {
+		t.Error("a ratio of nothing")
+	}
+	for v, want := range map[float64]string{
+		36557.4: "36557", 12.34: "12.3", 1.125: "1.12", 0.0871: "0.0871",
+	} {
+		if got := digits(v); got != want {
+			t.Errorf("%v is printed as %s, not %s", v, got, want)
+		}
 	}
 }
 
-func TestDigits(t *testing.T) {
-	for v, want := range map[float64]string{36557.4: "36557", 99.96: "100.0", 12.34: "12.3", 1.125: "1.12", 0.0871: "0.0871", 0.25: "0.25"} {
-		if got := digits(v); got != want {
-			t.Errorf("%v is printed as %s, not %s", v, got, want)
+// The lines of a report are JSON. Its tables stand between the marks of a README.
+func TestReport(t *testing.T) {
+	dir := t.TempDir()
+	r, err := newReport(dir, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.round("fanout-1000", "raw", 1, measurement{Server: 1.5, Extra: map[string]float64{"records": 7}})
+	for _, name := range []string{"live, worker", "live, primary + worker", "gws"} {
+		r.figure("fanout-1000", name+" : raw, CPU", "×", []float64{1.5, 0.5, 0.875})
+	}
+	r.figure("fanout-1000", "nothing", "×", nil)
+	if err := r.close(); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "20260102T030405Z.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	var round struct {
+		Kind, Scenario, What string
+		Server               float64 `json:"server_cpu"`
+		Extra                map[string]float64
+	}
+	if err := json.Unmarshal([]byte(lines[0]), &round); err != nil || len(lines) != 4 ||
+		round.Kind != "round" || round.What != "raw" || round.Server != 1.5 ||
+		round.Extra["records"] != 7 {
+		t.Error(lines, err)
+	}
+	readme := filepath.Join(dir, "README.md")
+	before := "before\n" + figuresBegin + "old\n" + figuresEnd + "after\n"
+	if err := os.WriteFile(readme, []byte(before), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := publish(readme, r.markdown("HEADING")); err != nil {
+		t.Fatal(err)
+	}
+	text, err = os.ReadFile(readme)
+	for _, want := range []string{
+		"before\n<!-- figures -->\nHEADING", "<!-- /figures -->\nafter\n", "| gws | 0.88 (0.50–1.50) |",
+		"| `fanout-1000` | live, worker : raw, CPU | ≤ 1.11 | 0.88 (0.50–1.50) × | met |",
+		`x-axis ["distributor, workers", "distributor, everything", "gws"]`, "bar [0.88, 0.88, 0.88]",
+		"| gws : raw, CPU | 0.88 | 0.50–1.50 | × |",
+	} {
+		if err != nil || !strings.Contains(string(text), want) || strings.Contains(string(text), "old") {
+			t.Errorf("no %q in %s, %v", want, text, err)
+		}
+	}
+	if err := publish(filepath.Join(dir, "20260102T030405Z.jsonl"), ""); err == nil {
+		t.Error("figures were put into a file without marks")
+	}
+}
+
+// Each target is for a scenario that there is.
+func TestTargets(t *testing.T) {
+	for _, target := range targets {
+		if _, err := choose(strings.Fields(target.scenarios), false); err != nil {
+			t.Error(err)
+		}
+		better := either(target.least, target.bound+1, target.bound-1)
+		if !target.met(target.bound) || !target.met(better) || target.met(2*target.bound-better) {
+			t.Errorf("%+v", target)
 		}
 	}
 }
@@ -74,21 +105,20 @@ func TestDigits(t *testing.T) {
 func TestChoose(t *testing.T) {
 	names := func(s []scenario) (n []string) {
 		for _, s := range s {
-			n = append(n, s.name)
+			n = append(n, either(s.onDemand, "*", "")+s.name)
 		}
 		return n
 	}
 	all, err := choose(nil, false)
-	if got := names(all); err != nil || len(got) != len(scenarios) {
-		t.Error(got, err)
+	if err != nil || len(all) != len(scenarios) {
+		t.Error(names(all), err)
 	}
 	quick, err := choose(nil, true)
-	starred := []string{"latency-5000", "fanout-5000", "compressed-100", "compressed-1000", "sendfile"}
-	if got := names(quick); err != nil || len(got) != len(all)-len(starred) || slices.ContainsFunc(got, func(n string) bool { return slices.Contains(starred, n) }) {
-		t.Error(got, err)
+	if err != nil || strings.Contains(strings.Join(names(quick), ""), "*") || len(quick) < 5 {
+		t.Error(names(quick), err)
 	}
 	some, err := choose([]string{"latency-5000", "encode"}, true)
-	if got := names(some); err != nil || !slices.Equal(got, []string{"encode", "latency-5000"}) {
+	if got := names(some); err != nil || !slices.Equal(got, []string{"encode", "*latency-5000"}) {
 		t.Error(got, err)
 	}
 	if _, err := choose([]string{"encode", "encde"}, false); err == nil {
@@ -97,93 +127,110 @@ func TestChoose(t *testing.T) {
 }
 
 func TestMeasurementIsTheDifference(t *testing.T) {
-	at := time.Now()
-	s := time.Second
-	before := books{at: at, primary: s, server: 2 * s, generator: 3 * s, softirq: s, busy: 10 * s, user: s, system: 2 * s, private: 9}
-	after := books{at: at.Add(4 * s), primary: 2 * s, server: 4 * s, generator: 6 * s, softirq: s + s/2, busy: 17*s + s/2, user: s + s/2, system: 3*s + s/2, private: 7}
-	want := measurement{Seconds: 4, Primary: 1, Server: 2, Generator: 3, Softirq: 0.5, Other: 1, User: 0.25, Private: 7}
-	if got := after.since(before); got != want {
-		t.Errorf("%+v, not %+v", got, want)
+	at, s := time.Now(), time.Second
+	before := books{at, measurement{
+		Primary: 1, Server: 2, Generator: 3, Softirq: 1, Private: 9,
+	}, 10 * s}
+	after := books{at.Add(4 * s), measurement{
+		Primary: 2, Server: 4, Generator: 6, Softirq: 1.5, Private: 7,
+	}, 17*s + s/2}
+	got := after.since(before)
+	if got.Seconds != 4 || got.Primary != 1 || got.Server != 2 || got.Generator != 3 ||
+		got.Softirq != 0.5 || got.Other != 1 || got.Private != 7 {
+		t.Errorf("%+v", got)
 	}
-	// The books of CPUs are kept in coarser steps: no time is negative.
-	after.busy = 16 * s
+	after.busy = 16 * s // in coarser steps than the others: no time is negative
 	if got := after.since(before); got.Other != 0 {
 		t.Errorf("%+v", got)
 	}
 }
 
-func TestWatch(t *testing.T) {
+func TestTimetable(t *testing.T) {
 	at := time.Now()
 	ms := func(n int) time.Time { return at.Add(time.Duration(n) * time.Millisecond) }
-	w := watch{}
-	w.appended("cycle", ms(0))
-	w.appended("receipt", ms(1))
-	w.appended("receipt", ms(2))
-	w.appended("cycle", ms(3))
+	times := timetable{"cycle": {ms(0), ms(3)}, "receipt": {ms(1), ms(2)}}
 	a := arrivals{at: map[string][]time.Time{"cycle": {ms(10), ms(20)}, "receipt": {ms(30), ms(40)}}}
-	if w.total() != 4 || w.between(ms(1), ms(3)) != 2 {
-		t.Error(w.total(), w.between(ms(1), ms(3)))
-	}
-	took := w.latencies(&a, ms(1), ms(3))
+	took := times.latencies(&a, ms(1), ms(3))
 	slices.Sort(took)
-	if !slices.Equal(took, []time.Duration{29 * time.Millisecond, 38 * time.Millisecond}) {
-		t.Error(took)
+	between := times.between(ms(1), ms(3))
+	if times.total() != 4 || between != 2 || !slices.Equal(took, []float64{29, 38}) {
+		t.Error(times.total(), between, took)
 	}
 }
 
-func TestRoundsRepeatsTheDisturbed(t *testing.T) {
+func TestDisturbedRoundsAreRepeated(t *testing.T) {
 	const quiet, loud = 0.05, 0.5
 	for name, c := range map[string]struct {
 		other     []float64 // by round, the last one for all further ones
 		late      int       // round from which on there is no time
-		kept      []int
+		kept      []float64
 		disturbed int
 	}{
-		"quiet":             {[]float64{quiet}, 99, []int{1, 2, 3}, 0},
-		"loud warm-up":      {[]float64{loud, quiet}, 99, []int{1, 2, 3}, 0},
-		"loud once":         {[]float64{quiet, quiet, loud, quiet}, 99, []int{1, 3, 4}, 0},
-		"loud":              {[]float64{loud}, 5, []int{5, 6, 7}, 3},
-		"loud from the end": {[]float64{quiet, loud, quiet, quiet, loud}, 0, []int{1, 2, 3}, 1},
+		"quiet":             {[]float64{quiet}, 99, []float64{1, 2, 3}, 0},
+		"loud warm-up":      {[]float64{loud, quiet}, 99, []float64{1, 2, 3}, 0},
+		"loud once":         {[]float64{quiet, quiet, loud, quiet}, 99, []float64{1, 3, 4}, 0},
+		"loud":              {[]float64{loud}, 5, []float64{5, 6, 7}, 3},
+		"loud from the end": {[]float64{quiet, loud, quiet, quiet, loud}, 0, []float64{1, 2, 3}, 1},
 	} {
-		b := &bench{report: &report{progress: io.Discard}}
-		var kept []int
-		err := b.rounds(t.Context(), 3, func(round int) (func(), []measurement, error) {
+		b := quietBench(t)
+		got, err := b.compare(t.Context(), "s", 3, false, func(turn *turn) {
 			b.repeatUntil = time.Now().Add(time.Hour)
-			if round >= c.late {
+			if turn.round >= c.late {
 				b.repeatUntil = time.Time{}
 			}
-			other := c.other[min(round, len(c.other)-1)]
-			return func() { kept = append(kept, round) }, []measurement{{Seconds: 1}, {Seconds: 1, Other: other}}, nil
+			other := c.other[min(turn.round, len(c.other)-1)]
+			turn.add("quiet", measurement{Seconds: 1, Server: float64(turn.round)})
+			turn.add("way", measurement{Seconds: 1, Other: other})
 		})
-		if err != nil || !slices.Equal(kept, c.kept) || b.disturbed != c.disturbed {
-			t.Errorf("%s: kept %v, %d of them disturbed, %v", name, kept, b.disturbed, err)
+		if err != nil {
+			t.Fatal(name, err)
+		}
+		kept := got.of("quiet", sender)
+		if !slices.Equal(kept, c.kept) || b.disturbed != c.disturbed {
+			t.Errorf("%s: kept %v, %d of them disturbed", name, kept, b.disturbed)
 		}
 	}
 }
 
-// A single round of what needs no warm-up is the only one.
-func TestSteadyRounds(t *testing.T) {
-	for n, want := range map[int][]int{1: {1}, 2: {0, 1, 2}} {
-		b := &bench{report: &report{progress: io.Discard}}
-		var rounds []int
-		if err := b.steadyRounds(t.Context(), n, func(round int) (func(), []measurement, error) {
-			rounds = append(rounds, round)
-			return func() {}, nil, nil
-		}); err != nil || !slices.Equal(rounds, want) {
-			t.Error(n, rounds, err)
-		}
+func quietBench(t *testing.T) *bench {
+	r, err := newReport(t.TempDir(), time.Now(), io.Discard)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return &bench{report: r}
 }
 
+// What was started ends with its part of a round. A failure to end spoils the run.
 func TestRoundsEndWithAFailure(t *testing.T) {
-	b := &bench{report: &report{progress: io.Discard}}
+	b := quietBench(t)
 	calls := 0
-	err := b.rounds(t.Context(), 3, func(int) (func(), []measurement, error) {
-		calls++
-		b.finish(func() error { return io.ErrUnexpectedEOF })
-		return func() { t.Error("a failed round was kept") }, nil, nil
+	_, err := b.compare(t.Context(), "s", 3, false, func(turn *turn) {
+		turn.measure("one", func() (m measurement, err error) {
+			b.started = append(b.started, func() error { return io.ErrUnexpectedEOF })
+			calls++
+			return m, nil
+		})
+		turn.measure("another", func() (m measurement, err error) { calls++; return m, nil })
 	})
-	if !errors.Is(err, io.ErrUnexpectedEOF) || calls != 1 {
+	if !errors.Is(err, io.ErrUnexpectedEOF) || calls != 1 || b.started != nil {
 		t.Error(err, calls)
+	}
+}
+
+// Two programs are measured by turns, and their figures divided.
+func TestAgainst(t *testing.T) {
+	b := quietBench(t)
+	b.binary = "/new"
+	var order []string
+	one := scenario{name: "s", run: func(_ context.Context, b *bench, name string, _ size) error {
+		order = append(order, b.binary)
+		b.report.figure(name, "speed", "GB/s", []float64{either(b.binary == "/new", 6.0, 4.0)})
+		return nil
+	}}
+	err := b.against(t.Context(), "/base", 2, []scenario{one}, true)
+	f, ok := b.report.find("s", "speed, to the base's")
+	if err != nil || !ok || f.Median != 1.5 || f.Rounds != 2 || len(b.report.figures) != 1 ||
+		!slices.Equal(order, []string{"/base", "/new", "/base", "/new"}) {
+		t.Error(f, order, err)
 	}
 }

@@ -1,15 +1,11 @@
-// Package loop is the life of the benchmark's child processes: one thread, one
-// epoll, commands as JSON lines on standard input, one JSON line of answer for
-// each. What a child does with sockets is its Role's.
-//
-// The children do nothing but what is measured: no goroutine beside the loop,
-// no garbage, no timer that is not asked for.
+// Package loop runs a child process of the benchmark: one thread, one epoll, commands as JSON lines
+// on standard input, one JSON line of answer for each that the parent waits for. A Role says what
+// the child does with sockets. Nothing runs beside the loop: no goroutine, no garbage collection.
 package loop
 
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -21,16 +17,15 @@ import (
 // eventsAtOnce is how many events one epoll_wait takes.
 const eventsAtOnce = 1024
 
-// Role is what a child does. All methods are called by Run's goroutine; an
-// error ends the child.
+// Role is what a child does. Run's goroutine calls all methods; an error ends the child.
 type Role[Command any] interface {
-	// Command does what the parent asks for. Where the parent waits for it, this
-	// or whatever comes later has to call Answer once.
+	// Command does what the parent asks for. If the parent waits, Command or a later method calls
+	// Answer once.
 	Command(Command) error
-	// Event is told of a descriptor that was given to Watch.
+	// Event handles the events of a descriptor that was given to Watch.
 	Event(fd int, events uint32) error
-	// Work is called after events, and again as long as it reports that there
-	// is more to do; events are looked for in between.
+	// Work is called after events, and again while it reports that there is more to do; the loop
+	// takes events in between.
 	Work() (more bool, err error)
 }
 
@@ -49,12 +44,18 @@ func New() (*Loop, error) {
 	return &Loop{epoll: epoll, out: json.NewEncoder(os.Stdout)}, nil
 }
 
-// Watch has Event called for fd; events are epoll's.
+// Watch has Event called for these events of fd, which are epoll's.
 func (l *Loop) Watch(fd int, events uint32) error {
-	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}); err != nil {
+	e := &unix.EpollEvent{Events: events, Fd: int32(fd)}
+	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, e); err != nil {
 		return fmt.Errorf("loop: watch: %w", err)
 	}
 	return nil
+}
+
+// Forget ends what Watch began.
+func (l *Loop) Forget(fd int) error {
+	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil)
 }
 
 // Answer sends the answer to the last command.
@@ -116,7 +117,7 @@ func commands[Command any](input *[]byte, role Role[Command]) (ended bool, err e
 		}
 		var c Command
 		if err := json.Unmarshal(line, &c); err != nil {
-			return false, fmt.Errorf("loop: command: %w", errors.Join(err, fmt.Errorf("%.80q", line)))
+			return false, fmt.Errorf("loop: command %.80q: %w", line, err)
 		}
 		*input = rest
 		if err := role.Command(c); err != nil {

@@ -13,13 +13,16 @@ import (
 	"time"
 )
 
-// childEnds is how long a child may take to end after its input has.
-const childEnds = 5 * time.Second
+const (
+	// childEnds is how long a child may take to end after its input has.
+	childEnds = 5 * time.Second
+	// childAnswers is how long a child may take to answer.
+	childAnswers = 5 * time.Minute
+)
 
-// Child is another process: this program once more, in the role that its first
-// argument names, or another program. It is told things in lines, answers in
-// lines, and ends when its input ends: so none is left over, however we end. One
-// goroutine at a time may use it.
+// Child is another process: this program once more, in the role that its first argument names, or
+// another program. A child reads commands in lines, answers in lines, and ends when its input ends,
+// so none is left over however we end. One goroutine at a time may use a Child.
 type Child struct {
 	role    string
 	cmd     *exec.Cmd
@@ -30,55 +33,51 @@ type Child struct {
 	err     error // of Close
 }
 
-// StartChild starts a child on cpus. The end of ctx kills it.
+// StartChild starts this program as a child on cpus. The end of ctx kills it.
 func StartChild(ctx context.Context, cpus CPUs, role string) (*Child, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("proc: own executable: %w", err)
 	}
-	return StartProgram(ctx, cpus, role, self, role)
+	return StartProgram(cpus.Command(ctx, self, role), role)
 }
 
-// StartProgram starts a program as a child; role is what errors call it.
-func StartProgram(ctx context.Context, cpus CPUs, role, path string, args ...string) (c *Child, err error) {
-	c = &Child{role: role, cmd: exec.CommandContext(ctx, path, args...)}
-	c.cmd.Stderr = &c.errors
-	if c.in, err = c.cmd.StdinPipe(); err != nil {
+// StartProgram starts a program as a child; errors name it by its role.
+func StartProgram(cmd *exec.Cmd, role string) (*Child, error) {
+	c := &Child{role: role, cmd: cmd}
+	cmd.Stderr = &c.errors
+	in, inErr := cmd.StdinPipe()
+	out, outErr := cmd.StdoutPipe()
+	if err := errors.Join(inErr, outErr, cmd.Start()); err != nil {
 		return nil, fmt.Errorf("proc: start %s: %w", role, err)
 	}
-	out, err := c.cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("proc: start %s: %w", role, err)
-	}
-	c.out = json.NewDecoder(out)
-	if err := StartOn(c.cmd, cpus); err != nil {
-		return nil, fmt.Errorf("proc: start %s: %w", role, err)
-	}
+	c.in, c.out = in, json.NewDecoder(out)
 	return c, nil
 }
 
-// PID of the child's process.
+// PID returns the number of the child's process.
 func (c *Child) PID() int { return c.cmd.Process.Pid }
 
-// Ask tells the child something and waits for its answer.
+// Ask sends the child a command and waits for its answer.
 func (c *Child) Ask(question, answer any) error {
-	if err := c.Tell(question); err != nil {
+	if err := c.Send(question); err != nil {
 		return err
 	}
+	defer time.AfterFunc(childAnswers, func() { _ = c.cmd.Process.Kill() }).Stop()
 	if err := c.out.Decode(answer); err != nil {
 		return fmt.Errorf("proc: ask %s: %w", c.role, errors.Join(err, c.Close()))
 	}
 	return nil
 }
 
-// Tell tells the child something that it does not answer.
-func (c *Child) Tell(something any) error {
-	line, err := json.Marshal(something)
+// Send sends the child a command that it does not answer.
+func (c *Child) Send(command any) error {
+	line, err := json.Marshal(command)
 	if err == nil {
 		_, err = c.in.Write(append(line, '\n'))
 	}
 	if err != nil {
-		return fmt.Errorf("proc: tell %s: %w", c.role, errors.Join(err, c.Close()))
+		return fmt.Errorf("proc: send to %s: %w", c.role, errors.Join(err, c.Close()))
 	}
 	return nil
 }

@@ -67,9 +67,6 @@ type Collector struct {
 // Dial connects, and returns when the server has accepted the upgrade. Errors: *RefusedError, ErrLost, ErrProtocol,
 // ErrOptions.
 func Dial(ctx context.Context, o Options) (*Collector, error) {
-	if o.SubscriptionType == "" {
-		o.SubscriptionType = "FIREHOSE"
-	}
 	if o.DialTimeout <= 0 {
 		o.DialTimeout = defaultDialTimeout
 	}
@@ -79,7 +76,7 @@ func Dial(ctx context.Context, o Options) (*Collector, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	request, err := requestURL(&o, time.Now())
+	request, err := RequestURL(o, time.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package collector
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,9 +28,9 @@ const maxAnswer = 64 << 10
 
 var errAnswerTooLong = errors.New("answer to the upgrade is too long")
 
-// requestURL builds the URL with the signed request, as the real collector does:
+// RequestURL builds the URL with the signed request, as the real collector does:
 // `?data=` + encodeURIComponent(safeStringify({collectorInfo, sender, sign})).
-func requestURL(o *Options, now time.Time) (string, error) {
+func RequestURL(o Options, now time.Time) (string, error) {
 	u, err := url.Parse(o.URL)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrOptions, err)
@@ -41,10 +42,11 @@ func requestURL(o *Options, now time.Time) (string, error) {
 		return "", fmt.Errorf("%w: no key pair", ErrOptions)
 	}
 	u.Scheme, u.Fragment = "ws", ""
+	kind := cmp.Or(o.SubscriptionType, "FIREHOSE")
 	signer := shardus.NewSigner(o.Keys, o.HashKey)
 	request := shardus.ObjectValue(
 		shardus.Member{Key: "collectorInfo", Value: shardus.ObjectValue(
-			shardus.Member{Key: "subscriptionType", Value: shardus.TextValue(o.SubscriptionType)},
+			shardus.Member{Key: "subscriptionType", Value: shardus.TextValue(kind)},
 			shardus.Member{Key: "timestamp", Value: shardus.NumberValue(float64(now.UnixMilli()))},
 		)},
 		shardus.Member{Key: "sender", Value: shardus.TextValue(signer.PublicKey().String())},

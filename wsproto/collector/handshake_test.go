@@ -42,14 +42,14 @@ func TestHandshakeIsTheCollectors(t *testing.T) {
 		"http://127.0.0.1:6100/a?b=c&d#": "ws://127.0.0.1:6100/a" + sampleTarget[1:] + "&b=c&d",
 	} {
 		o := sampleOptions(t, url)
-		got, err := requestURL(&o, time.UnixMilli(sampleTime))
+		got, err := RequestURL(o, time.UnixMilli(sampleTime))
 		if got = strings.Replace(got, "6100?", "6100/?", 1); err != nil || got != want {
 			t.Errorf("%s:\n got %s, %v\nwant %s", url, got, err, want)
 		}
 	}
 	o := sampleOptions(t, "http://127.0.0.1:6100")
 	o.From = wsproto.From{Start: wsproto.At, Position: wsproto.Position{Offset: 7}}
-	if got, err := requestURL(&o, time.Now()); err != nil || !strings.HasSuffix(got, "&from=00000000000000000000000000000000-7") {
+	if got, err := RequestURL(o, time.Now()); err != nil || !strings.HasSuffix(got, "&from=00000000000000000000000000000000-7") {
 		t.Errorf("with a position: %s, %v", got, err)
 	}
 }

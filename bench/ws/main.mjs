@@ -1,5 +1,5 @@
-// npm ws, broadcasting as its README shows: client.send for each of wss.clients
-// that is open. Told what to do as ../peer/doc.go says; the same back-pressure.
+// npm ws, broadcasting as its README shows: client.send for each of wss.clients that is open.
+// Commands and back-pressure are those of ../peers/run.go.
 
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
@@ -9,22 +9,14 @@ import { WebSocket, WebSocketServer } from 'ws'
 const window = 256 << 10 // bytes that may wait for a client in user space
 const checkEvery = 8 // messages
 
-let wss
-const sockets = []
 let joined = 0
-let lost = 0
 let left // of the file
 
-// Compression is by its defaults, but for the level: the fastest, as everybody's here.
-function start(compress) {
-  wss = new WebSocketServer({ noServer: true, perMessageDeflate: compress && { zlibDeflateOptions: { level: 1 } } })
-  wss.on('connection', (client, request) => {
-    joined++
-    sockets.push(request.socket)
-    client.on('error', () => {}) // close follows
-    client.on('close', () => lost++)
-  })
-}
+const wss = new WebSocketServer({ noServer: true, perMessageDeflate: false })
+wss.on('connection', (client) => {
+  joined++
+  client.on('error', () => {}) // the other end notices
+})
 
 function next() {
   let start = 2
@@ -67,20 +59,20 @@ async function burst(messages) {
   }
 }
 
-const answer = (more) => {
-  const bytes = sockets.reduce((sum, s) => sum + s.bytesWritten, 0)
-  process.stdout.write(JSON.stringify({ bytes, joined, lost, ...more }) + '\n')
+const answer = (more = {}) => {
+  process.stdout.write(JSON.stringify(more) + '\n')
 }
 
 const commands = {
-  serve: ({ file, compress = false }) => {
+  serve: (file) => {
     left = readFileSync(file)
-    start(compress)
     const server = createServer()
     server.on('upgrade', (request, socket, head) => {
       wss.handleUpgrade(request, socket, head, (client) => wss.emit('connection', client, request))
     })
-    server.listen(0, '127.0.0.1', 1024, () => answer({ address: `127.0.0.1:${server.address().port}` }))
+    server.listen(0, '127.0.0.1', 1024, () => {
+      answer({ address: `127.0.0.1:${server.address().port}` })
+    })
   },
   await: (n) => {
     const check = () => (joined < n ? setTimeout(check, 1) : answer())
@@ -88,11 +80,12 @@ const commands = {
   },
   burst,
   send: () => broadcast(next()),
-  sent: () => answer(),
 }
 
 createInterface({ input: process.stdin })
   .on('line', (line) => {
-    for (const [name, argument] of Object.entries(JSON.parse(line))) if (argument) commands[name](argument)
+    for (const [name, argument] of Object.entries(JSON.parse(line))) {
+      if (argument) commands[name](argument)
+    }
   })
   .on('close', () => process.exit(0))
