@@ -68,6 +68,7 @@ func Run(ctx context.Context, o Options, reload <-chan os.Signal) error {
 		positionsSaved:  saved{file: "collectors.json"},
 	}
 	p.events = events
+	p.origin = dataLogs{p}
 	p.cfg.Store(o.Config)
 	defer p.close()
 	if err := p.open(ctx); err != nil {
@@ -94,6 +95,7 @@ type primary struct {
 	elder      *succession.Elder // whom we take over from; nil: nobody
 	elderGone  chan struct{}     // closed when it has ended
 	other      atomic.Pointer[other]
+	origin     origin
 	logs       atomic.Pointer[logs]
 	index      *index
 	encoder    *encoder.Encoder
@@ -412,7 +414,7 @@ func (p *primary) saveProgress(now encoder.Progress) error {
 	p.saving.Lock()
 	defer p.saving.Unlock()
 	l := p.logs.Load()
-	c := newCheckpoint(p.id(), cfg.DataLogDir, now, l.begin)
+	c := newCheckpoint(p.id(), p.origin.name(), now, l.begin)
 	c.Left = l.left()
 	return c.save(cfg.StateDir)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 )
 
@@ -28,7 +27,7 @@ func (e *Encoder) append(ctx context.Context, failed chan<- error) {
 
 func (e *Encoder) appendChunk(ctx context.Context, c *chunk) error {
 	for _, g := range c.gaps {
-		if err := e.tell(ctx, datalog.Streams[c.stream], g); err != nil {
+		if err := e.tell(ctx, c.stream, g); err != nil {
 			return err
 		}
 	}

@@ -33,8 +33,8 @@ func (b *Board) collect(now time.Time) *Status {
 	s.Compression = compression(o.Deflate(), workers)
 	problems, since := o.Health()
 	s.Problems, s.Healthy, s.HealthSince = nonNil(problems), len(problems) == 0, since
-	for i := range datalog.Streams {
-		s.Streams = append(s.Streams, b.stream(now, i))
+	for _, stream := range datalog.Streams {
+		s.Streams = append(s.Streams, b.stream(now, stream))
 	}
 	names := []named{{"primary", ownPID}}
 	var slowest float64
@@ -66,17 +66,18 @@ func lastGap(read datalog.Stats) *Gap {
 	}
 }
 
-func (b *Board) stream(now time.Time, i int) Stream {
-	read, made := b.sources.Follower(i), b.sources.Encoder(i)
+func (b *Board) stream(now time.Time, s datalog.Stream) Stream {
+	read, made := b.sources.Source(s), b.sources.Encoder(s)
 	// Line ends count in BytesBehind, not in Bytes.
 	passed := int64(read.Bytes + read.Records)
 	return Stream{
-		Name: datalog.Streams[i].String(), File: read.File,
+		Name: s.String(), File: read.File,
 		Records: int64(made.Records), Bytes: int64(made.Bytes), Frames: int64(made.Frames), FrameBytes: int64(made.FrameBytes),
 		Rejected: counts(made.Rejected), BeyondStop: int64(made.BeyondStop),
 		ShardKeyAdded: int64(made.ShardKeyAdded), ShardKeyAbsent: int64(made.ShardKeyAbsent),
-		BytesBehind: read.BytesBehind, SecondsBehind: b.backlogs[i].age(now, passed, read.BytesBehind).Seconds(),
-		LastGrowth: read.LastGrowth.Round(0), Rotations: int64(read.Rotations), Gaps: int64(read.Gaps), GapBytes: int64(read.GapBytes), LastGap: lastGap(read), Watching: read.Watching,
+		BytesBehind:   read.BytesBehind,
+		SecondsBehind: b.backlogs[s].age(now, passed, read.BytesBehind).Seconds(),
+		LastGrowth:    read.LastGrowth.Round(0), Rotations: int64(read.Rotations), Gaps: int64(read.Gaps), GapBytes: int64(read.GapBytes), LastGap: lastGap(read), Watching: read.Watching,
 		Truncations: int64(read.Truncations), Rewrites: int64(read.Rewrites), Oversized: int64(read.Oversized), Errors: int64(read.Errors),
 	}
 }

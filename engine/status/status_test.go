@@ -40,10 +40,10 @@ func sources(t testing.TB, n int) Sources {
 	}
 	return Sources{
 		Version: "v", Started: time.Now().Add(-time.Minute), LogID: "id", LogDir: t.TempDir(),
-		Follower: func(i int) datalog.Stats {
-			return datalog.Stats{File: "f", BytesBehind: int64(i), Rotations: 6, Watching: true}
+		Source: func(s datalog.Stream) datalog.Stats {
+			return datalog.Stats{File: "f", BytesBehind: int64(s), Rotations: 6, Watching: true}
 		},
-		Encoder: func(int) encoder.StreamStats {
+		Encoder: func(datalog.Stream) encoder.StreamStats {
 			return encoder.StreamStats{Records: 10, Bytes: 11, Frames: 12, FrameBytes: 13, BeyondStop: 14, Rejected: map[string]uint64{"not_json": 2}}
 		},
 		FrameLog: func() framelog.Stats { return framelog.Stats{Head: 1000, Floor: 100, Segments: 2} },
@@ -70,7 +70,8 @@ func TestCollect(t *testing.T) {
 	if s.Healthy || s.HealthSince != time.Unix(1, 0) || len(s.Problems) != 1 || len(s.Streams) != 3 || len(s.Workers) != 2 || len(s.Processes) != 3 {
 		t.Fatalf("%+v", s)
 	}
-	if got := s.Streams[2]; got.Name != "receipt" || got.Records != 10 || got.Frames != 12 || got.BytesBehind != 2 || got.Rejected["not_json"] != 2 || got.Rotations != 6 {
+	if got := s.Streams[2]; got.Name != "receipt" || got.Records != 10 || got.Frames != 12 ||
+		got.BytesBehind != 3 || got.Rejected["not_json"] != 2 || got.Rotations != 6 {
 		t.Errorf("%+v", got)
 	}
 	if got := s.Workers[1]; got.Number != 2 || got.Lag != 600 || got.Blocked != 1 || got.State != "ready" {
