@@ -58,15 +58,16 @@ type Compressor struct {
 	ends                  [len(Ends)]atomic.Uint64
 }
 
-// Stats are figures for operators. Counts are since New.
+// Stats are figures for operators. Counts are since New. GET /status shows the members that have a
+// JSON name.
 type Stats struct {
-	Alive    bool           // there is a twin
-	Frames   uint64         // compressed
-	InBytes  uint64         // of the frames that a twin was made of
-	OutBytes uint64         // of the frames in it
-	Same     uint64         // of Frames, those that did not get smaller
-	Lag      uint64         // bytes of the frame log that the twin is behind; 0 without one
-	Ends     map[End]uint64 // twins that ended early, every reason there from the start
+	Alive    bool           `json:"active"`   // there is a twin
+	Frames   uint64         `json:"frames"`   // compressed
+	InBytes  uint64         `json:"inBytes"`  // of the frames that a twin was made of
+	OutBytes uint64         `json:"outBytes"` // of the frames in it
+	Same     uint64         `json:"unshrunk"` // of Frames, those that did not get smaller
+	Lag      uint64         `json:"lag"`      // bytes that the twin is behind; 0 without one
+	Ends     map[End]uint64 `json:"-"`        // twins that ended early, every reason from the start
 }
 
 // End is why a twin ended early, a metric label and log key.

@@ -84,18 +84,20 @@ type Progress struct {
 
 type streamStats struct{ records, bytes, frames, frameBytes, beyondStop atomic.Uint64 }
 
-// StreamStats counts what has gone through since the start, for one stream.
+// StreamStats counts what has gone through since the start, for one stream. GET /status shows its
+// members.
 type StreamStats struct {
-	Records    uint64            // lines that came in, blank lines and trailers not counted
-	Bytes      uint64            // their bytes
-	Frames     uint64            // frames that went out
-	FrameBytes uint64            // their bytes
-	BeyondStop uint64            // records held back by stopDistributionAtCycle
-	Rejected   map[string]uint64 // lines that are no records, by reason, every reason there from the start
-
+	Records    uint64 `json:"records"`    // lines that came in, blank lines and trailers not counted
+	Bytes      uint64 `json:"bytes"`      // their bytes
+	Frames     uint64 `json:"frames"`     // frames that went out
+	FrameBytes uint64 `json:"frameBytes"` // their bytes
+	BeyondStop uint64 `json:"beyondStop"` // records held back by stopDistributionAtCycle
+	// Rejected counts lines that are no records, by reason, every reason there from the start.
+	Rejected map[string]uint64 `json:"rejected"`
 	// Of receipts that came without executionShardKey: those that got it, and those sent as they
 	// were.
-	ShardKeyAdded, ShardKeyAbsent uint64
+	ShardKeyAdded  uint64 `json:"shardKeyAdded"`
+	ShardKeyAbsent uint64 `json:"shardKeyAbsent"`
 }
 
 // New makes an Encoder; start is where the sources begin.
