@@ -8,7 +8,7 @@
 //
 // It is the only user of the secret key on the firehose, and the only writer
 // of the frame log. It does not know where a Source has its records from, and it does not know
-// clients: it meets the workers in the frame log, and Wake tells them to look.
+// clients: it meets the workers in the frame log, and Readers wakes them.
 //
 // # Order and back-pressure
 //

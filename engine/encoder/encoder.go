@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"distributor/engine/notice"
+	"distributor/mmaplog/bell"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 	"distributor/wsproto"
@@ -42,9 +43,9 @@ type Options struct {
 	// AddShardKey gives receipts without executionShardKey that member, if it stands elsewhere in
 	// them.
 	AddShardKey bool
-	// Wake is called after frames have been committed.
-	Wake func()
-	Log  *slog.Logger
+	// Readers of the frame log are woken after frames have been committed.
+	Readers *bell.Set
+	Log     *slog.Logger
 }
 
 // Source delivers the records of one stream in their order. A datalog.Follower is one.

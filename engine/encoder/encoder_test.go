@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"distributor/engine/notice"
+	"distributor/mmaplog/bell"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 	"distributor/wsproto"
@@ -89,7 +91,8 @@ type rig struct {
 	followers datalog.PerStream[*datalog.Follower]
 	encoder   *Encoder
 	stop      atomic.Int64
-	woken     atomic.Int64
+	wake      *os.File // what a worker has to be woken by
+	rings     uint64   // taken from it
 	cancel    context.CancelFunc
 	ended     chan error
 }
@@ -129,7 +132,21 @@ func newRig(
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.encoder = New(Options{Signer: signer(t), Frames: r.frames, Notices: notices, StopAtCycle: r.stop.Load, Wake: func() { r.woken.Add(1) }, Log: log}, progress)
+	reader, wake, err := bell.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		reader.Close()
+		_ = wake.Close()
+	})
+	r.wake = wake
+	readers := bell.NewSet()
+	readers.Fill([]*bell.Bell{reader})
+	r.encoder = New(Options{
+		Signer: signer(t), Frames: r.frames, Notices: notices, StopAtCycle: r.stop.Load,
+		Readers: readers, Log: log,
+	}, progress)
 	for _, f := range change {
 		f(r.encoder)
 	}
@@ -137,6 +154,25 @@ func newRig(
 	r.cancel = cancel
 	go func() { r.ended <- r.encoder.Run(ctx, r.source) }()
 	return r
+}
+
+// woken returns how often the readers of the frame log have been woken.
+func (r *rig) woken() uint64 {
+	r.t.Helper()
+	raw, err := r.wake.SyscallConn()
+	if err == nil {
+		err = raw.Read(func(fd uintptr) bool {
+			var count [8]byte
+			if _, err := unix.Read(int(fd), count[:]); err == nil {
+				r.rings += binary.NativeEndian.Uint64(count[:])
+			}
+			return true
+		})
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.rings
 }
 
 func (r *rig) source(s datalog.Stream) Source { return r.followers[s] }
@@ -267,8 +303,8 @@ func TestRecordedMessages(t *testing.T) {
 			t.Errorf("%s: got %d messages, want %d, or others", stream, len(got[stream]), len(messages))
 		}
 	}
-	if r.woken.Load() == 0 || r.encoder.Blocked() != nil {
-		t.Errorf("woken %d times, blocked: %v", r.woken.Load(), r.encoder.Blocked())
+	if r.woken() == 0 || r.encoder.Blocked() != nil {
+		t.Errorf("woken %d times, blocked: %v", r.woken(), r.encoder.Blocked())
 	}
 }
 
@@ -361,7 +397,7 @@ func TestFullDisk(t *testing.T) {
 	if n := len(r.messages()["receipt"]); n == 0 || n >= records {
 		t.Errorf("%d of %d messages are in the log", n, records)
 	}
-	woken := r.woken.Load()
+	woken := r.woken()
 	if woken == 0 {
 		t.Error("nobody was woken for what fitted in")
 	}
@@ -377,7 +413,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatalf("message %d is %.40s", i, m)
 		}
 	}
-	if r.woken.Load() == woken {
+	if r.woken() == woken {
 		t.Error("nobody was woken for the rest")
 	}
 }

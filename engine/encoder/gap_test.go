@@ -106,7 +106,7 @@ func TestNoticeBeforeTheNextRecord(t *testing.T) {
 	dir := t.TempDir()
 	r := newRig(t, dir, datalog.PerStream[datalog.Position]{})
 	defer r.close()
-	woken := r.woken.Load()
+	woken := r.woken()
 	r.lose("")
 	r.wait("progress", func() bool {
 		return r.encoder.Progress().Position[datalog.Receipt].Number == 3
@@ -115,5 +115,5 @@ func TestNoticeBeforeTheNextRecord(t *testing.T) {
 	if err != nil || len(list.Notices) != 1 {
 		t.Errorf("%+v, %v", list, err)
 	}
-	r.wait(fmt.Sprint("woken since ", woken), func() bool { return r.woken.Load() > woken })
+	r.wait(fmt.Sprint("woken since ", woken), func() bool { return r.woken() > woken })
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"distributor/engine/notice"
+	"distributor/mmaplog/bell"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 )
@@ -49,7 +50,7 @@ func TestSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := New(Options{
-		Signer: signer(t), Frames: frames, Notices: notices, Wake: func() {}, Log: log,
+		Signer: signer(t), Frames: frames, Notices: notices, Readers: bell.NewSet(), Log: log,
 		StopAtCycle: func() int64 { return -1 },
 	}, Progress{})
 	broken := errors.New("broken")

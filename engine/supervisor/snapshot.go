@@ -87,7 +87,7 @@ func (s *Supervisor) Snapshot() Snapshot {
 	defer s.mu.Unlock()
 	s.backoff.forget(time.Now())
 	snap := Snapshot{
-		Workers: make([]Worker, 0, len(s.workers)), Waiting: s.waiting.Len(), Deflate: s.wishes, Limits: s.limits,
+		Workers: make([]Worker, 0, len(s.workers)), Waiting: s.waiting.Len(), Deflate: s.deflate, Limits: s.limits,
 		Backoff:  Backoff{s.backoff.failures, s.backoff.last, s.backoff.until, s.backoff.err},
 		Handoffs: s.counts.handoffs, Refusals: maps.Clone(s.counts.refusals), Disconnects: maps.Clone(s.counts.disconnects),
 		Spawns: s.counts.spawns, Ended: s.counts.ended, Failures: maps.Clone(s.counts.failures), Sent: s.counts.past,
