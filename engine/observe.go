@@ -111,16 +111,17 @@ func (p *primary) setLevel(level slog.Level) error {
 	return nil
 }
 
-// publicAPI is the HTTP API with GET /metrics, which is about the stream.
-func (p *primary) publicAPI() http.Handler {
-	counts := metrics.Public(p.counts, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.metrics.ServeHTTP(w, r) }))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/metrics" {
-			counts.ServeHTTP(w, r)
-		} else {
-			p.api.ServeHTTP(w, r)
-		}
-	})
+// publicAPI returns all that the public port answers beside upgrades and health checks, by method
+// and path.
+func (p *primary) publicAPI() map[string]http.Handler {
+	prometheus := func(w http.ResponseWriter, r *http.Request) { p.metrics.ServeHTTP(w, r) }
+	api := map[string]http.Handler{
+		"GET /metrics": metrics.Public(p.counts, http.HandlerFunc(prometheus)),
+	}
+	for _, route := range query.Routes() {
+		api[route] = p.api
+	}
+	return api
 }
 
 // counts are what the replaced service tells of its streams.
