@@ -18,14 +18,14 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-// checkpoint is how far the data logs have been read as of a head of the frame
+// checkpoint is how far the sources have been read as of a head of the frame
 // log. The frame log itself says it more precisely, by the source position of
 // the newest frame of each stream; the checkpoint is for what leaves no frame:
 // the place of a first start, rejected lines, streams whose frames have all
 // been dropped since. It is a small JSON file, replaced atomically.
 type checkpoint struct {
 	Log     string                      `json:"frameLog"` // id of the frame log's life
-	Dir     string                      `json:"dataLogs"` // directory that was followed
+	Dir     string                      `json:"dataLogs"` // origin.name: their directory
 	Head    uint64                      `json:"head"`
 	Streams map[string]datalog.Position `json:"streams"`
 	// Begin is where reading began for the first frame of the log: from there on
@@ -53,8 +53,8 @@ const checkpointFile = "checkpoint.json"
 
 func newCheckpoint(log framelog.ID, dir string, p encoder.Progress, begin map[string]datalog.Position) checkpoint {
 	c := checkpoint{Log: log.String(), Dir: dir, Head: p.Head, Streams: make(map[string]datalog.Position), Begin: begin}
-	for i, s := range datalog.Streams {
-		c.Streams[s.String()] = p.Position[i]
+	for _, s := range datalog.Streams {
+		c.Streams[s.String()] = p.Position[s]
 	}
 	return c
 }
@@ -124,20 +124,20 @@ type frameLog interface {
 // has lost frames then, which have to be made again; all of them, if it gave its
 // end up and knows of none of the stream. The zero position means that there was
 // no log yet or, without a checkpoint, a first start.
-func (c checkpoint) resume(log frameLog) [len(datalog.Streams)]datalog.Position {
-	var from [len(datalog.Streams)]datalog.Position
+func (c checkpoint) resume(log frameLog) datalog.PerStream[datalog.Position] {
+	var from datalog.PerStream[datalog.Position]
 	gaveUp := c.Log != log.ID().String() && c.Head > log.Head()
-	for i, s := range datalog.Streams {
+	for _, s := range datalog.Streams {
 		saved := c.Streams[s.String()]
 		source, offset, ok := log.LastSource(uint8(s))
 		begin, known := c.Begin[s.String()]
 		switch {
 		case !ok && gaveUp && known:
-			from[i] = begin
+			from[s] = begin
 		case !ok, c.Log == log.ID().String() && c.Head >= offset && !saved.IsZero():
-			from[i] = saved
+			from[s] = saved
 		default:
-			from[i] = datalog.DecodePosition(source)
+			from[s] = datalog.DecodePosition(source)
 		}
 	}
 	return from

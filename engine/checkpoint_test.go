@@ -15,8 +15,8 @@ import (
 type newest struct {
 	id      framelog.ID
 	head    uint64
-	source  [len(datalog.Streams)]datalog.Position // zero: no frame of that stream
-	offsets [len(datalog.Streams)]uint64
+	source  datalog.PerStream[datalog.Position] // zero: no frame of that stream
+	offsets datalog.PerStream[uint64]
 }
 
 func (n newest) ID() framelog.ID { return n.id }
@@ -24,35 +24,58 @@ func (n newest) ID() framelog.ID { return n.id }
 func (n newest) Head() uint64 { return n.head }
 
 func (n newest) LastSource(stream uint8) ([32]byte, uint64, bool) {
-	for i, s := range datalog.Streams {
-		if uint8(s) == stream && !n.source[i].IsZero() {
-			return n.source[i].Encode(), n.offsets[i], true
-		}
+	if n.source[stream].IsZero() {
+		return [32]byte{}, 0, false
 	}
-	return [32]byte{}, 0, false
+	return n.source[stream].Encode(), n.offsets[stream], true
 }
 
 func at(offset uint64) datalog.Position {
 	return datalog.Position{Number: 3, Inode: 77, Offset: offset, Check: offset * 31}
 }
 
+// places are positions by stream; 0 stands for the zero Position.
+func places(offsets ...uint64) (all datalog.PerStream[datalog.Position]) {
+	for i, s := range datalog.Streams {
+		if offsets[i] != 0 {
+			all[s] = at(offsets[i])
+		}
+	}
+	return all
+}
+
 func TestResume(t *testing.T) {
 	same, other := framelog.ID{1}, framelog.ID{2}
-	saved := newCheckpoint(same, "logs", encoder.Progress{Head: 1000, Position: [3]datalog.Position{at(10), at(20), at(30)}}, map[string]datalog.Position{"cycle": at(1), "originalTx": at(2)})
+	saved := newCheckpoint(same, "logs", encoder.Progress{Head: 1000, Position: places(10, 20, 30)},
+		map[string]datalog.Position{"cycle": at(1), "originalTx": at(2)})
+	type ends = datalog.PerStream[uint64]
 	for name, c := range map[string]struct {
 		checkpoint checkpoint
 		log        newest
-		want       [len(datalog.Streams)]datalog.Position
+		want       datalog.PerStream[datalog.Position]
 	}{
-		"first start":                    {checkpoint{}, newest{id: same}, [3]datalog.Position{}},
-		"no frame yet":                   {saved, newest{id: same}, [3]datalog.Position{at(10), at(20), at(30)}},
-		"frames after the checkpoint":    {saved, newest{id: same, head: 1000, source: [3]datalog.Position{{}, at(25), at(28)}, offsets: [3]uint64{0, 1001, 1000}}, [3]datalog.Position{at(10), at(25), at(30)}},
-		"frames older than it":           {saved, newest{id: same, head: 1000, source: [3]datalog.Position{at(1), at(2), at(3)}, offsets: [3]uint64{100, 200, 1000}}, [3]datalog.Position{at(10), at(20), at(30)}},
-		"the log has lost its end":       {saved, newest{id: other, head: 300, source: [3]datalog.Position{at(1), {}, at(3)}, offsets: [3]uint64{100, 0, 300}}, [3]datalog.Position{at(1), at(2), at(3)}},
-		"the log has lost all frames":    {saved, newest{id: other, head: 300, source: [3]datalog.Position{{}, {}, at(3)}, offsets: [3]uint64{0, 0, 300}}, [3]datalog.Position{at(1), at(2), at(3)}},
-		"another, and nothing lost":      {saved, newest{id: other, head: 1000}, [3]datalog.Position{at(10), at(20), at(30)}},
-		"frames, checkpoint lost":        {checkpoint{}, newest{id: same, head: 1000, source: [3]datalog.Position{at(1), {}, at(3)}, offsets: [3]uint64{100, 0, 300}}, [3]datalog.Position{at(1), {}, at(3)}},
-		"a stream new to the checkpoint": {checkpoint{Log: same.String(), Head: 1000}, newest{id: same, head: 1000, source: [3]datalog.Position{at(1), {}, {}}, offsets: [3]uint64{100, 0, 0}}, [3]datalog.Position{at(1), {}, {}}},
+		"first start":  {checkpoint{}, newest{id: same}, places(0, 0, 0)},
+		"no frame yet": {saved, newest{id: same}, places(10, 20, 30)},
+		"frames after the checkpoint": {
+			saved, newest{same, 1000, places(0, 25, 28), ends{0, 0, 1001, 1000}}, places(10, 25, 30),
+		},
+		"frames older than it": {
+			saved, newest{same, 1000, places(1, 2, 3), ends{0, 100, 200, 1000}}, places(10, 20, 30),
+		},
+		"the log has lost its end": {
+			saved, newest{other, 300, places(1, 0, 3), ends{0, 100, 0, 300}}, places(1, 2, 3),
+		},
+		"the log has lost all frames": {
+			saved, newest{other, 300, places(0, 0, 3), ends{0, 0, 0, 300}}, places(1, 2, 3),
+		},
+		"another, and nothing lost": {saved, newest{id: other, head: 1000}, places(10, 20, 30)},
+		"frames, checkpoint lost": {
+			checkpoint{}, newest{same, 1000, places(1, 0, 3), ends{0, 100, 0, 300}}, places(1, 0, 3),
+		},
+		"a stream new to the checkpoint": {
+			checkpoint{Log: same.String(), Head: 1000},
+			newest{same, 1000, places(1, 0, 0), ends{0, 100, 0, 0}}, places(1, 0, 0),
+		},
 	} {
 		if got := c.checkpoint.resume(c.log); got != c.want {
 			t.Errorf("%s: got %+v, want %+v", name, got, c.want)
@@ -77,7 +100,9 @@ func TestCheckpointFile(t *testing.T) {
 		t.Fatalf("none yet: %+v %v", c, err)
 	}
 	for head := range uint64(3) {
-		want := newCheckpoint(framelog.ID{9}, "logs", encoder.Progress{Head: head, Position: [3]datalog.Position{at(head), at(1 << 63), {}}}, map[string]datalog.Position{"cycle": at(4)})
+		want := newCheckpoint(framelog.ID{9}, "logs",
+			encoder.Progress{Head: head, Position: places(head, 1<<63, 0)},
+			map[string]datalog.Position{"cycle": at(4)})
 		if err := want.save(dir); err != nil {
 			t.Fatal(err)
 		}
@@ -122,9 +147,9 @@ func FuzzCheckpoint(f *testing.F) {
 		if err != nil || again.resume(newest{}) != from || again.Head != c.Head || again.Log != c.Log || again.Dir != c.Dir {
 			t.Fatalf("%q: %+v, then %+v, %v", b, c, again, err)
 		}
-		for i, s := range datalog.Streams {
-			if from[i] != c.Streams[s.String()] {
-				t.Fatalf("%q: %v begins at %+v", b, s, from[i])
+		for _, s := range datalog.Streams {
+			if from[s] != c.Streams[s.String()] {
+				t.Fatalf("%q: %v begins at %+v", b, s, from[s])
 			}
 		}
 	})

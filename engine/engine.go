@@ -22,6 +22,7 @@ import (
 	"distributor/engine/status"
 	"distributor/engine/succession"
 	"distributor/engine/supervisor"
+	"distributor/mmaplog/bell"
 	"distributor/mmaplog/framelog"
 	"distributor/wsproto/shardus"
 )
@@ -68,6 +69,7 @@ func Run(ctx context.Context, o Options, reload <-chan os.Signal) error {
 		positionsSaved:  saved{file: "collectors.json"},
 	}
 	p.events = events
+	p.origin, p.readers, p.twin = dataLogs{p}, bell.NewSet(), bell.NewSet()
 	p.cfg.Store(o.Config)
 	defer p.close()
 	if err := p.open(ctx); err != nil {
@@ -94,7 +96,10 @@ type primary struct {
 	elder      *succession.Elder // whom we take over from; nil: nobody
 	elderGone  chan struct{}     // closed when it has ended
 	other      atomic.Pointer[other]
+	origin     origin
 	logs       atomic.Pointer[logs]
+	readers    *bell.Set // of the frame log
+	twin       *bell.Set // readers of the compressed log
 	index      *index
 	encoder    *encoder.Encoder
 	deflate    *deflate.Compressor
@@ -145,7 +150,7 @@ func (p *primary) open(ctx context.Context) error {
 	}
 	p.workers, err = supervisor.New(supervisor.Options{
 		Command: p.o.Worker, Env: childEnvironment(os.Environ()), Log: p.log, OnPosition: p.reached, OnClosed: p.ended, Limits: limits(cfg),
-		Elsewhere: p.elsewhere, OnWish: func(clients int) { p.deflate.SetClients(clients) },
+		Elsewhere: p.elsewhere, Readers: p.readers, TwinReaders: p.twin,
 	})
 	if err != nil {
 		return err
@@ -172,7 +177,7 @@ func (p *primary) open(ctx context.Context) error {
 	}
 	p.encoder = encoder.New(encoder.Options{
 		Signer: p.signer, Frames: p.logs.Load().frames, Notices: p.logs.Load().notices, StopAtCycle: func() int64 { return p.cfg.Load().StopAtCycle },
-		AddShardKey: cfg.AddExecutionShardKey, Wake: p.wake, Log: p.log,
+		AddShardKey: cfg.AddExecutionShardKey, Readers: p.readers, Log: p.log,
 	}, progress)
 	p.health = newHealthWatch(p.checks(), p.started, p.log)
 	if p.elder != nil {
@@ -239,12 +244,6 @@ func publicAddress(cfg *config.Config) string {
 
 // id is that of the frame log.
 func (p *primary) id() framelog.ID { return p.index.reader.ID() }
-
-// wake tells who reads the frame log that it has grown.
-func (p *primary) wake() {
-	p.workers.Wake()
-	p.deflate.Wake()
-}
 
 // keys turns the configured keys into usable ones. Package config has checked most of them.
 func (p *primary) keys(cfg *config.Config) error {
@@ -412,7 +411,7 @@ func (p *primary) saveProgress(now encoder.Progress) error {
 	p.saving.Lock()
 	defer p.saving.Unlock()
 	l := p.logs.Load()
-	c := newCheckpoint(p.id(), cfg.DataLogDir, now, l.begin)
+	c := newCheckpoint(p.id(), p.origin.name(), now, l.begin)
 	c.Left = l.left()
 	return c.save(cfg.StateDir)
 }

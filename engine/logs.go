@@ -15,12 +15,12 @@ import (
 )
 
 // logs are what only one primary at a time may have: the frame log's writer, and
-// the place in the data logs that belongs to it. Those of a primary change when it
+// the sources at the place that belongs to it. Those of a primary change when it
 // has let go of them for another one that did not take over.
 type logs struct {
-	followers [len(datalog.Streams)]*datalog.Follower
-	notices   *notice.Book
-	begin     map[string]datalog.Position // where the frame log's records begin
+	sources datalog.PerStream[source]
+	notices *notice.Book
+	begin   map[string]datalog.Position // where the frame log's records begin
 
 	mu     sync.Mutex       // guards what follows; the encoder has frames for itself
 	frames *framelog.Writer // nil: closed
@@ -40,13 +40,16 @@ func (l *logs) stats() framelog.Stats {
 // left returns where each stream's latest data logs were left.
 func (l *logs) left() map[string][]datalog.Position {
 	left := make(map[string][]datalog.Position)
-	for i, f := range l.followers {
-		if ends := f.Left(); len(ends) > 0 {
-			left[datalog.Streams[i].String()] = ends
+	for _, s := range datalog.Streams {
+		if ends := l.sources[s].Left(); len(ends) > 0 {
+			left[s.String()] = ends
 		}
 	}
 	return left
 }
+
+// source returns where a stream's records come from.
+func (l *logs) source(s datalog.Stream) encoder.Source { return l.sources[s] }
 
 // close lets go of everything. Nobody may be reading or encoding. It may be
 // called again.
@@ -56,9 +59,9 @@ func (l *logs) close() error { return l.end((*framelog.Writer).Close) }
 func (l *logs) leave() error { return l.end((*framelog.Writer).Leave) }
 
 func (l *logs) end(how func(*framelog.Writer) error) error {
-	for _, f := range l.followers {
-		if f != nil {
-			_ = f.Close()
+	for _, s := range l.sources {
+		if s != nil {
+			_ = s.Close()
 		}
 	}
 	l.mu.Lock()
@@ -75,8 +78,8 @@ func (l *logs) end(how func(*framelog.Writer) error) error {
 	return nil
 }
 
-// openLogs recovers the frame log and begins to follow the data logs where it
-// ends. Nothing is open after an error.
+// openLogs recovers the frame log and opens the sources where it ends. Nothing is open after an
+// error.
 func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil {
 		return progress, fmt.Errorf("engine: STATE_DIR: %w: %s", err, stateRemedy(err, cfg.StateDir))
@@ -117,20 +120,14 @@ func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err e
 	if recovery.Fresh { // a first start, or somebody has removed it: then reading goes on where it was
 		saved.Head, saved.Begin = 0, nil
 	}
-	for i, from := range saved.resume(l.frames) {
-		s := datalog.Streams[i]
-		l.followers[i], err = datalog.NewFollower(datalog.Options{
-			Dir: cfg.DataLogDir, Stream: s, From: from, NotFirst: saved.follows(cfg.DataLogDir),
-			Past: past(frameLogDir(cfg), s), Left: saved.leftIn(cfg.DataLogDir, s),
-			Interval: cfg.FileStreamInterval, MaxLine: cfg.MaxRecordBytes, Log: p.log,
-		})
-		if err != nil {
+	from := saved.resume(l.frames)
+	for _, s := range datalog.Streams {
+		if l.sources[s], err = p.origin.open(s, from[s], saved); err != nil {
 			return progress, fmt.Errorf("engine: follow %s: %w", s, err)
 		}
-		progress.Position[i] = l.followers[i].Position()
-		p.log.Info("following data log", "stream", s.String(), "dir", cfg.DataLogDir, "resumed", !from.IsZero(), "log", progress.Position[i].Number, "offset", progress.Position[i].Offset)
+		progress.Position[s] = l.sources[s].Position()
 	}
-	if l.begin = saved.Begin; !saved.follows(cfg.DataLogDir) || recovery.Fresh {
+	if l.begin = saved.Begin; !saved.follows(p.origin.name()) || recovery.Fresh {
 		l.begin = newCheckpoint(l.frames.ID(), "", progress, nil).Streams
 	}
 	if l.notices, err = notice.Open(cfg.StateDir, l.frames.Head()); err != nil {
@@ -151,8 +148,10 @@ func (p *primary) openIndex(cfg *config.Config) error {
 	return nil
 }
 
-// follower returns the Stats of one of datalog.Streams.
-func (p *primary) follower(stream int) datalog.Stats { return p.logs.Load().followers[stream].Stats() }
+// sourceStats returns what a stream's source has delivered, and what keeps it from going on.
+func (p *primary) sourceStats(s datalog.Stream) datalog.Stats {
+	return p.logs.Load().sources[s].Stats()
+}
 
 // reading is the encoder at work, and the saving of its progress; with it, for as
 // long as its frames have to be sent, the compressor.
@@ -167,7 +166,7 @@ func (p *primary) read(fail func(error)) reading {
 	var parts sync.WaitGroup
 	l := p.logs.Load()
 	parts.Go(func() {
-		if err := p.encoder.Run(ctx, l.followers); err != nil {
+		if err := p.encoder.Run(ctx, l.source); err != nil {
 			fail(err)
 		}
 	})

@@ -34,7 +34,7 @@ type observed struct {
 
 	// stored is how many rows the archiver's tables had when this process began
 	// to read, by stream; 0 until they are counted.
-	stored [len(datalog.Streams)]atomic.Int64
+	stored datalog.PerStream[atomic.Int64]
 }
 
 // countAgain is how soon rows are counted again when a database did not answer;
@@ -45,7 +45,7 @@ const countAgain = 10 * time.Second
 func (p *primary) openObserved(cfg *config.Config) {
 	p.board = status.NewBoard(status.Sources{
 		Version: p.o.Version, Started: p.started,
-		Follower: p.follower,
+		Source:   p.sourceStats,
 		Encoder:  p.encoder.Stats,
 		FrameLog: func() framelog.Stats { return p.logs.Load().stats() }, LogID: p.id().String(), LogDir: frameLogDir(cfg), Blocked: p.encoder.Blocked,
 		Workers: p.workers.Snapshot, Gateway: p.gateway.Snapshot, Deflate: p.deflate.Stats,
@@ -111,25 +111,25 @@ func (p *primary) setLevel(level slog.Level) error {
 	return nil
 }
 
-// publicAPI is the HTTP API with GET /metrics, which is about the stream.
-func (p *primary) publicAPI() http.Handler {
-	counts := metrics.Public(p.counts, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.metrics.ServeHTTP(w, r) }))
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/metrics" {
-			counts.ServeHTTP(w, r)
-		} else {
-			p.api.ServeHTTP(w, r)
-		}
-	})
+// publicAPI returns all that the public port answers beside upgrades and health checks, by method
+// and path.
+func (p *primary) publicAPI() map[string]http.Handler {
+	prometheus := func(w http.ResponseWriter, r *http.Request) { p.metrics.ServeHTTP(w, r) }
+	api := map[string]http.Handler{
+		"GET /metrics": metrics.Public(p.counts, http.HandlerFunc(prometheus)),
+	}
+	for _, route := range query.Routes() {
+		api[route] = p.api
+	}
+	return api
 }
 
 // counts are what the replaced service tells of its streams.
 func (p *primary) counts() metrics.Counts {
 	of := func(s datalog.Stream) metrics.Count {
-		i := slices.Index(datalog.Streams[:], s)
-		read := int64(p.encoder.Stats(i).Records)
-		c := metrics.Count{Records: p.stored[i].Load() + read, Updated: p.started}
-		if grown := p.follower(i).LastGrowth; read > 0 && grown.After(c.Updated) {
+		read := int64(p.encoder.Stats(s).Records)
+		c := metrics.Count{Records: p.stored[s].Load() + read, Updated: p.started}
+		if grown := p.sourceStats(s).LastGrowth; read > 0 && grown.After(c.Updated) {
 			c.Updated = grown
 		}
 		return c
@@ -142,14 +142,14 @@ func (p *primary) counts() metrics.Counts {
 func (p *primary) countStored(ctx context.Context) {
 	tables := map[datalog.Stream]string{datalog.Cycle: "cycles", datalog.OriginalTx: "originalTxsData", datalog.Receipt: "receipts"}
 	for pause := countAgain; ; pause *= 2 {
-		var read [len(datalog.Streams)]int64
-		for i := range read {
-			read[i] = int64(p.encoder.Stats(i).Records)
+		var read datalog.PerStream[int64]
+		for _, s := range datalog.Streams {
+			read[s] = int64(p.encoder.Stats(s).Records)
 		}
 		rows := p.api.RowCounts(ctx)
-		for i, s := range datalog.Streams {
+		for _, s := range datalog.Streams {
 			if n, counted := rows[tables[s]]; counted {
-				p.stored[i].Store(max(0, n-read[i]))
+				p.stored[s].Store(max(0, n-read[s]))
 				delete(tables, s)
 			}
 		}

@@ -143,7 +143,7 @@ func (p *primary) watchHead(ctx context.Context) {
 		}
 		if head := p.head(); head != last {
 			last = head
-			p.workers.Wake()
+			p.readers.Ring()
 		}
 	}
 }

@@ -32,7 +32,8 @@ func (p *primary) compression(cfg *config.Config) deflate.Options {
 	return deflate.Options{
 		Dir: filepath.Join(cfg.StateDir, "deflate"), Frames: frameLogDir(cfg), Level: cfg.CompressionLevel,
 		SegmentBytes: segment, RetainBytes: max(segment, cfg.FrameLogBytes/8), Backlog: min(twinBacklog, cfg.FrameLogBytes/2),
-		Announce: p.workers.SetTwin, Wake: p.workers.WakeTwin, Blocked: func() error { return p.encoder.Blocked() }, Log: p.log,
+		Announce: p.workers.SetTwin, Grown: p.readers.Listen(), Readers: p.twin,
+		Blocked: func() error { return p.encoder.Blocked() }, Log: p.log,
 	}
 }
 

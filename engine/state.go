@@ -13,11 +13,11 @@ func FrameLogDir(cfg *config.Config) string { return frameLogDir(cfg) }
 // SavedPositions is how far each stream had been read when progress was last
 // saved, at most a second before what was last sent. There is none before the
 // first start.
-func SavedPositions(cfg *config.Config) ([len(datalog.Streams)]datalog.Position, error) {
-	var positions [len(datalog.Streams)]datalog.Position
+func SavedPositions(cfg *config.Config) (datalog.PerStream[datalog.Position], error) {
+	var positions datalog.PerStream[datalog.Position]
 	saved, err := loadCheckpoint(cfg.StateDir)
-	for i, s := range datalog.Streams {
-		positions[i] = saved.Streams[s.String()]
+	for _, s := range datalog.Streams {
+		positions[s] = saved.Streams[s.String()]
 	}
 	return positions, err
 }

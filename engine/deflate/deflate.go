@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"distributor/mmaplog/bell"
 	"distributor/mmaplog/framelog"
 )
 
@@ -35,8 +36,11 @@ type Options struct {
 	Backlog int64
 	// Announce is told the directory of a new twin, before anything is in it, and "" before one is removed.
 	Announce func(dir string)
-	// Wake is called after frames have been added to the twin.
-	Wake func()
+	// Grown takes a value when the frame log has grown.
+	Grown <-chan struct{}
+	// Readers of the twin are woken after frames have been added to it. A twin is wanted while
+	// there are any: the workers with clients that can have compressed frames.
+	Readers *bell.Set
 	// Blocked tells why the frame log takes no frames at present, nil if it does.
 	Blocked func() error
 	Log     *slog.Logger
@@ -44,13 +48,12 @@ type Options struct {
 
 // Compressor keeps the twin. See the package's description.
 type Compressor struct {
-	o       Options
-	clients atomic.Int64
-	level   atomic.Int64
-	lives   uint64 // begun so far
-	kick    chan struct{}
-	linger  time.Duration
-	pause   time.Duration // the first
+	o      Options
+	level  atomic.Int64
+	lives  uint64        // begun so far
+	kick   chan struct{} // capacity 1: the level has changed
+	linger time.Duration
+	pause  time.Duration // the first
 
 	alive                 atomic.Bool
 	lag                   atomic.Uint64
@@ -58,15 +61,16 @@ type Compressor struct {
 	ends                  [len(Ends)]atomic.Uint64
 }
 
-// Stats are figures for operators. Counts are since New.
+// Stats are figures for operators. Counts are since New. GET /status shows the members that have a
+// JSON name.
 type Stats struct {
-	Alive    bool           // there is a twin
-	Frames   uint64         // compressed
-	InBytes  uint64         // of the frames that a twin was made of
-	OutBytes uint64         // of the frames in it
-	Same     uint64         // of Frames, those that did not get smaller
-	Lag      uint64         // bytes of the frame log that the twin is behind; 0 without one
-	Ends     map[End]uint64 // twins that ended early, every reason there from the start
+	Alive    bool           `json:"active"`   // there is a twin
+	Frames   uint64         `json:"frames"`   // compressed
+	InBytes  uint64         `json:"inBytes"`  // of the frames that a twin was made of
+	OutBytes uint64         `json:"outBytes"` // of the frames in it
+	Same     uint64         `json:"unshrunk"` // of Frames, those that did not get smaller
+	Lag      uint64         `json:"lag"`      // bytes that the twin is behind; 0 without one
+	Ends     map[End]uint64 `json:"-"`        // twins that ended early, every reason from the start
 }
 
 // End is why a twin ended early, a metric label and log key.
@@ -92,27 +96,10 @@ func New(o Options) (*Compressor, error) {
 	return c, nil
 }
 
-// SetClients tells how many clients can have compressed frames.
-func (c *Compressor) SetClients(n int) {
-	c.clients.Store(int64(n))
-	c.poke()
-}
-
 // SetLevel sets how hard it tries, from wsproto.MinDeflateLevel to MaxDeflateLevel; 0: not at all. It holds from the next
 // frame on.
 func (c *Compressor) SetLevel(n int) {
 	c.level.Store(int64(n))
-	c.poke()
-}
-
-// Wake tells that the frame log has grown.
-func (c *Compressor) Wake() {
-	if c.alive.Load() {
-		c.poke()
-	}
-}
-
-func (c *Compressor) poke() {
 	select {
 	case c.kick <- struct{}{}:
 	default:
@@ -131,7 +118,7 @@ func (c *Compressor) Stats() Stats {
 	return s
 }
 
-func (c *Compressor) wanted() bool { return c.clients.Load() > 0 && c.level.Load() > 0 }
+func (c *Compressor) wanted() bool { return c.o.Readers.Filled() && c.level.Load() > 0 }
 
 // Run works until ctx ends. Afterwards there is no twin; it may be called again.
 func (c *Compressor) Run(ctx context.Context) {
@@ -140,6 +127,7 @@ func (c *Compressor) Run(ctx context.Context) {
 		if !c.wanted() {
 			select {
 			case <-c.kick:
+			case <-c.o.Readers.Changed():
 			case <-ctx.Done():
 			}
 			continue

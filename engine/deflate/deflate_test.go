@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"distributor/mmaplog/bell"
 	"distributor/mmaplog/framelog"
 	"distributor/mmaplog/twin"
 	"distributor/wsproto"
@@ -33,20 +35,28 @@ type rig struct {
 	dir     atomic.Value // of the twin, as announced
 	blocked atomic.Bool
 	stop    func() // ends Run
+	grown   *bell.Set
+	reader  *bell.Bell
 }
 
 func start(t *testing.T, change func(*Options)) *rig {
 	t.Helper()
 	base := t.TempDir()
-	r := &rig{t: t}
+	r := &rig{t: t, grown: bell.NewSet()}
 	r.dir.Store("")
-	var err error
+	reader, theirs, err := bell.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = theirs.Close()
+	t.Cleanup(reader.Close)
+	r.reader = reader
 	if r.log, _, err = framelog.OpenWriter(framelog.Options{Dir: filepath.Join(base, "frames"), Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
 	o := Options{
 		Dir: filepath.Join(base, "twins"), Frames: filepath.Join(base, "frames"), Level: 1, SegmentBytes: 256 << 10, RetainBytes: 16 << 20, Backlog: 8 << 20,
-		Announce: func(dir string) { r.dir.Store(dir) }, Wake: func() {},
+		Announce: func(dir string) { r.dir.Store(dir) }, Grown: r.grown.Listen(), Readers: bell.NewSet(),
 		Blocked: func() error {
 			if r.blocked.Load() {
 				return errors.New("full")
@@ -87,6 +97,12 @@ func (r *rig) run() {
 		running.Wait()
 	}
 }
+
+// SetClients makes n workers have clients that can have compressed frames.
+func (r *rig) SetClients(n int) { r.o.Readers.Fill(slices.Repeat([]*bell.Bell{r.reader}, n)) }
+
+// Wake tells that the frame log has grown.
+func (r *rig) Wake() { r.grown.Ring() }
 
 func (r *rig) append(texts ...[]byte) {
 	r.t.Helper()

@@ -30,5 +30,5 @@
 //
 // # Concurrency
 //
-// One goroutine (Run) does all. SetClients, SetLevel, Wake and Stats may be called from any, and never wait.
+// One goroutine (Run) does all. SetLevel and Stats may be called from any, and never wait.
 package deflate

@@ -69,6 +69,8 @@ func (f *follower) follow(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-f.c.kick:
+		case <-f.c.o.Grown:
+		case <-f.c.o.Readers.Changed():
 		case <-look.C:
 			if err := f.c.o.Blocked(); err != nil {
 				return fmt.Errorf("%w: %w", framelog.ErrNoSpace, err)
@@ -81,7 +83,7 @@ func (f *follower) follow(ctx context.Context) error {
 // idle says that there has been no client for long enough.
 func (f *follower) idle() bool {
 	switch {
-	case f.c.clients.Load() > 0:
+	case f.c.o.Readers.Filled():
 		f.alone = time.Time{}
 	case f.alone.IsZero():
 		f.alone = time.Now()
@@ -112,7 +114,7 @@ func (f *follower) slice(level int64) error {
 	}
 	f.made = f.made[:0]
 	f.giveBack()
-	f.c.o.Wake()
+	f.c.o.Readers.Ring()
 	return nil
 }
 

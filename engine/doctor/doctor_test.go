@@ -605,7 +605,8 @@ func TestStateIsWhereTheEngineHasIt(t *testing.T) {
 	if got := engine.FrameLogDir(cfg); got != filepath.Join(cfg.StateDir, "frames") {
 		t.Error(got)
 	}
-	if positions, err := engine.SavedPositions(cfg); err != nil || positions != [3]datalog.Position{} {
+	none := datalog.PerStream[datalog.Position]{}
+	if positions, err := engine.SavedPositions(cfg); err != nil || positions != none {
 		t.Error(positions, err)
 	}
 }

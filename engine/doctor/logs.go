@@ -29,8 +29,8 @@ func dataLogs(_ context.Context, v visit) []Finding {
 	}
 	_, running := framelog.Holder(engine.FrameLogDir(v.cfg))
 	var newest time.Time
-	for i, s := range datalog.Streams {
-		r, err := datalog.Inspect(v.cfg.DataLogDir, s, positions[i])
+	for _, s := range datalog.Streams {
+		r, err := datalog.Inspect(v.cfg.DataLogDir, s, positions[s])
 		if errors.Is(err, fs.ErrNotExist) {
 			return found // said of the directory
 		}
@@ -40,7 +40,7 @@ func dataLogs(_ context.Context, v visit) []Finding {
 		if r.Changed.After(newest) {
 			newest = r.Changed
 		}
-		found = append(found, stream(v, s, r, positions[i], running))
+		found = append(found, stream(v, s, r, positions[s], running))
 		if s == datalog.Receipt {
 			found = append(found, shardKey(v, r.Last)...)
 		}

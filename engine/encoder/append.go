@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 )
 
@@ -28,7 +27,7 @@ func (e *Encoder) append(ctx context.Context, failed chan<- error) {
 
 func (e *Encoder) appendChunk(ctx context.Context, c *chunk) error {
 	for _, g := range c.gaps {
-		if err := e.tell(ctx, datalog.Streams[c.stream], g); err != nil {
+		if err := e.tell(ctx, c.stream, g); err != nil {
 			return err
 		}
 	}
@@ -51,7 +50,7 @@ func (e *Encoder) appendChunk(ctx context.Context, c *chunk) error {
 	e.progress.Position[c.stream] = c.after
 	e.mu.Unlock()
 	if len(c.made) > 0 || len(c.gaps) > 0 {
-		e.o.Wake()
+		e.o.Readers.Ring()
 	}
 	return nil
 }
@@ -70,7 +69,7 @@ func (e *Encoder) write(ctx context.Context, step func() error) error {
 		if !waited {
 			e.o.Log.Error("the frame log takes no more frames; distribution goes on by itself when its file system does", "error", err)
 			if e.o.Frames.Commit() == nil {
-				e.o.Wake()
+				e.o.Readers.Ring()
 			}
 		}
 		select {

@@ -10,7 +10,7 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// batch is what a follower gave at once. It goes back to be filled again when
+// batch is what a source gave at once. It goes back to be filled again when
 // its last chunk has been appended.
 type batch struct {
 	datalog.Batch
@@ -24,7 +24,7 @@ type batch struct {
 // is used again and again.
 type chunk struct {
 	batch   *batch
-	stream  int
+	stream  datalog.Stream
 	gaps    []datalog.Gap    // before the records; borrowed from the batch
 	records []datalog.Record // borrowed from the batch
 	after   datalog.Position // where reading goes on after them
@@ -46,7 +46,7 @@ type made struct {
 // cut divides the batch into chunks. after is where reading goes on after the
 // whole batch, which may lie beyond its last record: blank lines and trailers.
 // A batch of gaps alone is one chunk.
-func (b *batch) cut(stream int, after datalog.Position) {
+func (b *batch) cut(stream datalog.Stream, after datalog.Position) {
 	b.chunks = b.chunks[:0]
 	for i := 0; i == 0 || i < len(b.Records); i += chunkRecords {
 		n := len(b.chunks)
@@ -87,7 +87,7 @@ func (c *chunk) release() {
 // encode makes the frames of a chunk.
 func (e *Encoder) encode(c *chunk) {
 	c.frames, c.made = c.frames[:0], c.made[:0]
-	name, stats, stop := datalog.Streams[c.stream].String(), &e.stats[c.stream], e.o.StopAtCycle()
+	name, stats, stop := c.stream.String(), &e.stats[c.stream], e.o.StopAtCycle()
 	var bytes uint64
 	for _, r := range c.records {
 		bytes += uint64(len(r.Line))
@@ -103,7 +103,7 @@ func (e *Encoder) encode(c *chunk) {
 			stats.beyondStop.Add(1)
 			continue
 		}
-		if datalog.Streams[c.stream] == datalog.Receipt {
+		if c.stream == datalog.Receipt {
 			record = e.completeReceipt(c, record, &members)
 		}
 		size := shardus.MessageSize(name, len(record))
@@ -122,9 +122,9 @@ func (e *Encoder) encode(c *chunk) {
 
 // cycleOf is the cycle that a record belongs to: the number that
 // stopDistributionAtCycle is compared with. framelog wants -1 for none.
-func cycleOf(stream int, record *shardus.Members) (cycle float64, ok bool) {
+func cycleOf(stream datalog.Stream, record *shardus.Members) (cycle float64, ok bool) {
 	member := "cycle"
-	if datalog.Streams[stream] == datalog.Cycle {
+	if stream == datalog.Cycle {
 		member = "counter"
 	}
 	if cycle, ok = record.Int(member); !ok {
@@ -135,5 +135,5 @@ func cycleOf(stream int, record *shardus.Members) (cycle float64, ok bool) {
 
 // meta is what the frame log's index says of a frame.
 func (c *chunk) meta(m made, now int64) framelog.Meta {
-	return framelog.Meta{Stream: uint8(datalog.Streams[c.stream]), Cycle: m.cycle, Time: now, Source: m.next.Encode()}
+	return framelog.Meta{Stream: uint8(c.stream), Cycle: m.cycle, Time: now, Source: m.next.Encode()}
 }

@@ -2,20 +2,20 @@
 // signature, WebSocket framing, once per record and on all cores; and appends
 // the frames to the frame log, in order within each stream.
 //
-//	Follower ─┐                    ┌─ encode ─┐
-//	Follower ─┼─▶ batch ▸ chunks ──┼─ encode ─┼──▶ append ▸ commit ▸ wake
-//	Follower ─┘   (in order)       └─ encode ─┘     (in order)
+//	Source ─┐                    ┌─ encode ─┐
+//	Source ─┼─▶ batch ▸ chunks ──┼─ encode ─┼──▶ append ▸ commit ▸ ring
+//	Source ─┘   (in order)       └─ encode ─┘     (in order)
 //
 // It is the only user of the secret key on the firehose, and the only writer
-// of the frame log. It does not follow files, and it does not know clients:
-// it meets the workers in the frame log, and Wake tells them to look.
+// of the frame log. It does not know where a Source has its records from, and it does not know
+// clients: it meets the workers in the frame log, and Readers wakes them.
 //
 // # Order and back-pressure
 //
 // Each stream's batches are cut into chunks, which are encoded side by side
 // and appended in the order they were cut. The number of batches in flight is
 // fixed, so when the frame log takes nothing (a full disk, or one that fails) the
-// followers stop reading; nothing is dropped, and what is in memory stays bounded.
+// sources are not read; nothing is dropped, and what is in memory stays bounded.
 // What a long record took is given back.
 //
 // # What is not sent
@@ -35,7 +35,7 @@
 //
 // # Gaps
 //
-// Where a follower says that records may be missing, a signed notice is saved
+// Where a source says that records may be missing, a signed notice is saved
 // (package notice) with the offset behind the last frame before the gap. Only
 // then are frames committed that come after it, and progress told: a crash finds
 // the gap again, or has told of it.

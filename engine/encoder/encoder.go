@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"distributor/engine/notice"
+	"distributor/mmaplog/bell"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 	"distributor/wsproto"
@@ -42,12 +43,24 @@ type Options struct {
 	// AddShardKey gives receipts without executionShardKey that member, if it stands elsewhere in
 	// them.
 	AddShardKey bool
-	// Wake is called after frames have been committed.
-	Wake func()
-	Log  *slog.Logger
+	// Readers of the frame log are woken after frames have been committed.
+	Readers *bell.Set
+	Log     *slog.Logger
 }
 
-// Encoder is the pipeline from followers to the frame log.
+// Source delivers the records of one stream in their order. A datalog.Follower is one.
+type Source interface {
+	// Next waits until there is a record or a gap, and fills b. When ctx ends, Next returns its
+	// error; any other error ends Run.
+	Next(ctx context.Context, b *datalog.Batch) error
+	// Position returns where reading goes on after all that Next has delivered. Only the
+	// goroutine that calls Next may call Position.
+	Position() datalog.Position
+	// Stats may be called from any goroutine.
+	Stats() datalog.Stats
+}
+
+// Encoder is the pipeline from sources to the frame log.
 type Encoder struct {
 	o       Options
 	todo    chan *chunk // to whoever encodes next; of one Run, like order
@@ -61,43 +74,44 @@ type Encoder struct {
 	full     atomic.Pointer[error] // why the frame log takes nothing now
 	mu       sync.Mutex            // guards progress
 	progress Progress
-	stats    [len(datalog.Streams)]streamStats
+	stats    datalog.PerStream[streamStats]
 }
 
 // Progress is how far reading has come, as of a head of the frame log.
 type Progress struct {
 	Head     uint64
-	Position [len(datalog.Streams)]datalog.Position // by datalog.Streams' order
+	Position datalog.PerStream[datalog.Position]
 }
 
 type streamStats struct{ records, bytes, frames, frameBytes, beyondStop atomic.Uint64 }
 
-// StreamStats counts what has gone through since the start, for one stream.
+// StreamStats counts what has gone through since the start, for one stream. GET /status shows its
+// members.
 type StreamStats struct {
-	Records    uint64            // lines that came in, blank lines and trailers not counted
-	Bytes      uint64            // their bytes
-	Frames     uint64            // frames that went out
-	FrameBytes uint64            // their bytes
-	BeyondStop uint64            // records held back by stopDistributionAtCycle
-	Rejected   map[string]uint64 // lines that are no records, by reason, every reason there from the start
-
+	Records    uint64 `json:"records"`    // lines that came in, blank lines and trailers not counted
+	Bytes      uint64 `json:"bytes"`      // their bytes
+	Frames     uint64 `json:"frames"`     // frames that went out
+	FrameBytes uint64 `json:"frameBytes"` // their bytes
+	BeyondStop uint64 `json:"beyondStop"` // records held back by stopDistributionAtCycle
+	// Rejected counts lines that are no records, by reason, every reason there from the start.
+	Rejected map[string]uint64 `json:"rejected"`
 	// Of receipts that came without executionShardKey: those that got it, and those sent as they
 	// were.
-	ShardKeyAdded, ShardKeyAbsent uint64
+	ShardKeyAdded  uint64 `json:"shardKeyAdded"`
+	ShardKeyAbsent uint64 `json:"shardKeyAbsent"`
 }
 
-// New makes an Encoder; start is where the followers begin.
+// New makes an Encoder; start is where the sources begin.
 func New(o Options, start Progress) *Encoder {
 	e := &Encoder{o: o, progress: start, maxMessage: framelog.MaxFrame - wsproto.MaxHeader}
 	e.rejects.log = o.Log
 	return e
 }
 
-// Run works until ctx ends, then finishes what has been read already, and
-// returns nil. It returns an error when a follower or the frame log fails for
-// good. The followers stay the caller's to close. After Again, it may be called
-// once more.
-func (e *Encoder) Run(ctx context.Context, followers [len(datalog.Streams)]*datalog.Follower) error {
+// Run encodes what the sources deliver until ctx ends, then finishes what has been read already,
+// and returns nil. It returns an error when a source or the frame log fails for good. The caller
+// closes the sources after Run has returned. After Again, Run may be called once more.
+func (e *Encoder) Run(ctx context.Context, source func(datalog.Stream) Source) error {
 	e.todo, e.order = make(chan *chunk, 4*runtime.GOMAXPROCS(0)), make(chan *chunk, 256)
 	reading, ctx := errgroup.WithContext(ctx)
 	var encoding sync.WaitGroup
@@ -114,8 +128,8 @@ func (e *Encoder) Run(ctx context.Context, followers [len(datalog.Streams)]*data
 		defer close(appended)
 		e.append(ctx, failed)
 	}()
-	for i, f := range followers {
-		reading.Go(func() error { return e.read(ctx, i, f) })
+	for _, s := range datalog.Streams {
+		reading.Go(func() error { return e.read(ctx, s, source(s)) })
 	}
 	reading.Go(func() error {
 		select {
@@ -134,7 +148,7 @@ func (e *Encoder) Run(ctx context.Context, followers [len(datalog.Streams)]*data
 }
 
 // Again prepares for another Run, after one that has ended: with a frame log
-// that was opened again, with its notices, and followers that begin at start.
+// that was opened again, with its notices, and sources that begin at start.
 // Counters go on.
 func (e *Encoder) Again(frames *framelog.Writer, notices *notice.Book, start Progress) {
 	e.mu.Lock()
@@ -144,20 +158,20 @@ func (e *Encoder) Again(frames *framelog.Writer, notices *notice.Book, start Pro
 }
 
 // read cuts one stream's batches into chunks.
-func (e *Encoder) read(ctx context.Context, stream int, f *datalog.Follower) error {
+func (e *Encoder) read(ctx context.Context, stream datalog.Stream, source Source) error {
 	free := make(chan *batch, batchesPerStream)
 	for range batchesPerStream {
 		free <- &batch{free: free}
 	}
 	for {
 		b := <-free
-		if err := f.Next(ctx, &b.Batch); err != nil {
+		if err := source.Next(ctx, &b.Batch); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return fmt.Errorf("encoder: follow %s: %w", datalog.Streams[stream], err)
+			return fmt.Errorf("encoder: follow %s: %w", stream, err)
 		}
-		b.cut(stream, f.Position())
+		b.cut(stream, source.Position())
 		for _, c := range b.chunks {
 			e.todo <- c
 			e.order <- c
@@ -181,14 +195,14 @@ func (e *Encoder) Blocked() error {
 	return nil
 }
 
-// Stats of one of datalog.Streams. Any goroutine.
-func (e *Encoder) Stats(stream int) StreamStats {
+// Stats returns the counters of a stream. It may be called from any goroutine.
+func (e *Encoder) Stats(stream datalog.Stream) StreamStats {
 	s := &e.stats[stream]
 	out := StreamStats{
 		Records: s.records.Load(), Bytes: s.bytes.Load(), Frames: s.frames.Load(), FrameBytes: s.frameBytes.Load(),
 		BeyondStop: s.beyondStop.Load(), Rejected: e.rejects.counts(stream),
 	}
-	if datalog.Streams[stream] == datalog.Receipt {
+	if stream == datalog.Receipt {
 		out.ShardKeyAdded, out.ShardKeyAbsent = e.shardKeys.added.Load(), e.shardKeys.absent.Load()
 	}
 	return out

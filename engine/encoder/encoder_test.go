@@ -4,6 +4,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"distributor/engine/notice"
+	"distributor/mmaplog/bell"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 	"distributor/wsproto"
@@ -86,15 +88,18 @@ type rig struct {
 	t         testing.TB
 	logs      string
 	frames    *framelog.Writer
-	followers [len(datalog.Streams)]*datalog.Follower
+	followers datalog.PerStream[*datalog.Follower]
 	encoder   *Encoder
 	stop      atomic.Int64
-	woken     atomic.Int64
+	wake      *os.File // what a worker has to be woken by
+	rings     uint64   // taken from it
 	cancel    context.CancelFunc
 	ended     chan error
 }
 
-func newRig(t testing.TB, dir string, from [len(datalog.Streams)]datalog.Position, change ...func(*Encoder)) *rig {
+func newRig(
+	t testing.TB, dir string, from datalog.PerStream[datalog.Position], change ...func(*Encoder),
+) *rig {
 	t.Helper()
 	r := &rig{t: t, logs: filepath.Join(dir, "logs"), ended: make(chan error, 1)}
 	r.stop.Store(-1)
@@ -115,25 +120,62 @@ func newRig(t testing.TB, dir string, from [len(datalog.Streams)]datalog.Positio
 		t.Fatal(err)
 	}
 	progress := Progress{Head: r.frames.Head()}
-	for i, s := range datalog.Streams {
-		if r.followers[i], err = datalog.NewFollower(datalog.Options{Dir: r.logs, Stream: s, From: from[i], Interval: 20 * time.Millisecond, Log: log}); err != nil {
+	for _, s := range datalog.Streams {
+		if r.followers[s], err = datalog.NewFollower(datalog.Options{
+			Dir: r.logs, Stream: s, From: from[s], Interval: 20 * time.Millisecond, Log: log,
+		}); err != nil {
 			t.Fatal(err)
 		}
-		progress.Position[i] = r.followers[i].Position()
+		progress.Position[s] = r.followers[s].Position()
 	}
 	notices, err := notice.Open(dir, r.frames.Head())
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.encoder = New(Options{Signer: signer(t), Frames: r.frames, Notices: notices, StopAtCycle: r.stop.Load, Wake: func() { r.woken.Add(1) }, Log: log}, progress)
+	reader, wake, err := bell.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		reader.Close()
+		_ = wake.Close()
+	})
+	r.wake = wake
+	readers := bell.NewSet()
+	readers.Fill([]*bell.Bell{reader})
+	r.encoder = New(Options{
+		Signer: signer(t), Frames: r.frames, Notices: notices, StopAtCycle: r.stop.Load,
+		Readers: readers, Log: log,
+	}, progress)
 	for _, f := range change {
 		f(r.encoder)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel = cancel
-	go func() { r.ended <- r.encoder.Run(ctx, r.followers) }()
+	go func() { r.ended <- r.encoder.Run(ctx, r.source) }()
 	return r
 }
+
+// woken returns how often the readers of the frame log have been woken.
+func (r *rig) woken() uint64 {
+	r.t.Helper()
+	raw, err := r.wake.SyscallConn()
+	if err == nil {
+		err = raw.Read(func(fd uintptr) bool {
+			var count [8]byte
+			if _, err := unix.Read(int(fd), count[:]); err == nil {
+				r.rings += binary.NativeEndian.Uint64(count[:])
+			}
+			return true
+		})
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.rings
+}
+
+func (r *rig) source(s datalog.Stream) Source { return r.followers[s] }
 
 // close stops the pipeline as the engine does.
 func (r *rig) close() {
@@ -142,8 +184,8 @@ func (r *rig) close() {
 	if err := <-r.ended; err != nil {
 		r.t.Error(err)
 	}
-	for _, f := range r.followers {
-		if err := f.Close(); err != nil {
+	for _, s := range datalog.Streams {
+		if err := r.followers[s].Close(); err != nil {
 			r.t.Error(err)
 		}
 	}
@@ -175,9 +217,9 @@ func (r *rig) wait(what string, done func() bool) {
 	}
 }
 
-func (r *rig) waitFor(stream, records int) {
+func (r *rig) waitFor(stream datalog.Stream, records int) {
 	r.t.Helper()
-	r.wait(fmt.Sprintf("%d records of stream %d", records, stream), func() bool {
+	r.wait(fmt.Sprintf("%d records of %v", records, stream), func() bool {
 		s := r.encoder.Stats(stream)
 		var rejected uint64
 		for _, n := range s.Rejected {
@@ -229,7 +271,7 @@ func headerSize(frame []byte) int {
 // Every recorded line becomes the recorded message, in order within its
 // stream, whatever stands between them.
 func TestRecordedMessages(t *testing.T) {
-	r := newRig(t, t.TempDir(), [len(datalog.Streams)]datalog.Position{})
+	r := newRig(t, t.TempDir(), datalog.PerStream[datalog.Position]{})
 	defer r.close()
 	want := make(map[string][]string)
 	damaged := make(map[string]int)
@@ -245,10 +287,10 @@ func TestRecordedMessages(t *testing.T) {
 			damaged[rec.Stream]++
 		}
 	}
-	for i, s := range datalog.Streams {
+	for _, s := range datalog.Streams {
 		name := s.String()
-		r.waitFor(i, len(want[name])+3*damaged[name])
-		got := r.encoder.Stats(i).Rejected
+		r.waitFor(s, len(want[name])+3*damaged[name])
+		got := r.encoder.Stats(s).Rejected
 		for _, reason := range []string{"not_json", "too_deep", "not_canonicalisable"} {
 			if int(got[reason]) != damaged[name] {
 				t.Errorf("%s: %d rejected as %s, want %d (%v)", name, got[reason], reason, damaged[name], got)
@@ -261,19 +303,19 @@ func TestRecordedMessages(t *testing.T) {
 			t.Errorf("%s: got %d messages, want %d, or others", stream, len(got[stream]), len(messages))
 		}
 	}
-	if r.woken.Load() == 0 || r.encoder.Blocked() != nil {
-		t.Errorf("woken %d times, blocked: %v", r.woken.Load(), r.encoder.Blocked())
+	if r.woken() == 0 || r.encoder.Blocked() != nil {
+		t.Errorf("woken %d times, blocked: %v", r.woken(), r.encoder.Blocked())
 	}
 }
 
 func TestStopAtCycle(t *testing.T) {
-	r := newRig(t, t.TempDir(), [len(datalog.Streams)]datalog.Position{})
+	r := newRig(t, t.TempDir(), datalog.PerStream[datalog.Position]{})
 	defer r.close()
 	r.stop.Store(7)
 	r.append("receipt", `{"cycle":6,"n":1}`+"\n"+`{"cycle":8,"n":2}`+"\n"+`{"cycle":7,"n":3}`+"\n"+`{"n":4}`+"\n"+`{"cycle":"8","n":5}`+"\n")
 	r.append("cycle", `{"counter":8,"cycle":1}`+"\n"+`{"counter":7,"cycle":9}`+"\n")
-	r.waitFor(0, 2)
-	r.waitFor(2, 5)
+	r.waitFor(datalog.Cycle, 2)
+	r.waitFor(datalog.Receipt, 5)
 	got := r.messages()
 	if len(got["cycle"]) != 1 || !strings.Contains(got["cycle"][0], `"counter":7`) {
 		t.Errorf("cycles %q", got["cycle"])
@@ -286,7 +328,7 @@ func TestStopAtCycle(t *testing.T) {
 	if fmt.Sprint(numbers) != "[1 3 4 5]" {
 		t.Errorf("receipts %v", numbers)
 	}
-	if s := r.encoder.Stats(2); s.BeyondStop != 1 || s.Records != 5 {
+	if s := r.encoder.Stats(datalog.Receipt); s.BeyondStop != 1 || s.Records != 5 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -295,7 +337,7 @@ func TestStopAtCycle(t *testing.T) {
 // rejected last line included.
 func TestProgress(t *testing.T) {
 	dir := t.TempDir()
-	var from [len(datalog.Streams)]datalog.Position
+	var from datalog.PerStream[datalog.Position]
 	const runs, records = 5, 100
 	for run := range runs {
 		r := newRig(t, dir, from)
@@ -303,14 +345,16 @@ func TestProgress(t *testing.T) {
 			r.append("originalTx", fmt.Sprintf(`{"n":%d}`+"\n", run*records+i))
 		}
 		r.append("originalTx", "damaged\n")
-		r.waitFor(1, records+1)
+		r.waitFor(datalog.OriginalTx, records+1)
 		r.wait("progress", func() bool { return r.encoder.Progress().Head == r.frames.Head() })
 		r.close()
-		if from = r.encoder.Progress().Position; from[1] != r.followers[1].Position() {
-			t.Fatalf("progress %+v, the follower stands at %+v", from[1], r.followers[1].Position())
+		from = r.encoder.Progress().Position
+		saved, read := from[datalog.OriginalTx], r.followers[datalog.OriginalTx].Position()
+		if saved != read {
+			t.Fatalf("progress %+v, the follower stands at %+v", saved, read)
 		}
 		source, offset, ok := r.frames.LastSource(uint8(datalog.OriginalTx))
-		if p := datalog.DecodePosition(source); !ok || offset != r.encoder.Progress().Head || p.Offset >= from[1].Offset {
+		if p := datalog.DecodePosition(source); !ok || offset != r.encoder.Progress().Head || p.Offset >= saved.Offset {
 			t.Fatalf("newest frame ends at %d, from %+v", offset, p)
 		}
 	}
@@ -343,7 +387,7 @@ func TestFullDisk(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	r := newRig(t, dir, [len(datalog.Streams)]datalog.Position{})
+	r := newRig(t, dir, datalog.PerStream[datalog.Position]{})
 	defer r.close()
 	const records = 20
 	for i := range records { // 16 MB
@@ -353,7 +397,7 @@ func TestFullDisk(t *testing.T) {
 	if n := len(r.messages()["receipt"]); n == 0 || n >= records {
 		t.Errorf("%d of %d messages are in the log", n, records)
 	}
-	woken := r.woken.Load()
+	woken := r.woken()
 	if woken == 0 {
 		t.Error("nobody was woken for what fitted in")
 	}
@@ -361,13 +405,15 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Blocked is asked all the time, so that the race detector sees it beside the appends.
-	r.wait("all records are in the log", func() bool { return r.encoder.Blocked() == nil && r.encoder.Stats(2).Frames == records })
+	r.wait("all records are in the log", func() bool {
+		return r.encoder.Blocked() == nil && r.encoder.Stats(datalog.Receipt).Frames == records
+	})
 	for i, m := range r.messages()["receipt"] {
 		if !strings.HasPrefix(m, fmt.Sprintf(`{"receipt":{"n":%d,`, i)) {
 			t.Fatalf("message %d is %.40s", i, m)
 		}
 	}
-	if r.woken.Load() == woken {
+	if r.woken() == woken {
 		t.Error("nobody was woken for the rest")
 	}
 }
@@ -401,7 +447,7 @@ func BenchmarkEncode(b *testing.B) {
 
 func benchmarkEncode(b *testing.B, add bool, line []byte) {
 	e := New(Options{Signer: signer(b), StopAtCycle: func() int64 { return -1 }, AddShardKey: add, Log: slog.New(slog.DiscardHandler)}, Progress{})
-	c := &chunk{stream: 2, records: make([]datalog.Record, chunkRecords)}
+	c := &chunk{stream: datalog.Receipt, records: make([]datalog.Record, chunkRecords)}
 	for i := range c.records {
 		c.records[i].Line = line
 	}

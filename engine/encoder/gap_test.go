@@ -29,13 +29,13 @@ func (r *rig) lose(record string) {
 func TestNoticeOfAGap(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	r := newRig(t, dir, [len(datalog.Streams)]datalog.Position{})
+	r := newRig(t, dir, datalog.PerStream[datalog.Position]{})
 	defer r.close()
 	r.append("receipt", `{"n":1}`+"\n")
-	r.waitFor(2, 1)
+	r.waitFor(datalog.Receipt, 1)
 	before := r.frames.Head()
 	r.lose(`{"n":4}`)
-	r.waitFor(2, 2)
+	r.waitFor(datalog.Receipt, 2)
 	list, err := notice.Load(dir)
 	if err != nil || len(list.Notices) != 1 || list.Notices[0].Offset != before {
 		t.Fatalf("%+v, %v; the gap is at %d", list, err, before)
@@ -71,27 +71,30 @@ func TestNoticeOfAGap(t *testing.T) {
 func TestNoticeThatCannotBeSaved(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	r := newRig(t, dir, [len(datalog.Streams)]datalog.Position{})
+	r := newRig(t, dir, datalog.PerStream[datalog.Position]{})
 	defer r.close()
 	r.append("receipt", `{"n":1}`+"\n")
-	r.waitFor(2, 1)
+	r.waitFor(datalog.Receipt, 1)
 	obstacle := filepath.Join(dir, "notices.json", "in the way")
 	if err := os.MkdirAll(obstacle, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	r.lose(`{"n":4}`)
 	r.wait("it is said", func() bool { return r.encoder.Blocked() != nil })
-	if p, n := r.encoder.Progress().Position[2], r.encoder.Stats(2).Frames; p.Number != 1 || n != 1 {
+	n := r.encoder.Stats(datalog.Receipt).Frames
+	if p := r.encoder.Progress().Position[datalog.Receipt]; p.Number != 1 || n != 1 {
 		t.Errorf("went on to %+v, %d frames", p, n)
 	}
 	if err := os.RemoveAll(filepath.Dir(obstacle)); err != nil {
 		t.Fatal(err)
 	}
-	r.waitFor(2, 2)
+	r.waitFor(datalog.Receipt, 2)
 	if list, err := notice.Load(dir); err != nil || len(list.Notices) != 1 {
 		t.Errorf("%+v, %v", list, err)
 	}
-	r.wait("progress", func() bool { return r.encoder.Progress().Position[2].Number == 3 })
+	r.wait("progress", func() bool {
+		return r.encoder.Progress().Position[datalog.Receipt].Number == 3
+	})
 	if err := r.encoder.Blocked(); err != nil {
 		t.Error(err)
 	}
@@ -101,14 +104,16 @@ func TestNoticeThatCannotBeSaved(t *testing.T) {
 func TestNoticeBeforeTheNextRecord(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	r := newRig(t, dir, [len(datalog.Streams)]datalog.Position{})
+	r := newRig(t, dir, datalog.PerStream[datalog.Position]{})
 	defer r.close()
-	woken := r.woken.Load()
+	woken := r.woken()
 	r.lose("")
-	r.wait("progress", func() bool { return r.encoder.Progress().Position[2].Number == 3 })
+	r.wait("progress", func() bool {
+		return r.encoder.Progress().Position[datalog.Receipt].Number == 3
+	})
 	list, err := notice.Load(dir)
 	if err != nil || len(list.Notices) != 1 {
 		t.Errorf("%+v, %v", list, err)
 	}
-	r.wait(fmt.Sprint("woken since ", woken), func() bool { return r.woken.Load() > woken })
+	r.wait(fmt.Sprint("woken since ", woken), func() bool { return r.woken() > woken })
 }

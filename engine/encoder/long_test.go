@@ -20,11 +20,12 @@ func TestTooLarge(t *testing.T) {
 		"too long numbers": `{"pad":[1` + strings.Repeat(",1e20", most/20) + `]}`, // that are written out
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, t.TempDir(), [len(datalog.Streams)]datalog.Position{}, func(e *Encoder) { e.maxMessage = most })
+			r := newRig(t, t.TempDir(), datalog.PerStream[datalog.Position]{},
+				func(e *Encoder) { e.maxMessage = most })
 			defer r.close()
 			r.append("cycle", fmt.Sprintf("{\"counter\":1}\n%s\n{\"counter\":2}\n", line))
-			r.waitFor(0, 3)
-			if got := r.encoder.Stats(0); got.Frames != 2 || got.Rejected[tooLarge] != 1 {
+			r.waitFor(datalog.Cycle, 3)
+			if got := r.encoder.Stats(datalog.Cycle); got.Frames != 2 || got.Rejected[tooLarge] != 1 {
 				t.Errorf("%d frames, rejected: %v", got.Frames, got.Rejected)
 			}
 			if got := r.messages()["cycle"]; len(got) != 2 {
@@ -36,7 +37,7 @@ func TestTooLarge(t *testing.T) {
 
 // What long records took is given back when ordinary ones follow.
 func TestLongRecordsAreNotKept(t *testing.T) {
-	r := newRig(t, t.TempDir(), [len(datalog.Streams)]datalog.Position{})
+	r := newRig(t, t.TempDir(), datalog.PerStream[datalog.Position]{})
 	defer r.close()
 	heap := func() int {
 		runtime.GC()
@@ -49,15 +50,15 @@ func TestLongRecordsAreNotKept(t *testing.T) {
 	const long = 8
 	line := `{"pad":"` + strings.Repeat("x", long<<20) + "\"}\n"
 	for n := range 2 * batchesPerStream {
-		for i, s := range datalog.Streams {
+		for _, s := range datalog.Streams {
 			r.append(s.String(), line)
-			r.waitFor(i, n+1)
+			r.waitFor(s, n+1)
 		}
 	}
 	for n := range 4 * batchesPerStream {
-		for i, s := range datalog.Streams {
+		for _, s := range datalog.Streams {
 			r.append(s.String(), "{\"a\":1}\n")
-			r.waitFor(i, 2*batchesPerStream+n+1)
+			r.waitFor(s, 2*batchesPerStream+n+1)
 		}
 	}
 	line = ""

@@ -22,12 +22,12 @@ const (
 type rejects struct {
 	log    *slog.Logger
 	mu     sync.Mutex // guards what follows; rejects are rare
-	count  [len(datalog.Streams)]map[string]uint64
-	logged [len(datalog.Streams)]time.Time
-	silent [len(datalog.Streams)]int // since the last log line
+	count  datalog.PerStream[map[string]uint64]
+	logged datalog.PerStream[time.Time]
+	silent datalog.PerStream[int] // since the last log line
 }
 
-func (r *rejects) note(stream int, rec datalog.Record, err error) {
+func (r *rejects) note(stream datalog.Stream, rec datalog.Record, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.count[stream] == nil {
@@ -39,12 +39,13 @@ func (r *rejects) note(stream int, rec datalog.Record, err error) {
 		return
 	}
 	r.log.Warn("a line of a data log is no record, skipped",
-		"stream", datalog.Streams[stream].String(), "file", rec.Next.Number, "ends_at", rec.Next.Offset, "bytes", len(rec.Line),
+		"stream", stream.String(), "file", rec.Next.Number, "ends_at", rec.Next.Offset,
+		"bytes", len(rec.Line),
 		"error", err, "begins", string(rec.Line[:min(len(rec.Line), sampleBytes)]), "not_logged_before", r.silent[stream])
 	r.logged[stream], r.silent[stream] = time.Now(), 0
 }
 
-func (r *rejects) counts(stream int) map[string]uint64 {
+func (r *rejects) counts(stream datalog.Stream) map[string]uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := make(map[string]uint64, len(reasons))

@@ -3,7 +3,6 @@ package encoder
 import (
 	"sync/atomic"
 
-	"distributor/mmaplog/datalog"
 	"distributor/wsproto/shardus"
 )
 
@@ -41,7 +40,7 @@ func (e *Encoder) completeReceipt(c *chunk, receipt []byte, members *shardus.Mem
 	if told {
 		return receipt
 	}
-	file := datalog.Streams[c.stream].FileName(c.after.Number)
+	file := c.stream.FileName(c.after.Number)
 	switch {
 	case derivable && !e.shardKeys.told.Swap(true):
 		e.o.Log.Warn("receipts come without executionShardKey: the newest collectors cannot store them; "+

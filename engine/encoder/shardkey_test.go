@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"testing"
 
@@ -22,7 +21,7 @@ func encodeReceipts(
 		Signer: signer(t), StopAtCycle: func() int64 { return -1 }, AddShardKey: add,
 		Log: slog.New(slog.NewTextHandler(&text, nil)),
 	}, Progress{})
-	c := &chunk{stream: slices.Index(datalog.Streams[:], datalog.Receipt)}
+	c := &chunk{stream: datalog.Receipt}
 	c.after.Number = 7
 	for _, line := range lines {
 		c.records = append(c.records, datalog.Record{Line: []byte(line)})
@@ -120,7 +119,7 @@ func TestShardKeyIsReported(t *testing.T) {
 	const has = `{"executionShardKey":"x"}`
 	const derivable = `{"signedReceipt":{"proposal":{"executionShardKey":"k"}}}`
 	const absent = `{"signedReceipt":{}}`
-	receipts := slices.Index(datalog.Streams[:], datalog.Receipt)
+	receipts := datalog.Receipt
 	for _, c := range []struct {
 		add           bool
 		lines         []string
@@ -145,7 +144,7 @@ func TestShardKeyIsReported(t *testing.T) {
 		if c.log != "" && !strings.Contains(log, "receipt-log7.txt") {
 			t.Errorf("no file in %q", log)
 		}
-		if other := e.Stats(0); other.ShardKeyAbsent+other.ShardKeyAdded != 0 {
+		if other := e.Stats(datalog.Cycle); other.ShardKeyAbsent+other.ShardKeyAdded != 0 {
 			t.Errorf("cycles: %+v", other)
 		}
 	}
@@ -213,7 +212,7 @@ func TestShardKeyAllocatesNothing(t *testing.T) {
 		Log: slog.New(slog.DiscardHandler),
 	}, Progress{})
 	c := &chunk{
-		stream:  slices.Index(datalog.Streams[:], datalog.Receipt),
+		stream:  datalog.Receipt,
 		records: make([]datalog.Record, chunkRecords),
 	}
 	for i := range c.records {

@@ -54,7 +54,7 @@ func distribute(b *testing.B, n, level, rate int, seconds float64) cost {
 	NewArchiver(b, ArchiverOptions{Dir: d.Logs, Book: NewBook()}) // makes the logs, so that following begins before the first record
 	d.Start()
 	drains(b, d, n, level > 0)
-	of := func() (c cost, frames int64) {
+	of := func() (c cost, frames uint64) {
 		s := statusOf(b, d.admin())
 		for _, p := range s.Processes {
 			c.cpu += p.CPUSeconds

@@ -34,7 +34,7 @@ func TestCompression(t *testing.T) {
 			}
 			fleet.WaitTotal(book.Total())
 			s = statusOf(t, d.admin())
-			return s.Compression.Clients == compress && s.Compression.Active && s.Compression.SentBytes > 0
+			return s.Compression.Clients == compress && s.Compression.Alive && s.Compression.SentBytes > 0
 		}, func() string { return fmt.Sprintf("%+v", s.Compression) })
 		return s
 	}
@@ -94,7 +94,7 @@ func TestCompressionOverUpgrades(t *testing.T) {
 		before := statusOf(t, lastAdmin(d)).Compression.SentBytes
 		Until(t, "compressed frames are sent", func() bool {
 			s = statusOf(t, lastAdmin(d)).Compression
-			return s.Clients == compress && s.Active && s.SentBytes > before
+			return s.Clients == compress && s.Alive && s.SentBytes > before
 		}, func() string { return fmt.Sprintf("%+v", s) })
 		return s
 	}

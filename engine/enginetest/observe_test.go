@@ -76,9 +76,9 @@ func TestObserved(t *testing.T) {
 		}
 	}
 	fleet.WaitTotal(records)
-	written := int64(records)
+	written := uint64(records)
 	var s status.Status
-	var read, frames int64
+	var read, frames uint64
 	Until(t, "the status tells of it", func() bool {
 		if s = statusOf(t, url); s.Latency.Max == 0 { // it is of the last ten seconds
 			if err := archiver.Write(1); err != nil {
@@ -88,7 +88,7 @@ func TestObserved(t *testing.T) {
 		}
 		read, frames = 0, 0
 		for _, stream := range s.Streams {
-			read, frames = read+stream.Records, frames+stream.Frames
+			read, frames = read+stream.StreamStats.Records, frames+stream.Frames
 		}
 		return read == written && frames == written && s.Clients.Connected == 6 &&
 			len(s.Clients.Slowest) == 1 && s.Refused["malformed_from"] == 1 && s.Latency.Max > 0 &&

@@ -52,7 +52,7 @@ func statuses(t testing.TB, addr, text string) (list []int) {
 // A request that a proxy in front may cut in another place than we do is not
 // followed by another: what is hidden behind it gets no answer.
 func TestSmuggling(t *testing.T) {
-	addr := serve(t, newGateway(t, "open", func(o *Options) { o.API = echoAPI }))
+	addr := serve(t, newGateway(t, "open", func(o *Options) { o.API = onAllRoutes(echoAPI) }))
 	const hidden = "GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\n"
 	post := func(headers, body string) string {
 		return "POST /receipt HTTP/1.1\r\nHost: x\r\n" + headers + "\r\n\r\n" + body
@@ -141,7 +141,7 @@ func TestRequestsBehindAnUpgrade(t *testing.T) {
 // none; nor has one that sends nothing after an answer.
 func TestSlowloris(t *testing.T) {
 	const short = 100 * time.Millisecond
-	g := newGateway(t, "open", func(o *Options) { o.API = echoAPI })
+	g := newGateway(t, "open", func(o *Options) { o.API = onAllRoutes(echoAPI) })
 	for _, limit := range []time.Duration{g.server.ReadHeaderTimeout, g.server.ReadTimeout, g.server.WriteTimeout, g.server.IdleTimeout} {
 		if limit <= 0 || limit > 2*time.Minute {
 			t.Errorf("a limit of %v", limit)
@@ -224,7 +224,7 @@ func TestFloodLimitsAreSettings(t *testing.T) {
 // cookies, so it has nothing but what it can sign. Origin is not looked at, as
 // in the replaced service.
 func TestForeignPages(t *testing.T) {
-	addr := serve(t, newGateway(t, "subs", func(o *Options) { o.API = echoAPI }))
+	addr := serve(t, newGateway(t, "subs", func(o *Options) { o.API = onAllRoutes(echoAPI) }))
 	const origin = "\r\nOrigin: https://evil.example\r\nSec-Fetch-Site: cross-site\r\nCookie: session=1\r\nAuthorization: Basic eDp5"
 	page := func(request string) string { return strings.Replace(request, "\r\n\r\n", origin+"\r\n\r\n", 1) }
 	for _, c := range []struct {
@@ -258,7 +258,7 @@ func TestLogInjection(t *testing.T) {
 		var out bytes.Buffer
 		g := newGateway(t, "subs", func(o *Options) {
 			o.Log = slog.New(handler(lockedWriter{&mu, &out}))
-			o.API = echoAPI
+			o.API = onAllRoutes(echoAPI)
 		})
 		now := noon
 		g.now = func() time.Time { now = now.Add(logEvery); return now } // every refusal is logged

@@ -73,7 +73,7 @@ func TestUnreadableRequests(t *testing.T) {
 func TestAnswersOfHandlersStay(t *testing.T) {
 	canned := "HTTP/1.1 400 Bad Request" + string(cannedHeaders) + "400 Bad Request"
 	g := newGateway(t, "open", func(o *Options) {
-		o.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o.API = onAllRoutes(func(w http.ResponseWriter, r *http.Request) {
 			c := must2(http.NewResponseController(w).Hijack())
 			defer c.Close()
 			_, _ = io.WriteString(c, canned)

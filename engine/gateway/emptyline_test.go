@@ -74,7 +74,7 @@ func TestEmptyLinesBeforeRequests(t *testing.T) {
 	}
 	wrong := refused("'/%zz' is not a valid url component")
 	most := strings.Repeat("\r\n", maxEmpty/2)
-	g := newGateway(t, "open", func(o *Options) { o.API = readsBody })
+	g := newGateway(t, "open", func(o *Options) { o.API = onAllRoutes(readsBody) })
 	addr := serve(t, g)
 	for name, c := range map[string]struct{ text, want string }{
 		"one":                    {"\r\n" + get, "200 OK"},

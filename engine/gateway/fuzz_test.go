@@ -25,7 +25,7 @@ func FuzzRequest(f *testing.F) {
 	} {
 		f.Add([]byte(s))
 	}
-	g := newGateway(f, "subs", func(o *Options) { o.API = echoAPI })
+	g := newGateway(f, "subs", func(o *Options) { o.API = onAllRoutes(echoAPI) })
 	g.now = func() time.Time { return noon }
 	words := []string{"OK", "Invalid Preflight Request", ""}
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -90,7 +90,9 @@ type Options struct {
 	// Health returns what is wrong just now; nil: nothing ever is. Each /is-healthy calls it, so it
 	// answers from memory.
 	Health func() []Problem
-	API    http.Handler // gets the requests of the HTTP API, with exact paths and CORS headers set
+	// API answers the HTTP API's requests, by method and exact path: "GET /config". GET stands for
+	// HEAD too. CORS headers are set.
+	API map[string]http.Handler
 	// Reserved is how many descriptors API may take. Connections leave them alone.
 	Reserved int
 	Log      *slog.Logger
@@ -102,7 +104,7 @@ type Gateway struct {
 	workers Connector
 	frames  FrameLog
 	resume  func(key string) (uint64, bool)
-	api     http.Handler
+	api     map[string]http.Handler
 	log     *slog.Logger
 	now     func() time.Time
 

@@ -239,7 +239,7 @@ func TestMalformed(t *testing.T) {
 // not waited for.
 func TestSlowBody(t *testing.T) {
 	g := newGateway(t, "open", func(o *Options) {
-		o.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o.API = onAllRoutes(func(w http.ResponseWriter, r *http.Request) {
 			for block := make([]byte, 1<<20); ; {
 				if _, err := w.Write(block); err != nil {
 					return
@@ -262,7 +262,7 @@ func TestPanics(t *testing.T) {
 	var out bytes.Buffer
 	g := newGateway(t, "open", func(o *Options) {
 		o.Log = slog.New(slog.NewTextHandler(&out, nil))
-		o.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o.API = onAllRoutes(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/receipt" {
 				_, _ = io.WriteString(w, "half of")
 				_ = http.NewResponseController(w).Flush()
@@ -293,7 +293,7 @@ func TestPanics(t *testing.T) {
 func TestShutdownWaits(t *testing.T) {
 	there, goOn := make(chan struct{}), make(chan struct{})
 	g := newGateway(t, "open", func(o *Options) {
-		o.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		o.API = onAllRoutes(func(w http.ResponseWriter, r *http.Request) {
 			close(there)
 			<-goOn
 			_, _ = io.WriteString(w, "done")

@@ -295,7 +295,7 @@ func TestRequestsAreLimited(t *testing.T) {
 		settings.RateLimit = 3
 		g := newGateway(t, "open", func(o *Options) {
 			o.Settings = settings
-			o.API = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { writeText(w, 200, contentText, "here") })
+			o.API = onAllRoutes(func(w http.ResponseWriter, r *http.Request) { writeText(w, 200, contentText, "here") })
 		})
 		defer g.stop(nil)
 		get := func(host, path string) (int, http.Header, string) {

@@ -58,14 +58,13 @@ func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
 			g.answerHealth(w)
 			return
 		}
-	case "/config", "/metrics":
-		if reads && g.api != nil {
-			g.serveAPI(w, r, path)
-			return
+	default:
+		method := r.Method
+		if reads {
+			method = http.MethodGet
 		}
-	case "/cycleinfo", "/originalTx", "/receipt", "/account", "/transaction", "/totalData", "/cycleData":
-		if r.Method == http.MethodPost && g.api != nil {
-			g.serveAPI(w, r, path)
+		if h := g.api[method+" "+path]; h != nil {
+			serveAPI(h, w, r, path)
 			return
 		}
 	}
@@ -87,10 +86,10 @@ func pathOf(target string) string {
 func notURLComponent(target string) string { return "'" + target + "' is not a valid url component" }
 
 // serveAPI hands the request on with the path in its plain spelling.
-func (g *Gateway) serveAPI(w http.ResponseWriter, r *http.Request, path string) {
+func serveAPI(h http.Handler, w http.ResponseWriter, r *http.Request, path string) {
 	plain := *r
 	plain.URL = &url.URL{Path: path, RawQuery: queryOf(r.RequestURI)}
-	g.api.ServeHTTP(w, &plain)
+	h.ServeHTTP(w, &plain)
 }
 
 func (g *Gateway) answerHealth(w http.ResponseWriter) {

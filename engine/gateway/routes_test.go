@@ -8,7 +8,18 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"distributor/engine/query"
 )
+
+// onAllRoutes is an API of one handler.
+func onAllRoutes(h http.HandlerFunc) map[string]http.Handler {
+	api := map[string]http.Handler{"GET /metrics": h}
+	for _, route := range query.Routes() {
+		api[route] = h
+	}
+	return api
+}
 
 // echoAPI answers with what the API would see.
 var echoAPI = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -19,7 +30,7 @@ var echoAPI = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 
 // The framework's part of the conformance corpus: routes, HEAD, OPTIONS, 404s.
 func TestHTTPCorpus(t *testing.T) {
-	addr := serve(t, newGateway(t, "open", func(o *Options) { o.API = echoAPI }))
+	addr := serve(t, newGateway(t, "open", func(o *Options) { o.API = onAllRoutes(echoAPI) }))
 	cases := readLines[struct {
 		Name, Method, Path, Send, Body, Loose string
 		Headers                               map[string]string
@@ -69,7 +80,7 @@ func TestHTTPCorpus(t *testing.T) {
 
 func TestRoutes(t *testing.T) {
 	const get404 = `{"message":"Route GET:%s not found","error":"Not Found","statusCode":404}`
-	with := serve(t, newGateway(t, "open", func(o *Options) { o.API = echoAPI }))
+	with := serve(t, newGateway(t, "open", func(o *Options) { o.API = onAllRoutes(echoAPI) }))
 	without := serve(t, newGateway(t, "open", nil))
 	for _, c := range []struct {
 		addr, line string

@@ -114,30 +114,46 @@ type Confirmed struct {
 // Stats are a worker's counters since its start, and its state now. A worker
 // sends them about once a second.
 type Stats struct {
+	Counters
 	Clients   int    `json:"clients"`
 	Blocked   int    `json:"blocked"`   // clients whose socket is full
+	Deflate   int    `json:"deflate"`   // clients that negotiated permessage-deflate
+	Head      uint64 `json:"head"`      // of the frame log, to which cursors compare
+	MinCursor uint64 `json:"minCursor"` // of the client furthest behind; 0: no client
+	Room      int    `json:"room,omitempty"`
+
+	// LatencyMax is the largest Latency of the last ten seconds, in seconds.
+	LatencyMax float64 `json:"latencyMax"`
+	// Slowest are the clients furthest behind, the worst first; at most
+	// MaxSlowest, none that has all there is.
+	Slowest []Slow `json:"slowest,omitempty"`
+}
+
+// Counters are those of a worker's Stats that add up over workers, and over those that have ended.
+type Counters struct {
 	SentBytes uint64 `json:"sentBytes"` // data bytes given to the kernel, control frames not counted
 	Sends     uint64 `json:"sends"`     // system calls that did so
 	Pings     uint64 `json:"pings"`     // pings sent
-	Deflate   int    `json:"deflate"`   // clients that negotiated permessage-deflate
 	TwinBytes uint64 `json:"twinBytes"` // of SentBytes, from the twin
 	// PlainBytes, of SentBytes, went uncompressed to clients that could have had them
 	// compressed, because the twin had not (or not any more) what they had to get.
 	PlainBytes uint64 `json:"plainBytes"`
-	Head       uint64 `json:"head"`      // of the frame log, to which cursors compare
-	MinCursor  uint64 `json:"minCursor"` // of the client furthest behind; 0: no client
-	Room       int    `json:"room,omitempty"`
-
 	// Latency is a sample of the seconds from a frame's way into the frame log
 	// to its way into the kernel, for live clients; see package worker.
-	// LatencyMax is the largest of the last ten seconds.
-	Latency    Histogram `json:"latency"`
-	LatencyMax float64   `json:"latencyMax"`
+	Latency Histogram `json:"latency"`
 	// Lag counts, at each report, every client by the bytes that it is behind.
 	Lag Histogram `json:"lag"`
-	// Slowest are the clients furthest behind, the worst first; at most
-	// MaxSlowest, none that has all there is.
-	Slowest []Slow `json:"slowest,omitempty"`
+}
+
+// Add adds what o has counted.
+func (c *Counters) Add(o Counters) {
+	c.SentBytes += o.SentBytes
+	c.Sends += o.Sends
+	c.Pings += o.Pings
+	c.TwinBytes += o.TwinBytes
+	c.PlainBytes += o.PlainBytes
+	c.Latency.Add(o.Latency)
+	c.Lag.Add(o.Lag)
 }
 
 // MaxSlowest bounds Stats.Slowest.

@@ -47,9 +47,9 @@ var families = []family{
 		func(s *status.Status, emit sample) { byLabel(s.Logged, emit) }},
 
 	stream("distributor_records_total", "Records read from the data logs.", counter,
-		func(s *status.Stream) any { return s.Records }),
+		func(s *status.Stream) any { return s.StreamStats.Records }),
 	stream("distributor_record_bytes_total", "Bytes of the records read from the data logs.", counter,
-		func(s *status.Stream) any { return s.Bytes }),
+		func(s *status.Stream) any { return s.StreamStats.Bytes }),
 	stream("distributor_frames_total", "Signed messages put into the frame log.", counter,
 		func(s *status.Stream) any { return s.Frames }),
 	stream("distributor_frame_bytes_total", "Bytes of the frames put into the frame log.", counter,
@@ -70,7 +70,7 @@ var families = []family{
 		"Receipts that came without executionShardKey. added: the member was added " +
 			"(ADD_EXECUTION_SHARD_KEY); absent: sent unchanged.", counter, []string{"key"},
 		func(s *status.Status, emit sample) {
-			var added, absent int64
+			var added, absent uint64
 			for _, one := range s.Streams {
 				added, absent = added+one.ShardKeyAdded, absent+one.ShardKeyAbsent
 			}
@@ -213,7 +213,7 @@ var families = []family{
 		func(c *status.Compression) any { return c.Clients }),
 	compression("distributor_compression_active",
 		"1 while frames are compressed for collectors, else 0.", gauge,
-		func(c *status.Compression) any { return truth(c.Active) }),
+		func(c *status.Compression) any { return truth(c.Alive) }),
 	compression("distributor_compression_frames_total", "Frames compressed, each once for all collectors.", counter,
 		func(c *status.Compression) any { return c.Frames }),
 	compression("distributor_compression_in_bytes_total",
@@ -224,7 +224,7 @@ var families = []family{
 		func(c *status.Compression) any { return c.OutBytes }),
 	compression("distributor_compression_unshrunk_frames_total",
 		"Frames that compression did not make smaller; they are sent uncompressed.", counter,
-		func(c *status.Compression) any { return c.Unshrunk }),
+		func(c *status.Compression) any { return c.Same }),
 	compression("distributor_compression_lag_bytes", "Bytes of the frame log still to compress; 0 when not active.", gauge,
 		func(c *status.Compression) any { return c.Lag }),
 	compression("distributor_compression_sent_bytes_total", "Bytes of compressed frames given to the kernel.", counter,

@@ -47,7 +47,8 @@ func fresh(t testing.TB) *status.Status {
 	}
 	board := status.NewBoard(status.Sources{
 		Version: "distributor 1", Started: time.Now(),
-		Follower: func(int) datalog.Stats { return datalog.Stats{} }, Encoder: coder.Stats, FrameLog: func() framelog.Stats { return framelog.Stats{} },
+		Source:  func(datalog.Stream) datalog.Stats { return datalog.Stats{} },
+		Encoder: coder.Stats, FrameLog: func() framelog.Stats { return framelog.Stats{} },
 		LogDir: t.TempDir(), Blocked: coder.Blocked, Workers: workers.Snapshot, Gateway: front.Snapshot, Deflate: zipper.Stats,
 		API: func() status.API {
 			return status.API{

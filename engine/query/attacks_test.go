@@ -281,7 +281,10 @@ func TestRequestTime(t *testing.T) {
 // Bodies as the wire has them: without an end, compressed, announced and never sent.
 func TestBodiesOverSockets(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
-	g := gateway.New(gateway.Options{API: a, Settings: gateway.Settings{MaxConnections: 100}, Log: slog.New(slog.DiscardHandler)})
+	g := gateway.New(gateway.Options{
+		API: onAllRoutes(a), Settings: gateway.Settings{MaxConnections: 100},
+		Log: slog.New(slog.DiscardHandler),
+	})
 	l := must(net.Listen("tcp", "127.0.0.1:0"))
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(l) }()

@@ -57,7 +57,10 @@ func TestCorpus(t *testing.T) {
 }
 
 func serve(t *testing.T, api http.Handler) (addr string) {
-	g := gateway.New(gateway.Options{API: api, Settings: gateway.Settings{MaxConnections: 100}, Log: slog.New(slog.DiscardHandler)})
+	g := gateway.New(gateway.Options{
+		API: onAllRoutes(api), Settings: gateway.Settings{MaxConnections: 100},
+		Log: slog.New(slog.DiscardHandler),
+	})
 	l := must(net.Listen("tcp", "127.0.0.1:0"))
 	served := make(chan error, 1)
 	go func() { served <- g.Serve(l) }()
@@ -72,4 +75,13 @@ func serve(t *testing.T, api http.Handler) (addr string) {
 		}
 	})
 	return l.Addr().String()
+}
+
+// onAllRoutes is a gateway's API of one handler.
+func onAllRoutes(h http.Handler) map[string]http.Handler {
+	api := make(map[string]http.Handler)
+	for _, route := range Routes() {
+		api[route] = h
+	}
+	return api
 }

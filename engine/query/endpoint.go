@@ -52,4 +52,13 @@ var endpoints = []*endpoint{
 	},
 }
 
+// Routes returns the methods and paths that a Front answers: "POST /receipt".
+func Routes() []string {
+	routes := []string{"GET " + configPath}
+	for _, e := range endpoints {
+		routes = append(routes, "POST "+e.path)
+	}
+	return routes
+}
+
 func selectNothing(shardus.Value, limits) (selection, *refusal) { return selection{}, nil }

@@ -185,8 +185,8 @@ func (f *Front) await(ctx context.Context, settled bool) (*process, error) {
 	}
 }
 
-// ServeHTTP answers a request whose method and path are one of the API's: POST for all but GET /config. Other paths are
-// answered with 404.
+// ServeHTTP answers a request whose method and path are one of Routes. Other paths are answered
+// with 404.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	meter := f.meters[r.URL.Path]
 	if meter == nil {

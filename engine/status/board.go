@@ -23,8 +23,8 @@ const Every = time.Second
 type Sources struct {
 	Version  string
 	Started  time.Time
-	Follower func(stream int) datalog.Stats // of one of datalog.Streams
-	Encoder  func(stream int) encoder.StreamStats
+	Source   func(datalog.Stream) datalog.Stats
+	Encoder  func(datalog.Stream) encoder.StreamStats
 	FrameLog func() framelog.Stats
 	LogID    string       // of the frame log
 	LogDir   string       // of the frame log
@@ -40,7 +40,7 @@ type Sources struct {
 // Board shows the newest Status. Its methods may be called from any goroutine.
 type Board struct {
 	sources   Sources
-	backlogs  [len(datalog.Streams)]backlog
+	backlogs  datalog.PerStream[backlog]
 	window    window
 	processes processes
 	disk      disk

@@ -33,8 +33,8 @@ func (b *Board) collect(now time.Time) *Status {
 	s.Compression = compression(o.Deflate(), workers)
 	problems, since := o.Health()
 	s.Problems, s.Healthy, s.HealthSince = nonNil(problems), len(problems) == 0, since
-	for i := range datalog.Streams {
-		s.Streams = append(s.Streams, b.stream(now, i))
+	for _, stream := range datalog.Streams {
+		s.Streams = append(s.Streams, b.stream(now, stream))
 	}
 	names := []named{{"primary", ownPID}}
 	var slowest float64
@@ -66,27 +66,21 @@ func lastGap(read datalog.Stats) *Gap {
 	}
 }
 
-func (b *Board) stream(now time.Time, i int) Stream {
-	read, made := b.sources.Follower(i), b.sources.Encoder(i)
+func (b *Board) stream(now time.Time, s datalog.Stream) Stream {
+	read, made := b.sources.Source(s), b.sources.Encoder(s)
 	// Line ends count in BytesBehind, not in Bytes.
 	passed := int64(read.Bytes + read.Records)
-	return Stream{
-		Name: datalog.Streams[i].String(), File: read.File,
-		Records: int64(made.Records), Bytes: int64(made.Bytes), Frames: int64(made.Frames), FrameBytes: int64(made.FrameBytes),
-		Rejected: counts(made.Rejected), BeyondStop: int64(made.BeyondStop),
-		ShardKeyAdded: int64(made.ShardKeyAdded), ShardKeyAbsent: int64(made.ShardKeyAbsent),
-		BytesBehind: read.BytesBehind, SecondsBehind: b.backlogs[i].age(now, passed, read.BytesBehind).Seconds(),
-		LastGrowth: read.LastGrowth.Round(0), Rotations: int64(read.Rotations), Gaps: int64(read.Gaps), GapBytes: int64(read.GapBytes), LastGap: lastGap(read), Watching: read.Watching,
-		Truncations: int64(read.Truncations), Rewrites: int64(read.Rewrites), Oversized: int64(read.Oversized), Errors: int64(read.Errors),
+	out := Stream{
+		Name: s.String(), StreamStats: made, Stats: read, LastGap: lastGap(read),
+		SecondsBehind: b.backlogs[s].age(now, passed, read.BytesBehind).Seconds(),
 	}
+	out.LastGrowth = read.LastGrowth.Round(0)
+	return out
 }
 
 func (b *Board) frameLog(now time.Time) FrameLog {
-	f := b.sources.FrameLog()
 	out := FrameLog{
-		ID: b.sources.LogID, Head: f.Head, Floor: f.Floor, Segments: int(f.Segments),
-		DiskSize: b.disk.used(now, b.sources.LogDir),
-		Synced:   f.Synced, Rolls: int64(f.Rolls), SpareWaits: int64(f.SpareWaits), NoSpace: int64(f.NoSpace), Failures: int64(f.Failures),
+		ID: b.sources.LogID, Stats: b.sources.FrameLog(), DiskSize: b.disk.used(now, b.sources.LogDir),
 	}
 	if err := b.sources.Blocked(); err != nil {
 		out.Blocked = err.Error()
@@ -98,6 +92,7 @@ func worker(w supervisor.Worker) Worker {
 	out := Worker{
 		Number: w.Number, PID: w.PID, State: string(w.State), Since: w.Since.Round(0), Clients: w.Clients,
 		Blocked: w.Stats.Blocked, SentBytes: int64(w.Stats.SentBytes), Sends: int64(w.Stats.Sends),
+		Stats: w.Stats,
 	}
 	if w.Stats.MinCursor != 0 {
 		out.Lag = int64(w.Stats.Head - w.Stats.MinCursor)
@@ -109,8 +104,8 @@ func clients(s supervisor.Snapshot) Clients {
 	out := Clients{
 		Connected: s.Clients, Waiting: s.Waiting, HandedOver: int64(s.Handoffs),
 		Disconnects: counts(s.Disconnects), Refused: counts(s.Refusals),
-		SentBytes: int64(s.Sent.Bytes), Sends: int64(s.Sent.Sends), Pings: int64(s.Sent.Pings),
-		Slowest: []Client{}, Lags: histogram(handoff.LagBounds, s.Sent.Lag),
+		SentBytes: int64(s.Sent.SentBytes), Sends: int64(s.Sent.Sends), Pings: int64(s.Sent.Pings),
+		Sent: s.Sent, Slowest: []Client{}, Lags: histogram(handoff.LagBounds, s.Sent.Lag),
 	}
 	for _, w := range s.Workers {
 		for _, c := range w.Stats.Slowest {
@@ -126,8 +121,8 @@ func clients(s supervisor.Snapshot) Clients {
 
 func compression(d deflate.Stats, w supervisor.Snapshot) Compression {
 	return Compression{
-		Clients: w.Deflate, Active: d.Alive, Frames: int64(d.Frames), InBytes: int64(d.InBytes), OutBytes: int64(d.OutBytes), Unshrunk: int64(d.Same),
-		Lag: int64(d.Lag), SentBytes: int64(w.Sent.TwinBytes), PlainBytes: int64(w.Sent.PlainBytes), Ends: counts(d.Ends),
+		Clients: w.Deflate, Stats: d, Ends: counts(d.Ends),
+		SentBytes: int64(w.Sent.TwinBytes), PlainBytes: int64(w.Sent.PlainBytes),
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package status knows how the distributor is: it asks all parts once a second
 // and keeps the newest answer, a Status, for whoever wants to see it.
 //
-//	followers, encoder, frame log ─┐
+//	sources, encoder, frame log ───┐
 //	supervisor (workers' reports) ─┼─▶ Board ─▶ Status ─┬─▶ /status, /events, the page   engine/admin
 //	gateway, API, /proc, log ──────┘   every second     └─▶ Prometheus                  engine/metrics
 //

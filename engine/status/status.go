@@ -3,6 +3,12 @@ package status
 import (
 	"encoding/json"
 	"time"
+
+	"distributor/engine/deflate"
+	"distributor/engine/encoder"
+	"distributor/engine/handoff"
+	"distributor/mmaplog/datalog"
+	"distributor/mmaplog/framelog"
 )
 
 // Status is what the distributor says of itself: GET /status, each event of
@@ -64,32 +70,15 @@ type Problem struct {
 	Since     time.Time `json:"since"` // when it was first found
 }
 
-// Stream is one of the three, from data log to frame log.
+// Stream is one of the three, from its source to the frame log.
 type Stream struct {
-	Name       string           `json:"name"`
-	File       string           `json:"file"`       // data log being read; "" before the first
-	Records    int64            `json:"records"`    // lines read
-	Bytes      int64            `json:"bytes"`      // of them
-	Frames     int64            `json:"frames"`     // sent into the frame log
-	FrameBytes int64            `json:"frameBytes"` //
-	Rejected   map[string]int64 `json:"rejected"`   // lines that are no records, by reason
-	BeyondStop int64            `json:"beyondStop"` // held back by stopDistributionAtCycle
-	// Of receipts that came without executionShardKey: those that got it, and those sent as they were.
-	ShardKeyAdded  int64 `json:"shardKeyAdded"`
-	ShardKeyAbsent int64 `json:"shardKeyAbsent"`
+	Name string `json:"name"`
+	encoder.StreamStats
+	datalog.Stats
 
-	BytesBehind   int64     `json:"bytesBehind"`   // in the data logs, not yet read
-	SecondsBehind float64   `json:"secondsBehind"` // for how long there has been something to read; 0 when caught up
-	LastGrowth    time.Time `json:"lastGrowth"`    // of the data log; zero: not since the start
-	Rotations     int64     `json:"rotations"`
-	Gaps          int64     `json:"gaps"`              // places where records may be missing
-	GapBytes      int64     `json:"gapBytes"`          // of data logs known to be lost there; of deleted logs that is not known
-	LastGap       *Gap      `json:"lastGap,omitempty"` // not there: none since the start
-	Watching      bool      `json:"watching"`          // inotify is at work
-	Truncations   int64     `json:"truncations"`       // logs found to be an older state of what was read
-	Rewrites      int64     `json:"rewrites"`          // logs found with other content, and read anew
-	Oversized     int64     `json:"oversized"`         // lines over MAX_RECORD_BYTES, passed over
-	Errors        int64     `json:"errors"`            // failed looks at the data logs; each is tried again
+	// SecondsBehind is for how long there has been something to read; 0 when caught up.
+	SecondsBehind float64 `json:"secondsBehind"`
+	LastGap       *Gap    `json:"lastGap,omitempty"` // not there: none since the start
 }
 
 // Gap is a place where records may be missing.
@@ -104,17 +93,10 @@ type Gap struct {
 
 // FrameLog is the state of the frame log.
 type FrameLog struct {
-	ID         string `json:"id"`
-	Head       uint64 `json:"head"`       // offset behind the newest frame
-	Floor      uint64 `json:"floor"`      // offset of the oldest frame kept
-	Segments   int    `json:"segments"`   // kept
-	DiskSize   int64  `json:"diskSize"`   // bytes allocated on disk
-	Blocked    string `json:"blocked"`    // why it takes no frames now; "" when it does
-	Synced     uint64 `json:"synced"`     // everything below survives a crash of the machine
-	Rolls      int64  `json:"rolls"`      // segments begun
-	SpareWaits int64  `json:"spareWaits"` // rolls that had to wait for the next segment to be made
-	NoSpace    int64  `json:"noSpace"`    // appends refused for want of room, tries included
-	Failures   int64  `json:"failures"`   // background syncs, trims and removals that failed
+	ID string `json:"id"`
+	framelog.Stats
+	DiskSize int64  `json:"diskSize"` // bytes allocated on disk
+	Blocked  string `json:"blocked"`  // why it takes no frames now; "" when it does
 }
 
 // Worker is one worker process.
@@ -128,6 +110,8 @@ type Worker struct {
 	SentBytes int64     `json:"sentBytes"` // since the start of the worker
 	Sends     int64     `json:"sends"`     // system calls that did
 	Lag       int64     `json:"lag"`       // bytes that the slowest of its clients is behind
+
+	Stats handoff.Stats `json:"-"` // all that it has reported, for the metrics
 }
 
 // Clients are the connected collectors.
@@ -142,6 +126,8 @@ type Clients struct {
 	Sends       int64     `json:"sends"`       // system calls that did
 	Pings       int64     `json:"pings"`
 	Lags        Histogram `json:"lags"` // bytes behind, of every client once a second, since the start
+
+	Sent handoff.Counters `json:"-"` // all that the workers have counted, for the metrics
 }
 
 // HTTP is the public port.
@@ -155,13 +141,8 @@ type HTTP struct {
 // Compression is about collectors that negotiated permessage-deflate and the
 // frames that are compressed for them.
 type Compression struct {
-	Clients    int    `json:"clients"`    // collectors that negotiated it
-	Active     bool   `json:"active"`     // frames are compressed now
-	Frames     int64  `json:"frames"`     // compressed
-	InBytes    int64  `json:"inBytes"`    // of them before
-	OutBytes   int64  `json:"outBytes"`   // of them after
-	Unshrunk   int64  `json:"unshrunk"`   // of them, those left as they were: compressing made them no smaller
-	Lag        int64  `json:"lag"`        // bytes of the frame log still to compress
+	Clients int `json:"clients"` // collectors that negotiated it
+	deflate.Stats
 	SentBytes  int64  `json:"sentBytes"`  // to those collectors, compressed
 	PlainBytes int64  `json:"plainBytes"` // to those collectors, not compressed: where there was no compressed frame, or not in time
 	Ends       Counts `json:"ends"`       // times that compressing was given up for a while, by reason

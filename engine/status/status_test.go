@@ -29,10 +29,14 @@ func sources(t testing.TB, n int) Sources {
 	snap := supervisor.Snapshot{
 		Clients: 7, Waiting: 1, Deflate: 4, Handoffs: 20, Spawns: 5, Ended: 2,
 		Refusals: map[supervisor.Refusal]uint64{supervisor.RefusedFull: 3}, Disconnects: map[string]uint64{"too_slow": 4, "ping_timeout": 0},
-		Failures: map[supervisor.Failure]uint64{supervisor.FailedExit: 1}, Sent: supervisor.Sent{Bytes: 900, Sends: 9, Pings: 2, TwinBytes: 26, PlainBytes: 27},
+		Failures: map[supervisor.Failure]uint64{supervisor.FailedExit: 1},
+		Sent:     handoff.Counters{SentBytes: 900, Sends: 9, Pings: 2, TwinBytes: 26, PlainBytes: 27},
 	}
 	for i := range n {
-		w := supervisor.Worker{Number: i + 1, PID: os.Getpid(), State: "ready", Clients: 3, Stats: handoff.Stats{Blocked: 1, SentBytes: 100, Sends: 4, Head: 1000, MinCursor: 400}}
+		w := supervisor.Worker{Number: i + 1, PID: os.Getpid(), State: "ready", Clients: 3}
+		w.Stats = handoff.Stats{
+			Counters: handoff.Counters{SentBytes: 100, Sends: 4}, Blocked: 1, Head: 1000, MinCursor: 400,
+		}
 		for j := range handoff.MaxSlowest {
 			w.Stats.Slowest = append(w.Stats.Slowest, handoff.Slow{Key: fmt.Sprint(i, "-", j), Cursor: uint64(400 + 2*j + i), Seconds: 1.5, Blocked: j == 0})
 		}
@@ -40,10 +44,10 @@ func sources(t testing.TB, n int) Sources {
 	}
 	return Sources{
 		Version: "v", Started: time.Now().Add(-time.Minute), LogID: "id", LogDir: t.TempDir(),
-		Follower: func(i int) datalog.Stats {
-			return datalog.Stats{File: "f", BytesBehind: int64(i), Rotations: 6, Watching: true}
+		Source: func(s datalog.Stream) datalog.Stats {
+			return datalog.Stats{File: "f", BytesBehind: int64(s), Rotations: 6, Watching: true}
 		},
-		Encoder: func(int) encoder.StreamStats {
+		Encoder: func(datalog.Stream) encoder.StreamStats {
 			return encoder.StreamStats{Records: 10, Bytes: 11, Frames: 12, FrameBytes: 13, BeyondStop: 14, Rejected: map[string]uint64{"not_json": 2}}
 		},
 		FrameLog: func() framelog.Stats { return framelog.Stats{Head: 1000, Floor: 100, Segments: 2} },
@@ -70,7 +74,8 @@ func TestCollect(t *testing.T) {
 	if s.Healthy || s.HealthSince != time.Unix(1, 0) || len(s.Problems) != 1 || len(s.Streams) != 3 || len(s.Workers) != 2 || len(s.Processes) != 3 {
 		t.Fatalf("%+v", s)
 	}
-	if got := s.Streams[2]; got.Name != "receipt" || got.Records != 10 || got.Frames != 12 || got.BytesBehind != 2 || got.Rejected["not_json"] != 2 || got.Rotations != 6 {
+	if got := s.Streams[2]; got.Name != "receipt" || got.StreamStats.Records != 10 || got.Frames != 12 ||
+		got.BytesBehind != 3 || got.Rejected["not_json"] != 2 || got.Rotations != 6 {
 		t.Errorf("%+v", got)
 	}
 	if got := s.Workers[1]; got.Number != 2 || got.Lag != 600 || got.Blocked != 1 || got.State != "ready" {
@@ -83,7 +88,8 @@ func TestCollect(t *testing.T) {
 	if s.FrameLog.Blocked != "no room" || s.FrameLog.Head != 1000 || s.Starts.Failed["exit"] != 1 || s.Clients.Refused["full"] != 3 || s.HTTP.Malformed != 3 || s.HTTP.Missed != 5 {
 		t.Errorf("%+v %+v", s.FrameLog, s.Starts)
 	}
-	if got := s.Compression; got.Clients != 4 || !got.Active || got.Frames != 20 || got.InBytes != 21 || got.OutBytes != 22 || got.Unshrunk != 23 || got.Lag != 24 ||
+	if got := s.Compression; got.Clients != 4 || !got.Alive || got.Frames != 20 ||
+		got.InBytes != 21 || got.OutBytes != 22 || got.Same != 23 || got.Lag != 24 ||
 		got.SentBytes != 26 || got.PlainBytes != 27 || got.Ends["behind"] != 25 {
 		t.Errorf("%+v", got)
 	}

@@ -73,7 +73,7 @@ func (s *Supervisor) admit(c *client) {
 	s.hold(c)
 	s.byKey[c.Key] = c
 	if c.Deflate {
-		s.wish(+1)
+		s.deflate++
 	}
 	if s.expiry != nil {
 		c.Expires = s.expiry(c.Key)
@@ -205,19 +205,13 @@ func (s *Supervisor) forget(c *client) {
 		}
 	}
 	if c.Deflate && c.phase != ended {
-		s.wish(-1)
+		s.deflate--
 	}
 	c.phase = ended
 	if c.over != nil {
 		close(c.over)
 		c.over = nil
 	}
-}
-
-// wish counts a client that can have compressed frames, or its end.
-func (s *Supervisor) wish(n int) {
-	s.wishes += n
-	s.onWish(s.wishes)
 }
 
 // leave takes c from its worker.

@@ -61,7 +61,6 @@
 // all are gone.
 //
 // Supervisor.mu guards all state; it is never held over a system call, a log
-// line or a callback, except the expiry function, which must not block. bell.mu
-// guards one eventfd, is a leaf, and is all that Wake takes: Wake reads the list
-// of bells from an atomic pointer. So Wake and Connect never wait for each other.
+// line or a callback, except the expiry function, which must not block. Ringing the
+// workers' bells (package bell) does not take it, so waking and Connect never wait for each other.
 package supervisor

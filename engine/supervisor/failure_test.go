@@ -327,7 +327,7 @@ func TestStop(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	snap := f.Snapshot()
-	if snap.Disconnects[wsproto.ServerShutdown.Name] != 3 || snap.Ended != 2 || snap.Clients != 0 || len(f.closes()) != 3 || snap.Sent.Bytes != 0 {
+	if snap.Disconnects[wsproto.ServerShutdown.Name] != 3 || snap.Ended != 2 || snap.Clients != 0 || len(f.closes()) != 3 || snap.Sent.SentBytes != 0 {
 		t.Fatalf("%+v", snap)
 	}
 	f.stop(time.Second) // harmless

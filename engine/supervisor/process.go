@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"distributor/engine/handoff"
+	"distributor/mmaplog/bell"
 )
 
 // process is a worker as the system sees it, with our ends of what ties us to
@@ -14,7 +15,7 @@ import (
 type process struct {
 	cmd    *exec.Cmd
 	conn   *handoff.Conn
-	bell   *bell
+	bell   *bell.Bell
 	output *os.File // read end of its standard output and error
 }
 
@@ -37,11 +38,11 @@ func startProcess(argv, env []string) (_ *process, err error) {
 		return nil, err
 	}
 	p.conn, theirs = conn, append(theirs, control)
-	bell, wake, err := newBell()
+	ring, wake, err := bell.New()
 	if err != nil {
 		return nil, err
 	}
-	p.bell, theirs = bell, append(theirs, wake)
+	p.bell, theirs = ring, append(theirs, wake)
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("supervisor: pipe: %w", err)
@@ -71,7 +72,7 @@ func (p *process) close() {
 		_ = p.conn.Close()
 	}
 	if p.bell != nil {
-		p.bell.close()
+		p.bell.Close()
 	}
 	if p.output != nil {
 		_ = p.output.Close()

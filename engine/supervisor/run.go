@@ -261,7 +261,7 @@ func (s *Supervisor) bury(w *worker) {
 // remove takes a worker from the list; err says why it was lost, in full.
 func (s *Supervisor) remove(w *worker, err error) {
 	s.workers = slices.DeleteFunc(s.workers, func(other *worker) bool { return other == w })
-	s.counts.past.add(w.stats)
+	s.counts.past.Add(w.stats.Counters)
 	if err == nil {
 		s.counts.ended++
 	} else {

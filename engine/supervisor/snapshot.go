@@ -41,7 +41,9 @@ type Snapshot struct {
 	Spawns      uint64             // starts of processes, failed ones included
 	Ended       uint64             // workers that ended as asked: retired, stopped
 	Failures    map[Failure]uint64 // workers that did not
-	Sent        Sent               // by all workers, past ones included
+	// Sent sums up all workers, past ones included. What a worker did after its last report is
+	// missing.
+	Sent handoff.Counters
 }
 
 // States are all that a Worker can be in.
@@ -68,24 +70,6 @@ type Backoff struct {
 	Err      error     // of the last
 }
 
-// Sent are sums of the workers' counters of the same names. What a worker did
-// after its last report is missing.
-type Sent struct {
-	Bytes, Sends, Pings   uint64
-	TwinBytes, PlainBytes uint64
-	Latency, Lag          handoff.Histogram // by handoff.LatencyBounds and LagBounds
-}
-
-func (t *Sent) add(s handoff.Stats) {
-	t.Bytes += s.SentBytes
-	t.Sends += s.Sends
-	t.Pings += s.Pings
-	t.TwinBytes += s.TwinBytes
-	t.PlainBytes += s.PlainBytes
-	t.Latency.Add(s.Latency)
-	t.Lag.Add(s.Lag)
-}
-
 // Ready is how many workers take clients, if they have room. None for longer
 // than a start takes is a fault if any is wanted: see Backoff.
 func (s Snapshot) Ready() (n int) {
@@ -103,7 +87,7 @@ func (s *Supervisor) Snapshot() Snapshot {
 	defer s.mu.Unlock()
 	s.backoff.forget(time.Now())
 	snap := Snapshot{
-		Workers: make([]Worker, 0, len(s.workers)), Waiting: s.waiting.Len(), Deflate: s.wishes, Limits: s.limits,
+		Workers: make([]Worker, 0, len(s.workers)), Waiting: s.waiting.Len(), Deflate: s.deflate, Limits: s.limits,
 		Backoff:  Backoff{s.backoff.failures, s.backoff.last, s.backoff.until, s.backoff.err},
 		Handoffs: s.counts.handoffs, Refusals: maps.Clone(s.counts.refusals), Disconnects: maps.Clone(s.counts.disconnects),
 		Spawns: s.counts.spawns, Ended: s.counts.ended, Failures: maps.Clone(s.counts.failures), Sent: s.counts.past,
@@ -118,7 +102,7 @@ func (s *Supervisor) Snapshot() Snapshot {
 		}
 		snap.Workers = append(snap.Workers, info)
 		snap.Clients += len(w.clients)
-		snap.Sent.add(w.stats)
+		snap.Sent.Add(w.stats.Counters)
 	}
 	return snap
 }
@@ -129,7 +113,7 @@ type counts struct {
 	refusals                map[Refusal]uint64
 	disconnects             map[string]uint64
 	failures                map[Failure]uint64
-	past                    Sent // by workers that are no more
+	past                    handoff.Counters // of workers that are no more
 }
 
 // newCounts has every label from the start, as metrics should.

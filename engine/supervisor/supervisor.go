@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"distributor/engine/handoff"
+	"distributor/mmaplog/bell"
 	"distributor/wsproto"
 )
 
@@ -26,7 +26,7 @@ var (
 type Options struct {
 	// Command starts a worker process: program and arguments. The process finds
 	// its end of the control channel (package handoff) as descriptor 3, the
-	// eventfd that Wake rings as descriptor 4, and sends Stats every second.
+	// eventfd of its bell as descriptor 4, and sends Stats every second.
 	Command []string
 	// Env is its whole environment: nothing is inherited, so that no secret
 	// of the primary's is.
@@ -42,10 +42,9 @@ type Options struct {
 	// when it ends; may be nil. It is called with the supervisor locked: it must not
 	// wait, nor call the supervisor.
 	OnPosition func(key string, offset uint64, begins bool)
-	// OnWish is told how many clients there are that negotiated
-	// permessage-deflate, waiting ones included, whenever that changes; may be
-	// nil. It is called as OnPosition is.
-	OnWish func(clients int)
+	// Readers takes the bells of the workers with clients, TwinReaders the bells of those with
+	// clients that negotiated permessage-deflate. Both may be nil.
+	Readers, TwinReaders *bell.Set
 	// Elsewhere is asked when a key connects that has no connection here. If another
 	// process may have one, it has that closed and returns a channel that is closed
 	// afterwards; else nil. May be nil. It is called as OnPosition is.
@@ -91,17 +90,16 @@ type Supervisor struct {
 	log          *slog.Logger
 	onClosed     func(Client, handoff.Closed)
 	onPosition   func(key string, offset uint64, begins bool)
-	onWish       func(clients int)
 	elsewhere    func(key string) <-chan struct{}
+	readers      *bell.Set
+	twinReaders  *bell.Set
 	times        times
 	wall         func() time.Time // the wall clock
 
-	kick  chan struct{}           // capacity 1: run has something to do
-	first chan error              // capacity 1: the outcome of Start
-	over  chan struct{}           // run has ended
-	reaps sync.WaitGroup          // the goroutines that wait for workers' ends
-	bells atomic.Pointer[[]*bell] // of the workers with clients; read-only once stored
-	twins atomic.Pointer[[]*bell] // of those with clients that negotiated permessage-deflate; the same
+	kick  chan struct{}  // capacity 1: run has something to do
+	first chan error     // capacity 1: the outcome of Start
+	over  chan struct{}  // run has ended
+	reaps sync.WaitGroup // the goroutines that wait for workers' ends
 
 	mu         sync.Mutex // guards all that follows
 	limits     Limits
@@ -111,7 +109,7 @@ type Supervisor struct {
 	workers    []*worker          // by number
 	byKey      map[string]*client // the newest of each key
 	waiting    list.List          // of *client
-	wishes     int                // clients that negotiated permessage-deflate
+	deflate    int                // clients that negotiated permessage-deflate, waiting ones included
 	twin       string             // handoff.Settings.Twin
 	lastID     uint64
 	nextExpiry time.Time // not after the first; zero: none
@@ -134,20 +132,21 @@ func New(o Options) (*Supervisor, error) {
 	if o.OnPosition == nil {
 		o.OnPosition = func(string, uint64, bool) {}
 	}
-	if o.OnWish == nil {
-		o.OnWish = func(int) {}
+	if o.Readers == nil {
+		o.Readers = bell.NewSet()
+	}
+	if o.TwinReaders == nil {
+		o.TwinReaders = bell.NewSet()
 	}
 	if o.Elsewhere == nil {
 		o.Elsewhere = func(string) <-chan struct{} { return nil }
 	}
 	s := &Supervisor{
-		command: o.Command, env: o.Env, log: o.Log, onClosed: o.OnClosed, onPosition: o.OnPosition, onWish: o.OnWish,
-		elsewhere: o.Elsewhere, times: defaultTimes, wall: time.Now,
+		command: o.Command, env: o.Env, log: o.Log, onClosed: o.OnClosed, onPosition: o.OnPosition,
+		elsewhere: o.Elsewhere, readers: o.Readers, twinReaders: o.TwinReaders, times: defaultTimes, wall: time.Now,
 		kick: make(chan struct{}, 1), first: make(chan error, 1), over: make(chan struct{}),
 		limits: o.Limits, byKey: make(map[string]*client), counts: newCounts(),
 	}
-	s.bells.Store(new([]*bell))
-	s.twins.Store(new([]*bell))
 	return s, nil
 }
 
@@ -323,22 +322,6 @@ func (s *Supervisor) settingsFor(w *worker) outgoing {
 	return outgoing{message: handoff.Message{Settings: &settings}}
 }
 
-// Wake tells the workers with clients that the frame log has grown: a system
-// call for each, which does not wait.
-func (s *Supervisor) Wake() {
-	for _, b := range *s.bells.Load() {
-		b.ring()
-	}
-}
-
-// WakeTwin is Wake for the workers with clients that can have compressed frames,
-// when the twin has grown.
-func (s *Supervisor) WakeTwin() {
-	for _, b := range *s.twins.Load() {
-		b.ring()
-	}
-}
-
 // SetTwin tells the workers where the frame log's twin is, "" that there is none
 // any more.
 func (s *Supervisor) SetTwin(dir string) {
@@ -350,18 +333,18 @@ func (s *Supervisor) SetTwin(dir string) {
 	}
 }
 
-// hangBells brings the lists for Wake and WakeTwin up to date. Called with mu
-// held when a worker got its first client or lost its last, of either kind.
+// hangBells fills Readers and TwinReaders. Called with mu held when a worker got its first client or
+// lost its last, of either kind.
 func (s *Supervisor) hangBells() {
-	var bells, twins []*bell
+	var all, twin []*bell.Bell
 	for _, w := range s.workers {
 		if len(w.clients) > 0 {
-			bells = append(bells, w.process.bell)
+			all = append(all, w.process.bell)
 		}
 		if w.deflate > 0 {
-			twins = append(twins, w.process.bell)
+			twin = append(twin, w.process.bell)
 		}
 	}
-	s.bells.Store(&bells)
-	s.twins.Store(&twins)
+	s.readers.Fill(all)
+	s.twinReaders.Fill(twin)
 }

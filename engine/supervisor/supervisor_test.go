@@ -42,7 +42,6 @@ type fixture struct {
 	mu     sync.Mutex
 	closed []string            // "key name", as OnClosed was told
 	places map[string][]uint64 // by key, as OnPosition was told
-	wishes []int               // as OnWish was told
 	said   strings.Builder
 }
 
@@ -93,11 +92,6 @@ func prepare(t testing.TB, mode string, warm, max, maxClients int) *fixture {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.places[key] = append(f.places[key], offset)
-		},
-		OnWish: func(clients int) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.wishes = append(f.wishes, clients)
 		},
 		Limits: Limits{Warm: warm, Max: max, MaxClients: maxClients},
 	})

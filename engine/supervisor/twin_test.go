@@ -2,19 +2,24 @@ package supervisor
 
 import (
 	"errors"
-	"fmt"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// Whoever keeps the twin is told of each client that can have it, of those that
-// were refused and those whose worker dies as well, and WakeTwin reaches the
-// workers with such clients alone.
+// Wake reaches the workers with clients, WakeTwin those with clients that can have the twin.
+func (f *fixture) Wake()     { f.readers.Ring() }
+func (f *fixture) WakeTwin() { f.twinReaders.Ring() }
+
+// The twin has readers while a worker has a client that can have it, and WakeTwin
+// reaches the workers with such clients alone.
 func TestTwin(t *testing.T) {
 	f := start(t, "", 2, 2, 1)
 	f.wantLayout("1:0 2:0")
 	f.mustConnect("plain")
+	if f.twinReaders.Filled() {
+		t.Error("a plain client has made its worker a reader of the twin")
+	}
 	c, err := f.connect(t.Context(), Client{Key: "a", Deflate: true})
 	if err != nil {
 		t.Fatal(err)
@@ -33,16 +38,13 @@ func TestTwin(t *testing.T) {
 	if _, err := f.connect(t.Context(), Client{Key: "b", Deflate: true}); !errors.Is(err, ErrFull) {
 		t.Fatalf("got %v", err)
 	}
-	if n := f.Snapshot().Deflate; n != 1 {
-		t.Errorf("%d wish", n)
+	if n := f.Snapshot().Deflate; n != 1 || !f.twinReaders.Filled() {
+		t.Errorf("%d wish; the twin has readers: %v", n, f.twinReaders.Filled())
 	}
 	f.signal(2, unix.SIGKILL)
 	eventually(t, "nobody wishes", func() bool { return f.Snapshot().Deflate == 0 })
-	f.mu.Lock()
-	wishes := fmt.Sprint(f.wishes)
-	f.mu.Unlock()
-	if wishes != "[1 2 1 0]" {
-		t.Errorf("OnWish was told %s", wishes)
+	if f.twinReaders.Filled() {
+		t.Error("a worker that was killed is still a reader of the twin")
 	}
 	f.WakeTwin() // of nobody
 	f.SetTwin("")

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ import (
 
 	"distributor/engine/deflate"
 	"distributor/engine/handoff"
+	"distributor/mmaplog/bell"
 	"distributor/mmaplog/framelog"
 	"distributor/mmaplog/twin"
 	"distributor/wsproto"
@@ -40,29 +42,56 @@ func (b *bench) announce(dir string) {
 // zipper is a real compressor at work for a bench, that wants a twin when told.
 type zipper struct {
 	*deflate.Compressor
-	t testing.TB
+	t       testing.TB
+	grown   *bell.Set // rung when the frame log has grown
+	readers *bell.Set
+	reader  *bell.Bell // stands for the bench's worker, which is rung by itself
 }
+
+// SetClients makes the worker a reader of the twin while n is not 0.
+func (z *zipper) SetClients(n int) { z.readers.Fill(slices.Repeat([]*bell.Bell{z.reader}, n)) }
+
+// Wake tells that the frame log has grown.
+func (z *zipper) Wake() { z.grown.Ring() }
 
 func (b *bench) compress(o deflate.Options) *zipper {
 	b.t.Helper()
 	o.Dir, o.Frames, o.Log = filepath.Join(b.t.TempDir(), "twins"), b.settings.FrameLog, slog.New(slog.DiscardHandler)
-	o.Announce, o.Wake, o.Blocked = b.announce, b.ring, func() error { return nil }
+	o.Announce, o.Blocked = b.announce, func() error { return nil }
+	z := &zipper{t: b.t, grown: bell.NewSet(), readers: bell.NewSet()}
+	o.Grown, o.Readers = z.grown.Listen(), z.readers
+	reader, theirs, err := bell.New()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	_ = theirs.Close()
+	z.reader = reader
 	if o.Level == 0 {
 		o.Level = 1
 	}
 	if o.Backlog == 0 {
 		o.Backlog = 1 << 30
 	}
-	c, err := deflate.New(o)
-	if err != nil {
+	if z.Compressor, err = deflate.New(o); err != nil {
 		b.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { c.Run(ctx) })
-	b.t.Cleanup(func() { cancel(); running.Wait() })
-	b.grown = c.Wake
-	return &zipper{c, b.t}
+	running.Go(func() { z.Run(ctx) })
+	rung := z.readers.Listen()
+	running.Go(func() {
+		for {
+			select {
+			case <-rung:
+				b.ring()
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	b.t.Cleanup(func() { cancel(); running.Wait(); reader.Close() })
+	b.grown = z.Wake
+	return z
 }
 
 // is waits until there is a twin, or until there is none.

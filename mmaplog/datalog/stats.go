@@ -2,31 +2,37 @@ package datalog
 
 import "time"
 
-// Stats is what an operator wants to know of a Follower. Counters count since NewFollower.
+// Stats is what an operator wants to know of a Follower. Counters count since NewFollower. GET
+// /status of the distributor shows the members that have a JSON name.
 type Stats struct {
-	Stream Stream
-	File   string // name of the log being read, without "old-"; empty before the first
-	Number uint32 // its number
-	Offset uint64 // first byte of it not yet delivered
+	Stream Stream `json:"-"`
+	File   string `json:"file"` // log being read, without "old-"; empty before the first
+	Number uint32 `json:"-"`    // its number
+	Offset uint64 `json:"-"`    // first byte of it not yet delivered
 
 	// BytesBehind is what is not yet delivered of that log, as its size is now, and of later ones,
 	// as their sizes were when the directory was last looked at.
-	BytesBehind int64
-	LastGrowth  time.Time // when the log being read was last seen to have grown, or a new one was begun
-	Watching    bool      // inotify is at work; without it the Interval is the latency
+	BytesBehind int64 `json:"bytesBehind"`
+	// LastGrowth is when the log being read was last seen to have grown, or a new one was begun.
+	LastGrowth time.Time `json:"lastGrowth"`
+	// Watching says that inotify is at work; without it the Interval is the latency.
+	Watching bool `json:"watching"`
 
-	Records     uint64
-	Bytes       uint64 // of records, without line ends
-	Rotations   uint64 // logs begun after another one
-	Truncations uint64 // logs found to be an older state of what had been read of them
-	Rewrites    uint64 // logs found with other content before the place of reading, and read anew
-	Oversized   uint64 // lines longer than MaxLine, not delivered
-	Gaps        uint64 // times that something may not have been delivered
-	GapBytes    uint64 // of data logs that are known to be lost in them; of deleted logs that is not known
-	LastGap     Gap
-	Errors      uint64 // failed looks; each is tried again
+	Records     uint64 `json:"-"`
+	Bytes       uint64 `json:"-"`           // of records, without line ends
+	Rotations   uint64 `json:"rotations"`   // logs begun after another one
+	Truncations uint64 `json:"truncations"` // logs found to be an older state of what was read
+	// Rewrites counts logs found with other content before the place of reading, and read anew.
+	Rewrites  uint64 `json:"rewrites"`
+	Oversized uint64 `json:"oversized"` // lines longer than MaxLine, not delivered
+	Gaps      uint64 `json:"gaps"`      // times that something may not have been delivered
+	// GapBytes counts bytes of data logs that are known to be lost in gaps; of deleted logs that is
+	// not known.
+	GapBytes uint64 `json:"gapBytes"`
+	LastGap  Gap    `json:"-"`
+	Errors   uint64 `json:"errors"` // failed looks; each is tried again
 
-	Trouble Trouble // what keeps reading from going on now
+	Trouble Trouble `json:"-"` // what keeps reading from going on now
 }
 
 // Trouble is what keeps reading from going on. It is tried again, and passes by itself.

@@ -19,6 +19,10 @@ const (
 // Streams lists all streams, in the order of their numbers.
 var Streams = [3]Stream{Cycle, OriginalTx, Receipt}
 
+// PerStream holds a value for each stream and is indexed by Stream. Its element 0 belongs to no
+// stream: loops go over Streams.
+type PerStream[T any] [1 + len(Streams)]T
+
 var streamNames = [...]string{Cycle: "cycle", OriginalTx: "originalTx", Receipt: "receipt"}
 
 // String is the word that file names and messages use: "cycle", "originalTx" or "receipt".

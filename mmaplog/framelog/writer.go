@@ -64,14 +64,18 @@ type counters struct {
 
 // Stats are figures for operators. Counts are since OpenWriter, except Frames.
 type Stats struct {
-	Head, Floor uint64
-	Synced      uint64 // everything below it survives a crash of the machine; moves when a sealed segment has been synced
-	Frames      uint64 // committed since the log's first life
-	Segments    uint64 // on disk, the active one included
-	Rolls       uint64 // segments begun
-	SpareWaits  uint64 // rolls that had to wait for the next segment to be made
-	NoSpace     uint64 // Appends refused with ErrNoSpace
-	Failures    uint64 // background syncs, trims and unlinks that failed; each is logged
+	Head  uint64 `json:"head"`  // offset behind the newest frame
+	Floor uint64 `json:"floor"` // offset of the oldest frame kept
+	// Synced is the offset below which everything survives a crash of the machine. It moves when a
+	// sealed segment has been synced.
+	Synced     uint64 `json:"synced"`
+	Frames     uint64 `json:"-"`          // committed since the log's first life
+	Segments   uint64 `json:"segments"`   // on disk, the active one included
+	Rolls      uint64 `json:"rolls"`      // segments begun
+	SpareWaits uint64 `json:"spareWaits"` // rolls that had to wait for the next segment to be made
+	NoSpace    uint64 `json:"noSpace"`    // Appends refused with ErrNoSpace, tries included
+	// Failures counts background syncs, trims and unlinks that failed; each is logged.
+	Failures uint64 `json:"failures"`
 }
 
 // ID is this log's life. It does not change while the Writer is open.

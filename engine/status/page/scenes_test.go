@@ -6,7 +6,10 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"distributor/engine/encoder"
 	"distributor/engine/status"
+	"distributor/mmaplog/datalog"
+	"distributor/mmaplog/framelog"
 )
 
 // A scene is a distributor's life as statuses: the same for the same seed,
@@ -46,7 +49,12 @@ func (sc scene) play(end time.Time, n int, step time.Duration) []status.Status {
 		p99 := 0.004 * (1 + random.ExpFloat64())
 		st := status.Status{
 			Time: now, Started: started, Version: "distributor 1.4.0", Healthy: true, Problems: []status.Problem{},
-			FrameLog: status.FrameLog{ID: "3f1c9a4e5b7d42c8a0e6d1f2b3c4d5e6", Head: head, Floor: head - 1_048_000_000, Segments: 17, Synced: head - 11_500_000, DiskSize: 1_140_850_688},
+			FrameLog: status.FrameLog{
+				ID: "3f1c9a4e5b7d42c8a0e6d1f2b3c4d5e6", DiskSize: 1_140_850_688,
+				Stats: framelog.Stats{
+					Head: head, Floor: head - 1_048_000_000, Segments: 17, Synced: head - 11_500_000,
+				},
+			},
 			Clients: status.Clients{
 				Connected: sc.clients, HandedOver: 48_112 + int64(s),
 				Disconnects: map[string]int64{"client_closed": 1204, "duplicate_connection": 311 + int64(s/120), "ping_timeout": 18, "too_slow": 4},
@@ -74,8 +82,15 @@ func (sc scene) play(end time.Time, n int, step time.Duration) []status.Status {
 				grown = now.Add(-time.Duration(s%60) * time.Second)
 			}
 			st.Streams = append(st.Streams, status.Stream{
-				Name: name, File: fmt.Sprintf("%s-log%d.txt", name, []int{4, 63, 118}[i]), Records: int64(records[i]), Bytes: int64(bytes[i]), Frames: int64(records[i]),
-				FrameBytes: int64(frameBytes[i]), Rejected: map[string]int64{}, LastGrowth: grown, Rotations: int64(i * 3), Watching: true,
+				Name: name,
+				StreamStats: encoder.StreamStats{
+					Records: uint64(records[i]), Bytes: uint64(bytes[i]), Frames: uint64(records[i]),
+					FrameBytes: uint64(frameBytes[i]), Rejected: map[string]uint64{},
+				},
+				Stats: datalog.Stats{
+					File:       fmt.Sprintf("%s-log%d.txt", name, []int{4, 63, 118}[i]),
+					LastGrowth: grown, Rotations: uint64(i * 3), Watching: true,
+				},
 			})
 		}
 		st.Streams[2].Rejected["not_json"] = 2
@@ -111,7 +126,9 @@ var troubled = scene{workers: 3, clients: 1536, seed: 2, last: func(st *status.S
 		{Component: "data logs", Problem: "no stream in /archiver/data-logs has grown for 10m4s", Remedy: "see whether the archiver runs and writes there (DATA_LOG_STALE_MS sets how long silence is normal)", Since: now.Add(-4 * time.Second)},
 	}
 	st.FrameLog.Blocked = "no space left on device"
-	st.Streams[2].BytesBehind, st.Streams[2].SecondsBehind, st.Streams[2].Gaps, st.Streams[2].Rejected = 184_400_120, 41.7, 1, map[string]int64{"not_json": 1204, "too_deep": 3}
+	receipts := &st.Streams[2]
+	receipts.BytesBehind, receipts.SecondsBehind, receipts.Gaps = 184_400_120, 41.7, 1
+	receipts.Rejected = map[string]uint64{"not_json": 1204, "too_deep": 3}
 	st.Streams[0].LastGrowth = time.Time{}
 	st.Streams[0].Watching = false
 	st.Workers[1].State, st.Workers[1].Since, st.Workers[1].Clients, st.Workers[1].PID = "starting", now.Add(-2*time.Second), 0, 5223
@@ -134,7 +151,7 @@ var troubled = scene{workers: 3, clients: 1536, seed: 2, last: func(st *status.S
 var crowd = scene{workers: 200, clients: 200_000, seed: 3, last: func(st *status.Status) {
 	st.Workers[136].Lag, st.Workers[136].Blocked = 9_100_000, 3
 	st.Workers[41].State = "draining"
-	st.Streams[2].Records, st.FrameLog.Head, st.FrameLog.Floor = math.MaxInt64, math.MaxUint64, math.MaxUint64-2<<40
+	st.Streams[2].StreamStats.Records, st.FrameLog.Head, st.FrameLog.Floor = math.MaxInt64, math.MaxUint64, math.MaxUint64-2<<40
 	for i := range 100 {
 		st.Events = append(st.Events, status.Event{Time: st.Time.Add(time.Duration(i-100) * time.Second), Level: "info", Text: fmt.Sprintf("worker %d is ready", i+1), Count: 1})
 	}
