@@ -63,7 +63,7 @@ progress: export PROGRESS := $(PROGRESS)
 progress: ## collectors at a quarter of the stream's rate, cut every 10 s, PROGRESS times (default 4): how far each gets
 	cd engine/enginetest && $(GO) test -count=1 -timeout 0 -run '^TestProgress$$'
 
-mutants: ## the judge judged: deliberate bugs that it must find, all or those with MUTANT in their names (about ten minutes)
+mutants: ## the judge judged: deliberate bugs that it must find, all or those with MUTANT in their names
 	cd engine/enginetest && MUTANTS=1 $(GO) test -count=1 -timeout 0 -run '^TestMutants$$'
 
 # From within the package, so that the progress comes as it is made. SEED comes from the environment.

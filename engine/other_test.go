@@ -51,3 +51,19 @@ func TestWordsOfTheElder(t *testing.T) {
 		}
 	}
 }
+
+// What collectors confirm while a new process is starting is known here too: it may not take over.
+func TestConfirmedDuringAHandover(t *testing.T) {
+	collectors, err := resume.Open(t.TempDir(), "log", nil, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &primary{collectors: collectors}
+	p.other.Store(newOther(true))
+	p.reached("k", 100, true)
+	p.reached("k", 200, false)
+	p.other.Store(nil) // the handover has failed
+	if got, _ := collectors.Offset("k"); got != 200 {
+		t.Errorf("it is at %d, want 200", got)
+	}
+}

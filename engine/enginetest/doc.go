@@ -57,7 +57,9 @@
 // synced), under a new ID. What it has lost is read again, in any order of the streams: the verdict
 // has one order for each ID, holds that each has every record of its streams without a gap, carries
 // what was known of a collector over the cut, and judges where a refusal (from_other_log) sends a
-// collector: to where its frames and the log's part.
+// collector: to where its frames and the log's part. A log that keeps little (FRAME_LOG_BYTES) loses
+// at most half of that: what comes again must not push out what the chronicle needs next. Its floor
+// is where it was, or where the disk has it, until the next segment begins.
 //
 // A new kind of fault is one line of actions, and a function: whatever may end
 // connections says so by mayCut, before and after; a new life of the primary is
@@ -70,9 +72,10 @@
 //	make progress                                    how far slow collectors get that are cut
 //
 // A failure says the seed, and the command for that scenario alone. The mutants
-// are patches in mutants/: a line on what is broken, and the edit. They are built
-// by an overlay, so that the module stays as it is, and judged by the seeds from
-// 1 on until one of them fails. A test holds that all of them still apply.
+// are patches in mutants/: a line on what is broken, what finds it, and the edit. They are built
+// by an overlay, so that the module stays as it is. "# test:" names a test of a package, which
+// takes least; "# seeds:" the scenarios that are known to fail. Where these pass after all, the
+// seeds from 1 on are tried. A test holds that all patches still apply.
 //
 // # Invariants checked everywhere
 //

@@ -111,12 +111,23 @@ type visit struct {
 	early   bool               // the ping behind the request was answered; guarded by Witness.mu
 	leaving bool               // by us, guarded by Witness.mu
 	owed    wsproto.Disconnect // how the server has to end it, if it is set; guarded by Witness.mu
+	cause   time.Time          // when we gave the server cause to close it, if we did; guarded by Witness.mu
 	close   *collector.CloseError
 	echo    bool // we have sent our close frame
 }
 
 // eager is the payload of the ping that goes out with an upgrade request.
 const eager = "early"
+
+// closeWait is how long a server that closes waits for its peer to take that (engine/worker). On a
+// busy machine a witness may not read for so long, and then it sees no close frame.
+const closeWait = 2 * time.Second
+
+// gaveUp tells whether the server may have ended the connection before we read its close frame.
+// Called with Witness.mu held.
+func (v *visit) gaveUp() bool {
+	return v.close == nil && !v.cause.IsZero() && time.Since(v.cause) >= closeWait
+}
 
 // departure is how a witness leaves: a close code, 0 for none, or reset.
 type departure int
@@ -280,7 +291,7 @@ func (w *Witness) left(v *visit, err error) {
 		w.accuse(err)
 	case v.owed != (wsproto.Disconnect{}) && v.close != nil && v.close.Code == v.owed.Code:
 	case v.leaving || w.over || v.unsure || cut && v.close == nil:
-	case v.close == nil && (retain || impatient): // there was no room for a close frame
+	case v.close == nil && (retain || impatient) || v.gaveUp(): // there was no room for a close frame
 	case v.close == nil:
 		w.accuse(fmt.Errorf("the connection was lost, and nothing had happened: %w", err))
 	case v.close.Code == wsproto.ServerShutdown.Code && v.close.Reason == wsproto.ServerShutdown.Reason && cut:
@@ -624,6 +635,7 @@ func (w *Witness) double(t *Trial) {
 	}
 	w.doubles++
 	w.doubling = true
+	old.cause = time.Now()
 	w.mu.Unlock()
 	v, err := w.dial()
 	w.set(func() { w.next, w.doubling = v, false })
@@ -644,11 +656,11 @@ func (w *Witness) misbehave(t *Trial, b []byte, owed wsproto.Disconnect) {
 		w.mu.Unlock()
 		return
 	}
-	v.owed, v.leaving = owed, true
+	v.owed, v.leaving, v.cause = owed, true, time.Now()
 	w.mu.Unlock()
 	v.raw(b)
 	within(t.t, v.closed, func() {})
-	if t.cutSince(v.cuts) {
+	if t.cutSince(v.cuts) || v.gaveUp() {
 		return
 	}
 	if v.close == nil || v.close.Code != owed.Code {
