@@ -69,18 +69,23 @@ type look struct {
 func (b *browser) open(t *testing.T, address string, l look) *tab {
 	t.Helper()
 	p := &tab{t: t}
-	ctx, cancel := chromedp.NewContext(b, chromedp.WithNewBrowserContext(), chromedp.WithListener(p.note))
+	ctx, cancel := chromedp.NewContext(b,
+		chromedp.WithNewBrowserContext(), chromedp.WithListener(p.note))
 	t.Cleanup(cancel)
 	p.ctx = ctx
 	if err := chromedp.Do(ctx); err != nil { // without a time limit, which would end the tab
 		t.Fatal(err)
 	}
 	call(p, network.Enable, network.EnableParams{})
-	call(p, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{TimezoneID: "Europe/Berlin"})
-	call(p, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
+	call(p, emulation.SetTimezoneOverride, emulation.SetTimezoneOverrideParams{
+		TimezoneID: "Europe/Berlin"})
+	call(p, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{
+		Enabled: true})
 	p.resize(l)
-	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
-		{Name: "prefers-color-scheme", Value: l.scheme}, {Name: "prefers-reduced-motion", Value: "reduce"}}})
+	call(p, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{
+			{Name: "prefers-color-scheme", Value: l.scheme},
+			{Name: "prefers-reduced-motion", Value: "reduce"}}})
 	if l.still {
 		call(p, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{
 			Source: "{ const t = Date.now(); Date.now = () => t; }"})
@@ -103,7 +108,9 @@ func run[T any](p *tab, action chromedp.Action[T]) T {
 
 func call[P, R any](p *tab, command cdp.Command[P, R], params P) {
 	p.t.Helper()
-	run(p, func(ctx context.Context, t *chromedp.Target) (R, error) { return cdp.Call(ctx, t, command, params) })
+	run(p, func(ctx context.Context, t *chromedp.Target) (R, error) {
+		return cdp.Call(ctx, t, command, params)
+	})
 }
 
 func (p *tab) resize(l look) {
@@ -151,7 +158,8 @@ func userGesture(e *runtime.EvaluateParams) { e.UserGesture = new(true) }
 // wait polls until the expression is true; while the page loads it may fail.
 func (p *tab) wait(expression string) {
 	p.t.Helper()
-	for deadline := time.Now().Add(patience); !eval[bool](p, "(() => { try { return Boolean("+expression+"); } catch { return false; } })()"); {
+	tried := "(() => { try { return Boolean(" + expression + "); } catch { return false; } })()"
+	for deadline := time.Now().Add(patience); !eval[bool](p, tried); {
 		p.mu.Lock()
 		failed := strings.Contains(strings.Join(p.errors, " "), "Uncaught") // no use in waiting
 		p.mu.Unlock()
@@ -159,7 +167,8 @@ func (p *tab) wait(expression string) {
 			p.shoot("failed-" + strings.ReplaceAll(p.t.Name(), "/", "-"))
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.t.Fatalf("never true: %s; the console says %q, the page %q", expression, p.errors, eval[string](p, "document.body.innerText"))
+			p.t.Fatalf("never true: %s; the console says %q, the page %q",
+				expression, p.errors, eval[string](p, "document.body.innerText"))
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
