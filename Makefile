@@ -7,7 +7,7 @@ FUZZ     ?= ^Fuzz
 RACETIME ?= 20m
 
 .DEFAULT_GOAL := help
-.PHONY: settings build run test collectors day lint race fuzz soak floods progress mutants powerloss bench bench-quick bench-publish clean help
+.PHONY: settings build run check test collectors day lint race fuzz soak floods progress mutants powerloss bench bench-quick bench-publish clean help
 
 build: ## build bin/distributor
 	$(GO) build -o bin/distributor ./cmd/distributor
@@ -16,6 +16,7 @@ run: build ## show the main job: a simulated archiver, the distributor, a verify
 	@exec bin/distributor demo
 
 test: build ## all Go tests, the real binary included
+	@echo "All Go tests: minutes on two cores. Each package prints a line as it ends."
 	$(GO) test ./...
 
 collectors: build ## real collectors (npm ws and lib-crypto-utils) against the real binary; needs Node.js 18 or newer
@@ -28,11 +29,18 @@ day: ## a day of two stand-ins for the real collector in MINUTES (default 10) of
 	cd testdata/collectors && npm ci --no-audit --no-fund
 	cd engine/enginetest && $(GO) test -count=1 -timeout 0 -v -run '^TestDay$$'
 
-lint: ## formatting, vet, staticcheck
+TOOL = $(GO) tool -modfile=.ci/tools/go.mod
+
+lint: ## formatting, vet, staticcheck, errorlint (not of tests), lines of at most 100 columns
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+	.ci/width
 	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	$(TOOL) staticcheck ./...
+	$(TOOL) go-errorlint -test=false ./...
 	cd bench/peers && $(GO) vet ./...
+
+check: lint ## before each commit: lint, and short tests without those of the real binary
+	$(GO) test -short $$($(GO) list ./... | grep -v /enginetest)
 
 race: ## all Go tests under the race detector
 	$(GO) test -race -timeout $(RACETIME) ./...

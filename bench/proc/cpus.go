@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -87,7 +88,7 @@ func eachThread(do func(tid int) error) error {
 				continue
 			}
 			done[t.Name()], fresh = true, true
-			if err := do(tid); err != nil && err != unix.ESRCH {
+			if err := do(tid); err != nil && !errors.Is(err, unix.ESRCH) {
 				return fmt.Errorf("proc: thread %d: %w", tid, err)
 			}
 		}
