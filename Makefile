@@ -7,8 +7,8 @@ FUZZ     ?= ^Fuzz
 RACETIME ?= 20m
 
 .DEFAULT_GOAL := help
-.PHONY: settings build run test collectors day lint race fuzz soak floods progress mutants powerloss bench bench-quick bench-publish clean help
-.PHONY: bench-compare bench-test
+.PHONY: settings build run check test collectors day lint race fuzz soak floods progress mutants
+.PHONY: powerloss bench bench-quick bench-publish bench-compare bench-test clean help
 
 build: ## build bin/distributor
 	$(GO) build -o bin/distributor ./cmd/distributor
@@ -17,6 +17,7 @@ run: build ## show the main job: a simulated archiver, the distributor, a verify
 	@exec bin/distributor demo
 
 test: build ## all Go tests, the real binary included
+	@echo "All Go tests: minutes on two cores. Each package prints a line as it ends."
 	$(GO) test ./...
 
 collectors: build ## real collectors (npm ws and lib-crypto-utils) against the real binary; needs Node.js 18 or newer
@@ -29,12 +30,19 @@ day: ## a day of two stand-ins for the real collector in MINUTES (default 10) of
 	cd testdata/collectors && npm ci --no-audit --no-fund
 	cd engine/enginetest && $(GO) test -count=1 -timeout 0 -v -run '^TestDay$$'
 
-lint: ## formatting, vet, staticcheck
+TOOL = $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
+
+lint: ## formatting, vet, staticcheck, errorlint (not of tests), lines of at most 100 columns
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
+	.ci/width
 	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
 	$(GO) -C bench vet ./...
-	$(GO) -C bench tool staticcheck ./...
+	$(TOOL) staticcheck ./...
+	cd bench && $(TOOL) staticcheck ./...
+	$(TOOL) go-errorlint -test=false ./...
+
+check: lint ## before each commit: lint, and short tests without those of the real binary
+	$(GO) test -short $$($(GO) list ./... | grep -v /enginetest)
 
 race: ## all Go tests under the race detector
 	$(GO) test -race -timeout $(RACETIME) ./...

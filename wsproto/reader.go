@@ -52,9 +52,6 @@ type Reader struct {
 	control    [ws.MaxControlFramePayloadSize]byte // masked, and only used when a payload comes in pieces
 }
 
-// Closed reports whether the client's close frame was handed to the Handler. Feed ignores what comes after it.
-func (r *Reader) Closed() bool { return r.closed }
-
 // Feed parses the next bytes of the client; p is modified (control payloads and text are unmasked in place) and not kept.
 // The error wraps the Disconnect to end the connection with when the client broke a rule, or is the Handler's own.
 // After an error every further call returns the same.

@@ -4,11 +4,10 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"net/http"
-	"strconv"
 	"strings"
 )
 
-// A Refusal is why a request cannot become a WebSocket. It is an error, and an HTTP answer.
+// A Refusal is why a request cannot become a WebSocket. It is an error, and says what HTTP answer is due.
 type Refusal struct {
 	Status int    // HTTP status: 400, 405 or 426
 	Text   string // the body: npm ws' words
@@ -23,19 +22,6 @@ func (e *Refusal) Header() http.Header {
 		return nil
 	}
 	return http.Header{"Sec-WebSocket-Version": {"13"}}
-}
-
-// AppendResponse appends the whole answer, header for header as npm ws writes it. The connection ends after it.
-func (e *Refusal) AppendResponse(dst []byte) []byte {
-	dst = append(dst, "HTTP/1.1 "...)
-	dst = strconv.AppendInt(dst, int64(e.Status), 10)
-	dst = append(append(dst, ' '), http.StatusText(e.Status)...)
-	for name, values := range e.Header() {
-		dst = append(append(append(append(dst, "\r\n"...), name...), ": "...), values[0]...)
-	}
-	dst = append(dst, "\r\nConnection: close\r\nContent-Type: text/html\r\nContent-Length: "...)
-	dst = strconv.AppendInt(dst, int64(len(e.Text)), 10)
-	return append(append(dst, "\r\n\r\n"...), e.Text...)
 }
 
 var (

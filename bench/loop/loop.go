@@ -76,7 +76,7 @@ func Run[Command any](l *Loop, role Role[Command]) error {
 			timeout = 0
 		}
 		n, err := unix.EpollWait(l.epoll, events, timeout)
-		if err != nil && err != unix.EINTR {
+		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("loop: epoll_wait: %w", err)
 		}
 		for i := range max(n, 0) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -25,7 +26,7 @@ func keygenCommand(_ context.Context, args []string, stdout, stderr io.Writer) i
 	asConfig := flags.Bool("config", false, "print it as lines of distributor-config.json")
 	flags.Usage = func() { fmt.Fprint(stdout, keygenHelp, flags.FlagUsages()) }
 	switch err := flags.Parse(args); {
-	case err == pflag.ErrHelp:
+	case errors.Is(err, pflag.ErrHelp):
 		return exitOK
 	case err != nil || flags.NArg() > 0:
 		fmt.Fprintln(stderr, "distributor keygen: see --help")

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -77,7 +78,7 @@ var machineChecks = []check{
 // that was asked for.
 func Examine(ctx context.Context, src config.Source) (Report, error) {
 	cfg, warnings, err := config.Load(src)
-	if err == config.ErrHelp {
+	if errors.Is(err, config.ErrHelp) {
 		return Report{}, err
 	}
 	findings := configuration(cfg, warnings, err)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -354,7 +355,7 @@ func (g *Gateway) recovered(w *response, r *http.Request) {
 	if v == nil {
 		return
 	}
-	if v != http.ErrAbortHandler {
+	if err, ok := v.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 		g.refused.add(panicked, fmt.Sprintf("%s %.100q: %v\n%s", r.Method, r.URL.Path, v, debug.Stack()), r.RemoteAddr)
 		if !w.begun {
 			w.Header().Set("Connection", "close")

@@ -114,14 +114,14 @@ func Receive(fd int, buf []byte) (Message, int, error) {
 	var err error
 	for {
 		n, oobn, flags, _, err = unix.Recvmsg(fd, buf, oob[:], unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-		if err != unix.EINTR {
+		if !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
 	switch {
-	case err == unix.EAGAIN:
+	case errors.Is(err, unix.EAGAIN):
 		return Message{}, -1, ErrAgain
-	case err == unix.ECONNRESET || (err == nil && n == 0):
+	case errors.Is(err, unix.ECONNRESET) || (err == nil && n == 0):
 		return Message{}, -1, io.EOF
 	case err != nil:
 		return Message{}, -1, fmt.Errorf("handoff: receive: %w", err)

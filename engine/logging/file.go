@@ -3,9 +3,10 @@ package logging
 import (
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 
-	"gopkg.in/natefinch/lumberjack.v2"
+	"github.com/DeRuina/timberjack"
 )
 
 const (
@@ -18,7 +19,7 @@ const (
 // file is the log file, and standard error in its place while it does not
 // work. Its one user is a slog handler, which writes whole lines, one at a time.
 type file struct {
-	out    *lumberjack.Logger
+	out    *timberjack.Logger
 	both   bool // standard error gets every line
 	stderr io.Writer
 	say    *slog.Logger // to standard error, in the log's format
@@ -27,8 +28,15 @@ type file struct {
 }
 
 func newFile(dir string, stderr io.Writer, say *slog.Logger) *file {
+	path := filepath.Join(dir, fileName)
+	// timberjack would make the first file readable for its group. A file that exists keeps its
+	// permissions, which each next file gets. If making it fails, the first Write tells why.
+	_ = os.MkdirAll(dir, 0o755)
+	if f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err == nil {
+		_ = f.Close()
+	}
 	return &file{
-		out: &lumberjack.Logger{Filename: filepath.Join(dir, fileName), MaxSize: fileMiB, MaxBackups: filesKept},
+		out: &timberjack.Logger{Filename: path, MaxSize: fileMiB, MaxBackups: filesKept},
 		say: say, stderr: stderr,
 	}
 }
@@ -43,7 +51,8 @@ func (f *file) Write(line []byte) (int, error) {
 	if was := f.failing; was != (err != nil) {
 		f.failing = err != nil
 		if f.failing {
-			f.say.Error("log file cannot be written; the log goes to standard error until it can", "file", f.out.Filename, "error", err)
+			f.say.Error("log file cannot be written; the log goes to standard error until it can",
+				"file", f.out.Filename, "error", err)
 		} else {
 			f.say.Info("log file can be written again", "file", f.out.Filename)
 		}

@@ -221,7 +221,7 @@ func (a *archiver) repeat(l line) line {
 	if a.o.ShardKeys {
 		a.text = append(a.text, record...)
 	} else {
-		a.text = appendMember(a.text, record, shardKey, a.world.newest.key)
+		a.text = appendMember(a.text, record, shardKey, storedShardKey(record))
 	}
 	return a.unstored(l.stream, from)
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	_ "github.com/mattn/go-sqlite3" // the driver
 )
@@ -63,10 +64,8 @@ func openDatabase(dir string, t *table, fresh bool) (*sql.DB, error) {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	schema := "CREATE TABLE IF NOT EXISTS `" + t.name + "` " + t.columns + ";"
-	for _, index := range t.indices {
-		schema += "CREATE INDEX IF NOT EXISTS " + index + ";"
-	}
+	schema := strings.ReplaceAll(t.schema(), "CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ")
+	schema = strings.ReplaceAll(schema, "CREATE INDEX ", "CREATE INDEX IF NOT EXISTS ")
 	if _, err := db.Exec(schema); err != nil {
 		_ = db.Close()
 		return nil, err
@@ -203,6 +202,17 @@ func (r *receiptColumns) shardKey() (string, error) {
 	return signed.Proposal.ExecutionShardKey, err
 }
 
+// storedShardKey is shardKey of a record.
+func storedShardKey(record []byte) string {
+	var r receiptColumns
+	unmarshal(record, &r)
+	key, err := r.shardKey()
+	if err != nil {
+		panic("simulator: " + err.Error())
+	}
+	return key
+}
+
 func (d *Databases) insert(table int, values ...any) error {
 	db := &d.open[table]
 	if db.tx == nil {
@@ -210,7 +220,7 @@ func (d *Databases) insert(table int, values ...any) error {
 		if err != nil {
 			return err
 		}
-		stmt, err := tx.Prepare(db.table.insert)
+		stmt, err := tx.Prepare(db.table.insert())
 		if err != nil {
 			return errors.Join(err, tx.Rollback())
 		}

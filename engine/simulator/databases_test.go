@@ -66,7 +66,7 @@ func TestSchemaIsTheRecorded(t *testing.T) {
 			t.Errorf("%s: journal mode %v", name, mode)
 		}
 	}
-	want, err := os.ReadFile("testdata/recorded-schema.sql")
+	want, err := os.ReadFile("recorded/schema.sql")
 	must(t, err)
 	if got.String() != string(want) {
 		t.Errorf("schema:\n%swant:\n%s", got.String(), want)

@@ -56,6 +56,7 @@ func appendNonCanonical(dst, record []byte) []byte {
 }
 
 // appendMember appends the canonical object record with one text member more, in its sorted place.
+// value needs no escapes.
 func appendMember(dst, record []byte, name, value string) []byte {
 	at := memberPlace(record, name)
 	last := record[at] == '}'
@@ -64,7 +65,7 @@ func appendMember(dst, record []byte, name, value string) []byte {
 		dst = append(dst, ',')
 	}
 	dst = append(append(append(dst, '"'), name...), `":"`...)
-	dst = appendChars(dst, value)
+	dst = append(dst, value...)
 	dst = append(dst, '"')
 	if !last {
 		dst = append(dst, ',')
@@ -124,6 +125,6 @@ func memberEnd(record []byte, from int) int {
 
 // trailerMemo is what a mischievous user writes into a transaction to stop its readers.
 func (r *random) trailerMemo() string {
-	kind := pick(r, []string{"entries", "bytes"})
+	kind := []string{"entries", "bytes"}[r.IntN(2)]
 	return "End: Number of " + kind + ": " + strconv.Itoa(r.between(1, 1000))
 }

@@ -3,6 +3,7 @@ package simulator
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -18,27 +19,25 @@ const (
 var Streams = [3]string{Cycle, OriginalTx, Receipt}
 
 const (
-	shapes      = 200 // transaction templates: two of each hundredth in kinds
-	cycleShapes = 32
 	waitingMost = 256 // transactions that were handed in and have no receipt yet
-	maxHashes   = 64
 	// ahead is how long before its record is written the first cycle begins. The network has one
 	// cycle a minute, runs have many a second: their cycles would soon begin in the future.
-	ahead      = 10 * 24 * time.Hour
-	hashDigits = 64
+	ahead        = 10 * 24 * time.Hour
+	cycleSeconds = 60 // how long every cycle lasts
+	hashDigits   = 64
 )
 
-// World makes up records. Equal seeds and equal calls give equal bytes.
+// World makes records: copies of recorded ones with ids, hashes, signatures, cycles and times of
+// their own. Equal seeds and equal calls give equal bytes.
 // It is not safe for concurrent use.
 type World struct {
 	rng    *random
 	shapes []shape
 	cycles []*template
 
-	counter          int64            // of the newest cycle; one less than the first before that
-	start            int64            // when it begins, in Unix seconds; 0: there was none yet
-	marker, previous [hashDigits]byte // of it and of the one before
-	block            uint64
+	counter int64            // of the newest cycle; one less than the first before that
+	start   int64            // when it begins, in Unix seconds; 0: there was none yet
+	marker  [hashDigits]byte // of it
 
 	// Transactions whose originalTx was written and whose receipt was not: a ring, so that receipts
 	// name what was logged before. Where it overflows the oldest never gets a receipt, as
@@ -46,41 +45,26 @@ type World struct {
 	waiting       [waitingMost]transaction
 	first, inLine int
 
-	raw    [maxHashes * hashDigits / 2]byte
-	hashes [maxHashes * hashDigits]byte
+	hashes []byte // room for the hashes of a copy
 	sig    [96]byte
 
-	shardKeys bool   // receipts have executionShardKey, as older archivers log them
-	newest    *shape // of the newest receipt
-	room      []byte
+	shardKeys bool // receipts have executionShardKey, as older archivers log them
 }
 
+// transaction is what a copy differs in. In a cycle's record, id is the cycle's marker, marker that
+// of the cycle before, and ms the time at which the cycle begins.
 type transaction struct {
 	shape  int
 	ms     int64
 	cycle  int64
 	id     [hashDigits]byte
-	marker [hashDigits]byte
+	marker [hashDigits]byte // of the cycle
 }
 
 // NewWorld returns a world in which the first cycle record has the counter firstCycle.
 func NewWorld(seed string, firstCycle int64) *World {
-	r := newRandom(seed)
-	w := &World{rng: r, counter: firstCycle - 1, block: 100_000 + r.Uint64N(5000)}
-	people := newPopulation(r)
-	for _, k := range kinds {
-		for range k.share * shapes / 100 {
-			w.shapes = append(w.shapes, newShape(r, people, k.build))
-		}
-	}
-	for range cycleShapes {
-		w.cycles = append(w.cycles, compile(cycleSource(r, people)))
-	}
-	for _, s := range w.shapes {
-		if s.receipt.hashes > maxHashes {
-			panic(fmt.Sprintf("simulator: a template with %d hashes", s.receipt.hashes))
-		}
-	}
+	w := &World{rng: newRandom(seed), counter: firstCycle - 1}
+	w.shapes, w.cycles = recordedShapes()
 	w.freshID(&w.marker)
 	return w
 }
@@ -102,9 +86,10 @@ func (w *World) Append(dst []byte, stream string, ms int64) []byte {
 		} else {
 			w.start += cycleSeconds
 		}
-		w.previous = w.marker
+		x := transaction{ms: w.start * 1000, cycle: w.counter, marker: w.marker}
 		w.freshID(&w.marker)
-		return w.fill(dst, w.cycles[w.rng.IntN(len(w.cycles))], nil, ms)
+		x.id = w.marker
+		return w.fill(dst, w.cycles[w.rng.IntN(len(w.cycles))], &x)
 	case OriginalTx:
 		if w.inLine == waitingMost {
 			w.dequeue()
@@ -112,7 +97,7 @@ func (w *World) Append(dst []byte, stream string, ms int64) []byte {
 		x := &w.waiting[(w.first+w.inLine)%waitingMost]
 		w.inLine++
 		w.submit(x, ms)
-		return w.fill(dst, w.shapes[x.shape].original, x, ms)
+		return w.fill(dst, w.shapes[x.shape].original, x)
 	case Receipt:
 		x := &w.waiting[w.first]
 		if w.inLine > 0 {
@@ -120,12 +105,10 @@ func (w *World) Append(dst []byte, stream string, ms int64) []byte {
 		} else {
 			w.submit(x, ms)
 		}
-		w.newest = &w.shapes[x.shape]
-		if !w.shardKeys {
-			return w.fill(dst, w.newest.receipt, x, x.ms)
+		if w.shardKeys {
+			return w.fill(dst, w.shapes[x.shape].older, x)
 		}
-		w.room = w.fill(w.room[:0], w.newest.receipt, x, x.ms)
-		return appendMember(dst, w.room, shardKey, w.newest.olderKey)
+		return w.fill(dst, w.shapes[x.shape].receipt, x)
 	}
 	panic(fmt.Sprintf("simulator: no stream %q", stream))
 }
@@ -133,9 +116,6 @@ func (w *World) Append(dst []byte, stream string, ms int64) []byte {
 func (w *World) submit(x *transaction, ms int64) {
 	x.shape, x.ms, x.cycle, x.marker = w.rng.IntN(len(w.shapes)), ms, max(w.counter, 0), w.marker
 	w.freshID(&x.id)
-	if w.rng.IntN(3) == 0 {
-		w.block++
-	}
 }
 
 // dequeue returns the oldest of the waiting; it stays valid until the next submit.
@@ -152,42 +132,30 @@ func (w *World) freshID(id *[hashDigits]byte) {
 	hex.Encode(id[:], raw[:])
 }
 
-// fill prints a template; x is nil for cycles. Nothing is allocated when dst has room.
-func (w *World) fill(dst []byte, t *template, x *transaction, ms int64) []byte {
-	w.rng.src.Read(w.raw[:t.hashes*hashDigits/2])
-	hex.Encode(w.hashes[:], w.raw[:t.hashes*hashDigits/2])
+// fill appends a copy of the template that tells of x. Nothing is allocated when dst has room.
+func (w *World) fill(dst []byte, t *template, x *transaction) []byte {
+	raw := t.hashes * hashDigits / 2
+	w.hashes = slices.Grow(w.hashes[:0], 3*raw)[:3*raw]
+	w.rng.src.Read(w.hashes[2*raw:])
+	hex.Encode(w.hashes, w.hashes[2*raw:])
 	done := 0
 	for i := range t.cuts {
 		c := &t.cuts[i]
-		dst = append(dst, t.text[done:c.at]...)
-		done = c.at
-		arg := int64(c.slot.arg)
-		switch c.slot.kind {
-		case slotTxID:
+		dst = append(dst, t.text[done:c.from]...)
+		done = c.to
+		switch c.slot {
+		case slotID:
 			dst = append(dst, x.id[:]...)
-		case slotTxTime:
-			dst = strconv.AppendInt(dst, x.ms+arg, 10)
-		case slotTxCycle:
-			dst = strconv.AppendInt(dst, x.cycle+arg, 10)
-		case slotTxMarker:
-			dst = append(dst, x.marker[:]...)
-		case slotTime:
-			dst = strconv.AppendInt(dst, ms+arg, 10)
-		case slotSeconds:
-			dst = strconv.AppendInt(dst, (ms+arg)/1000, 10)
-		case slotStart:
-			dst = strconv.AppendInt(dst, w.start, 10)
-		case slotCounter:
-			dst = strconv.AppendInt(dst, w.counter+arg, 10)
 		case slotMarker:
-			dst = append(dst, w.marker[:]...)
-		case slotPrevious:
-			dst = append(dst, w.previous[:]...)
-		case slotBlock:
-			dst = strconv.AppendUint(dst, w.block, 16)
+			dst = append(dst, x.marker[:]...)
+		case slotCycle:
+			dst = strconv.AppendInt(dst, x.cycle+c.arg, 10)
+		case slotTime:
+			dst = strconv.AppendInt(dst, x.ms+c.arg, 10)
+		case slotSeconds:
+			dst = strconv.AppendInt(dst, (x.ms+c.arg)/1000, 10)
 		case slotHash:
-			h := w.hashes[c.slot.arg*hashDigits:]
-			dst = append(dst, h[c.slot.from:hashDigits]...)
+			dst = append(dst, w.hashes[c.arg*hashDigits:][:hashDigits]...)
 		case slotSig:
 			w.rng.src.Read(w.sig[:])
 			dst = hex.AppendEncode(dst, w.sig[:])

@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -265,7 +266,7 @@ func (s *Supervisor) remove(w *worker, err error) {
 	if err == nil {
 		s.counts.ended++
 	} else {
-		if s.backoff.err == w.err {
+		if errors.Is(s.backoff.err, w.err) {
 			s.backoff.err = err
 		}
 		if s.count(starting)+s.count(ready) == 0 {

@@ -233,7 +233,7 @@ func (s *Supervisor) read(w *worker) {
 	for {
 		m, err := w.process.conn.Receive()
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			if !s.mayEnd(w) { // else reap waits for its exit
 				s.condemn(w, FailedExit, nil)
 			}

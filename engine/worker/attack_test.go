@@ -263,18 +263,19 @@ func splits(b []byte) (out [][]int) {
 	return out
 }
 
-type deafEar struct{}
+// closeRecorder is a wsproto.Handler that notes a close frame.
+type closeRecorder struct{ closed bool }
 
-func (deafEar) Ping([]byte) error          { return nil }
-func (deafEar) Pong([]byte) error          { return nil }
-func (deafEar) Close(uint16, []byte) error { return nil }
-func (deafEar) Data(int, bool) error       { return nil }
+func (*closeRecorder) Ping([]byte) error            { return nil }
+func (*closeRecorder) Pong([]byte) error            { return nil }
+func (c *closeRecorder) Close(uint16, []byte) error { c.closed = true; return nil }
+func (*closeRecorder) Data(int, bool) error         { return nil }
 
-// closes tells whether input ends with a close frame, or behind one: nobody reads
-// on then.
+// closes reports whether input holds a close frame, behind which nobody reads on.
 func closes(input []byte) bool {
 	var r wsproto.Reader
-	return r.Feed(bytes.Clone(input), deafEar{}) == nil && r.Closed()
+	var c closeRecorder
+	return r.Feed(bytes.Clone(input), &c) == nil && c.closed
 }
 
 // assault is one connection that sends its bytes in pieces, each when the one

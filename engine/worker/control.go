@@ -23,7 +23,7 @@ func (l *loop) receive() error {
 		switch {
 		case errors.Is(err, handoff.ErrAgain):
 			return nil
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			l.log.Info("the primary has gone")
 			return gnet.ErrEngineShutdown
 		case errors.Is(err, handoff.ErrNoDescriptor):
@@ -167,7 +167,7 @@ func (l *loop) tellConfirmed() {
 func (l *loop) flushOutbox() {
 	for len(l.outbox) > 0 {
 		err := handoff.Send(l.control, l.outbox[0])
-		if err == io.EOF { // receive meets it too, and tells
+		if errors.Is(err, io.EOF) { // receive meets it too, and tells
 			l.outbox = nil
 			return
 		}

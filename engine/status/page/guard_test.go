@@ -126,7 +126,8 @@ const tried = (async () => {
 // another site reads or changes anything, or begins a profile; ours works.
 func TestGuardInBrowser(t *testing.T) {
 	host := elsewhere(t)
-	b := startBrowser(t, "--host-resolver-rules=MAP evil.example "+host, "--disable-features=LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests,HttpsUpgrades,HttpsFirstBalancedMode")
+	b := startBrowser(t, "host-resolver-rules", "MAP evil.example "+host, "disable-features",
+		"LocalNetworkAccessChecks,BlockInsecurePrivateNetworkRequests,HttpsUpgrades,HttpsFirstBalancedMode")
 	level := new(slog.LevelVar)
 	var mu sync.Mutex
 	var all []asked
