@@ -129,22 +129,33 @@ func baseBefore(bases []uint64, offset uint64) int {
 // makeRoom unmaps what was not used for longest, so that one more segment can be mapped.
 func (r *Reader) makeRoom() {
 	for len(r.segments) >= r.limit {
-		oldest := 0
+		oldest := -1
 		for i, s := range r.segments {
-			if s.used < r.segments[oldest].used {
+			if s != r.kept && (oldest < 0 || s.used < r.segments[oldest].used) {
 				oldest = i
 			}
+		}
+		if oldest < 0 {
+			return // kept alone is left: one over the limit
 		}
 		r.forget(r.segments[oldest])
 		r.segments = slices.Delete(r.segments, oldest, oldest+1)
 	}
 }
 
-// drop unmaps what lies below the floor.
+// keep has s stay mapped until Frames gives from another segment.
+func (r *Reader) keep(s *readSegment) {
+	old := r.kept
+	if r.kept = s; old != nil && old != s && old.end() <= r.dropped {
+		r.drop(r.dropped)
+	}
+}
+
+// drop unmaps what lies below the floor, except for the segment that is kept.
 func (r *Reader) drop(floor uint64) {
 	r.dropped = floor
 	r.segments = slices.DeleteFunc(r.segments, func(s *readSegment) bool {
-		gone := s.end() <= floor
+		gone := s.end() <= floor && s != r.kept
 		if gone {
 			r.forget(s)
 		}

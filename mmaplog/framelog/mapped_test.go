@@ -2,6 +2,8 @@ package framelog
 
 import (
 	"bytes"
+	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"strings"
@@ -95,4 +97,78 @@ func TestScanMapsFew(t *testing.T) {
 	if limit := mapsPerSegment*(scanSegmentsAtOnce+1) + 8; most > limit {
 		t.Errorf("up to %d mappings at once, limit %d", most, limit)
 	}
+}
+
+// TestFramesStayMapped asks a Reader about other segments after Frames: about new ones, so that the
+// floor drops the segment of the bytes, and about more segments than may be mapped at once. The
+// bytes stay what they were.
+func TestFramesStayMapped(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		limit int
+		keeps int64
+	}{
+		{"the floor passes them", 16, minSegmentBytes},
+		{"other segments need their room", 1, 1 << 30},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := memoryDir(t)
+			w, _ := mustOpen(t, Options{
+				Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: test.keeps,
+				Log: slog.New(slog.DiscardHandler),
+			})
+			frame := bytes.Repeat([]byte("frame"), 200)
+			if err := errors.Join(w.Append(frame, Meta{}), w.Commit()); err != nil {
+				t.Fatal(err)
+			}
+			r := mustRead(t, dir)
+			r.limit = test.limit
+			given, err := r.Frames(0, len(frame))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 300 {
+				next := bytes.Repeat([]byte("other"), 200)
+				if err := errors.Join(w.Append(next, Meta{}), w.Commit()); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := r.Meta(r.Head()); err != nil {
+					t.Fatal(err)
+				}
+				if end, err := r.FrameEnd(r.Head() - 1); err != nil || end != r.Head() {
+					t.Fatalf("FrameEnd(head - 1) = %d, %v; the head is %d", end, err, r.Head())
+				}
+			}
+			if got := written(t, given); !bytes.Equal(got, frame) {
+				t.Fatalf("the kernel got %.20q…, not %.20q…", got, frame)
+			}
+			if _, err := r.Frames(r.Head()-1, 1); err != nil { // another segment: nothing keeps the first
+				t.Fatal(err)
+			}
+			if n := len(r.segments); n > test.limit+1 {
+				t.Errorf("%d segments are mapped, at most %d may be", n, test.limit+1)
+			}
+			if s, ok := r.mapped(0); test.keeps == minSegmentBytes && ok {
+				t.Errorf("the segment %d is still mapped below the floor %d", s.base, r.Floor())
+			}
+		})
+	}
+}
+
+// written hands b to the kernel and returns what it took.
+func written(t *testing.T, b []byte) []byte {
+	t.Helper()
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
 }

@@ -28,6 +28,7 @@ type Reader struct {
 	uses     uint64         // clock of readSegment.used
 	bases    []uint64       // of all segments, when the directory was last read
 	current  *readSegment   // the one last read
+	kept     *readSegment   // the one that Frames gave from last
 	dropped  uint64         // floor up to which segments were unmapped
 	memo     answer
 	reading  sync.WaitGroup // reading ahead
@@ -95,8 +96,9 @@ func (r *Reader) Floor() uint64 { return r.head.Floor.Load() }
 // within max (≥ 1) bytes ends, or after max bytes where a single frame is longer. They are of one segment: after its end
 // comes the next call. At the head there are none.
 //
-// The bytes are mapped, read-only, and valid until the next call of this Reader's methods. They are right also when the
-// floor passes them meanwhile. Where a file was truncated by somebody, handing them to a system call gives EFAULT.
+// The bytes are mapped, read-only, and valid until the next call of Frames, AppendFrames or Close. They are right also
+// when the floor passes them meanwhile. Where a file was truncated by somebody, handing them to a system call gives
+// EFAULT.
 //
 // Errors: ErrBelowFloor, ErrBeyondHead, ErrReplaced, ErrDamaged.
 func (r *Reader) Frames(from uint64, max int) ([]byte, error) {
@@ -137,6 +139,7 @@ func (r *Reader) find(from, head, floor uint64, max int) (b []byte, err error) {
 		return nil, fmt.Errorf("%w: segment %016x: cannot hold offset %d", ErrDamaged, s.base, limit)
 	}
 	b = s.frames[from-s.base : limit-s.base : limit-s.base]
+	r.keep(s)
 	r.memo = answer{from: from, head: head, max: max, frames: b}
 	return b, nil
 }
@@ -240,7 +243,7 @@ func (r *Reader) Close() error {
 	for _, s := range r.segments {
 		s.unmap()
 	}
-	r.segments, r.bases, r.current, r.memo = nil, nil, nil, answer{}
+	r.segments, r.bases, r.current, r.kept, r.memo = nil, nil, nil, nil, answer{}
 	r.reading.Wait()
 	unmap(&r.headMap)
 	return nil
