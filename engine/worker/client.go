@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"distributor/engine/handoff"
-	"distributor/mmaplog/twin"
 	"distributor/wsproto"
 )
 
@@ -39,42 +38,42 @@ type client struct {
 	fd  int
 	at  int // index in loop.clients
 
-	from   uint64 // cursor when the connection began
-	cursor uint64 // offset of the first byte of the frame log not yet given to the kernel
-	state  state
-	full   bool // the socket takes no more; EPOLLOUT will tell
-	inside bool // cursor may stand inside a frame
-	// deflate says that permessage-deflate was negotiated. Then twinAt is the
-	// place in the twin twinIn that belongs to the cursor twinOf.
-	deflate        bool
-	twinAt, twinOf uint64
-	twinIn         *twin.Reader
-	queued         bool   // in loop.behind
-	liveAt         int    // index in loop.live or loop.waiting, when live
-	due            due    // control frames to send at the next boundary
-	out            []byte // rest of the 101 or of control frames, which go before all else
+	from        uint64 // cursor when the connection began
+	cursor      uint64 // offset of the first byte of the frame log not yet given to the kernel
+	state       state
+	sendBlocked bool // the socket takes no more; EPOLLOUT will tell
+	midFrame    bool // cursor may stand inside a frame
+	deflate     bool // permessage-deflate was negotiated
+	compressed  compressedPlace
+	queued      bool // in loop.behind
+	liveAt      int  // index in loop.live or loop.waiting, when live
+	due         due  // control frames to send at the next boundary
+	// pendingOutput is the rest of what was begun: of the 101, of control frames, of a notice,
+	// of a compressed frame. It goes before all else.
+	pendingOutput []byte
 
 	notices *noticePlace // nil: the client did not ask for any
 
 	reader     wsproto.Reader
-	untilEmpty bool   // a short read is not the end of its input: see read
-	unread     bool   // in loop.unread
-	deaf       bool   // the client broke the protocol: what it sends is thrown away
-	pong       []byte // payload of the pong that is due
-	messages   uint64 // data frames received, all ignored
-	allowance  int    // bytes that the client may still send now
-	pongBytes  int    // bytes that it may send besides: the answers to our pings
-	refilled   time.Time
-	acked      uint64    // offset that the client has confirmed
-	confirming bool      // in loop.confirmed
-	pinged     uint64    // cursor when it was last pinged
-	pingAt     time.Time // when that was
-	written    uint64    // bytes given to the kernel, of whatever kind
-	taken      uint64    // of written, what the peer's TCP was last seen to have acknowledged
-	progress   time.Time // when the socket took something, taken grew or acked grew
-	unanswered time.Time // start of the ping timeout's clock; zero: no ping since the last input
-	pingEnd    uint64    // written behind the ping that the clock is for
-	slowness   slowness
+	untilEmpty bool // a short read is not the end of its input: see read
+	unread     bool // in loop.unread
+	// inputClosed says that the client broke the protocol: what it sends is thrown away.
+	inputClosed bool
+	pong        []byte // payload of the pong that is due
+	messages    uint64 // data frames received, all ignored
+	allowance   int    // bytes that the client may still send now
+	pongBytes   int    // bytes that it may send besides: the answers to our pings
+	refilled    time.Time
+	acked       uint64    // offset that the client has confirmed
+	confirming  bool      // in loop.confirmed
+	pinged      uint64    // cursor when it was last pinged
+	pingAt      time.Time // when that was
+	written     uint64    // bytes given to the kernel, of whatever kind
+	taken       uint64    // of written, what the peer's TCP was last seen to have acknowledged
+	progress    time.Time // when the socket took something, taken grew or acked grew
+	unanswered  time.Time // start of the ping timeout's clock; zero: no ping since the last input
+	pingEnd     uint64    // written behind the ping that the clock is for
+	slowness    slowness
 
 	leaving time.Time // when it was asked what it has, to be closed then; zero: it stays
 	asked   uint64    // its cursor then
@@ -92,7 +91,7 @@ type client struct {
 
 // add takes over a client that the primary hands to us.
 func (l *loop) add(m handoff.Client, fd int) {
-	c := &client{id: m.ID, key: m.Key, fd: fd, out: m.Response,
+	c := &client{id: m.ID, key: m.Key, fd: fd, pendingOutput: m.Response,
 		from: m.From, cursor: m.From, pinged: m.From,
 		allowance: l.settings.InputBytes, refilled: l.now, pingAt: l.now, progress: l.now, at: len(l.clients), state: blocked}
 	c.reader.MaxMessage = int64(l.settings.InputBytes)
@@ -250,7 +249,7 @@ func (l *loop) nextBehind() *client {
 	for !l.behind.empty() {
 		c := l.behind.pop()
 		c.queued = false
-		if c.fd >= 0 && (c.state == behind || c.state == closing && !c.full) {
+		if c.fd >= 0 && (c.state == behind || c.state == closing && !c.sendBlocked) {
 			return c
 		}
 	}

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"syscall"
 	"unsafe"
 
 	"github.com/gobwas/ws"
@@ -35,108 +34,67 @@ func (c *client) pingDistance(offset uint64) uint64 {
 	return min(confirmBytes, max(leastConfirm, (offset-c.from)/confirmShare))
 }
 
-// gathering is what one system call sends: data with pings in it.
+// gathering is the pings that one system call sends among data. It is scratch of the loop, for the
+// step at hand.
 type gathering struct {
 	at     []uint64 // position of each ping
-	behind []int    // bytes of the data before it
-	pings  []byte   // all of them
+	before []int    // bytes of the data before it
 	ends   []int    // of each ping in pings
+	pings  []byte   // all of them
 	iov    []unix.Iovec
 	header unix.Msghdr
 }
 
-// sendPinging sends b, which is c's data up to end at the most, and the pings that
-// are due within, by one system call. The data is of the frame log, or of the twin
-// r from at on. It returns how much of b was sent, and whether a ping was sent,
-// in part at least, behind that.
-func (l *loop) sendPinging(
-	c *client, b []byte, end uint64, r *twin.Reader, at uint64,
-) (int, bool, error) {
+// pingsWithin composes into l.gathering the pings that are due within the next size bytes of c's
+// data, and tells whether there are any. The data stands for the frame log up to end at the most. It
+// is of the frame log, or of the compressed log r from at on.
+func (l *loop) pingsWithin(
+	c *client, size int, end uint64, r *twin.Reader, at uint64,
+) (bool, error) {
 	next := max(c.cursor, c.pinged+c.pingDistance(c.pinged))
 	if next >= end || c.state == closing {
-		n, err := l.send(c, b)
-		return n, false, err
+		return false, nil
 	}
 	g := &l.gathering
-	g.at, g.behind = g.at[:0], g.behind[:0]
+	g.at, g.before, g.ends, g.pings = g.at[:0], g.before[:0], g.ends[:0], g.pings[:0]
 	for next < end {
 		boundary, err := l.frames.FrameEnd(next)
 		if err != nil {
-			return 0, false, err
+			return false, err
 		}
 		before, ok := boundary-c.cursor, true
 		if r != nil && boundary < end {
 			var in uint64
 			if in, ok, err = r.At(boundary); err != nil {
-				return 0, false, err
+				return false, err
 			}
 			before = in - at
 		}
-		if !ok || boundary >= end || before >= uint64(len(b)) {
+		if !ok || boundary >= end || before >= uint64(size) {
 			break
 		}
-		g.at, g.behind = append(g.at, boundary), append(g.behind, int(before))
+		g.at, g.before = append(g.at, boundary), append(g.before, int(before))
+		g.pings = l.appendPing(g.pings, boundary)
+		g.ends = append(g.ends, len(g.pings))
 		next = boundary + c.pingDistance(boundary)
 	}
-	if len(g.at) == 0 {
-		n, err := l.send(c, b)
-		return n, false, err
-	}
-	return l.sendGathered(c, b)
+	return len(g.at) > 0, nil
 }
 
-// sendGathered sends b with the pings that l.gathering says.
-func (l *loop) sendGathered(c *client, b []byte) (n int, pinged bool, err error) {
-	g := &l.gathering
-	g.pings, g.ends = g.pings[:0], g.ends[:0]
-	for _, at := range g.at {
-		g.pings = l.appendPing(g.pings, at)
-		g.ends = append(g.ends, len(g.pings))
-	}
+// message returns the header for sendmsg(2) of b with the pings among it. It is valid until g is
+// used again.
+func (g *gathering) message(b []byte) *unix.Msghdr {
 	g.iov = g.iov[:0]
 	from, begin := 0, 0
-	for i, before := range g.behind {
+	for i, before := range g.before {
 		g.add(b[from:before])
 		g.add(g.pings[begin:g.ends[i]])
 		from, begin = before, g.ends[i]
 	}
 	g.add(b[from:])
-	start := c.written
-	sent, err := l.sendVector(c, len(b)+len(g.pings))
-	if err != nil {
-		return 0, false, err
-	}
-	from, begin = 0, 0
-	for i, before := range g.behind {
-		if sent <= before+begin {
-			return sent - begin, false, nil
-		}
-		pingEnd := before + g.ends[i]
-		l.notePing(c, g.at[i], start+uint64(pingEnd))
-		if sent < pingEnd {
-			c.out = append(c.out, g.pings[g.ends[i]-(pingEnd-sent):g.ends[i]]...)
-			return before, true, nil
-		}
-		begin = g.ends[i]
-		if sent == pingEnd {
-			return before, true, nil
-		}
-	}
-	return sent - begin, false, nil
-}
-
-// sendVector is send for l.gathering, of size bytes.
-func (l *loop) sendVector(c *client, size int) (int, error) {
-	g := &l.gathering
 	g.header = unix.Msghdr{Iov: &g.iov[0]}
 	g.header.SetIovlen(len(g.iov))
-	for {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_SENDMSG, uintptr(c.fd),
-			uintptr(unsafe.Pointer(&g.header)), sendFlags)
-		if errno != syscall.EINTR {
-			return l.sent(c, int(n), size, errno)
-		}
-	}
+	return &g.header
 }
 
 func (g *gathering) add(b []byte) {
@@ -145,6 +103,27 @@ func (g *gathering) add(b []byte) {
 		v.SetLen(len(b))
 		g.iov = append(g.iov, v)
 	}
+}
+
+// splitTaken splits the n bytes that c's socket took of data and pings. It notes the pings that went
+// out, puts the rest of one that went out in part into c.pendingOutput, and returns how many bytes
+// were data, and whether a ping was the last of the n.
+func (l *loop) splitTaken(c *client, n int) (data int, atPing bool) {
+	g := &l.gathering
+	start, begin := c.written-uint64(n), 0
+	for i, before := range g.before {
+		if n <= before+begin {
+			break
+		}
+		end := before + g.ends[i]
+		l.notePing(c, g.at[i], start+uint64(end))
+		if n <= end {
+			c.pendingOutput = append(c.pendingOutput, g.pings[g.ends[i]-(end-n):g.ends[i]]...)
+			return before, true
+		}
+		begin = g.ends[i]
+	}
+	return n - begin, false
 }
 
 // appendPing appends a ping that says offset.

@@ -107,7 +107,7 @@ func (l *loop) configure(s handoff.Settings) error {
 	}
 	l.settings = s
 	l.slow = slowRule{s.SlowLag, s.SlowRate, time.Duration(s.SlowWindowMS) * time.Millisecond}
-	l.followTwin(s.Twin)
+	l.followCompressed(s.Twin)
 	l.lingerFor(time.Duration(s.LingerMS) * time.Millisecond)
 	if !first {
 		for _, c := range l.clients {

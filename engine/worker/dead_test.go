@@ -152,7 +152,7 @@ func TestThinLine(t *testing.T) {
 	h.later(tickEvery)
 	timeout := time.Duration(h.settings.PingTimeoutMS) * time.Millisecond
 	for range 10 {
-		if !c.full {
+		if !c.sendBlocked {
 			t.Fatal("it took everything")
 		}
 		h.later(timeout * 2 / 3)

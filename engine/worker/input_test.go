@@ -143,7 +143,7 @@ func readOn(t *testing.T, clients, size int) {
 		if err := h.turn(); err != nil {
 			t.Fatal(err)
 		}
-		c.deaf = true // it is thrown away
+		c.inputClosed = true // it is thrown away
 		if _, err := ours.Write(make([]byte, size)); err != nil {
 			t.Fatal(err)
 		}
@@ -352,7 +352,7 @@ func TestBurstAfterBurst(t *testing.T) {
 	if err := h.turn(); err != nil {
 		t.Fatal(err)
 	}
-	c.deaf = true // its input is thrown away
+	c.inputClosed = true // its input is thrown away
 	const size = 2*readsAtOnce*readBytes + 1000
 	for burst := range 3 {
 		if _, err := ours.Write(make([]byte, size)); err != nil {
@@ -381,8 +381,8 @@ func TestWritable(t *testing.T) {
 	if !writable(c.fd) {
 		t.Error("a socket that nothing was sent to is full")
 	}
-	for sent := 0; !c.full; {
-		n, err := h.send(c, make([]byte, sliceBytes))
+	for sent := 0; !c.sendBlocked; {
+		n, err := h.send(c, step{bytes: make([]byte, sliceBytes)})
 		if sent += n; err != nil || sent > 1<<30 {
 			t.Fatalf("%d bytes sent: %v", sent, err)
 		}

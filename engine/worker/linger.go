@@ -51,7 +51,7 @@ func (l *loop) round(r *rounds, clients *[]*client) {
 			l.measure(c, from)
 		}
 	}
-	if l.stats.Sends != before { // else what there is may not be in the twin yet
+	if l.stats.Sends != before { // else the compressed log may not have it yet
 		r.last, r.sent = l.now, l.head
 	}
 }

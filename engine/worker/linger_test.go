@@ -178,7 +178,7 @@ func TestLingerTwin(t *testing.T) {
 	if r, err := twin.Open(dir); err != nil {
 		t.Fatal(err)
 	} else {
-		h.twin.reader, h.twin.changed = r, true
+		h.compressed.reader, h.compressed.changed = r, true
 	}
 	later(0)
 	h.sends(4, "all of them after a quiet time")
@@ -190,7 +190,7 @@ func TestLingerTwin(t *testing.T) {
 	twinned()
 	later(time.Millisecond)
 	h.sends(8, "now it has")
-	h.twin.changed = true
+	h.compressed.changed = true
 	later(time.Millisecond)
 	if want := h.linger.waiting.last.Add(every); !h.linger.expires.Equal(want) {
 		t.Errorf("the timer is for %v, not %v", h.linger.expires, want)

@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"math"
 	"time"
 
 	"distributor/engine/notice"
@@ -45,26 +44,23 @@ func (l *loop) refreshNotices() bool {
 	return true
 }
 
-// nextNotice tells how many bytes of the frame log c may be sent now, as far as
-// notices are concerned, and whether one is due before them.
-func (l *loop) nextNotice(c *client) (room uint64, due bool) {
-	if c.notices == nil || c.state == closing {
-		return math.MaxUint64, false
-	}
+// noticeBarrier returns the offset that c's data must not pass now, because of the next notice or
+// because later notices are not known, and tells whether a notice is due before more data.
+func (l *loop) noticeBarrier(c *client) (barrier uint64, due bool) {
 	head := l.frames.Head() // before the mark
 	l.refreshNotices()
 	list, p := &l.notices.list, c.notices
 	for p.next = max(p.next, list.First); p.next-list.First < uint64(len(list.Notices)); p.next++ {
 		if at := list.Notices[p.next-list.First].Offset; at >= c.from {
-			return max(min(at, head), c.cursor) - c.cursor, at <= c.cursor
+			return max(min(at, head), c.cursor), at <= c.cursor
 		}
 	}
-	return max(head, c.cursor) - c.cursor, false
+	return max(head, c.cursor), false
 }
 
-// composeNotice puts the notice that is due into c.out.
+// composeNotice puts the notice that is due into c.pendingOutput.
 func (l *loop) composeNotice(c *client) {
 	p, list := c.notices, &l.notices.list
-	c.out = wsproto.AppendTextFrame(c.out, []byte(list.Notices[p.next-list.First].Text))
+	c.pendingOutput = wsproto.AppendTextFrame(c.pendingOutput, []byte(list.Notices[p.next-list.First].Text))
 	p.next++
 }

@@ -31,8 +31,8 @@ func (l *loop) watch(fd int) error {
 // a connection that had the descriptor before, so errors are believed only when
 // reading shows them.
 func (l *loop) clientEvent(c *client, ev netpoll.IOEvent) {
-	if ev&unix.EPOLLOUT != 0 && c.full {
-		c.full = false
+	if ev&unix.EPOLLOUT != 0 && c.sendBlocked {
+		c.sendBlocked = false
 		if c.state == closing {
 			l.serve(c)
 		} else {
@@ -95,21 +95,21 @@ func (l *loop) read(c *client) (total int) {
 // behind gets that in its turn: or each of its pings would bring it a slice.
 func (l *loop) parse(c *client, p []byte) {
 	c.unanswered = time.Time{}
-	if c.deaf || c.finish {
+	if c.inputClosed || c.finish {
 		return
 	}
 	// A broken rule says more than too much of it: p is read first.
 	allowed := c.allow(len(p), l.settings.InputBytes, l.settings.InputRate, l.now)
 	l.receiver.c = c
 	if err := c.reader.Feed(p, &l.receiver); err != nil {
-		c.deaf = true
+		c.inputClosed = true
 		why := wsproto.ProtocolError
 		_ = errors.As(err, &why)
 		l.disconnect(c, why, err.Error())
 		return
 	}
 	if !allowed && !c.finish {
-		c.deaf = true
+		c.inputClosed = true
 		l.disconnect(c, wsproto.TooMuchData, "")
 		return
 	}
@@ -180,7 +180,7 @@ func (r *receiver) Close(code uint16, reason []byte) error {
 // chance when both sides close at once; so a client that answers pings is believed by its pong
 // alone.
 func (c *client) answersClose(code uint16) bool {
-	return c.due&dueClose == 0 && len(c.out) == 0 && code == c.closeCode && c.why.Code != 0 && c.acked == 0
+	return c.due&dueClose == 0 && len(c.pendingOutput) == 0 && code == c.closeCode && c.why.Code != 0 && c.acked == 0
 }
 
 func (r *receiver) Data(_ int, end bool) error {

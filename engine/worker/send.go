@@ -5,7 +5,6 @@ import (
 	"syscall"
 	"unsafe"
 
-	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
 
 	"distributor/mmaplog/framelog"
@@ -45,13 +44,13 @@ func (l *loop) serve(c *client) int {
 		return n
 	}
 	switch {
-	case c.state == closing && c.due == 0 && len(c.out) == 0:
+	case c.state == closing && c.due == 0 && len(c.pendingOutput) == 0:
 		l.closeSent(c)
 	case c.state == closing:
-		if !c.full {
+		if !c.sendBlocked {
 			l.queue(c) // more than a slice of its last frame is left
 		}
-	case c.full:
+	case c.sendBlocked:
 		l.place(c, blocked)
 	case c.cursor < l.reach(c):
 		l.place(c, behind)
@@ -70,7 +69,7 @@ func (l *loop) closeSent(c *client) {
 	}
 	if c.finish {
 		l.part(c)
-	} else if c.deaf {
+	} else if c.inputClosed {
 		_ = unix.Shutdown(c.fd, unix.SHUT_WR)
 	}
 }
@@ -78,7 +77,7 @@ func (l *loop) closeSent(c *client) {
 // lost ends a client whose next bytes are not to be had. Inside a frame no
 // close frame can be sent any more.
 func (l *loop) lost(c *client, why wsproto.Disconnect, err error) {
-	if c.inside || c.state == closing {
+	if c.midFrame || c.state == closing {
 		l.drop(c, why, err.Error())
 		return
 	}
@@ -93,136 +92,62 @@ var (
 	errStalled     = errors.New("worker: the peer acknowledged nothing for the ping timeout")
 )
 
-// feed gives the kernel what is due to c in the order that the protocol asks
-// for: what was begun, control frames at a boundary, then one slice of data. When
-// the frame that is under way is longer than a slice, that is all.
-// It stops early when the socket is full (c.full).
+// feed sends what next says until c has been given a slice of data, nothing more is due, or the
+// socket takes no more. It returns the number of data bytes sent.
 func (l *loop) feed(c *client) (sent int, err error) {
-	for !c.full {
-		if len(c.out) > 0 {
-			n, err := l.send(c, c.out)
-			if err != nil {
-				return sent, err
-			}
-			if c.out = c.out[n:]; len(c.out) == 0 {
-				c.out = nil
-			}
-			continue
-		}
-		room, notice := l.nextNotice(c)
-		limit := min(sliceBytes, room)
-		if c.due != 0 || notice {
-			rest, err := l.restOfFrame(c)
-			if err != nil {
-				return sent, err
-			}
-			if rest == 0 && notice {
-				l.composeNotice(c)
-				continue
-			}
-			if rest == 0 {
-				l.composeControl(c)
-				continue
-			}
-			limit = min(rest, sliceBytes)
-		} else if c.state == closing {
-			return sent, nil
-		}
-		if limit == 0 {
-			return sent, nil
-		}
-		from := c.cursor
-		n, err := l.sendData(c, int(limit), room)
-		sent += n
-		if err == nil && room == c.cursor-from && n < sliceBytes { // all up to a notice, or to the head: look again
-			c.inside = false
-			continue
-		}
-		if err != nil || len(c.out) == 0 && (c.due == 0 || n >= sliceBytes) {
+	for !c.sendBlocked {
+		s, err := l.next(c)
+		if err != nil || s.kind == stepNone {
 			return sent, err
+		}
+		n, err := l.send(c, s)
+		if err != nil {
+			if s.kind == stepCompressed && !errors.Is(err, errGone) { // EFAULT
+				l.compressedFailed(err)
+				continue
+			}
+			return sent, err
+		}
+		data, err := l.advance(c, s, n)
+		sent += data
+		if err != nil {
+			return sent, err
+		}
+		more := len(c.pendingOutput) > 0 || c.cursor == s.barrier && data < sliceBytes
+		if s.kind != stepPending && !more {
+			return sent, nil
 		}
 	}
 	return sent, nil
 }
 
-// restOfFrame is how many bytes c still has to get of the frame in which its
-// cursor stands; 0 at a boundary.
-func (l *loop) restOfFrame(c *client) (uint64, error) {
-	if !c.inside {
-		return 0, nil
+// send offers the bytes of s, and the pings among them, to c's socket by one system call. It returns
+// how many bytes the socket took. If the socket takes no more, c.sendBlocked is set, and an EPOLLOUT
+// edge follows.
+//
+// The scheduler does not know of the system call: the socket never blocks, and telling the scheduler
+// would cost a quarter of a small send.
+func (l *loop) send(c *client, s step) (int, error) {
+	if s.pings {
+		return l.sendGathered(c, s.bytes)
 	}
-	end, err := l.frames.FrameEnd(c.cursor)
-	if err != nil {
-		return 0, err
-	}
-	c.inside = end > c.cursor
-	return end - c.cursor, nil
-}
-
-// sendData sends up to limit bytes from c's cursor, or what the twin has in
-// their place: that may stand for more than limit bytes, for up to room.
-func (l *loop) sendData(c *client, limit int, room uint64) (int, error) {
-	if c.deflate {
-		rest, err := l.restOfFrame(c)
-		if err != nil {
-			return 0, err
-		}
-		if rest > 0 {
-			limit = int(min(rest, uint64(limit)))
-		} else if l.twin.serves(c.cursor) {
-			if n, used, err := l.sendTwin(c, limit, room); used {
-				if n > 0 {
-					l.stats.TwinBytes += uint64(n)
-					l.stats.SentBytes += uint64(n)
-					l.stats.Sends++
-				}
-				return n, err
-			}
-		}
-	}
-	b, err := l.frames.Frames(c.cursor, limit)
-	if err != nil || len(b) == 0 {
-		return 0, err
-	}
-	n, pinged, err := l.sendPinging(c, b, c.cursor+uint64(len(b)), nil, 0)
-	if err != nil {
-		return 0, err
-	}
-	c.cursor += uint64(n)
-	// What Frames gives ends at a boundary unless one frame fills it.
-	c.inside = !pinged && (n < len(b) || len(b) == limit)
-	l.stats.SentBytes += uint64(n)
-	l.stats.Sends++
-	if c.deflate {
-		l.stats.PlainBytes += uint64(n)
-	}
-	return n, nil
-}
-
-// composeControl puts the control frames that are due into c.out.
-func (l *loop) composeControl(c *client) {
-	if c.due&duePong != 0 {
-		c.out = wsproto.AppendControl(c.out, ws.OpPong, c.pong)
-	}
-	if c.due&duePing != 0 {
-		c.out = l.appendPing(c.out, c.cursor)
-		l.notePing(c, c.cursor, c.written+uint64(len(c.out)))
-	}
-	if c.due&dueClose != 0 {
-		c.out = wsproto.AppendClose(c.out, c.closeCode, c.why.Reason)
-	}
-	c.due = 0
-}
-
-// send is send(2), without the scheduler's knowledge: the socket never blocks,
-// and telling the scheduler would cost a quarter of a small send. If the socket
-// takes no more, c.full is set: an EPOLLOUT edge follows.
-func (l *loop) send(c *client, b []byte) (int, error) {
 	for {
 		n, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(c.fd),
-			uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), sendFlags, 0, 0)
+			uintptr(unsafe.Pointer(unsafe.SliceData(s.bytes))), uintptr(len(s.bytes)), sendFlags, 0, 0)
 		if errno != syscall.EINTR {
-			return l.sent(c, int(n), len(b), errno)
+			return l.sent(c, int(n), len(s.bytes), errno)
+		}
+	}
+}
+
+// sendGathered sends b with the pings of l.gathering among it.
+func (l *loop) sendGathered(c *client, b []byte) (int, error) {
+	header := l.gathering.message(b)
+	for {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_SENDMSG, uintptr(c.fd),
+			uintptr(unsafe.Pointer(header)), sendFlags)
+		if errno != syscall.EINTR {
+			return l.sent(c, int(n), len(b)+len(l.gathering.pings), errno)
 		}
 	}
 }
@@ -235,12 +160,12 @@ func (l *loop) sent(c *client, n, size int, errno syscall.Errno) (int, error) {
 	case 0:
 		// A send also takes less where the frame log's file was cut under the
 		// mapping. The next one begins there, and gets EFAULT.
-		c.full = n < size && !writable(c.fd)
+		c.sendBlocked = n < size && !writable(c.fd)
 		c.written += uint64(n)
 		c.progress = l.now
 		return n, nil
 	case syscall.EAGAIN:
-		c.full = true
+		c.sendBlocked = true
 		return 0, nil
 	case syscall.EPIPE, syscall.ECONNRESET, syscall.ETIMEDOUT, syscall.ECONNABORTED,
 		syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN,

@@ -38,7 +38,7 @@ func (c *client) observe(now time.Time) bool {
 	if taken <= c.taken {
 		return false
 	}
-	if !c.unanswered.IsZero() && (c.full || c.taken < c.pingEnd) {
+	if !c.unanswered.IsZero() && (c.sendBlocked || c.taken < c.pingEnd) {
 		c.unanswered = now
 	}
 	c.taken, c.progress = taken, now
@@ -76,7 +76,7 @@ func (l *loop) limitParting() {
 // acknowledges what it was sent, the deadline moves on, up to the ping timeout: our
 // close frame may stand behind what a thin line takes a while for.
 func (l *loop) waitForEnd(c *client) {
-	if c.observe(l.now) && l.drain == nil && !c.deaf && l.now.Before(c.closeBy) {
+	if c.observe(l.now) && l.drain == nil && !c.inputClosed && l.now.Before(c.closeBy) {
 		c.deadline = l.now.Add(closeWait)
 	}
 	if l.now.After(c.deadline) {
@@ -92,7 +92,7 @@ func (l *loop) waitForEnd(c *client) {
 // for the minutes that it would. A live connection must not have that option: the
 // kernel also ends peers by it that take little and acknowledge that.
 func (l *loop) release(c *client) {
-	if c.full || len(c.out) > 0 {
+	if c.sendBlocked || len(c.pendingOutput) > 0 {
 		_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	} else {
 		_ = unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT,
@@ -102,7 +102,7 @@ func (l *loop) release(c *client) {
 	_ = l.poller.Delete(c.fd)
 	_ = unix.Close(c.fd)
 	l.byFD[c.fd] = nil
-	c.fd, c.out, c.pong = -1, nil, nil
+	c.fd, c.pendingOutput, c.pong = -1, nil, nil
 	if c.parted {
 		at := slices.Index(l.parting, c)
 		l.parting = slices.Delete(l.parting, at, at+1)

@@ -58,7 +58,7 @@ func (l *loop) report() {
 		if at := min(c.cursor, l.head); s.MinCursor == 0 || at < s.MinCursor {
 			s.MinCursor = at
 		}
-		if c.full {
+		if c.sendBlocked {
 			s.Blocked++
 		}
 		if c.cursor < l.head && c.state != live { // else it waits for us: see lingering
@@ -86,7 +86,7 @@ func insertSlow(worst []handoff.Slow, c *client) []handoff.Slow {
 	if len(worst) == handoff.MaxSlowest {
 		worst = worst[:len(worst)-1]
 	}
-	return slices.Insert(worst, at, handoff.Slow{ID: c.id, Key: c.key, Cursor: c.cursor, Blocked: c.full})
+	return slices.Insert(worst, at, handoff.Slow{ID: c.id, Key: c.key, Cursor: c.cursor, Blocked: c.sendBlocked})
 }
 
 // age is that of the frame that the cursor of a client which is behind stands

@@ -55,7 +55,7 @@ func (l *loop) look(c *client, floor uint64, quiet bool) {
 		l.waitForEnd(c)
 		return
 	}
-	if c.full || !c.unanswered.IsZero() {
+	if c.sendBlocked || !c.unanswered.IsZero() {
 		c.observe(l.now)
 	}
 	timeout := l.pingTimeout()
@@ -63,14 +63,14 @@ func (l *loop) look(c *client, floor uint64, quiet bool) {
 	case c.cursor < floor:
 		l.lost(c, wsproto.BehindFloor, errBehindFloor)
 		return
-	case c.full && (l.now.Sub(c.progress) >= timeout || c.silent(l.now) >= timeout):
+	case c.sendBlocked && (l.now.Sub(c.progress) >= timeout || c.silent(l.now) >= timeout):
 		l.lost(c, wsproto.TooSlow, errStalled)
 		return
 	case c.silent(l.now) >= timeout:
 		l.disconnect(c, wsproto.PingTimeout, "")
 		return
 	}
-	if how := c.slowness.observe(l.slow, l.now, l.lag(c), c.taken, c.full); how != "" {
+	if how := c.slowness.observe(l.slow, l.now, l.lag(c), c.taken, c.sendBlocked); how != "" {
 		l.disconnect(c, wsproto.TooSlow, how)
 		return
 	}

@@ -100,15 +100,15 @@ type loop struct {
 	moved    time.Time // when head was last seen to move
 	now      time.Time // when the event now handled came
 
-	clients []*client          // all of them, in no order
-	byID    map[uint64]*client // the same
-	byFD    []*client          // the same, by descriptor; nil where there is none
-	live    []*client          // has all there is, socket writable
-	waiting []*client          // the same, of those that can have compressed frames
-	twin    twinView           // where these come from
-	behind  ring               // socket writable, more is due
-	unread  ring               // an event brought more input than was read at once
-	parting []*client          // sockets that wait for the peer's end, oldest first
+	clients    []*client          // all of them, in no order
+	byID       map[uint64]*client // the same
+	byFD       []*client          // the same, by descriptor; nil where there is none
+	live       []*client          // has all there is, socket writable
+	waiting    []*client          // the same, of those that can have compressed frames
+	compressed compressedLog      // where these frames come from
+	behind     ring               // socket writable, more is due
+	unread     ring               // an event brought more input than was read at once
+	parting    []*client          // sockets that wait for the peer's end, oldest first
 
 	packet         []byte    // scratch for the control channel
 	outbox         [][]byte  // packets that the control channel had no room for
@@ -188,7 +188,8 @@ func (l *loop) turn() error {
 	if news {
 		l.linger.live.due = true
 	}
-	if l.lookAtTwin() || news { // also when only the frame log has grown: the twin may not be what they get
+	// If the frame log alone has grown, they may get plain frames.
+	if l.refreshCompressed() || news {
 		l.linger.waiting.due = true
 	}
 	l.round(&l.linger.live, &l.live)
@@ -232,8 +233,8 @@ func (l *loop) close() {
 	if l.frames != nil {
 		_ = l.frames.Close()
 	}
-	if l.twin.reader != nil {
-		_ = l.twin.reader.Close()
+	if l.compressed.reader != nil {
+		_ = l.compressed.reader.Close()
 	}
 	if l.poller != nil {
 		_ = l.poller.Close()

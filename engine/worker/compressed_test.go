@@ -28,7 +28,7 @@ import (
 	"distributor/wsproto"
 )
 
-func init() { twinPatience = time.Minute }
+func init() { compressedPatience = time.Minute }
 
 // announce tells the worker of a twin, as the primary does.
 func (b *bench) announce(dir string) {
@@ -524,11 +524,11 @@ func TestTwinThatStands(t *testing.T) {
 	}
 	publish()
 	grow()
-	h.followTwin(dir)
+	h.followCompressed(dir)
 	after(0, true, false)
 	publish()
-	after(twinPatience-1, false, false) // it is waited for
-	after(1, false, true)               // and no longer
+	after(compressedPatience-1, false, false) // it is waited for
+	after(1, false, true)                     // and no longer
 	publish()
 	after(0, false, true) // it is known to stand
 	publish()
@@ -552,7 +552,7 @@ func TestLongCompressedFrame(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i == 0 {
-			if h.twin.reader, err = twin.Open(dir); err != nil {
+			if h.compressed.reader, err = twin.Open(dir); err != nil {
 				t.Fatal(err)
 			}
 			c.deflate = true
@@ -562,13 +562,13 @@ func TestLongCompressedFrame(t *testing.T) {
 		if err := h.turn(); err != nil {
 			t.Fatal(err)
 		}
-		if len(c.out) > 0 && !c.full {
-			t.Fatalf("frame %d: %d bytes are left, though the socket was not full", i, len(c.out))
+		if len(c.pendingOutput) > 0 && !c.sendBlocked {
+			t.Fatalf("frame %d: %d bytes are left, though the socket was not full", i, len(c.pendingOutput))
 		}
-		if sent := h.stats.SentBytes - before; !c.full && sent == uint64(len(frame)) {
+		if sent := h.stats.SentBytes - before; !c.sendBlocked && sent == uint64(len(frame)) {
 			atOnce++
 		}
-		for c.full {
+		for c.sendBlocked {
 			h.waitRoom(c)
 			h.clientEvent(c, unix.EPOLLOUT)
 		}
@@ -669,26 +669,26 @@ func TestTwinIsGivenUp(t *testing.T) {
 			grow(20)
 			late := h.frames.Head()
 			grow(2)
-			h.followTwin(dir)
+			h.followCompressed(dir)
 			client := join(late)
 			turn()
 			if client.cursor != h.frames.Head() || h.stats.PlainBytes > 0 {
 				t.Fatalf("at %d of %d, %d plain", client.cursor, h.frames.Head(), h.stats.PlainBytes)
 			}
 			grow(9)
-			h.lookAtTwin()
+			h.refreshCompressed()
 			end := h.frames.Head()
 			c.happen(t, grow, dir)
 			if !c.stays {
 				client = join(early)
 			}
-			for client.cursor < end && !client.full {
+			for client.cursor < end && !client.sendBlocked {
 				h.serve(client)
 			}
 			if client.state == closing || h.stats.PlainBytes == 0 {
 				t.Errorf("state %d, %d plain bytes", client.state, h.stats.PlainBytes)
 			}
-			if stays := h.twin.reader != nil; stays != c.stays {
+			if stays := h.compressed.reader != nil; stays != c.stays {
 				t.Errorf("the twin is used on: %v", stays)
 			}
 			if log := lines.String(); c.log == "" && log != "" || !strings.Contains(log, c.log) {

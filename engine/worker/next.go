@@ -1,0 +1,222 @@
+package worker
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/gobwas/ws"
+
+	"distributor/mmaplog/twin"
+	"distributor/wsproto"
+)
+
+// stepKind says where the bytes of a step come from.
+type stepKind uint8
+
+const (
+	stepNone       stepKind = iota // nothing can be sent until something changes
+	stepPending                    // client.pendingOutput
+	stepPlain                      // the frame log, from the cursor on
+	stepCompressed                 // the compressed log, from the place of the cursor on
+)
+
+// step is what one system call offers to a client's socket. Its bytes belong to the log that they
+// come from, and are valid until that log is read again.
+type step struct {
+	bytes []byte
+	kind  stepKind
+	pings bool // loop.gathering has pings to send among the bytes
+	whole bool // the bytes end at a frame boundary
+	// barrier is the offset of the frame log that data must not pass before next is asked again:
+	// there a notice or a control frame is due, or the notices are known no further.
+	barrier uint64
+}
+
+const noBarrier = math.MaxUint64
+
+// next returns what c is sent next. In this order: the rest of what was begun; at a frame boundary
+// the notice or the control frames that are due, which it composes into c.pendingOutput; else data,
+// at most a slice of it. While a control frame waits for a boundary, that is the rest of the frame.
+// A client that is closing gets no other data.
+//
+// next reads the logs and touches no socket. If the socket takes nothing, the answer stays the same.
+func (l *loop) next(c *client) (step, error) {
+	if len(c.pendingOutput) > 0 {
+		return step{kind: stepPending, bytes: c.pendingOutput}, nil
+	}
+	barrier, notice := uint64(noBarrier), false
+	if c.notices != nil && c.state != closing {
+		barrier, notice = l.noticeBarrier(c)
+	}
+	if c.due != 0 || notice {
+		boundary, err := l.boundary(c)
+		if err != nil {
+			return step{}, err
+		}
+		if boundary == c.cursor {
+			if notice {
+				l.composeNotice(c)
+			} else {
+				l.composeControl(c)
+			}
+			return step{kind: stepPending, bytes: c.pendingOutput}, nil
+		}
+		barrier = boundary
+	} else if c.state == closing {
+		return step{}, nil
+	}
+	limit := int(min(sliceBytes, barrier-c.cursor))
+	if limit == 0 {
+		return step{}, nil
+	}
+	if c.deflate {
+		boundary, err := l.boundary(c)
+		if err != nil {
+			return step{}, err
+		}
+		if boundary > c.cursor { // the compressed log goes on behind this frame
+			limit = int(min(uint64(limit), boundary-c.cursor))
+		} else if l.compressed.serves(c.cursor) {
+			if s, ok := l.nextCompressed(c, limit, barrier); ok {
+				return s, nil
+			}
+		}
+	}
+	b, err := l.frames.Frames(c.cursor, limit)
+	if err != nil || len(b) == 0 {
+		return step{}, err
+	}
+	// What Frames returns ends at a boundary unless one frame fills it.
+	s := step{kind: stepPlain, bytes: b, whole: len(b) < limit, barrier: barrier}
+	s.pings, err = l.pingsWithin(c, len(b), c.cursor+uint64(len(b)), nil, 0)
+	return s, err
+}
+
+// nextCompressed is next for a client whose cursor, a frame boundary, the compressed log serves. ok
+// is false if the compressed log turns out not to have what comes next. The bytes may stand for more
+// than limit bytes of the frame log, but not beyond barrier.
+func (l *loop) nextCompressed(c *client, limit int, barrier uint64) (s step, ok bool) {
+	r := l.compressed.reader
+	if c.cursor >= r.End() {
+		return step{}, true // the compressor is about to add it
+	}
+	p, ok, err := c.compressed, true, error(nil)
+	if p.cursor != c.cursor || p.reader != r {
+		p.at, ok, err = r.At(c.cursor)
+	}
+	s = step{kind: stepCompressed, barrier: barrier}
+	end, room := min(barrier, r.End()), uint64(0)
+	if ok && err == nil {
+		room, ok, err = r.At(end)
+	}
+	if ok && err == nil {
+		limit = int(min(uint64(limit), room-p.at))
+		s.bytes, err = r.Frames(p.at, limit)
+	}
+	if ok && err == nil {
+		s.pings, err = l.pingsWithin(c, len(s.bytes), end, r, p.at)
+	}
+	if err == nil && s.pings { // the places of the pings were looked up behind the bytes
+		s.bytes, err = r.Frames(p.at, limit)
+	}
+	if err != nil {
+		l.compressedFailed(err)
+		return step{}, false
+	}
+	c.compressed = compressedPlace{at: p.at, cursor: c.cursor, reader: r}
+	return s, ok
+}
+
+// boundary returns the end of the frame in which c's cursor stands: the cursor itself at a frame
+// boundary.
+func (l *loop) boundary(c *client) (uint64, error) {
+	if !c.midFrame {
+		return c.cursor, nil
+	}
+	end, err := l.frames.FrameEnd(c.cursor)
+	if err != nil {
+		return 0, err
+	}
+	c.midFrame = end > c.cursor
+	return end, nil
+}
+
+// composeControl puts the control frames that are due into c.pendingOutput.
+func (l *loop) composeControl(c *client) {
+	if c.due&duePong != 0 {
+		c.pendingOutput = wsproto.AppendControl(c.pendingOutput, ws.OpPong, c.pong)
+	}
+	if c.due&duePing != 0 {
+		c.pendingOutput = l.appendPing(c.pendingOutput, c.cursor)
+		l.notePing(c, c.cursor, c.written+uint64(len(c.pendingOutput)))
+	}
+	if c.due&dueClose != 0 {
+		c.pendingOutput = wsproto.AppendClose(c.pendingOutput, c.closeCode, c.why.Reason)
+	}
+	c.due = 0
+}
+
+// reach is the offset up to which c can be sent to now.
+func (l *loop) reach(c *client) uint64 {
+	if c.deflate && !c.midFrame && l.compressed.serves(c.cursor) {
+		return l.compressed.reader.End()
+	}
+	return l.head
+}
+
+// advance notes that c's socket took the first n bytes of s, pings included. It is the only place
+// that moves a cursor. It returns how many bytes of data c was given, among them the rest of a
+// compressed frame, which goes to c.pendingOutput.
+func (l *loop) advance(c *client, s step, n int) (data int, err error) {
+	if s.kind == stepPending {
+		if c.pendingOutput = c.pendingOutput[n:]; len(c.pendingOutput) == 0 {
+			c.pendingOutput = nil
+		}
+		return 0, nil
+	}
+	data, atPing := n, false
+	if s.pings {
+		data, atPing = l.splitTaken(c, n)
+	}
+	if s.kind == stepCompressed {
+		if data == 0 {
+			return 0, nil
+		}
+		data, err = l.advanceCompressed(c, data)
+		l.stats.TwinBytes += uint64(data)
+	} else {
+		c.cursor += uint64(data)
+		c.midFrame = !atPing && c.cursor != s.barrier && (data < len(s.bytes) || !s.whole)
+		if c.deflate {
+			l.stats.PlainBytes += uint64(data)
+		}
+	}
+	l.stats.SentBytes += uint64(data)
+	l.stats.Sends++
+	return data, err
+}
+
+// advanceCompressed is advance for n bytes of the compressed log. It leaves c at a frame boundary, so
+// that the compressed log may end at any time: the rest of a frame that the socket took in part goes
+// to c.pendingOutput. But if the frame is the same in the frame log, its rest comes from there.
+func (l *loop) advanceCompressed(c *client, n int) (data int, err error) {
+	r, at := c.compressed.reader, c.compressed.at+uint64(n)
+	p, err := r.Given(at)
+	rest := int(p.At - at)
+	switch {
+	case err != nil || rest == 0:
+	case p.Kind == twin.Same:
+		c.cursor, c.midFrame = p.End-uint64(rest), true
+		return n, nil
+	default:
+		c.pendingOutput, err = r.AppendGiven(c.pendingOutput, at, rest)
+	}
+	if err != nil {
+		// Where c stands is not known any more. It comes back, and begins at what it confirmed.
+		c.midFrame = true
+		return n, fmt.Errorf("worker: a place in the compressed log: %v", err)
+	}
+	c.cursor = p.End
+	c.compressed = compressedPlace{at: p.At, cursor: p.End, reader: r}
+	return n + rest, nil
+}
