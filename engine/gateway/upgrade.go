@@ -46,13 +46,12 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 		deny(why)
 		return
 	}
-	from, resume, why := g.start(query, id.key.String())
-	if why != nil {
+	client := supervisor.Client{Key: id.key.String(), Expires: id.expires}
+	if client.From, client.Resume, why = g.start(query, client.Key); why != nil {
 		deny(why)
 		return
 	}
-	notices, why := wantsNotices(query)
-	if why != nil {
+	if client.Notices, why = wantsNotices(query); why != nil {
 		deny(why)
 		return
 	}
@@ -68,16 +67,10 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 	}
 	if g.policy.Load().deflate {
 		accepted.Extensions = wsproto.NegotiateDeflate(r.Header)
+		client.Deflate = accepted.Extensions != ""
 	}
-	g.handOff(w, r, id, supervisor.Client{
-		Key:      id.key.String(),
-		From:     from,
-		Resume:   resume,
-		Response: accepted.AppendResponse(nil),
-		Notices:  notices,
-		Deflate:  accepted.Extensions != "",
-		Expires:  id.expires,
-	})
+	client.Response = accepted.AppendResponse(nil)
+	g.handOff(w, r, id, client)
 }
 
 // identify finds the data parameter and authenticates by it.

@@ -53,13 +53,19 @@ type Settings struct {
 // Client hands over a socket, which travels beside the message. The worker
 // writes Response, then treats Early as the first bytes from the client.
 type Client struct {
-	ID       uint64 `json:"id"`                // unique for the life of the primary
-	Key      string `json:"key"`               // the collector's public key, for logs
-	From     uint64 `json:"from"`              // offset in the frame log of the first byte to send; a frame boundary
-	Response []byte `json:"response"`          // the 101
-	Deflate  bool   `json:"deflate,omitempty"` // permessage-deflate was negotiated
+	ID       uint64 `json:"id"`       // unique for the life of the primary
+	Key      string `json:"key"`      // the collector's public key, for logs
+	From     uint64 `json:"from"`     // offset in the frame log of the first byte to send; a frame boundary
+	Response []byte `json:"response"` // the 101
 	Early    []byte `json:"early,omitempty"`
-	Notices  bool   `json:"notices,omitempty"` // the client asked for them
+	Negotiated
+}
+
+// Negotiated is what a client negotiated with its upgrade request. The gateway fills it in, and
+// supervisor and worker keep it whole.
+type Negotiated struct {
+	Deflate bool `json:"deflate,omitempty"` // permessage-deflate
+	Notices bool `json:"notices,omitempty"` // notices of gaps
 }
 
 // Close ends one client's connection. An unknown ID is no error: the client

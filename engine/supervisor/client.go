@@ -19,9 +19,8 @@ type Client struct {
 	Resume   func() uint64
 	Response []byte    // the 101; read until Connect returns
 	Early    []byte    // what came behind its request; read until Connect returns
-	Notices  bool      // it asked for them
-	Deflate  bool      // it has negotiated permessage-deflate
 	Expires  time.Time // its connection is closed then; zero: never
+	handoff.Negotiated
 }
 
 // phase is how far a client has come.

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"distributor/engine/handoff"
 )
 
 // Wake reaches the workers with clients, WakeTwin those with clients that can have the twin.
@@ -20,7 +22,8 @@ func TestTwin(t *testing.T) {
 	if f.twinReaders.Filled() {
 		t.Error("a plain client has made its worker a reader of the twin")
 	}
-	c, err := f.connect(t.Context(), Client{Key: "a", Deflate: true})
+	deflated := handoff.Negotiated{Deflate: true}
+	c, err := f.connect(t.Context(), Client{Key: "a", Negotiated: deflated})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +38,7 @@ func TestTwin(t *testing.T) {
 	if f.Snapshot().Workers[0].Stats.Pings != 0 {
 		t.Error("a worker of plain clients was woken")
 	}
-	if _, err := f.connect(t.Context(), Client{Key: "b", Deflate: true}); !errors.Is(err, ErrFull) {
+	if _, err := f.connect(t.Context(), Client{Key: "b", Negotiated: deflated}); !errors.Is(err, ErrFull) {
 		t.Fatalf("got %v", err)
 	}
 	if n := f.Snapshot().Deflate; n != 1 || !f.twinReaders.Filled() {

@@ -136,7 +136,8 @@ func (s *Supervisor) write(w *worker) {
 		case o.client != nil:
 			c := o.client
 			s.sent(w, c, w.process.conn.SendClient(handoff.Client{
-				ID: c.id, Key: c.Key, From: c.From, Response: c.Response, Early: c.Early, Notices: c.Notices, Deflate: c.Deflate,
+				ID: c.id, Key: c.Key, From: c.From, Response: c.Response, Early: c.Early,
+				Negotiated: c.Negotiated,
 			}, c.fd, s.times.send))
 		default:
 			err := w.process.conn.Send(o.message, s.times.send)

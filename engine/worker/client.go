@@ -38,21 +38,21 @@ type client struct {
 	fd  int
 	at  int // index in loop.clients
 
+	// What decides about the next send is in one cache line, up to pendingOutput.
 	from        uint64 // cursor when the connection began
 	cursor      uint64 // offset of the first byte of the frame log not yet given to the kernel
 	state       state
 	sendBlocked bool // the socket takes no more; EPOLLOUT will tell
 	midFrame    bool // cursor may stand inside a frame
-	deflate     bool // permessage-deflate was negotiated
-	compressed  compressedPlace
-	queued      bool // in loop.behind
-	liveAt      int  // index in loop.live or loop.waiting, when live
-	due         due  // control frames to send at the next boundary
+	handoff.Negotiated
+	due    due  // control frames to send at the next boundary
+	queued bool // in loop.behind
 	// pendingOutput is the rest of what was begun: of the 101, of control frames, of a notice,
 	// of a compressed frame. It goes before all else.
 	pendingOutput []byte
-
-	notices *noticePlace // nil: the client did not ask for any
+	compressed    compressedPlace
+	nextNotice    uint64 // number of the notice that is looked at next
+	liveAt        int    // index in loop.live or loop.waiting, when live
 
 	reader     wsproto.Reader
 	untilEmpty bool // a short read is not the end of its input: see read
@@ -91,16 +91,16 @@ type client struct {
 
 // add takes over a client that the primary hands to us.
 func (l *loop) add(m handoff.Client, fd int) {
-	c := &client{id: m.ID, key: m.Key, fd: fd, pendingOutput: m.Response,
+	c := &client{
+		id: m.ID, key: m.Key, fd: fd, at: len(l.clients), state: blocked,
+		Negotiated: m.Negotiated, pendingOutput: m.Response,
 		from: m.From, cursor: m.From, pinged: m.From,
-		allowance: l.settings.InputBytes, refilled: l.now, pingAt: l.now, progress: l.now, at: len(l.clients), state: blocked}
+		allowance: l.settings.InputBytes, refilled: l.now, pingAt: l.now, progress: l.now,
+	}
 	c.reader.MaxMessage = int64(l.settings.InputBytes)
 	limitUnsent(fd)
-	if m.Notices {
-		c.notices = &noticePlace{}
-	}
-	if m.Deflate {
-		c.deflate, c.reader.Deflate = true, true
+	c.reader.Deflate = c.Deflate
+	if c.Deflate {
 		l.stats.Deflate++
 	}
 	l.clients = append(l.clients, c)
@@ -126,7 +126,7 @@ func (l *loop) add(m handoff.Client, fd int) {
 // place puts c where its state says.
 func (l *loop) place(c *client, s state) {
 	list := &l.live
-	if c.deflate {
+	if c.Deflate {
 		list = &l.waiting
 	}
 	if c.state == live && s != live {
@@ -204,7 +204,7 @@ func (l *loop) forget(c *client, why wsproto.Disconnect, detail string) {
 	last := l.clients[len(l.clients)-1]
 	l.clients[c.at], last.at = last, c.at
 	l.clients = l.clients[:len(l.clients)-1]
-	if c.deflate {
+	if c.Deflate {
 		l.stats.Deflate--
 	}
 	level := slog.LevelInfo

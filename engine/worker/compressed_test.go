@@ -232,13 +232,13 @@ func TestCompressedAndPlain(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	z := b.compress(deflate.Options{})
 	b.appendText(text(r, 3000), text(r, 1000))
-	plain, first := b.connect(0, nil, false), b.join(handoff.Client{Deflate: true}, false)
+	plain, first := b.connect(0, nil, false), b.join(handoff.Client{Negotiated: deflated}, false)
 	z.SetClients(1)
 	if n := first.count(b, 0, 2); n != 0 {
 		t.Errorf("%d frames are compressed that were there before the twin", n)
 	}
 	n := z.reaches(b, first, text(r, 500))
-	second := b.join(handoff.Client{From: b.frames.Head(), Deflate: true}, false)
+	second := b.join(handoff.Client{From: b.frames.Head(), Negotiated: deflated}, false)
 	for i := range 40 {
 		b.publishText(text(r, 100+200*i), []byte("too short"))
 	}
@@ -262,7 +262,7 @@ func TestCompressedAndPlain(t *testing.T) {
 		t.Errorf("%d of 2 long frames are compressed", small)
 	}
 	// One that comes back goes on in the twin where it is.
-	back := b.join(handoff.Client{From: b.offset(n + 40), Deflate: true}, false)
+	back := b.join(handoff.Client{From: b.offset(n + 40), Negotiated: deflated}, false)
 	if small := back.count(b, n+40, n+80); small != 20 {
 		t.Errorf("%d of 20 frames are compressed", small)
 	}
@@ -273,7 +273,7 @@ func TestTwinComesAndGoes(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	z := b.compress(deflate.Options{})
-	p := b.join(handoff.Client{Deflate: true}, false)
+	p := b.join(handoff.Client{Negotiated: deflated}, false)
 	z.SetClients(1)
 	for round := range 3 {
 		n := z.reaches(b, p, text(r, 500))
@@ -307,7 +307,7 @@ func TestSlowerThanTheTwin(t *testing.T) {
 	z.begin(b, text(r, 100))
 	var slow []*peer
 	for range 4 {
-		slow = append(slow, b.join(handoff.Client{Deflate: true}, true))
+		slow = append(slow, b.join(handoff.Client{Negotiated: deflated}, true))
 	}
 	sizes := []int{40_000, 400_000, 3000, 300_000}
 	for i := range 32 {
@@ -350,7 +350,8 @@ func TestRandomClientsAndTwins(t *testing.T) {
 	failures := make(chan error, clients)
 	for i := 1; i <= records; i++ {
 		for range join[i-1] {
-			p := b.join(handoff.Client{From: b.frames.Head(), Deflate: r.IntN(4) > 0}, r.IntN(2) == 0)
+			options := handoff.Negotiated{Deflate: r.IntN(4) > 0}
+			p := b.join(handoff.Client{From: b.frames.Head(), Negotiated: options}, r.IntN(2) == 0)
 			mine := rand.New(rand.NewPCG(r.Uint64(), 5))
 			go func() { failures <- p.wander(b, mine, i, records+1) }()
 		}
@@ -433,7 +434,8 @@ func TestCompressedInput(t *testing.T) {
 		{"a ping", true, ping, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := b.join(handoff.Client{From: b.frames.Head(), Deflate: c.deflate}, false)
+			options := handoff.Negotiated{Deflate: c.deflate}
+			p := b.join(handoff.Client{From: b.frames.Head(), Negotiated: options}, false)
 			if _, err := p.Write(c.bytes); err != nil {
 				t.Fatal(err)
 			}
@@ -507,7 +509,7 @@ func TestTwinThatStands(t *testing.T) {
 		missing = nil
 	}
 	c := h.join(newWire(t).theirs, 0)
-	c.deflate = true
+	c.Deflate = true
 	after := func(pause time.Duration, compressed, plain bool) {
 		t.Helper()
 		before := h.stats
@@ -555,7 +557,7 @@ func TestLongCompressedFrame(t *testing.T) {
 			if h.compressed.reader, err = twin.Open(dir); err != nil {
 				t.Fatal(err)
 			}
-			c.deflate = true
+			c.Deflate = true
 		}
 		h.now = h.now.Add(time.Millisecond)
 		before := h.stats.SentBytes
@@ -587,7 +589,7 @@ func TestDamagedTwin(t *testing.T) {
 			b.append(1000)
 			b.twinned(w, 0)
 			b.announce(dir)
-			p := b.join(handoff.Client{Deflate: true}, false)
+			p := b.join(handoff.Client{Negotiated: deflated}, false)
 			if n := p.count(b, 0, 1); n != 1 {
 				t.Fatal("not compressed")
 			}
@@ -599,7 +601,7 @@ func TestDamagedTwin(t *testing.T) {
 			if err := os.Truncate(filepath.Join(dir, fmt.Sprintf("%016x%s", 0, ext)), 0); err != nil {
 				t.Fatal(err)
 			}
-			q := b.join(handoff.Client{From: b.offset(1), Deflate: true}, false)
+			q := b.join(handoff.Client{From: b.offset(1), Negotiated: deflated}, false)
 			if n := q.count(b, 1, 3); n != 0 {
 				t.Fatalf("%d frames come from a file that is empty", n)
 			}
@@ -661,7 +663,7 @@ func TestTwinIsGivenUp(t *testing.T) {
 			}
 			join := func(from uint64) *client {
 				c := h.join(newWire(t).theirs, from)
-				c.deflate = true
+				c.Deflate = true
 				return c
 			}
 			grow(10)

@@ -48,7 +48,8 @@ func TestPingsAmongOldFrames(t *testing.T) {
 					ends = append(ends, ends[len(ends)-1]+uint64(len(f)))
 				}
 				for from, read := range []uint64{30_000, 400_000, 2_000_000} { // from any frame
-					p := b.join(handoff.Client{From: ends[from], Deflate: compressed}, true)
+					options := handoff.Negotiated{Deflate: compressed}
+					p := b.join(handoff.Client{From: ends[from], Negotiated: options}, true)
 					confirmed, at := ends[from], from
 					for ends[at]-ends[from] < read {
 						h, payload := p.frame()

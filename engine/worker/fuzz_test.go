@@ -53,7 +53,8 @@ func FuzzReceive(f *testing.F) {
 		}
 		h.nextID++
 		deflate := piece&1 != 0 // it may mark messages as compressed
-		h.add(handoff.Client{ID: h.nextID, From: h.frames.Head(), Deflate: deflate}, fds[0])
+		options := handoff.Negotiated{Deflate: deflate}
+		h.add(handoff.Client{ID: h.nextID, From: h.frames.Head(), Negotiated: options}, fds[0])
 		c := h.byID[h.nextID]
 		s := seen{next: n}
 		var want heard

@@ -307,11 +307,11 @@ func TestCutInsideATwin(t *testing.T) {
 				}
 				return n, err
 			}
-			if n, err := compressed(b.join(handoff.Client{Deflate: true}, false)); n != c.frames || err != nil {
+			if n, err := compressed(b.join(handoff.Client{Negotiated: deflated}, false)); n != c.frames || err != nil {
 				t.Fatalf("%d of %d frames came from the twin, %v", n, c.frames, err)
 			}
 			cut(t, dir, int64(c.left*pageBytes))
-			p := b.join(handoff.Client{Deflate: true}, false)
+			p := b.join(handoff.Client{Negotiated: deflated}, false)
 			if n, err := compressed(p); !c.inside && (n != 1 || err != nil) {
 				t.Fatalf("%d frames came from the twin, %v", n, err)
 			}

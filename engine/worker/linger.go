@@ -29,7 +29,7 @@ type rounds struct {
 
 // roundsOf are those that c takes part in when it is live.
 func (l *loop) roundsOf(c *client) *rounds {
-	if c.deflate {
+	if c.Deflate {
 		return &l.linger.waiting
 	}
 	return &l.linger.live

@@ -171,7 +171,7 @@ func TestLingerTwin(t *testing.T) {
 	c := h.join(newWire(t).theirs, h.frames.Head())
 	later(0)
 	h.place(c, behind) // as one that asked for it
-	c.deflate = true
+	c.Deflate = true
 	later(0)
 	h.append(record)
 	twinned()

@@ -45,7 +45,7 @@ func (l *loop) next(c *client) (step, error) {
 		return step{kind: stepPending, bytes: c.pendingOutput}, nil
 	}
 	barrier, notice := uint64(noBarrier), false
-	if c.notices != nil && c.state != closing {
+	if c.Notices && c.state != closing {
 		barrier, notice = l.noticeBarrier(c)
 	}
 	if c.due != 0 || notice {
@@ -69,7 +69,7 @@ func (l *loop) next(c *client) (step, error) {
 	if limit == 0 {
 		return step{}, nil
 	}
-	if c.deflate {
+	if c.Deflate {
 		boundary, err := l.boundary(c)
 		if err != nil {
 			return step{}, err
@@ -158,7 +158,7 @@ func (l *loop) composeControl(c *client) {
 
 // reach is the offset up to which c can be sent to now.
 func (l *loop) reach(c *client) uint64 {
-	if c.deflate && !c.midFrame && l.compressed.serves(c.cursor) {
+	if c.Deflate && !c.midFrame && l.compressed.serves(c.cursor) {
 		return l.compressed.reader.End()
 	}
 	return l.head
@@ -187,7 +187,7 @@ func (l *loop) advance(c *client, s step, n int) (data int, err error) {
 	} else {
 		c.cursor += uint64(data)
 		c.midFrame = !atPing && c.cursor != s.barrier && (data < len(s.bytes) || !s.whole)
-		if c.deflate {
+		if c.Deflate {
 			l.stats.PlainBytes += uint64(data)
 		}
 	}

@@ -164,7 +164,7 @@ func TestNext(t *testing.T) {
 				g.loop.notices.list.Notices = append(g.loop.notices.list.Notices,
 					notice.Notice{Offset: at, Text: fmt.Sprint("notice ", i)})
 			}
-			c.notices = &noticePlace{}
+			c.Notices = true
 		}
 	}
 	control := func(d due) func(*client) {
@@ -174,7 +174,7 @@ func TestNext(t *testing.T) {
 	}
 	mid := func(c *client) { c.midFrame = true }
 	pinged := func(c *client) { c.pinged = 1 << 40 }
-	negotiated := func(c *client) { c.deflate, g.loop.compressed.stalled = true, false }
+	negotiated := func(c *client) { c.Deflate, g.loop.compressed.stalled = true, false }
 	stalled := func(*client) { g.loop.compressed.stalled = true }
 	closing := func(c *client) { c.state = closing }
 	e, head := g.ends, uint64(len(text))
@@ -216,7 +216,7 @@ func TestNext(t *testing.T) {
 		"notice behind a cursor inside a frame": {e[2] + 1, []func(*client){mid, notices(e[2]),
 			func(c *client) { c.from = e[2] }}, stepPlain, plain(e[2]+1, e[3]), e[3]},
 		"notice not for one that did not ask": {e[2], []func(*client){notices(e[2]),
-			func(c *client) { c.notices = nil }}, stepPlain, plain(e[2], e[long]), noBarrier},
+			func(c *client) { c.Notices = false }}, stepPlain, plain(e[2], e[long]), noBarrier},
 		"notice not for one that closes": {e[2], []func(*client){closing, notices(e[2])}, stepNone, nil, 0},
 
 		"before the compressed log": {e[0], []func(*client){negotiated}, stepPlain, plain(0, e[long]), noBarrier},
@@ -340,7 +340,7 @@ func (s *stream) check(first int) (i int) {
 	for len(rest) > 0 {
 		at := s.ends[i]
 		text, due := s.logs.notices[at]
-		due = due && s.client.notices != nil && !noticed[at]
+		due = due && s.client.Notices && !noticed[at]
 		switch {
 		case cut(ping(s.logs, at)):
 		case pongs < len(s.pongs) && cut(wsproto.AppendControl(nil, ws.OpPong, s.pongs[pongs])):
@@ -348,14 +348,14 @@ func (s *stream) check(first int) (i int) {
 		case due && cut(wsproto.AppendTextFrame(nil, []byte(text))):
 			noticed[at] = true
 			notices++
-		case !due && i < len(s.all) && (cut(s.all[i]) || s.deflate && cut(s.logs.compressed[i])):
+		case !due && i < len(s.all) && (cut(s.all[i]) || s.Deflate && cut(s.logs.compressed[i])):
 			i++
 		case s.state == closing && cut(wsproto.AppendClose(nil, s.closeCode, s.why.Reason)) && len(rest) == 0:
 		default:
 			s.t.Fatalf("before frame %d, %d bytes before the end: %.60q", i, len(rest), rest)
 		}
 	}
-	if pongs != len(s.pongs) || s.client.notices != nil && s.state != closing && notices != len(s.logs.notices) {
+	if pongs != len(s.pongs) || s.client.Notices && s.state != closing && notices != len(s.logs.notices) {
 		s.t.Fatalf("%d of %d pongs, %d of %d notices", pongs, len(s.pongs), notices, len(s.logs.notices))
 	}
 	return i
@@ -375,9 +375,9 @@ func TestPartialStepsAtEveryByte(t *testing.T) {
 	g.refresh()
 	for name, is := range map[string]func(*client){
 		"plain":      func(*client) {},
-		"notices":    func(c *client) { c.notices = &noticePlace{} },
-		"compressed": func(c *client) { c.deflate = true },
-		"both":       func(c *client) { c.deflate, c.notices = true, &noticePlace{} },
+		"notices":    func(c *client) { c.Notices = true },
+		"compressed": func(c *client) { c.Deflate = true },
+		"both":       func(c *client) { c.Deflate, c.Notices = true, true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			for at := 0; ; at++ {
@@ -423,9 +423,9 @@ func TestPartialStepsAtRandom(t *testing.T) {
 			g.append(size(), nil)
 		}
 		c := g.client(0)
-		c.deflate = r.IntN(3) > 0
+		c.Deflate = r.IntN(3) > 0
 		if r.IntN(2) == 0 {
-			c.notices = &noticePlace{}
+			c.Notices = true
 		}
 		s := &stream{t: t, logs: g, client: c, takes: func(offered int) int {
 			return []int{offered, r.IntN(offered + 1), min(offered, r.IntN(30))}[r.IntN(3)]

@@ -21,11 +21,6 @@ type notices struct {
 // noticeRetry keeps a file that cannot be read from being tried at every turn.
 const noticeRetry = time.Second
 
-// noticePlace is how far a client has got in the notices.
-type noticePlace struct {
-	next uint64 // number of the notice that is looked at next
-}
-
 // refreshNotices reads the notices if there may be new ones, and tells whether.
 func (l *loop) refreshNotices() bool {
 	marks := l.frames.Marks()
@@ -49,9 +44,9 @@ func (l *loop) refreshNotices() bool {
 func (l *loop) noticeBarrier(c *client) (barrier uint64, due bool) {
 	head := l.frames.Head() // before the mark
 	l.refreshNotices()
-	list, p := &l.notices.list, c.notices
-	for p.next = max(p.next, list.First); p.next-list.First < uint64(len(list.Notices)); p.next++ {
-		if at := list.Notices[p.next-list.First].Offset; at >= c.from {
+	list := &l.notices.list
+	for c.nextNotice = max(c.nextNotice, list.First); c.nextNotice-list.First < uint64(len(list.Notices)); c.nextNotice++ {
+		if at := list.Notices[c.nextNotice-list.First].Offset; at >= c.from {
 			return max(min(at, head), c.cursor), at <= c.cursor
 		}
 	}
@@ -60,7 +55,7 @@ func (l *loop) noticeBarrier(c *client) (barrier uint64, due bool) {
 
 // composeNotice puts the notice that is due into c.pendingOutput.
 func (l *loop) composeNotice(c *client) {
-	p, list := c.notices, &l.notices.list
-	c.pendingOutput = wsproto.AppendTextFrame(c.pendingOutput, []byte(list.Notices[p.next-list.First].Text))
-	p.next++
+	list := &l.notices.list
+	c.pendingOutput = wsproto.AppendTextFrame(c.pendingOutput, []byte(list.Notices[c.nextNotice-list.First].Text))
+	c.nextNotice++
 }

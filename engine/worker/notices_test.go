@@ -110,7 +110,7 @@ func TestNoticesUnderLoad(t *testing.T) {
 	z.SetClients(1)
 	z.is(true)
 	for i := range 4 {
-		peers = append(peers, b.join(handoff.Client{Deflate: true, Notices: true}, i%2 == 0))
+		peers = append(peers, b.join(handoff.Client{Negotiated: deflatedWithNotices}, i%2 == 0))
 	}
 	var compressed atomic.Int64
 	var wg sync.WaitGroup
@@ -192,9 +192,9 @@ func TestNoticesAmongCompressed(t *testing.T) {
 	add(3)
 	b.notify(book, `{"notice":2}`)
 	b.notify(book, `{"notice":3}`)
-	p := b.join(handoff.Client{Deflate: true, Notices: true}, false)
-	late := b.join(handoff.Client{From: b.offset(5), Deflate: true, Notices: true}, false)
-	other := b.join(handoff.Client{Deflate: true}, false)
+	p := b.join(handoff.Client{Negotiated: deflatedWithNotices}, false)
+	late := b.join(handoff.Client{From: b.offset(5), Negotiated: deflatedWithNotices}, false)
+	other := b.join(handoff.Client{Negotiated: deflated}, false)
 	if n := p.count(b, 0, 4); n != 4 {
 		t.Errorf("%d of 4 frames are compressed", n)
 	}

@@ -213,6 +213,12 @@ func (b *bench) publishText(payloads ...[]byte) {
 	b.grown()
 }
 
+// What some clients negotiate.
+var (
+	deflated            = handoff.Negotiated{Deflate: true}
+	deflatedWithNotices = handoff.Negotiated{Deflate: true, Notices: true}
+)
+
 // peer is the collector's end of a connection.
 type peer struct {
 	net.Conn
@@ -269,7 +275,9 @@ func dialBy(t testing.TB, d *net.Dialer) (ours, theirs *net.TCPConn) {
 // hand gives theirs to the worker, which gets a duplicate, and waits for the 101.
 func (b *bench) hand(ours, theirs *net.TCPConn, from uint64, early []byte) *peer {
 	b.t.Helper()
-	return b.give(ours, theirs, handoff.Client{From: from, Early: early, Notices: b.notices})
+	return b.give(ours, theirs, handoff.Client{
+		From: from, Early: early, Negotiated: handoff.Negotiated{Notices: b.notices},
+	})
 }
 
 func (b *bench) give(ours, theirs *net.TCPConn, c handoff.Client) *peer {
