@@ -42,7 +42,7 @@ type client struct {
 	from        uint64 // cursor when the connection began
 	cursor      uint64 // offset of the first byte of the frame log not yet given to the kernel
 	state       state
-	sendBlocked bool // the socket takes no more; EPOLLOUT will tell
+	sendBlocked bool // the socket takes no more, until EPOLLOUT
 	midFrame    bool // cursor may stand inside a frame
 	handoff.Negotiated
 	due    due  // control frames to send at the next boundary
@@ -51,7 +51,7 @@ type client struct {
 	// of a compressed frame. It goes before all else.
 	pendingOutput []byte
 	compressed    compressedPlace
-	nextNotice    uint64 // number of the notice that is looked at next
+	nextNotice    uint64 // number of the first notice that the client may still get
 	liveAt        int    // index in loop.live or loop.waiting, when live
 
 	reader     wsproto.Reader
@@ -213,9 +213,10 @@ func (l *loop) forget(c *client, why wsproto.Disconnect, detail string) {
 	}
 	l.log.Log(context.Background(), level, "collector disconnected", "key", c.key, "reason", why.Name, "detail", detail,
 		"behind", l.lag(c), "unconfirmed", c.cursor-c.acked)
-	l.tell(handoff.Message{Closed: &handoff.Closed{
+	l.sendToPrimary(handoff.Message{Closed: &handoff.Closed{
 		ID: c.id, Disconnect: why.Name, Detail: detail, Sent: c.cursor, Acked: c.acked, Messages: c.messages,
 	}})
+
 }
 
 // ring is a first-in, first-out queue.

@@ -81,7 +81,8 @@ func (l *loop) compressedFailed(err error) {
 	if _, err := os.Stat(l.compressed.dir); errors.Is(err, fs.ErrNotExist) {
 		level = slog.LevelInfo
 	}
-	l.log.Log(context.Background(), level, "cannot read the compressed log; its clients get plain frames",
+	l.log.Log(context.Background(), level,
+		"cannot read the compressed log; its clients get plain frames",
 		"dir", l.compressed.dir, "error", err)
 	l.leaveCompressed()
 }
@@ -112,5 +113,6 @@ func (l *loop) refreshCompressed() bool {
 // serves tells whether a client at cursor, a frame boundary, is sent compressed frames next, or
 // waits for them.
 func (t *compressedLog) serves(cursor uint64) bool {
-	return t.reader != nil && !t.stalled && cursor >= t.reader.Start() && t.reader.Start() != t.reader.End()
+	r := t.reader
+	return r != nil && !t.stalled && cursor >= r.Start() && r.Start() != r.End()
 }

@@ -70,7 +70,9 @@ func (l *loop) handle(m handoff.Message, fd int) error {
 func (l *loop) socketLost(m handoff.Message) {
 	l.log.Error("a socket is lost", "error", handoff.ErrNoDescriptor)
 	if m.Client != nil {
-		l.tell(handoff.Message{Closed: &handoff.Closed{ID: m.Client.ID, Disconnect: wsproto.InternalError.Name, Detail: handoff.ErrNoDescriptor.Error()}})
+		l.sendToPrimary(handoff.Message{Closed: &handoff.Closed{
+			ID: m.Client.ID, Disconnect: wsproto.InternalError.Name, Detail: handoff.ErrNoDescriptor.Error(),
+		}})
 	}
 }
 
@@ -120,12 +122,12 @@ func (l *loop) configure(s handoff.Settings) error {
 		return fmt.Errorf("worker: open the frame log: %w", err)
 	}
 	l.frames, l.head, l.moved = frames, frames.Head(), l.now
-	l.tell(handoff.Message{Ready: &handoff.Ready{PID: os.Getpid(), Room: room()}})
+	l.sendToPrimary(handoff.Message{Ready: &handoff.Ready{PID: os.Getpid(), Room: room()}})
 	return nil
 }
 
-// tell sends a message to the primary, later if the channel is full now.
-func (l *loop) tell(m handoff.Message) {
+// sendToPrimary sends a message to the primary, later if the channel is full now.
+func (l *loop) sendToPrimary(m handoff.Message) {
 	b, err := handoff.Encode(m)
 	if err != nil {
 		l.failure = err
@@ -135,8 +137,8 @@ func (l *loop) tell(m handoff.Message) {
 	l.flushOutbox()
 }
 
-// confirm has the primary told what c has confirmed: at once, as far as that
-// can be one message for all pongs that came together.
+// confirm notes that the primary must learn what c has confirmed. The turn sends one message for all
+// pongs that came together.
 func (l *loop) confirm(c *client) {
 	if !c.confirming {
 		c.confirming = true
@@ -145,22 +147,23 @@ func (l *loop) confirm(c *client) {
 	}
 }
 
-func (l *loop) tellConfirmed() {
+// sendConfirmed sends the primary what clients have confirmed since the last turn.
+func (l *loop) sendConfirmed() {
 	var m handoff.Message
 	for i, c := range l.confirmed {
 		l.confirmed[i] = nil
 		c.confirming = false
-		if c.fd >= 0 { // else Closed has told
+		if c.fd >= 0 { // else Closed said it
 			m.Confirmed = append(m.Confirmed, handoff.Confirmed{ID: c.id, Offset: c.acked})
 		}
 		if len(m.Confirmed) == handoff.MaxConfirmed {
-			l.tell(m)
+			l.sendToPrimary(m)
 			m.Confirmed = nil
 		}
 	}
 	l.confirmed = l.confirmed[:0]
 	if len(m.Confirmed) > 0 {
-		l.tell(m)
+		l.sendToPrimary(m)
 	}
 }
 

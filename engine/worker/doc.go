@@ -8,6 +8,21 @@
 // encoded per client (but see Compression), so a client that does not read costs a cursor that
 // stands still.
 //
+// # What a client is sent next
+//
+// One function answers that, next, from the logs alone. Its answer is a step: bytes, where they
+// come from, and the offset that data must not pass yet. In this order:
+//
+//	pendingOutput  the rest of what the socket took in part: of the 101, of a control frame, of a
+//	               notice, of a compressed frame
+//	at a boundary  the notice that is due, then the control frames that are due
+//	inside a frame while one of these is due: the rest of the frame
+//	data           compressed frames where the compressed log serves the cursor, else plain ones;
+//	               with the pings that are due among them
+//
+// feed gives a step to the socket, and advance notes how many of its bytes the socket took. Only
+// advance moves a cursor.
+//
 // # Who is sent to when
 //
 // A client is in one of these states, and only the first two are ever looked
@@ -83,9 +98,9 @@
 //
 // Control frames (pings, pongs, close, RFC 6455 §5.4 and §5.5) go between data
 // frames only. A slice of the frame log ends at a boundary unless the kernel
-// took less or a single frame is larger than a slice; inside remembers that it
-// may be so, and the frame log's index tells the next boundary when a control
-// frame is waiting for it. Of several pings only the last is answered (RFC
+// took less or a single frame is larger than a slice. Then midFrame is set: the cursor may stand
+// inside a frame. If a control frame is due, the index of the frame log says where the frame ends.
+// Of several pings only the last is answered (RFC
 // 6455 §5.5.3), so a client cannot make us remember more than one payload.
 //
 // # The end of a connection
@@ -113,25 +128,26 @@
 // # Notices
 //
 // A client that asked for notices (package notice) gets each as a text frame
-// between two frames of the frame log: its data is cut off where one is due, and
-// the mark of the frame log is looked at before its head is trusted. For the
-// others nothing of that happens. Notices count in no position.
+// between two frames of the frame log. The offset of the next notice is a barrier for its data. The
+// head is a barrier too, and is read before the mark that says whether there are new notices. Other
+// clients have no barrier, and cost none of these reads. Notices count in no position.
 //
 // # Compression
 //
-// A client that negotiated permessage-deflate is the same cursor. At a frame
-// boundary within the span of the frame log's twin (mmaplog/twin) it is sent
-// the twin's frames, and its cursor moves by what they stand for; anywhere
-// else plain ones. Caught up with the twin it waits: it is live, in a list of
-// its own, until the primary rings again or the twin has stood for
-// twinPatience. After the twin it always stands at a boundary: the rest of a
-// compressed frame that the socket took in part is copied to out, at most one
-// frame of a mebibyte, by which a turn may then pass the bound for replays;
-// where the twin holds a frame uncompressed the frame log has the rest. So the
-// twin can end, or its floor pass a client, without a word. What is wrong with
-// it is logged, and its clients go on with plain frames. Nothing is sent from
-// beyond where the twin was last looked at, and so nothing from beyond a notice
-// that is not known yet; notices are never compressed.
+// A client that negotiated permessage-deflate is the same cursor. At a frame boundary between start
+// and end of the compressed log (mmaplog/twin) it is sent compressed frames, and its cursor moves by
+// what they stand for. Anywhere else it is sent plain frames. At the end of the compressed log it
+// waits: it is live, in a list of its own, until the primary rings again, or until the compressed
+// log has not grown for compressedPatience.
+//
+// A compressed step always leaves the client at a boundary. If the socket took a compressed frame
+// in part, its rest is copied to pendingOutput: at most one frame of a mebibyte, by which a turn may
+// then pass the bound for replays. If the compressed log holds the frame uncompressed, the rest
+// comes from the frame log. So the compressed log can end, or its floor pass a client, at any time.
+// Errors of the compressed log are logged, and its clients go on with plain frames.
+//
+// Nothing is sent from beyond where the compressed log was last refreshed, and so nothing from
+// beyond a notice that is not known yet. Notices are never compressed.
 //
 // Such a client may compress what it sends. Nothing of that is ever inflated:
 // it counts as it comes, and is thrown away.

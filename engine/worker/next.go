@@ -93,38 +93,49 @@ func (l *loop) next(c *client) (step, error) {
 }
 
 // nextCompressed is next for a client whose cursor, a frame boundary, the compressed log serves. ok
-// is false if the compressed log turns out not to have what comes next. The bytes may stand for more
-// than limit bytes of the frame log, but not beyond barrier.
+// is false if the compressed log turns out not to have what comes next.
 func (l *loop) nextCompressed(c *client, limit int, barrier uint64) (s step, ok bool) {
 	r := l.compressed.reader
 	if c.cursor >= r.End() {
 		return step{}, true // the compressor is about to add it
 	}
-	p, ok, err := c.compressed, true, error(nil)
-	if p.cursor != c.cursor || p.reader != r {
-		p.at, ok, err = r.At(c.cursor)
-	}
-	s = step{kind: stepCompressed, barrier: barrier}
-	end, room := min(barrier, r.End()), uint64(0)
-	if ok && err == nil {
-		room, ok, err = r.At(end)
-	}
-	if ok && err == nil {
-		limit = int(min(uint64(limit), room-p.at))
-		s.bytes, err = r.Frames(p.at, limit)
-	}
-	if ok && err == nil {
-		s.pings, err = l.pingsWithin(c, len(s.bytes), end, r, p.at)
-	}
-	if err == nil && s.pings { // the places of the pings were looked up behind the bytes
-		s.bytes, err = r.Frames(p.at, limit)
-	}
+	s, ok, err := l.readCompressed(c, limit, min(barrier, r.End()))
 	if err != nil {
 		l.compressedFailed(err)
 		return step{}, false
 	}
-	c.compressed = compressedPlace{at: p.at, cursor: c.cursor, reader: r}
+	s.barrier = barrier
 	return s, ok
+}
+
+// readCompressed returns the compressed frames for c, at most limit bytes. They may stand for more
+// bytes of the frame log, but not beyond end.
+func (l *loop) readCompressed(c *client, limit int, end uint64) (s step, ok bool, err error) {
+	r, at := l.compressed.reader, c.compressed.at
+	if c.compressed.cursor != c.cursor || c.compressed.reader != r {
+		if at, ok, err = r.At(c.cursor); !ok || err != nil {
+			return step{}, false, err
+		}
+	}
+	last, ok, err := r.At(end)
+	if !ok || err != nil {
+		return step{}, false, err
+	}
+	limit = int(min(uint64(limit), last-at))
+	s.kind = stepCompressed
+	if s.bytes, err = r.Frames(at, limit); err != nil {
+		return step{}, false, err
+	}
+	if s.pings, err = l.pingsWithin(c, len(s.bytes), end, r, at); err != nil {
+		return step{}, false, err
+	}
+	if s.pings { // the search for their places may have unmapped the bytes
+		if s.bytes, err = r.Frames(at, limit); err != nil {
+			return step{}, false, err
+		}
+	}
+	c.compressed = compressedPlace{at: at, cursor: c.cursor, reader: r}
+	return s, true, nil
 }
 
 // boundary returns the end of the frame in which c's cursor stands: the cursor itself at a frame

@@ -45,7 +45,8 @@ func (l *loop) noticeBarrier(c *client) (barrier uint64, due bool) {
 	head := l.frames.Head() // before the mark
 	l.refreshNotices()
 	list := &l.notices.list
-	for c.nextNotice = max(c.nextNotice, list.First); c.nextNotice-list.First < uint64(len(list.Notices)); c.nextNotice++ {
+	c.nextNotice = max(c.nextNotice, list.First)
+	for ; c.nextNotice-list.First < uint64(len(list.Notices)); c.nextNotice++ {
 		if at := list.Notices[c.nextNotice-list.First].Offset; at >= c.from {
 			return max(min(at, head), c.cursor), at <= c.cursor
 		}
@@ -55,7 +56,7 @@ func (l *loop) noticeBarrier(c *client) (barrier uint64, due bool) {
 
 // composeNotice puts the notice that is due into c.pendingOutput.
 func (l *loop) composeNotice(c *client) {
-	list := &l.notices.list
-	c.pendingOutput = wsproto.AppendTextFrame(c.pendingOutput, []byte(list.Notices[c.nextNotice-list.First].Text))
+	n := l.notices.list.Notices[c.nextNotice-l.notices.list.First]
+	c.pendingOutput = wsproto.AppendTextFrame(c.pendingOutput, []byte(n.Text))
 	c.nextNotice++
 }

@@ -27,8 +27,8 @@ func TestOutboxIsKept(t *testing.T) {
 	if err := handoff.Send(h.control, packet); err == nil || err == handoff.ErrAgain {
 		t.Fatalf("the kernel is to refuse it outright, not %v", err)
 	}
-	h.tell(handoff.Message{Closed: &handoff.Closed{ID: 7, Detail: strings.Repeat("x", 16<<10)}})
-	h.tell(handoff.Message{Closed: &handoff.Closed{ID: 8}})
+	h.sendToPrimary(handoff.Message{Closed: &handoff.Closed{ID: 7, Detail: strings.Repeat("x", 16<<10)}})
+	h.sendToPrimary(handoff.Message{Closed: &handoff.Closed{ID: 8}})
 	if err := unix.SetsockoptInt(h.control, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<18); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func (h *handHeld) fill() (ends uint64) {
 			h.t.Fatal("the channel is never full")
 		}
 		detail := strings.Repeat("x", 10_000)
-		h.tell(handoff.Message{Closed: &handoff.Closed{ID: ends, Detail: detail}})
+		h.sendToPrimary(handoff.Message{Closed: &handoff.Closed{ID: ends, Detail: detail}})
 	}
 	return ends
 }
@@ -78,7 +78,7 @@ func TestOutboxIsSentWhenThereIsRoom(t *testing.T) {
 	ends := h.fill()
 	for offset := range uint64(3) {
 		h.confirm(&client{id: 7, acked: offset})
-		h.tellConfirmed()
+		h.sendConfirmed()
 	}
 	if err := setTimer(h.timer, 0); err != nil { // no ticks
 		t.Fatal(err)

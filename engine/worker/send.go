@@ -22,8 +22,8 @@ const (
 	serveCost = 4 << 10
 )
 
-// serve gives c what is due, at most one slice of data, and puts it where it
-// then belongs. It returns the number of data bytes sent.
+// serve gives c what is due, at most one slice of data, and puts c where its new state belongs. It
+// returns the number of data bytes sent.
 func (l *loop) serve(c *client) int {
 	if c.gone {
 		return 0
@@ -33,7 +33,7 @@ func (l *loop) serve(c *client) int {
 	case err == nil:
 	case errors.Is(err, errGone):
 		c.gone = true
-		l.read(c) // what it had confirmed before it went counts; then it is dropped
+		l.read(c) // what c confirmed before its end counts; then c is dropped
 		return n
 	case errors.Is(err, framelog.ErrBelowFloor):
 		l.lost(c, wsproto.BehindFloor, err)
@@ -60,9 +60,9 @@ func (l *loop) serve(c *client) int {
 	return n
 }
 
-// closeSent goes on after our close frame: the client parts, if it has sent its
-// own. Of one whose input we no longer understand that cannot be told, so it is
-// shown the end of our side; what it still sends is read and thrown away.
+// closeSent goes on after our close frame. If the client has sent its own, the client parts. If the
+// client broke the protocol, its close frame cannot be recognized: our side is shut down, and what
+// the client still sends is read and thrown away.
 func (l *loop) closeSent(c *client) {
 	if c.parted {
 		return
@@ -74,8 +74,8 @@ func (l *loop) closeSent(c *client) {
 	}
 }
 
-// lost ends a client whose next bytes are not to be had. Inside a frame no
-// close frame can be sent any more.
+// lost ends a client whose next bytes cannot be read any more. Inside a frame no close frame can be
+// sent.
 func (l *loop) lost(c *client, why wsproto.Disconnect, err error) {
 	if c.midFrame || c.state == closing {
 		l.drop(c, why, err.Error())
@@ -184,5 +184,5 @@ func (l *loop) sent(c *client, n, size int, errno syscall.Errno) (int, error) {
 func writable(fd int) bool {
 	ask := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 	n, err := unix.Poll(ask[:], 0)
-	return err == nil && n > 0 // EINTR: there was nothing to tell
+	return err == nil && n > 0 // EINTR: the kernel had no answer
 }

@@ -71,7 +71,7 @@ func (l *loop) report() {
 	copy(l.worst[1:], l.worst[:])
 	l.worst[0], l.slowestSample = l.slowestSample, 0
 	s.LatencyMax = slices.Max(l.worst[:])
-	l.tell(handoff.Message{Stats: s})
+	l.sendToPrimary(handoff.Message{Stats: s})
 }
 
 // insertSlow keeps the worst, worst first.

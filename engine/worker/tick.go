@@ -33,8 +33,8 @@ func (l *loop) tick() {
 	late := l.now.Sub(l.ticked) >= lateTick
 	l.ticked = l.now
 	floor, quiet := l.frames.Floor(), l.now.Sub(l.moved) >= quietAfter
-	for i := len(l.clients) - 1; i >= 0 && !late; i-- { // look may drop l.clients[i]
-		l.look(l.clients[i], floor, quiet)
+	for i := len(l.clients) - 1; i >= 0 && !late; i-- { // check may drop l.clients[i]
+		l.check(l.clients[i], floor, quiet)
 	}
 	for i := len(l.parting) - 1; i >= 0 && !late; i-- { // waitForEnd may release l.parting[i]
 		l.waitForEnd(l.parting[i])
@@ -49,8 +49,8 @@ func (l *loop) tick() {
 	}
 }
 
-// look does what time asks for with one client.
-func (l *loop) look(c *client, floor uint64, quiet bool) {
+// check does what time asks for with one client.
+func (l *loop) check(c *client, floor uint64, quiet bool) {
 	if c.state == closing {
 		l.waitForEnd(c)
 		return

@@ -207,7 +207,7 @@ func (l *loop) turn() error {
 			return err
 		}
 	}
-	l.tellConfirmed()
+	l.sendConfirmed()
 	if !l.behind.empty() || !l.unread.empty() {
 		l.again()
 	}

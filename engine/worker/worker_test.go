@@ -515,7 +515,7 @@ func TestManyConfirmations(t *testing.T) {
 	defer unix.Close(fds[0])
 	defer unix.Close(fds[1])
 	l.control = fds[0]
-	l.tellConfirmed()
+	l.sendConfirmed()
 	buf := make([]byte, handoff.MaxMessage)
 	told := 0
 	for range 3 {
