@@ -21,7 +21,7 @@ const (
 )
 
 // step is what one system call offers to a client's socket. Its bytes belong to the log that they
-// come from, and are valid until that log is read again.
+// come from, and are valid until its Frames is called again.
 type step struct {
 	bytes []byte
 	kind  stepKind
@@ -121,18 +121,12 @@ func (l *loop) readCompressed(c *client, limit int, end uint64) (s step, ok bool
 	if !ok || err != nil {
 		return step{}, false, err
 	}
-	limit = int(min(uint64(limit), last-at))
 	s.kind = stepCompressed
-	if s.bytes, err = r.Frames(at, limit); err != nil {
+	if s.bytes, err = r.Frames(at, int(min(uint64(limit), last-at))); err != nil {
 		return step{}, false, err
 	}
 	if s.pings, err = l.pingsWithin(c, len(s.bytes), end, r, at); err != nil {
 		return step{}, false, err
-	}
-	if s.pings { // the search for their places may have unmapped the bytes
-		if s.bytes, err = r.Frames(at, limit); err != nil {
-			return step{}, false, err
-		}
 	}
 	c.compressed = compressedPlace{at: at, cursor: c.cursor, reader: r}
 	return s, true, nil
