@@ -216,7 +216,6 @@ func (l *loop) forget(c *client, why wsproto.Disconnect, detail string) {
 	l.sendToPrimary(handoff.Message{Closed: &handoff.Closed{
 		ID: c.id, Disconnect: why.Name, Detail: detail, Sent: c.cursor, Acked: c.acked, Messages: c.messages,
 	}})
-
 }
 
 // ring is a first-in, first-out queue.
