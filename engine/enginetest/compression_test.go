@@ -103,7 +103,7 @@ func TestCompressionOverUpgrades(t *testing.T) {
 	replaceByBad(t, d)
 	mark := d.Mark()
 	d.Signal(syscall.SIGUSR2)
-	d.WaitLogAfter(mark, "upgrade failed", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+	d.WaitLogAfter(mark, "handover failed", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
 	sent()
 	if n := fleet.Cut(); n != 0 {
 		t.Errorf("%d collectors have noticed that an upgrade failed", n)

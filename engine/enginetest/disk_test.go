@@ -170,7 +170,7 @@ func TestHandoverOnAFullDisk(t *testing.T) {
 			for round := range 2 {
 				mark := d.Mark()
 				d.Signal(unix.SIGUSR2)
-				l := d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+				l := d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
 				if !strings.Contains(l.Text, c.says) || !strings.Contains(l.Text, "STATE_DIR") || !strings.Contains(l.Text, state) {
 					t.Errorf("it does not say why: %s", l.Text)
 				}
@@ -242,7 +242,7 @@ func TestDiskFillsDuringHandover(t *testing.T) {
 	replaceByBad(t, d)
 	mark := d.Mark()
 	d.Signal(unix.SIGUSR2)
-	d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+	d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
 	write()
 	mustReport(t, d, map[string]string{"progress": "no space left on device"})
 	fillers, err := filepath.Glob(filepath.Join(state, "filler*"))

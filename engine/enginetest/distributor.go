@@ -180,7 +180,7 @@ func (d *Distributor) BeginUpgrade() (taken func()) {
 	return func() {
 		d.t.Helper()
 		l := d.WaitLogAfter(mark, "distributing", func(l Line) bool {
-			return l.Msg == "distributing" || l.Msg == "upgrade failed, this distributor goes on" || strings.HasPrefix(l.Msg, "upgrade refused")
+			return l.Msg == "distributing" || l.Msg == "handover failed; this process continues" || strings.HasPrefix(l.Msg, "handover refused")
 		})
 		pid, _ := l.Attrs["pid"].(float64)
 		if l.Msg != "distributing" {
@@ -190,11 +190,11 @@ func (d *Distributor) BeginUpgrade() (taken func()) {
 	}
 }
 
-// Alone waits until the process that has handed over has ended.
+// Alone waits until the old process has ended.
 func (d *Distributor) Alone() {
 	d.t.Helper()
 	Until(d.t, "the old primary has ended", func() bool {
-		return len(d.Log(func(l Line) bool { return l.Msg == "the process that has handed over has ended" })) == len(d.heirs)
+		return len(d.Log(func(l Line) bool { return l.Msg == "the old process has ended" })) == len(d.heirs)
 	}, nil)
 }
 

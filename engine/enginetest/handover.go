@@ -74,4 +74,4 @@ func failHandover(t *Trial, rng *rand.Rand) {
 }
 
 // handoverFailed is what the log says of it, as an error.
-const handoverFailed = "upgrade failed, this distributor goes on"
+const handoverFailed = "handover failed; this process continues"

@@ -154,7 +154,7 @@ func TestFailedUpgrade(t *testing.T) {
 			}
 			mark := d.Mark()
 			d.Signal(syscall.SIGUSR2)
-			l := d.WaitLogAfter(mark, "upgrade failed", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+			l := d.WaitLogAfter(mark, "handover failed", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
 			t.Log(l.Attrs["error"])
 			if l.Level != "ERROR" {
 				t.Errorf("level %s", l.Level)
@@ -201,7 +201,7 @@ func TestStopDuringUpgrade(t *testing.T) {
 	d.WaitLog("the heir has all it needs", func(l Line) bool { return l.Msg == "heir hangs" })
 	mark := d.Mark()
 	d.Signal(syscall.SIGUSR2)
-	d.WaitLogAfter(mark, "a refusal", func(l Line) bool { return l.Msg == "upgrade refused: another one is under way" })
+	d.WaitLogAfter(mark, "a refusal", func(l Line) bool { return l.Msg == "handover refused: another handover is under way" })
 	d.Reload(syscall.SIGHUP)
 	d.Stop()
 	p.WaitClosed(t, wsproto.ServerShutdown.Code)
@@ -244,7 +244,7 @@ func TestOneConnectionOverUpgrade(t *testing.T) {
 
 	d.Signal(syscall.SIGUSR2) // a third process, while there are two
 	d.WaitLogAfter(mark, "a refusal", func(l Line) bool {
-		return l.Msg == "upgrade refused: the process that handed over to this one has not ended yet"
+		return l.Msg == "handover refused: the old process of the last handover has not ended yet"
 	})
 	keeper.Terminate()
 	d.Alone()
@@ -266,7 +266,7 @@ func TestEndWhileRetiring(t *testing.T) {
 		"stopped": func(_ *testing.T, d *Distributor) { d.Stop() },
 		"new one killed": func(t *testing.T, d *Distributor) {
 			d.Signal(syscall.SIGKILL)
-			d.WaitLog("its end is noticed", func(l Line) bool { return l.Msg == "the process that has taken over is gone" })
+			d.WaitLog("its end is noticed", func(l Line) bool { return l.Msg == "the new process, which has taken over, is gone" })
 			if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
