@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"distributor/engine/ipc"
 )
 
 const (
@@ -30,34 +32,17 @@ type conn struct {
 
 // pair makes a channel: this process's end, and the file for the new process.
 func pair() (*conn, *os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	ours, theirs, err := ipc.Pair(unix.SOCK_SEQPACKET)
 	if err != nil {
-		return nil, nil, fmt.Errorf("handover: socketpair: %w", err)
-	}
-	theirs := os.NewFile(uintptr(fds[1]), "new-process")
-	c, err := newConn(os.NewFile(uintptr(fds[0]), "old-process"))
-	if err != nil {
-		_ = theirs.Close()
 		return nil, nil, err
 	}
-	return c, theirs, nil
+	return newConn(ours), theirs, nil
 }
 
-// newConn takes f over.
-func newConn(f *os.File) (*conn, error) {
-	defer f.Close() // FileConn works on a duplicate
-	one, err := net.FileConn(f)
-	if err != nil {
-		return nil, fmt.Errorf("handover: channel: %w", err)
-	}
-	u, ok := one.(*net.UnixConn)
-	if !ok {
-		_ = one.Close()
-		return nil, fmt.Errorf("handover: channel: it is a %T", one)
-	}
+func newConn(u *net.UnixConn) *conn {
 	c := &conn{unix: u, messages: make(chan Message), done: make(chan struct{}), within: sendWithin}
 	go c.listen()
-	return c, nil
+	return c
 }
 
 // listen reads until the end of the channel. A packet that is no message counts as the end.
@@ -65,12 +50,9 @@ func (c *conn) listen() {
 	defer close(c.messages)
 	buf := make([]byte, maxMessage)
 	for {
-		n, _, _, _, err := c.unix.ReadMsgUnix(buf, nil)
-		if errors.Is(err, syscall.ECONNRESET) {
-			continue // the other side left packets unread; the kernel says so once, before its last packets
-		}
+		n, err := ipc.Receive(c.unix, buf)
 		var m Message
-		if err != nil || n == 0 || json.Unmarshal(buf[:n], &m) != nil {
+		if err != nil || json.Unmarshal(buf[:n], &m) != nil {
 			return
 		}
 		select {
@@ -89,10 +71,7 @@ func (c *conn) Messages() <-chan Message { return c.messages }
 func (c *conn) Send(m Message) error {
 	b, err := json.Marshal(m)
 	if err == nil {
-		err = c.unix.SetWriteDeadline(time.Now().Add(c.within))
-	}
-	if err == nil {
-		_, err = c.unix.Write(b)
+		err = ipc.Send(c.unix, b, time.Now().Add(c.within))
 	}
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return io.EOF

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"distributor/engine/ipc"
 )
 
 func TestMain(m *testing.M) {
@@ -182,10 +184,11 @@ func channel(t *testing.T) (one, other *conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if other, err = newConn(f); err != nil {
+	theirs, err := ipc.Conn(f)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return one, other
+	return one, newConn(theirs)
 }
 
 // The wire between versions stays as it is: a running version hands over to a newer one.

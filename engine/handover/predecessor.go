@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"distributor/engine/ipc"
 )
 
 // variable tells a process that it is the new one of a handover.
@@ -51,11 +53,11 @@ func Inherit() (*Predecessor, error) {
 	for fd := channelFD; fd <= adminFD; fd++ {
 		unix.CloseOnExec(fd)
 	}
-	conn, err := newConn(os.NewFile(channelFD, "old-process"))
+	channel, err := ipc.Conn(os.NewFile(channelFD, "old-process"))
 	if err != nil {
 		return nil, err
 	}
-	p := &Predecessor{conn: conn, ended: make(chan struct{})}
+	p := &Predecessor{conn: newConn(channel), ended: make(chan struct{})}
 	if err := p.receive(); err != nil {
 		p.Close()
 		return nil, err
