@@ -194,7 +194,7 @@ func TestHandoverOnAFullDisk(t *testing.T) {
 				readOnly(t, d, state, false)
 			}
 			well(t, d)
-			d.Upgrade()
+			d.HandOver()
 			d.Alone()
 			if err := archiver.Write(50); err != nil {
 				t.Fatal(err)
@@ -224,7 +224,7 @@ func readOnly(t *testing.T, d *Distributor, path string, on bool) {
 // state back without room for anything, and goes on.
 func TestDiskFillsDuringHandover(t *testing.T) {
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
-	d.Env = []string{badHeir + "=fills"}
+	d.Env = []string{badSuccessor + "=fills"}
 	linked(t, d)
 	state := smallState(t, d, "size=16m,nr_inodes=256")
 	book := NewBook()

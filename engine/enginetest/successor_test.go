@@ -14,7 +14,7 @@ import (
 // failTakingOver goes some way of a new process's, and then not on.
 func failTakingOver(mode string) int {
 	if mode == toldByFile {
-		text, err := os.ReadFile(badHeirFile) // in the distributor's working directory
+		text, err := os.ReadFile(badSuccessorFile) // in the distributor's working directory
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "panic: ", err) // fails the test
 			return 1
@@ -41,7 +41,7 @@ func failTakingOver(mode string) int {
 	}
 	<-old.Messages() // Released
 	switch mode {
-	case "yours":
+	case "released":
 		return status
 	case "fills": // what the old process has let go of
 		fill(old.Offer.StateDir)
@@ -52,7 +52,7 @@ func failTakingOver(mode string) int {
 		}
 		return status
 	}
-	fmt.Fprintln(os.Stderr, `{"level":"INFO","msg":"heir hangs"}`)
+	fmt.Fprintln(os.Stderr, `{"level":"INFO","msg":"the new process hangs"}`)
 	select {}
 }
 
