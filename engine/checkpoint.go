@@ -1,13 +1,17 @@
 package engine
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"time"
 
 	"distributor/engine/atomicfile"
 	"distributor/engine/encoder"
@@ -141,4 +145,78 @@ func (c checkpoint) resume(log frameLog) datalog.PerStream[datalog.Position] {
 		}
 	}
 	return from
+}
+
+// checkpointEvery is how often progress is saved, the collectors' and our
+// own, when there was any.
+const checkpointEvery = resume.SaveEvery
+
+// checkpoints saves progress from time to time.
+func (p *primary) checkpoints(ctx context.Context) {
+	t := time.NewTicker(checkpointEvery)
+	defer t.Stop()
+	var saved encoder.Progress
+	var soon <-chan time.Time // when collectors that are new are saved; nil: there are none
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.collectors.Fresh():
+			if soon == nil {
+				soon = time.After(resume.SaveFresh)
+			}
+			continue
+		case <-soon:
+		case <-t.C:
+			p.index.release()
+			if now := p.encoder.Progress(); now != saved {
+				err := p.saveProgress(now)
+				if p.checkpointSaved.note(err, p.log); err == nil {
+					saved = now
+				}
+			}
+		}
+		soon = nil
+		p.positionsSaved.note(p.collectors.Save(), p.log)
+	}
+}
+
+// checkpoint saves everything, at the end.
+func (p *primary) checkpoint() error {
+	return errors.Join(p.saveProgress(p.encoder.Progress()), p.collectors.Save())
+}
+
+func (p *primary) saveProgress(now encoder.Progress) error {
+	cfg := p.cfg.Load()
+	p.saving.Lock()
+	defer p.saving.Unlock()
+	l := p.logs.Load()
+	c := newCheckpoint(p.id(), p.origin.name(), now, l.begin)
+	c.Left = l.left()
+	return c.save(cfg.StateDir)
+}
+
+// saved is how it stands with one thing that is saved again and again. Each has its own: that one
+// can be saved says nothing of another. Any goroutine may ask, one at a time may note.
+type saved struct {
+	file    string // its name in STATE_DIR
+	failure atomic.Pointer[error]
+}
+
+// note takes the outcome of a save, and logs it if it differs from the one before.
+func (s *saved) note(err error, log *slog.Logger) {
+	switch {
+	case err != nil && s.failure.Swap(&err) == nil:
+		log.Error("progress not saved; it is tried again", "file", s.file, "error", err)
+	case err == nil && s.failure.Swap(nil) != nil:
+		log.Info("progress is saved again", "file", s.file)
+	}
+}
+
+// trouble returns why the last save failed, nil if it did not.
+func (s *saved) trouble() error {
+	if err := s.failure.Load(); err != nil {
+		return *err
+	}
+	return nil
 }

@@ -24,30 +24,33 @@
 // encoded and committed; workers let their clients catch up and close them
 // with 1012, a few at a time; the checkpoint is saved.
 //
-// # Upgrade
+// # Handover
 //
-// One primary, the elder, starts another, the heir, and hands over
-// (upgrade.go, retire.go; the heir's side is inherit.go). Package succession draws
-// the order in which that goes. What makes it safe:
+// A primary, the old process, starts another one, the new process, and hands over to it. Package
+// handover draws the order, and drives both; handover.go is what it drives here. A handover is safe
+// for these reasons:
 //
-//   - The frame log's lock is held by one of the two at a time, and with it the
-//     data logs' positions. The heir takes it up as after any stop: all that was
-//     read is in the log, the checkpoint is saved. So every record enters once.
-//   - The listening socket is one, in both processes, and never closed. In the
-//     moments in which neither accepts, its backlog holds who comes (door.go).
-//     HTTP connections that the elder has get one more answer from it, and are
-//     closed when they have had six seconds without a request.
-//   - The elder gives up its twin of the frame log with it (package deflate): its
-//     collectors go on with plain frames, and have the heir's when they are there.
-//   - The heir has done what can fail, a worker's start included, before the
-//     elder lets go of anything. If it fails all the same, the elder kills it,
-//     recovers the log, which has its ID still, and goes on; its collectors have
-//     seen a pause.
-//   - The elder's workers go on with their collectors, as the log is the same
-//     memory: the elder only has to look when it grows. A collector is closed when
-//     it has all there is, with 1012 and a ping right before, and so has confirmed
-//     what it got when it comes to the heir. Until then the elder's word is passed
-//     on (other.go), from the moment on at which the file was saved for the heir.
+//   - One of the two processes at a time holds the frame log's lock, and with it the data logs'
+//     positions. The new process opens them as after any stop: all that was read is in the log, and
+//     the checkpoint is saved. So every record enters once.
+//   - Both processes share one listening socket, which is never closed. While neither accepts, new
+//     connections wait in the kernel's backlog. HTTP connections of the old process get one more
+//     answer from it, and are closed when they have had six seconds without a request.
+//   - The old process gives up its compressed log (package deflate): its collectors continue with
+//     plain frames, and get compressed ones from the new process.
+//   - The new process has done what can fail, a worker's start included, before the old one releases
+//     anything. If the new process fails later, the old one kills it, recovers the frame log, which
+//     still has its ID, and continues; its collectors have seen a pause.
+//   - The old process's workers keep their collectors, because the frame log is the same memory: the
+//     old process only has to notice that the log grows. A collector is closed with 1012 when it has
+//     all there is. A ping right before lets the collector confirm what it got before it comes to the
+//     new process. Positions of the old process's collectors are passed on from the moment on at
+//     which the file was saved for the new process.
 //
-// Heir of an heir: not before the elder has ended.
+// # Where to look
+//
+// The files follow the primary's life: open.go, listen.go, logs.go, serve.go, reload.go, handover.go,
+// stop.go. Its parts: checkpoint.go (what is saved), source.go and past.go (records),
+// health.go and watch.go, api.go (public port), settings.go (what each part gets of the
+// configuration).
 package engine

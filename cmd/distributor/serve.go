@@ -54,14 +54,14 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return exitFailed
 	}
 
-	reload, upgrade := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	reload, handOver := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(reload, syscall.SIGUSR1, syscall.SIGHUP)
 	defer signal.Stop(reload)
-	signal.Notify(upgrade, syscall.SIGUSR2)
-	defer signal.Stop(upgrade)
+	signal.Notify(handOver, syscall.SIGUSR2)
+	defer signal.Stop(handOver)
 	if err := engine.Run(ctx, engine.Options{
 		Source: source, Config: cfg, Worker: []string{self, "worker"}, Query: []string{self, "query"}, Log: log, Level: level, Version: version(),
-		Binary: append([]string{binary}, os.Args[1:]...), Upgrade: upgrade,
+		Binary: append([]string{binary}, os.Args[1:]...), Handover: handOver,
 	}, reload); err != nil {
 		log.Error("stopped", "error", err)
 		if errors.Is(err, engine.ErrConfig) {
@@ -74,7 +74,7 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 }
 
 // startedBy is the path of the binary as we were started: what is there when it
-// is time for an upgrade may be another one, behind a link perhaps.
+// is time for a handover may be another one, behind a link perhaps.
 func startedBy() (string, error) {
 	path, err := exec.LookPath(os.Args[0])
 	if err != nil && !errors.Is(err, exec.ErrDot) {

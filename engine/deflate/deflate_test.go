@@ -298,7 +298,7 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-// One that goes on after another process has tried to be its heir makes a twin
+// One that goes on after a failed handover makes a twin
 // of its own, whatever that one has left.
 func TestGoesOn(t *testing.T) {
 	r := start(t, nil)

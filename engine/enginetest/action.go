@@ -104,7 +104,7 @@ func (t *Trial) killWorkers(workers ...*Process) {
 	t.mayCut()
 }
 
-// takeOver is an upgrade while records are written, and sometimes while a
+// takeOver is a handover while records are written, and sometimes while a
 // collector does not read: that one keeps the old process.
 func takeOver(t *Trial, rng *rand.Rand) {
 	w := t.someone(rng)
@@ -113,7 +113,7 @@ func takeOver(t *Trial, rng *rand.Rand) {
 	}
 	t.mayCut()
 	t.handing.Store(true)
-	taken := t.d.BeginUpgrade()
+	taken := t.d.BeginHandOver()
 	t.write(rng.IntN(60))
 	taken()
 	t.write(rng.IntN(60))

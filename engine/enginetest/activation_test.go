@@ -105,9 +105,9 @@ func TestSocketActivation(t *testing.T) {
 	waits(d.Start)
 	d.Kill()
 	waits(d.Start)
-	d.Upgrade()
+	d.HandOver()
 	d.Alone()
-	d.Upgrade()
+	d.HandOver()
 	d.Alone()
 	mustBeOurs(t, d)
 	n := answered.Load()
@@ -190,7 +190,7 @@ func TestSocketAndSettingsDiffer(t *testing.T) {
 		}
 		d.Configure(Settings{"DISTRIBUTOR_PORT": freePort(t)})
 		d.Signal(syscall.SIGUSR2)
-		d.WaitLog("a refusal", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+		d.WaitLog("a refusal", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
 		d.WaitLog("why", func(l Line) bool { return strings.Contains(l.Text, "distributor.socket has the port") })
 		if status, err := d.status(); status != http.StatusOK {
 			t.Errorf("after a refused handover: answered %d, %v", status, err)

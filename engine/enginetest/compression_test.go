@@ -75,13 +75,13 @@ func TestCompression(t *testing.T) {
 	d.Stop()
 }
 
-// An upgrade that fails leaves collectors connected: for its time they get plain
+// A handover that fails leaves collectors connected: for its time they get plain
 // messages. One that succeeds moves them over with nothing missing; then the
 // twin is the new process's, and is there when the old one has ended.
-func TestCompressionOverUpgrades(t *testing.T) {
+func TestCompressionOverHandovers(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "FRAME_LOG_SEGMENT_BYTES": 1 << 20, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 4, "ADMIN_ADDR": "127.0.0.1:0"})
-	d.Env = []string{badHeir + "=opens"}
+	d.Env = []string{badSuccessor + "=opens"}
 	linked(t, d)
 	book := NewBook()
 	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{300, 20_000}})
@@ -103,16 +103,16 @@ func TestCompressionOverUpgrades(t *testing.T) {
 	replaceByBad(t, d)
 	mark := d.Mark()
 	d.Signal(syscall.SIGUSR2)
-	d.WaitLogAfter(mark, "upgrade failed", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+	d.WaitLogAfter(mark, "handover failed", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
 	sent()
 	if n := fleet.Cut(); n != 0 {
-		t.Errorf("%d collectors have noticed that an upgrade failed", n)
+		t.Errorf("%d collectors have noticed that a handover failed", n)
 	}
 
 	replaceBinary(t, d, built)
-	elder := d.Pid()
-	d.Upgrade()
-	for _, open := range descriptors(elder) { // it is there still: collectors leave a second later
+	old := d.Pid()
+	d.HandOver()
+	for _, open := range descriptors(old) { // it is there still: collectors leave a second later
 		if strings.Contains(open, "/deflate/") {
 			t.Errorf("the old process has not given its twin up: %s", open)
 		}

@@ -204,7 +204,7 @@ func dieAgain(t *testing.T, crashes []crash, settings Settings, all bool) {
 	} else if floor := mustServeRest(t, d, book); floor == 0 {
 		t.Error("no segment has gone")
 	}
-	for _, what := range []string{"frame log: DAMAGE", "data log: records may be missing", "checkpoint not used", "begin live"} {
+	for _, what := range []string{"frame log: DAMAGE", "data log: records may be missing", "checkpoint not used", "returning collectors start live"} {
 		if said := d.Log(func(l Line) bool { return strings.Contains(l.Msg, what) }); len(said) > 0 {
 			t.Errorf("it reports losses: %s", said[0].Text)
 		}

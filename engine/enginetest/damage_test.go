@@ -189,7 +189,7 @@ func TestDamagedState(t *testing.T) {
 		}, "checkpoint not used", 0},
 		"collectors of garbage": {func(t *testing.T, p place) {
 			damage(t, filepath.Join(p.d.Dir, "state", "collectors.json"), 0, []byte("?"))
-		}, "begin live", 0},
+		}, "returning collectors start live", 0},
 		"checkpoint is not there": {func(t *testing.T, p place) { remove(t, filepath.Join(p.d.Dir, "state", "checkpoint.json")) }, "", 0},
 	} {
 		t.Run(name, func(t *testing.T) {

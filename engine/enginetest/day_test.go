@@ -194,7 +194,7 @@ func day(t *testing.T, d *Distributor, standins []*standin, length time.Duration
 			d.Start()
 		},
 		"handover": func() {
-			d.Upgrade()
+			d.HandOver()
 			d.Alone()
 		},
 		"workers killed": func() {

@@ -170,7 +170,7 @@ func TestHandoverOnAFullDisk(t *testing.T) {
 			for round := range 2 {
 				mark := d.Mark()
 				d.Signal(unix.SIGUSR2)
-				l := d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+				l := d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
 				if !strings.Contains(l.Text, c.says) || !strings.Contains(l.Text, "STATE_DIR") || !strings.Contains(l.Text, state) {
 					t.Errorf("it does not say why: %s", l.Text)
 				}
@@ -194,7 +194,7 @@ func TestHandoverOnAFullDisk(t *testing.T) {
 				readOnly(t, d, state, false)
 			}
 			well(t, d)
-			d.Upgrade()
+			d.HandOver()
 			d.Alone()
 			if err := archiver.Write(50); err != nil {
 				t.Fatal(err)
@@ -224,7 +224,7 @@ func readOnly(t *testing.T, d *Distributor, path string, on bool) {
 // state back without room for anything, and goes on.
 func TestDiskFillsDuringHandover(t *testing.T) {
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
-	d.Env = []string{badHeir + "=fills"}
+	d.Env = []string{badSuccessor + "=fills"}
 	linked(t, d)
 	state := smallState(t, d, "size=16m,nr_inodes=256")
 	book := NewBook()
@@ -242,7 +242,7 @@ func TestDiskFillsDuringHandover(t *testing.T) {
 	replaceByBad(t, d)
 	mark := d.Mark()
 	d.Signal(unix.SIGUSR2)
-	d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+	d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
 	write()
 	mustReport(t, d, map[string]string{"progress": "no space left on device"})
 	fillers, err := filepath.Glob(filepath.Join(state, "filler*"))

@@ -40,12 +40,12 @@ type Distributor struct {
 	// Socket, if it is set, is passed on as a service manager does (sd_listen_fds(3)).
 	Socket *os.File
 
-	t        testing.TB
-	settings Settings
-	out      *output // of the run now, or the last one
-	cmd      *exec.Cmd
-	heirs    []*Process    // that have taken over since, one from the other
-	ended    chan struct{} // closed when the process has ended and all its output was read
+	t          testing.TB
+	settings   Settings
+	out        *output // of the run now, or the last one
+	cmd        *exec.Cmd
+	successors []*Process    // that have taken over since, one from the other
+	ended      chan struct{} // closed when the process has ended and all its output was read
 }
 
 // New makes the place; nothing runs yet. What still runs at the end of the test
@@ -103,7 +103,7 @@ func (d *Distributor) Launch() {
 	if d.Running() {
 		d.t.Fatal("the distributor runs already")
 	}
-	d.heirs = nil
+	d.successors = nil
 	d.cmd = command(d.Binary, d.Dir, append([]string{"serve"}, d.Args...)...)
 	if d.Socket != nil {
 		d.cmd = command("/bin/sh", d.Dir, "-c", `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=distributor.socket exec "$0" serve`, d.Binary)
@@ -159,42 +159,42 @@ func (d *Distributor) Running() bool {
 
 // Pid is that of the primary, the newest one.
 func (d *Distributor) Pid() int {
-	if n := len(d.heirs); n > 0 {
-		return d.heirs[n-1].Pid
+	if n := len(d.successors); n > 0 {
+		return d.successors[n-1].Pid
 	}
 	return d.cmd.Process.Pid
 }
 
-// Upgrade has a new process take over, as an operator does, and waits until it
+// HandOver has a new process take over, as an operator does, and waits until it
 // distributes. The old one may still have collectors.
-func (d *Distributor) Upgrade() {
+func (d *Distributor) HandOver() {
 	d.t.Helper()
-	d.BeginUpgrade()()
+	d.BeginHandOver()()
 }
 
-// BeginUpgrade is the first half of Upgrade; the second is taken.
-func (d *Distributor) BeginUpgrade() (taken func()) {
+// BeginHandOver is the first half of HandOver; the second is taken.
+func (d *Distributor) BeginHandOver() (taken func()) {
 	d.t.Helper()
 	mark := d.Mark()
 	d.Signal(syscall.SIGUSR2)
 	return func() {
 		d.t.Helper()
 		l := d.WaitLogAfter(mark, "distributing", func(l Line) bool {
-			return l.Msg == "distributing" || l.Msg == "upgrade failed, this distributor goes on" || strings.HasPrefix(l.Msg, "upgrade refused")
+			return l.Msg == "distributing" || l.Msg == "handover failed; this process continues" || strings.HasPrefix(l.Msg, "handover refused")
 		})
 		pid, _ := l.Attrs["pid"].(float64)
 		if l.Msg != "distributing" {
-			d.t.Fatalf("no upgrade: %s", l.Text)
+			d.t.Fatalf("no handover: %s", l.Text)
 		}
-		d.heirs = append(d.heirs, OpenProcess(d.t, int(pid)))
+		d.successors = append(d.successors, OpenProcess(d.t, int(pid)))
 	}
 }
 
-// Alone waits until the process that has handed over has ended.
+// Alone waits until the old process has ended.
 func (d *Distributor) Alone() {
 	d.t.Helper()
 	Until(d.t, "the old primary has ended", func() bool {
-		return len(d.Log(func(l Line) bool { return l.Msg == "the process that has handed over has ended" })) == len(d.heirs)
+		return len(d.Log(func(l Line) bool { return l.Msg == "the old process has ended" })) == len(d.successors)
 	}, nil)
 }
 
@@ -271,8 +271,8 @@ func (d *Distributor) Log(match func(Line) bool) []Line {
 // Signal sends a signal to the primary.
 func (d *Distributor) Signal(s syscall.Signal) {
 	d.t.Helper()
-	if n := len(d.heirs); n > 0 {
-		d.heirs[n-1].Signal(d.t, s)
+	if n := len(d.successors); n > 0 {
+		d.successors[n-1].Signal(d.t, s)
 		return
 	}
 	if err := d.cmd.Process.Signal(s); err != nil {
@@ -295,9 +295,9 @@ func (d *Distributor) Stop() time.Duration {
 	d.t.Helper()
 	began := time.Now()
 	d.finish(syscall.SIGTERM, 0)
-	// Heirs are no children of ours, with a status to ask for.
-	if n := len(d.Log(func(l Line) bool { return l.Msg == "stopped" && l.Level == "INFO" })); n != len(d.heirs)+1 {
-		d.t.Errorf("of %d processes, %d say that they have stopped as asked", len(d.heirs)+1, n)
+	// Processes that have taken over are no children of ours, with a status to ask for.
+	if n := len(d.Log(func(l Line) bool { return l.Msg == "stopped" && l.Level == "INFO" })); n != len(d.successors)+1 {
+		d.t.Errorf("of %d processes, %d say that they have stopped as asked", len(d.successors)+1, n)
 	}
 	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
 		d.t.Errorf("after SIGTERM: %v, not exit status 0", d.cmd.ProcessState)
@@ -351,13 +351,13 @@ func (d *Distributor) checkOutput() {
 func (d *Distributor) killAll() {
 	doomed := append(children(d.Pid(), ""), children(d.cmd.Process.Pid, "")...)
 	_ = d.cmd.Process.Kill()
-	for _, h := range d.heirs {
+	for _, h := range d.successors {
 		_ = unix.PidfdSendSignal(h.fd, unix.SIGKILL, nil, 0)
 	}
 	for _, pid := range doomed { // a failed test's; the workers among them are gone by themselves
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	for _, l := range d.Log(func(l Line) bool { return l.Msg == "distributing" }) { // an heir that nobody has waited for
+	for _, l := range d.Log(func(l Line) bool { return l.Msg == "distributing" }) { // a new process that nobody has waited for
 		pid, _ := l.Attrs["pid"].(float64)
 		if dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", int(pid))); err == nil && dir == d.Dir {
 			_ = syscall.Kill(int(pid), syscall.SIGKILL)

@@ -8,7 +8,7 @@
 // It owns
 //
 //	Build        makes the binary, race-enabled when the test is; another one has crash points (package crashpoint)
-//	Distributor  a directory with configuration, data logs and state; starts, upgrades, stops and kills the binary there
+//	Distributor  a directory with configuration, data logs and state; starts, hands over, stops and kills the binary there
 //	Process      a process by pidfd, so that "it has gone" is certain
 //	Archiver     writes seeded records as archivers do, torn writes, rotations and noise included
 //	Book         the model: for each stream the messages that are due, in order
@@ -28,7 +28,7 @@
 // few settings, four to seven witnesses, and three to six turns. A turn writes
 // records, waits until the first witness, the chronicle, has a share of them, and
 // takes an action (action.go lists them): processes are killed, frozen, stopped,
-// started and replaced by upgrades while the archiver goes on, collectors stall,
+// started and replaced by handovers while the archiver goes on, collectors stall,
 // leave, answer late, are cut again and again while they are behind, talk and break the
 // protocol; some have compressed messages. Nothing waits for a time, so a seed means the
 // same scenario as
@@ -39,8 +39,8 @@
 // that the trial knows. The rest is the verdict's, at the end: the chronicle
 // gives the order of the frame log, in which all of the book must stand once; and
 // for every connection of every other witness the model says where it must have
-// begun, from what the witness was told by pings and has confirmed (an upgrade is within
-// one life: what the elder had been told before counts), and that
+// begun, from what the witness was told by pings and has confirmed (a handover is within
+// one life: what the old process had been told before counts), and that
 // from there on it got every byte, to where it ended (verdict.go has the rules).
 // What is repeated or passed over is counted, and only where these rules allow it:
 //

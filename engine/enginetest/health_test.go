@@ -146,7 +146,7 @@ func TestHealthOfMissingDatabases(t *testing.T) {
 	}
 	Until(t, "all five are missing", func() bool { return len(problems(d.admin())) == 5 }, nil)
 	before := problems(d.admin())
-	d.Upgrade()
+	d.HandOver()
 	d.Alone()
 	still := "health is still red after the handover"
 	d.WaitLog("it is still red", func(l Line) bool { return l.Msg == still })

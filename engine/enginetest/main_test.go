@@ -13,7 +13,7 @@ var seed = flag.Uint64("seed", 1, "seed of everything random")
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	if mode := os.Getenv(badHeir); mode != "" {
+	if mode := os.Getenv(badSuccessor); mode != "" {
 		return failTakingOver(mode)
 	}
 	flag.Parse()

@@ -170,7 +170,7 @@ func takeOverHandover(t *testing.T, d *Distributor, first int) (written, displac
 	}
 	const burst = 300
 	write(t, d, first, first+burst, strings.Repeat("x", 64<<10))
-	d.Upgrade()
+	d.HandOver()
 	var all sync.WaitGroup
 	for i := range keys {
 		all.Go(func() {

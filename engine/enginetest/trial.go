@@ -85,7 +85,7 @@ func (t *Trial) run(binary string) {
 	t.d = New(t.t, t.plan.Settings)
 	t.binary, t.d.Binary = binary, filepath.Join(t.d.Dir, "distributor")
 	replaceBinary(t.t, t.d, binary)
-	t.d.Env = append(t.d.Env, badHeir+"="+toldByFile)
+	t.d.Env = append(t.d.Env, badSuccessor+"="+toldByFile)
 	t.mountState()
 	if t.plan.Before > 0 {
 		NewArchiver(t.t, ArchiverOptions{Dir: t.d.Logs, Book: NewBook(), Seed: ^t.plan.Seed, Sizes: []int{100}, Log: t.plan.Log}).mustWrite(t.t, t.plan.Before)

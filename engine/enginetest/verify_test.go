@@ -168,7 +168,7 @@ func TestVerificationNeverFails(t *testing.T) {
 		d.Configure(Settings{"RATE_LIMIT": 300 + round})
 		d.Reload(syscall.SIGHUP)
 		v.more(t, some)
-		d.Upgrade()
+		d.HandOver()
 		v.more(t, some)
 		d.Alone()
 	}

@@ -485,7 +485,7 @@ func (w *Witness) answered(v *visit, payload []byte) error {
 	}
 	if round == 1 {
 		v.send(ws.OpPing, fmt.Appendf(nil, "2 %d", n))
-	} else if !w.trial.handing.Load() { // else it is the elder that knows, and the heir will
+	} else if !w.trial.handing.Load() { // else the old process knows, and the new one will
 		v.sure = n
 	}
 	return nil

@@ -6,10 +6,11 @@ import (
 	"io"
 	"net"
 	"os"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"distributor/engine/ipc"
 )
 
 // bufferBytes is asked for as the socketpair's buffers: room for a few
@@ -20,22 +21,14 @@ const bufferBytes = 1 << 20
 // Pair makes a channel: the primary's end, and the file to give to the worker
 // process as an extra descriptor. The caller closes both.
 func Pair() (*Conn, *os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	ours, theirs, err := ipc.Pair(unix.SOCK_SEQPACKET)
 	if err != nil {
-		return nil, nil, fmt.Errorf("handoff: socketpair: %w", err)
+		return nil, nil, err
 	}
-	for _, fd := range fds {
-		// Best effort: the kernel's limit may be lower.
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bufferBytes)
-	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "handoff-primary"), os.NewFile(uintptr(fds[1]), "handoff-worker")
-	c, err := net.FileConn(ours)
-	_ = ours.Close() // FileConn works on a duplicate
-	if err != nil {
-		_ = theirs.Close()
-		return nil, nil, fmt.Errorf("handoff: socketpair: %w", err)
-	}
-	return &Conn{unix: c.(*net.UnixConn), buf: make([]byte, MaxMessage)}, theirs, nil
+	// Best effort: the kernel's limit may be lower.
+	_ = ours.SetWriteBuffer(bufferBytes)
+	_ = unix.SetsockoptInt(int(theirs.Fd()), unix.SOL_SOCKET, unix.SO_SNDBUF, bufferBytes)
+	return &Conn{unix: ours, buf: make([]byte, MaxMessage)}, theirs, nil
 }
 
 // Conn is the primary's end of a channel.
@@ -46,30 +39,27 @@ type Conn struct {
 
 // Send writes one message, waiting up to timeout for room. Safe for many
 // goroutines. After an error the worker is of no more use.
-func (c *Conn) Send(m Message, timeout time.Duration) error { return c.send(m, nil, timeout) }
+func (c *Conn) Send(m Message, timeout time.Duration) error { return c.send(m, timeout) }
 
 // SendClient writes a Client message with its socket's descriptor. The
 // descriptor stays the caller's, who closes it when SendClient has returned:
 // the worker has a duplicate then.
 func (c *Conn) SendClient(cl Client, fd int, timeout time.Duration) error {
-	return c.send(Message{Client: &cl}, unix.UnixRights(fd), timeout)
+	return c.send(Message{Client: &cl}, timeout, fd)
 }
 
 // SendProfile writes a Profile message with its socket's descriptor, as
 // SendClient does.
 func (c *Conn) SendProfile(fd int, timeout time.Duration) error {
-	return c.send(Message{Profile: &Profile{}}, unix.UnixRights(fd), timeout)
+	return c.send(Message{Profile: &Profile{}}, timeout, fd)
 }
 
-func (c *Conn) send(m Message, oob []byte, timeout time.Duration) error {
+func (c *Conn) send(m Message, timeout time.Duration, fds ...int) error {
 	b, err := Encode(m)
 	if err != nil {
 		return err
 	}
-	if err := c.unix.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
-		return fmt.Errorf("handoff: send: %w", err)
-	}
-	if _, _, err := c.unix.WriteMsgUnix(b, oob, nil); err != nil {
+	if err := ipc.Send(c.unix, b, time.Now().Add(timeout), fds...); err != nil {
 		return fmt.Errorf("handoff: send: %w", err)
 	}
 	return nil
@@ -78,16 +68,11 @@ func (c *Conn) send(m Message, oob []byte, timeout time.Duration) error {
 // Receive waits for the next message; io.EOF when the worker has gone. One
 // goroutine only.
 func (c *Conn) Receive() (Message, error) {
-	n, _, _, _, err := c.unix.ReadMsgUnix(c.buf, nil)
-	if errors.Is(err, syscall.ECONNRESET) {
-		// It has gone without having read all that we sent. The kernel says so
-		// once, and before the worker's last words.
-		n, _, _, _, err = c.unix.ReadMsgUnix(c.buf, nil)
-	}
-	switch {
-	case errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF) || (err == nil && n == 0):
+	n, err := ipc.Receive(c.unix, c.buf)
+	if errors.Is(err, io.EOF) {
 		return Message{}, io.EOF
-	case err != nil:
+	}
+	if err != nil {
 		return Message{}, fmt.Errorf("handoff: receive: %w", err)
 	}
 	return Decode(c.buf[:n])
@@ -126,7 +111,7 @@ func Receive(fd int, buf []byte) (Message, int, error) {
 	case err != nil:
 		return Message{}, -1, fmt.Errorf("handoff: receive: %w", err)
 	}
-	client, err := descriptor(oob[:oobn])
+	client, err := ipc.Descriptor(oob[:oobn])
 	if err != nil {
 		return Message{}, -1, err
 	}
@@ -166,31 +151,6 @@ func Send(fd int, packet []byte) error {
 			return fmt.Errorf("handoff: send: %w", err)
 		}
 	}
-}
-
-func descriptor(oob []byte) (int, error) {
-	if len(oob) == 0 {
-		return -1, nil
-	}
-	msgs, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return -1, fmt.Errorf("handoff: control message: %w", err)
-	}
-	client := -1
-	for i := range msgs {
-		fds, err := unix.ParseUnixRights(&msgs[i])
-		if err != nil {
-			continue // not a passing of descriptors
-		}
-		for _, fd := range fds {
-			if client < 0 {
-				client = fd
-			} else {
-				closeDescriptor(fd) // never more than one is sent
-			}
-		}
-	}
-	return client, nil
 }
 
 func closeDescriptor(fd int) {

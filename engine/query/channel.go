@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"distributor/engine/ipc"
 )
 
 // dialWithin is how long passing a connection to the query process may take. A request's own time
@@ -28,11 +30,11 @@ type channel struct {
 
 // newChannel makes a channel, and the file to give to the query process.
 func newChannel() (*channel, *os.File, error) {
-	ours, theirs, err := pair(unix.SOCK_SEQPACKET)
+	ours, theirs, err := ipc.Pair(unix.SOCK_SEQPACKET)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &channel{ours, make(chan struct{}, 1)}, os.NewFile(uintptr(theirs), "query-channel"), nil
+	return &channel{ours, make(chan struct{}, 1)}, theirs, nil
 }
 
 // dial makes a connection to the query process, within dialWithin.
@@ -45,14 +47,13 @@ func (c *channel) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("query: pass a connection: others wait as well: %w", ctx.Err())
 	}
-	ours, theirs, err := pair(unix.SOCK_STREAM)
+	ours, theirs, err := ipc.Pair(unix.SOCK_STREAM)
 	if err != nil {
 		return nil, err
 	}
 	late, _ := ctx.Deadline()
-	_ = c.conn.SetWriteDeadline(late) // fails only if it is closed, as the write does then
-	_, _, err = c.conn.WriteMsgUnix([]byte{0}, unix.UnixRights(theirs), nil)
-	_ = unix.Close(theirs) // it has been given away
+	err = ipc.Send(c.conn, []byte{0}, late, int(theirs.Fd()))
+	_ = theirs.Close() // it has been given away
 	if err != nil {
 		_ = ours.Close()
 		return nil, fmt.Errorf("query: pass a connection: %w", err)
@@ -66,7 +67,7 @@ func (c *channel) close() { _ = c.conn.Close() }
 type acceptor struct{ conn *net.UnixConn }
 
 func newAcceptor(f *os.File) (*acceptor, error) {
-	conn, err := fileConn(f)
+	conn, err := ipc.Conn(f)
 	if err != nil {
 		return nil, err
 	}
@@ -83,44 +84,17 @@ func (a *acceptor) Accept() (net.Conn, error) {
 	if n == 0 {
 		return nil, io.EOF
 	}
-	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
-	if err != nil || len(messages) != 1 {
-		return nil, fmt.Errorf("query: accept: %d control messages: %w", len(messages), err)
+	fd, err := ipc.Descriptor(oob[:oobn])
+	if err == nil && fd < 0 {
+		err = errors.New("a packet without a descriptor")
 	}
-	fds, err := unix.ParseUnixRights(&messages[0])
-	if err != nil || len(fds) != 1 {
-		return nil, fmt.Errorf("query: accept: %d descriptors: %w", len(fds), err)
+	if err != nil {
+		return nil, fmt.Errorf("query: accept: %w", err)
 	}
-	unix.CloseOnExec(fds[0])
-	return fileConn(os.NewFile(uintptr(fds[0]), "query-connection"))
+	unix.CloseOnExec(fd)
+	return ipc.Conn(os.NewFile(uintptr(fd), "query-connection"))
 }
 
 func (a *acceptor) Close() error { return a.conn.Close() }
 
 func (a *acceptor) Addr() net.Addr { return a.conn.LocalAddr() }
-
-// pair gives our end, ready for use, and the other's descriptor, which is the caller's.
-func pair(kind int) (ours *net.UnixConn, theirs int, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	if err != nil {
-		return nil, -1, fmt.Errorf("query: socketpair: %w", err)
-	}
-	if ours, err = fileConn(os.NewFile(uintptr(fds[0]), "query-connection")); err != nil {
-		_ = unix.Close(fds[1])
-	}
-	return ours, fds[1], err
-}
-
-// fileConn takes f over.
-func fileConn(f *os.File) (*net.UnixConn, error) {
-	defer f.Close() // FileConn works on a duplicate
-	c, err := net.FileConn(f)
-	if err != nil {
-		return nil, fmt.Errorf("query: channel: %w", err)
-	}
-	unixConn, ok := c.(*net.UnixConn)
-	if !ok {
-		return nil, errors.Join(errors.New("query: channel: no Unix socket"), c.Close())
-	}
-	return unixConn, nil
-}

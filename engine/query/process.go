@@ -12,11 +12,11 @@ import (
 	"os/exec"
 	"runtime"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"distributor/engine/ipc"
 	"distributor/engine/logging"
 )
 
@@ -26,11 +26,6 @@ const (
 	niceness = 10
 	// setUpWithin is how long the query process may take to start.
 	setUpWithin = 10 * time.Second
-	// restartFirst and restartMost are the pauses before it is started again; twice as long each time.
-	restartFirst = 100 * time.Millisecond
-	restartMost  = 10 * time.Second
-	// livedLong is a life after which the pauses begin anew.
-	livedLong = time.Minute
 	// endsWithin is how long after a failed request the query process is waited for to end: the
 	// request may be lost with it, and is asked again then.
 	endsWithin = time.Second
@@ -103,23 +98,21 @@ func (f *Front) keep(ctx context.Context) {
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, niceness); err != nil {
 		f.log.Warn("the query process has no lower priority than the firehose", "error", err)
 	}
-	pause := restartFirst
+	var backoff ipc.Backoff
 	for ctx.Err() == nil {
-		begun := time.Now()
 		err := f.live(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(begun) >= livedLong {
-			pause = restartFirst
-		}
+		now := time.Now()
+		backoff.Fail(now, err)
+		pause := backoff.Until.Sub(now)
 		f.set(nil, fmt.Errorf("%w: %w", ErrNoProcess, err))
-		f.log.Error("the query process has ended; it is started again", "error", err, "in", pause)
+		f.log.Error("the query process has ended; it is started again", "error", err, "in", pause.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, restartMost)
 	}
 }
 
@@ -268,26 +261,10 @@ func start(argv, env []string) (*process, error) {
 		return nil, err
 	}
 	defer control.Close()
-	r, w, err := os.Pipe()
-	if err != nil {
-		channel.close()
-		return nil, fmt.Errorf("query: pipe: %w", err)
-	}
-	defer w.Close()
 	p := newProcess(channel)
-	p.output = r
-	p.cmd = exec.Command(argv[0], argv[1:]...)
-	p.cmd.Env = append([]string{}, env...) // not nil, which would inherit ours
-	p.cmd.Stdout, p.cmd.Stderr = w, w
-	p.cmd.ExtraFiles = []*os.File{control}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Pdeathsig: syscall.SIGKILL,
-		Setpgid:   true, // a terminal's Ctrl-C is for the primary
-	}
-	if err := p.cmd.Start(); err != nil {
+	if p.cmd, p.output, err = ipc.Start(argv, env, control); err != nil {
 		p.close()
-		_ = r.Close()
-		return nil, fmt.Errorf("query: start the query process: %w", err)
+		return nil, err
 	}
 	return p, nil
 }

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"distributor/engine/ipc"
 	"distributor/wsproto/shardus"
 )
 
@@ -97,7 +98,7 @@ func TestHungProcessIsKilled(t *testing.T) {
 		t.Errorf("process %d after %d", pid, stopped)
 	}
 	eventually(t, "all is well", func() bool { return len(f.Health()) == 0 })
-	if l := defaultLooks; l.every+l.within+restartFirst > requestTime-time.Second {
+	if l := defaultLooks; l.every+l.within+ipc.FirstPause > requestTime-time.Second {
 		t.Errorf("%+v: a request is over before the next process has it", l)
 	}
 }

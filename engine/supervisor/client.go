@@ -138,7 +138,7 @@ var errHeldBack = errors.New("starts fail one after the other and are held back"
 // heldBack says that no worker is about to be ready, nor will one be started
 // for a while.
 func (s *Supervisor) heldBack() bool {
-	return s.count(starting) == 0 && time.Until(s.backoff.until) > s.times.held
+	return s.count(starting) == 0 && time.Until(s.backoff.Until) > s.times.held
 }
 
 // roomy returns the first ready worker with room.

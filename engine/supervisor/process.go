@@ -1,12 +1,11 @@
 package supervisor
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
-	"syscall"
 
 	"distributor/engine/handoff"
+	"distributor/engine/ipc"
 	"distributor/mmaplog/bell"
 )
 
@@ -19,16 +18,11 @@ type process struct {
 	output *os.File // read end of its standard output and error
 }
 
-// startProcess starts a worker. The calling goroutine must be locked to a
-// thread that outlives the worker: PR_SET_PDEATHSIG is bound to the thread
-// that forks.
+// startProcess starts a worker. The calling goroutine must be locked to a thread that outlives the
+// worker (ipc.Start).
 func startProcess(argv, env []string) (_ *process, err error) {
 	p := &process{}
-	var theirs []*os.File
 	defer func() {
-		for _, f := range theirs {
-			_ = f.Close()
-		}
 		if err != nil {
 			p.close()
 		}
@@ -37,28 +31,16 @@ func startProcess(argv, env []string) (_ *process, err error) {
 	if err != nil {
 		return nil, err
 	}
-	p.conn, theirs = conn, append(theirs, control)
+	p.conn = conn
+	defer control.Close()
 	ring, wake, err := bell.New()
 	if err != nil {
 		return nil, err
 	}
-	p.bell, theirs = ring, append(theirs, wake)
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("supervisor: pipe: %w", err)
-	}
-	p.output, theirs = r, append(theirs, w)
-
-	p.cmd = exec.Command(argv[0], argv[1:]...)
-	p.cmd.Env = append([]string{}, env...) // not nil, which would inherit ours
-	p.cmd.Stdout, p.cmd.Stderr = w, w
-	p.cmd.ExtraFiles = []*os.File{control, wake}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Pdeathsig: syscall.SIGKILL,
-		Setpgid:   true, // a terminal's Ctrl-C is for the primary, which then drains
-	}
-	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("supervisor: start worker: %w", err)
+	p.bell = ring
+	defer wake.Close()
+	if p.cmd, p.output, err = ipc.Start(argv, env, control, wake); err != nil {
+		return nil, err
 	}
 	return p, nil
 }

@@ -132,18 +132,18 @@ func (s *Supervisor) drain(w *worker, d handoff.Drain) {
 
 // grow plans starts: the warm workers, and as many as those who wait need.
 func (s *Supervisor) grow(now time.Time, p *plan) {
-	s.backoff.forget(now)
+	s.backoff.Forget(now)
 	soon := s.count(starting)
 	alive := soon + s.count(ready)
 	for number := 1; number <= s.limits.Max; number++ {
 		if alive >= s.limits.Warm && s.waiting.Len() <= soon*s.limits.MaxClients {
 			return
 		}
-		if now.Before(s.backoff.until) {
-			p.wakeAt(now, s.backoff.until)
+		if now.Before(s.backoff.Until) {
+			p.wakeAt(now, s.backoff.Until)
 			return
 		}
-		if s.backoff.failures > 0 && soon > 0 {
+		if s.backoff.Failures > 0 && soon > 0 {
 			return // one at a time, until one is ready
 		}
 		at, taken := slices.BinarySearchFunc(s.workers, number, func(w *worker, n int) int { return w.number - n })
@@ -266,8 +266,8 @@ func (s *Supervisor) remove(w *worker, err error) {
 	if err == nil {
 		s.counts.ended++
 	} else {
-		if errors.Is(s.backoff.err, w.err) {
-			s.backoff.err = err
+		if errors.Is(s.backoff.Err, w.err) {
+			s.backoff.Err = err
 		}
 		if s.count(starting)+s.count(ready) == 0 {
 			s.tellStart(fmt.Errorf("%w: %w", ErrNoWorker, err))

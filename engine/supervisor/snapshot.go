@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"distributor/engine/handoff"
+	"distributor/engine/ipc"
 	"distributor/wsproto"
 )
 
@@ -33,7 +34,7 @@ type Snapshot struct {
 	Waiting int      // Connects that wait for a worker
 	Deflate int      // clients that negotiated permessage-deflate, waiting ones included
 	Limits  Limits
-	Backoff Backoff
+	Backoff ipc.Backoff // of starts of workers
 
 	Handoffs    uint64             // clients that a worker was given
 	Refusals    map[Refusal]uint64 // Connects that failed
@@ -61,15 +62,6 @@ type Worker struct {
 	Stats   handoff.Stats // as it last reported
 }
 
-// Backoff tells how starts of workers are held back after failures. Zero when
-// all is well: a minute has passed without one.
-type Backoff struct {
-	Failures int // in a row
-	Last     time.Time
-	Until    time.Time // no start before
-	Err      error     // of the last
-}
-
 // Ready is how many workers take clients, if they have room. None for longer
 // than a start takes is a fault if any is wanted: see Backoff.
 func (s Snapshot) Ready() (n int) {
@@ -85,10 +77,10 @@ func (s Snapshot) Ready() (n int) {
 func (s *Supervisor) Snapshot() Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.backoff.forget(time.Now())
+	s.backoff.Forget(time.Now())
 	snap := Snapshot{
 		Workers: make([]Worker, 0, len(s.workers)), Waiting: s.waiting.Len(), Deflate: s.deflate, Limits: s.limits,
-		Backoff:  Backoff{s.backoff.failures, s.backoff.last, s.backoff.until, s.backoff.err},
+		Backoff:  s.backoff,
 		Handoffs: s.counts.handoffs, Refusals: maps.Clone(s.counts.refusals), Disconnects: maps.Clone(s.counts.disconnects),
 		Spawns: s.counts.spawns, Ended: s.counts.ended, Failures: maps.Clone(s.counts.failures), Sent: s.counts.past,
 	}

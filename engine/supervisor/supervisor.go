@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"distributor/engine/handoff"
+	"distributor/engine/ipc"
 	"distributor/mmaplog/bell"
 	"distributor/wsproto"
 )
@@ -114,7 +115,7 @@ type Supervisor struct {
 	lastID     uint64
 	nextExpiry time.Time // not after the first; zero: none
 	looked     time.Time // when all workers were last looked at
-	backoff    backoff
+	backoff    ipc.Backoff
 	counts     counts
 }
 
@@ -266,8 +267,8 @@ func (s *Supervisor) giveUp(c *client, cause error) {
 
 func (s *Supervisor) noWorker(cause error) error {
 	err := fmt.Errorf("%w: %w", ErrNoWorker, cause)
-	if s.backoff.err != nil {
-		err = fmt.Errorf("%w (last failure: %w)", err, s.backoff.err)
+	if s.backoff.Err != nil {
+		err = fmt.Errorf("%w (last failure: %w)", err, s.backoff.Err)
 	}
 	return err
 }

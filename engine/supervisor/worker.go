@@ -205,7 +205,7 @@ func (s *Supervisor) fail(w *worker, why Failure, err error) {
 	}
 	if !s.stopping {
 		s.counts.failures[why]++
-		s.backoff.fail(time.Now(), w.err)
+		s.backoff.Fail(time.Now(), w.err)
 	}
 }
 

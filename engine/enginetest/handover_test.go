@@ -68,7 +68,7 @@ func (c *caller) end(t *testing.T) {
 // Under load, one process takes over from the other, three times. No connection
 // is refused, collectors that know nothing of positions miss nothing, and nothing
 // is left of the old ones.
-func TestUpgrade(t *testing.T) {
+func TestHandover(t *testing.T) {
 	size := 40
 	if RaceEnabled || testing.Short() {
 		size = 12
@@ -89,7 +89,7 @@ func TestUpgrade(t *testing.T) {
 	for round := range rounds {
 		s.until(t, 300*(round+1))
 		before := d.Workers()
-		d.Upgrade()
+		d.HandOver()
 		d.Alone()
 		for _, w := range before {
 			if !w.Gone(patience) {
@@ -126,12 +126,12 @@ func lastAdmin(d *Distributor) string {
 
 // A new process that does not come to serve, whatever keeps it from that, leaves
 // the old one as it was.
-func TestFailedUpgrade(t *testing.T) {
-	for _, mode := range []string{"exits", "talks", "ready", "yours", "opens", "no binary", "bad configuration", "other state"} {
+func TestFailedHandover(t *testing.T) {
+	for _, mode := range []string{"exits", "talks", "ready", "released", "opens", "no binary", "bad configuration", "other state"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			d := New(t, nil)
-			d.Env = []string{badHeir + "=" + mode}
+			d.Env = []string{badSuccessor + "=" + mode}
 			linked(t, d)
 			book := NewBook()
 			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100}, Log: simulator.LogOptions{Generation: simulator.Entries, MaxEntries: 50, MaxFiles: 1000}})
@@ -154,7 +154,7 @@ func TestFailedUpgrade(t *testing.T) {
 			}
 			mark := d.Mark()
 			d.Signal(syscall.SIGUSR2)
-			l := d.WaitLogAfter(mark, "upgrade failed", func(l Line) bool { return l.Msg == "upgrade failed, this distributor goes on" })
+			l := d.WaitLogAfter(mark, "handover failed", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
 			t.Log(l.Attrs["error"])
 			if l.Level != "ERROR" {
 				t.Errorf("level %s", l.Level)
@@ -177,7 +177,7 @@ func TestFailedUpgrade(t *testing.T) {
 				_ = os.Remove(d.Binary)
 				replaceBinary(t, d, built)
 			}
-			d.Upgrade()
+			d.HandOver()
 			d.Alone()
 			late := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
 			late.WaitTotal(book.Total())
@@ -187,21 +187,21 @@ func TestFailedUpgrade(t *testing.T) {
 	}
 }
 
-// While an upgrade is under way there is no second one, a reload works, and
+// While a handover is under way there is no second one, a reload works, and
 // SIGTERM stops everything.
-func TestStopDuringUpgrade(t *testing.T) {
+func TestStopDuringHandover(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)
-	d.Env = []string{badHeir + "=hangs"}
+	d.Env = []string{badSuccessor + "=hangs"}
 	linked(t, d)
 	d.Start()
 	replaceByBad(t, d)
 	p := MustConnect(t, d.URL, PeerOptions{Key: newKey(t)})
 	d.Signal(syscall.SIGUSR2)
-	d.WaitLog("the heir has all it needs", func(l Line) bool { return l.Msg == "heir hangs" })
+	d.WaitLog("the new process has all it needs", func(l Line) bool { return l.Msg == "the new process hangs" })
 	mark := d.Mark()
 	d.Signal(syscall.SIGUSR2)
-	d.WaitLogAfter(mark, "a refusal", func(l Line) bool { return l.Msg == "upgrade refused: another one is under way" })
+	d.WaitLogAfter(mark, "a refusal", func(l Line) bool { return l.Msg == "handover refused: another handover is under way" })
 	d.Reload(syscall.SIGHUP)
 	d.Stop()
 	p.WaitClosed(t, wsproto.ServerShutdown.Code)
@@ -210,7 +210,7 @@ func TestStopDuringUpgrade(t *testing.T) {
 // A key has one connection, at the old primary or at the new one, and the
 // newest stays. What the old one's collector confirms is known to the new one at
 // once; and what it confirms after it has come to the new one is old news.
-func TestOneConnectionOverUpgrade(t *testing.T) {
+func TestOneConnectionOverHandover(t *testing.T) {
 	t.Parallel()
 	// Nobody answers pings here, and on a busy machine the test takes longer than a minute.
 	d := New(t, Settings{"HANDOVER_DRAIN_MS": 3_600_000, "PING_TIMEOUT_MS": 3_600_000})
@@ -222,7 +222,7 @@ func TestOneConnectionOverUpgrade(t *testing.T) {
 	leaver := newKey(t)
 	p := MustConnect(t, d.URL, PeerOptions{Key: leaver, From: "earliest", Late: true})
 	Until(t, "one has all, and has not said so", func() bool { return len(p.Texts()) == 160 }, nil)
-	d.Upgrade()
+	d.HandOver()
 	p.WaitClosed(t, wsproto.ServerShutdown.Code) // it is sent over, and says so to the old primary
 	Until(t, "its place is known to the new one", func() bool { return remembered(d, leaver.Public()) == head.Offset },
 		func() string { return fmt.Sprint(remembered(d, leaver.Public()), " of ", head.Offset) })
@@ -244,7 +244,7 @@ func TestOneConnectionOverUpgrade(t *testing.T) {
 
 	d.Signal(syscall.SIGUSR2) // a third process, while there are two
 	d.WaitLogAfter(mark, "a refusal", func(l Line) bool {
-		return l.Msg == "upgrade refused: the process that handed over to this one has not ended yet"
+		return l.Msg == "handover refused: the old process of the last handover has not ended yet"
 	})
 	keeper.Terminate()
 	d.Alone()
@@ -266,7 +266,7 @@ func TestEndWhileRetiring(t *testing.T) {
 		"stopped": func(_ *testing.T, d *Distributor) { d.Stop() },
 		"new one killed": func(t *testing.T, d *Distributor) {
 			d.Signal(syscall.SIGKILL)
-			d.WaitLog("its end is noticed", func(l Line) bool { return l.Msg == "the process that has taken over is gone" })
+			d.WaitLog("its end is noticed", func(l Line) bool { return l.Msg == "the new process, which has taken over, is gone" })
 			if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
@@ -283,7 +283,7 @@ func TestEndWhileRetiring(t *testing.T) {
 			})
 			d.Start()
 			keeper := stall(t, d)
-			d.Upgrade()
+			d.HandOver()
 			old := children(d.cmd.Process.Pid, "")
 			end(t, d)
 			for _, pid := range old {
@@ -320,7 +320,7 @@ func TestNotify(t *testing.T) {
 	d.Env = []string{"NOTIFY_SOCKET=" + path}
 	d.Start()
 	told(fmt.Sprintf("READY=1\nMAINPID=%d", d.Pid()))
-	d.Upgrade()
+	d.HandOver()
 	told(fmt.Sprintf("READY=1\nMAINPID=%d", d.Pid()))
 	d.Alone()
 	d.Stop()

@@ -1,4 +1,4 @@
-package succession
+package handover
 
 import (
 	"context"
@@ -10,10 +10,9 @@ import (
 // batch is how many positions go into a packet: about 110 bytes each.
 const batch = 400
 
-// Spool holds what is to be told of collectors until it is: of each the newest.
-// Add never waits, so it may be called under locks. All methods may be called
-// from any goroutine.
-type Spool struct {
+// spool holds what the other process has to know of collectors until it is sent: the newest of each.
+// add and free never wait, so they may be called under locks. Any goroutine may call all methods.
+type spool struct {
 	more chan struct{} // capacity 1: there is something
 
 	mu      sync.Mutex // guards what follows
@@ -21,13 +20,15 @@ type Spool struct {
 	release map[string]bool
 }
 
-// NewSpool has nothing in it.
-func NewSpool() *Spool {
-	return &Spool{more: make(chan struct{}, 1), byKey: make(map[string]Position), release: make(map[string]bool)}
+func newSpool() *spool {
+	return &spool{
+		more:  make(chan struct{}, 1),
+		byKey: make(map[string]Position), release: make(map[string]bool),
+	}
 }
 
-// Add takes the newest of a collector.
-func (s *Spool) Add(p Position) {
+// add takes the newest position of a collector.
+func (s *spool) add(p Position) {
 	s.mu.Lock()
 	p.Begins = p.Begins || s.byKey[p.Key].Begins
 	s.byKey[p.Key] = p
@@ -35,25 +36,25 @@ func (s *Spool) Add(p Position) {
 	s.poke()
 }
 
-// Release takes a key for Message.Release; what was added before is sent before.
-func (s *Spool) Release(key string) {
+// free takes a key for Message.Release. Positions that were added before are sent before it.
+func (s *spool) free(key string) {
 	s.mu.Lock()
 	s.release[key] = true
 	s.mu.Unlock()
 	s.poke()
 }
 
-func (s *Spool) poke() {
+func (s *spool) poke() {
 	select {
 	case s.more <- struct{}{}:
 	default:
 	}
 }
 
-// Run sends what comes until ctx ends, and then what is left. While the other side does not read, it
-// tries again: nothing is dropped. It returns early when the other side has gone or, after ctx has
-// ended, leaves the channel full for once (sendWithin).
-func (s *Spool) Run(ctx context.Context, c *Conn) {
+// run sends what comes until ctx ends, and then what is left. While the other side does not read, run
+// retries, so nothing is dropped. It returns early when the other side has gone or, after ctx has
+// ended, leaves the channel full once (sendWithin).
+func (s *spool) run(ctx context.Context, c *conn) {
 	for ctx.Err() == nil {
 		select {
 		case <-s.more:
@@ -72,8 +73,8 @@ func (s *Spool) Run(ctx context.Context, c *Conn) {
 	_ = s.flush(c)
 }
 
-// flush sends all there is. What cannot be sent is kept.
-func (s *Spool) flush(c *Conn) error {
+// flush sends all there is, and keeps what cannot be sent.
+func (s *spool) flush(c *conn) error {
 	for {
 		m := s.take()
 		if len(m.Positions)+len(m.Release) == 0 {
@@ -86,8 +87,8 @@ func (s *Spool) flush(c *Conn) error {
 	}
 }
 
-// putBack takes a message that could not be sent, unless there is newer word of a collector.
-func (s *Spool) putBack(m Message) {
+// putBack keeps a message that could not be sent, except positions that are older than those here.
+func (s *spool) putBack(m Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range m.Positions {
@@ -103,8 +104,8 @@ func (s *Spool) putBack(m Message) {
 	}
 }
 
-// take returns the next message; keys are released in one that comes after all positions.
-func (s *Spool) take() (m Message) {
+// take returns the next message. Keys are released after all positions.
+func (s *spool) take() (m Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, p := range s.byKey {

@@ -9,19 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// badHeir is the environment variable that makes this test binary, when it is
+// badSuccessor is the environment variable that makes this test binary, when it is
 // started in a distributor's place, one that does not take over.
-const badHeir = "ENGINETEST_HEIR"
+const badSuccessor = "ENGINETEST_SUCCESSOR"
 
-// A distributor whose environment has badHeir=toldByFile has a bad heir read its mode from
-// badHeirFile, in the working directory: each handover may fail at another step.
+// A distributor whose environment has badSuccessor=toldByFile has a bad new process read its mode from
+// badSuccessorFile, in the working directory: each handover may fail at another step.
 const (
-	toldByFile  = "told"
-	badHeirFile = "heir-mode"
+	toldByFile       = "told"
+	badSuccessorFile = "successor-mode"
 )
 
-// badHeirModes are the steps of a handover at which a new process of the judge's fails.
-var badHeirModes = [...]string{"exits", "talks", "ready", "yours", "opens", "hangs"}
+// badSuccessorModes are the steps of a handover at which a new process of the judge's fails.
+var badSuccessorModes = [...]string{"exits", "talks", "ready", "released", "opens", "hangs"}
 
 // linked gives d a binary of its own, which can be replaced.
 func linked(t testing.TB, d *Distributor) {
@@ -54,15 +54,15 @@ func replaceByBad(t testing.TB, d *Distributor) {
 // failHandover is a handover to a process that fails at some step, while records are written. The
 // old process goes on, and nobody's connection ends.
 func failHandover(t *Trial, rng *rand.Rand) {
-	mode := badHeirModes[rng.IntN(len(badHeirModes))]
-	t.ok(os.WriteFile(filepath.Join(t.d.Dir, badHeirFile), []byte(mode), 0o644))
+	mode := badSuccessorModes[rng.IntN(len(badSuccessorModes))]
+	t.ok(os.WriteFile(filepath.Join(t.d.Dir, badSuccessorFile), []byte(mode), 0o644))
 	replaceByBad(t.t, t.d)
 	mark := t.d.Mark()
-	t.failing, t.frozen = true, true // it reads nothing on while the heir has the frame log
+	t.failing, t.frozen = true, true // it reads nothing on while the new process has the frame log
 	t.d.Signal(unix.SIGUSR2)
 	t.write(rng.IntN(60))
 	if mode == "hangs" {
-		t.d.WaitLogAfter(mark, "the new process hangs", func(l Line) bool { return l.Msg == "heir hangs" })
+		t.d.WaitLogAfter(mark, "the new process hangs", func(l Line) bool { return l.Msg == "the new process hangs" })
 		t.write(rng.IntN(20))
 		for _, p := range t.d.children("serve") {
 			p.kill()
@@ -74,4 +74,4 @@ func failHandover(t *Trial, rng *rand.Rand) {
 }
 
 // handoverFailed is what the log says of it, as an error.
-const handoverFailed = "upgrade failed, this distributor goes on"
+const handoverFailed = "handover failed; this process continues"

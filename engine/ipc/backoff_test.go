@@ -1,4 +1,4 @@
-package supervisor
+package ipc
 
 import (
 	"errors"
@@ -7,33 +7,33 @@ import (
 )
 
 func TestBackoff(t *testing.T) {
-	var b backoff
+	var b Backoff
 	boom := errors.New("boom")
 	now := time.Unix(1e9, 0)
 	for i, want := range []time.Duration{100, 200, 400, 800, 1600, 3200, 6400, 10000, 10000, 10000} {
 		want *= time.Millisecond
-		b.fail(now, boom)
+		b.Fail(now, boom)
 		// A second death within the delay is of the same misfortune.
-		b.fail(now.Add(time.Millisecond), boom)
-		if d := b.until.Sub(now); d < want*8/10 || d > want*12/10 || b.failures != i+1 {
-			t.Fatalf("failure %d: %v, want about %v; %d counted", i+1, d, want, b.failures)
+		b.Fail(now.Add(time.Millisecond), boom)
+		if d := b.Until.Sub(now); d < want*8/10 || d > want*12/10 || b.Failures != i+1 {
+			t.Fatalf("failure %d: %v, want about %v; %d counted", i+1, d, want, b.Failures)
 		}
-		now = b.until
+		now = b.Until
 	}
-	b.forget(now.Add(30 * time.Second))
-	if b.failures == 0 || b.err != boom {
+	b.Forget(now.Add(30 * time.Second))
+	if b.Failures == 0 || b.Err != boom {
 		t.Fatal("forgotten too early")
 	}
-	b.forget(b.last.Add(backoffForget))
-	if b != (backoff{}) {
+	b.Forget(b.Last.Add(forgetAfter))
+	if b != (Backoff{}) {
 		t.Fatalf("kept %+v", b)
 	}
 	for range 100 {
-		b.fail(now, boom)
-		now = now.Add(backoffForget)
+		b.Fail(now, boom)
+		now = now.Add(forgetAfter)
 	}
-	if b.failures != 1 {
-		t.Fatalf("%d failures a minute apart add up", b.failures)
+	if b.Failures != 1 {
+		t.Fatalf("%d failures a minute apart add up", b.Failures)
 	}
 }
 
@@ -42,9 +42,9 @@ func TestBackoffJitter(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	seen := make(map[time.Time]bool)
 	for range 20 {
-		var b backoff
-		b.fail(now, nil)
-		seen[b.until] = true
+		var b Backoff
+		b.Fail(now, nil)
+		seen[b.Until] = true
 	}
 	if len(seen) < 10 {
 		t.Fatalf("only %d of 20 differ", len(seen))

@@ -7,23 +7,23 @@ import (
 	"syscall"
 	"testing"
 
-	"distributor/engine/succession"
+	"distributor/engine/handover"
 	"distributor/mmaplog/framelog"
 )
 
-// failTakingOver goes some way of an heir's, and then not on.
+// failTakingOver goes some way of a new process's, and then not on.
 func failTakingOver(mode string) int {
 	if mode == toldByFile {
-		text, err := os.ReadFile(badHeirFile) // in the distributor's working directory
+		text, err := os.ReadFile(badSuccessorFile) // in the distributor's working directory
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "panic: ", err) // fails the test
 			return 1
 		}
 		mode = string(text)
 	}
-	elder, err := succession.Inherit()
-	if err != nil || elder == nil {
-		fmt.Fprintln(os.Stderr, "not an heir", err)
+	old, err := handover.Inherit()
+	if err != nil || old == nil {
+		fmt.Fprintln(os.Stderr, "not the new process of a handover", err)
 		return 1
 	}
 	const status = 3
@@ -31,28 +31,28 @@ func failTakingOver(mode string) int {
 	case "exits":
 		return status
 	case "talks":
-		_ = elder.Send(succession.Message{Serving: true})
-		<-elder.Messages()
+		_ = old.Send(handover.Message{Serving: true})
+		<-old.Messages()
 		return status
 	}
-	_ = elder.Send(succession.Message{Ready: true})
+	_ = old.Send(handover.Message{Ready: true})
 	if mode == "ready" {
 		return status
 	}
-	<-elder.Messages() // Yours
+	<-old.Messages() // Released
 	switch mode {
-	case "yours":
+	case "released":
 		return status
 	case "fills": // what the old process has let go of
-		fill(elder.Estate.StateDir)
+		fill(old.Offer.StateDir)
 		return status
 	case "opens": // and is killed, as far as the frame log is concerned
-		if _, _, err := framelog.OpenWriter(framelog.Options{Dir: filepath.Join(elder.Estate.StateDir, "frames"), SegmentBytes: 1 << 20, RetainBytes: 1 << 30}); err != nil {
+		if _, _, err := framelog.OpenWriter(framelog.Options{Dir: filepath.Join(old.Offer.StateDir, "frames"), SegmentBytes: 1 << 20, RetainBytes: 1 << 30}); err != nil {
 			fmt.Fprintln(os.Stderr, "panic: ", err) // fails the test
 		}
 		return status
 	}
-	fmt.Fprintln(os.Stderr, `{"level":"INFO","msg":"heir hangs"}`)
+	fmt.Fprintln(os.Stderr, `{"level":"INFO","msg":"the new process hangs"}`)
 	select {}
 }
 

@@ -1,7 +1,8 @@
-package succession
+package handover
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,20 +14,22 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"distributor/engine/ipc"
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv("SUCCESSION_TEST_HEIR") != "" {
-		os.Exit(beHeir())
+	if os.Getenv("HANDOVER_TEST_SUCCESSOR") != "" {
+		os.Exit(beSuccessor())
 	}
 	os.Exit(m.Run())
 }
 
-// beHeir answers one request on each listener, then says so.
-func beHeir() int {
-	e, err := Inherit()
-	if err != nil || e == nil {
-		fmt.Fprintln(os.Stderr, "not an heir:", err)
+// beSuccessor answers one request on each listener, then says so.
+func beSuccessor() int {
+	p, err := Inherit()
+	if err != nil || p == nil {
+		fmt.Fprintln(os.Stderr, "not the new process of a handover:", err)
 		return 1
 	}
 	if os.Getenv(variable) != "" {
@@ -37,28 +40,30 @@ func beHeir() int {
 		fmt.Fprintln(os.Stderr, "inherited twice:", err)
 		return 1
 	}
-	if l := e.TakeAdmin("elsewhere"); l != nil {
+	if l := p.TakeAdmin("elsewhere"); l != nil {
 		fmt.Fprintln(os.Stderr, "took what is another's")
 		return 1
 	}
-	l := e.TakePublic(e.Estate.Public)
+	l := p.TakePublic(p.Offer.Public)
 	if l == nil {
 		fmt.Fprintln(os.Stderr, "no listener")
 		return 1
 	}
 	go func() {
-		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "heir") }))
+		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "successor")
+		}))
 	}()
-	if err := e.Send(Message{Serving: true}); err != nil {
+	if err := p.Send(Message{Serving: true}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	for range e.Messages() {
+	for range p.Messages() {
 	}
 	return 7
 }
 
-func next(t *testing.T, c *Conn) (Message, bool) {
+func next(t *testing.T, c *conn) (Message, bool) {
 	t.Helper()
 	select {
 	case m, ok := <-c.Messages():
@@ -70,27 +75,26 @@ func next(t *testing.T, c *Conn) (Message, bool) {
 }
 
 // A process inherits the listeners; ours goes on working, and theirs after it.
-func TestHeir(t *testing.T) {
-	t.Setenv("SUCCESSION_TEST_HEIR", "1")
+func TestSuccessor(t *testing.T) {
+	t.Setenv("HANDOVER_TEST_SUCCESSOR", "1")
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	public, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer public.Close()
+	public := newListener(t)
 	admin, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer admin.Close()
-	h, err := Start([]string{exe}, Estate{StateDir: "/s", Public: "x:1", Admin: "y:2"}, public, admin)
+	offer := Offer{StateDir: "/s", Public: "x:1", Admin: "y:2"}
+	s, err := start(Options{
+		Command: []string{exe}, Offer: offer, Listener: public, Admin: admin,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m, ok := next(t, h.Conn); !ok || !m.Serving {
+	if m, ok := next(t, s.conn); !ok || !m.Serving {
 		t.Fatalf("said %+v (%v)", m, ok)
 	}
 	accepted := make(chan error, 1)
@@ -113,62 +117,59 @@ func TestHeir(t *testing.T) {
 	}
 	body, _ := io.ReadAll(r.Body)
 	r.Body.Close()
-	if string(body) != "heir" {
+	if string(body) != "successor" {
 		t.Errorf("answered %q", body)
 	}
 	admin.Close()
 	if _, err := net.Dial("tcp", admin.Addr().String()); err == nil {
-		t.Error("the heir holds the listener that it has not taken")
+		t.Error("the new process holds the listener that it has not taken")
 	}
-	h.Close() // it ends by itself
+	s.Close() // it ends by itself
 	select {
-	case <-h.Ended():
+	case <-s.exited:
 	case <-time.After(30 * time.Second):
 		t.Fatal("the end of the channel is not noticed")
 	}
-	if code := h.cmd.ProcessState.ExitCode(); code != 7 {
-		t.Errorf("it ended with %v", h.cmd.ProcessState)
+	if code := s.cmd.ProcessState.ExitCode(); code != 7 {
+		t.Errorf("it ended with %v", s.cmd.ProcessState)
 	}
 }
 
-func TestHeirKilled(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func TestSuccessorKilled(t *testing.T) {
+	o := Options{Command: []string{"/bin/sleep", "1000"}, Listener: newListener(t)}
+	s, err := start(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	h, err := Start([]string{"/bin/sleep", "1000"}, Estate{}, l, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if state := h.Kill(); state != "signal: killed" {
+	if state := s.Kill(); state != "signal: killed" {
 		t.Errorf("it ended with %s", state)
 	}
-	if _, ok := next(t, h.Conn); ok {
+	if _, ok := next(t, s.conn); ok {
 		t.Error("it has said something")
 	}
-	if _, err := Start([]string{"/nowhere/to/be/found"}, Estate{}, l, nil); !errors.Is(err, os.ErrNotExist) {
+	o.Command = []string{"/nowhere/to/be/found"}
+	if _, err = start(o); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no binary: %v", err)
 	}
 }
 
 // A killed process that does not end, because a disk keeps it, is not waited for any longer than
 // killWithin.
-func TestHeirThatDoesNotEnd(t *testing.T) {
+func TestSuccessorThatDoesNotEnd(t *testing.T) {
 	sleep := exec.Command("/bin/sleep", "1000")
 	if err := sleep.Start(); err != nil {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		h := &Heir{
-			Conn: &Conn{unix: &net.UnixConn{}, done: make(chan struct{})},
-			cmd:  sleep, ended: make(chan struct{}),
+		s := &Successor{
+			conn: &conn{unix: &net.UnixConn{}, done: make(chan struct{})},
+			cmd:  sleep, exited: make(chan struct{}),
 		}
-		if state := h.Kill(); !strings.Contains(state, "not ended") {
+		if state := s.Kill(); !strings.Contains(state, "not ended") {
 			t.Errorf("it ended with %s", state)
 		}
 		select {
-		case <-h.done:
+		case <-s.done:
 		default:
 			t.Error("the channel is left")
 		}
@@ -177,20 +178,50 @@ func TestHeirThatDoesNotEnd(t *testing.T) {
 }
 
 // other is the far end of a channel within this process.
-func channel(t *testing.T) (one, other *Conn) {
+func channel(t *testing.T) (one, other *conn) {
 	t.Helper()
 	one, f, err := pair()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if other, err = newConn(f); err != nil {
+	theirs, err := ipc.Conn(f)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return one, other
+	return one, newConn(theirs)
 }
 
-// The last of what is said is heard, also if the speaker had not listened.
-func TestLastWords(t *testing.T) {
+// The wire between versions stays as it is: a running version hands over to a newer one.
+func TestWire(t *testing.T) {
+	since := time.Date(2026, 11, 30, 1, 2, 3, 0, time.UTC)
+	for _, c := range []struct {
+		m    Message
+		want string
+	}{
+		{Message{Offer: &Offer{
+			StateDir: "/s", Public: ":1", Admin: ":2", Activated: true,
+			Problems: map[string]time.Time{"progress": since},
+		}}, `{"estate":{"stateDir":"/s","public":":1","admin":":2","activated":true,` +
+			`"problems":{"progress":"2026-11-30T01:02:03Z"}}}`},
+		{Message{Released: true}, `{"yours":true}`},
+		{Message{Ready: true}, `{"ready":true}`},
+		{Message{Serving: true}, `{"serving":true}`},
+		{Message{Stop: &Stop{WithinMS: 5}}, `{"stop":{"withinMS":5}}`},
+		{Message{Positions: []Position{{Key: "a", Offset: 7, Begins: true}, {Key: "b"}}},
+			`{"positions":[{"k":"a","o":7,"b":true},{"k":"b","o":0}]}`},
+		{Message{Release: []string{"a"}}, `{"release":["a"]}`},
+	} {
+		if got, err := json.Marshal(c.m); err != nil || string(got) != c.want {
+			t.Errorf("%s (%v), want %s", got, err, c.want)
+		}
+	}
+	if variable != "DISTRIBUTOR_HEIR" || channelFD != 3 || publicFD != 4 || adminFD != 5 {
+		t.Error(variable, channelFD, publicFD, adminFD)
+	}
+}
+
+// The last messages of a process arrive, also if it had not read all that was sent to it.
+func TestLastMessages(t *testing.T) {
 	one, other := channel(t)
 	defer one.Close()
 	for range 5 { // one is in the goroutine's hand, the others in the socket
@@ -213,23 +244,24 @@ func TestLastWords(t *testing.T) {
 	}
 }
 
-// Of each collector the newest is told, and that one of its connections has
-// begun, however many there are and whenever Run is ended.
+// The newest position of each collector is sent, and that one of its connections has begun, however
+// many collectors there are and whenever run is ended.
 func TestSpool(t *testing.T) {
 	one, other := channel(t)
 	defer one.Close()
 	defer other.Close()
-	s := NewSpool()
+	s := newSpool()
 	const keys = 3*batch + 7
 	for round := range 3 {
 		for i := range keys {
-			s.Add(Position{Key: fmt.Sprintf("%064d", i), Offset: uint64(1<<60 + round*keys + i), Begins: round == 1})
+			offset := uint64(1<<60 + round*keys + i)
+			s.add(Position{Key: fmt.Sprintf("%064d", i), Offset: offset, Begins: round == 1})
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	done := make(chan struct{})
-	go func() { defer close(done); s.Run(ctx, one) }()
+	go func() { defer close(done); s.run(ctx, one) }()
 	for n := 0; n < keys; {
 		m, ok := next(t, other)
 		if !ok || len(m.Positions) == 0 {
@@ -237,7 +269,8 @@ func TestSpool(t *testing.T) {
 		}
 		for _, p := range m.Positions {
 			var i int
-			if _, err := fmt.Sscanf(p.Key, "%d", &i); err != nil || p.Offset != uint64(1<<60+2*keys+i) || !p.Begins {
+			_, err := fmt.Sscanf(p.Key, "%d", &i)
+			if err != nil || p.Offset != uint64(1<<60+2*keys+i) || !p.Begins {
 				t.Fatalf("%+v", p)
 			}
 		}
@@ -256,16 +289,16 @@ func TestSpoolOutlivesTimeouts(t *testing.T) {
 	defer one.Close()
 	defer other.Close()
 	one.within = 10 * time.Millisecond
-	s := NewSpool()
+	s := newSpool()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	done := make(chan struct{})
-	go func() { defer close(done); s.Run(ctx, one) }()
+	go func() { defer close(done); s.run(ctx, one) }()
 	// More than the channel holds, so that sends fail.
 	const keys = 40 * batch
 	add := func(round int) {
 		for i := range keys {
-			s.Add(Position{Key: fmt.Sprintf("%064d", i), Offset: uint64(round*keys + i), Begins: round == 0})
+			s.add(Position{Key: fmt.Sprintf("%064d", i), Offset: uint64(round*keys + i), Begins: round == 0})
 		}
 	}
 	waiting := func() int {
@@ -274,7 +307,7 @@ func TestSpoolOutlivesTimeouts(t *testing.T) {
 		return len(s.byKey)
 	}
 	add(0)
-	s.Release("the last")
+	s.free("the last")
 	for before := -1; before != waiting(); time.Sleep(5 * one.within) { // it is stuck
 		before = waiting()
 	}
@@ -286,7 +319,7 @@ func TestSpoolOutlivesTimeouts(t *testing.T) {
 	for !released {
 		m, ok := next(t, other)
 		if !ok {
-			t.Fatalf("Run has given up, with %d waiting", waiting())
+			t.Fatalf("run has given up, with %d waiting", waiting())
 		}
 		for _, p := range m.Positions {
 			if p.Offset < reached[p.Key] {

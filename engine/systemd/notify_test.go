@@ -1,4 +1,4 @@
-package engine
+package systemd
 
 import (
 	"errors"
@@ -19,7 +19,7 @@ func TestNotifyDoesNotWait(t *testing.T) {
 	defer l.Close()
 	t.Setenv("NOTIFY_SOCKET", path)
 	text := make([]byte, 100)
-	if err := notify("READY=1"); err != nil {
+	if err := Notify("READY=1"); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := l.Read(text); err != nil || string(text[:n]) != "READY=1" {
@@ -28,7 +28,7 @@ func TestNotifyDoesNotWait(t *testing.T) {
 	told := make(chan error, 1)
 	go func() { // until its queue is full, and once more
 		for {
-			if err := notify("READY=1"); err != nil {
+			if err := Notify("READY=1"); err != nil {
 				told <- err
 				return
 			}

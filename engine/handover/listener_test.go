@@ -1,4 +1,4 @@
-package engine
+package handover
 
 import (
 	"errors"
@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-func newDoor(t *testing.T) *door {
+func newListener(t *testing.T) *Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = l.Close() })
-	return &door{TCPListener: l.(*net.TCPListener)}
+	return &Listener{TCPListener: l.(*net.TCPListener)}
 }
 
 type accepted struct {
@@ -23,11 +23,11 @@ type accepted struct {
 }
 
 // acceptAll reports what comes, until an error.
-func acceptAll(d *door) <-chan accepted {
+func acceptAll(l *Listener) <-chan accepted {
 	out := make(chan accepted)
 	go func() {
 		for {
-			c, err := d.Accept()
+			c, err := l.Accept()
 			out <- accepted{c, err}
 			if err != nil {
 				return
@@ -37,7 +37,7 @@ func acceptAll(d *door) <-chan accepted {
 	return out
 }
 
-func take(t *testing.T, from <-chan accepted) accepted {
+func accept(t *testing.T, from <-chan accepted) accepted {
 	t.Helper()
 	select {
 	case a := <-from:
@@ -51,29 +51,29 @@ func take(t *testing.T, from <-chan accepted) accepted {
 	}
 }
 
-// Who comes while the door is shut is not turned away: whoever has the socket
-// and accepts gets it, and that is us when it opens again.
-func TestDoor(t *testing.T) {
-	d := newDoor(t)
-	came := acceptAll(d)
+// Connections that come while the listener is paused are not refused: the process that has the socket
+// and accepts gets them, and this process does when it resumes.
+func TestPause(t *testing.T) {
+	l := newListener(t)
+	came := acceptAll(l)
 	knock := func() {
 		t.Helper()
-		c, err := net.Dial("tcp", d.Addr().String())
+		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { c.Close() })
 	}
 	knock()
-	if a := take(t, came); a.err != nil {
+	if a := accept(t, came); a.err != nil {
 		t.Fatal(a.err)
 	}
 	for range 3 {
-		if err := d.shut(); err != nil {
+		if err := l.Pause(); err != nil {
 			t.Fatal(err)
 		}
 		knock()
-		file, err := d.File()
+		file, err := l.File()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,7 +82,7 @@ func TestDoor(t *testing.T) {
 			t.Fatal(err)
 		}
 		file.Close()
-		c, err := other.Accept() // would wait for ever if the door had let it in
+		c, err := other.Accept() // would wait for ever if the paused listener had accepted it
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -90,24 +90,24 @@ func TestDoor(t *testing.T) {
 		other.Close()
 
 		knock()
-		if err := d.open(); err != nil {
+		if err := l.Resume(); err != nil {
 			t.Fatal(err)
 		}
-		if a := take(t, came); a.err != nil {
+		if a := accept(t, came); a.err != nil {
 			t.Fatal(a.err)
 		}
 	}
-	if err := d.shut(); err != nil {
+	if err := l.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Close(); err != nil {
+	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if a := take(t, came); !errors.Is(a.err, net.ErrClosed) {
+	if a := accept(t, came); !errors.Is(a.err, net.ErrClosed) {
 		t.Errorf("after Close: %v", a.err)
 	}
-	if err := d.open(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("opened again after Close: %v", err)
+	if err := l.Resume(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("resumed after Close: %v", err)
 	}
-	_ = d.Close()
+	_ = l.Close()
 }

@@ -1,0 +1,45 @@
+package handover
+
+import "time"
+
+// Message is one packet. One member is set. The JSON names are a wire format.
+type Message struct {
+	// From the old process to the new one.
+	Offer    *Offer `json:"estate,omitempty"`
+	Released bool   `json:"yours,omitempty"`
+
+	// From the new process to the old one.
+	Ready   bool  `json:"ready,omitempty"`
+	Serving bool  `json:"serving,omitempty"`
+	Stop    *Stop `json:"stop,omitempty"`
+
+	// Both ways.
+	Positions []Position `json:"positions,omitempty"`
+	// Release lists keys. From the new process: close your connection of each, and say when it has
+	// ended. From the old process: it has none any more, and has sent its last positions of them.
+	Release []string `json:"release,omitempty"`
+}
+
+// Offer says what the old process hands over. Addresses are as they were configured: the new process
+// takes a listener only if its own configuration has the same text.
+type Offer struct {
+	StateDir string `json:"stateDir"` // Run makes it absolute
+	Public   string `json:"public"`
+	Admin    string `json:"admin,omitempty"` // empty: no listener
+	// Activated says that the service manager has opened the public listener, and keeps it.
+	Activated bool `json:"activated,omitempty"`
+	// Problems has the old process's health problems by component: since when each is there.
+	Problems map[string]time.Time `json:"problems,omitempty"`
+}
+
+// Stop has the old process send its collectors away within a shorter time.
+type Stop struct {
+	WithinMS int64 `json:"withinMS"`
+}
+
+// Position says how far a collector is.
+type Position struct {
+	Key    string `json:"k"`
+	Offset uint64 `json:"o"`           // it has confirmed everything before, or begins there
+	Begins bool   `json:"b,omitempty"` // a connection has begun since the key's last Position
+}

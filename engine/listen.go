@@ -1,0 +1,112 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"syscall"
+	"time"
+
+	"distributor/engine/config"
+	"distributor/engine/handover"
+)
+
+// listen opens both listeners. It takes those of the old process that this one is configured with,
+// or socket, which the service manager has opened; nil: it has not.
+func (p *primary) listen(cfg *config.Config, socket *net.TCPListener) (err error) {
+	var l net.Listener
+	if p.predecessor != nil {
+		l = p.predecessor.TakePublic(publicAddress(cfg))
+		p.admin = p.predecessor.TakeAdmin(cfg.AdminAddr)
+		p.activated = p.predecessor.Offer.Activated
+	}
+	switch {
+	case l == nil && p.activated:
+		return fmt.Errorf("%w: DISTRIBUTOR_PORT or LISTEN_ADDR is another one, and distributor.socket "+
+			"has the port: change ListenStream= in it as well, and restart both", ErrConfig)
+	case socket != nil:
+		l, p.activated = socket, true
+		if err := checkSocket(cfg, socket.Addr().(*net.TCPAddr)); err != nil {
+			_ = socket.Close()
+			return err
+		}
+		p.log.Info("listening on the socket of distributor.socket", "address", socket.Addr().String())
+	case l == nil:
+		if l, err = listenPublic(publicAddress(cfg)); err != nil {
+			return fmt.Errorf("engine: listen (DISTRIBUTOR_PORT, LISTEN_ADDR): %w", err)
+		}
+	}
+	p.listener = &handover.Listener{TCPListener: l.(*net.TCPListener)}
+	if p.admin == nil {
+		p.admin, err = listenAdmin(cfg.AdminAddr, p.log)
+	}
+	return err
+}
+
+// bindRetry is how long listenPublic retries EADDRINUSE. After a kill -9, a child that was being
+// forked at that moment may still hold the port.
+const bindRetry = time.Second
+
+func listenPublic(address string) (net.Listener, error) {
+	for end := time.Now().Add(bindRetry); ; time.Sleep(10 * time.Millisecond) {
+		l, err := net.Listen("tcp", address)
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end) {
+			return l, err
+		}
+	}
+}
+
+func publicAddress(cfg *config.Config) string {
+	return net.JoinHostPort(cfg.ListenAddr, strconv.Itoa(cfg.DistributorPort))
+}
+
+// checkSocket compares the service manager's socket with the settings, which say where
+// collectors are expected. Without LISTEN_ADDR any address is right.
+func checkSocket(cfg *config.Config, at *net.TCPAddr) error {
+	const both = "make ListenStream= in distributor.socket and %s the same, then: systemctl daemon-reload; " +
+		"systemctl stop distributor.service; systemctl restart distributor.socket; systemctl start distributor.service"
+	if cfg.DistributorPort != 0 && cfg.DistributorPort != at.Port {
+		return fmt.Errorf("%w: DISTRIBUTOR_PORT is %d, but distributor.socket listens on %v: "+both,
+			ErrConfig, cfg.DistributorPort, at, "DISTRIBUTOR_PORT")
+	}
+	if cfg.ListenAddr == "" {
+		return nil
+	}
+	want, err := net.ResolveTCPAddr("tcp", publicAddress(cfg))
+	if err != nil {
+		return fmt.Errorf("engine: LISTEN_ADDR: %w", err)
+	}
+	if !want.IP.Equal(at.IP) && !(want.IP.IsUnspecified() && at.IP.IsUnspecified()) {
+		return fmt.Errorf("%w: LISTEN_ADDR is %s, but distributor.socket listens on %v: "+both,
+			ErrConfig, cfg.ListenAddr, at, "LISTEN_ADDR")
+	}
+	return nil
+}
+
+// listenAdmin gives nil when there is to be no listener, and when the default's
+// port is taken: a second distributor on the machine is not to fail for what
+// nobody asked for.
+func listenAdmin(address string, log *slog.Logger) (net.Listener, error) {
+	if address == "" || address == config.Off {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", address)
+	if address == config.Default().AdminAddr && errors.Is(err, syscall.EADDRINUSE) {
+		log.Warn("no admin listener: its port is taken; give each distributor an ADMIN_ADDR of its own, or off", "address", address)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("engine: listen (ADMIN_ADDR): %w", err)
+	}
+	if !loopback(l.Addr()) {
+		log.Warn("ADMIN_ADDR is reachable from beyond this machine; it asks nobody who they are, and profiles tell a lot", "address", l.Addr().String())
+	}
+	return l, nil
+}
+
+func loopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
