@@ -28,7 +28,8 @@ const (
 	exitGaps    = 6
 )
 
-const tailHelp = `Connects to a distributor as a collector, verifies every message and prints the records.
+const tailHelp = `Connects to a distributor as a collector, verifies every message and prints the
+records.
 
 usage: distributor tail [flags]
 
@@ -39,7 +40,7 @@ usage: distributor tail [flags]
   distributor tail --from 0123…cdef-4711                  continue where an earlier tail stopped
 
 Exit status:
-  0   interrupted by the user, or at --count, --seconds or --stop-at-idle; every message was verified
+  0   interrupted, or stopped by --count, --seconds or --stop-at-idle; every message was verified
   1   a message did not verify, or messages are missing or came twice
   3   the server refused the connection
   4   no connection could be made, or the connection was lost and could not be made again
