@@ -32,7 +32,7 @@ type rig struct {
 	t       *testing.T
 	log     *framelog.Writer
 	all     [][]byte     // frames appended
-	dir     atomic.Value // of the twin, as announced
+	dir     atomic.Value // directory of the compressed log, as announced
 	blocked atomic.Bool
 	stop    func() // ends Run
 	grown   *bell.Set

@@ -33,15 +33,15 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// place is all that a distributor has: data logs and databases as an archiver
-// leaves them, a configuration file and a directory for its state.
+// place is everything that a distributor has: data logs and databases as an archiver leaves them, a
+// configuration file and a state directory.
 type place struct {
 	t        *testing.T
 	dir      string
 	settings map[string]any
 }
 
-// archive is what an archiver leaves, made once.
+// archive returns the files that an archiver leaves; they are made once.
 var archive = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "doctor-test-")
 	if err != nil {
@@ -54,7 +54,7 @@ var archive = sync.OnceValues(func() (string, error) {
 	return dir, err
 })
 
-// writerRole makes the test binary an archiver that has a database open.
+// writerRole makes the test binary act as an archiver that has a database open.
 const writerRole = "DOCTOR_TEST_WRITES_TO"
 
 func TestMain(m *testing.M) {
@@ -134,7 +134,7 @@ func (p *place) append(name, text string) {
 	p.must(errors.Join(err, f.Close()))
 }
 
-// examine writes the settings to a file and has it looked at.
+// examine writes the settings to a file and runs doctor on it.
 func (p *place) examine(env ...string) Report {
 	p.t.Helper()
 	b, err := json.Marshal(p.settings)
@@ -152,7 +152,7 @@ func (p *place) examine(env ...string) Report {
 	return r
 }
 
-// frames makes a frame log with a few frames, and leaves it.
+// frames makes a frame log with a few frames, and closes it.
 func (p *place) frames() {
 	p.t.Helper()
 	w := p.openFrames()
@@ -171,7 +171,7 @@ func (p *place) openFrames() *framelog.Writer {
 	return w
 }
 
-// snapshot tells everything about the files of a place that a visitor could change.
+// snapshot returns everything about the files of a place that doctor could change.
 func (p *place) snapshot() map[string]string {
 	p.t.Helper()
 	all := make(map[string]string)
@@ -208,8 +208,8 @@ func (p *place) unchanged(before map[string]string) {
 	}
 }
 
-// has tells whether a finding of that level is there, of a check whose name
-// begins so, with those words.
+// has reports whether there is a finding of that level that contains words, of a check whose name
+// begins with check.
 func (r Report) has(check string, level Level, words string) bool {
 	for _, f := range r.Findings {
 		if strings.HasPrefix(f.Check, check) && f.Level == level && strings.Contains(f.Found, words) {
@@ -225,7 +225,7 @@ func (r Report) String() string {
 	return b.String()
 }
 
-// avoidable counts the warnings, but for what the machine alone decides.
+// avoidable counts the warnings, except those that depend on the machine alone.
 func (r Report) avoidable() (warnings int) {
 	for _, f := range r.Findings {
 		if f.Level == Warning && f.Check != "clock" && f.Check != "memory" &&
@@ -237,7 +237,7 @@ func (r Report) avoidable() (warnings int) {
 	return warnings
 }
 
-// The descriptors that the primary may need are those that its clients may make it need, and its
+// The descriptors that the primary may need are those that its clients can make it need, and its
 // own.
 func TestDescriptorsOfThePrimary(t *testing.T) {
 	cfg := config.Default()
@@ -256,7 +256,7 @@ func TestDescriptorsOfThePrimary(t *testing.T) {
 	}
 }
 
-// All is well, before the first start and after one; nothing is changed.
+// All is well before the first start and after one, and nothing is changed.
 func TestHealthy(t *testing.T) {
 	p := newPlace(t)
 	before := p.snapshot()
@@ -291,12 +291,12 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
-// Beside a distributor and an archiver that are at work, which do not notice.
+// Doctor works beside a distributor and an archiver that are at work, and does not disturb them.
 func TestBesideOthers(t *testing.T) {
 	p := newPlace(t)
 	w := p.openFrames()
 	defer w.Close()
-	// In another process: SQLite shares what it knows within one.
+	// The writer is another process, because SQLite shares its knowledge within one process.
 	self, err := os.Executable()
 	p.must(err)
 	writer := exec.Command(self)
@@ -309,7 +309,7 @@ func TestBesideOthers(t *testing.T) {
 	var rows int
 	_, err = fmt.Fscan(out, &rows)
 	p.must(err)
-	// The writer still syncs the segments before the last, and notes that.
+	// The writer still syncs the earlier segments, and records that.
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 		report, err := framelog.Inspect(p.path("state", "frames"))
 		p.must(err)
@@ -341,7 +341,7 @@ func TestBesideOthers(t *testing.T) {
 	p.must(writer.Wait())
 }
 
-// Each fault is found, with a remedy.
+// Each fault is found and has a remedy.
 func TestFaults(t *testing.T) {
 	hour := time.Now().Add(-time.Hour)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -525,7 +525,7 @@ func active(p *place, stream string) string {
 	return string(b)
 }
 
-// overwrite puts bytes over those of a file.
+// overwrite replaces bytes of a file.
 func (p *place) overwrite(name string, at int64, b []byte) {
 	p.t.Helper()
 	f, err := os.OpenFile(p.path(name), os.O_RDWR, 0)
@@ -534,8 +534,8 @@ func (p *place) overwrite(name string, at int64, b []byte) {
 	p.must(errors.Join(err, f.Close()))
 }
 
-// laterVersion makes a head page one of the next format version: the version at byte 8, and at
-// byte 32 the check of the bytes before.
+// laterVersion turns a head page into one of the next format version: the version is at byte 8, and
+// at byte 32 is the check of the bytes before.
 func (p *place) laterVersion(name string) {
 	p.t.Helper()
 	page, err := os.ReadFile(p.path(name))
@@ -569,7 +569,7 @@ func (p *place) cutNewest() {
 	p.flip("state/frames/"+filepath.Base(newest), int64(head-base)-1)
 }
 
-// What a stopped distributor will read, and what a running one should have.
+// Doctor reports what a stopped distributor will read, and how far a running one is behind.
 func TestBehind(t *testing.T) {
 	p := newPlace(t)
 	follower, err := datalog.NewFollower(datalog.Options{Dir: p.path("data-logs"),
@@ -592,7 +592,7 @@ func TestBehind(t *testing.T) {
 	if r := p.examine(); !r.has("data logs: receipt", OK, "read, but for 2 KiB") {
 		t.Error(r)
 	}
-	// Very far, in a log too big to be read.
+	// Far behind, in a log too big to be read.
 	p.must(os.Truncate(p.path("data-logs", active(p, "receipt")), 1<<36))
 	if r := p.examine(); !r.has("data logs: receipt", Warning,
 		"the running distributor is 64 GiB behind") {
@@ -600,8 +600,8 @@ func TestBehind(t *testing.T) {
 	}
 }
 
-// What the newest archiver leaves out of receipts is found in the newest one, with the setting that
-// adds it.
+// A receipt without the member that the newest archiver leaves out is found, together with the
+// setting that adds the member.
 func TestReceiptsWithoutShardKey(t *testing.T) {
 	const words = "receipts are logged without executionShardKey"
 	p := newPlace(t)
@@ -627,7 +627,7 @@ func TestReceiptsWithoutShardKey(t *testing.T) {
 	}
 }
 
-// A check that hangs is left alone, and the others have their say.
+// A check that hangs is abandoned, and the other checks report.
 func TestHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := make(chan struct{})
@@ -672,7 +672,7 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// What doctor knows of where things are is what the engine does.
+// Doctor finds the state where the engine stores it.
 func TestStateIsWhereTheEngineHasIt(t *testing.T) {
 	cfg := config.Default()
 	cfg.StateDir = t.TempDir()

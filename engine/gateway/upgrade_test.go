@@ -256,7 +256,7 @@ func TestResume(t *testing.T) {
 		{"known", 150, "&from=earliest", 100},
 		{"known", 150, "&from=" + token(120), 120},
 		{"known", 200, "", 200},
-		{"known", 153, "", 160}, // no place that we told anybody
+		{"known", 153, "", 160}, // an offset that was never sent to a client
 		{"known", 90, "", 100},  // below the floor: all that there is
 		{"known", 210, "", 200}, // cannot be, and must not be a gap later
 		{"known", 0, "", 200},
