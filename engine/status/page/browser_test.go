@@ -154,11 +154,15 @@ func pageProblems(t *testing.T, b *browser) {
 		if n := eval[int](p, "document.querySelectorAll('#events li').length"); n != 7 {
 			t.Errorf("%d events", n)
 		}
-		if text := eval[string](p, "document.querySelector('#events li').innerText"); !strings.Contains(text, "worker 2 (pid 4101) ended") {
+		if text := eval[string](p,
+			"document.querySelector('#events li').innerText"); !strings.Contains(text,
+			"worker 2 (pid 4101) ended") {
 			t.Errorf("newest event: %q", text)
 		}
 		full := eval[string](p, "document.querySelector('#clients button').title")
-		if shown := eval[string](p, "document.querySelector('#clients button').textContent"); !strings.HasPrefix(full, key(1)) || len(shown) > 16 {
+		if shown := eval[string](p,
+			"document.querySelector('#clients button').textContent"); !strings.HasPrefix(full, key(1)) ||
+			len(shown) > 16 {
 			t.Errorf("key: shown %q, title %q", shown, full)
 		}
 		if !strings.Contains(eval[string](p, "document.querySelector('#events time').title"), "UTC") {
@@ -276,7 +280,8 @@ func pageCrowd(t *testing.T, b *browser) {
 	p := b.open(t, s.URL, desktop)
 	p.wait("document.querySelectorAll('#workers tbody tr').length === 200")
 	eval[any](p, "[...document.querySelectorAll('#workers thead button')].find((b) => b.textContent === 'Furthest behind').click()")
-	if first := eval[string](p, "document.querySelector('#workers tbody tr').innerText"); !strings.HasPrefix(first, "137") {
+	if first := eval[string](p,
+		"document.querySelector('#workers tbody tr').innerText"); !strings.HasPrefix(first, "137") {
 		t.Errorf("sorted by lag the first worker is %q", first)
 	}
 	if sorted := eval[string](p, "document.querySelector('#workers [aria-sort]').getAttribute('aria-sort')"); sorted != "descending" {
@@ -355,7 +360,8 @@ func pageKeyboard(t *testing.T, b *browser) {
 		run(p, chromedp.KeyEvent(kb.Tab))
 		reached[eval[string](p, `(() => {
 			const e = document.activeElement;
-			return e.name || e.id || (e.closest("#clients") ? "key" : e.closest("thead") ? "sort" : e.tagName);
+			return e.name || e.id ||
+				(e.closest("#clients") ? "key" : e.closest("thead") ? "sort" : e.tagName);
 		})()`)] = true
 	}
 	for _, want := range []string{"theme", "chart-in", "chart-out", "chart-latency", "workers",

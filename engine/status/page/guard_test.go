@@ -91,8 +91,10 @@ const tried = (async () => {
 			const body = method === "GET" ? undefined : "debug";
 			await attempt(path, { method, body });
 			await attempt(path, { method, body, referrerPolicy: "no-referrer" });
-			await attempt(path, { method, body, headers: { "User-Agent": "curl/8", "X-Requested-With": "x" } });
-			if (method !== "PUT") await attempt(path, { method, body, mode: "no-cors", referrerPolicy: "no-referrer" });
+			await attempt(path, { method, body,
+				headers: { "User-Agent": "curl/8", "X-Requested-With": "x" } });
+			if (method !== "PUT") await attempt(path,
+				{ method, body, mode: "no-cors", referrerPolicy: "no-referrer" });
 		}
 	}
 	const element = (name, set) => new Promise((done) => {
@@ -117,7 +119,8 @@ const tried = (async () => {
 		const frame = document.createElement("iframe");
 		frame.name = policy;
 		document.body.append(frame);
-		const form = Object.assign(document.createElement("form"), { method: "post", action: admin + "/log-level", target: policy, enctype: "text/plain" });
+		const form = Object.assign(document.createElement("form"), { method: "post",
+			action: admin + "/log-level", target: policy, enctype: "text/plain" });
 		document.head.innerHTML += '<meta name="referrer" content="' + policy + '">';
 		document.body.append(form);
 		await new Promise((done) => { frame.onload = done; form.submit(); setTimeout(done, 3000); });
