@@ -24,17 +24,17 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-const demoHelp = `Shows the main job at work, all of it real: a simulated archiver appends records to
-data logs, a distributor follows and signs them, and a collector verifies what comes
-over the WebSocket. Prints a live account until Ctrl-C, then ends everything cleanly.
-The exit status is 0 when every record written was received and verified.
+const demoHelp = `Runs the whole path of the data: a simulated archiver appends records to data logs, a
+distributor follows and signs them, and a collector verifies what it receives over the
+WebSocket. Prints live counts until Ctrl-C, then stops everything cleanly. The exit status
+is 0 if every record that was written was received and verified.
 
 usage: distributor demo [flags]
 
 `
 
-// demoPatience is how long the last records may take at the end, and how long
-// the distributor may take to start and to stop.
+// demoPatience is how long the demo waits for the last records at the end, and for the distributor
+// to start and to stop.
 const demoPatience = 15 * time.Second
 
 type demoOptions struct {
@@ -48,10 +48,13 @@ func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) i
 	var o demoOptions
 	flags := pflag.NewFlagSet("demo", pflag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.Float64Var(&o.rate, "rate", 200, "records a second that the archiver writes; 0: as fast as it can")
-	flags.Float64Var(&o.seconds, "seconds", 0, "end by itself after so many seconds; 0: at Ctrl-C")
-	flags.StringVar(&o.generation, "generation", string(simulator.BytesBlank), "how the archiver writes: entries, bytes or bytes-blank")
-	flags.StringVar(&o.dir, "dir", "", "keep logs, frame log and the distributor's output here; default: a temporary directory, removed at the end")
+	flags.Float64Var(&o.rate, "rate", 200,
+		"records per second that the archiver writes; 0: as fast as possible")
+	flags.Float64Var(&o.seconds, "seconds", 0, "stop after this many seconds; 0: at Ctrl-C")
+	flags.StringVar(&o.generation, "generation", string(simulator.BytesBlank),
+		"how the archiver writes: entries, bytes or bytes-blank")
+	flags.StringVar(&o.dir, "dir", "",
+		"keep logs, frame log and the distributor's output here; default: a temporary directory, removed at the end")
 	flags.Usage = func() { fmt.Fprint(stdout, demoHelp, flags.FlagUsages()) }
 	switch err := flags.Parse(args); {
 	case errors.Is(err, pflag.ErrHelp):
@@ -60,7 +63,7 @@ func demoCommand(ctx context.Context, args []string, stdout, stderr io.Writer) i
 		fmt.Fprintf(stderr, "distributor demo: %v (see --help)\n", err)
 		return exitConfig
 	case flags.NArg() > 0:
-		fmt.Fprintf(stderr, "distributor demo: there is nothing called %q (see --help)\n", flags.Arg(0))
+		fmt.Fprintf(stderr, "distributor demo: unexpected argument %q (see --help)\n", flags.Arg(0))
 		return exitConfig
 	case o.rate < 0 || o.seconds < 0:
 		fmt.Fprintln(stderr, "distributor demo: --rate and --seconds cannot be negative (see --help)")
@@ -92,25 +95,26 @@ func demo(ctx context.Context, o demoOptions, stdout, stderr io.Writer) (err err
 	return d.run(ctx, o)
 }
 
-// demonstration is one run: this process is the archiver and the collector, a
-// child is the distributor.
+// demonstration is one run: this process is the archiver and the collector, and a child process is
+// the distributor.
 type demonstration struct {
 	dir     string
 	stderr  io.Writer
 	account *account
 	server  *exec.Cmd
 	address string
-	logged  chan struct{} // closed when the distributor's log has ended
+	logged  chan struct{} // closed at the end of the distributor's log
 }
 
 func (d *demonstration) logs() string      { return filepath.Join(d.dir, "data-logs") }
 func (d *demonstration) databases() string { return filepath.Join(d.dir, "databases") }
 
-// layOutLogs makes what an archiver has before its first record, so that the
-// distributor finds what it is told to follow.
+// layOutLogs creates what an archiver has before its first record, so that the distributor finds
+// the data logs that it is configured to follow.
 func (d *demonstration) layOutLogs(o demoOptions) error {
 	for _, stream := range simulator.Streams {
-		w, err := simulator.NewLogWriter(simulator.LogOptions{Dir: d.logs(), Stream: stream, Generation: simulator.Generation(o.generation)})
+		w, err := simulator.NewLogWriter(simulator.LogOptions{Dir: d.logs(), Stream: stream,
+			Generation: simulator.Generation(o.generation)})
 		if err != nil {
 			return err
 		}
@@ -128,7 +132,8 @@ func (d *demonstration) layOutLogs(o demoOptions) error {
 // startDistributor runs `distributor serve` and waits until it distributes.
 func (d *demonstration) startDistributor() error {
 	settings, err := json.Marshal(map[string]any{
-		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": 0, "DATA_LOG_DIR": d.logs(), "ARCHIVER_DB_DIR": d.databases(), "ADMIN_ADDR": "127.0.0.1:0",
+		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": 0, "DATA_LOG_DIR": d.logs(),
+		"ARCHIVER_DB_DIR": d.databases(), "ADMIN_ADDR": "127.0.0.1:0",
 		"STATE_DIR": filepath.Join(d.dir, "state"), "LOG_FORMAT": "json",
 	})
 	if err != nil {
@@ -144,7 +149,7 @@ func (d *demonstration) startDistributor() error {
 	d.server = exec.Command(self, "serve")
 	d.server.Dir = d.dir
 	d.server.SysProcAttr = &syscall.SysProcAttr{
-		Setpgid:   true, // Ctrl-C is for the demonstration, which then stops the server
+		Setpgid:   true, // Ctrl-C reaches only the demonstration, which then stops the server
 		Pdeathsig: syscall.SIGTERM,
 	}
 	out, err := d.server.StderrPipe()
@@ -168,8 +173,8 @@ func (d *demonstration) startDistributor() error {
 	return nil
 }
 
-// readLog shows warnings and errors, keeps everything in a file, and finds the
-// address that the distributor listens on.
+// readLog prints warnings and errors, copies the log to a file, and finds the address that the
+// distributor listens on.
 func (d *demonstration) readLog(r io.Reader, address chan<- string) {
 	defer close(d.logged)
 	file, err := os.Create(filepath.Join(d.dir, "distributor.log"))
@@ -181,7 +186,8 @@ func (d *demonstration) readLog(r io.Reader, address chan<- string) {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var line struct{ Level, Msg, Address string }
-		if json.Unmarshal(lines.Bytes(), &line) != nil || (line.Level != "INFO" && line.Level != "DEBUG") {
+		if json.Unmarshal(lines.Bytes(), &line) != nil ||
+			(line.Level != "INFO" && line.Level != "DEBUG") {
 			fmt.Fprintf(d.stderr, "%s\n", lines.Bytes())
 		}
 		if line.Msg == "distributing" {
@@ -192,14 +198,15 @@ func (d *demonstration) readLog(r io.Reader, address chan<- string) {
 }
 
 func (d *demonstration) stopDistributor() error {
-	if err := d.server.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := d.server.Process.Signal(syscall.SIGTERM); err != nil &&
+		!errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	kill := time.AfterFunc(demoPatience, func() { _ = d.server.Process.Kill() })
 	defer kill.Stop()
 	<-d.logged
 	if err := d.server.Wait(); err != nil {
-		return fmt.Errorf("the distributor ended badly: %w", err)
+		return fmt.Errorf("the distributor failed: %w", err)
 	}
 	return nil
 }
@@ -219,7 +226,8 @@ func (d *demonstration) run(ctx context.Context, o demoOptions) error {
 		return err
 	}
 	c, err := collector.Dial(ctx, collector.Options{
-		URL: "http://" + d.address, Keys: key, HashKey: hashKey, ExpectOwner: owner, From: wsproto.From{Start: wsproto.Live},
+		URL: "http://" + d.address, Keys: key, HashKey: hashKey, ExpectOwner: owner,
+		From:   wsproto.From{Start: wsproto.Live},
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -228,8 +236,8 @@ func (d *demonstration) run(ctx context.Context, o demoOptions) error {
 	defer c.Close()
 	fmt.Fprintf(d.account.out, `archiver     writes to %s
 distributor  on http://%s
-collector    connected; another one: bin/distributor tail --url http://%[2]s
-Ctrl-C ends it all. Latency is from append to receipt.
+collector    connected; to add another one: bin/distributor tail --url http://%[2]s
+Ctrl-C stops everything. Latency is the time from append to reception.
 
 `, d.logs(), d.address)
 
@@ -249,24 +257,28 @@ Ctrl-C ends it all. Latency is from append to receipt.
 	archived := make(chan error, 1)
 	go func() {
 		_, err := simulator.Run(archiving, simulator.Options{
-			Dir: d.logs(), Databases: d.databases(), Seed: "demo", Rates: simulator.Spread(cmp.Or(o.rate, 1), simulator.Streams[:]...), Unpaced: o.rate == 0,
-			ShardKeys: true, // what is written and what is received are compared, so nothing is to be added
+			Dir: d.logs(), Databases: d.databases(), Seed: "demo",
+			Rates: simulator.Spread(cmp.Or(o.rate, 1), simulator.Streams[:]...), Unpaced: o.rate == 0,
+			// what is written is compared with what is received, so the distributor must add nothing
+			ShardKeys: true,
 			Duration:  time.Duration(o.seconds * float64(time.Second)), Batch: 10 * time.Millisecond,
-			Log: simulator.LogOptions{Generation: simulator.Generation(o.generation)}, OnWrite: d.account.written,
+			Log:     simulator.LogOptions{Generation: simulator.Generation(o.generation)},
+			OnWrite: d.account.written,
 		})
 		archived <- err
 	}()
 
 	select {
 	case err = <-archived:
-	case collectErr := <-collected: // only by a fault
+	case collectErr := <-collected: // only after an error
 		stopArchiving()
 		err = errors.Join(collectErr, <-archived)
 		collected <- nil
 	}
-	// The last records are still on their way.
+	// The last records may still be on their way.
 	missing, extra := d.account.open()
-	for end := time.Now().Add(demoPatience); err == nil && missing+extra > 0 && time.Now().Before(end); missing, extra = d.account.open() {
+	for end := time.Now().Add(demoPatience); err == nil && missing+extra > 0 &&
+		time.Now().Before(end); missing, extra = d.account.open() {
 		time.Sleep(10 * time.Millisecond)
 	}
 	stopShowing()
@@ -277,7 +289,7 @@ Ctrl-C ends it all. Latency is from append to receipt.
 	}
 	d.account.total()
 	if missing+extra > 0 && err == nil {
-		err = fmt.Errorf("%d records were not received, %d were received that were not written, or twice", missing, extra)
+		err = fmt.Errorf("%d records were not received; %d received records were not written, or came twice", missing, extra)
 	}
 	return err
 }

@@ -16,32 +16,31 @@ import (
 	"distributor/wsproto/collector"
 )
 
-// account is the demonstration's book: every record written is looked for
-// among those received.
+// account compares every record that was written with the records that were received.
 type account struct {
 	out   io.Writer
-	live  bool // out is a terminal: the table is drawn over itself
+	live  bool // out is a terminal: each table overwrites the last one
 	start time.Time
 
 	mu      sync.Mutex
-	onWay   map[uint64]time.Time // by hash of the record: when it was in the data log
-	early   map[uint64]arrival   // received before the archiver has said that it wrote them
+	onWay   map[uint64]time.Time // by hash of the record: the time of its append
+	early   map[uint64]arrival   // received before written reported them
 	streams [len(simulator.Streams)]streamAccount
 	drawn   bool
 }
 
-// arrival is a record received.
+// arrival is a received record.
 type arrival struct {
 	stream string
 	at     time.Time
 }
 
-// streamAccount counts since the start; the members in last are as of the last
-// second's line.
+// streamAccount holds counts since the start. The counts in last are those of the last printed
+// table.
 type streamAccount struct {
 	written, received, verified, bytes int64
-	latencies                          []time.Duration // since the last line
-	all                                []time.Duration // of everything, up to maxLatencies
+	latencies                          []time.Duration // since the last table
+	all                                []time.Duration // since the start, at most maxLatencies
 	last                               struct{ written, received int64 }
 }
 
@@ -49,7 +48,8 @@ type streamAccount struct {
 const maxLatencies = 1 << 20
 
 func newAccount(out io.Writer) *account {
-	a := &account{out: out, start: time.Now(), onWay: make(map[uint64]time.Time), early: make(map[uint64]arrival)}
+	a := &account{out: out, start: time.Now(), onWay: make(map[uint64]time.Time),
+		early: make(map[uint64]arrival)}
 	if f, ok := out.(*os.File); ok {
 		_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
 		a.live = err == nil
@@ -57,7 +57,7 @@ func newAccount(out io.Writer) *account {
 	return a
 }
 
-// written notes a record that is in its data log.
+// written records that a line was appended to its data log.
 func (a *account) written(stream string, line []byte, at time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -71,7 +71,7 @@ func (a *account) written(stream string, line []byte, at time.Time) {
 	a.onWay[h] = at
 }
 
-// received notes a verified message.
+// received records a verified message.
 func (a *account) received(m collector.Message) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -102,15 +102,15 @@ func (s *streamAccount) took(latency time.Duration) {
 	}
 }
 
-// open is the number of records that were written and not received, and of
-// those received that nobody wrote, or that came twice.
+// open returns how many written records were not received, and how many received records were not
+// written or came twice.
 func (a *account) open() (missing, extra int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return len(a.onWay), len(a.early)
 }
 
-// show prints every second until ctx ends.
+// show prints a table every second until ctx ends.
 func (a *account) show(ctx context.Context) {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
@@ -127,10 +127,11 @@ func (a *account) show(ctx context.Context) {
 const accountHeader = "%-12s %10s %10s %10s %10s %9s %20s\n"
 
 func (a *account) header() {
-	fmt.Fprintf(a.out, accountHeader, "stream", "written/s", "received/s", "verified", "MB", "on way", "latency p50 / p99")
+	fmt.Fprintf(a.out, accountHeader, "stream", "written/s", "received/s", "verified", "MB",
+		"on way", "latency p50 / p99")
 }
 
-// line prints the last second.
+// line prints the table of the last second.
 func (a *account) line() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -142,35 +143,42 @@ func (a *account) line() {
 	a.header()
 	for i := range a.streams {
 		s := &a.streams[i]
-		fmt.Fprintf(a.out, accountHeader, simulator.Streams[i], fmt.Sprint(s.written-s.last.written), fmt.Sprint(s.received-s.last.received),
-			fmt.Sprint(s.verified), fmt.Sprintf("%.1f", float64(s.bytes)/1e6), fmt.Sprint(s.written-s.received), latency(s.latencies))
+		fmt.Fprintf(a.out, accountHeader, simulator.Streams[i], fmt.Sprint(s.written-s.last.written),
+			fmt.Sprint(s.received-s.last.received),
+			fmt.Sprint(s.verified), fmt.Sprintf("%.1f", float64(s.bytes)/1e6),
+			fmt.Sprint(s.written-s.received), latency(s.latencies))
 		s.last.written, s.last.received, s.latencies = s.written, s.received, s.latencies[:0]
 	}
 }
 
-// total prints the whole run.
+// total prints the table of the whole run.
 func (a *account) total() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	took := time.Since(a.start)
 	fmt.Fprintf(a.out, "\nin all, %v:\n", took.Round(time.Second))
-	fmt.Fprintf(a.out, accountHeader, "stream", "written", "received", "verified", "MB", "missing", "latency p50 / p99")
+	fmt.Fprintf(a.out, accountHeader, "stream", "written", "received", "verified", "MB", "missing",
+		"latency p50 / p99")
 	var written, received int64
 	for i := range a.streams {
 		s := &a.streams[i]
 		written, received = written+s.written, received+s.received
-		fmt.Fprintf(a.out, accountHeader, simulator.Streams[i], fmt.Sprint(s.written), fmt.Sprint(s.received), fmt.Sprint(s.verified),
+		fmt.Fprintf(a.out, accountHeader, simulator.Streams[i], fmt.Sprint(s.written),
+			fmt.Sprint(s.received), fmt.Sprint(s.verified),
 			fmt.Sprintf("%.1f", float64(s.bytes)/1e6), fmt.Sprint(s.written-s.received), latency(s.all))
 	}
-	fmt.Fprintf(a.out, "%d records written, %d received, each verified once, %.0f records/s\n", written, received, float64(received)/took.Seconds())
+	fmt.Fprintf(a.out, "%d records written, %d received, each verified once, %.0f records/s\n",
+		written, received, float64(received)/took.Seconds())
 }
 
-// latency gives the percentiles of d, which it sorts.
+// latency formats the percentiles of d, which it sorts.
 func latency(d []time.Duration) string {
 	if len(d) == 0 {
 		return "-"
 	}
 	slices.Sort(d)
-	round := func(q float64) time.Duration { return d[int(q*float64(len(d)-1))].Round(10 * time.Microsecond) }
+	round := func(q float64) time.Duration {
+		return d[int(q*float64(len(d)-1))].Round(10 * time.Microsecond)
+	}
 	return fmt.Sprintf("%v / %v", round(0.5), round(0.99))
 }

@@ -13,15 +13,16 @@ import (
 	"distributor/engine/doctor"
 )
 
-const doctorHelp = `Looks at everything that "distributor serve" with the same file, environment and flags would need, and
-says what is wrong with it and what to do. It changes nothing, and may run beside a distributor.
+const doctorHelp = `Checks everything that "distributor serve" would need with the same file, environment
+and flags, and prints what is wrong and how to correct it. It changes nothing and may run beside
+a distributor.
 
 usage: distributor doctor [--json] [flags of serve]
 
   --json    print the report as JSON
 
-Every line is "ok", "warning" or "problem". The exit status is 0, or 1 if there is a problem, or 78 if
-the command itself cannot be understood. See "distributor serve --help" for the other flags.
+Every finding is "ok", "warning" or "problem". The exit status is 0 without a problem, 1 with a
+problem, and 78 if the arguments are wrong. "distributor serve --help" lists the other flags.
 `
 
 func doctorCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -31,7 +32,7 @@ func doctorCommand(ctx context.Context, args []string, stdout, stderr io.Writer)
 		return arg == "--json"
 	})
 	if len(rest) > 0 && len(rest[0]) > 0 && rest[0][0] != '-' {
-		fmt.Fprintf(stderr, "distributor doctor: there is nothing called %q; see --help\n", rest[0])
+		fmt.Fprintf(stderr, "distributor doctor: unexpected argument %q; see --help\n", rest[0])
 		return exitConfig
 	}
 	report, err := doctor.Examine(ctx, config.Source{Env: os.Environ(), Args: rest})

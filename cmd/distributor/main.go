@@ -1,5 +1,5 @@
-// Command distributor follows an archiver's data logs and streams every
-// record, signed, to its collectors. `distributor help` lists what it can do.
+// Command distributor follows an archiver's data logs and streams every record, signed, to its
+// collectors. `distributor help` lists its commands.
 package main
 
 import (
@@ -15,13 +15,14 @@ import (
 	"distributor/engine/simulator"
 )
 
-// Exit statuses. 2 is not among them: the Go runtime ends with it after a panic, SIGBUS, SIGSEGV,
-// SIGABRT or SIGQUIT, and deploy/distributor.service must restart such a process.
+// Exit statuses of all commands. Status 2 is not used, because the Go runtime ends with it after a
+// panic, SIGBUS, SIGSEGV, SIGABRT or SIGQUIT, and deploy/distributor.service must restart such a
+// process.
 const (
 	exitOK     = 0
 	exitFailed = 1
 	exitConfig = 78  // EX_CONFIG: arguments, environment or configuration cannot be used
-	exitSignal = 128 // plus its number: a second signal while stopping
+	exitSignal = 128 // plus the signal's number: a second signal came while stopping
 )
 
 type command struct {
@@ -29,15 +30,15 @@ type command struct {
 	run         func(ctx context.Context, args []string, stdout, stderr io.Writer) int
 }
 
-// commands in the order of the help text; a command without a text is not listed.
+// commands are in the order of the help text. A command with an empty about is not listed.
 var commands = []command{
 	{"serve", "follow the data logs and serve collectors (this is the default)", serveCommand},
-	{"tail", "be a collector: connect, verify every message, print", tailCommand},
-	{"simulate", "be an archiver: write data logs and databases", simulator.Command},
-	{"demo", "show all of it at work: an archiver, a distributor and a collector", demoCommand},
-	{"keygen", "make a key pair", keygenCommand},
-	{"doctor", "find out what keeps it from working", doctorCommand},
-	{"version", "say which build this is", versionCommand},
+	{"tail", "act as a collector: connect, verify every message, print the records", tailCommand},
+	{"simulate", "act as an archiver: write data logs and databases", simulator.Command},
+	{"demo", "run an archiver, a distributor and a collector together", demoCommand},
+	{"keygen", "generate a key pair", keygenCommand},
+	{"doctor", "check what keeps the distributor from working, and how to correct it", doctorCommand},
+	{"version", "print the version of this binary", versionCommand},
 	{"worker", "", workerCommand},
 	{"query", "", queryCommand},
 }
@@ -49,8 +50,8 @@ func main() {
 	go func() {
 		<-signals
 		cancel()
-		// The second signal ends the process at once. It is waited for here, because giving the signal back to
-		// its default action would leave a moment in which a second one is lost.
+		// The second signal ends the process at once. This goroutine waits for it: restoring the signal's
+		// default action would leave a moment in which a second signal is lost.
 		again := <-signals
 		os.Exit(exitSignal + int(again.(syscall.Signal)))
 	}()
@@ -85,7 +86,7 @@ func usage(w io.Writer) {
 			fmt.Fprintf(w, "  %-10s %s\n", c.name, c.about)
 		}
 	}
-	fmt.Fprint(w, "\n`distributor <command> --help` tells the flags of each.\n")
+	fmt.Fprint(w, "\n`distributor <command> --help` lists the flags of a command.\n")
 }
 
 func versionCommand(_ context.Context, _ []string, stdout, _ io.Writer) int {
@@ -93,7 +94,7 @@ func versionCommand(_ context.Context, _ []string, stdout, _ io.Writer) int {
 	return exitOK
 }
 
-// version is what the Go toolchain stamped into the binary.
+// version returns the version that the Go toolchain stamped into the binary.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestMain lets the test binary be the distributor: the tests start it, and its
-// primary starts its workers.
+// TestMain lets the test binary act as the distributor: the tests start it, and its primary starts
+// its workers.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test.") {
 		main()
@@ -17,8 +17,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// distributor is the command line of the real thing, in a directory and with
-// an environment of its own.
+// distributor returns the command line of the real distributor, with its own directory and
+// environment.
 func distributor(t *testing.T, dir string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -27,6 +27,8 @@ func distributor(t *testing.T, dir string, args ...string) *exec.Cmd {
 	}
 	c := exec.Command(self, args...)
 	c.Dir = dir
-	c.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "DISTRIBUTOR_") || strings.HasPrefix(v, "LOG_") })
+	c.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "DISTRIBUTOR_") || strings.HasPrefix(v, "LOG_")
+	})
 	return c
 }

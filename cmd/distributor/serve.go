@@ -19,8 +19,8 @@ import (
 	"distributor/engine/worker"
 )
 
-// self is the binary that runs, also when another one has taken its place: a
-// worker is always of its primary's binary.
+// self is the path of the running binary, even after another binary has replaced its file: a worker
+// always runs its primary's binary.
 const self = "/proc/self/exe"
 
 func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) int {
@@ -38,11 +38,12 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	}
 	level := new(slog.LevelVar)
 	level.Set(cfg.Level())
-	handler, closeLog := logging.Open(logging.Options{Level: level, Format: cfg.LogFormat, To: cfg.LogTo, Dir: cfg.DistributorLogs, Stderr: stderr})
+	handler, closeLog := logging.Open(logging.Options{Level: level, Format: cfg.LogFormat,
+		To: cfg.LogTo, Dir: cfg.DistributorLogs, Stderr: stderr})
 	defer closeLog()
 	log := slog.New(handler)
-	slog.SetDefault(log) // takes what libraries say by themselves, at info
-	// Who reads the log may go away; that must not end us.
+	slog.SetDefault(log) // receives what libraries log by themselves, at level info
+	// The reader of the log may go away, which must not end this process.
 	signal.Ignore(syscall.SIGPIPE)
 	for _, w := range warnings {
 		log.Warn("configuration: "+w.Text, "key", w.Key)
@@ -60,7 +61,8 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	signal.Notify(handOver, syscall.SIGUSR2)
 	defer signal.Stop(handOver)
 	if err := engine.Run(ctx, engine.Options{
-		Source: source, Config: cfg, Worker: []string{self, "worker"}, Query: []string{self, "query"}, Log: log, Level: level, Version: version(),
+		Source: source, Config: cfg, Worker: []string{self, "worker"}, Query: []string{self, "query"},
+		Log: log, Level: level, Version: version(),
 		Binary: append([]string{binary}, os.Args[1:]...), Handover: handOver,
 	}, reload); err != nil {
 		log.Error("stopped", "error", err)
@@ -73,18 +75,18 @@ func serveCommand(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	return exitOK
 }
 
-// startedBy is the path of the binary as we were started: what is there when it
-// is time for a handover may be another one, behind a link perhaps.
+// startedBy returns the path by which this process was started. At a handover the file at that
+// path, perhaps a symbolic link, may be another binary.
 func startedBy() (string, error) {
 	path, err := exec.LookPath(os.Args[0])
 	if err != nil && !errors.Is(err, exec.ErrDot) {
-		return os.Executable() // we were given another name
+		return os.Executable() // the first argument is not the binary's name
 	}
 	return filepath.Abs(path)
 }
 
-// workerCommand is what the primary starts. Descriptors 3 and 4 are the
-// control channel and the wake-up.
+// workerCommand runs a worker; only the primary starts it. Descriptors 3 and 4 are the control
+// channel and the wake-up.
 func workerCommand(_ context.Context, _ []string, _, stderr io.Writer) int {
 	log, level := childLog(stderr)
 	if err := worker.Run(worker.Options{Control: 3, Wake: 4, Log: log, Level: level}); err != nil {
@@ -94,8 +96,8 @@ func workerCommand(_ context.Context, _ []string, _, stderr io.Writer) int {
 	return exitOK
 }
 
-// queryCommand is what the primary starts to read the databases. Descriptor 3
-// is the channel.
+// queryCommand runs the query process, which reads the databases; only the primary starts it.
+// Descriptor 3 is the channel.
 func queryCommand(_ context.Context, _ []string, _, stderr io.Writer) int {
 	log, level := childLog(stderr)
 	if err := query.Serve(os.NewFile(3, "channel"), log, level); err != nil {
@@ -105,16 +107,16 @@ func queryCommand(_ context.Context, _ []string, _, stderr io.Writer) int {
 	return exitOK
 }
 
-// childLog makes the log of a process that the primary has started. Reload and
-// stop are the primary's affair: a signal to the whole process group or control
-// group must not end a worker before its clients are drained. When the primary
-// dies, the kernel ends its children.
+// childLog returns the log of a process that the primary has started. It ignores the signals for
+// reload and stop, which are the primary's task: a signal to the whole process group or control
+// group must not end a worker before its clients are drained. When the primary dies, the kernel
+// ends its children.
 func childLog(stderr io.Writer) (*slog.Logger, *slog.LevelVar) {
 	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2)
-	_ = os.WriteFile("/proc/self/comm", []byte("distributor"), 0) // the name in lists of processes would be "exe"
+	_ = os.WriteFile("/proc/self/comm", []byte("distributor"), 0) // otherwise process lists show "exe"
 	level := new(slog.LevelVar)
-	// The primary takes the lines apart again.
+	// The primary parses these lines and logs them again.
 	log := slog.New(slog.NewJSONHandler(stderr, &slog.HandlerOptions{Level: level}))
-	slog.SetDefault(log) // else the primary would take a library's words for a crash
+	slog.SetDefault(log) // otherwise the primary would take a library's output for a crash
 	return log, level
 }

@@ -34,7 +34,9 @@ var listening = regexp.MustCompile(`msg=distributing address=(\S+)`)
 func startServing(t *testing.T, dir string, env ...string) serving {
 	t.Helper()
 	s := serving{log: new(console)}
-	c := distributor(t, dir, "serve", "--DISTRIBUTOR_PORT", "0", "--LISTEN_ADDR", "127.0.0.1", "--ADMIN_ADDR=", "--DATA_LOG_DIR", "data-logs", "--FRAME_LOG_BYTES", "65536", "--FRAME_LOG_SEGMENT_BYTES", "65536", "--DRAIN_MS", "0")
+	c := distributor(t, dir, "serve", "--DISTRIBUTOR_PORT", "0", "--LISTEN_ADDR", "127.0.0.1",
+		"--ADMIN_ADDR=", "--DATA_LOG_DIR", "data-logs", "--FRAME_LOG_BYTES", "65536",
+		"--FRAME_LOG_SEGMENT_BYTES", "65536", "--DRAIN_MS", "0")
 	c.Env = append(c.Env, env...)
 	c.Stderr = s.log
 	if err := c.Start(); err != nil {
@@ -62,14 +64,15 @@ func startServing(t *testing.T, dir string, env ...string) serving {
 
 func (s serving) waitFor(t *testing.T, text string) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !strings.Contains(s.log.String(), text); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !strings.Contains(s.log.String(),
+		text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("no %q in the log:\n%s", text, s.log)
 		}
 	}
 }
 
-// ask sends a request line and returns all that comes back.
+// ask sends a request line and returns the whole answer.
 func ask(t *testing.T, addr, target, headers string) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -83,8 +86,8 @@ func ask(t *testing.T, addr, target, headers string) string {
 	return string(b)
 }
 
-// Whatever happens, with everything logged: neither the secret key nor an
-// upgrade's URL is in what is said, be it on standard error or in the files.
+// Neither the secret key nor the URL of an upgrade is ever logged, on standard error or in the
+// files, even with everything logged.
 func TestLogsHoldNoSecrets(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
@@ -104,7 +107,8 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	dir := t.TempDir()
 	config := func(secretKey, more string) {
 		text := fmt.Sprintf(`{"DISTRIBUTOR_PUBLIC_KEY":%q,"DISTRIBUTOR_SECRET_KEY":%q,"LOG_TO":"both","VERBOSE":true%s}`, public.String(), secretKey, more)
-		if err := os.WriteFile(filepath.Join(dir, "distributor-config.json"), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "distributor-config.json"), []byte(text),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -113,30 +117,37 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	client, err := collector.Dial(ctx, collector.Options{URL: "http://" + s.addr, Keys: collectorKey, HashKey: hashKey})
+	client, err := collector.Dial(ctx,
+		collector.Options{URL: "http://" + s.addr, Keys: collectorKey, HashKey: hashKey})
 	if err != nil {
 		t.Fatal(err)
 	}
 	client.Close()
 	const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: 1fGLD1vqgfBGILVGvdZSAA==\r\n"
-	signed, err := shardus.NewSigner(collectorKey, hashKey).AppendSigned(nil, mustParse(t, `{"collectorInfo":{"subscriptionType":"FIREHOSE","timestamp":1},"sender":"`+strings.Repeat("ab", 32)+`"}`))
+	signed, err := shardus.NewSigner(collectorKey, hashKey).AppendSigned(nil,
+		mustParse(t, `{"collectorInfo":{"subscriptionType":"FIREHOSE","timestamp":1},"sender":"`+
+			strings.Repeat("ab", 32)+`"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, data := range []string{url.QueryEscape(string(signed)), "tellTale", "%7B%22tellTale%22%3A1%7D", "%zztellTale"} {
+	for _, data := range []string{url.QueryEscape(string(signed)), "tellTale",
+		"%7B%22tellTale%22%3A1%7D", "%zztellTale"} {
 		ask(t, s.addr, "/?data="+data, upgrade)
 		ask(t, s.addr, "/%zz?data="+data, upgrade)
 		ask(t, s.addr, "/nowhere?data="+data, "Connection: close\r\n")
 	}
-	// A reload with another secret key, with one that is none, and with what is no JSON.
+	// Reload with another secret key, with an invalid one, and with a file that is not JSON.
 	_, other, err := shardus.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, c := range []struct{ key, more string }{{other.Reveal(), ""}, {secret.Reveal()[:100] + "zz", ""}, {secret.Reveal(), `,"DISTRIBUTOR_SECRET_KEY":`}, {secret.Reveal(), `,"RATE_LIMIT":77`}} {
+	for i, c := range []struct{ key, more string }{{other.Reveal(), ""},
+		{secret.Reveal()[:100] + "zz", ""}, {secret.Reveal(), `,"DISTRIBUTOR_SECRET_KEY":`},
+		{secret.Reveal(), `,"RATE_LIMIT":77`}} {
 		config(c.key, c.more)
 		s.hup()
-		for end := time.Now().Add(time.Minute); strings.Count(s.log.String(), "reloaded") <= i && time.Now().Before(end); {
+		for end := time.Now().Add(time.Minute); strings.Count(s.log.String(), "reloaded") <= i &&
+			time.Now().Before(end); {
 			time.Sleep(5 * time.Millisecond)
 		}
 	}
@@ -150,15 +161,18 @@ func TestLogsHoldNoSecrets(t *testing.T) {
 	}
 	said := s.log.String() + string(file)
 	for what, telling := range map[string]string{
-		"the secret key": secret.Reveal()[:60], "another secret key": other.Reveal()[:60], "the collector's": collectorKey.Reveal()[:60],
-		"a URL": "data=", "an escaped URL": "%7B", "data": "tellTale", "a signature": string(signed[strings.Index(string(signed), `"sig":"`)+7:][:40]),
+		"the secret key": secret.Reveal()[:60], "another secret key": other.Reveal()[:60],
+		"the collector's": collectorKey.Reveal()[:60],
+		"a URL":           "data=", "an escaped URL": "%7B", "data": "tellTale",
+		"a signature": string(signed[strings.Index(string(signed), `"sig":"`)+7:][:40]),
 	} {
 		if at := strings.Index(said, telling); at >= 0 {
 			t.Errorf("%s is in the log: %s", what, said[max(0, at-200):min(len(said), at+200)])
 		}
 	}
-	// And the test would have seen it: all of this was logged.
-	for _, want := range []string{"VERBOSE=true", "request refused", "reason=malformed_data", "worker=1", "configuration not reloaded"} {
+	// The test would have seen a leak: all of this was logged.
+	for _, want := range []string{"VERBOSE=true", "request refused", "reason=malformed_data",
+		"worker=1", "configuration not reloaded"} {
 		if strings.Count(said, want) < 2 { // on standard error and in the file
 			t.Errorf("no %q in the log:\n%s", want, said)
 		}
@@ -174,25 +188,28 @@ func mustParse(t *testing.T, text string) shardus.Value {
 	return v
 }
 
-// A configuration that cannot be used ends with status 78, in words without secrets.
+// A configuration that cannot be used ends the process with status 78 and an error without secrets.
 func TestBadConfigurationTellsNoSecret(t *testing.T) {
 	_, secret, err := shardus.GenerateKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := distributor(t, t.TempDir(), "serve", "--DISTRIBUTOR_SECRET_KEY", secret.Reveal(), "--LOG_TO", "nowhere").CombinedOutput()
-	if err == nil || !strings.Contains(err.Error(), "status 78") || strings.Contains(string(out), secret.Reveal()[:60]) || !strings.Contains(string(out), "LOG_TO") {
+	out, err := distributor(t, t.TempDir(), "serve", "--DISTRIBUTOR_SECRET_KEY", secret.Reveal(),
+		"--LOG_TO", "nowhere").CombinedOutput()
+	if err == nil || !strings.Contains(err.Error(), "status 78") ||
+		strings.Contains(string(out), secret.Reveal()[:60]) || !strings.Contains(string(out), "LOG_TO") {
 		t.Errorf("%v: %s", err, out)
 	}
 }
 
-// The disk that takes the log files is full: said once, and all goes on.
+// A full disk under the log files is logged once, and the distributor continues.
 func TestLogDiskFull(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "distributor-logs"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink("/dev/full", filepath.Join(dir, "distributor-logs", "distributor.log")); err != nil {
+	if err := os.Symlink("/dev/full",
+		filepath.Join(dir, "distributor-logs", "distributor.log")); err != nil {
 		t.Fatal(err)
 	}
 	s := startServing(t, dir, "LOG_TO=files")
@@ -202,19 +219,22 @@ func TestLogDiskFull(t *testing.T) {
 	if err := s.stop(syscall.SIGTERM); err != nil {
 		t.Errorf("stopped with %v", err)
 	}
-	if said := s.log.String(); strings.Count(said, "log file cannot be written") != 1 || !strings.Contains(said, "msg=stopped") {
+	if said := s.log.String(); strings.Count(said, "log file cannot be written") != 1 ||
+		!strings.Contains(said, "msg=stopped") {
 		t.Error(said)
 	}
 }
 
-// Whoever read standard error is gone: the distributor stays.
+// The distributor stays when the reader of its standard error is gone.
 func TestLogReaderGone(t *testing.T) {
 	dir := t.TempDir()
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := distributor(t, dir, "serve", "--DISTRIBUTOR_PORT", "0", "--LISTEN_ADDR", "127.0.0.1", "--ADMIN_ADDR=", "--DATA_LOG_DIR", "data-logs", "--FRAME_LOG_BYTES", "65536", "--FRAME_LOG_SEGMENT_BYTES", "65536", "--DRAIN_MS", "0")
+	c := distributor(t, dir, "serve", "--DISTRIBUTOR_PORT", "0", "--LISTEN_ADDR", "127.0.0.1",
+		"--ADMIN_ADDR=", "--DATA_LOG_DIR", "data-logs", "--FRAME_LOG_BYTES", "65536",
+		"--FRAME_LOG_SEGMENT_BYTES", "65536", "--DRAIN_MS", "0")
 	c.Stderr = w
 	if err := c.Start(); err != nil {
 		t.Fatal(err)

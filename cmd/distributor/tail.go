@@ -19,7 +19,8 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// Exit statuses of tail beyond the common ones (exitFailed: a message did not verify, or some are missing).
+// Exit statuses of tail beyond the common ones. exitFailed means that a message did not verify, or
+// that messages are missing.
 const (
 	exitRefused = 3
 	exitLost    = 4
@@ -27,24 +28,30 @@ const (
 	exitGaps    = 6
 )
 
-const tailHelp = `Connects to a distributor as a collector does, verifies every message and prints the records.
+const tailHelp = `Connects to a distributor as a collector, verifies every message and prints the
+records.
 
 usage: distributor tail [flags]
 
-  distributor tail --key-file collector.json                      all records, one a line, until interrupted
-  distributor tail --streams receipt --count 10 | jq .            ten receipts
-  distributor tail --from earliest --stop-at-idle 2000 > all.txt  all there is, then the end
-  distributor tail --format summary                               only a line a second: rates, position
-  distributor tail --from 0123…cdef-4711                          go on where an earlier tail ended (it says where)
+  distributor tail --key-file collector.json              all records, one per line
+  distributor tail --streams receipt --count 10 | jq .    ten receipts
+  distributor tail --from earliest --stop-at-idle 2000    everything the server still has, then stop
+  distributor tail --format summary                       one line per second: rates and position
+  distributor tail --from 0123…cdef-4711                  continue where an earlier tail stopped
 
-Exit status: 0 stopped by the user, or --count reached, or the time over, and all was verified; 1 a message did not
-verify, or some are missing or came twice; 78 wrong usage; 3 refused by the server; 4 the connection could not be made, or
-was lost and not to be had again; 5 the time was over, or the output gone, before --count was reached; 6 would be 0, but the
-server has told of gaps, where it could not read all of the data logs (they are shown on the error output).
+Exit status:
+  0   interrupted, or stopped by --count, --seconds or --stop-at-idle; every message was verified
+  1   a message did not verify, or messages are missing or came twice
+  3   the server refused the connection
+  4   no connection could be made, or the connection was lost and could not be made again
+  5   the time was over, or the output could not be written, before --count was reached
+  6   as 0, but the server reported gaps: it could not read all of the data logs. The error output
+      shows them
+  78  wrong arguments
 
 `
 
-// The formats of --format.
+// Values of --format.
 const (
 	formatRecords  = "records"
 	formatMessages = "messages"
@@ -52,14 +59,14 @@ const (
 	formatNone     = "none"
 )
 
-// tailHashKey is that of the public networks and of the sample configuration.
+// tailHashKey is the hash key of the public networks and of the sample configuration.
 const tailHashKey = "69fa4195670576c0160d660c3be36556ff8d504725be8a59b5a96509e0c994bc"
 
-// tailOptions is what the flags say.
+// tailOptions holds the values of the flags.
 type tailOptions struct {
 	dial      collector.Options
 	streams   []string
-	count     uint64 // records to print, 0: no end
+	count     uint64 // records to print; 0: unlimited
 	time      time.Duration
 	idle      time.Duration
 	format    string
@@ -84,22 +91,29 @@ func parseTail(args []string, stdout, stderr io.Writer) (tailOptions, error) {
 	flags := pflag.NewFlagSet("tail", pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.SortFlags = false
-	url := flags.String("url", "http://127.0.0.1:6100", "the distributor")
-	keyFile := flags.String("key-file", "", "`file` with the collector's key pair: JSON {publicKey, secretKey} as of keygen, or the secret key alone in hex (default: a new pair, which a server limited to subscribers refuses)")
-	secretKey := flags.String("secret-key", "", "the collector's secret key in `hex`; others on this machine can see it, --key-file is better")
+	url := flags.String("url", "http://127.0.0.1:6100", "URL of the distributor")
+	keyFile := flags.String("key-file", "",
+		"`file` with the collector's key pair: JSON {publicKey, secretKey} as printed by keygen, or the secret key alone in hex (default: a new key pair, which a server limited to subscribers refuses)")
+	secretKey := flags.String("secret-key", "",
+		"the collector's secret key in `hex`; other users of this machine can see it, so prefer --key-file")
 	hashKey := flags.String("hash-key", tailHashKey, "the network's hash key in `hex`")
-	owner := flags.String("owner", "", "public key in `hex` that must have signed (default: whoever signed the first message)")
+	owner := flags.String("owner", "",
+		"public key in `hex` that every message must be signed with (default: the key of the first message)")
 	subscription := flags.String("type", "FIREHOSE", "subscription type")
-	from := flags.String("from", "", "where to begin: live, earliest, or a `position` (default: where this key pair was, if the server still knows, else live)")
-	streams := flags.StringSlice("streams", streamNames, "print only these")
-	count := flags.Uint64("count", 0, "end after `N` printed records (0: never)")
-	seconds := flags.Float64("seconds", 0, "end after `N` seconds (0: never)")
-	idle := flags.Int("stop-at-idle", 0, "end when nothing came for so many `ms` (0: never)")
-	compress := flags.Bool("compress", false, "offer the server to compress (permessage-deflate)")
-	format := flags.String("format", formatRecords, "records, messages (with their signatures), summary (a line a second), none")
-	summary := flags.Bool("summary", false, "a line a second on the error output")
-	reconnect := flags.Bool("reconnect", true, "go on after a lost connection, from the last position")
-	giveUp := flags.Float64("give-up", 60, "end when there was no connection for so many `seconds`")
+	from := flags.String("from", "",
+		"where to start: live, earliest, or a `position` (default: where this key pair stopped if the server still knows, otherwise live)")
+	streams := flags.StringSlice("streams", streamNames, "print only records of these streams")
+	count := flags.Uint64("count", 0, "stop after `N` printed records (0: never)")
+	seconds := flags.Float64("seconds", 0, "stop after `N` seconds (0: never)")
+	idle := flags.Int("stop-at-idle", 0,
+		"stop when nothing was received for this many `ms` (0: never)")
+	compress := flags.Bool("compress", false, "offer compression to the server (permessage-deflate)")
+	format := flags.String("format", formatRecords,
+		"what to print: records, messages (with their signatures), summary (one line per second), or none")
+	summary := flags.Bool("summary", false, "print one line per second on the error output")
+	reconnect := flags.Bool("reconnect", true,
+		"reconnect after a lost connection and continue at the last position")
+	giveUp := flags.Float64("give-up", 60, "stop after this many `seconds` without a connection")
 	flags.Usage = func() { fmt.Fprint(stdout, tailHelp, flags.FlagUsagesWrapped(110)) }
 	if err := flags.Parse(args); err != nil {
 		return tailOptions{}, err
@@ -107,8 +121,11 @@ func parseTail(args []string, stdout, stderr io.Writer) (tailOptions, error) {
 
 	o := tailOptions{
 		streams: *streams, count: *count, format: *format, summary: *summary, reconnect: *reconnect,
-		time: time.Duration(*seconds * float64(time.Second)), idle: time.Duration(*idle) * time.Millisecond, giveUp: time.Duration(*giveUp * float64(time.Second)),
-		dial: collector.Options{Notices: true, URL: *url, SubscriptionType: *subscription, Compress: *compress, Logger: slog.New(slog.NewTextHandler(stderr, nil))},
+		time:   time.Duration(*seconds * float64(time.Second)),
+		idle:   time.Duration(*idle) * time.Millisecond,
+		giveUp: time.Duration(*giveUp * float64(time.Second)),
+		dial: collector.Options{Notices: true, URL: *url, SubscriptionType: *subscription,
+			Compress: *compress, Logger: slog.New(slog.NewTextHandler(stderr, nil))},
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
@@ -118,7 +135,8 @@ func parseTail(args []string, stdout, stderr io.Writer) (tailOptions, error) {
 	}
 	for _, s := range o.streams {
 		if !slices.Contains(streamNames, s) {
-			return o, fmt.Errorf("--streams: there is no stream %q, only %s", s, strings.Join(streamNames, ", "))
+			return o, fmt.Errorf("--streams: unknown stream %q; the streams are %s", s,
+				strings.Join(streamNames, ", "))
 		}
 	}
 	if o.time < 0 || o.idle < 0 || o.giveUp < 0 {
@@ -140,7 +158,7 @@ func parseTail(args []string, stdout, stderr io.Writer) (tailOptions, error) {
 	return o, err
 }
 
-// tailKeys finds the key pair, or makes one.
+// tailKeys returns the given key pair, or generates one.
 func tailKeys(secretKey, keyFile string, stderr io.Writer) (shardus.SecretKey, error) {
 	switch {
 	case secretKey != "" && keyFile != "":
@@ -167,7 +185,8 @@ func tailKeys(secretKey, keyFile string, stderr io.Writer) (shardus.SecretKey, e
 	return key, err
 }
 
-// parseKeyFile reads {"publicKey": hex, "secretKey": hex} or one line of hex. It never repeats the text.
+// parseKeyFile parses {"publicKey": hex, "secretKey": hex}, or one line of hex. Its errors never
+// contain the text.
 func parseKeyFile(text []byte) (shardus.SecretKey, error) {
 	trimmed := strings.TrimSpace(string(text))
 	if !strings.HasPrefix(trimmed, "{") {
@@ -175,13 +194,14 @@ func parseKeyFile(text []byte) (shardus.SecretKey, error) {
 	}
 	var pair struct{ PublicKey, SecretKey string }
 	if json.Unmarshal([]byte(trimmed), &pair) != nil {
-		return shardus.SecretKey{}, errors.New("not JSON")
+		return shardus.SecretKey{}, errors.New("the file is not valid JSON")
 	}
 	key, err := shardus.ParseSecretKey(pair.SecretKey)
 	if err != nil {
 		return key, err
 	}
-	if public, err := shardus.ParsePublicKey(pair.PublicKey); pair.PublicKey != "" && (err != nil || public != key.Public()) {
+	if public, err := shardus.ParsePublicKey(pair.PublicKey); pair.PublicKey != "" &&
+		(err != nil || public != key.Public()) {
 		return shardus.SecretKey{}, errors.New("publicKey does not belong to secretKey")
 	}
 	return key, nil

@@ -11,24 +11,24 @@ import (
 	"distributor/wsproto/collector"
 )
 
-// streamNames in the order in which they are shown.
+// streamNames are in the order in which they are printed.
 var streamNames = []string{"cycle", "originalTx", "receipt"}
 
-// counts is what came.
+// counts holds totals of what was received.
 type counts struct {
 	records  map[string]uint64 // by stream
 	all      uint64
 	verified uint64
 	bytes    uint64 // of messages
-	gaps     uint64 // that the server has told of
+	gaps     uint64 // reported by the server
 }
 
-// A tally adds up what came. One goroutine adds, another reports.
+// A tally adds up what was received. One goroutine adds; another one reports.
 type tally struct {
 	mu       sync.Mutex // guards all below
 	now      counts
 	position wsproto.Position
-	known    bool // position
+	known    bool // position is set
 }
 
 func (t *tally) add(m collector.Message, position wsproto.Position, known bool) {
@@ -60,7 +60,7 @@ func (t *tally) total() uint64 {
 	return t.now.all
 }
 
-// snapshot copies the counts; where is "" while no position is known.
+// snapshot returns a copy of the counts. where is empty while no position is known.
 func (t *tally) snapshot() (now counts, where string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -75,24 +75,25 @@ func (t *tally) snapshot() (now counts, where string) {
 	return now, where
 }
 
-// whole is the line at the end.
+// whole returns the line that is printed at the end.
 func (t *tally) whole() string {
 	now, where := t.snapshot()
 	var parts []string
 	for _, s := range streamNames {
 		parts = append(parts, fmt.Sprintf("%s %d", s, now.records[s]))
 	}
-	line := fmt.Sprintf("%d records (%s), %d verified, %.1f MB", now.all, strings.Join(parts, ", "), now.verified, float64(now.bytes)/1e6)
+	line := fmt.Sprintf("%d records (%s), %d verified, %.1f MB", now.all, strings.Join(parts, ", "),
+		now.verified, float64(now.bytes)/1e6)
 	if now.gaps > 0 {
-		line += fmt.Sprintf(", gaps told of: %d, where records may be missing", now.gaps)
+		line += fmt.Sprintf(", gaps reported by the server: %d, where records may be missing", now.gaps)
 	}
 	if where != "" {
-		line += ", go on with --from " + where
+		line += ", continue with --from " + where
 	}
 	return line
 }
 
-// since is the line of each second.
+// since returns the line that is printed every second.
 func (t *tally) since(before counts, elapsed time.Duration) (line string, now counts) {
 	now, where := t.snapshot()
 	rate := func(n uint64) float64 { return float64(n) / elapsed.Seconds() }
@@ -100,7 +101,8 @@ func (t *tally) since(before counts, elapsed time.Duration) (line string, now co
 	for _, s := range streamNames {
 		parts = append(parts, fmt.Sprintf("%s %.0f", s, rate(now.records[s]-before.records[s])))
 	}
-	line = fmt.Sprintf("%.0f records/s (%s), %.1f MB/s, %d of %d verified, %.1f MB", rate(now.all-before.all), strings.Join(parts, ", "),
+	line = fmt.Sprintf("%.0f records/s (%s), %.1f MB/s, %d of %d verified, %.1f MB",
+		rate(now.all-before.all), strings.Join(parts, ", "),
 		rate(now.bytes-before.bytes)/1e6, now.verified, now.all, float64(now.bytes)/1e6)
 	if where != "" {
 		line += ", at " + where
@@ -108,7 +110,7 @@ func (t *tally) since(before counts, elapsed time.Duration) (line string, now co
 	return line, now
 }
 
-// report writes a line a second where the options ask for it, until the function that it returns is called.
+// report prints one line per second if the options ask for it, until stop is called.
 func (t *tail) report() (stop func()) {
 	var out io.Writer
 	switch {

@@ -15,19 +15,19 @@ import (
 	"distributor/wsproto/collector"
 )
 
-// Times between attempts to connect again: doubled each time, and shortened at random by up to a half, so that the clients of a
-// server that comes back do not come all at once.
+// Pauses between attempts to reconnect. Each pause is twice the last one, and shortened at random
+// by up to half, so that the clients of a returning server do not all reconnect at once.
 const (
 	firstRetry = 250 * time.Millisecond
 	lastRetry  = 10 * time.Second
-	steadyTime = 5 * time.Second // a connection that held so long counts as one
+	steadyTime = 5 * time.Second // a connection that lasts this long resets the pauses
 )
 
-// Why a tail ends that is not the fault of anybody.
+// Reasons for which a tail ends without a fault of the server.
 var (
 	errCount  = errors.New("--count reached")
 	errTime   = errors.New("--seconds are over")
-	errIdle   = errors.New("nothing came for as long as --stop-at-idle says")
+	errIdle   = errors.New("nothing received for --stop-at-idle")
 	errOutput = errors.New("cannot write")
 )
 
@@ -43,14 +43,15 @@ type tail struct {
 }
 
 func newTail(o tailOptions, stdout, stderr io.Writer) *tail {
-	return &tail{tailOptions: o, out: bufio.NewWriterSize(stdout, 64<<10), stdout: stdout, stderr: stderr}
+	return &tail{tailOptions: o, out: bufio.NewWriterSize(stdout, 64<<10), stdout: stdout,
+		stderr: stderr}
 }
 
 func (t *tail) say(format string, args ...any) {
 	fmt.Fprintf(t.stderr, "distributor tail: "+format+"\n", args...)
 }
 
-// run connects, follows, connects again, and returns the exit status.
+// run connects, follows, reconnects, and returns the exit status.
 func (t *tail) run(ctx context.Context) int {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -63,8 +64,8 @@ func (t *tail) run(ctx context.Context) int {
 	}
 	defer t.report()()
 
-	connected := false // ever
-	var lost time.Time // since when there is no connection worth the name
+	connected := false // at least once
+	var lost time.Time // since when no connection has delivered anything or lasted
 	retry := firstRetry
 	for {
 		began := time.Now()
@@ -101,15 +102,15 @@ func (t *tail) run(ctx context.Context) int {
 	}
 }
 
-// whereFrom says what a further connection will bring.
+// whereFrom describes where the next connection starts.
 func (t *tail) whereFrom() string {
 	if t.dial.From.Start == wsproto.At {
 		return ", from " + t.dial.From.String()
 	}
-	return "; this server tells no positions, so records may be missing or come twice"
+	return "; this server sends no positions, so records may be missing or come twice"
 }
 
-// connection is one connection, from dial to end. It always returns an error.
+// connection makes one connection and follows it to its end. It always returns an error.
 func (t *tail) connection(ctx context.Context, connected *bool) error {
 	c, err := collector.Dial(ctx, t.dial)
 	if err != nil {
@@ -118,7 +119,7 @@ func (t *tail) connection(ctx context.Context, connected *bool) error {
 	*connected = true
 	received := t.seen.total()
 	err = t.follow(ctx, c)
-	// The next connection goes on exactly here, and wants the same server.
+	// The next connection continues exactly here and expects the same server.
 	if p, ok := c.Position(); ok {
 		t.dial.From = wsproto.From{Start: wsproto.At, Position: p}
 	} else if t.seen.total() > received {
@@ -131,10 +132,10 @@ func (t *tail) connection(ctx context.Context, connected *bool) error {
 	return err
 }
 
-// follow prints until something ends it.
+// follow prints messages until an error ends it.
 func (t *tail) follow(ctx context.Context, c *collector.Collector) error {
 	for {
-		// While more is here already, writing can wait.
+		// While more messages are buffered, flushing the output can wait.
 		if !c.Pending() {
 			if err := t.out.Flush(); err != nil {
 				return fmt.Errorf("%w: %w", errOutput, err)
@@ -180,7 +181,8 @@ func (t *tail) print(m collector.Message) error {
 	return t.out.WriteByte('\n')
 }
 
-// judge decides what an ended connection means: the exit status, or that another attempt is worth it.
+// judge maps the error that ended a connection to the exit status. again says that another attempt
+// is worthwhile.
 func (t *tail) judge(ctx context.Context, err error, connected bool) (status int, again bool) {
 	var refused *collector.RefusedError
 	var closed *collector.CloseError
@@ -194,32 +196,35 @@ func (t *tail) judge(ctx context.Context, err error, connected bool) (status int
 	case errors.Is(err, errOutput):
 		return exitShort, false
 	case ctx.Err() != nil:
-		if cause := context.Cause(ctx); t.count > 0 && (errors.Is(cause, errTime) || errors.Is(cause, errIdle)) {
+		if cause := context.Cause(ctx); t.count > 0 &&
+			(errors.Is(cause, errTime) || errors.Is(cause, errIdle)) {
 			return exitShort, false
 		}
 		return exitOK, false
 	case errors.Is(err, collector.ErrOptions):
 		return exitConfig, false
 	case errors.As(err, &refused):
-		busy := refused.Status == http.StatusServiceUnavailable || refused.Status == http.StatusTooManyRequests
+		busy := refused.Status == http.StatusServiceUnavailable ||
+			refused.Status == http.StatusTooManyRequests
 		return exitRefused, again && busy
 	case errors.As(err, &closed):
 		switch {
 		case closed.Reason == wsproto.SubscriptionExpired.Reason:
 			return exitRefused, false
 		case closed.Code == wsproto.DuplicateConnection.Code:
-			// Coming back would throw out the other one, which would come back, …
+			// Reconnecting would disconnect the other connection, which would reconnect in turn.
 			return exitLost, false
 		}
 	}
 	return exitLost, again
 }
 
-// end says why it is over, and what there was.
+// end prints why the tail ended, and the totals.
 func (t *tail) end(ctx context.Context, status int, err error) {
 	var closed *collector.CloseError
 	switch {
-	case errors.As(err, &closed) && closed.Code == wsproto.DuplicateConnection.Code && status == exitLost:
+	case errors.As(err, &closed) && closed.Code == wsproto.DuplicateConnection.Code &&
+		status == exitLost:
 		err = fmt.Errorf("%w: another connection with the same key pair has taken over, or the server ended this one", err)
 	case ctx.Err() != nil && (status == exitOK || status == exitShort):
 		if err = context.Cause(ctx); errors.Is(err, context.Canceled) {

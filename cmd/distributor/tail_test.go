@@ -20,7 +20,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// console is a writer for several goroutines.
+// console is a writer that several goroutines may use.
 type console struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -38,7 +38,8 @@ func (c *console) String() string {
 	return c.text.String()
 }
 
-func runTail(ctx context.Context, log *firehosetest.Log, args ...string) (status int, out, errs string) {
+func runTail(ctx context.Context, log *firehosetest.Log,
+	args ...string) (status int, out, errs string) {
 	var stdout, stderr console
 	if log != nil {
 		args = append(args, "--hash-key", hexKey(log.HashKey))
@@ -47,10 +48,10 @@ func runTail(ctx context.Context, log *firehosetest.Log, args ...string) (status
 	return status, stdout.String(), stderr.String()
 }
 
-// hexKey: a hash key prints like a public key.
+// hexKey formats a hash key as a public key is formatted.
 func hexKey(k shardus.HashKey) string { return shardus.PublicKey(k).String() }
 
-// sampleLog holds three records; all is what tail prints of them.
+// sampleLog returns a log of three records, and what tail prints for it.
 func sampleLog(t *testing.T) (log *firehosetest.Log, all string) {
 	log = firehosetest.NewLog(t)
 	log.Add("receipt", `{"a":1}`)
@@ -59,7 +60,7 @@ func sampleLog(t *testing.T) (log *firehosetest.Log, all string) {
 	return log, "{\"a\":1}\n{\"counter\":2}\n{\"a\":3}\n"
 }
 
-// stream sends all of log from the position asked for, then its position, and waits.
+// stream sends log from the requested position, then its position, and waits.
 func stream(log *firehosetest.Log) func(*firehosetest.Conn) {
 	return func(c *firehosetest.Conn) {
 		from, _ := wsproto.ParseFrom(c.Parameter("from"))
@@ -80,7 +81,8 @@ func TestTailPrints(t *testing.T) {
 		{"--count 2 --streams receipt", "{\"a\":1}\n{\"a\":3}\n"},
 		{"--count 1 --streams originalTx,cycle", "{\"counter\":2}\n"},
 		{"--count 3 --format none", ""},
-		{"--count 1 --format messages", string(log.Signer.AppendMessage(nil, "receipt", []byte(`{"a":1}`))) + "\n"},
+		{"--count 1 --format messages",
+			string(log.Signer.AppendMessage(nil, "receipt", []byte(`{"a":1}`))) + "\n"},
 		{"--count 3 --owner " + log.Signer.PublicKey().String(), all},
 		{"--stop-at-idle 50", all},
 		{"--seconds 0.05", all},
@@ -99,7 +101,8 @@ func TestTailGoesOnWhereItEnded(t *testing.T) {
 		c.Send(firehosetest.Ping(from.Position), log.Since(from.Position))
 		c.WaitForClose()
 	})
-	status, first, errs := runTail(t.Context(), log, "--url", url, "--count", "2", "--from", wsproto.Position{Log: log.ID}.String())
+	status, first, errs := runTail(t.Context(), log, "--url", url, "--count", "2", "--from",
+		wsproto.Position{Log: log.ID}.String())
 	token := regexp.MustCompile(`--from (\S+)`).FindStringSubmatch(errs)
 	if status != exitOK || token == nil {
 		t.Fatalf("status %d, %s", status, errs)
@@ -110,20 +113,25 @@ func TestTailGoesOnWhereItEnded(t *testing.T) {
 	}
 }
 
-// A gap that the server tells of is shown, and shows in the exit status; all was verified.
+// Tail shows a gap that the server reports, and the exit status says so even if every message was
+// verified.
 func TestTailTellsOfGaps(t *testing.T) {
 	log, all := sampleLog(t)
-	gap := wsproto.AppendTextFrame(nil, log.Signer.AppendMessage(nil, "notice", []byte(`{"stream":"receipt","type":"gap"}`)))
+	gap := wsproto.AppendTextFrame(nil,
+		log.Signer.AppendMessage(nil, "notice", []byte(`{"stream":"receipt","type":"gap"}`)))
 	url := firehosetest.Start(t, func(c *firehosetest.Conn) {
 		if c.Parameter("notices") != "gap" {
 			t.Error("it did not ask")
 		}
-		c.Send(firehosetest.Ping(wsproto.Position{Log: log.ID}), gap, log.Since(wsproto.Position{}), firehosetest.Ping(log.End()))
+		c.Send(firehosetest.Ping(wsproto.Position{Log: log.ID}), gap, log.Since(wsproto.Position{}),
+			firehosetest.Ping(log.End()))
 		c.WaitForClose()
 	})
 	status, out, errs := runTail(t.Context(), log, "--url", url, "--count", "3")
-	if status != exitGaps || out != all || !strings.Contains(errs, `may have missed records: {"stream":"receipt","type":"gap"}`) ||
-		!strings.Contains(errs, "3 verified") || !strings.Contains(errs, "gaps told of: 1") {
+	if status != exitGaps || out != all ||
+		!strings.Contains(errs, `may have missed records: {"stream":"receipt","type":"gap"}`) ||
+		!strings.Contains(errs, "3 verified") ||
+		!strings.Contains(errs, "gaps reported by the server: 1") {
 		t.Errorf("status %d, %q, %s", status, out, errs)
 	}
 }
@@ -146,8 +154,10 @@ func TestTailReconnects(t *testing.T) {
 			c.WaitForClose()
 		}
 	})
-	status, out, errs := runTail(t.Context(), log, "--url", url, "--count", "3", "--from", wsproto.Position{Log: log.ID}.String())
-	if status != exitOK || out != all || connections.Load() != 3 || strings.Count(errs, "connecting again") != 2 {
+	status, out, errs := runTail(t.Context(), log, "--url", url, "--count", "3", "--from",
+		wsproto.Position{Log: log.ID}.String())
+	if status != exitOK || out != all || connections.Load() != 3 ||
+		strings.Count(errs, "connecting again") != 2 {
 		t.Errorf("status %d, %q after %d connections, %s", status, out, connections.Load(), errs)
 	}
 }
@@ -160,7 +170,9 @@ func TestTailExitStatus(t *testing.T) {
 	send := func(pieces ...[]byte) string {
 		return firehosetest.Start(t, func(c *firehosetest.Conn) { c.Send(pieces...); c.WaitForClose() })
 	}
-	closing := func(d wsproto.Disconnect) string { return send(wsproto.AppendClose(nil, d.Code, d.Reason)) }
+	closing := func(d wsproto.Disconnect) string {
+		return send(wsproto.AppendClose(nil, d.Code, d.Reason))
+	}
 	hangUp := firehosetest.Start(t, func(*firehosetest.Conn) {})
 	for _, c := range []struct {
 		name   string
@@ -169,20 +181,30 @@ func TestTailExitStatus(t *testing.T) {
 		status int
 		says   string
 	}{
-		{"forged", send(log.Since(wsproto.Position{}), wsproto.AppendTextFrame(nil, []byte("x"))), "", exitFailed, "does not verify"},
-		{"signed by another", send(log.Since(wsproto.Position{}), forged), "", exitFailed, "does not verify"},
-		{"not the owner", send(log.Since(wsproto.Position{})), "--owner " + other.Signer.PublicKey().String(), exitFailed, "does not verify"},
-		{"gap", send(firehosetest.Ping(wsproto.Position{Log: log.ID}), firehosetest.Ping(end)), "", exitFailed, "not contiguous"},
-		{"refused", firehosetest.StartRaw(t, "HTTP/1.1 401 Unauthorized\r\n\r\n{\"error\":\"Unknown subscriber\"}"), "", exitRefused, "Unknown subscriber"},
-		{"busy at first", firehosetest.StartRaw(t, "HTTP/1.1 503 Service Unavailable\r\n\r\n"), "", exitRefused, "503"},
+		{"forged", send(log.Since(wsproto.Position{}), wsproto.AppendTextFrame(nil, []byte("x"))), "",
+			exitFailed, "does not verify"},
+		{"signed by another", send(log.Since(wsproto.Position{}), forged), "", exitFailed,
+			"does not verify"},
+		{"not the owner", send(log.Since(wsproto.Position{})),
+			"--owner " + other.Signer.PublicKey().String(), exitFailed, "does not verify"},
+		{"gap", send(firehosetest.Ping(wsproto.Position{Log: log.ID}), firehosetest.Ping(end)), "",
+			exitFailed, "not contiguous"},
+		{"refused", firehosetest.StartRaw(t,
+			"HTTP/1.1 401 Unauthorized\r\n\r\n{\"error\":\"Unknown subscriber\"}"), "", exitRefused,
+			"Unknown subscriber"},
+		{"busy at first", firehosetest.StartRaw(t, "HTTP/1.1 503 Service Unavailable\r\n\r\n"), "",
+			exitRefused, "503"},
 		{"expired", closing(wsproto.SubscriptionExpired), "", exitRefused, "subscription expired"},
 		{"duplicate", closing(wsproto.DuplicateConnection), "", exitLost, "taken over"},
 		{"lost, no reconnect", hangUp, "--reconnect=false", exitLost, "connection lost"},
 		{"lost, given up", hangUp, "--give-up 0.3", exitLost, "given up after 300ms"},
 		{"nobody there", "http://127.0.0.1:1", "", exitLost, "connection refused"},
-		{"binary", send(wsproto.AppendControl(nil, ws.OpPing, nil), []byte{0x82, 0}), "--reconnect=false", exitLost, "broke the protocol"},
-		{"count not reached in time", send(), "--count 1 --seconds 0.05", exitShort, "--seconds are over"},
-		{"count not reached before silence", send(), "--count 1 --stop-at-idle 50", exitShort, "nothing came"},
+		{"binary", send(wsproto.AppendControl(nil, ws.OpPing, nil), []byte{0x82, 0}),
+			"--reconnect=false", exitLost, "broke the protocol"},
+		{"count not reached in time", send(), "--count 1 --seconds 0.05", exitShort,
+			"--seconds are over"},
+		{"count not reached before silence", send(), "--count 1 --stop-at-idle 50", exitShort,
+			"nothing received"},
 	} {
 		status, _, errs := runTail(t.Context(), log, append(strings.Fields(c.args), "--url", c.url)...)
 		if status != c.status || !strings.Contains(errs, c.says) {
@@ -203,12 +225,13 @@ func TestTailIsInterrupted(t *testing.T) {
 		c.WaitForClose()
 	})
 	status, out, errs := runTail(ctx, log, "--url", url, "--summary")
-	if status != exitOK || out != all || !strings.Contains(errs, "interrupted") || !strings.Contains(errs, "3 records (cycle 1, originalTx 0, receipt 2), 3 verified") {
+	if status != exitOK || out != all || !strings.Contains(errs, "interrupted") ||
+		!strings.Contains(errs, "3 records (cycle 1, originalTx 0, receipt 2), 3 verified") {
 		t.Errorf("status %d, %q, %s", status, out, errs)
 	}
 }
 
-// brokenPipe takes nothing.
+// brokenPipe fails every write.
 type brokenPipe struct{}
 
 func (brokenPipe) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
@@ -217,7 +240,8 @@ func TestTailCannotWrite(t *testing.T) {
 	log, _ := sampleLog(t)
 	for _, count := range []string{"0", "3"} { // while waiting for more, and at the end
 		var stderr console
-		status := tailCommand(t.Context(), []string{"--url", firehosetest.Start(t, stream(log)), "--hash-key", hexKey(log.HashKey), "--count", count}, brokenPipe{}, &stderr)
+		status := tailCommand(t.Context(), []string{"--url", firehosetest.Start(t, stream(log)),
+			"--hash-key", hexKey(log.HashKey), "--count", count}, brokenPipe{}, &stderr)
 		if status != exitShort || !strings.Contains(stderr.String(), "cannot write: broken pipe") {
 			t.Errorf("status %d, %s", status, &stderr)
 		}
@@ -226,7 +250,8 @@ func TestTailCannotWrite(t *testing.T) {
 
 func TestTailUsage(t *testing.T) {
 	for _, args := range []string{
-		"--no-such", "extra", "--format xml", "--streams account", "--seconds -1", "--hash-key 00", "--owner 00", "--from yesterday",
+		"--no-such", "extra", "--format xml", "--streams account", "--seconds -1", "--hash-key 00",
+		"--owner 00", "--from yesterday",
 		"--secret-key 00", "--key-file /does/not/exist", "--url https://127.0.0.1", "--count -1",
 		"--secret-key " + strings.Repeat("0", 128) + " --key-file x",
 	} {
@@ -235,7 +260,8 @@ func TestTailUsage(t *testing.T) {
 			t.Errorf("%s: status %d, %q, %q", args, status, out, errs)
 		}
 	}
-	if status, out, _ := runTail(t.Context(), nil, "--help"); status != exitOK || !strings.Contains(out, "Exit status") || !strings.Contains(out, "--stop-at-idle") {
+	if status, out, _ := runTail(t.Context(), nil, "--help"); status != exitOK ||
+		!strings.Contains(out, "Exit status") || !strings.Contains(out, "--stop-at-idle") {
 		t.Errorf("--help: status %d, %s", status, out)
 	}
 }
@@ -255,7 +281,8 @@ func TestTailKeys(t *testing.T) {
 	for text, ok := range map[string]bool{
 		secret.Reveal(): true, "\n" + secret.Reveal() + "\n": true, pair(public.String()): true,
 		`{"secretKey":"` + secret.Reveal() + `"}`: true,
-		pair(otherPublic.String()):                false, pair("x"): false, "": false, "{": false, "{}": false, secret.Reveal() + "00": false,
+		pair(otherPublic.String()):                false, pair("x"): false, "": false, "{": false,
+		"{}": false, secret.Reveal() + "00": false,
 	} {
 		file := filepath.Join(t.TempDir(), "key")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -274,20 +301,24 @@ func TestTailKeys(t *testing.T) {
 	if err != nil || o.dial.Keys != secret || stderr.String() != "" {
 		t.Errorf("--secret-key: %v, %s", err, &stderr)
 	}
-	if _, err = parseTail(nil, &console{}, &stderr); err != nil || !strings.Contains(stderr.String(), "limited to subscribers") {
+	if _, err = parseTail(nil, &console{}, &stderr); err != nil ||
+		!strings.Contains(stderr.String(), "limited to subscribers") {
 		t.Errorf("no key: %v, %s", err, &stderr)
 	}
 }
 
 func TestTallyLine(t *testing.T) {
 	var seen tally
-	if line, _ := seen.since(counts{}, time.Second); line != "0 records/s (cycle 0, originalTx 0, receipt 0), 0.0 MB/s, 0 of 0 verified, 0.0 MB" {
+	if line, _ := seen.since(counts{},
+		time.Second); line != "0 records/s (cycle 0, originalTx 0, receipt 0), 0.0 MB/s, 0 of 0 verified, 0.0 MB" {
 		t.Error(line)
 	}
-	seen.now = counts{records: map[string]uint64{"receipt": 30, "cycle": 10}, all: 40, verified: 40, bytes: 9e6}
+	seen.now = counts{records: map[string]uint64{"receipt": 30, "cycle": 10}, all: 40, verified: 40,
+		bytes: 9e6}
 	seen.position, seen.known = wsproto.Position{Offset: 5}, true
 	before := counts{records: map[string]uint64{"receipt": 10}, all: 10, bytes: 1e6}
-	if line, now := seen.since(before, 2*time.Second); line != "15 records/s (cycle 5, originalTx 0, receipt 10), 4.0 MB/s, 40 of 40 verified, 9.0 MB, at 00000000000000000000000000000000-5" || now.all != 40 {
+	if line, now := seen.since(before,
+		2*time.Second); line != "15 records/s (cycle 5, originalTx 0, receipt 10), 4.0 MB/s, 40 of 40 verified, 9.0 MB, at 00000000000000000000000000000000-5" || now.all != 40 {
 		t.Error(line)
 	}
 }

@@ -19,45 +19,45 @@ import (
 const (
 	// readWithin is how long a request's headers, and its body, may take.
 	readWithin = 10 * time.Second
-	// takenWithin is how long a client may take for each part of an answer that is written.
+	// takenWithin is how long a client may take to read each written part of an answer.
 	takenWithin = 30 * time.Second
-	// maxConnections may be open, viewers included; one more is closed at once. Each costs a
-	// descriptor, and the public port needs these too.
+	// maxConnections is how many connections may be open, viewers included; a further connection is
+	// closed at once. Each one takes a descriptor, which the public port needs too.
 	maxConnections = 512
-	// maxProfiles may be under way, of all processes together.
+	// maxProfiles is how many profiles may run at a time, of all processes together.
 	maxProfiles = 16
-	// profileMost is how long a profile may be asked to take.
+	// profileMost is the longest duration that a profile may ask for.
 	profileMost = 10 * time.Minute
 )
 
-// Board is where the status is shown. A status.Board is one.
+// Board provides the status. A status.Board implements it.
 type Board interface {
 	JSON() []byte
-	// Watch returns the same and a channel that is closed when it is out of date.
+	// Watch returns the same text, and a channel that is closed when the text is out of date.
 	Watch() (text []byte, over <-chan struct{})
 }
 
-// Options are what a server works with. All are needed.
+// Options are the inputs of a server. All are required.
 type Options struct {
 	Address  string // as configured: requests may name its host
 	Board    Board
 	Metrics  http.Handler
 	Health   func() (healthy bool, text []byte) // what GET /is-healthy answers, JSON
 	Page     http.Handler
-	Profile  func(worker int) (net.Conn, error) // a connection for one request for /debug/pprof
-	Query    func() (net.Conn, error)           // the same of the query process
-	Args     []string                           // of this process, without what is secret
+	Profile  func(worker int) (net.Conn, error) // opens a connection for one /debug/pprof request
+	Query    func() (net.Conn, error)           // does the same for the query process
+	Args     []string                           // arguments of this process, without secrets
 	Level    *slog.LevelVar
-	SetLevel func(slog.Level) error // everywhere, Level included
+	SetLevel func(slog.Level) error // sets the level of all processes, Level included
 	Log      *slog.Logger
 }
 
-// Serve answers on l until ctx ends, or l fails. It closes l.
+// Serve answers requests on l until ctx ends or l fails. It closes l.
 func Serve(ctx context.Context, l net.Listener, o Options) error {
 	var open atomic.Int64
 	server := &http.Server{
 		Handler:  New(o),
-		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelInfo), // of what clients do
+		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelInfo), // errors that clients cause
 		ConnState: func(conn net.Conn, state http.ConnState) {
 			switch state {
 			case http.StateNew:
@@ -68,7 +68,7 @@ func Serve(ctx context.Context, l net.Listener, o Options) error {
 				open.Add(-1)
 			}
 		},
-		// Not ReadTimeout, which would end /events.
+		// A ReadTimeout would end /events.
 		ReadHeaderTimeout: readWithin, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
@@ -88,7 +88,7 @@ type admin struct {
 	profiles atomic.Int64  // under way
 }
 
-// New makes the handler of all that the package's description lists.
+// New returns the handler for all paths in the package documentation.
 func New(o Options) http.Handler {
 	a := &admin{Options: o, within: writeWithin, taken: takenWithin}
 	return a.handler()
@@ -103,7 +103,7 @@ func (a *admin) handler() http.Handler {
 	handle("GET /", a.Page.ServeHTTP)
 	handle("GET /status", a.status)
 	handle("GET /is-healthy", a.health)
-	mux.HandleFunc("GET /events", a.events) // has a time of its own for what it writes
+	mux.HandleFunc("GET /events", a.events) // sets its own write deadlines
 	handle("GET /metrics", a.Metrics.ServeHTTP)
 	handle("GET /log-level", a.level)
 	handle("PUT /log-level", a.setLevel)
@@ -120,14 +120,14 @@ func (a *admin) handler() http.Handler {
 	return guarded(a.Address, mux)
 }
 
-// cmdline answers in pprof's form: arguments with zero bytes between them. pprof's own handler
+// cmdline answers in pprof's form: the arguments with zero bytes between them. pprof's own handler
 // would show a key that was given as a flag.
 func (a *admin) cmdline(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = io.WriteString(w, strings.Join(a.Args, "\x00")) // the client may have gone
 }
 
-// bounded refuses profiles beyond maxProfiles, and those that are to take too long.
+// bounded refuses profiles beyond maxProfiles, and profiles longer than profileMost.
 func (a *admin) bounded(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if text := r.FormValue("seconds"); text != "" {
@@ -141,14 +141,14 @@ func (a *admin) bounded(next http.HandlerFunc) http.HandlerFunc {
 		defer a.profiles.Add(-1)
 		if a.profiles.Add(1) > maxProfiles {
 			w.Header().Set("Retry-After", "10")
-			http.Error(w, "too many profiles at a time", http.StatusServiceUnavailable)
+			http.Error(w, "too many profiles run already; try again later", http.StatusServiceUnavailable)
 			return
 		}
 		next(w, r)
 	}
 }
 
-// paced ends answers to clients that do not read. Each write has a time of its own, because some
+// paced ends answers to clients that do not read. Each write has its own deadline, because some
 // answers take long by themselves.
 func (a *admin) paced(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -173,14 +173,14 @@ func (p pacedWriter) Write(b []byte) (int, error) {
 	return p.ResponseWriter.Write(b)
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap lets http.ResponseController find the underlying writer.
 func (p pacedWriter) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
 func (a *admin) status(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, a.Board.JSON())
 }
 
-// health is the public port's /is-healthy with all details.
+// health answers like the public port's /is-healthy, with all details.
 func (a *admin) health(w http.ResponseWriter, _ *http.Request) {
 	healthy, text := a.Health()
 	status := http.StatusOK
@@ -204,7 +204,7 @@ func (a *admin) level(w http.ResponseWriter, _ *http.Request) {
 	_, _ = fmt.Fprintln(w, strings.ToLower(a.Level.Level().String()))
 }
 
-// setLevel takes the level's name as the whole body.
+// setLevel expects the level's name as the whole body.
 func (a *admin) setLevel(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readWithin))
 	const longest = 16
@@ -213,7 +213,8 @@ func (a *admin) setLevel(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo,
+		"warn": slog.LevelWarn, "error": slog.LevelError}
 	level, known := levels[strings.ToLower(strings.TrimSpace(string(text)))]
 	if !known {
 		http.Error(w, "the body must be debug, info, warn or error", http.StatusBadRequest)
@@ -235,7 +236,7 @@ func (a *admin) workerProfile(w http.ResponseWriter, r *http.Request) {
 	a.profile(w, r, func() (net.Conn, error) { return a.Profile(number) })
 }
 
-// profile passes a request on to another of our processes, as one for its /debug/pprof/.
+// profile forwards a request to /debug/pprof/ of another process of the distributor.
 func (a *admin) profile(w http.ResponseWriter, r *http.Request, dial func() (net.Conn, error)) {
 	conn, err := dial()
 	if err != nil {
@@ -249,14 +250,15 @@ func (a *admin) profile(w http.ResponseWriter, r *http.Request, dial func() (net
 			p.Out.URL.Scheme, p.Out.URL.Host = "http", "process"
 			p.Out.URL.Path, p.Out.URL.RawPath = "/debug/pprof/"+r.PathValue("profile"), ""
 		},
-		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
-			if dialled {
-				return nil, errors.New("admin: a connection is for one request")
-			}
-			dialled = true
-			return conn, nil
-		}},
-		// A client that does not wait for its profile.
+		Transport: &http.Transport{DisableKeepAlives: true,
+			DialContext: func(context.Context, string, string) (net.Conn, error) {
+				if dialled {
+					return nil, errors.New("admin: a connection is for one request")
+				}
+				dialled = true
+				return conn, nil
+			}},
+		// Errors of clients that do not wait for their profile.
 		ErrorLog: slog.NewLogLogger(a.Log.Handler(), slog.LevelInfo),
 	}
 	proxy.ServeHTTP(w, r)

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// feed is a Board that a test turns.
+// feed is a Board that a test updates.
 type feed struct {
 	mu   sync.Mutex
 	text []byte
@@ -43,13 +43,17 @@ func (f *feed) show(text []byte) {
 }
 
 func said(text string) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, text, " ", r.URL.Path) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, text, " ", r.URL.Path)
+	})
 }
 
 func options(f *feed) Options {
 	level := new(slog.LevelVar)
 	return Options{
-		Address: "monitor.example:6102", Board: f, Metrics: said("metrics"), Args: []string{"distributor", "--DISTRIBUTOR_SECRET_KEY=(secret)"}, Page: said("page"), Level: level,
+		Address: "monitor.example:6102", Board: f, Metrics: said("metrics"),
+		Args: []string{"distributor", "--DISTRIBUTOR_SECRET_KEY=(secret)"}, Page: said("page"),
+		Level:   level,
 		Health:  func() (bool, []byte) { return false, []byte(`{"healthy":false}`) },
 		Profile: func(int) (net.Conn, error) { return nil, errors.New("no such worker") },
 		Query:   func() (net.Conn, error) { return nil, errors.New("it is not running") },
@@ -116,7 +120,8 @@ func TestRoutes(t *testing.T) {
 		{"PUT /log-level info", "Origin: http://evil.example", 403, ""},
 		{"POST /log-level info", "Sec-Fetch-Site: cross-site", 403, ""},
 		{"PUT /log-level info", "Sec-Fetch-Site: same-origin", 200, "info\n"},
-		{"GET /debug/pprof/heap", "Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: no-cors", 403, "another site"},
+		{"GET /debug/pprof/heap", "Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: no-cors", 403,
+			"another site"},
 		{"GET /debug/pprof/heap", "Sec-Fetch-Site: same-site|Sec-Fetch-Mode: cors", 403, "another site"},
 		{"GET /", "Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: navigate", 200, "page"},
 		{"GET /", "Sec-Fetch-Site: none", 200, "page"},
@@ -141,7 +146,7 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// serve answers on a real listener; within is a viewer's time for an event.
+// serve answers on a real listener. within is how long a viewer may take to read an event.
 func serve(t *testing.T, o Options, within time.Duration) (a *admin, url string) {
 	t.Helper()
 	a = &admin{Options: o, within: within, taken: within}
@@ -164,7 +169,7 @@ func watch(t *testing.T, url string) *http.Response {
 	return answer
 }
 
-// next reads the data of one event; comments and retry are passed over.
+// next reads the data of one event. It skips comments and retry.
 func next(t *testing.T, in *bufio.Reader) string {
 	t.Helper()
 	var name, data string
@@ -196,8 +201,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// One viewer that does not read is dropped, and holds up nobody: the others get
-// every event that they wait for.
+// A viewer that does not read is disconnected and delays nobody: the others get every event that
+// they wait for.
 func TestEventsAndASlowViewer(t *testing.T) {
 	f := newFeed(`{"n":0}`)
 	a, url := serve(t, options(f), 300*time.Millisecond)
@@ -210,7 +215,8 @@ func TestEventsAndASlowViewer(t *testing.T) {
 	fmt.Fprintf(slow, "GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
 
 	answer := watch(t, url)
-	if h := answer.Header; h.Get("Content-Type") != "text/event-stream" || h.Get("Cache-Control") != "no-store" {
+	if h := answer.Header; h.Get("Content-Type") != "text/event-stream" ||
+		h.Get("Cache-Control") != "no-store" {
 		t.Errorf("%v", h)
 	}
 	in := bufio.NewReader(answer.Body)
@@ -246,8 +252,8 @@ func TestTooManyViewers(t *testing.T) {
 	}
 }
 
-// A worker's or the query process's profiles come over the connection that Profile opens, which is
-// closed in the end.
+// The profiles of a worker and of the query process come over the connection that Profile opens,
+// which is closed at the end.
 func TestWorkerProfile(t *testing.T) {
 	o := options(newFeed("{}"))
 	o.Profile = func(worker int) (net.Conn, error) {
@@ -281,7 +287,7 @@ func TestWorkerProfile(t *testing.T) {
 			t.Errorf("%s: %s %q %v", path, answer.Status, body, err)
 		}
 	}
-	// One that dies over it is no panic.
+	// A worker that dies during the request causes no panic.
 	o.Profile = func(int) (net.Conn, error) {
 		ours, theirs := net.Pipe()
 		theirs.Close()
@@ -298,7 +304,7 @@ func TestWorkerProfile(t *testing.T) {
 	}
 }
 
-// Serve ends with its context, viewers or not.
+// Serve ends with its context, even while viewers are connected.
 func TestServeEnds(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -323,16 +329,18 @@ func TestServeEnds(t *testing.T) {
 	}
 }
 
-// No name that somebody else owns is let in, whatever it begins with.
+// A name that somebody else owns is refused, whatever it starts with.
 func FuzzMayName(f *testing.F) {
-	for _, host := range []string{"localhost", "127.0.0.1", "a.example", "[", "]", "::1", "[fe80::1%lo]"} {
+	for _, host := range []string{"localhost", "127.0.0.1", "a.example", "[", "]", "::1",
+		"[fe80::1%lo]"} {
 		f.Add(host)
 	}
 	f.Fuzz(func(t *testing.T, host string) {
 		if strings.ContainsAny(host, ":%") { // port and zone are no part of the name
 			return
 		}
-		if name := host + ".evil.example"; mayName(name, "") || mayName(name, "localhost") || mayName(name+":80", "") {
+		if name := host + ".evil.example"; mayName(name, "") || mayName(name, "localhost") ||
+			mayName(name+":80", "") {
 			t.Errorf("%q is let in", name)
 		}
 	})

@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// What pages of others can make an operator's browser send, as the bytes that
-// browsers send then: none of it changes the log's level, starts a profile or
-// gets to read anything.
+// A foreign page makes an operator's browser send these bytes. None of the requests changes the log
+// level, starts a profile or lets the page read an answer.
 func TestForeignPages(t *testing.T) {
 	o := options(newFeed(`{"x":1}`))
 	_, url := serve(t, o, time.Second)
@@ -26,7 +25,8 @@ func TestForeignPages(t *testing.T) {
 		old     = "Origin: https://evil.example" // a browser without Sec-Fetch-
 		link    = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-User: ?1\r\nSec-Fetch-Dest: document"
 		frame   = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe"
-		browser = "User-Agent: Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0" // over plain HTTP, not to loopback: no Sec-Fetch-
+		// over plain HTTP, not to loopback: no Sec-Fetch-
+		browser = "User-Agent: Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0"
 		ours    = browser + "\r\nReferer: http://%s/debug/pprof/"
 	)
 	for _, c := range []struct {
@@ -39,7 +39,8 @@ func TestForeignPages(t *testing.T) {
 		{"GET /debug/pprof/cmdline", rebound, "", 403},
 		{"PUT /log-level", page, "debug", 403},
 		{"POST /log-level", page + "\r\nContent-Type: text/plain", "debug", 403},
-		{"POST /log-level", "Origin: null\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document", "debug", 403}, // a form in a sandbox
+		// a form in a sandbox
+		{"POST /log-level", "Origin: null\r\nSec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document", "debug", 403},
 		{"POST /log-level", strings.Replace(page, "cross-site", "same-site", 1), "debug", 403},
 		{"PUT /log-level", old, "debug", 403},
 		{"POST /log-level", old, "debug", 403},
@@ -56,11 +57,13 @@ func TestForeignPages(t *testing.T) {
 		{"OPTIONS /log-level", page + "\r\nAccess-Control-Request-Method: PUT", "", 403},
 		{"PUT /log-level", "X-HTTP-Method-Override: GET\r\n" + old, "debug", 403},
 		{"POST /log-level", browser, "debug", 403}, // a form, of a browser that sends no Origin with it
-		{"POST /log-level", browser + "\r\nContent-Type: application/json\r\nReferer: https://evil.example/", "debug", 403},
+		{"POST /log-level", browser +
+			"\r\nContent-Type: application/json\r\nReferer: https://evil.example/", "debug", 403},
 		{"PUT /log-level", browser, "debug", 403},
 		{"POST /log-level", browser + "\r\nOrigin: null", "debug", 403},
 		{"GET /status", browser + "\r\nOrigin: http://evil.example", "", 403},
-		{"GET /events", browser + "\r\nOrigin: http://evil.example\r\nAccept: text/event-stream", "", 403},
+		{"GET /events", browser + "\r\nOrigin: http://evil.example\r\nAccept: text/event-stream", "",
+			403},
 		{"GET /debug/pprof/profile?seconds=1", browser, "", 403}, // an image of a page that hides itself
 		{"GET /debug/pprof/trace?seconds=1", browser + "\r\nReferer: http://evil.example/", "", 403},
 		{"GET /debug/pprof/heap", browser + "\r\nReferer: http://127.0.0.1.evil.example/", "", 403},
@@ -82,15 +85,18 @@ func TestForeignPages(t *testing.T) {
 		if !strings.Contains(headers, "Host: ") {
 			headers = strings.TrimSuffix("Host: "+address+"\r\n"+headers, "\r\n")
 		}
-		fmt.Fprintf(conn, "%s HTTP/1.1\r\n%s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", c.request, headers, len(c.body), c.body)
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\n%s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+			c.request, headers, len(c.body), c.body)
 		answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		if err != nil {
 			t.Fatalf("%s %q: %v", c.request, c.headers, err)
 		}
 		body, _ := io.ReadAll(answer.Body)
 		conn.Close()
-		if answer.StatusCode != c.status || answer.Header.Get("Access-Control-Allow-Origin") != "" || answer.Header.Get("X-Content-Type-Options") != "nosniff" ||
-			answer.Header.Get("Cross-Origin-Resource-Policy") != "same-origin" || answer.Header.Get("X-Frame-Options") != "DENY" {
+		if answer.StatusCode != c.status || answer.Header.Get("Access-Control-Allow-Origin") != "" ||
+			answer.Header.Get("X-Content-Type-Options") != "nosniff" ||
+			answer.Header.Get("Cross-Origin-Resource-Policy") != "same-origin" ||
+			answer.Header.Get("X-Frame-Options") != "DENY" {
 			t.Errorf("%s %q: %s %v %s", c.request, c.headers, answer.Status, answer.Header, body)
 		}
 		if level := o.Level.Level().String(); level == "DEBUG" {
@@ -99,8 +105,8 @@ func TestForeignPages(t *testing.T) {
 	}
 }
 
-// Clients that do not read what they asked for are cut; profiles and connections are counted. So a client of the
-// listener takes neither goroutines nor descriptors for good.
+// Clients that do not read their answers are disconnected, and profiles and connections are
+// limited. So no client of the listener can hold goroutines or descriptors forever.
 func TestClientsAreBounded(t *testing.T) {
 	o := options(newFeed(`{}`))
 	var writing atomic.Int64
@@ -121,11 +127,13 @@ func TestClientsAreBounded(t *testing.T) {
 	eventually(t, "who does not read is cut", func() bool { return writing.Load() == 0 })
 
 	a.profiles.Add(maxProfiles)
-	if answer, err := http.Get(url + "/debug/pprof/heap"); err != nil || answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
+	if answer, err := http.Get(url + "/debug/pprof/heap"); err != nil ||
+		answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
 		t.Errorf("%v %v", answer, err)
 	}
 	a.profiles.Add(-maxProfiles)
-	if answer, err := http.Get(url + "/debug/pprof/goroutine?debug=1"); err != nil || answer.StatusCode != http.StatusOK {
+	if answer, err := http.Get(url + "/debug/pprof/goroutine?debug=1"); err != nil ||
+		answer.StatusCode != http.StatusOK {
 		t.Errorf("%v %v", answer, err)
 	}
 	eventually(t, "the places are given back", func() bool { return a.profiles.Load() == 0 })

@@ -1,32 +1,31 @@
-// Package admin is the HTTP server for whoever operates the distributor, on a
-// listener of its own, by default on loopback.
+// Package admin is the HTTP server for the operator of the distributor. It has its own listener, by
+// default on loopback.
 //
 //	/                                 the status page
 //	/status                           status.Status in JSON
-//	/is-healthy                       what is wrong, since when, and what helps: the public port tells strangers less
-//	/events                           the same, pushed every second (server-sent events)
+//	/is-healthy                       problems with remedies: more details than on the public port
+//	/events                           the status, pushed every second (server-sent events)
 //	/metrics                          Prometheus
 //	/debug/pprof/                     profiles of the primary
-//	/debug/pprof/worker/<n>/          the same of worker n
-//	/debug/pprof/query/               the same of the query process
-//	/log-level                        the level of the log; PUT or POST sets it until the next reload
+//	/debug/pprof/worker/<n>/          profiles of worker n
+//	/debug/pprof/query/               profiles of the query process
+//	/log-level                        the log level; PUT or POST sets it until the next reload
 //
-// It owns routing and who may ask. What is shown belongs to engine/status,
-// engine/status/page and engine/metrics; a worker's profiles come over a socket
-// that the supervisor opens.
+// The package owns routing and access. The contents belong to engine/status, engine/status/page and
+// engine/metrics. A worker's profiles come over a socket that the supervisor opens.
 //
 // # Who may ask
 //
-// Whoever reaches the listener: there is no authentication, so it should not be
-// reachable from where you do not trust. A browser on the same machine reaches
-// it too, with pages of anybody's in it. Against those, a request's Host must be
-// an address, localhost, or the host that the listener was configured with (a
-// name that its owner points here afterwards is refused), and what a foreign
-// page makes a browser ask for in its background, show as a part of the page, or
-// send, is refused; a link leads here, but not to a profile.
+// There is no authentication: anybody who reaches the listener may ask, so the listener must not be
+// reachable from networks that the operator does not trust. A browser on the same machine also
+// reaches the listener, and the browser may show anybody's page. Two rules protect against such
+// pages. First, a request's Host must be an address, localhost, or the host that the listener was
+// configured with; so a name that its owner points to this machine later is refused. Second, a
+// request that a foreign page makes in the background, embeds as a part of the page, or sends
+// (a form) is refused. A link from a foreign page is allowed, but not to a profile.
 //
 // # Failure
 //
-// Viewers of /events share the text; one that does not take it within writeWithin
-// is dropped, and can come back. A worker that ends cuts its profile short.
+// Viewers of /events share one text. A viewer that does not read it within writeWithin is
+// disconnected and may reconnect. If a worker ends, its running profile is cut short.
 package admin

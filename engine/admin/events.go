@@ -6,19 +6,19 @@ import (
 )
 
 const (
-	// maxViewers may watch /events at a time.
+	// maxViewers is how many viewers may watch /events at a time.
 	maxViewers = 256
-	// writeWithin is how long a viewer may take for an event.
+	// writeWithin is how long a viewer may take to read an event.
 	writeWithin = 5 * time.Second
-	// heartbeat is how long an event may be out before the viewer is told that
-	// we are still here: more than the second that it should be.
+	// heartbeat is how long the stream may be silent before the viewer gets a comment as a sign of
+	// life. It is longer than the second between two events.
 	heartbeat = 5 * time.Second
-	// comeBack is when a browser whose connection ended tries again.
+	// comeBack tells a browser after how many milliseconds to reconnect.
 	comeBack = "retry: 2000\n\n"
 )
 
-// events pushes the status to a viewer: at once, and whenever there is a new
-// one. What a slow viewer has not taken is not kept: it gets the newest next.
+// events pushes the status to a viewer: at once, and whenever it changes. A slow viewer gets the
+// newest status next; the ones in between are not kept.
 func (a *admin) events(w http.ResponseWriter, r *http.Request) {
 	defer a.viewers.Add(-1)
 	if a.viewers.Add(1) > maxViewers {
@@ -29,7 +29,7 @@ func (a *admin) events(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
-	h.Set("X-Accel-Buffering", "no") // nginx would gather
+	h.Set("X-Accel-Buffering", "no") // stops nginx from buffering
 	if r.Method == http.MethodHead {
 		return
 	}

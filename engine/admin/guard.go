@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// guarded refuses what foreign pages in a local browser may try. address is
-// the listener's, as configured.
+// guarded refuses requests that foreign pages in a local browser may make. address is the
+// listener's address as configured.
 func guarded(address string, next http.Handler) http.Handler {
 	own, _, _ := net.SplitHostPort(address)
 	next = http.NewCrossOriginProtection().Handler(next)
@@ -37,11 +37,11 @@ const (
 		"to localhost alone. Use a tunnel to localhost, or a program such as curl"
 )
 
-// fromElsewhere returns why another site's page may be behind a request, "" if none can be.
-// Browsers send Sec-Fetch-Site over https and to loopback alone. Elsewhere a browser is known by
-// its User-Agent, which a page cannot change, and Origin or Referer must name us. A link to us is
-// fine, unless it begins work (a profile takes as long as its address says) or is to be shown as a
-// part of that page.
+// fromElsewhere returns why another site's page may be behind a request, or "" if no such page can
+// be. Browsers send Sec-Fetch-Site only over https and to loopback. For other requests, a browser
+// is recognized by its User-Agent, which a page cannot change, and then Origin or Referer must name
+// this host. A link to this host is allowed, unless it starts work (a profile takes as long as its
+// address says) or is embedded as a part of the foreign page.
 func fromElsewhere(r *http.Request) string {
 	switch site := r.Header.Get("Sec-Fetch-Site"); {
 	case site == "cross-site" || site == "same-site":
@@ -50,7 +50,8 @@ func fromElsewhere(r *http.Request) string {
 		if !link || beginsWork(r) {
 			return otherSite
 		}
-	case site != "" || !strings.Contains(r.UserAgent(), "Mozilla/"): // all browsers have that
+	// the User-Agent of every browser has it
+	case site != "" || !strings.Contains(r.UserAgent(), "Mozilla/"):
 	case r.Header.Get("Origin") != "":
 		if !names(r.Header.Get("Origin"), r.Host) {
 			return otherSite
@@ -61,20 +62,20 @@ func fromElsewhere(r *http.Request) string {
 	return ""
 }
 
-// beginsWork reports whether a request does more than read what is shown anyway.
+// beginsWork reports whether a request does more than read.
 func beginsWork(r *http.Request) bool {
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	return !reads || strings.HasPrefix(r.URL.Path, "/debug/") && r.URL.Path != "/debug/pprof/"
 }
 
-// names reports whether an Origin or a Referer is of this host.
+// names reports whether an Origin or a Referer belongs to this host.
 func names(source, host string) bool {
 	u, err := url.Parse(source)
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
 }
 
-// mayName tells whether a request may be for this host: only names can be made
-// to point here by somebody else.
+// mayName reports whether a request may name this host. Only names are checked, because somebody
+// else can make a name point here.
 func mayName(host, own string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

@@ -1,21 +1,21 @@
-// Package atomicfile replaces small files whole. Whoever reads a file while it is replaced, or after
-// a crash of the process or of the machine, has the old content or the new one, never a part.
+// Package atomicfile replaces small files as a whole. A reader sees the old content or the new one,
+// never a part, even while the file is replaced and after a crash of the process or of the machine.
 //
 // # Order of a Write
 //
 //	create <path>.new    always the same name: a killed process leaves one file at most
 //	write                all of the content
-//	sync the file        else the machine may go down with the name on disk and no content
+//	sync the file        otherwise a crash of the machine may leave the name without content
 //	rename               readers see the new content from here on
-//	sync the directory   else the machine may come back with the old content
+//	sync the directory   otherwise the old content may return after a crash of the machine
 //
-// Between two steps stands a crash point. A step that fails (no room, read-only, an I/O error) ends
-// the Write: before the rename the old content stays and the new file is removed; after the rename
-// the new content is there, but may not be on disk. The same call then works as soon as the file
-// system does. Package os repeats calls that a signal interrupts (EINTR).
+// There is a crash point between every two steps. A step that fails (no room, read-only, an I/O
+// error) ends the Write. Before the rename, the old content stays and the new file is removed.
+// After the rename, the new content is in place but may not be on disk. The same call works again
+// as soon as the file system does. Package os repeats calls that a signal interrupts (EINTR).
 //
-// It does not lock: a file has one writer at a time, which is its caller's to see to. It does not
-// know what is in a file, and does not read one.
+// The package does not lock: the caller makes sure that a file has one writer at a time. The
+// package neither knows nor reads the content of a file.
 package atomicfile
 
 import (
@@ -29,7 +29,7 @@ import (
 	"distributor/mmaplog/crashpoint"
 )
 
-// File is a file that is replaced whole.
+// File is a file that is replaced as a whole.
 type File struct {
 	Path string
 	// Points is the first of the four crash points of this file: created, written, synced, named.
@@ -46,10 +46,10 @@ const (
 	named
 )
 
-// ownerOnly is the mode of a file that was not there before.
+// ownerOnly is the mode of a file that did not exist before.
 const ownerOnly fs.FileMode = 0o600
 
-// Write replaces the content. It keeps the permissions of the file that is there.
+// Write replaces the content. It keeps the permissions of an existing file.
 func (f File) Write(content []byte) error {
 	temp, err := f.prepare(content)
 	if err == nil {
@@ -65,7 +65,7 @@ func (f File) Write(content []byte) error {
 	return f.syncDir()
 }
 
-// prepare writes the content aside and syncs it.
+// prepare writes the content to the temporary file and syncs it.
 func (f File) prepare(content []byte) (temp string, err error) {
 	mode := ownerOnly
 	switch old, err := os.Lstat(f.Path); {
@@ -121,7 +121,7 @@ func (f File) syncDir() error {
 	return f.do("sync", dir.Name(), dir.Sync)
 }
 
-// Clear removes what a killed process left behind. Only the file's writer may call it.
+// Clear removes the temporary file of a killed process. Only the file's writer may call it.
 func (f File) Clear() error {
 	err := f.do("remove", f.temp(), func() error { return os.Remove(f.temp()) })
 	if errors.Is(err, fs.ErrNotExist) {
@@ -132,7 +132,7 @@ func (f File) Clear() error {
 
 func (f File) temp() string { return f.Path + ".new" }
 
-// do runs a step, which a test can make fail.
+// do runs a step. A test can make the step fail.
 func (f File) do(step, path string, run func() error) error {
 	if f.fault != nil {
 		if err := f.fault(step, path); err != nil {

@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// TestMain also is the process that TestKilled kills: the test binary runs itself.
+// TestMain is also the process that TestKilled kills: the test binary runs itself.
 func TestMain(m *testing.M) {
 	if path := os.Getenv("ATOMICFILE_KILLED"); path != "" {
 		left, err := strconv.Atoi(os.Getenv("ATOMICFILE_STEPS"))
@@ -52,7 +52,8 @@ func place(t *testing.T) File {
 func mustHold(t *testing.T, f File, want []byte) {
 	t.Helper()
 	if got, err := os.ReadFile(f.Path); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("it holds %.20q… of %d bytes (%v), want %.20q… of %d", got, len(got), err, want, len(want))
+		t.Errorf("it holds %.20q… of %d bytes (%v), want %.20q… of %d", got, len(got), err, want,
+			len(want))
 	}
 }
 
@@ -63,7 +64,8 @@ func mustBeAlone(t *testing.T, f File) {
 	}
 }
 
-// The order is what a crash of the machine is survived by, see the package's doc.
+// The order of the steps makes a Write survive a crash of the machine: see the package
+// documentation.
 func TestOrder(t *testing.T) {
 	f := File{Path: filepath.Join(t.TempDir(), "file.json")}
 	var steps []string
@@ -83,7 +85,8 @@ func TestOrder(t *testing.T) {
 	if err := f.Write(fresh); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"create file.json.new", "write file.json.new", "sync file.json.new", "rename file.json", "sync ."}
+	want := []string{"create file.json.new", "write file.json.new", "sync file.json.new",
+		"rename file.json", "sync ."}
 	if !slices.Equal(steps, want) {
 		t.Errorf("got %q, want %q", steps, want)
 	}
@@ -91,8 +94,8 @@ func TestOrder(t *testing.T) {
 	mustBeAlone(t, f)
 }
 
-// Every step may fail: the error says which, nothing is left behind, the file is whole, and the
-// next Write works.
+// Every step may fail. Then the error names the step, no temporary file remains, the file is whole,
+// and the next Write works.
 func TestFaults(t *testing.T) {
 	for _, step := range []string{"create", "chmod", "write", "sync", "rename", "sync directory"} {
 		for _, why := range []error{syscall.ENOSPC, syscall.EROFS, syscall.EIO, syscall.EDQUOT} {
@@ -130,14 +133,15 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A process that is killed before any step leaves the old content or the new one, and no more
-// beside it than the next start clears away, also when it is killed again and again.
+// A process that is killed before any step leaves the old content or the new one. It leaves at most
+// one more file, which the next start clears, even if processes are killed again and again.
 func TestKilled(t *testing.T) {
 	f := place(t)
 	kills := 0
 	for steps := 0; ; steps++ {
 		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), "ATOMICFILE_KILLED="+f.Path, "ATOMICFILE_STEPS="+strconv.Itoa(steps))
+		child.Env = append(os.Environ(), "ATOMICFILE_KILLED="+f.Path,
+			"ATOMICFILE_STEPS="+strconv.Itoa(steps))
 		out, err := child.CombinedOutput()
 		if err == nil {
 			break
@@ -171,7 +175,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// Permissions that the operator has given a file last, whatever a killed process has left.
+// Permissions that the operator has set are kept, whatever file a killed process has left.
 func TestPermissionsAreKept(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o077))
 	f := File{Path: filepath.Join(t.TempDir(), "file.json")}
@@ -200,7 +204,7 @@ func TestPermissionsAreKept(t *testing.T) {
 	mode(0o600)
 }
 
-// What a killed process has left is written over, also if it is longer.
+// The file that a killed process has left is overwritten, even if it is longer.
 func TestLongerLeftover(t *testing.T) {
 	f := place(t)
 	if err := os.WriteFile(f.Path+".new", append(fresh, old...), 0o600); err != nil {
@@ -213,7 +217,7 @@ func TestLongerLeftover(t *testing.T) {
 	mustBeAlone(t, f)
 }
 
-// A link in the place of the new file is not followed.
+// A symbolic link in the place of the new file is not followed.
 func TestLinkInTheWay(t *testing.T) {
 	f := place(t)
 	elsewhere := filepath.Join(t.TempDir(), "elsewhere")

@@ -15,45 +15,47 @@ import (
 )
 
 const (
-	// lingerFor is how long a twin is kept after its last client: one that comes back finds it.
+	// lingerFor is how long a compressed log is kept after its last client, so that a client that
+	// reconnects finds it.
 	lingerFor = 10 * time.Second
-	// lookEvery is how soon a full disk is noticed.
+	// lookEvery is how often the disk is checked for room.
 	lookEvery = time.Second
-	// The pause after a life that ended early is doubled each time, and forgotten after a life of long.
+	// The pause after an early end doubles each time. A life of longLife resets it to firstPause.
 	firstPause = time.Second
 	lastPause  = 30 * time.Second
 	longLife   = time.Minute
 )
 
-// Options say what a Compressor works with. All are needed.
+// Options are the inputs of a Compressor. All are required.
 type Options struct {
-	Dir    string // of the twins, and of nothing else; removed when there is none
+	Dir    string // directory of the compressed logs only; removed when there is none
 	Frames string // directory of the frame log
 	Level  int    // see SetLevel
-	// SegmentBytes and RetainBytes are the twin's (framelog.Options).
+	// SegmentBytes and RetainBytes are the options of the compressed log (framelog.Options).
 	SegmentBytes, RetainBytes int64
-	// Backlog is how many bytes of the frame log a twin may be behind.
+	// Backlog is how many bytes a compressed log may be behind the frame log.
 	Backlog int64
-	// Announce is told the directory of a new twin, before anything is in it, and "" before one is removed.
+	// Announce is called with the directory of a new compressed log before the first frame is in it,
+	// and with "" before a compressed log is removed.
 	Announce func(dir string)
-	// Grown takes a value when the frame log has grown.
+	// Grown receives a value when the frame log has grown.
 	Grown <-chan struct{}
-	// Readers of the twin are woken after frames have been added to it. A twin is wanted while
-	// there are any: the workers with clients that can have compressed frames.
+	// Readers are the workers with clients that can receive compressed frames. They are woken after
+	// frames have been added. A compressed log is wanted while there are any.
 	Readers *bell.Set
-	// Blocked tells why the frame log takes no frames at present, nil if it does.
+	// Blocked returns why the frame log accepts no frames at present, or nil if it does.
 	Blocked func() error
 	Log     *slog.Logger
 }
 
-// Compressor keeps the twin. See the package's description.
+// Compressor makes and fills the compressed log. See the package documentation.
 type Compressor struct {
 	o      Options
 	level  atomic.Int64
-	lives  uint64        // begun so far
+	lives  uint64        // compressed logs made so far
 	kick   chan struct{} // capacity 1: the level has changed
 	linger time.Duration
-	pause  time.Duration // the first
+	pause  time.Duration // the first pause
 
 	alive                 atomic.Bool
 	lag                   atomic.Uint64
@@ -61,43 +63,45 @@ type Compressor struct {
 	ends                  [len(Ends)]atomic.Uint64
 }
 
-// Stats are figures for operators. Counts are since New. GET /status shows the members that have a
+// Stats are figures for operators, counted since New. GET /status shows the members that have a
 // JSON name.
 type Stats struct {
-	Alive    bool           `json:"active"`   // there is a twin
-	Frames   uint64         `json:"frames"`   // compressed
-	InBytes  uint64         `json:"inBytes"`  // of the frames that a twin was made of
-	OutBytes uint64         `json:"outBytes"` // of the frames in it
-	Same     uint64         `json:"unshrunk"` // of Frames, those that did not get smaller
-	Lag      uint64         `json:"lag"`      // bytes that the twin is behind; 0 without one
-	Ends     map[End]uint64 `json:"-"`        // twins that ended early, every reason from the start
+	Alive    bool   `json:"active"`   // a compressed log exists
+	Frames   uint64 `json:"frames"`   // frames compressed
+	InBytes  uint64 `json:"inBytes"`  // bytes of these frames before compression
+	OutBytes uint64 `json:"outBytes"` // bytes of these frames in the compressed log
+	Same     uint64 `json:"unshrunk"` // of Frames, those that did not get smaller
+	Lag      uint64 `json:"lag"`      // bytes that the compressed log is behind; 0 without one
+	// early ends by reason; every reason is present from the start
+	Ends map[End]uint64 `json:"-"`
 }
 
-// End is why a twin ended early, a metric label and log key.
+// End is why a compressed log ended early. It is a metric label and an attribute of the log.
 type End string
 
-// Ends are all there are.
+// Ends are all reasons.
 var Ends = [...]End{EndBehind, EndFull, EndFailed}
 
-// Why a twin ends early.
+// Reasons for which a compressed log ends early.
 const (
-	EndBehind End = "behind"  // it was too far behind the frame log
+	EndBehind End = "behind"  // the compressed log was too far behind the frame log
 	EndFull   End = "no_room" // the disk is full
-	EndFailed End = "failed"  // anything else; the log says it
+	EndFailed End = "failed"  // any other error, which is logged
 )
 
-// New removes what an earlier process has left in o.Dir. Nothing runs before Run.
+// New removes the files that an earlier process has left in o.Dir, and returns a Compressor.
+// Nothing runs before Run.
 func New(o Options) (*Compressor, error) {
 	if err := os.RemoveAll(o.Dir); err != nil {
-		return nil, fmt.Errorf("deflate: remove what was left of a twin: %w", err)
+		return nil, fmt.Errorf("deflate: remove the files of an earlier compressed log: %w", err)
 	}
 	c := &Compressor{o: o, kick: make(chan struct{}, 1), linger: lingerFor, pause: firstPause}
 	c.level.Store(int64(o.Level))
 	return c, nil
 }
 
-// SetLevel sets how hard it tries, from wsproto.MinDeflateLevel to MaxDeflateLevel; 0: not at all. It holds from the next
-// frame on.
+// SetLevel sets the compression level, from wsproto.MinDeflateLevel to wsproto.MaxDeflateLevel,
+// from the next frame on; 0 turns compression off.
 func (c *Compressor) SetLevel(n int) {
 	c.level.Store(int64(n))
 	select {
@@ -106,11 +110,12 @@ func (c *Compressor) SetLevel(n int) {
 	}
 }
 
-// Stats are those of now.
+// Stats returns the present figures.
 func (c *Compressor) Stats() Stats {
 	s := Stats{
-		Alive: c.alive.Load(), Frames: c.frames.Load(), InBytes: c.in.Load(), OutBytes: c.out.Load(), Same: c.same.Load(),
-		Lag: c.lag.Load(), Ends: make(map[End]uint64, len(Ends)),
+		Alive: c.alive.Load(), Frames: c.frames.Load(), InBytes: c.in.Load(), OutBytes: c.out.Load(),
+		Same: c.same.Load(),
+		Lag:  c.lag.Load(), Ends: make(map[End]uint64, len(Ends)),
 	}
 	for i, end := range Ends {
 		s.Ends[end] = c.ends[i].Load()
@@ -120,7 +125,8 @@ func (c *Compressor) Stats() Stats {
 
 func (c *Compressor) wanted() bool { return c.o.Readers.Filled() && c.level.Load() > 0 }
 
-// Run works until ctx ends. Afterwards there is no twin; it may be called again.
+// Run makes and fills compressed logs until ctx ends. When Run returns, there is none. Run may be
+// called again.
 func (c *Compressor) Run(ctx context.Context) {
 	pause := c.pause
 	for ctx.Err() == nil {
@@ -142,10 +148,10 @@ func (c *Compressor) Run(ctx context.Context) {
 			pause = c.pause
 		}
 		level := slog.LevelWarn
-		if end == EndBehind { // with much to do for those who ask
+		if end == EndBehind { // expected while the distributor catches up
 			level = slog.LevelInfo
 		}
-		c.o.Log.Log(ctx, level, "collectors that asked for compressed frames get plain ones for a while",
+		c.o.Log.Log(ctx, level, "compression is paused; collectors that negotiated it get plain frames",
 			"reason", string(end), "error", err, "pause", pause)
 		select {
 		case <-time.After(pause):
@@ -163,31 +169,33 @@ func (c *Compressor) count(end End) {
 	}
 }
 
-// live is one twin from its making to its removal. An error says why it ended early.
+// live makes a compressed log, fills it, and removes it. An error says why it ended early.
 func (c *Compressor) live(ctx context.Context) (end End, err error) {
 	if err := c.o.Blocked(); err != nil {
 		return EndFull, err
 	}
 	c.lives++
 	dir := filepath.Join(c.o.Dir, strconv.FormatUint(c.lives, 10))
-	if err := os.RemoveAll(c.o.Dir); err != nil { // another primary may have begun to take over, and failed
-		return EndFailed, fmt.Errorf("deflate: remove what was left of a twin: %w", err)
+	// a new process may have started a handover and failed
+	if err := os.RemoveAll(c.o.Dir); err != nil {
+		return EndFailed, fmt.Errorf("deflate: remove the files of an earlier compressed log: %w", err)
 	}
 	defer func() {
-		// The rename ends the twin in one step: a worker that does not find a file tells by the
-		// directory's name whether the twin has ended or is damaged.
+		// The rename ends the compressed log in one step: a worker that does not find a file sees from
+		// the directory's name whether the compressed log has ended or is damaged.
 		_ = os.Rename(dir, dir+"-ended")
 		if err := os.RemoveAll(c.o.Dir); err != nil {
-			c.o.Log.Error("the twin of the frame log cannot be removed", "error", err)
+			c.o.Log.Error("the compressed log cannot be removed", "error", err)
 		}
 	}()
 	log, _, err := framelog.OpenWriter(framelog.Options{
-		Dir: dir, SegmentBytes: c.o.SegmentBytes, RetainBytes: c.o.RetainBytes, Transient: true, Log: c.o.Log,
+		Dir: dir, SegmentBytes: c.o.SegmentBytes, RetainBytes: c.o.RetainBytes, Transient: true,
+		Log: c.o.Log,
 	})
 	if err != nil {
-		return endOf(err), fmt.Errorf("deflate: make a twin: %w", err)
+		return endOf(err), fmt.Errorf("deflate: make the compressed log: %w", err)
 	}
-	defer log.Close() // nothing of it is wanted any more
+	defer log.Close() // an error does not matter, because the files are removed
 	frames, err := framelog.OpenReader(c.o.Frames)
 	if err != nil {
 		return EndFailed, fmt.Errorf("deflate: read the frame log: %w", err)

@@ -26,13 +26,13 @@ import (
 	"distributor/wsproto"
 )
 
-// rig is a Compressor at work beside a frame log.
+// rig is a Compressor that runs beside a frame log.
 type rig struct {
 	*Compressor
 	t       *testing.T
 	log     *framelog.Writer
 	all     [][]byte     // frames appended
-	dir     atomic.Value // of the twin, as announced
+	dir     atomic.Value // directory of the compressed log, as announced
 	blocked atomic.Bool
 	stop    func() // ends Run
 	grown   *bell.Set
@@ -51,11 +51,13 @@ func start(t *testing.T, change func(*Options)) *rig {
 	_ = theirs.Close()
 	t.Cleanup(reader.Close)
 	r.reader = reader
-	if r.log, _, err = framelog.OpenWriter(framelog.Options{Dir: filepath.Join(base, "frames"), Log: slog.New(slog.DiscardHandler)}); err != nil {
+	if r.log, _, err = framelog.OpenWriter(framelog.Options{Dir: filepath.Join(base, "frames"),
+		Log: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
 	o := Options{
-		Dir: filepath.Join(base, "twins"), Frames: filepath.Join(base, "frames"), Level: 1, SegmentBytes: 256 << 10, RetainBytes: 16 << 20, Backlog: 8 << 20,
+		Dir: filepath.Join(base, "twins"), Frames: filepath.Join(base, "frames"), Level: 1,
+		SegmentBytes: 256 << 10, RetainBytes: 16 << 20, Backlog: 8 << 20,
 		Announce: func(dir string) { r.dir.Store(dir) }, Grown: r.grown.Listen(), Readers: bell.NewSet(),
 		Blocked: func() error {
 			if r.blocked.Load() {
@@ -98,10 +100,10 @@ func (r *rig) run() {
 	}
 }
 
-// SetClients makes n workers have clients that can have compressed frames.
+// SetClients makes n workers have clients that can receive compressed frames.
 func (r *rig) SetClients(n int) { r.o.Readers.Fill(slices.Repeat([]*bell.Bell{r.reader}, n)) }
 
-// Wake tells that the frame log has grown.
+// Wake signals that the frame log has grown.
 func (r *rig) Wake() { r.grown.Ring() }
 
 func (r *rig) append(texts ...[]byte) {
@@ -128,8 +130,8 @@ func (r *rig) until(what string, ok func(Stats) bool) {
 	}
 }
 
-// read opens the twin, looks at it, and returns the span that it has, and its
-// frames' texts in the order of the frame log.
+// read opens the compressed log and checks it. It returns the span of the compressed log, and the
+// texts of its frames in the order of the frame log.
 func (r *rig) read() (from, to uint64, texts [][]byte, compressed int) {
 	r.t.Helper()
 	reader, err := twin.Open(r.dir.Load().(string))
@@ -160,12 +162,14 @@ func (r *rig) read() (from, to uint64, texts [][]byte, compressed int) {
 		}
 		h, err := ws.ReadHeader(bytes.NewReader(frame))
 		payload := frame[ws.HeaderSize(h):]
-		if err != nil || !h.Fin || h.OpCode != ws.OpText || int64(len(payload)) != h.Length || (h.Rsv == 4) != (p.Kind == twin.Other) {
+		if err != nil || !h.Fin || h.OpCode != ws.OpText || int64(len(payload)) != h.Length ||
+			(h.Rsv == 4) != (p.Kind == twin.Other) {
 			r.t.Fatalf("%+v, %+v, %v", h, p, err)
 		}
 		if h.Rsv == 4 {
 			compressed++
-			payload, err = io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
+			payload, err = io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload),
+				strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
 			if err != nil {
 				r.t.Fatal(err)
 			}
@@ -192,8 +196,8 @@ func noise(n int) []byte {
 	return b
 }
 
-// A twin begins at the head of the time of the first wish, has every frame from
-// there on, each once and for itself, and goes with the last client.
+// A compressed log begins at the head at the time of the first client and has every frame from
+// there on, each once and compressed separately. It is removed after the last client.
 func TestLife(t *testing.T) {
 	r := start(t, nil)
 	r.append(record(5000))
@@ -213,7 +217,8 @@ func TestLife(t *testing.T) {
 		r.until("all is compressed", func(s Stats) bool { return s.Frames == before+9 && s.Lag == 0 })
 		from, to, texts, compressed := r.read()
 		if from != begin || to != r.log.Head() || len(texts) != 9 || compressed != 5 {
-			t.Fatalf("%d frames, %d compressed, from %d to %d; want 9, 5, %d, %d", len(texts), compressed, from, to, begin, r.log.Head())
+			t.Fatalf("%d frames, %d compressed, from %d to %d; want 9, 5, %d, %d", len(texts), compressed,
+				from, to, begin, r.log.Head())
 		}
 		for i, text := range texts {
 			if !bytes.HasSuffix(r.all[first+i], text) {
@@ -227,12 +232,13 @@ func TestLife(t *testing.T) {
 		r.until("the twin has gone", func(s Stats) bool { return !s.Alive && r.dir.Load() == "" })
 		r.append(record(100))
 	}
-	if s := r.Stats(); s.Ends[EndBehind]+s.Ends[EndFull]+s.Ends[EndFailed] != 0 || len(s.Ends) != len(Ends) {
+	if s := r.Stats(); s.Ends[EndBehind]+s.Ends[EndFull]+s.Ends[EndFailed] != 0 ||
+		len(s.Ends) != len(Ends) {
 		t.Errorf("%v", s.Ends)
 	}
 }
 
-// Level 0 is the end of a twin, also while it is wanted.
+// Level 0 ends the compressed log, even while clients want it.
 func TestLevelZero(t *testing.T) {
 	r := start(t, func(o *Options) { o.Level = 0 })
 	r.SetClients(3)
@@ -243,7 +249,7 @@ func TestLevelZero(t *testing.T) {
 	r.until("the twin has gone", func(s Stats) bool { return !s.Alive })
 }
 
-// A frame log that runs away ends a twin; the next begins at the head.
+// A frame log that gets too far ahead ends the compressed log; the next one begins at the head.
 func TestTooFarBehind(t *testing.T) {
 	r := start(t, func(o *Options) { o.Backlog = 64 << 10 })
 	r.SetClients(1)
@@ -259,7 +265,7 @@ func TestTooFarBehind(t *testing.T) {
 	}
 }
 
-// While the disk is full there is no twin.
+// While the disk is full there is no compressed log.
 func TestDiskFull(t *testing.T) {
 	r := start(t, nil)
 	r.SetClients(1)
@@ -270,13 +276,13 @@ func TestDiskFull(t *testing.T) {
 	r.until("there is one again", func(s Stats) bool { return s.Alive })
 }
 
-// What is in the frame log and no text frame is not compressed, and not an end
-// of the process.
+// Bytes in the frame log that are not a text frame are not compressed, and do not end the process.
 func TestFailure(t *testing.T) {
 	r := start(t, nil)
 	r.SetClients(1)
 	r.until("there is a twin", func(s Stats) bool { return s.Alive })
-	if err := errors.Join(r.log.Append([]byte("no frame"), framelog.Meta{Cycle: -1}), r.log.Commit()); err != nil {
+	if err := errors.Join(r.log.Append([]byte("no frame"), framelog.Meta{Cycle: -1}),
+		r.log.Commit()); err != nil {
 		t.Fatal(err)
 	}
 	r.Wake()
@@ -284,7 +290,7 @@ func TestFailure(t *testing.T) {
 	r.until("there is a new one", func(s Stats) bool { return s.Alive })
 }
 
-// What a killed process has left is removed.
+// The files that a killed process has left are removed.
 func TestLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "twins", "7"), 0o755); err != nil {
@@ -298,8 +304,8 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-// One that goes on after a failed handover makes a twin
-// of its own, whatever that one has left.
+// After a failed handover the old process makes a new compressed log, whatever the new process has
+// left.
 func TestGoesOn(t *testing.T) {
 	r := start(t, nil)
 	r.SetClients(1)
@@ -311,11 +317,13 @@ func TestGoesOn(t *testing.T) {
 		t.Error("it is still said to be there")
 	}
 	for life := range 4 {
-		left, _, err := framelog.OpenWriter(framelog.Options{Dir: filepath.Join(r.o.Dir, fmt.Sprint(life)), Log: slog.New(slog.DiscardHandler)})
+		left, _, err := framelog.OpenWriter(framelog.Options{Dir: filepath.Join(r.o.Dir,
+			fmt.Sprint(life)), Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(twin.Append(left, r.all[0], twin.Same, twin.Span{Start: 0, End: 7}), left.Commit(), left.Close()); err != nil {
+		if err := errors.Join(twin.Append(left, r.all[0], twin.Same, twin.Span{Start: 0, End: 7}),
+			left.Commit(), left.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -330,8 +338,8 @@ func TestGoesOn(t *testing.T) {
 	}
 }
 
-// A twin ends in one step: where a reader fails beside its end, the directory is gone. So a worker
-// can tell an end from damage.
+// A compressed log ends in one step: where a reader fails beside that end, the directory is gone.
+// So a worker can distinguish an end from damage.
 func TestEndIsOneStep(t *testing.T) {
 	r := start(t, func(o *Options) { o.SegmentBytes = 64 << 10 })
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -367,7 +375,7 @@ func TestEndIsOneStep(t *testing.T) {
 	}
 }
 
-// visit reads a twin from its beginning to its end.
+// visit reads a compressed log from its beginning to its end.
 func visit(dir string) error {
 	reader, err := twin.Open(dir)
 	if err != nil {

@@ -1,34 +1,40 @@
-// Package deflate compresses frames for the collectors that negotiated permessage-deflate (RFC 7692): each frame once,
-// whatever their number, into a twin of the frame log (mmaplog/twin) from which the workers send.
+// Package deflate compresses frames for the collectors that negotiated permessage-deflate (RFC
+// 7692). It compresses each frame once, whatever the number of these collectors, into the
+// compressed log (package mmaplog/twin), from which the workers send.
 //
-//	frame log ──▶ Compressor ──▶ twin      STATE_DIR/deflate/<number>
+//	frame log ──▶ Compressor ──▶ compressed log      STATE_DIR/deflate/<number>
 //	    │                          │
-//	    └─ clients that did not ask, or are where the twin is not    └─ those that asked
+//	    │                          └─ clients that negotiated compression
+//	    └─ all other clients, and offsets that the compressed log does not have
 //
-// Without context takeover each message is compressed for itself, so that all can share it, and a client can begin at any.
-// What does not get smaller stands in the twin as it is. The protocol lets a server send any message uncompressed, so
-// the twin never has to be there: it is a shorter way to the same messages, and everything that counts (cursors,
-// positions, resuming, floors) is in offsets of the frame log alone.
+// Without context takeover each message is compressed separately, so that all clients can share it
+// and a client can begin at any message. A frame that does not get smaller is stored uncompressed.
+// The protocol lets a server send any message uncompressed, so the compressed log is optional: it
+// is a shorter form of the same messages. Cursors, positions, resuming and floors are all offsets
+// of the frame log.
 //
-// # The life of a twin
+// # The life of a compressed log
 //
-// A twin is made when the first such client comes, beginning at the frame log's head, and removed with its files when
-// none has been there for a while. It also ends early,
+// A compressed log is made when the first client that negotiated compression connects. It begins at
+// the frame log's head. It is removed with its files when no such client has been connected for a
+// while. It also ends early:
 //
-//   - when the frame log runs away from it by more than a bound: compressing costs about as much as signing, and a
-//     distributor that catches up with days of data logs has better things to do;
-//   - when the disk is full: the room is for the frame log;
-//   - on any error;
-//   - when the process hands over to another one, which has the directory from then on (Run is ended, and called again
-//     if nothing comes of it).
+//   - when it is behind the frame log by more than a bound. Compressing costs about as much as
+//     signing, and a distributor that catches up with days of data logs needs the time for that.
+//   - when the disk is full, because the frame log needs the room.
+//   - on any error.
+//   - when the process hands over to a new process, which owns the directory from then on. Run is
+//     ended, and called again if the handover fails.
 //
-// But for the last, the next one is made after a pause that grows while this goes on. Meanwhile those clients get plain frames, which
-// handoff.Stats.PlainBytes counts. So compressing takes one core at most, and when the machine is short of it, none.
+// Except after a handover, the next compressed log is made after a pause that grows while early
+// ends repeat. Meanwhile these clients get plain frames, which handoff.Stats.PlainBytes counts. So
+// compressing takes at most one core, and none when the machine is overloaded.
 //
-// Nothing is lost with a twin, so nothing of it is kept: what another process has left is removed by New and
-// before a twin is made.
+// Nothing is lost with a compressed log, so it is not kept: New removes the files of an earlier
+// process, and so does the making of a compressed log.
 //
 // # Concurrency
 //
-// One goroutine (Run) does all. SetLevel and Stats may be called from any, and never wait.
+// One goroutine (Run) does all the work. SetLevel and Stats may be called from any goroutine and
+// never wait.
 package deflate

@@ -12,12 +12,13 @@ import (
 )
 
 const (
-	// sliceBytes of the frame log are compressed at a time before they are sent: less than a millisecond's work.
+	// sliceBytes is how much of the frame log is compressed before it is sent: less than a
+	// millisecond's work.
 	sliceBytes = 64 << 10
-	// keptBytes is how much memory is kept for the next slice in each buffer.
+	// keptBytes is how much memory each buffer keeps for the next slice.
 	keptBytes = 4 * sliceBytes
-	// maxCompressed is the longest compressed frame: of one that a client's socket took in part, a worker has to keep
-	// the rest. Longer ones stay plain.
+	// maxCompressed is the longest compressed frame. Longer frames stay plain, because a worker has to
+	// keep the rest of a compressed frame that a client's socket accepted in part.
 	maxCompressed = 1 << 20
 )
 
@@ -33,20 +34,20 @@ func endOf(err error) End {
 	return EndFailed
 }
 
-// follower makes the frames of one twin.
+// follower makes the frames of one compressed log.
 type follower struct {
 	c        *Compressor
 	frames   *framelog.Reader
 	twin     *framelog.Writer
-	at       uint64 // the frame log is compressed up to here
-	level    int64  // of deflater
+	at       uint64 // the frame log is compressed up to this offset
+	level    int64  // the level of deflater
 	deflater *wsproto.Deflater
 	plain    []byte    // frames to compress
-	made     []byte    // the same compressed: the twin borrows them until they are committed
-	alone    time.Time // since when there is no client; zero: there is one
+	made     []byte    // compressed frames: the compressed log borrows them until the commit
+	alone    time.Time // since when there is no client; zero while there is one
 }
 
-// follow compresses what comes until nobody wants it any more; then, and when ctx ends, it returns nil.
+// follow compresses new frames until no client wants them anymore or ctx ends; then it returns nil.
 func (f *follower) follow(ctx context.Context) error {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
@@ -80,7 +81,7 @@ func (f *follower) follow(ctx context.Context) error {
 	return nil
 }
 
-// idle says that there has been no client for long enough.
+// idle reports whether there has been no client for long enough.
 func (f *follower) idle() bool {
 	switch {
 	case f.c.o.Readers.Filled():
@@ -91,7 +92,7 @@ func (f *follower) idle() bool {
 	return !f.alone.IsZero() && time.Since(f.alone) >= f.c.linger
 }
 
-// slice compresses the next frames and has them sent.
+// slice compresses the next frames and wakes the workers that send them.
 func (f *follower) slice(level int64) error {
 	if err := f.setLevel(level); err != nil {
 		return err
@@ -110,7 +111,7 @@ func (f *follower) slice(level int64) error {
 		rest = rest[n:]
 	}
 	if err := f.twin.Commit(); err != nil {
-		return fmt.Errorf("deflate: twin: %w", err)
+		return fmt.Errorf("deflate: compressed log: %w", err)
 	}
 	f.made = f.made[:0]
 	f.giveBack()
@@ -118,17 +119,19 @@ func (f *follower) slice(level int64) error {
 	return nil
 }
 
-// giveBack lets go of what a long frame took.
+// giveBack releases the memory that a long frame needed.
 func (f *follower) giveBack() {
 	if cap(f.plain) > keptBytes {
-		f.plain, f.level = nil, 0 // 0: the next slice makes another deflater, without the long frame's buffer
+		// level 0 makes the next slice replace the deflater, which holds a long buffer
+		f.plain, f.level = nil, 0
 	}
 	if cap(f.made) > keptBytes {
 		f.made = nil
 	}
 }
 
-// read brings whole frames into plain: a copy, since the file may be cut under the mapping.
+// read copies whole frames into plain. It copies, because the file may be truncated under the
+// mapping.
 func (f *follower) read() (err error) {
 	if f.plain, err = f.frames.AppendFrames(f.plain[:0], f.at, sliceBytes); err != nil {
 		return fmt.Errorf("deflate: frame log: %w", err)
@@ -136,7 +139,7 @@ func (f *follower) read() (err error) {
 	if len(f.plain) < sliceBytes {
 		return nil
 	}
-	// A frame longer than that comes in part.
+	// The last frame is incomplete if it is longer than that.
 	end, err := f.frames.FrameEnd(f.at + uint64(len(f.plain)))
 	if err == nil && end > f.at+uint64(len(f.plain)) {
 		f.plain, err = f.frames.AppendFrames(f.plain[:0], f.at, int(end-f.at))
@@ -157,12 +160,12 @@ func (f *follower) frame(plain []byte) error {
 		made, kind = plain, twin.Same
 		f.c.same.Add(1)
 	} else {
-		f.made = append(f.made, made...) // where it grows, what was lent stays as it is
+		f.made = append(f.made, made...) // if this reallocates, the borrowed frames stay unchanged
 		made = f.made[len(f.made)-len(made):]
 	}
 	span := twin.Span{Start: f.at, End: f.at + uint64(len(plain))}
 	if err := twin.Append(f.twin, made, kind, span); err != nil {
-		return fmt.Errorf("deflate: twin: %w", err)
+		return fmt.Errorf("deflate: compressed log: %w", err)
 	}
 	f.at = span.End
 	f.c.frames.Add(1)
@@ -171,7 +174,7 @@ func (f *follower) frame(plain []byte) error {
 	return nil
 }
 
-// setLevel makes a Deflater of the level that is asked for now.
+// setLevel makes a Deflater of the requested level.
 func (f *follower) setLevel(level int64) (err error) {
 	if level != f.level {
 		f.deflater, err = wsproto.NewDeflater(int(level))

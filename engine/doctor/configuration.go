@@ -11,22 +11,22 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// configuration turns what loading said into findings. A configuration with an
-// error has no cfg.
+// configuration turns the result of config.Load into findings. cfg is nil if err is not.
 func configuration(cfg *config.Config, warnings []config.Warning, err error) []Finding {
 	const name = "configuration"
 	var found []Finding
 	if err != nil {
 		for line := range strings.Lines(err.Error()) {
-			found = append(found, problem(name, strings.TrimSpace(line), "correct it; `distributor serve --help` tells what each key may be"))
+			found = append(found, problem(name, strings.TrimSpace(line),
+				"correct the setting; `distributor serve --help` lists the values that each key accepts"))
 		}
 	} else if cfg.File != "" {
 		found = append(found, fine(name, "%s can be used", cfg.File))
 	}
 	for _, w := range warnings {
-		remedy := "correct it, or leave it if it is meant"
+		remedy := "correct the setting, or leave it if it is intended"
 		if cfg != nil && cfg.File == "" && strings.HasPrefix(w.Text, config.DefaultFile) {
-			remedy = "if that is not meant, run this in the distributor's directory, or say --config PATH"
+			remedy = "if this is not intended, run doctor in the distributor's directory or pass --config PATH"
 		}
 		found = append(found, warning(name, w.Text, remedy))
 	}
@@ -45,28 +45,35 @@ func keys(_ context.Context, v visit) []Finding {
 	}
 	hashKey, err := shardus.ParseHashKey(v.cfg.HashKey)
 	if err != nil {
-		return []Finding{problem(name, "DISTRIBUTOR_HASH_KEY cannot be used: "+err.Error(), "set the network's 64 hex digits, or leave it out")}
+		return []Finding{problem(name, "DISTRIBUTOR_HASH_KEY cannot be used: "+err.Error(),
+			"set DISTRIBUTOR_HASH_KEY to the network's 64 hex digits, or remove the key to use the default")}
 	}
 	if got := shardus.NewSigner(secret, hashKey).PublicKey(); got != public {
-		return []Finding{problem(name, fmt.Sprintf("DISTRIBUTOR_SECRET_KEY is the key of %s, not of DISTRIBUTOR_PUBLIC_KEY %s", got, public), remedy)}
+		return []Finding{problem(name,
+			fmt.Sprintf("DISTRIBUTOR_SECRET_KEY belongs to the public key %s, but DISTRIBUTOR_PUBLIC_KEY is %s", got, public), remedy)}
 	}
 	var found []Finding
 	switch {
 	case v.cfg.UsesSampleKeys() && listensBeyond(v.cfg.ListenAddr):
-		found = append(found, warning(name, "these are the sample keys, which are public: anybody can sign as this distributor", remedy))
+		found = append(found, warning(name,
+			"the configured keys are the published sample keys: anybody can sign as this distributor",
+			remedy))
 	case v.cfg.UsesSampleKeys():
-		found = append(found, fine(name, "the public sample keys, good enough on loopback"))
+		found = append(found, fine(name,
+			"the configured keys are the published sample keys; the distributor listens on loopback only"))
 	default:
 		found = append(found, fine(name, "signs as %s", public))
 	}
-	if fi, err := os.Stat(v.cfg.File); err == nil && !v.cfg.UsesSampleKeys() && fi.Mode().Perm()&0o004 != 0 {
-		found = append(found, warning(name, v.cfg.File+" can be read by every user of this machine", "if the secret key stands in it: chmod 640 "+v.cfg.File))
+	if fi, err := os.Stat(v.cfg.File); err == nil && !v.cfg.UsesSampleKeys() &&
+		fi.Mode().Perm()&0o004 != 0 {
+		found = append(found, warning(name, v.cfg.File+" can be read by every user of this machine",
+			"if the file contains the secret key: chmod 640 "+v.cfg.File))
 	}
 	return found
 }
 
-// listensBeyond says whether others than this machine can connect. Of a name
-// nothing is known.
+// listensBeyond reports whether other machines can connect. It assumes that they can if listenAddr
+// is a name other than localhost.
 func listensBeyond(listenAddr string) bool {
 	addr, err := netip.ParseAddr(listenAddr)
 	return listenAddr != "localhost" && (err != nil || !addr.IsLoopback())
@@ -75,13 +82,15 @@ func listensBeyond(listenAddr string) bool {
 func subscribers(_ context.Context, v visit) []Finding {
 	const name = "subscribers"
 	if !v.cfg.LimitToSubscribersOnly {
-		return []Finding{fine(name, "limitToSubscribersOnly is false: whoever can sign may connect")}
+		return []Finding{fine(name, "limitToSubscribersOnly is false: any collector with a key pair may connect")}
 	}
 	good, expired := 0, 0
 	var found []Finding
 	for i, s := range v.cfg.Subscribers {
 		if _, err := shardus.ParsePublicKey(s.PublicKey); err != nil {
-			found = append(found, problem(name, fmt.Sprintf("subscribers[%d].publicKey cannot be used: %v", i, err), "correct the key"))
+			found = append(found, problem(name,
+				fmt.Sprintf("subscribers[%d].publicKey cannot be used: %v", i, err),
+				"correct the publicKey in the list subscribers: 64 hex digits"))
 			continue
 		}
 		if s.ExpirationTimestamp != 0 && s.ExpirationTimestamp <= v.now.UnixMilli() {
@@ -92,11 +101,15 @@ func subscribers(_ context.Context, v visit) []Finding {
 	}
 	switch {
 	case good == 0:
-		found = append(found, warning(name, fmt.Sprintf("limitToSubscribersOnly is true and of %d subscribers none may connect now", len(v.cfg.Subscribers)), "add subscribers, or expirationTimestamp in Unix milliseconds, 0 for never"))
+		found = append(found, warning(name,
+			fmt.Sprintf("limitToSubscribersOnly is true, but of %d subscribers none may connect now",
+				len(v.cfg.Subscribers)), "add subscribers, or correct expirationTimestamp: Unix milliseconds, 0 for never"))
 	case expired > 0:
-		found = append(found, warning(name, fmt.Sprintf("%d may connect, the subscription of %d has expired", good, expired), "expirationTimestamp is in Unix milliseconds; a reload (SIGHUP) applies a change"))
+		found = append(found, warning(name,
+			fmt.Sprintf("subscribers: %d may connect, the subscription of %d has expired", good, expired),
+			"correct expirationTimestamp (Unix milliseconds) if this is not intended, then reload (SIGHUP)"))
 	default:
-		found = append(found, fine(name, "%d may connect", good))
+		found = append(found, fine(name, "%d subscribers may connect", good))
 	}
 	return found
 }

@@ -16,19 +16,19 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// A reader must not leave anything behind, and SQLite would: to read a database
-// in WAL mode it makes the files -wal and -shm if they are not there. So the
-// journal's files say how it is opened:
+// Doctor must leave no file behind, but SQLite would: to read a database in WAL mode, SQLite
+// creates the files -wal and -shm if they do not exist. So the journal's files decide how doctor
+// opens a database:
 //
 //	no -wal, or an empty one   immutable=1: no locks, no journal
 //	-wal and -shm              mode=ro&readonly_shm=1: a reader beside the archiver
-//	-wal without -shm          immutable=1: what stands in the journal is not seen
+//	-wal without -shm          immutable=1: rows in the journal are not seen
 //
-// An immutable database that is written to meanwhile may look damaged: then it
-// is looked at once more.
+// A database opened as immutable may look damaged if the archiver writes to it meanwhile. So doctor
+// reads such a database a second time.
 
-// apiNeeds are the columns that the HTTP API cannot do without, of each table;
-// of alternatives, separated by |, one.
+// apiNeeds are the columns of each table that the HTTP API needs. Of alternatives, separated by |,
+// one is enough.
 var apiNeeds = []struct {
 	table   string
 	columns []string
@@ -40,10 +40,10 @@ var apiNeeds = []struct {
 	{"originalTxsData", []string{"txId", "timestamp", "cycle"}},
 }
 
-// walTooBig is far beyond where SQLite checkpoints by itself (4 MB).
+// walTooBig is far above the size at which SQLite checkpoints by itself (4 MB).
 const walTooBig = 256 << 20
 
-const firehoseWorks = "the HTTP API cannot answer from it, and /is-healthy says so; the firehose does not need it"
+const firehoseWorks = "the HTTP API cannot answer from this database and /is-healthy reports it; the firehose works without"
 
 func databases(ctx context.Context, v visit) []Finding {
 	if path := v.cfg.ArchiverDBPath; path != "" {
@@ -55,11 +55,13 @@ func databases(ctx context.Context, v visit) []Finding {
 	}
 	dir := v.cfg.ArchiverDBDir
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return []Finding{problem("databases", absolute(dir)+" is not there: "+firehoseWorks, "set ARCHIVER_DB_DIR to the directory of the archiver's databases")}
+		return []Finding{problem("databases", absolute(dir)+" is not there: "+firehoseWorks,
+			"set ARCHIVER_DB_DIR to the directory of the archiver's databases")}
 	}
 	d := v.cfg.ArchiverData
 	var found []Finding
-	for i, file := range []string{d.CycleDB, d.AccountDB, d.TransactionDB, d.ReceiptDB, d.OriginalTxDataDB} {
+	for i, file := range []string{d.CycleDB, d.AccountDB, d.TransactionDB, d.ReceiptDB,
+		d.OriginalTxDataDB} {
 		found = append(found, database(ctx, filepath.Join(dir, file), []string{apiNeeds[i].table}))
 	}
 	return found
@@ -67,21 +69,25 @@ func databases(ctx context.Context, v visit) []Finding {
 
 func database(ctx context.Context, path string, tables []string) Finding {
 	name := "databases: " + filepath.Base(path)
-	const remedy = "see whether it is the archiver's, and whether that can open it"
+	const remedy = "check that this is the archiver's database and that the archiver can open it"
 	wal, err := headerOf(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return problem(name, absolute(path)+" is not there: "+firehoseWorks, "set ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH to the archiver's databases")
+		return problem(name, absolute(path)+" is not there: "+firehoseWorks,
+			"set ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH to the archiver's databases")
 	case errors.Is(err, fs.ErrPermission):
-		return problem(name, err.Error(), "give the distributor's user the right to read it, or run doctor as that user")
+		return problem(name, err.Error(),
+			"make the file readable for the distributor's user, or run doctor as that user")
 	case errors.Is(err, io.EOF):
-		return problem(name, "it is empty: "+firehoseWorks, "let the archiver make its tables")
+		return problem(name, "the file is empty: "+firehoseWorks,
+			"start the archiver once: it creates the tables")
 	case err != nil:
 		return problem(name, err.Error(), remedy)
 	}
 	text, err := contents(ctx, path, tables)
 	var damaged sqlite3.Error
-	if errors.As(err, &damaged) && (damaged.Code == sqlite3.ErrCorrupt || damaged.Code == sqlite3.ErrNotADB) {
+	if errors.As(err, &damaged) &&
+		(damaged.Code == sqlite3.ErrCorrupt || damaged.Code == sqlite3.ErrNotADB) {
 		text, err = contents(ctx, path, tables)
 	}
 	if err != nil {
@@ -90,9 +96,11 @@ func database(ctx context.Context, path string, tables []string) Finding {
 	walSize := fileSize(path + "-wal")
 	switch _, noShm := os.Stat(path + "-shm"); {
 	case walSize > walTooBig:
-		return warning(name, fmt.Sprintf("%s; its WAL has grown to %s", text, size(walSize)), "something reads it all the time and keeps the archiver from checkpointing; long queries get slow")
+		return warning(name, fmt.Sprintf("%s; its WAL has grown to %s", text, size(walSize)),
+			"find the program that reads the database all the time (fuser): it keeps the archiver from checkpointing, and queries get slow")
 	case walSize > 0 && noShm != nil:
-		return warning(name, fmt.Sprintf("%s, without %s in a WAL that nobody has open", text, size(walSize)), "the archiver has not been ended cleanly; it recovers the WAL when it starts")
+		return warning(name, fmt.Sprintf("%s, not counting %s in a WAL that nobody has open", text,
+			size(walSize)), "start the archiver: it did not stop cleanly, and recovers the WAL when it starts")
 	case walSize > 0:
 		text += ", WAL " + size(walSize)
 	case wal:
@@ -103,7 +111,8 @@ func database(ctx context.Context, path string, tables []string) Finding {
 	return fine(name, "%s, %s", text, size(fileSize(path)))
 }
 
-// headerOf tells whether a database is in WAL mode. io.EOF: it is empty.
+// headerOf reports whether a database is in WAL mode. The error io.EOF means that the file is
+// empty.
 func headerOf(path string) (wal bool, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -130,14 +139,15 @@ func fileSize(path string) int64 {
 	return fi.Size()
 }
 
-// contents opens a database without a trace and says what is in its tables.
+// contents opens a database without leaving a file behind and describes its tables.
 func contents(ctx context.Context, path string, tables []string) (string, error) {
 	u := url.URL{Path: absolute(path)}
 	how := "immutable=1"
 	if _, err := os.Stat(path + "-shm"); err == nil && fileSize(path+"-wal") > 0 {
 		how = "readonly_shm=1"
 	}
-	db, err := sql.Open("sqlite3", fmt.Sprintf("file:%s?mode=ro&%s&_query_only=1&_busy_timeout=200", u.EscapedPath(), how))
+	db, err := sql.Open("sqlite3", fmt.Sprintf("file:%s?mode=ro&%s&_query_only=1&_busy_timeout=200",
+		u.EscapedPath(), how))
 	if err != nil {
 		return "", err
 	}
@@ -150,8 +160,9 @@ func contents(ctx context.Context, path string, tables []string) (string, error)
 		if err := hasColumns(ctx, db, need.table, need.columns); err != nil {
 			return "", err
 		}
-		var rows sql.NullInt64 // of the newest row: no more than were ever there
-		if err := db.QueryRowContext(ctx, `SELECT max(rowid) FROM "`+need.table+`"`).Scan(&rows); err != nil {
+		var rows sql.NullInt64 // the newest row's number: at least the number of rows
+		if err := db.QueryRowContext(ctx, `SELECT max(rowid) FROM "`+need.table+
+			`"`).Scan(&rows); err != nil {
 			return "", fmt.Errorf("%s: %w", need.table, err)
 		}
 		parts = append(parts, fmt.Sprintf("%s: about %d rows", need.table, rows.Int64))
@@ -180,7 +191,9 @@ func hasColumns(ctx context.Context, db *sql.DB, table string, columns []string)
 		return fmt.Errorf("there is no table %s", table)
 	}
 	for _, c := range columns {
-		if !slices.ContainsFunc(strings.Split(c, "|"), func(name string) bool { return slices.Contains(has, name) }) {
+		if !slices.ContainsFunc(strings.Split(c, "|"), func(name string) bool {
+			return slices.Contains(has, name)
+		}) {
 			return fmt.Errorf("table %s has no column %s", table, strings.ReplaceAll(c, "|", " or "))
 		}
 	}

@@ -16,7 +16,8 @@ import (
 func directories(_ context.Context, v visit) []Finding {
 	found := append(dataLogDir(v), stateDir(v)...)
 	if v.cfg.LogTo != "stderr" {
-		const name, remedy = "DISTRIBUTOR_LOGS", "make it writable, or say LOG_TO=stderr; until then the log goes to standard error"
+		const name, remedy = "DISTRIBUTOR_LOGS",
+			"make the directory writable, or set LOG_TO=stderr; until then the log goes to standard error"
 		if err := writable(v.cfg.DistributorLogs); err != nil {
 			found = append(found, warning(name, err.Error(), remedy))
 		} else {
@@ -32,17 +33,23 @@ func dataLogDir(v visit) []Finding {
 	fi, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return []Finding{problem(name, absolute(dir)+" is not there", "set DATA_LOG_DIR to where the archiver writes; relative paths are relative to the directory that the distributor is started in")}
+		return []Finding{problem(name, absolute(dir)+" is not there",
+			"set DATA_LOG_DIR to the directory in which the archiver writes data logs; a relative path starts at the directory in which the distributor is started")}
 	case err != nil:
-		return []Finding{problem(name, err.Error(), "see to its permissions")}
+		return []Finding{problem(name, err.Error(), "correct the permissions of DATA_LOG_DIR")}
 	case !fi.IsDir():
-		return []Finding{problem(name, absolute(dir)+" is no directory", "set DATA_LOG_DIR to where the archiver writes")}
+		return []Finding{problem(name, absolute(dir)+" is no directory",
+			"set DATA_LOG_DIR to the directory in which the archiver writes data logs")}
 	}
 	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.R_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
-		return []Finding{problem(name, fmt.Sprintf("%s cannot be read by this user (%d)", absolute(dir), os.Geteuid()), "give the distributor's user the right to read and search it, or run doctor as that user")}
+		return []Finding{problem(name, fmt.Sprintf("%s cannot be read by this user (%d)",
+			absolute(dir), os.Geteuid()),
+			"let the distributor's user read and search the directory, or run doctor as that user")}
 	}
 	if kind, remote := fileSystem(dir); remote {
-		return []Finding{warning(name, fmt.Sprintf("%s is on %s: changes made on another machine may be seen late or torn", absolute(dir), kind), "run the distributor on the machine that the archiver writes on")}
+		return []Finding{warning(name,
+			fmt.Sprintf("%s is on %s: changes made on another machine may be seen late or torn",
+				absolute(dir), kind), "run the distributor on the archiver's machine")}
 	}
 	return []Finding{fine(name, "%s can be read", absolute(dir))}
 }
@@ -51,40 +58,51 @@ func stateDir(v visit) []Finding {
 	const name = "STATE_DIR"
 	dir := v.cfg.StateDir
 	if err := writable(dir); err != nil {
-		return []Finding{problem(name, err.Error(), "make it writable for the distributor's user, or set STATE_DIR to a directory that is")}
+		return []Finding{problem(name, err.Error(),
+			"make STATE_DIR writable for the distributor's user, or set STATE_DIR to a writable directory")}
 	}
 	there := existing(dir)
 	kind, remote := fileSystem(there)
 	if remote {
-		return []Finding{problem(name, fmt.Sprintf("%s is on %s, where mapped files are not safe", absolute(dir), kind), "set STATE_DIR to a local disk")}
+		return []Finding{problem(name,
+			fmt.Sprintf("%s is on %s, where memory-mapped files are not safe", absolute(dir), kind),
+			"set STATE_DIR to a local disk")}
 	}
 	var found []Finding
 	if kind == "tmpfs" {
-		found = append(found, warning(name, absolute(dir)+" is in memory: after a reboot the distributor starts afresh, and the frame log takes memory", "set STATE_DIR to a disk"))
+		found = append(found, warning(name,
+			absolute(dir)+" is in memory: a reboot loses the frame log and the positions, and the frame log takes memory", "set STATE_DIR to a directory on a local disk"))
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(there, &st); err != nil {
-		return append(found, warning(name, "free space of "+there+" is not told: "+err.Error(), "look at df"))
+		return append(found, warning(name, "the free space of "+there+" cannot be read: "+err.Error(),
+			"check the free space with df"))
 	}
-	// What is kept, the segment being written and the one prepared, an index of
-	// 1/16 with each.
+	// The frame log needs room for the retained frames, the segment being written and the prepared
+	// one, and for their indexes, each 1/16 of its frames.
 	need := v.cfg.FrameLogBytes + 2*v.cfg.FrameLogSegmentBytes
 	need += need / 16
 	have := int64(st.Bavail) * st.Bsize
 	used := sizeOf(engine.FrameLogDir(v.cfg))
 	switch missing := need - used - have; {
 	case missing > 0:
-		found = append(found, problem(name, fmt.Sprintf("%s has %s free, the frame log will need %s more", absolute(dir), size(have), size(need-used)),
-			"make room (FRAME_LOG_BYTES is "+size(v.cfg.FrameLogBytes)+"); distribution stops while there is none"))
+		found = append(found, problem(name,
+			fmt.Sprintf("%s has %s free, the frame log will need %s more", absolute(dir), size(have),
+				size(need-used)),
+			"free disk space, or lower FRAME_LOG_BYTES ("+size(v.cfg.FrameLogBytes)+
+				"); distribution stops while the disk is full"))
 	case -missing < need/10:
-		found = append(found, warning(name, fmt.Sprintf("%s has %s free, and the frame log will need %s of it", absolute(dir), size(have), size(max(need-used, 0))), "make room: a full disk stops distribution"))
+		found = append(found, warning(name,
+			fmt.Sprintf("%s has %s free, and the frame log will need %s of it", absolute(dir), size(have),
+				size(max(need-used, 0))), "free disk space, or lower FRAME_LOG_BYTES: distribution stops while the disk is full"))
 	default:
-		found = append(found, fine(name, "%s can be written to, %s free; the frame log takes %s of %s", absolute(dir), size(have), size(used), size(need)))
+		found = append(found, fine(name, "%s can be written to, %s free; the frame log takes %s of %s",
+			absolute(dir), size(have), size(used), size(need)))
 	}
 	return found
 }
 
-// writable says why a directory cannot be written to, or made.
+// writable returns why a directory cannot be written to or created, or nil.
 func writable(dir string) error {
 	there := existing(dir)
 	fi, err := os.Stat(there)
@@ -99,12 +117,14 @@ func writable(dir string) error {
 	case err == nil:
 		return nil
 	case there == dir:
-		return fmt.Errorf("%s cannot be written to by this user (%d): %w", absolute(dir), os.Geteuid(), err)
+		return fmt.Errorf("%s cannot be written to by this user (%d): %w", absolute(dir), os.Geteuid(),
+			err)
 	}
-	return fmt.Errorf("%s is not there, and cannot be made in %s by this user (%d): %w", absolute(dir), absolute(there), os.Geteuid(), err)
+	return fmt.Errorf("%s is not there and cannot be created in %s by this user (%d): %w",
+		absolute(dir), absolute(there), os.Geteuid(), err)
 }
 
-// existing is dir, or the nearest of its parents that is there.
+// existing returns dir, or its nearest parent that exists.
 func existing(dir string) string {
 	for ; ; dir = filepath.Dir(dir) {
 		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
@@ -113,7 +133,7 @@ func existing(dir string) string {
 	}
 }
 
-// sizeOf adds up what the files of a directory take on disk.
+// sizeOf returns the disk space that the files of a directory take.
 func sizeOf(dir string) (sum int64) {
 	names, _ := os.ReadDir(dir)
 	for _, n := range names {
@@ -125,7 +145,7 @@ func sizeOf(dir string) (sum int64) {
 	return sum
 }
 
-// fileSystem names the file system, if it is one that matters.
+// fileSystem names the file system of path if it is one that doctor reports.
 func fileSystem(path string) (kind string, remote bool) {
 	var st unix.Statfs_t
 	if unix.Statfs(path, &st) != nil {

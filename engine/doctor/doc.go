@@ -1,24 +1,23 @@
-// Package doctor finds out what keeps a distributor from working, or will: it
-// is `distributor doctor`.
+// Package doctor implements `distributor doctor`: it finds what keeps, or will keep, a distributor
+// from working.
 //
-// It owns no state and changes nothing: no file is made, touched or locked, no
-// database is recovered, no port is listened on. It may run beside a
-// distributor, an archiver, or both, as often as one likes, and takes at most
-// two seconds however big the data is: of data logs it reads some KiB, of
-// databases the schema and one end of an index. Only the frame log is verified
-// as a whole, as far as time allows.
+// The package owns no state and changes nothing: it makes, touches and locks no file, recovers no
+// database and listens on no port. It may run beside a distributor, an archiver, or both, as often
+// as the operator likes. A run takes at most two seconds, however big the data is: doctor reads
+// some KiB of the data logs, and the schema and one end of an index of the databases. Only the
+// frame log is verified as a whole, as far as the time allows.
 //
-// Every check gives one finding or more, each with what was found and, if it is
-// not well, a remedy. A problem is what keeps the distributor from doing its
-// work, or an archiver's data from being sent; a warning is what the operator
-// may not have meant. Checks run side by side; one that hangs is given up.
+// Every check gives at least one finding. A finding says what was found and, unless all is well, a
+// remedy. A problem keeps the distributor from doing its work, or an archiver's data from being
+// sent. A warning is something that the operator may not have intended. Checks run side by side; a
+// check that hangs is abandoned.
 //
 // # How it looks without touching
 //
-//	port        bind(2) without listen(2): told of a listener, seen by nobody
-//	frame log   who holds its lock is read from /proc/locks
-//	databases   the journal's files decide how (databases.go)
+//	port        bind(2) without listen(2) detects a listener and accepts no connection
+//	frame log   /proc/locks names the process that holds the lock
+//	databases   the journal's files decide how they are opened (databases.go)
 //	clock       adjtimex(2) that sets nothing, and the newest records
 //
-// Values of secret keys appear in no finding.
+// No finding contains the value of a secret key.
 package doctor

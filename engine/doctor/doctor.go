@@ -23,38 +23,37 @@ const (
 
 // A Finding is one line of the report.
 type Finding struct {
-	Check  string `json:"check"`            // what was looked at: "keys", "data logs: receipt"
-	Level  Level  `json:"level"`            //
-	Found  string `json:"found"`            // in words, with figures
-	Remedy string `json:"remedy,omitempty"` // what the operator can do; empty if all is well
+	Check  string `json:"check"` // what was checked: "keys", "data logs: receipt"
+	Level  Level  `json:"level"`
+	Found  string `json:"found"`            // a sentence, with figures
+	Remedy string `json:"remedy,omitempty"` // what the operator can do; empty if Level is OK
 }
 
-// Report is what was found, in a fixed order.
+// Report holds the findings in a fixed order.
 type Report struct {
 	Findings []Finding `json:"findings"`
-	OK       int       `json:"ok"` // how many findings of each level
+	OK       int       `json:"ok"` // the number of findings of each level
 	Warnings int       `json:"warnings"`
 	Problems int       `json:"problems"`
 }
 
-// patience is what a check may take. A file system that does not answer costs
-// this, and no more.
+// patience is how long a check may take. A file system that does not answer delays the report by
+// this much.
 const patience = 1500 * time.Millisecond
 
-// visit is what the checks know. A check adds findings under the name that it
-// was started with.
+// visit is the input of every check.
 type visit struct {
 	cfg *config.Config
 	now time.Time
 }
 
-// check looks at one thing. It must give up when ctx ends, as far as it can.
+// check examines one subject. Its run function should return when ctx ends.
 type check struct {
 	name string
 	run  func(ctx context.Context, v visit) []Finding
 }
 
-// checks in the order of the report. Those after the configuration need one.
+// checks are listed in the order of the report. They need a configuration that could be loaded.
 var checks = []check{
 	{"keys", keys},
 	{"subscribers", subscribers},
@@ -73,9 +72,8 @@ var machineChecks = []check{
 	{"kernel", kernel},
 }
 
-// Examine looks at everything that a distributor started with src would need.
-// It changes nothing, and may run beside one. The error is config.ErrHelp, if
-// that was asked for.
+// Examine checks everything that a distributor started with src would need. It changes nothing and
+// may run beside a distributor. The error is config.ErrHelp if the arguments ask for help.
 func Examine(ctx context.Context, src config.Source) (Report, error) {
 	cfg, warnings, err := config.Load(src)
 	if errors.Is(err, config.ErrHelp) {
@@ -89,7 +87,7 @@ func Examine(ctx context.Context, src config.Source) (Report, error) {
 	return summarize(append(findings, runAll(ctx, visit{cfg, time.Now()}, todo)...)), nil
 }
 
-// runAll runs checks side by side, and returns what they found in their order.
+// runAll runs the checks side by side and returns their findings in the order of todo.
 func runAll(ctx context.Context, v visit, todo []check) []Finding {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -106,22 +104,24 @@ func runAll(ctx context.Context, v visit, todo []check) []Finding {
 	return findings
 }
 
-// bounded runs the check, and leaves it alone if it does not come to an end:
-// a stat on a network that hangs cannot be interrupted.
+// bounded runs the check and abandons it if it does not return: a stat on a hanging network file
+// system cannot be interrupted.
 func (c check) bounded(ctx context.Context, v visit) []Finding {
 	done := make(chan []Finding, 1)
 	go func() { done <- c.run(ctx, v) }()
-	// It notices the end of ctx, and may have something to say all the same.
+	// The extra time lets the check report what it has found when ctx ends.
 	stuck := time.NewTimer(patience + patience/10)
 	defer stuck.Stop()
 	select {
 	case f := <-done:
 		return f
 	case <-stuck.C:
-		return []Finding{problem(c.name, "no answer within "+patience.String(), "see whether a disk or network file system hangs (dmesg, mount)")}
+		return []Finding{problem(c.name, "no answer within "+patience.String(),
+			"check whether a disk or a network file system hangs (dmesg, mount)")}
 	}
 }
 
+// summarize counts the findings of each level.
 func summarize(findings []Finding) Report {
 	r := Report{Findings: findings}
 	for _, f := range findings {
@@ -137,7 +137,7 @@ func summarize(findings []Finding) Report {
 	return r
 }
 
-// WriteTo prints the report for people: a line a finding, the remedy under it.
+// WriteTo prints the report as text: one line for each finding, with the remedy in the next line.
 func (r Report) WriteTo(w io.Writer) (int64, error) {
 	var n int64
 	print := func(format string, args ...any) (err error) {
@@ -159,9 +159,9 @@ func (r Report) WriteTo(w io.Writer) (int64, error) {
 	verdict := "all is well"
 	switch {
 	case r.Problems > 0:
-		verdict = "it will not work as it is"
+		verdict = "the distributor will not work until the problems are solved"
 	case r.Warnings > 0:
-		verdict = "it will work"
+		verdict = "the distributor will work"
 	}
 	return n, print("\n%d ok, %d warnings, %d problems: %s\n", r.OK, r.Warnings, r.Problems, verdict)
 }
@@ -178,7 +178,7 @@ func problem(check, found, remedy string) Finding {
 	return Finding{Check: check, Level: Problem, Found: found, Remedy: remedy}
 }
 
-// size writes bytes as people do.
+// size formats a number of bytes with a binary unit.
 func size(n int64) string {
 	const units = "KMGTPE"
 	if n < 1<<10 {
@@ -191,7 +191,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%.3g %ciB", f, units[unit])
 }
 
-// age writes how long ago something was.
+// age formats how long ago something happened.
 func age(d time.Duration) string {
 	switch {
 	case d < 2*time.Second:

@@ -33,27 +33,28 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// place is all that a distributor has: data logs and databases as an archiver
-// leaves them, a configuration file and a directory for its state.
+// place is everything that a distributor has: data logs and databases as an archiver leaves them, a
+// configuration file and a state directory.
 type place struct {
 	t        *testing.T
 	dir      string
 	settings map[string]any
 }
 
-// archive is what an archiver leaves, made once.
+// archive returns the files that an archiver leaves; they are made once.
 var archive = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "doctor-test-")
 	if err != nil {
 		return "", err
 	}
 	_, err = simulator.Run(context.Background(), simulator.Options{
-		Dir: filepath.Join(dir, "data-logs"), Databases: filepath.Join(dir, "db"), Seed: "doctor", Count: 300, Log: simulator.LogOptions{MaxBytes: 200_000},
+		Dir: filepath.Join(dir, "data-logs"), Databases: filepath.Join(dir, "db"), Seed: "doctor",
+		Count: 300, Log: simulator.LogOptions{MaxBytes: 200_000},
 	})
 	return dir, err
 })
 
-// writerRole makes the test binary an archiver that has a database open.
+// writerRole makes the test binary act as an archiver that has a database open.
 const writerRole = "DOCTOR_TEST_WRITES_TO"
 
 func TestMain(m *testing.M) {
@@ -71,7 +72,8 @@ func TestMain(m *testing.M) {
 func writeDatabase(path string) {
 	db, err := sql.Open("sqlite3", "file:"+path+"?_journal_mode=WAL")
 	for i := 0; i < 50 && err == nil; i++ {
-		_, err = db.Exec("INSERT INTO cycles (cycleMarker, counter, cycleRecord) VALUES (?, ?, '{}')", fmt.Sprint("m", i), 1e6+i)
+		_, err = db.Exec("INSERT INTO cycles (cycleMarker, counter, cycleRecord) VALUES (?, ?, '{}')",
+			fmt.Sprint("m", i), 1e6+i)
 	}
 	var rows int
 	if err == nil {
@@ -97,8 +99,11 @@ func newPlace(t *testing.T) *place {
 		t.Fatal(err)
 	}
 	p.settings = map[string]any{
-		"DATA_LOG_DIR": p.path("data-logs"), "ARCHIVER_DB_DIR": p.path("db"), "STATE_DIR": p.path("state"), "LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": 0, "ADMIN_ADDR": "",
-		"DISTRIBUTOR_PUBLIC_KEY": public.String(), "DISTRIBUTOR_SECRET_KEY": secret.Reveal(), "FRAME_LOG_BYTES": 1 << 20, "FRAME_LOG_SEGMENT_BYTES": 1 << 20,
+		"DATA_LOG_DIR": p.path("data-logs"), "ARCHIVER_DB_DIR": p.path("db"),
+		"STATE_DIR": p.path("state"), "LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": 0,
+		"ADMIN_ADDR":             "",
+		"DISTRIBUTOR_PUBLIC_KEY": public.String(), "DISTRIBUTOR_SECRET_KEY": secret.Reveal(),
+		"FRAME_LOG_BYTES": 1 << 20, "FRAME_LOG_SEGMENT_BYTES": 1 << 20,
 		"ADD_EXECUTION_SHARD_KEY": true,
 	}
 	return p
@@ -129,7 +134,7 @@ func (p *place) append(name, text string) {
 	p.must(errors.Join(err, f.Close()))
 }
 
-// examine writes the settings to a file and has it looked at.
+// examine writes the settings to a file and runs doctor on it.
 func (p *place) examine(env ...string) Report {
 	p.t.Helper()
 	b, err := json.Marshal(p.settings)
@@ -147,7 +152,7 @@ func (p *place) examine(env ...string) Report {
 	return r
 }
 
-// frames makes a frame log with a few frames, and leaves it.
+// frames makes a frame log with a few frames, and closes it.
 func (p *place) frames() {
 	p.t.Helper()
 	w := p.openFrames()
@@ -156,7 +161,8 @@ func (p *place) frames() {
 
 func (p *place) openFrames() *framelog.Writer {
 	p.t.Helper()
-	w, _, err := framelog.OpenWriter(framelog.Options{Dir: p.path("state", "frames"), SegmentBytes: 64 << 10, RetainBytes: 1 << 20, Log: slog.New(slog.DiscardHandler)})
+	w, _, err := framelog.OpenWriter(framelog.Options{Dir: p.path("state", "frames"),
+		SegmentBytes: 64 << 10, RetainBytes: 1 << 20, Log: slog.New(slog.DiscardHandler)})
 	p.must(err)
 	for range 100 {
 		p.must(w.Append(bytes.Repeat([]byte("frame"), 500), framelog.Meta{Stream: 1}))
@@ -165,7 +171,7 @@ func (p *place) openFrames() *framelog.Writer {
 	return w
 }
 
-// snapshot tells everything about the files of a place that a visitor could change.
+// snapshot returns everything about the files of a place that doctor could change.
 func (p *place) snapshot() map[string]string {
 	p.t.Helper()
 	all := make(map[string]string)
@@ -202,8 +208,8 @@ func (p *place) unchanged(before map[string]string) {
 	}
 }
 
-// has tells whether a finding of that level is there, of a check whose name
-// begins so, with those words.
+// has reports whether there is a finding of that level that contains words, of a check whose name
+// begins with check.
 func (r Report) has(check string, level Level, words string) bool {
 	for _, f := range r.Findings {
 		if strings.HasPrefix(f.Check, check) && f.Level == level && strings.Contains(f.Found, words) {
@@ -219,17 +225,19 @@ func (r Report) String() string {
 	return b.String()
 }
 
-// avoidable counts the warnings, but for what the machine alone decides.
+// avoidable counts the warnings, except those that depend on the machine alone.
 func (r Report) avoidable() (warnings int) {
 	for _, f := range r.Findings {
-		if f.Level == Warning && f.Check != "clock" && f.Check != "memory" && f.Check != "processors" && f.Check != "kernel" && f.Check != "STATE_DIR" && f.Check != "descriptors" {
+		if f.Level == Warning && f.Check != "clock" && f.Check != "memory" &&
+			f.Check != "processors" && f.Check != "kernel" && f.Check != "STATE_DIR" &&
+			f.Check != "descriptors" {
 			warnings++
 		}
 	}
 	return warnings
 }
 
-// The descriptors that the primary may need are those that its clients may make it need, and its
+// The descriptors that the primary may need are those that its clients can make it need, and its
 // own.
 func TestDescriptorsOfThePrimary(t *testing.T) {
 	cfg := config.Default()
@@ -248,7 +256,7 @@ func TestDescriptorsOfThePrimary(t *testing.T) {
 	}
 }
 
-// All is well, before the first start and after one; nothing is changed.
+// All is well before the first start and after one, and nothing is changed.
 func TestHealthy(t *testing.T) {
 	p := newPlace(t)
 	before := p.snapshot()
@@ -257,9 +265,14 @@ func TestHealthy(t *testing.T) {
 		t.Error(r)
 	}
 	for _, want := range []struct{ check, words string }{
-		{"configuration", "can be used"}, {"keys", "signs as " + p.settings["DISTRIBUTOR_PUBLIC_KEY"].(string)}, {"DATA_LOG_DIR", "can be read"},
-		{"data logs: receipt", "writer: bytes-blank"}, {"data logs: cycle", "cycle-log1.txt"}, {"data logs: originalTx", "a first start begins at the end"},
-		{"frame log", "none yet"}, {"databases: cycles.sqlite3", "rows"}, {"databases: receipts.sqlite3", "rows"}, {"DISTRIBUTOR_PORT", "any free port"}, {"kernel", "Linux"},
+		{"configuration", "can be used"},
+		{"keys", "signs as " + p.settings["DISTRIBUTOR_PUBLIC_KEY"].(string)},
+		{"DATA_LOG_DIR", "can be read"},
+		{"data logs: receipt", "writer: bytes-blank"}, {"data logs: cycle", "cycle-log1.txt"},
+		{"data logs: originalTx", "a first start begins at the end"},
+		{"frame log", "none yet"}, {"databases: cycles.sqlite3", "rows"},
+		{"databases: receipts.sqlite3", "rows"}, {"DISTRIBUTOR_PORT", "any free port"},
+		{"kernel", "Linux"},
 	} {
 		if !r.has(want.check, OK, want.words) {
 			t.Errorf("no %q of %s in\n%s", want.words, want.check, r)
@@ -268,7 +281,8 @@ func TestHealthy(t *testing.T) {
 	p.unchanged(before)
 	p.frames()
 	before = p.snapshot()
-	if r := p.examine(); r.Problems > 0 || r.avoidable() > 0 || !r.has("frame log", OK, "100 frames in ") {
+	if r := p.examine(); r.Problems > 0 || r.avoidable() > 0 ||
+		!r.has("frame log", OK, "100 frames in ") {
 		t.Error(r)
 	}
 	p.unchanged(before)
@@ -277,12 +291,12 @@ func TestHealthy(t *testing.T) {
 	}
 }
 
-// Beside a distributor and an archiver that are at work, which do not notice.
+// Doctor works beside a distributor and an archiver that are at work, and does not disturb them.
 func TestBesideOthers(t *testing.T) {
 	p := newPlace(t)
 	w := p.openFrames()
 	defer w.Close()
-	// In another process: SQLite shares what it knows within one.
+	// The writer is another process, because SQLite shares its knowledge within one process.
 	self, err := os.Executable()
 	p.must(err)
 	writer := exec.Command(self)
@@ -295,7 +309,7 @@ func TestBesideOthers(t *testing.T) {
 	var rows int
 	_, err = fmt.Fscan(out, &rows)
 	p.must(err)
-	// The writer still syncs the segments before the last, and notes that.
+	// The writer still syncs the earlier segments, and records that.
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 		report, err := framelog.Inspect(p.path("state", "frames"))
 		p.must(err)
@@ -308,10 +322,13 @@ func TestBesideOthers(t *testing.T) {
 	}
 	before := p.snapshot()
 	r := p.examine()
-	if r.Problems > 0 || r.avoidable() > 0 || !r.has("frame log", OK, fmt.Sprintf("in use by process %d", os.Getpid())) || !r.has("frame log", OK, "100 frames") || !r.has("databases: cycles", OK, "WAL ") {
+	if r.Problems > 0 || r.avoidable() > 0 ||
+		!r.has("frame log", OK, fmt.Sprintf("in use by process %d", os.Getpid())) ||
+		!r.has("frame log", OK, "100 frames") || !r.has("databases: cycles", OK, "WAL ") {
 		t.Error(r)
 	}
-	if words := "of the running distributor"; !r.has("descriptors", OK, words) && !r.has("descriptors", Warning, words) {
+	if words := "of the running distributor"; !r.has("descriptors", OK, words) &&
+		!r.has("descriptors", Warning, words) {
 		t.Error(r)
 	}
 	if !r.has("databases: cycles", OK, fmt.Sprintf("about %d rows", rows)) {
@@ -324,7 +341,7 @@ func TestBesideOthers(t *testing.T) {
 	p.must(writer.Wait())
 }
 
-// Each fault is found, with a remedy.
+// Each fault is found and has a remedy.
 func TestFaults(t *testing.T) {
 	hour := time.Now().Add(-time.Hour)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -332,7 +349,9 @@ func TestFaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	other := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = w.Write([]byte("OK")) })}
+	other := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte("OK"))
+	})}
 	distributor, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -346,7 +365,9 @@ func TestFaults(t *testing.T) {
 			}
 		}
 	}
-	remove := func(name string) func(*place) { return func(p *place) { p.must(os.RemoveAll(p.path(name))) } }
+	remove := func(name string) func(*place) {
+		return func(p *place) { p.must(os.RemoveAll(p.path(name))) }
+	}
 	write := func(name, text string) func(*place) { return func(p *place) { p.write(name, text) } }
 	alter := func(db, statement string) func(*place) {
 		return func(p *place) {
@@ -362,71 +383,118 @@ func TestFaults(t *testing.T) {
 		level Level
 		words string
 	}{
-		"unknown key":        {set("DATA_LOG_DRI", "x"), "configuration", Warning, "DATA_LOG_DRI"},
-		"impossible value":   {set("RATE_LIMIT", -1), "configuration", Problem, "RATE_LIMIT"},
-		"another secret key": {set("DISTRIBUTOR_PUBLIC_KEY", strings.Repeat("ab", 32)), "configuration", Problem, "DISTRIBUTOR_PUBLIC_KEY"},
+		"unknown key":      {set("DATA_LOG_DRI", "x"), "configuration", Warning, "DATA_LOG_DRI"},
+		"impossible value": {set("RATE_LIMIT", -1), "configuration", Problem, "RATE_LIMIT"},
+		"another secret key": {set("DISTRIBUTOR_PUBLIC_KEY", strings.Repeat("ab", 32)),
+			"configuration", Problem, "DISTRIBUTOR_PUBLIC_KEY"},
 		"halves do not fit": {func(p *place) {
-			p.settings["DISTRIBUTOR_SECRET_KEY"] = strings.Repeat("ab", 32) + p.settings["DISTRIBUTOR_PUBLIC_KEY"].(string)
+			p.settings["DISTRIBUTOR_SECRET_KEY"] = strings.Repeat("ab",
+				32) + p.settings["DISTRIBUTOR_PUBLIC_KEY"].(string)
 		}, "", Problem, "SECRET_KEY"},
 		"sample keys": {func(p *place) {
 			delete(p.settings, "DISTRIBUTOR_PUBLIC_KEY")
 			delete(p.settings, "DISTRIBUTOR_SECRET_KEY")
 			p.settings["LISTEN_ADDR"] = ""
 		}, "keys", Warning, "sample keys"},
-		"file for everybody": {func(p *place) { p.write("config.json", ""); p.must(os.Chmod(p.path("config.json"), 0o644)) }, "keys", Warning, "read by every user"},
-		"no subscribers":     {set("limitToSubscribersOnly", true), "subscribers", Warning, "none may connect"},
-		"expired subscriber": {set("limitToSubscribersOnly", true, "subscribers", []any{map[string]any{"publicKey": strings.Repeat("ab", 32), "expirationTimestamp": 1, "subscriptionType": "FIREHOSE"}, map[string]any{"publicKey": strings.Repeat("ac", 32), "expirationTimestamp": 0, "subscriptionType": "FIREHOSE"}}), "subscribers", Warning, "1 may connect, the subscription of 1 has expired"},
-		"no data logs":       {remove("data-logs"), "DATA_LOG_DIR", Problem, "is not there"},
-		"a file for them":    {set("DATA_LOG_DIR", "/dev/null"), "DATA_LOG_DIR", Problem, "no directory"},
-		"state under a file": {func(p *place) { p.write("file", ""); p.settings["STATE_DIR"] = p.path("file", "state") }, "STATE_DIR", Problem, "no"},
+		"file for everybody": {func(p *place) {
+			p.write("config.json", "")
+			p.must(os.Chmod(p.path("config.json"), 0o644))
+		}, "keys", Warning,
+			"read by every user"},
+		"no subscribers": {set("limitToSubscribersOnly", true), "subscribers", Warning,
+			"none may connect"},
+		"expired subscriber": {set("limitToSubscribersOnly", true, "subscribers",
+			[]any{map[string]any{"publicKey": strings.Repeat("ab", 32), "expirationTimestamp": 1,
+				"subscriptionType": "FIREHOSE"}, map[string]any{"publicKey": strings.Repeat("ac", 32),
+				"expirationTimestamp": 0, "subscriptionType": "FIREHOSE"}}), "subscribers", Warning,
+			"1 may connect, the subscription of 1 has expired"},
+		"no data logs":    {remove("data-logs"), "DATA_LOG_DIR", Problem, "is not there"},
+		"a file for them": {set("DATA_LOG_DIR", "/dev/null"), "DATA_LOG_DIR", Problem, "no directory"},
+		"state under a file": {func(p *place) {
+			p.write("file", "")
+			p.settings["STATE_DIR"] = p.path("file", "state")
+		}, "STATE_DIR",
+			Problem, "no"},
 		"logs under a file": {func(p *place) {
 			p.write("file", "")
 			p.settings["LOG_TO"], p.settings["DISTRIBUTOR_LOGS"] = "files", p.path("file")
 		}, "DISTRIBUTOR_LOGS", Warning, "no directory"},
-		"disk too small":  {set("FRAME_LOG_BYTES", 1<<44), "STATE_DIR", Problem, "will need"},
-		"state in memory": {set("STATE_DIR", "/dev/shm/no-such-directory"), "STATE_DIR", Warning, "in memory"},
+		"disk too small": {set("FRAME_LOG_BYTES", 1<<44), "STATE_DIR", Problem, "will need"},
+		"state in memory": {set("STATE_DIR", "/dev/shm/no-such-directory"), "STATE_DIR", Warning,
+			"in memory"},
 		"no stream": {func(p *place) {
 			logs, _ := filepath.Glob(p.path("data-logs", "*cycle*"))
 			for _, l := range logs {
 				p.must(os.Remove(l))
 			}
 		}, "data logs: cycle", Warning, "no logs yet"},
-		"no pointer":    {remove("data-logs/active-receipt-log.txt"), "data logs: receipt", Warning, "names none"},
-		"torn pointer":  {write("data-logs/active-receipt-log.txt", "receipt-l"), "data logs: receipt", Warning, "names none"},
-		"pointer ahead": {write("data-logs/active-receipt-log.txt", "receipt-log99.txt"), "data logs: receipt", Warning, "receipt-log99.txt, which is not there"},
+		"no pointer": {remove("data-logs/active-receipt-log.txt"), "data logs: receipt", Warning,
+			"names none"},
+		"torn pointer": {write("data-logs/active-receipt-log.txt", "receipt-l"), "data logs: receipt",
+			Warning, "names none"},
+		"pointer ahead": {write("data-logs/active-receipt-log.txt", "receipt-log99.txt"),
+			"data logs: receipt", Warning, "receipt-log99.txt, which is not there"},
 		"silence": {func(p *place) {
 			logs, _ := filepath.Glob(p.path("data-logs", "*"))
 			for _, l := range logs {
 				p.must(os.Chtimes(l, hour, hour))
 			}
 		}, "data logs", Warning, "no stream has grown for 1h"},
-		"log gone":        {write("state/checkpoint.json", `{"streams":{"receipt":{"Number":77,"Time":1,"Inode":2,"Offset":3,"Check":4}}}`), "data logs: receipt", Warning, "log 77, which was read up to byte 3, is gone"},
-		"torn checkpoint": {write("state/checkpoint.json", `{"stre`), "data logs", Warning, "checkpoint.json is damaged"},
+		"log gone": {write("state/checkpoint.json",
+			`{"streams":{"receipt":{"Number":77,"Time":1,"Inode":2,"Offset":3,"Check":4}}}`),
+			"data logs: receipt", Warning, "log 77, which was read up to byte 3, is gone"},
+		"torn checkpoint": {write("state/checkpoint.json", `{"stre`), "data logs", Warning,
+			"checkpoint.json is damaged"},
 		"slow clock": {func(p *place) {
-			p.append("data-logs/"+active(p, "receipt"), fmt.Sprintf("{\"timestamp\":%d}\n\n", time.Now().Add(time.Hour).UnixMilli()))
-		}, "clock", Problem, "it is slow"},
-		"damaged frame":        {func(p *place) { p.frames(); p.flip("state/frames/0000000000000000.frames", 5000) }, "frame log", Problem, "damaged, not sent"},
-		"damaged newest frame": {func(p *place) { p.frames(); p.cutNewest() }, "frame log", Problem, "made again"},
-		"no head":              {func(p *place) { p.frames(); p.must(os.Remove(p.path("state/frames/head"))) }, "frame log", Warning, "new id"},
-		"another version":      {func(p *place) { p.frames(); p.laterVersion("state/frames/head") }, "frame log", Problem, "version"},
-		"no databases":         {remove("db"), "databases", Problem, "is not there"},
-		"a database missing":   {remove("db/receipts.sqlite3"), "databases: receipts.sqlite3", Problem, "is not there"},
-		"an empty one":         {write("db/receipts.sqlite3", ""), "databases: receipts.sqlite3", Problem, "empty"},
-		"no database":          {write("db/receipts.sqlite3", strings.Repeat("x", 5000)), "databases: receipts.sqlite3", Problem, "no SQLite database"},
-		"damaged database":     {func(p *place) { p.overwrite("db/receipts.sqlite3", 24, bytes.Repeat([]byte{0xff}, 4000)) }, "databases: receipts.sqlite3", Problem, ""},
-		"no table":             {alter("receipts.sqlite3", "DROP TABLE receipts"), "databases: receipts.sqlite3", Problem, "no table receipts"},
-		"no column":            {alter("accounts.sqlite3", "ALTER TABLE accounts RENAME COLUMN cycleNumber TO n"), "databases: accounts.sqlite3", Problem, "no column cycleNumber or cycle"},
-		"one database":         {func(p *place) { p.settings["ARCHIVER_DB_PATH"] = p.path("db", "cycles.sqlite3") }, "databases: cycles.sqlite3", Problem, "no table accounts"},
-		"a WAL left behind":    {write("db/cycles.sqlite3-wal", strings.Repeat("x", 5000)), "databases: cycles.sqlite3", Warning, "a WAL that nobody has open"},
+			p.append("data-logs/"+active(p, "receipt"),
+				fmt.Sprintf("{\"timestamp\":%d}\n\n", time.Now().Add(time.Hour).UnixMilli()))
+		}, "clock", Problem, "is slow"},
+		"damaged frame": {func(p *place) {
+			p.frames()
+			p.flip("state/frames/0000000000000000.frames", 5000)
+		}, "frame log", Problem,
+			"damaged, not sent"},
+		"damaged newest frame": {func(p *place) { p.frames(); p.cutNewest() }, "frame log", Problem,
+			"made again"},
+		"no head": {func(p *place) { p.frames(); p.must(os.Remove(p.path("state/frames/head"))) },
+			"frame log", Warning, "new id"},
+		"another version": {func(p *place) { p.frames(); p.laterVersion("state/frames/head") },
+			"frame log", Problem, "version"},
+		"no databases": {remove("db"), "databases", Problem, "is not there"},
+		"a database missing": {remove("db/receipts.sqlite3"), "databases: receipts.sqlite3", Problem,
+			"is not there"},
+		"an empty one": {write("db/receipts.sqlite3", ""), "databases: receipts.sqlite3",
+			Problem, "empty"},
+		"no database": {write("db/receipts.sqlite3", strings.Repeat("x", 5000)),
+			"databases: receipts.sqlite3", Problem, "no SQLite database"},
+		"damaged database": {func(p *place) {
+			p.overwrite("db/receipts.sqlite3", 24, bytes.Repeat([]byte{0xff}, 4000))
+		},
+			"databases: receipts.sqlite3", Problem, ""},
+		"no table": {alter("receipts.sqlite3", "DROP TABLE receipts"),
+			"databases: receipts.sqlite3", Problem, "no table receipts"},
+		"no column": {alter("accounts.sqlite3",
+			"ALTER TABLE accounts RENAME COLUMN cycleNumber TO n"), "databases: accounts.sqlite3",
+			Problem, "no column cycleNumber or cycle"},
+		"one database": {func(p *place) {
+			p.settings["ARCHIVER_DB_PATH"] = p.path("db", "cycles.sqlite3")
+		},
+			"databases: cycles.sqlite3", Problem, "no table accounts"},
+		"a WAL left behind": {write("db/cycles.sqlite3-wal", strings.Repeat("x", 5000)),
+			"databases: cycles.sqlite3", Warning, "a WAL that nobody has open"},
 		"a WAL that grows": {func(p *place) {
 			p.write("db/cycles.sqlite3-wal", "")
 			p.must(os.Truncate(p.path("db/cycles.sqlite3-wal"), 300<<20))
 		}, "databases: cycles.sqlite3", Warning, "has grown to 300 MiB"},
-		"port taken":          {set("DISTRIBUTOR_PORT", port0(taken)), "DISTRIBUTOR_PORT", Problem, "taken by another program"},
-		"another distributor": {set("DISTRIBUTOR_PORT", port0(distributor)), "DISTRIBUTOR_PORT", Problem, "not with this STATE_DIR"},
-		"not our address":     {set("LISTEN_ADDR", "192.0.2.1", "DISTRIBUTOR_PORT", 17999), "DISTRIBUTOR_PORT", Problem, "no address of this machine"},
-		"admin port taken":    {set("ADMIN_ADDR", taken.Addr().String()), "ADMIN_ADDR", Problem, "taken"},
-		"admin for everybody": {set("ADMIN_ADDR", "0.0.0.0:0"), "ADMIN_ADDR", Warning, "beyond this machine"},
+		"port taken": {set("DISTRIBUTOR_PORT", port0(taken)), "DISTRIBUTOR_PORT", Problem,
+			"taken by another program"},
+		"another distributor": {set("DISTRIBUTOR_PORT", port0(distributor)), "DISTRIBUTOR_PORT",
+			Problem, "not with this STATE_DIR"},
+		"not our address": {set("LISTEN_ADDR", "192.0.2.1", "DISTRIBUTOR_PORT", 17999),
+			"DISTRIBUTOR_PORT", Problem, "no address of this machine"},
+		"admin port taken": {set("ADMIN_ADDR", taken.Addr().String()), "ADMIN_ADDR", Problem, "taken"},
+		"admin for everybody": {set("ADMIN_ADDR", "0.0.0.0:0"), "ADMIN_ADDR", Warning,
+			"beyond this machine"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPlace(t)
@@ -457,7 +525,7 @@ func active(p *place, stream string) string {
 	return string(b)
 }
 
-// overwrite puts bytes over those of a file.
+// overwrite replaces bytes of a file.
 func (p *place) overwrite(name string, at int64, b []byte) {
 	p.t.Helper()
 	f, err := os.OpenFile(p.path(name), os.O_RDWR, 0)
@@ -466,8 +534,8 @@ func (p *place) overwrite(name string, at int64, b []byte) {
 	p.must(errors.Join(err, f.Close()))
 }
 
-// laterVersion makes a head page one of the next format version: the version at byte 8, and at
-// byte 32 the check of the bytes before.
+// laterVersion turns a head page into one of the next format version: the version is at byte 8, and
+// at byte 32 is the check of the bytes before.
 func (p *place) laterVersion(name string) {
 	p.t.Helper()
 	page, err := os.ReadFile(p.path(name))
@@ -501,10 +569,11 @@ func (p *place) cutNewest() {
 	p.flip("state/frames/"+filepath.Base(newest), int64(head-base)-1)
 }
 
-// What a stopped distributor will read, and what a running one should have.
+// Doctor reports what a stopped distributor will read, and how far a running one is behind.
 func TestBehind(t *testing.T) {
 	p := newPlace(t)
-	follower, err := datalog.NewFollower(datalog.Options{Dir: p.path("data-logs"), Stream: datalog.Receipt, Interval: time.Second, MaxLine: 1 << 20})
+	follower, err := datalog.NewFollower(datalog.Options{Dir: p.path("data-logs"),
+		Stream: datalog.Receipt, Interval: time.Second, MaxLine: 1 << 20})
 	p.must(err)
 	position := follower.Position()
 	p.must(follower.Close())
@@ -523,15 +592,16 @@ func TestBehind(t *testing.T) {
 	if r := p.examine(); !r.has("data logs: receipt", OK, "read, but for 2 KiB") {
 		t.Error(r)
 	}
-	// Very far, in a log too big to be read.
+	// Far behind, in a log too big to be read.
 	p.must(os.Truncate(p.path("data-logs", active(p, "receipt")), 1<<36))
-	if r := p.examine(); !r.has("data logs: receipt", Warning, "the running distributor is 64 GiB behind") {
+	if r := p.examine(); !r.has("data logs: receipt", Warning,
+		"the running distributor is 64 GiB behind") {
 		t.Error(r)
 	}
 }
 
-// What the newest archiver leaves out of receipts is found in the newest one, with the setting that
-// adds it.
+// A receipt without the member that the newest archiver leaves out is found, together with the
+// setting that adds the member.
 func TestReceiptsWithoutShardKey(t *testing.T) {
 	const words = "receipts are logged without executionShardKey"
 	p := newPlace(t)
@@ -557,7 +627,7 @@ func TestReceiptsWithoutShardKey(t *testing.T) {
 	}
 }
 
-// A check that hangs is left alone, and the others have their say.
+// A check that hangs is abandoned, and the other checks report.
 func TestHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := make(chan struct{})
@@ -580,17 +650,21 @@ func TestHangs(t *testing.T) {
 }
 
 func TestWords(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1536: "1.5 KiB", 300 << 20: "300 MiB", 1 << 44: "16 TiB"} {
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1536: "1.5 KiB",
+		300 << 20: "300 MiB", 1 << 44: "16 TiB"} {
 		if got := size(n); got != want {
 			t.Errorf("%d: %q", n, got)
 		}
 	}
-	for d, want := range map[time.Duration]string{-time.Hour: "just now", time.Second: "just now", 90 * time.Second: "1m30s ago", 50 * time.Hour: "2 days ago"} {
+	for d, want := range map[time.Duration]string{-time.Hour: "just now", time.Second: "just now",
+		90 * time.Second: "1m30s ago", 50 * time.Hour: "2 days ago"} {
 		if got := age(d); got != want {
 			t.Errorf("%v: %q", d, got)
 		}
 	}
-	for record, want := range map[string]int64{`{"timestamp":1700000000123}`: 1700000000123, `{"cycleRecord":{"start":1700000000,"duration":60}}`: 1700000000000, `{"timestamp":"x"}`: 0, `{"timestamp":1e300}`: 0, `{`: 0, ``: 0, `[]`: 0} {
+	for record, want := range map[string]int64{`{"timestamp":1700000000123}`: 1700000000123,
+		`{"cycleRecord":{"start":1700000000,"duration":60}}`: 1700000000000, `{"timestamp":"x"}`: 0,
+		`{"timestamp":1e300}`: 0, `{`: 0, ``: 0, `[]`: 0} {
 		got := recordTime([]byte(record))
 		if want == 0 && !got.IsZero() || want != 0 && got.UnixMilli() != want {
 			t.Errorf("%s: %v", record, got)
@@ -598,7 +672,7 @@ func TestWords(t *testing.T) {
 	}
 }
 
-// What doctor knows of where things are is what the engine does.
+// Doctor finds the state where the engine stores it.
 func TestStateIsWhereTheEngineHasIt(t *testing.T) {
 	cfg := config.Default()
 	cfg.StateDir = t.TempDir()

@@ -19,14 +19,15 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-// askTimeout is for who listens on our port to say who it is.
+// askTimeout is how long the program that listens on a configured port may take to answer.
 const askTimeout = 500 * time.Millisecond
 
 func ports(ctx context.Context, v visit) []Finding {
 	_, running := framelog.Holder(engine.FrameLogDir(v.cfg))
-	found := []Finding{port(ctx, "DISTRIBUTOR_PORT", v.cfg.ListenAddr, v.cfg.DistributorPort, func(ctx context.Context, name, at, url string) Finding {
-		return distributor(ctx, name, at, url, running)
-	})}
+	found := []Finding{port(ctx, "DISTRIBUTOR_PORT", v.cfg.ListenAddr, v.cfg.DistributorPort,
+		func(ctx context.Context, name, at, url string) Finding {
+			return distributor(ctx, name, at, url, running)
+		})}
 	if v.cfg.AdminAddr == "" || v.cfg.AdminAddr == "off" {
 		return found
 	}
@@ -34,26 +35,29 @@ func ports(ctx context.Context, v visit) []Finding {
 	host, text, err := net.SplitHostPort(v.cfg.AdminAddr)
 	n, err2 := strconv.Atoi(text)
 	if err := errors.Join(err, err2); err != nil {
-		return append(found, problem(name, err.Error(), "set host:port, or off"))
+		return append(found, problem(name, err.Error(), "set ADMIN_ADDR to host:port, or to off"))
 	}
 	f := port(ctx, name, host, n, func(ctx context.Context, name, at, url string) Finding {
 		return admin(ctx, name, at, url, running, v.cfg.AdminAddr == config.Default().AdminAddr)
 	})
 	if f.Level == OK && listensBeyond(host) {
-		f = warning(name, f.Found+", and reachable from beyond this machine", "keep it on loopback: it asks nobody who they are")
+		f = warning(name, f.Found+", but reachable from beyond this machine",
+			"set ADMIN_ADDR to a loopback address: the admin listener has no authentication")
 	}
 	return append(found, f)
 }
 
-// port tells whether host:n can be listened on, or who does already: taken
-// asks that by the URL of the one who listens.
-func port(ctx context.Context, name, host string, n int, taken func(ctx context.Context, name, at, url string) Finding) Finding {
+// port checks whether host:n can be listened on. If another program listens there, taken examines
+// that program by its URL.
+func port(ctx context.Context, name, host string, n int,
+	taken func(ctx context.Context, name, at, url string) Finding) Finding {
 	if n == 0 {
 		return fine(name, "0: any free port")
 	}
 	addr, err := resolve(ctx, host)
 	if err != nil {
-		return problem(name, err.Error(), "set an address of this machine, or leave it out for all")
+		return problem(name, err.Error(),
+			"set an address of this machine, or none to listen on all addresses")
 	}
 	at := net.JoinHostPort(host, strconv.Itoa(n))
 	switch err := bindable(addr, n); {
@@ -65,15 +69,17 @@ func port(ctx context.Context, name, host string, n int, taken func(ctx context.
 		}
 		return taken(ctx, name, at, "http://"+netip.AddrPortFrom(addr, uint16(n)).String())
 	case errors.Is(err, unix.EACCES):
-		return problem(name, at+" may not be listened on by this user", "take a port from 1024 on, or give the binary CAP_NET_BIND_SERVICE")
+		return problem(name, at+" cannot be listened on by this user",
+			"use a port from 1024 on, or give the binary CAP_NET_BIND_SERVICE")
 	case errors.Is(err, unix.EADDRNOTAVAIL):
-		return problem(name, fmt.Sprintf("%s is no address of this machine", addr), "set one that `ip address` lists, or leave it out for all")
+		return problem(name, fmt.Sprintf("%s is no address of this machine", addr),
+			"set an address that `ip address` lists, or none to listen on all addresses")
 	default:
 		return problem(name, at+": "+err.Error(), "set another port or address")
 	}
 }
 
-// resolve gives the address that net.Listen would take.
+// resolve returns the address that net.Listen would use.
 func resolve(ctx context.Context, host string) (netip.Addr, error) {
 	if host == "" {
 		return netip.IPv6Unspecified(), nil
@@ -90,9 +96,9 @@ func resolve(ctx context.Context, host string) (netip.Addr, error) {
 	return addrs[0], nil
 }
 
-// bindable tries the port without listening, so that nobody can connect to us
-// and a distributor that starts meanwhile is not in the way: with SO_REUSEADDR
-// only a listener keeps another from binding.
+// bindable binds the port without listening, so that nobody can connect to doctor and a distributor
+// that starts meanwhile is not blocked: with SO_REUSEADDR only a listener keeps another process
+// from binding.
 func bindable(addr netip.Addr, n int) error {
 	family := unix.AF_INET6
 	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: n, Addr: addr.As16()}
@@ -122,40 +128,44 @@ func bindable(addr netip.Addr, n int) error {
 	return unix.Bind(fd, sa)
 }
 
-const freeIt = "end it (ss -ltnp tells which; systemd: distributor.socket has it, start distributor.service), or set another port"
+const freeIt = "stop that program (find it with ss -ltnp; if it is systemd's distributor.socket, start distributor.service), or set another port"
 
-// distributor asks who it is that has the public port. running: a distributor
-// has our STATE_DIR.
+// distributor finds out which program listens on the public port. running says that a distributor
+// uses our STATE_DIR.
 func distributor(ctx context.Context, name, at, url string, running bool) Finding {
 	status, body, err := get(ctx, url+"/is-alive")
 	if err != nil || status != http.StatusOK || body != "OK" {
 		return problem(name, at+" is taken by another program", freeIt)
 	}
 	if !running {
-		return problem(name, "a distributor runs on "+at+", but not with this STATE_DIR", "end it or set another port, or run doctor with its settings (in its container)")
+		return problem(name, "a distributor runs on "+at+", but not with this STATE_DIR",
+			"stop that distributor, or set another port, or run doctor with its settings (in its container)")
 	}
 	status, body, err = get(ctx, url+"/is-healthy")
 	var sick struct {
 		Problems []struct{ Component, Problem, Remedy string }
 	}
-	if err == nil && status == http.StatusServiceUnavailable && json.Unmarshal([]byte(body), &sick) == nil && len(sick.Problems) > 0 {
+	if err == nil && status == http.StatusServiceUnavailable &&
+		json.Unmarshal([]byte(body), &sick) == nil && len(sick.Problems) > 0 {
 		first := sick.Problems[0]
-		return problem(name, fmt.Sprintf("the distributor that runs on %s says: %s: %s", at, first.Component, first.Problem), first.Remedy)
+		return problem(name, fmt.Sprintf("the distributor that runs on %s reports: %s: %s", at,
+			first.Component, first.Problem), first.Remedy)
 	}
-	return fine(name, "a distributor runs on %s, and is well", at)
+	return fine(name, "a distributor runs on %s and is healthy", at)
 }
 
-// admin asks who it is that has the admin listener's port. Without a setting
-// the distributor does without.
+// admin finds out which program listens on the admin listener's port. If ADMIN_ADDR is unset, the
+// distributor can run without the admin listener.
 func admin(ctx context.Context, name, at, url string, running, unset bool) Finding {
 	var it struct{ Version string }
 	status, body, err := get(ctx, url+"/status")
-	is := err == nil && status == http.StatusOK && json.Unmarshal([]byte(body), &it) == nil && it.Version != ""
+	is := err == nil && status == http.StatusOK && json.Unmarshal([]byte(body), &it) == nil &&
+		it.Version != ""
 	switch {
 	case is && running:
-		return fine(name, "a distributor runs with it on %s", at)
+		return fine(name, "a distributor runs with its admin listener on %s", at)
 	case unset:
-		return warning(name, at+" is taken by another program: there will be no admin listener", "set ADMIN_ADDR to an address of its own, or off")
+		return warning(name, at+" is taken by another program: the distributor would run without an admin listener", "set ADMIN_ADDR to a free address, or to off")
 	}
 	return problem(name, at+" is taken by another program", freeIt)
 }

@@ -9,9 +9,9 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-// append puts chunks into the frame log in order, publishes them and wakes the
-// workers, until order is closed. After a failure, which it reports, it only
-// takes chunks away so that the readers can end.
+// append writes chunks to the frame log in order, publishes them and wakes the workers, until order
+// is closed. After a failure, which append reports, it only drains order so that the readers can
+// end.
 func (e *Encoder) append(ctx context.Context, failed chan<- error) {
 	var failure error
 	for c := range e.order {
@@ -34,7 +34,9 @@ func (e *Encoder) appendChunk(ctx context.Context, c *chunk) error {
 	now, start := time.Now().UnixNano(), 0
 	for _, m := range c.made {
 		frame := c.frames[start:m.end]
-		if err := e.write(ctx, func() error { return e.o.Frames.Append(frame, c.meta(m, now)) }); err != nil {
+		if err := e.write(ctx, func() error {
+			return e.o.Frames.Append(frame, c.meta(m, now))
+		}); err != nil {
 			return err
 		}
 		start = m.end
@@ -55,19 +57,19 @@ func (e *Encoder) appendChunk(ctx context.Context, c *chunk) error {
 	return nil
 }
 
-// write tries one step of the frame log until the file system lets it be done.
-// Meanwhile what was appended before is committed, if that can be, so that
-// clients get all there is.
+// write repeats one step of the frame log until the file system accepts it. While the step fails,
+// write commits the frames appended before, if possible, so that clients get everything that is
+// there.
 func (e *Encoder) write(ctx context.Context, step func() error) error {
 	err := step()
 	if err == nil {
 		return nil
 	}
 	for waited := false; errors.Is(err, framelog.ErrBlocked); waited = true {
-		why := err // a variable of its own: Blocked reads it
+		why := err // a separate variable, because Blocked reads it
 		e.full.Store(&why)
 		if !waited {
-			e.o.Log.Error("the frame log takes no more frames; distribution goes on by itself when its file system does", "error", err)
+			e.o.Log.Error("the frame log takes no more frames; distribution continues by itself when its file system works again", "error", err)
 			if e.o.Frames.Commit() == nil {
 				e.o.Readers.Ring()
 			}

@@ -10,8 +10,7 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// batch is what a source gave at once. It goes back to be filled again when
-// its last chunk has been appended.
+// batch is one delivery of a source. It is reused when its last chunk has been appended.
 type batch struct {
 	datalog.Batch
 	chunks []*chunk
@@ -20,20 +19,19 @@ type batch struct {
 	free   chan *batch
 }
 
-// chunk is a run of a batch's records and the frames made of them. Its memory
-// is used again and again.
+// chunk is a run of a batch's records, with the frames made from them. Its memory is reused.
 type chunk struct {
 	batch   *batch
 	stream  datalog.Stream
 	gaps    []datalog.Gap    // before the records; borrowed from the batch
 	records []datalog.Record // borrowed from the batch
-	after   datalog.Position // where reading goes on after them
-	done    chan struct{}    // one token: encoded
+	after   datalog.Position // where reading continues after the records
+	done    chan struct{}    // gets one token when the chunk is encoded
 
 	frames    []byte // back to back
 	made      []made
 	scratch   []byte // the record's canonical text
-	completed []byte // the same with executionShardKey, where that was added
+	completed []byte // the record with executionShardKey added
 }
 
 // made describes one frame of a chunk.
@@ -43,9 +41,9 @@ type made struct {
 	next  datalog.Position
 }
 
-// cut divides the batch into chunks. after is where reading goes on after the
-// whole batch, which may lie beyond its last record: blank lines and trailers.
-// A batch of gaps alone is one chunk.
+// cut divides the batch into chunks. after is where reading continues after the whole batch, which
+// may lie beyond its last record because of blank lines and trailers. A batch with gaps only is one
+// chunk.
 func (b *batch) cut(stream datalog.Stream, after datalog.Position) {
 	b.chunks = b.chunks[:0]
 	for i := 0; i == 0 || i < len(b.Records); i += chunkRecords {
@@ -65,8 +63,8 @@ func (b *batch) cut(stream datalog.Stream, after datalog.Position) {
 	b.open.Store(int32(len(b.chunks)))
 }
 
-// keptBytes is how much memory a chunk keeps for the next records. Usual ones need a quarter of it;
-// what a long record took is given back.
+// keptBytes is how much memory a chunk keeps for the next records. Usual records need a quarter of
+// it; the memory of long records is released.
 const keptBytes = 1 << 20
 
 func (c *chunk) release() {
@@ -108,20 +106,22 @@ func (e *Encoder) encode(c *chunk) {
 		}
 		size := shardus.MessageSize(name, len(record))
 		if size > e.maxMessage {
-			e.rejects.note(c.stream, r, fmt.Errorf("%w: its message would have %d bytes, at most %d are possible", framelog.ErrFrame, size, e.maxMessage))
+			e.rejects.note(c.stream, r, fmt.Errorf(
+				"%w: its message would have %d bytes, at most %d are possible", framelog.ErrFrame, size,
+				e.maxMessage))
 			continue
 		}
 		c.frames = wsproto.AppendTextHeader(c.frames, size)
 		c.frames = e.o.Signer.AppendMessage(c.frames, name, record)
 		c.made = append(c.made, made{end: len(c.frames), cycle: int64(cycle), next: r.Next})
 	}
-	// Once a chunk: all cores count in the same place.
+	// The counters are updated once per chunk, because all cores share them.
 	stats.records.Add(uint64(len(c.records)))
 	stats.bytes.Add(bytes)
 }
 
-// cycleOf is the cycle that a record belongs to: the number that
-// stopDistributionAtCycle is compared with. framelog wants -1 for none.
+// cycleOf returns the cycle of a record, which is compared with stopDistributionAtCycle, or -1, as
+// framelog expects, if the record has none.
 func cycleOf(stream datalog.Stream, record *shardus.Members) (cycle float64, ok bool) {
 	member := "cycle"
 	if stream == datalog.Cycle {
@@ -133,7 +133,7 @@ func cycleOf(stream datalog.Stream, record *shardus.Members) (cycle float64, ok 
 	return cycle, true
 }
 
-// meta is what the frame log's index says of a frame.
+// meta returns the entry of a frame in the frame log's index.
 func (c *chunk) meta(m made, now int64) framelog.Meta {
 	return framelog.Meta{Stream: uint8(c.stream), Cycle: m.cycle, Time: now, Source: m.next.Encode()}
 }

@@ -20,40 +20,38 @@ import (
 )
 
 const (
-	// chunkRecords is how many records are encoded together: about a
-	// millisecond's work, so that the first records of a burst leave early and
-	// channels cost nothing beside it.
+	// chunkRecords is how many records are encoded together. They take about a millisecond, so that
+	// the first records of a burst leave early and the cost of channels does not matter.
 	chunkRecords = 32
-	// batchesPerStream are in flight at once: one being filled, one being
-	// encoded, one being appended.
+	// batchesPerStream is the number of batches in flight: one being filled, one being encoded, one
+	// being appended.
 	batchesPerStream = 3
-	// retryFull is how soon a full disk is tried again.
+	// retryFull is the pause before a write to a full disk is tried again.
 	retryFull = 250 * time.Millisecond
 )
 
-// Options are what an Encoder works with. All are needed.
+// Options are the inputs of an Encoder. All are required.
 type Options struct {
 	Signer *shardus.Signer
 	Frames *framelog.Writer
-	// Notices takes what is to be told of gaps.
+	// Notices stores the notices of gaps.
 	Notices *notice.Book
-	// StopAtCycle tells the last cycle whose records are distributed; negative:
-	// no limit. It is asked once a chunk, from several goroutines.
+	// StopAtCycle returns the last cycle whose records are distributed; negative: no limit. It is
+	// called once per chunk, from several goroutines.
 	StopAtCycle func() int64
-	// AddShardKey gives receipts without executionShardKey that member, if it stands elsewhere in
-	// them.
+	// AddShardKey adds executionShardKey to receipts that lack it, if they contain the key elsewhere.
 	AddShardKey bool
-	// Readers of the frame log are woken after frames have been committed.
+	// Readers are the readers of the frame log. They are woken after a commit.
 	Readers *bell.Set
 	Log     *slog.Logger
 }
 
 // Source delivers the records of one stream in their order. A datalog.Follower is one.
 type Source interface {
-	// Next waits until there is a record or a gap, and fills b. When ctx ends, Next returns its
-	// error; any other error ends Run.
+	// Next waits until there is a record or a gap, and fills b. When ctx ends, Next returns its error.
+	// Any other error ends Run.
 	Next(ctx context.Context, b *datalog.Batch) error
-	// Position returns where reading goes on after all that Next has delivered. Only the
+	// Position returns where reading continues after everything that Next has delivered. Only the
 	// goroutine that calls Next may call Position.
 	Position() datalog.Position
 	// Stats may be called from any goroutine.
@@ -63,21 +61,21 @@ type Source interface {
 // Encoder is the pipeline from sources to the frame log.
 type Encoder struct {
 	o       Options
-	todo    chan *chunk // to whoever encodes next; of one Run, like order
-	order   chan *chunk // the same, to the appender
+	todo    chan *chunk // to the encoding goroutines; made by each Run, like order
+	order   chan *chunk // the same chunks, to the appender
 	rejects rejects
-	// maxMessage is how long a message may be: its frame has to fit into the frame log.
+	// maxMessage is the maximum size of a message: its frame has to fit into the frame log.
 	maxMessage int
 
 	shardKeys shardKeys
 
-	full     atomic.Pointer[error] // why the frame log takes nothing now
+	full     atomic.Pointer[error] // why the frame log accepts nothing at present
 	mu       sync.Mutex            // guards progress
 	progress Progress
 	stats    datalog.PerStream[streamStats]
 }
 
-// Progress is how far reading has come, as of a head of the frame log.
+// Progress is how far the sources were read when the frame log had this head.
 type Progress struct {
 	Head     uint64
 	Position datalog.PerStream[datalog.Position]
@@ -85,23 +83,23 @@ type Progress struct {
 
 type streamStats struct{ records, bytes, frames, frameBytes, beyondStop atomic.Uint64 }
 
-// StreamStats counts what has gone through since the start, for one stream. GET /status shows its
-// members.
+// StreamStats holds the counters of one stream since the start. GET /status shows its members.
 type StreamStats struct {
-	Records    uint64 `json:"records"`    // lines that came in, blank lines and trailers not counted
-	Bytes      uint64 `json:"bytes"`      // their bytes
-	Frames     uint64 `json:"frames"`     // frames that went out
-	FrameBytes uint64 `json:"frameBytes"` // their bytes
+	Records    uint64 `json:"records"`    // lines read, without blank lines and trailers
+	Bytes      uint64 `json:"bytes"`      // bytes of these lines
+	Frames     uint64 `json:"frames"`     // frames appended to the frame log
+	FrameBytes uint64 `json:"frameBytes"` // bytes of these frames
 	BeyondStop uint64 `json:"beyondStop"` // records held back by stopDistributionAtCycle
-	// Rejected counts lines that are no records, by reason, every reason there from the start.
+	// Rejected counts the lines that are not records, by reason. Every reason is present from the
+	// start.
 	Rejected map[string]uint64 `json:"rejected"`
-	// Of receipts that came without executionShardKey: those that got it, and those sent as they
-	// were.
+	// Receipts that came without executionShardKey: those that got the member, and those that were
+	// sent unchanged.
 	ShardKeyAdded  uint64 `json:"shardKeyAdded"`
 	ShardKeyAbsent uint64 `json:"shardKeyAbsent"`
 }
 
-// New makes an Encoder; start is where the sources begin.
+// New returns an Encoder. start is where the sources begin.
 func New(o Options, start Progress) *Encoder {
 	e := &Encoder{o: o, progress: start, maxMessage: framelog.MaxFrame - wsproto.MaxHeader}
 	e.rejects.log = o.Log
@@ -109,7 +107,7 @@ func New(o Options, start Progress) *Encoder {
 }
 
 // Run encodes what the sources deliver until ctx ends, then finishes what has been read already,
-// and returns nil. It returns an error when a source or the frame log fails for good. The caller
+// and returns nil. It returns an error if a source or the frame log fails permanently. The caller
 // closes the sources after Run has returned. After Again, Run may be called once more.
 func (e *Encoder) Run(ctx context.Context, source func(datalog.Stream) Source) error {
 	e.todo, e.order = make(chan *chunk, 4*runtime.GOMAXPROCS(0)), make(chan *chunk, 256)
@@ -147,9 +145,8 @@ func (e *Encoder) Run(ctx context.Context, source func(datalog.Stream) Source) e
 	return err
 }
 
-// Again prepares for another Run, after one that has ended: with a frame log
-// that was opened again, with its notices, and sources that begin at start.
-// Counters go on.
+// Again prepares another Run after one that has ended. The new Run uses a frame log that was opened
+// again, its notices, and sources that begin at start. The counters continue.
 func (e *Encoder) Again(frames *framelog.Writer, notices *notice.Book, start Progress) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -179,15 +176,15 @@ func (e *Encoder) read(ctx context.Context, stream datalog.Stream, source Source
 	}
 }
 
-// Progress is as of the last commit. Any goroutine.
+// Progress returns the progress of the last commit. It may be called from any goroutine.
 func (e *Encoder) Progress() Progress {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.progress
 }
 
-// Blocked tells why the frame log takes no frames at present, nil if it does.
-// Any goroutine.
+// Blocked returns why the frame log accepts no frames at present, or nil if it does. It may be
+// called from any goroutine.
 func (e *Encoder) Blocked() error {
 	if p := e.full.Load(); p != nil {
 		return *p
@@ -199,7 +196,8 @@ func (e *Encoder) Blocked() error {
 func (e *Encoder) Stats(stream datalog.Stream) StreamStats {
 	s := &e.stats[stream]
 	out := StreamStats{
-		Records: s.records.Load(), Bytes: s.bytes.Load(), Frames: s.frames.Load(), FrameBytes: s.frameBytes.Load(),
+		Records: s.records.Load(), Bytes: s.bytes.Load(), Frames: s.frames.Load(),
+		FrameBytes: s.frameBytes.Load(),
 		BeyondStop: s.beyondStop.Load(), Rejected: e.rejects.counts(stream),
 	}
 	if stream == datalog.Receipt {

@@ -28,7 +28,7 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// The replaced service's sample keys; both are public.
+// The sample keys of the replaced service; both are public.
 const (
 	hashKeyHex   = "69fa4195670576c0160d660c3be36556ff8d504725be8a59b5a96509e0c994bc"
 	secretKeyHex = "3be00019f23847529bd63e41124864983175063bb524bd54ea3c155f2fa12969758b1c119412298802cd28dbfa394cdfeecc4074492d60844cc192d632d84de3"
@@ -47,8 +47,7 @@ func signer(t testing.TB) *shardus.Signer {
 	return shardus.NewSigner(key, hashKey)
 }
 
-// recording is a recorded record: a line, and the message that the replaced
-// service sent for it.
+// recording is a recorded record: a line, and the message that the replaced service sent for it.
 type recording struct {
 	ID, Stream, Line, Message string
 	LineB64                   string `json:"line_b64"`
@@ -108,7 +107,8 @@ func newRig(
 	}
 	for _, s := range datalog.Streams {
 		r.append(s.String(), "")
-		if err := os.WriteFile(filepath.Join(r.logs, fmt.Sprintf("active-%s-log.txt", s)), []byte(s.String()+"-log1.txt"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(r.logs, fmt.Sprintf("active-%s-log.txt", s)),
+			[]byte(s.String()+"-log1.txt"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -177,7 +177,7 @@ func (r *rig) woken() uint64 {
 
 func (r *rig) source(s datalog.Stream) Source { return r.followers[s] }
 
-// close stops the pipeline as the engine does.
+// close stops the pipeline in the same way as the engine.
 func (r *rig) close() {
 	r.t.Helper()
 	r.cancel()
@@ -196,7 +196,8 @@ func (r *rig) close() {
 
 func (r *rig) append(stream, text string) {
 	r.t.Helper()
-	f, err := os.OpenFile(filepath.Join(r.logs, stream+"-log1.txt"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(filepath.Join(r.logs, stream+"-log1.txt"),
+		os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -229,7 +230,7 @@ func (r *rig) waitFor(stream datalog.Stream, records int) {
 	})
 }
 
-// messages reads the frame log from its floor, by stream.
+// messages returns the frame log's messages from its floor, by stream.
 func (r *rig) messages() map[string][]string {
 	r.t.Helper()
 	reader, err := framelog.OpenReader(filepath.Join(filepath.Dir(r.logs), "frames"))
@@ -268,8 +269,8 @@ func headerSize(frame []byte) int {
 	return 2
 }
 
-// Every recorded line becomes the recorded message, in order within its
-// stream, whatever stands between them.
+// Every recorded line becomes the recorded message, in order within its stream, whatever lies
+// between the lines.
 func TestRecordedMessages(t *testing.T) {
 	r := newRig(t, t.TempDir(), datalog.PerStream[datalog.Position]{})
 	defer r.close()
@@ -283,7 +284,8 @@ func TestRecordedMessages(t *testing.T) {
 		r.append(rec.Stream, line+"\n")
 		want[rec.Stream] = append(want[rec.Stream], rec.Message)
 		if i%7 == 0 {
-			r.append(rec.Stream, "\n{\"damaged\":\n"+strings.Repeat("[", 5000)+"\n{\"x\":{\"dataType\":\"bi\",\"value\":\"zz\"}}\n")
+			r.append(rec.Stream, "\n{\"damaged\":\n"+strings.Repeat("[", 5000)+
+				"\n{\"x\":{\"dataType\":\"bi\",\"value\":\"zz\"}}\n")
 			damaged[rec.Stream]++
 		}
 	}
@@ -312,7 +314,8 @@ func TestStopAtCycle(t *testing.T) {
 	r := newRig(t, t.TempDir(), datalog.PerStream[datalog.Position]{})
 	defer r.close()
 	r.stop.Store(7)
-	r.append("receipt", `{"cycle":6,"n":1}`+"\n"+`{"cycle":8,"n":2}`+"\n"+`{"cycle":7,"n":3}`+"\n"+`{"n":4}`+"\n"+`{"cycle":"8","n":5}`+"\n")
+	r.append("receipt", `{"cycle":6,"n":1}`+"\n"+`{"cycle":8,"n":2}`+"\n"+`{"cycle":7,"n":3}`+"\n"+
+		`{"n":4}`+"\n"+`{"cycle":"8","n":5}`+"\n")
 	r.append("cycle", `{"counter":8,"cycle":1}`+"\n"+`{"counter":7,"cycle":9}`+"\n")
 	r.waitFor(datalog.Cycle, 2)
 	r.waitFor(datalog.Receipt, 5)
@@ -333,8 +336,8 @@ func TestStopAtCycle(t *testing.T) {
 	}
 }
 
-// Progress is where the next run goes on: nothing twice, nothing missed, the
-// rejected last line included.
+// The next run starts at Progress: nothing comes twice and nothing is missed, even after a rejected
+// last line.
 func TestProgress(t *testing.T) {
 	dir := t.TempDir()
 	var from datalog.PerStream[datalog.Position]
@@ -354,7 +357,8 @@ func TestProgress(t *testing.T) {
 			t.Fatalf("progress %+v, the follower stands at %+v", saved, read)
 		}
 		source, offset, ok := r.frames.LastSource(uint8(datalog.OriginalTx))
-		if p := datalog.DecodePosition(source); !ok || offset != r.encoder.Progress().Head || p.Offset >= saved.Offset {
+		if p := datalog.DecodePosition(source); !ok || offset != r.encoder.Progress().Head ||
+			p.Offset >= saved.Offset {
 			t.Fatalf("newest frame ends at %d, from %+v", offset, p)
 		}
 	}
@@ -371,8 +375,8 @@ func TestProgress(t *testing.T) {
 	}
 }
 
-// A full file system stops the stream, is told by Blocked, and costs nothing:
-// with room, everything goes on by itself.
+// A full file system stops the stream and Blocked reports it. Nothing is lost: when there is room,
+// the stream continues by itself.
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	frames := filepath.Join(dir, "frames")
@@ -404,7 +408,7 @@ func TestFullDisk(t *testing.T) {
 	if err := unix.Mount("", frames, "tmpfs", unix.MS_REMOUNT, "size=100m"); err != nil {
 		t.Fatal(err)
 	}
-	// Blocked is asked all the time, so that the race detector sees it beside the appends.
+	// Blocked is called all the time, so that the race detector sees it beside the appends.
 	r.wait("all records are in the log", func() bool {
 		return r.encoder.Blocked() == nil && r.encoder.Stats(datalog.Receipt).Frames == records
 	})
@@ -418,9 +422,9 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// BenchmarkEncode is the work on one core: canonical check, hash, signature,
-// frame, for a recorded receipt: as it is, and with executionShardKey looked
-// for and added.
+// BenchmarkEncode measures the work for a recorded receipt on one core: canonical check, hash,
+// signature and frame. It measures the receipt unchanged, and with executionShardKey looked up and
+// added.
 func BenchmarkEncode(b *testing.B) {
 	var line []byte
 	for _, rec := range recordings(b) {
@@ -432,7 +436,9 @@ func BenchmarkEncode(b *testing.B) {
 	if line == nil {
 		b.Fatal("no such recording")
 	}
-	lacking := regexp.MustCompile(`"executionShardKey":"[0-9a-f]*","globalModification"`).ReplaceAll(line, []byte(`"globalModification"`))
+	lacking := regexp.MustCompile(
+		`"executionShardKey":"[0-9a-f]*","globalModification"`).ReplaceAll(line,
+		[]byte(`"globalModification"`))
 	if len(lacking) == len(line) {
 		b.Fatal("it has no executionShardKey")
 	}
@@ -446,7 +452,8 @@ func BenchmarkEncode(b *testing.B) {
 }
 
 func benchmarkEncode(b *testing.B, add bool, line []byte) {
-	e := New(Options{Signer: signer(b), StopAtCycle: func() int64 { return -1 }, AddShardKey: add, Log: slog.New(slog.DiscardHandler)}, Progress{})
+	e := New(Options{Signer: signer(b), StopAtCycle: func() int64 { return -1 }, AddShardKey: add,
+		Log: slog.New(slog.DiscardHandler)}, Progress{})
 	c := &chunk{stream: datalog.Receipt, records: make([]datalog.Record, chunkRecords)}
 	for i := range c.records {
 		c.records[i].Line = line

@@ -12,14 +12,14 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// gapNotice is what clients that asked for it are told of a gap.
+// gapNotice is the text of a notice that reports a gap to clients that asked for notices.
 type gapNotice struct {
 	Type   string `json:"type"`
 	Stream string `json:"stream"`
 	Reason string `json:"reason"`
-	After  place  `json:"after"`           // what was read last before it
-	Next   string `json:"next"`            // data log where reading went on
-	Bytes  uint64 `json:"bytes,omitempty"` // known to be lost
+	After  place  `json:"after"`           // the end of what was read before the gap
+	Next   string `json:"next"`            // data log from which reading continued
+	Bytes  uint64 `json:"bytes,omitempty"` // bytes that are known to be lost
 	Time   int64  `json:"time"`            // Unix milliseconds
 }
 
@@ -28,13 +28,14 @@ type place struct {
 	Offset uint64 `json:"offset"`
 }
 
-// tell puts down a notice of a gap, at the end of what is committed, before
-// anything can be committed that comes after the gap. Like a frame it waits
-// out a full disk: once progress is saved the gap is not found again.
+// tell saves a notice of a gap, at the end of the committed frames, before any frame behind the gap
+// is committed. Like the append of a frame, it waits while the disk is full: once progress is
+// saved, the gap is not found again.
 func (e *Encoder) tell(ctx context.Context, stream datalog.Stream, g datalog.Gap) error {
 	text, err := json.Marshal(gapNotice{
-		Type: wsproto.NoticeGap, Stream: stream.String(), Reason: string(g.Reason), After: place{stream.FileName(g.After.Number), g.After.Offset},
-		Next: stream.FileName(g.Next), Bytes: g.Bytes, Time: g.Time.UnixMilli(),
+		Type: wsproto.NoticeGap, Stream: stream.String(), Reason: string(g.Reason),
+		After: place{stream.FileName(g.After.Number), g.After.Offset},
+		Next:  stream.FileName(g.Next), Bytes: g.Bytes, Time: g.Time.UnixMilli(),
 	})
 	if err == nil {
 		text, err = shardus.AppendRecord(nil, text)
@@ -42,7 +43,8 @@ func (e *Encoder) tell(ctx context.Context, stream datalog.Stream, g datalog.Gap
 	if err != nil {
 		return fmt.Errorf("encoder: notice of a gap: %w", err)
 	}
-	n := notice.Notice{Offset: e.o.Frames.Head(), Text: string(e.o.Signer.AppendMessage(nil, wsproto.NoticeMember, text))}
+	n := notice.Notice{Offset: e.o.Frames.Head(),
+		Text: string(e.o.Signer.AppendMessage(nil, wsproto.NoticeMember, text))}
 	waited := false
 	for {
 		err := e.o.Notices.Add(n, e.o.Frames.Floor())
@@ -50,7 +52,7 @@ func (e *Encoder) tell(ctx context.Context, stream datalog.Stream, g datalog.Gap
 			break
 		}
 		if e.full.Swap(&err); !waited {
-			e.o.Log.Error("a notice of a gap cannot be saved; make room on the file system of STATE_DIR, distribution goes on by itself", "error", err)
+			e.o.Log.Error("a notice of a gap cannot be saved; make room on the file system of STATE_DIR, then distribution continues by itself", "error", err)
 		}
 		waited = true
 		select {

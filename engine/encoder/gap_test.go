@@ -12,20 +12,20 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// lose makes a gap behind the first log of the receipts, which is left, before
-// the third, which holds one record.
+// lose makes a gap in the receipts: the first log remains, the second one is missing, and the third
+// one holds one record.
 func (r *rig) lose(record string) {
 	r.t.Helper()
 	r.append("receipt", "End: Number of entries: 1\n")
-	for name, text := range map[string]string{"receipt-log3.txt": record + "\n", "active-receipt-log.txt": "receipt-log3.txt"} {
+	for name, text := range map[string]string{"receipt-log3.txt": record + "\n",
+		"active-receipt-log.txt": "receipt-log3.txt"} {
 		if err := os.WriteFile(filepath.Join(r.logs, name), []byte(text), 0o644); err != nil {
 			r.t.Fatal(err)
 		}
 	}
 }
 
-// A gap becomes a signed notice at the place in the frame log where the records
-// are missing.
+// A gap becomes a signed notice at the place in the frame log where the records are missing.
 func TestNoticeOfAGap(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -57,17 +57,17 @@ func TestNoticeOfAGap(t *testing.T) {
 		t.Fatalf("%s, %v", text, err)
 	}
 	got.Time = 0
-	if want := (gapNotice{Type: "gap", Stream: "receipt", Reason: "logs-missing", After: place{"receipt-log1.txt", 34}, Next: "receipt-log3.txt"}); got != want {
+	if want := (gapNotice{Type: "gap", Stream: "receipt", Reason: "logs-missing",
+		After: place{"receipt-log1.txt", 34}, Next: "receipt-log3.txt"}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	// The frame log is as if nobody had been told.
+	// The frame log is as if the notice had never been saved.
 	if got := r.messages()["receipt"]; len(got) != 2 {
 		t.Errorf("%d frames", len(got))
 	}
 }
 
-// Nothing that comes after a gap is sent, nor progress saved, before its notice
-// is on disk.
+// No record behind a gap is sent, and no progress is saved, before the notice is on disk.
 func TestNoticeThatCannotBeSaved(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -100,7 +100,7 @@ func TestNoticeThatCannotBeSaved(t *testing.T) {
 	}
 }
 
-// A gap is told of though nothing has come after it yet.
+// A gap is reported even if no record has followed it yet.
 func TestNoticeBeforeTheNextRecord(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

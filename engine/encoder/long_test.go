@@ -10,8 +10,8 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// A record that cannot be a frame, or would take too much memory, is skipped and counted, and the
-// stream goes on.
+// A record that does not fit into a frame, or would take too much memory, is skipped and counted,
+// and the stream continues.
 func TestTooLarge(t *testing.T) {
 	const most = 100_000
 	for name, line := range map[string]string{
@@ -35,7 +35,7 @@ func TestTooLarge(t *testing.T) {
 	}
 }
 
-// What long records took is given back when ordinary ones follow.
+// The memory of long records is released when ordinary records follow.
 func TestLongRecordsAreNotKept(t *testing.T) {
 	r := newRig(t, t.TempDir(), datalog.PerStream[datalog.Position]{})
 	defer r.close()
@@ -67,8 +67,8 @@ func TestLongRecordsAreNotKept(t *testing.T) {
 	}
 }
 
-// All buffers of a chunk that a long record has blown up are given back, those for receipts that were
-// completed too.
+// All buffers of a chunk that a long record has enlarged are released, including those for
+// completed receipts.
 func TestLongBuffersAreReleased(t *testing.T) {
 	b := &batch{free: make(chan *batch, 1)}
 	b.open.Store(1)

@@ -12,19 +12,19 @@ import (
 )
 
 const (
-	// logEvery bounds the log lines about rejected records, a stream.
+	// logEvery is the shortest time between two log lines about rejected records of a stream.
 	logEvery = 10 * time.Second
-	// sampleBytes of a rejected line are logged.
+	// sampleBytes is how much of a rejected line is logged.
 	sampleBytes = 120
 )
 
-// rejects counts lines that are no acceptable records, by reason.
+// rejects counts the lines that are not acceptable records, by reason.
 type rejects struct {
 	log    *slog.Logger
 	mu     sync.Mutex // guards what follows; rejects are rare
 	count  datalog.PerStream[map[string]uint64]
 	logged datalog.PerStream[time.Time]
-	silent datalog.PerStream[int] // since the last log line
+	silent datalog.PerStream[int] // rejects since the last log line
 }
 
 func (r *rejects) note(stream datalog.Stream, rec datalog.Record, err error) {
@@ -41,7 +41,8 @@ func (r *rejects) note(stream datalog.Stream, rec datalog.Record, err error) {
 	r.log.Warn("a line of a data log is no record, skipped",
 		"stream", stream.String(), "file", rec.Next.Number, "ends_at", rec.Next.Offset,
 		"bytes", len(rec.Line),
-		"error", err, "begins", string(rec.Line[:min(len(rec.Line), sampleBytes)]), "not_logged_before", r.silent[stream])
+		"error", err, "begins", string(rec.Line[:min(len(rec.Line), sampleBytes)]),
+		"not_logged_before", r.silent[stream])
 	r.logged[stream], r.silent[stream] = time.Now(), 0
 }
 
@@ -55,7 +56,7 @@ func (r *rejects) counts(stream datalog.Stream) map[string]uint64 {
 	return out
 }
 
-// What a rejection may be for, as metric labels.
+// Reasons of a rejection, used as metric labels.
 const (
 	tooDeep            = "too_deep"
 	tooLarge           = "too_large"
@@ -63,10 +64,10 @@ const (
 	notCanonicalisable = "not_canonicalisable"
 )
 
-// reasons are all of them, so that a metric shows each from the start.
+// reasons lists every reason, so that a metric shows each from the start.
 var reasons = []string{tooDeep, tooLarge, notJSON, notCanonicalisable}
 
-// reason is the metric label of a rejection.
+// reason returns the metric label of a rejection.
 func reason(err error) string {
 	switch {
 	case errors.Is(err, shardus.ErrDepth):

@@ -8,19 +8,20 @@ import (
 
 const (
 	shardKey = "executionShardKey"
-	// maxShardKey bounds, in bytes, what a record can grow by. A key of the network has 64 digits.
+	// maxShardKey is how many bytes the added key may have. A key of the network has 64 digits.
 	maxShardKey = 1024
 )
 
 // shardKeys counts the receipts that came without executionShardKey. The newest archiver deletes
-// that member before it logs a receipt, and the newest collector's table insists on it.
+// that member before it logs a receipt, and the newest collector's table requires it.
 type shardKeys struct {
 	added, absent atomic.Uint64
-	told          atomic.Bool // the log says once a process that such receipts come
+	told          atomic.Bool // such receipts are logged once per process
 }
 
-// completeReceipt returns the receipt with executionShardKey, if ADD_EXECUTION_SHARD_KEY says so and
-// the receipt holds the key elsewhere; else the receipt as it is. members must stand before that name.
+// completeReceipt returns the receipt with executionShardKey added, if ADD_EXECUTION_SHARD_KEY is
+// set and the receipt contains the key elsewhere. Otherwise it returns the receipt unchanged.
+// members must stand before that name.
 func (e *Encoder) completeReceipt(c *chunk, receipt []byte, members *shardus.Members) []byte {
 	if _, ok := members.Find(shardKey); ok {
 		return receipt
@@ -46,16 +47,16 @@ func (e *Encoder) completeReceipt(c *chunk, receipt []byte, members *shardus.Mem
 		e.o.Log.Warn("receipts come without executionShardKey: the newest collectors cannot store them; "+
 			"to add it before signing, set ADD_EXECUTION_SHARD_KEY to true and restart", "file", file)
 	case e.o.AddShardKey && !e.shardKeys.told.Swap(true):
-		e.o.Log.Warn("a receipt has no executionShardKey, and none in signedReceipt: "+
-			"it is sent as it is; more are only counted",
+		e.o.Log.Warn("a receipt has no executionShardKey, and signedReceipt has none either: "+
+			"it is sent unchanged; further ones are only counted",
 			"file", file, "metric", "distributor_receipts_without_shard_key_total")
 	}
 	return receipt
 }
 
-// keyOf returns the key that a receipt's signatures name: the proposal's, and of a global receipt,
-// which has no proposal, the source of its transaction. members must stand before signedReceipt,
-// and stays there.
+// keyOf returns the key that a receipt's signatures name: the proposal's key, or in a global
+// receipt, which has no proposal, the source of its transaction. members must stand before
+// signedReceipt, and stays there.
 func keyOf(members shardus.Members) (key []byte, ok bool) {
 	signed, ok := members.Find("signedReceipt")
 	if !ok {

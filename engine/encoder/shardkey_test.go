@@ -11,7 +11,7 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// encodeReceipts returns the payloads that an encoder makes of receipts, and what it logs.
+// encodeReceipts returns the payloads that an encoder makes of receipts, and its log.
 func encodeReceipts(
 	t testing.TB, add bool, lines ...string,
 ) (e *Encoder, messages []string, log string) {
@@ -72,15 +72,18 @@ func TestAddShardKey(t *testing.T) {
 		{"names with escapes", `{"executionShardKey\u0000":1,"exec\"":2,"signedReceipt":{"proposal":{"executionShardKey":"k"},"\\":3}}`,
 			`{"exec\"":2,"executionShardKey":"k","executionShardKey\u0000":1,"signedReceipt":{"\\":3,"proposal":{"executionShardKey":"k"}}}`},
 		{"as long as can be", `{"signedReceipt":{"proposal":{"executionShardKey":"` + long + `"}}}`,
-			`{"executionShardKey":"` + long + `","signedReceipt":{"proposal":{"executionShardKey":"` + long + `"}}}`},
+			`{"executionShardKey":"` + long + `","signedReceipt":{"proposal":{"executionShardKey":"` +
+				long + `"}}}`},
 
-		{"has it", `{"executionShardKey":"x","signedReceipt":{"proposal":{"executionShardKey":"k"}}}`, ""},
+		{"has it", `{"executionShardKey":"x","signedReceipt":{"proposal":{"executionShardKey":"k"}}}`,
+			""},
 		{"has it, null", `{"executionShardKey":null,"signedReceipt":{"proposal":{"executionShardKey":"k"}}}`, ""},
 		{"too long", `{"signedReceipt":{"proposal":{"executionShardKey":"` + long + `k"}}}`, ""},
 		{"no receipt signed", `{"a":1,"z":2}`, ""},
 		{"null", `null`, ""}, {"array", `[{"signedReceipt":{"proposal":{"executionShardKey":"k"}}}]`, ""},
 		{"typed", `{"value":"AQID","dataType":"u8ab"}`, ""}, {"empty object", `{}`, ""},
-		{"signed null", `{"signedReceipt":null}`, ""}, {"signed text", `{"signedReceipt":"{\"proposal\":{}}"}`, ""},
+		{"signed null", `{"signedReceipt":null}`, ""},
+		{"signed text", `{"signedReceipt":"{\"proposal\":{}}"}`, ""},
 		{"signed array", `{"signedReceipt":[{"proposal":{"executionShardKey":"k"}}]}`, ""},
 		{"proposal without it", `{"signedReceipt":{"proposal":{},"tx":{"source":"s"}}}`, ""},
 		{"proposal text", `{"signedReceipt":{"proposal":"executionShardKey"}}`, ""},
@@ -114,7 +117,8 @@ func TestAddShardKey(t *testing.T) {
 	}
 }
 
-// Receipts without the member are counted, and the log says once that they come, and what to set.
+// Receipts without the member are counted, and the log says once that they come and which key to
+// set.
 func TestShardKeyIsReported(t *testing.T) {
 	const has = `{"executionShardKey":"x"}`
 	const derivable = `{"signedReceipt":{"proposal":{"executionShardKey":"k"}}}`
@@ -150,11 +154,13 @@ func TestShardKeyIsReported(t *testing.T) {
 	}
 }
 
-// FuzzShardKey holds what is added against a parse of the whole receipt.
+// FuzzShardKey compares what is added with a parse of the whole receipt.
 func FuzzShardKey(f *testing.F) {
 	for _, line := range []string{
-		`{"cycle":1,"signedReceipt":{"proposal":{"executionShardKey":"k"}}}`, `{"signedReceipt":{"signs":[],"tx":{"source":"k"}}}`,
-		`{"executionShardKey":"x"}`, `{"signedReceipt":{"proposal":null}}`, `{"signedReceipt":{"proposal":{"executionShardKey":7}}}`,
+		`{"cycle":1,"signedReceipt":{"proposal":{"executionShardKey":"k"}}}`,
+		`{"signedReceipt":{"signs":[],"tx":{"source":"k"}}}`,
+		`{"executionShardKey":"x"}`, `{"signedReceipt":{"proposal":null}}`,
+		`{"signedReceipt":{"proposal":{"executionShardKey":7}}}`,
 		`{"a\"":{"signedReceipt":1},"signedReceipt":{"proposal":{"executionShardKey":"\u0000\ud800"}}}`,
 	} {
 		f.Add([]byte(line))
@@ -187,7 +193,7 @@ func FuzzShardKey(f *testing.F) {
 	})
 }
 
-// wantedKey is keyOf, by a parsed receipt.
+// wantedKey returns what keyOf should return, from a parsed receipt.
 func wantedKey(receipt shardus.Value) (key shardus.Value, ok bool) {
 	if receipt.Kind() != shardus.Object || receipt.Get(shardKey).Kind() != shardus.Undefined {
 		return key, false
@@ -203,7 +209,7 @@ func wantedKey(receipt shardus.Value) (key shardus.Value, ok bool) {
 	return key, err == nil && key.Kind() == shardus.Text && len(text)-2 <= maxShardKey
 }
 
-// A receipt that lacks the key is completed without allocations once the chunk has its memory.
+// Completing a receipt takes no allocations once the chunk has its memory.
 func TestShardKeyAllocatesNothing(t *testing.T) {
 	line := fmt.Sprintf(`{"cycle":1,"pad":%q,"signedReceipt":{"proposal":{"executionShardKey":"k"}}}`,
 		strings.Repeat("x", 4000))
@@ -219,7 +225,8 @@ func TestShardKeyAllocatesNothing(t *testing.T) {
 		c.records[i].Line = []byte(line)
 	}
 	e.encode(c)
-	// Some come from the pool of hashers, which a collection (or the race detector) may empty.
+	// Some allocations come from the pool of hashers, which a collection (or the race detector) may
+	// empty.
 	if n := testing.AllocsPerRun(20, func() { e.encode(c) }); n >= chunkRecords {
 		t.Errorf("%v allocations for %d receipts", n, chunkRecords)
 	}

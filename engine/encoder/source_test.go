@@ -13,7 +13,7 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-// script is a Source that delivers its lines, a record each, and then fails.
+// script is a Source that delivers its lines, one record each, and then fails.
 type script struct {
 	lines []string
 	then  error
@@ -34,7 +34,7 @@ func (s *script) Next(_ context.Context, b *datalog.Batch) error {
 func (s *script) Position() datalog.Position { return s.at }
 func (s *script) Stats() datalog.Stats       { return datalog.Stats{} }
 
-// Records of any Source become frames, and its failure ends Run once they are in the frame log.
+// Records of any Source become frames. Its failure ends Run after the records are in the frame log.
 func TestSource(t *testing.T) {
 	dir := t.TempDir()
 	log := slog.New(slog.DiscardHandler)
@@ -69,7 +69,7 @@ func TestSource(t *testing.T) {
 	}
 }
 
-// waiting is a Source that has nothing.
+// waiting is a Source that never delivers anything.
 type waiting struct{ *script }
 
 func (waiting) Next(ctx context.Context, _ *datalog.Batch) error {

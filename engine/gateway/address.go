@@ -2,17 +2,17 @@ package gateway
 
 import "net/netip"
 
-// An origin is who limits are counted for: an IPv4 address, or the /64 of an
-// IPv6 one, which is what a single customer gets and can choose from at will.
-// The zero origin is for what is no address.
+// An origin is the unit for which limits are counted: an IPv4 address, or the /64 of an IPv6
+// address, in which a single customer can choose addresses freely. The zero origin stands for a
+// text that is not an address.
 type origin struct{ netip.Addr }
 
-// Origin is the address that stands for a connection's other end in limits for
-// an address, "host:port" being how net/http tells it.
+// Origin returns the address that represents a connection's other end in limits for an address.
+// remote is "host:port", as net/http reports it.
 func Origin(remote string) netip.Addr { return originOf(remote).Addr }
 
-// originOf reads the "host:port" of a connection's other end. An IPv4 address
-// counts as itself also where a dual-stack socket shows it as ::ffff:a.b.c.d.
+// originOf parses the "host:port" of a connection's other end. An IPv4 address counts as itself,
+// even if a dual-stack socket shows it as ::ffff:a.b.c.d.
 func originOf(remote string) origin {
 	at, err := netip.ParseAddrPort(remote)
 	if err != nil {

@@ -24,11 +24,10 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// Attacks on the public port, beside those that the other files have:
-// docs/THREATS.md lists all. Where an attack is about bytes or time, it goes
-// over a socket.
+// Attacks on the public port that the other test files do not have. docs/THREATS.md lists all
+// attacks. An attack that depends on bytes or time goes over a socket.
 
-// statuses sends bytes, ends our side, and lists the answers up to the end of
+// statuses sends bytes, closes our side, and returns the statuses of all answers up to the end of
 // the connection.
 func statuses(t testing.TB, addr, text string) (list []int) {
 	t.Helper()
@@ -49,8 +48,8 @@ func statuses(t testing.TB, addr, text string) (list []int) {
 	}
 }
 
-// A request that a proxy in front may cut in another place than we do is not
-// followed by another: what is hidden behind it gets no answer.
+// If a proxy may see another end of a request than the gateway, no further request follows it: a
+// hidden request gets no answer.
 func TestSmuggling(t *testing.T) {
 	addr := serve(t, newGateway(t, "open", func(o *Options) { o.API = onAllRoutes(echoAPI) }))
 	const hidden = "GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -68,12 +67,14 @@ func TestSmuggling(t *testing.T) {
 
 		{post("Content-Length: 5\r\nTransfer-Encoding: chunked", "0\r\n\r\n"+hidden), []int{200}},
 		{post("Transfer-Encoding: chunked\r\nContent-Length: 5", "0\r\n\r\n"+hidden), []int{200}},
-		{post("Transfer-Encoding: chunked", "2;a=b\r\n{}\r\n0\r\nContent-Length: 9\r\n\r\n"+hidden), []int{200}},
+		{post("Transfer-Encoding: chunked", "2;a=b\r\n{}\r\n0\r\nContent-Length: 9\r\n\r\n"+hidden),
+			[]int{200}},
 		{post("Transfer-Encoding:\r\n chunked", "0\r\n\r\n"+hidden), []int{200}},
 		{post("Transfer-Encoding: chunked", "2\n{}\n0\n\n"+hidden), []int{200}},
 		{post("Transfer-Encoding: chunked", "-2\r\n{}\r\n0\r\n\r\n"+hidden), []int{200}},
 		{post("Transfer-Encoding: chunked", "fffffffffffffffff\r\n{}\r\n0\r\n\r\n"+hidden), []int{200}},
-		{strings.Replace(post("Transfer-Encoding: chunked\r\nConnection: keep-alive", "0\r\n\r\n"+hidden), "HTTP/1.1", "HTTP/1.0", 1), []int{200}},
+		{strings.Replace(post("Transfer-Encoding: chunked\r\nConnection: keep-alive",
+			"0\r\n\r\n"+hidden), "HTTP/1.1", "HTTP/1.0", 1), []int{200}},
 		{post("Transfer-Encoding: chunked, identity", hidden), []int{501}},
 		{post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", hidden), []int{501}},
 		{post("Transfer-Encoding: xchunked", hidden), []int{501}},
@@ -93,14 +94,14 @@ func TestSmuggling(t *testing.T) {
 		{"GET /is-alive\r\n\r\n" + hidden, []int{400}},
 		{"GET /is-alive HTTP/0.9\r\n\r\n" + hidden, []int{505}},
 
-		// Other protocols are not spoken, and nothing is asked of anybody else.
+		// Other protocols are not supported, and nothing is requested from other servers.
 		{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00" + hidden, []int{404}},
 		{"GET /is-alive HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n" + hidden, []int{400}},
 		{"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: x\r\n\r\n", []int{404}},
 		{"GET http://127.0.0.1:22/ HTTP/1.1\r\nHost: x\r\n\r\n", []int{404}},
 		{"TRACE /is-alive HTTP/1.1\r\nHost: x\r\nCookie: a\r\n\r\n", []int{404}},
 
-		// Behind an upgrade that is refused.
+		// A request behind a refused upgrade.
 		{refused, []int{400}},
 		{strings.Replace(refused, "GET", "POST", 1), []int{400}},
 	} {
@@ -110,8 +111,8 @@ func TestSmuggling(t *testing.T) {
 	}
 }
 
-// What stands behind an upgrade that passes are a client's bytes, all of them
-// and no others, even if they look like a request.
+// The bytes behind an accepted upgrade belong to the client, all of them and no others, even if
+// they look like a request.
 func TestRequestsBehindAnUpgrade(t *testing.T) {
 	hidden := strings.Repeat("GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\n", 1000)
 	early := make(chan string, 1)
@@ -128,7 +129,7 @@ func TestRequestsBehindAnUpgrade(t *testing.T) {
 	if got := <-early; !strings.HasPrefix(hidden, got) || len(got) > 4096 {
 		t.Errorf("%.60q, %d bytes", got, len(got))
 	}
-	// The gateway has closed its descriptor, the only one here, and said nothing.
+	// The gateway has closed its descriptor, the only one here, and has sent nothing.
 	if got, _ := io.ReadAll(conn); len(got) > 0 {
 		t.Errorf("answered: %q", got)
 	}
@@ -137,12 +138,13 @@ func TestRequestsBehindAnUpgrade(t *testing.T) {
 	}
 }
 
-// A client that sends a byte now and then has no more time than one that sends
-// none; nor has one that sends nothing after an answer.
+// A client that sends a byte now and then has no more time than a client that sends none. The same
+// holds for a client that sends nothing after an answer.
 func TestSlowloris(t *testing.T) {
 	const short = 100 * time.Millisecond
 	g := newGateway(t, "open", func(o *Options) { o.API = onAllRoutes(echoAPI) })
-	for _, limit := range []time.Duration{g.server.ReadHeaderTimeout, g.server.ReadTimeout, g.server.WriteTimeout, g.server.IdleTimeout} {
+	for _, limit := range []time.Duration{g.server.ReadHeaderTimeout, g.server.ReadTimeout,
+		g.server.WriteTimeout, g.server.IdleTimeout} {
 		if limit <= 0 || limit > 2*time.Minute {
 			t.Errorf("a limit of %v", limit)
 		}
@@ -158,7 +160,8 @@ func TestSlowloris(t *testing.T) {
 		}
 	}
 	for name, begin := range map[string]string{
-		"request line": "GET /", "header": "GET / HTTP/1.1\r\nHost: x\r\nX: ", "upgrade": "GET /?data=", "body": "POST /receipt HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n",
+		"request line": "GET /", "header": "GET / HTTP/1.1\r\nHost: x\r\nX: ",
+		"upgrade": "GET /?data=", "body": "POST /receipt HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n",
 		"chunk":         "POST /receipt HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nfffff\r\n",
 		"second header": "GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nX: ",
 	} {
@@ -175,13 +178,15 @@ func TestSlowloris(t *testing.T) {
 	defer idle.Close()
 	_ = idle.SetDeadline(time.Now().Add(patience))
 	_, _ = io.WriteString(idle, "GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\n")
-	if answer, err := io.ReadAll(idle); err != nil || !bytes.HasPrefix(answer, []byte("HTTP/1.1 200")) { // up to the end
+	// up to the end
+	if answer, err := io.ReadAll(idle); err != nil ||
+		!bytes.HasPrefix(answer, []byte("HTTP/1.1 200")) {
 		t.Errorf("%q, %v", answer, err)
 	}
 }
 
-// What an operator can set about floods is in force at once, and a header that
-// anybody can send does not make an address another one.
+// Changed limits against floods apply at once, and a header that any client can send does not
+// change the address that is counted.
 func TestFloodLimitsAreSettings(t *testing.T) {
 	settings := settingsOf("open")
 	settings.UpgradeRateLimit, settings.RateLimit, settings.MaxConnections = 1, 1, 4
@@ -189,19 +194,22 @@ func TestFloodLimitsAreSettings(t *testing.T) {
 	g.limitLoopback = true
 	g.requests.hold, g.upgrades.hold, g.conns.waiting.most = 0, 0, time.Millisecond
 	addr := serve(t, g)
-	upgrade := strings.Replace(upgradeRequest(target(signedData("known", time.Now(), ""), "")), "\r\n\r\n",
+	upgrade := strings.Replace(upgradeRequest(target(signedData("known", time.Now(), ""), "")),
+		"\r\n\r\n",
 		"\r\nX-Forwarded-For: 10.0.0.N\r\nForwarded: for=10.0.0.N\r\nX-Real-IP: 10.0.0.N\r\n\r\n", 1)
 	for i := range upgradeBurst + 1 {
 		want := 101
 		if i == upgradeBurst {
 			want = 429
 		}
-		if got := request(t, "127.0.0.1", addr, strings.ReplaceAll(upgrade, "10.0.0.N", fmt.Sprintf("10.0.0.%d", i))); got.status != want {
+		if got := request(t, "127.0.0.1", addr,
+			strings.ReplaceAll(upgrade, "10.0.0.N", fmt.Sprintf("10.0.0.%d", i))); got.status != want {
 			t.Fatalf("upgrade %d: %+v", i, got)
 		}
 	}
 	for i, want := range []int{404, 429} {
-		if got := request(t, "127.0.0.1", addr, fmt.Sprintf("GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Forwarded-For: 10.0.0.%d\r\n\r\n", i)); got.status != want {
+		if got := request(t, "127.0.0.1", addr,
+			fmt.Sprintf("GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Forwarded-For: 10.0.0.%d\r\n\r\n", i)); got.status != want {
 			t.Errorf("request %d: %+v", i, got)
 		}
 	}
@@ -220,13 +228,14 @@ func TestFloodLimitsAreSettings(t *testing.T) {
 	}
 }
 
-// A page in somebody's browser may connect, as any program may: there are no
-// cookies, so it has nothing but what it can sign. Origin is not looked at, as
-// in the replaced service.
+// A page in a browser may connect like any program: there are no cookies, so the page has only what
+// it can sign. Origin is not checked, as in the replaced service.
 func TestForeignPages(t *testing.T) {
 	addr := serve(t, newGateway(t, "subs", func(o *Options) { o.API = onAllRoutes(echoAPI) }))
 	const origin = "\r\nOrigin: https://evil.example\r\nSec-Fetch-Site: cross-site\r\nCookie: session=1\r\nAuthorization: Basic eDp5"
-	page := func(request string) string { return strings.Replace(request, "\r\n\r\n", origin+"\r\n\r\n", 1) }
+	page := func(request string) string {
+		return strings.Replace(request, "\r\n\r\n", origin+"\r\n\r\n", 1)
+	}
 	for _, c := range []struct {
 		request string
 		status  int
@@ -241,13 +250,14 @@ func TestForeignPages(t *testing.T) {
 		if got.status != c.status {
 			t.Errorf("%.60q: %+v", c.request, got)
 		}
-		if h := got.header; h.Get("Access-Control-Allow-Credentials") != "" || h.Get("Set-Cookie") != "" || h.Get("Access-Control-Allow-Origin") == "https://evil.example" {
+		if h := got.header; h.Get("Access-Control-Allow-Credentials") != "" ||
+			h.Get("Set-Cookie") != "" || h.Get("Access-Control-Allow-Origin") == "https://evil.example" {
 			t.Errorf("%.60q: %v", c.request, h)
 		}
 	}
 }
 
-// Text of strangers comes into the log and into answers escaped and bounded.
+// Client text in the log and in answers is escaped and bounded.
 func TestLogInjection(t *testing.T) {
 	known := keys["known"].PublicKey
 	for form, handler := range map[string]func(io.Writer) slog.Handler{
@@ -265,18 +275,23 @@ func TestLogInjection(t *testing.T) {
 		addr := serve(t, g)
 		refusals := 0
 		for _, evil := range []string{
-			"\nlevel=ERROR msg=forged", "\r\n{\"level\":\"ERROR\"}", "\x1b]0;title\x07\x1b[2J", "\u009b31m", "\x00\x7f", "\u202egnp.exe", "\u2028", "\ufeff", `"\`, "\xff\xfe", "\xed\xa0\x80",
+			"\nlevel=ERROR msg=forged", "\r\n{\"level\":\"ERROR\"}", "\x1b]0;title\x07\x1b[2J",
+			"\u009b31m", "\x00\x7f", "\u202egnp.exe", "\u2028", "\ufeff", `"\`, "\xff\xfe", "\xed\xa0\x80",
 			strings.Repeat("A", 3000),
 		} {
 			text := string(must(json.Marshal(evil)))
 			for _, request := range []string{
 				upgradeRequest(target(sign("known", info("1", text)), "")),
-				upgradeRequest(target(`{"collectorInfo":{},"sender":`+text+`,"sign":{"owner":`+text+`,"sig":`+text+`}}`, "")),
+				upgradeRequest(target(`{"collectorInfo":{},"sender":`+text+`,"sign":{"owner":`+text+
+					`,"sig":`+text+`}}`, "")),
 				upgradeRequest(target(evil, "")),
 				upgradeRequest(target(`{`+text+`:{"dataType":"bi","value":`+text+`}}`, "")),
-				upgradeRequest(target(strings.Replace(sign("known", info(fmt.Sprint(noon.UnixMilli()), `"FIREHOSE"`)), known, known+evil, 1), "")),
-				upgradeRequest("/?data=" + url.QueryEscape(signedData("known", noon, "")) + "&data=" + url.QueryEscape(evil)),
-				upgradeRequest(target(signedData("known", now.Add(time.Minute), ""), "&from="+url.QueryEscape(evil))),
+				upgradeRequest(target(strings.Replace(sign("known",
+					info(fmt.Sprint(noon.UnixMilli()), `"FIREHOSE"`)), known, known+evil, 1), "")),
+				upgradeRequest("/?data=" + url.QueryEscape(signedData("known", noon, "")) + "&data=" +
+					url.QueryEscape(evil)),
+				upgradeRequest(target(signedData("known", now.Add(time.Minute), ""),
+					"&from="+url.QueryEscape(evil))),
 				"GET /" + url.PathEscape(evil) + "?;x" + closing,
 				"OPTIONS / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nOrigin: x\r\nAccess-Control-Request-Method: x\r\nAccess-Control-Request-Headers: " + url.PathEscape(evil) + "\r\n\r\n",
 			} {
@@ -286,7 +301,8 @@ func TestLogInjection(t *testing.T) {
 				}
 				if strings.Contains(request, "Upgrade") {
 					refusals++
-					if len(got.body) > 1000 || !json.Valid([]byte(got.body)) || strings.ContainsFunc(got.body, unprintable) {
+					if len(got.body) > 1000 || !json.Valid([]byte(got.body)) ||
+						strings.ContainsFunc(got.body, unprintable) {
 						t.Errorf("%s: answer %q", form, got.body)
 					}
 				}
@@ -300,7 +316,8 @@ func TestLogInjection(t *testing.T) {
 			t.Errorf("%s: %d lines for %d refusals", form, len(lines), refusals)
 		}
 		for _, line := range lines {
-			if len(line) > 800 || strings.ContainsFunc(line, unprintable) || !strings.Contains(line, "request refused") {
+			if len(line) > 800 || strings.ContainsFunc(line, unprintable) ||
+				!strings.Contains(line, "request refused") {
 				t.Errorf("%s: %q", form, line)
 			}
 		}
@@ -309,15 +326,16 @@ func TestLogInjection(t *testing.T) {
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
-// Signatures that can be made without the key, or made into others by anybody.
+// Signatures that can be made without the key, or derived from others by anybody, are refused.
 func TestForgedSignatures(t *testing.T) {
 	open, subs := policyOf("open"), policyOf("subs")
 	known := keys["known"].PublicKey
 	good := signedData("known", noon, "")
 	sig := good[strings.Index(good, `"sig":"`)+7:][:192]
 
-	// S and S plus the group's order are the same signature to a lax verifier.
-	order, _ := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
+	// A lax verifier takes S, and S plus the order of the group, for the same signature.
+	order, _ := new(big.Int).SetString(
+		"7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
 	s := must(hex.DecodeString(sig[64:128]))
 	slices.Reverse(s)
 	malleable := new(big.Int).Add(new(big.Int).SetBytes(s), order).FillBytes(make([]byte, 32))
@@ -330,20 +348,28 @@ func TestForgedSignatures(t *testing.T) {
 		"S is nothing":      strings.Replace(good, sig[64:128], strings.Repeat("0", 64), 1),
 		"the hash alone":    strings.Replace(good, sig[:128], strings.Repeat("0", 128), 1),
 	}
-	// Keys of small order, in all their spellings: R = identity, S = 0 fits any text for some verifiers.
+	// Keys of small order, in all their encodings: for some verifiers R = identity, S = 0 fits any
+	// text.
 	for _, key := range []string{
-		"0100000000000000000000000000000000000000000000000000000000000000", "0100000000000000000000000000000000000000000000000000000000000080",
-		"0000000000000000000000000000000000000000000000000000000000000000", "0000000000000000000000000000000000000000000000000000000000000080",
-		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+		"0100000000000000000000000000000000000000000000000000000000000000",
+		"0100000000000000000000000000000000000000000000000000000000000080",
+		"0000000000000000000000000000000000000000000000000000000000000000",
+		"0000000000000000000000000000000000000000000000000000000000000080",
+		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+		"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
 	} {
 		for _, rs := range []string{
 			"01" + strings.Repeat("00", 63), key + strings.Repeat("00", 32),
-			"58" + strings.Repeat("66", 31) + "01" + strings.Repeat("00", 31), // the base point and 1: right for the identity as key
+			// the base point and 1: right for the identity as key
+			"58" + strings.Repeat("66", 31) + "01" + strings.Repeat("00", 31),
 		} {
 			text := strings.ReplaceAll(strings.Replace(good, sig[:128], rs, 1), known, key)
-			// The hash behind the signature must be that of the text, or it is refused for that.
+			// The hash behind the signature must be that of the text; otherwise the request is refused for
+			// that.
 			object := must(shardus.Parse([]byte(text))).Without("sign")
 			signed := must(shardus.Parse(must(signerOf("known").AppendSigned(nil, object))))
 			hash := signed.Get("sign").Get("sig").Text()[128:]
@@ -360,8 +386,8 @@ func TestForgedSignatures(t *testing.T) {
 	}
 }
 
-// What is verified is what is used: one parse, one meaning. A captured request
-// can be written in other ways, and gives the same identity or none.
+// What is verified is what is used: one parse, one meaning. A captured request that is written in
+// another way gives the same identity or none.
 func TestOneMeaning(t *testing.T) {
 	p := policyOf("subs")
 	good := signedData("known", noon, "")
@@ -369,7 +395,8 @@ func TestOneMeaning(t *testing.T) {
 	if why != nil {
 		t.Fatal(why.sentence)
 	}
-	known, second, stamp := keys["known"].PublicKey, keys["second"].PublicKey, fmt.Sprint(noon.UnixMilli())
+	known, second, stamp := keys["known"].PublicKey, keys["second"].PublicKey,
+		fmt.Sprint(noon.UnixMilli())
 	other := signedData("second", noon.Add(20*time.Second), "")
 	otherSign := other[strings.Index(other, `"sign":`) : len(other)-1]
 	insert := func(members string) string { return "{" + members + "," + good[1:] }
@@ -377,29 +404,48 @@ func TestOneMeaning(t *testing.T) {
 		data string
 		same bool
 	}{
-		"members first that are given again":  {insert(`"sender":"` + second + `","collectorInfo":{"timestamp":1},` + otherSign), true},
-		"sender again":                        {good[:len(good)-1] + `,"sender":"` + second + `"}`, false},
-		"collectorInfo again":                 {good[:len(good)-1] + `,"collectorInfo":{"subscriptionType":"FIREHOSE","timestamp":` + fmt.Sprint(noon.Add(time.Minute).UnixMilli()) + `}}`, false},
-		"another's sign again":                {good[:len(good)-1] + `,` + otherSign + `}`, false},
-		"owner again":                         {strings.Replace(good, `"owner":"`+known+`"`, `"owner":"`+known+`","owner":"`+second+`"`, 1), false},
-		"owner before":                        {strings.Replace(good, `"owner":`, `"owner":"`+second+`","owner":`, 1), true},
-		"escaped names":                       {strings.NewReplacer(`"sender"`, `"\u0073ender"`, `"sign"`, `"sig\u006e"`, `"timestamp"`, `"time\u0073tamp"`).Replace(good), true},
-		"an escaped sender again":             {good[:len(good)-1] + `,"\u0073ender":"` + second + `"}`, false},
-		"__proto__ of all":                    {insert(`"__proto__":{"sender":"` + second + `","limit":false}`), true},
-		"__proto__ of sign":                   {strings.Replace(good, `"sign":{`, `"sign":{"__proto__":{"owner":"`+second+`"},"constructor":{"prototype":{}},`, 1), true},
-		"sign alone in __proto__":             {strings.Replace(good, `"sign":`, `"__proto__":`, 1), false},
-		"sender alone in __proto__":           {strings.Replace(good, `"sender":"`+known+`"`, `"__proto__":{"sender":"`+known+`"}`, 1), false},
-		"more in sign":                        {strings.Replace(good, `"sign":{`, `"sign":{"sender":"`+second+`","x":[1e999],`, 1), true},
-		"the time in another spelling":        {strings.Replace(good, stamp, stamp[:len(stamp)-2]+"."+stamp[len(stamp)-2:]+"e2", 1), true},
-		"the time, too long to be exact":      {strings.Replace(good, stamp, stamp+".000000000000000000000000000000000000001", 1), true},
-		"the time, half a millisecond later":  {strings.Replace(good, stamp, stamp+".5", 1), false},
-		"white space":                         {strings.NewReplacer(`{`, " {\n", `:`, "\t: ", `,`, " ,\r\n").Replace(good), true},
-		"the reading that is escaped once":    {url.PathEscape(good), true},
-		"a text behind":                       {good + good, false},
-		"in an array":                         {"[" + good + "]", false},
-		"a time that is null when it is read": {strings.Replace(sign("known", info("null", `"FIREHOSE"`)), "null", "1e400", 1), false},
-		"a typed sender":                      {strings.Replace(good, `"sender":"`+known+`"`, `"sender":{"dataType":"bb","value":"`+known+`"}`, 1), false},
-		"a typed sig":                         {strings.Replace(good, `"sig":`, `"sig":{"dataType":"bi","value":"1"},"x":`, 1), false},
+		"members first that are given again": {insert(`"sender":"` + second +
+			`","collectorInfo":{"timestamp":1},` + otherSign), true},
+		"sender again": {good[:len(good)-1] + `,"sender":"` + second + `"}`,
+			false},
+		"collectorInfo again": {good[:len(good)-1] +
+			`,"collectorInfo":{"subscriptionType":"FIREHOSE","timestamp":` +
+			fmt.Sprint(noon.Add(time.Minute).UnixMilli()) + `}}`, false},
+		"another's sign again": {good[:len(good)-1] + `,` + otherSign + `}`, false},
+		"owner again": {strings.Replace(good, `"owner":"`+known+`"`,
+			`"owner":"`+known+`","owner":"`+second+`"`, 1), false},
+		"owner before": {strings.Replace(good, `"owner":`,
+			`"owner":"`+second+`","owner":`, 1), true},
+		"escaped names": {strings.NewReplacer(`"sender"`, `"\u0073ender"`,
+			`"sign"`, `"sig\u006e"`, `"timestamp"`, `"time\u0073tamp"`).Replace(good), true},
+		"an escaped sender again": {good[:len(good)-1] + `,"\u0073ender":"` + second +
+			`"}`, false},
+		"__proto__ of all": {insert(`"__proto__":{"sender":"` + second +
+			`","limit":false}`), true},
+		"__proto__ of sign": {strings.Replace(good, `"sign":{`,
+			`"sign":{"__proto__":{"owner":"`+second+`"},"constructor":{"prototype":{}},`, 1), true},
+		"sign alone in __proto__": {strings.Replace(good, `"sign":`, `"__proto__":`, 1),
+			false},
+		"sender alone in __proto__": {strings.Replace(good, `"sender":"`+known+`"`,
+			`"__proto__":{"sender":"`+known+`"}`, 1), false},
+		"more in sign": {strings.Replace(good, `"sign":{`,
+			`"sign":{"sender":"`+second+`","x":[1e999],`, 1), true},
+		"the time in another spelling": {strings.Replace(good, stamp,
+			stamp[:len(stamp)-2]+"."+stamp[len(stamp)-2:]+"e2", 1), true},
+		"the time, too long to be exact": {strings.Replace(good, stamp,
+			stamp+".000000000000000000000000000000000000001", 1), true},
+		"the time, half a millisecond later": {strings.Replace(good, stamp, stamp+".5", 1), false},
+		"white space": {strings.NewReplacer(`{`, " {\n", `:`, "\t: ", `,`,
+			" ,\r\n").Replace(good), true},
+		"the reading that is escaped once": {url.PathEscape(good), true},
+		"a text behind":                    {good + good, false},
+		"in an array":                      {"[" + good + "]", false},
+		"a time that is null when it is read": {strings.Replace(sign("known",
+			info("null", `"FIREHOSE"`)), "null", "1e400", 1), false},
+		"a typed sender": {strings.Replace(good, `"sender":"`+known+`"`,
+			`"sender":{"dataType":"bb","value":"`+known+`"}`, 1), false},
+		"a typed sig": {strings.Replace(good, `"sig":`,
+			`"sig":{"dataType":"bi","value":"1"},"x":`, 1), false},
 	} {
 		switch got, why := p.authenticate(c.data, noon); {
 		case c.same && (why != nil || got != want):
@@ -410,7 +456,7 @@ func TestOneMeaning(t *testing.T) {
 	}
 }
 
-// Depth, size and number bombs, as large as a request may be.
+// Bombs of depth, size and numbers, as large as a request may be.
 func TestBombs(t *testing.T) {
 	addr := serve(t, newGateway(t, "subs", nil))
 	const room = 12_000 // of the 16 KiB
@@ -419,18 +465,26 @@ func TestBombs(t *testing.T) {
 		{"a level deeper", signedDeep(shardus.MaxDepth), "malformed_data"},
 		{"open arrays", strings.Repeat("[", room), "malformed_data"},
 		{"open objects", strings.Repeat(`{"":`, room/4), "malformed_data"},
-		{"a huge exponent", strings.Replace(sign("known", info("null", `"FIREHOSE"`)), "null", "1e999999999", 1), "timestamp_in_future"},
-		{"a huge negative one", strings.Replace(sign("known", info("0", `"FIREHOSE"`)), ":0}", ":-1e-999999999}", 1), "no_timestamp"},
-		{"many digits", strings.Replace(sign("known", info("null", `"FIREHOSE"`)), "null", strings.Repeat("9", room), 1), "timestamp_in_future"},
-		{"many decimals", strings.Replace(sign("known", info("0", `"FIREHOSE"`)), ":0}", ":0."+strings.Repeat("0", room)+"1}", 1), "no_timestamp"},
-		{"a long big integer", signedData("known", time.Now(), `,"x":{"dataType":"bi","value":"`+strings.Repeat("f", room)+`"}`), ""},
-		{"big integers in big integers", strings.Repeat(`{"dataType":"bi","value":`, 400) + `"1"` + strings.Repeat("}", 400), "wrong_type"},
+		{"a huge exponent", strings.Replace(sign("known", info("null", `"FIREHOSE"`)), "null",
+			"1e999999999", 1), "timestamp_in_future"},
+		{"a huge negative one", strings.Replace(sign("known", info("0", `"FIREHOSE"`)), ":0}",
+			":-1e-999999999}", 1), "no_timestamp"},
+		{"many digits", strings.Replace(sign("known", info("null", `"FIREHOSE"`)), "null",
+			strings.Repeat("9", room), 1), "timestamp_in_future"},
+		{"many decimals", strings.Replace(sign("known", info("0", `"FIREHOSE"`)), ":0}",
+			":0."+strings.Repeat("0", room)+"1}", 1), "no_timestamp"},
+		{"a long big integer", signedData("known", time.Now(), `,"x":{"dataType":"bi","value":"`+
+			strings.Repeat("f", room)+`"}`), ""},
+		{"big integers in big integers",
+			strings.Repeat(`{"dataType":"bi","value":`, 400) + `"1"` + strings.Repeat("}", 400),
+			"wrong_type"},
 		{"many members", signedData("known", time.Now(), ","+members(1500)), ""},
 		{"one member often", "{" + strings.Repeat(`"a":1,`, room/6) + `"a":1}`, "wrong_type"},
 		{"a long key", `{"` + strings.Repeat("k", room) + `":1}`, "wrong_type"},
 	} {
-		// Not QueryEscape, which would make three bytes of one.
-		request := upgradeRequest("/?data=" + strings.NewReplacer(" ", "+", "%", "%25", "#", "%23", "&", "%26").Replace(c.data))
+		// QueryEscape would turn one byte into three.
+		request := upgradeRequest("/?data=" + strings.NewReplacer(" ", "+", "%", "%25", "#", "%23",
+			"&", "%26").Replace(c.data))
 		if len(request) > 16<<10 {
 			t.Fatalf("%s: %d bytes", c.name, len(request))
 		}
@@ -453,15 +507,17 @@ func members(n int) string {
 	return strings.Join(list, ",")
 }
 
-// signedDeep signs an object with a member of so many levels, which may be too
-// many for our own parser: then the signature is that of less.
+// signedDeep signs an object with a member of this many levels. If that is too deep for our own
+// parser, the signature is that of a less deep object.
 func signedDeep(levels int) string {
 	legal := min(levels, shardus.MaxDepth-1)
-	data := signedData("known", time.Now(), `,"x":`+strings.Repeat("[", legal)+strings.Repeat("]", legal))
-	return strings.Replace(data, `"x":`, `"x":`+strings.Repeat("[", levels-legal), 1)[:len(data)+levels-legal-1] + "}"
+	data := signedData("known", time.Now(), `,"x":`+strings.Repeat("[", legal)+strings.Repeat("]",
+		legal))
+	return strings.Replace(data, `"x":`, `"x":`+strings.Repeat("[", levels-legal),
+		1)[:len(data)+levels-legal-1] + "}"
 }
 
-// Strangers leave nothing in memory: neither what they signed nor their keys.
+// Refused clients leave nothing in memory: neither their signatures nor their keys.
 func TestStrangersAreNotRemembered(t *testing.T) {
 	g := newGateway(t, "subs", nil)
 	addr := serve(t, g)

@@ -14,7 +14,7 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// BenchmarkAuthenticate is the CPU of the checks alone.
+// BenchmarkAuthenticate measures the CPU time of the checks alone.
 func BenchmarkAuthenticate(b *testing.B) {
 	p := policyOf("subs")
 	data := signedData("known", noon, "")
@@ -53,22 +53,25 @@ func BenchmarkAuthenticate(b *testing.B) {
 	})
 }
 
-// BenchmarkUpgrade is the whole way over loopback, with a worker that only
-// counts: connect, request, authentication, hijack, close. The client side is
-// in the same process.
+// BenchmarkUpgrade measures a whole upgrade over loopback, with a worker that only counts: connect,
+// request, authentication, hijack, close. The client is in the same process.
 func BenchmarkUpgrade(b *testing.B) {
 	for _, config := range []string{"open", "subs"} {
 		b.Run(config, func(b *testing.B) {
 			var n atomic.Int64
 			g := newGateway(b, config, func(o *Options) {
-				o.Workers = connectFunc(func(context.Context, supervisor.Client, int) error { n.Add(1); return nil })
+				o.Workers = connectFunc(func(context.Context, supervisor.Client, int) error {
+					n.Add(1)
+					return nil
+				})
 			})
 			g.now = func() time.Time { return noon }
 			addr := serve(b, g)
 			const many = maxRemembered // with a list each works once
 			requests := make([][]byte, many)
 			for i := range requests {
-				requests[i] = []byte(upgradeRequest(target(signedData("known", noon, fmt.Sprintf(`,"n":%d`, i)), "")))
+				requests[i] = []byte(upgradeRequest(target(signedData("known", noon,
+					fmt.Sprintf(`,"n":%d`, i)), "")))
 			}
 			buf := make([]byte, 1024)
 			b.ReportAllocs()

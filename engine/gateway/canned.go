@@ -7,21 +7,20 @@ import (
 	"strings"
 )
 
-// A request that net/http cannot read never comes to a handler: the server
-// answers with a line of plain text, written straight to the connection. So the
-// connection looks for these answers, while no handler is at work on it, and
-// sends in their place what all other refusals are: JSON, in the words of the
-// replaced service where it has some.
+// A request that net/http cannot read never reaches a handler: the server writes a line of plain
+// text straight to the connection. So the connection looks for these answers while no handler works
+// on it. It sends in their place what all other refusals are: JSON, in the words of the replaced
+// service where it has some.
 
-// cannedHeaders is how net/http's own answers go on after the status line;
-// those of handlers have a date.
+// cannedHeaders is what follows the status line in net/http's own answers. Answers of handlers have
+// a date.
 var cannedHeaders = []byte("\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n")
 
-// headKept is how much of a request is kept, to name what was wrong with it.
+// headKept is how much of a request is kept to describe what was wrong with it.
 const headKept = 512
 
-// replaceCanned returns the answer to send for one of net/http's own, nil for
-// any other. head is the beginning of the request.
+// replaceCanned returns the answer to send in place of one of net/http's own, and nil for any other
+// answer. head is the beginning of the request.
 func replaceCanned(b, head []byte) []byte {
 	line, _, canned := bytes.Cut(b, cannedHeaders)
 	text, http1 := strings.CutPrefix(string(line), "HTTP/1.1 ")
@@ -38,7 +37,8 @@ func replaceCanned(b, head []byte) []byte {
 	}
 	body := encode(badRequest{http.StatusText(status), message, status})
 	answer := "HTTP/1.1 " + strconv.Itoa(status) + " " + http.StatusText(status) +
-		"\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"
+		"\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: " +
+		strconv.Itoa(len(body)) + "\r\n\r\n"
 	return append([]byte(answer), body...)
 }
 

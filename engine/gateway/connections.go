@@ -11,45 +11,45 @@ import (
 	"time"
 )
 
-// connections watches the sockets that the HTTP server holds: those that are no client of a worker,
-// or not yet.
+// connections tracks the sockets that the HTTP server holds: those that are not, or not yet, with a
+// worker.
 //
-// There is room for max, and one origin may hold as many as are still free: half of them when it is
-// alone, half of what is left beside another, and so on. So an address that takes all that it can
-// get leaves room for others, and nothing has to be set for a proxy that speaks for many.
+// There is room for max connections, and one origin may hold as many as are still free: half of
+// them if it is alone, half of the rest beside another origin, and so on. So an address that takes
+// all that it can get leaves room for others, and a proxy that speaks for many needs no setting.
 //
 // A connection without room waits (waiting.go).
 type connections struct {
-	scarce  func(net.Conn) bool      // whether a connection has one of the last descriptors
-	limited func(origin) bool        // whether an origin has to leave room for others
-	turned  func(net.Conn, *refusal) // called with a connection that is refused, which it closes
-	arrived chan struct{}            // capacity 1: ready is not empty, or nothing waits any more
+	scarce  func(net.Conn) bool      // reports whether a connection has one of the last descriptors
+	limited func(origin) bool        // reports whether an origin has to leave room for others
+	turned  func(net.Conn, *refusal) // answers and closes a refused connection
+	arrived chan struct{}            // capacity 1: ready is not empty, or nothing waits anymore
 
 	mu        sync.Mutex // guards all below
 	max       int
-	open      map[net.Conn]openState // of all that were admitted
-	held      map[origin]int         // how many of open each has; none is 0
-	ready     []net.Conn             // of open: those that the server does not have yet
-	vacant    chan struct{}          // closed when none is open; nil: nobody waits for that
+	open      map[net.Conn]openState // all admitted connections
+	held      map[origin]int         // open connections of each origin; never 0
+	ready     []net.Conn             // open connections that the server does not have yet
+	vacant    chan struct{}          // closed when none is open; nil while nobody waits for that
 	malformed uint64
 	waiting   waiting
 	leaving   bool
 	closing   atomic.Bool // an answer is the last on its connection
 }
 
-// spareDescriptors are not for connections, nor are Options.Reserved: with them
-// workers are started, the frame log goes on, and refusals are answered.
+// spareDescriptors are not for connections, and neither are Options.Reserved: starting workers, the
+// frame log and refusals need them.
 const spareDescriptors = 64
 
-// scarce reports whether a connection's descriptor is one of the last ones. It
-// tells by its number, which is the lowest that was free.
+// scarce reports whether a connection's descriptor is one of the last. It compares the number,
+// because a new descriptor gets the lowest free number.
 func scarce(conn net.Conn, last int) bool {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
 		return false
 	}
 	raw, err := sc.SyscallConn()
-	var limit syscall.Rlimit // it may be changed while we run
+	var limit syscall.Rlimit // may be changed while the process runs
 	if err != nil || syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
 		return false
 	}
@@ -60,11 +60,12 @@ func scarce(conn net.Conn, last int) bool {
 
 type openState struct {
 	from     origin
-	pending  bool // bytes of a request came, and no handler has seen it
+	pending  bool // bytes of a request came that no handler has seen
 	hijacked bool // a handler has the socket
 }
 
-func newConnections(reserved int, limited func(origin) bool, turned func(net.Conn, *refusal)) *connections {
+func newConnections(reserved int, limited func(origin) bool,
+	turned func(net.Conn, *refusal)) *connections {
 	return &connections{
 		scarce:  func(conn net.Conn) bool { return scarce(conn, spareDescriptors+reserved) },
 		limited: limited, turned: turned, arrived: make(chan struct{}, 1),
@@ -72,7 +73,8 @@ func newConnections(reserved int, limited func(origin) bool, turned func(net.Con
 	}
 }
 
-// limit sets how many may be open, and how many may wait, for connections that come from now on.
+// limit sets how many connections may be open and how many may wait. It applies to connections that
+// come from now on.
 func (c *connections) limit(open, waiting int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -94,10 +96,11 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// arrive gives a connection that was accepted to the server, lets it wait, or refuses it.
+// arrive passes an accepted connection to the server, lets it wait, or refuses it.
 func (c *connections) arrive(conn net.Conn) {
 	if c.scarce(conn) {
-		c.turned(conn, refuse(noDescriptors, "the distributor has hardly any descriptors left, try again later"))
+		c.turned(conn, refuse(noDescriptors,
+			"the distributor has hardly any descriptors left, try again later"))
 		return
 	}
 	if why := c.place(conn, originOf(conn.RemoteAddr().String())); why != nil {
@@ -132,14 +135,15 @@ func (c *connections) admit(conn net.Conn, from origin) {
 	c.signal()
 }
 
-// full is the refusal for an origin that has no room.
+// full returns the refusal for an origin that has no room.
 func (c *connections) full(from origin) *refusal {
 	free, held := c.max-len(c.open), c.held[from]
 	if free <= 0 {
 		return refuse(tooManyConnections, fmt.Sprintf("%d connections are open, try again later", c.max))
 	}
-	return refuse(connectionsLimited, fmt.Sprintf("this address has %d open connections, and the %d that are left are for others, try again later",
-		held, free))
+	return refuse(connectionsLimited,
+		fmt.Sprintf("this address has %d open connections, and the %d that are left are for others, try again later",
+			held, free))
 }
 
 func (c *connections) signal() {
@@ -149,7 +153,7 @@ func (c *connections) signal() {
 	}
 }
 
-// next returns a connection for the server, nil if there is none at present. more is false when
+// next returns a connection for the server, or nil if there is none at present. more is false if
 // none waits either.
 func (c *connections) next() (conn net.Conn, more bool) {
 	c.mu.Lock()
@@ -162,7 +166,7 @@ func (c *connections) next() (conn net.Conn, more bool) {
 	return conn, true
 }
 
-// release gives back the room of a connection that has ended, or is a worker's.
+// release frees the room of a connection that has ended or that a worker has.
 func (c *connections) release(conn net.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -184,15 +188,15 @@ func (c *connections) release(conn net.Conn) {
 	}
 }
 
-// handled notes that r was understood and has a handler.
+// handled records that r was parsed and has a handler.
 func (c *connections) handled(r *http.Request) {
 	conn := connOf(r)
 	ownAnswer(conn, r)
 	c.update(conn, func(now *openState) { now.pending = false })
 }
 
-// answered notes that the handler of a request on conn is done. If it took the socket, which may
-// have become a worker's, conn has ended.
+// answered records that the handler of a request on conn has returned. If the handler took the
+// socket, for which a worker may be responsible now, conn counts as ended.
 func (c *connections) answered(conn net.Conn) {
 	c.mu.Lock()
 	hijacked := c.open[conn].hijacked
@@ -211,7 +215,7 @@ func (c *connections) update(conn net.Conn, change func(*openState)) {
 	}
 }
 
-// leave makes every answer from now on the last one on its connection.
+// leave makes every further answer the last one on its connection.
 func (c *connections) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -219,7 +223,7 @@ func (c *connections) leave() {
 	c.closing.Store(true)
 }
 
-// vacated is closed when no connection is open.
+// vacated returns a channel that is closed when no connection is open.
 func (c *connections) vacated() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -234,8 +238,8 @@ func (c *connections) vacated() <-chan struct{} {
 	return gone
 }
 
-// retire closes the connections that have been without a request for so long, each in order; of
-// those that never had one only if fresh is set.
+// retire closes in order the connections that have been idle without a request for this long. It
+// closes connections that never had a request only if fresh is set.
 func (c *connections) retire(idle time.Duration, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -246,7 +250,7 @@ func (c *connections) retire(idle time.Duration, fresh bool) {
 	}
 }
 
-// cut has the connections closed at once from now on.
+// cut makes connections close at once from now on, without lingering.
 func (c *connections) cut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

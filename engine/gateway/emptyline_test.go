@@ -20,8 +20,8 @@ var readsBody = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 })
 
-// converse sends text in pieces and lists the answers, "status body" each, up to the end of the
-// connection. A piece is sent when the gateway has read the one before.
+// converse sends text in pieces and returns the answers, each as "status body", up to the end of
+// the connection. It sends a piece when the gateway has read the one before.
 func converse(t testing.TB, g *Gateway, addr string, pieces ...string) string {
 	t.Helper()
 	conn := must(net.Dial("tcp", addr))
@@ -57,8 +57,8 @@ func unread(g *Gateway) (n int) {
 	return n
 }
 
-// Empty lines before a request are passed over (RFC 9112 §2.2), at most maxEmpty bytes of them,
-// wherever the bytes are cut. Bytes of a body that look like empty lines are not.
+// Empty lines before a request are skipped (RFC 9112 §2.2), at most maxEmpty bytes of them,
+// wherever the segments are cut. Bytes of a body that look like empty lines are not skipped.
 func TestEmptyLinesBeforeRequests(t *testing.T) {
 	const (
 		get  = "GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -95,7 +95,8 @@ func TestEmptyLinesBeforeRequests(t *testing.T) {
 		"after an empty body":    {post("") + "\r\n" + get, "200 , 200 OK"},
 		"before a bad request":   {"\r\n" + bad, wrong},
 		"then a bad request":     {get + "\r\n" + bad, "200 OK, " + wrong},
-		"not inside a request":   {"GET / HTTP/1.1\r\n\r\nHost: x\r\n\r\n", refused("missing required Host header")},
+		"not inside a request": {"GET / HTTP/1.1\r\n\r\nHost: x\r\n\r\n",
+			refused("missing required Host header")},
 		"before a refused upgrade": {"\r\n" + upgradeRequest("/"), "400 " + string(refuse(noData,
 			"the URL has no data parameter: it must carry collectorInfo, sender and sign").body())},
 	} {
@@ -116,7 +117,7 @@ func TestEmptyLinesBeforeRequests(t *testing.T) {
 	}
 }
 
-// Empty lines alone are no request: a connection that sent nothing else counts as idle, and is not
+// Empty lines are not a request: a connection that has sent nothing else counts as idle, and not as
 // malformed when its time is over.
 func TestEmptyLinesAreNoRequest(t *testing.T) {
 	g := newGateway(t, "open", nil)
@@ -151,7 +152,7 @@ func TestEmptyLinesAreNoRequest(t *testing.T) {
 	}
 }
 
-// What stands behind an upgrade is the client's, empty lines too, wherever the bytes are cut.
+// Bytes behind an upgrade belong to the client, even empty lines, wherever the segments are cut.
 func TestEmptyLinesAroundAnUpgrade(t *testing.T) {
 	early := make(chan string, 1)
 	g := newGateway(t, "open", func(o *Options) {
@@ -176,7 +177,7 @@ func TestEmptyLinesAroundAnUpgrade(t *testing.T) {
 			_, _ = io.WriteString(conn, request[at:]+behind)
 			select {
 			case got := <-early:
-				// What comes later is in the socket, which a worker reads on.
+				// Later bytes stay in the socket, from which a worker reads.
 				if got != behind && (at < len(request) || !strings.HasPrefix(behind, got)) {
 					t.Errorf("%q, cut at %d: the worker gets %q", behind, at, got)
 				}

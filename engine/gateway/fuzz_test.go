@@ -13,15 +13,18 @@ import (
 	"time"
 )
 
-// FuzzRequest: whatever request net/http can read, the gateway has a whole answer for: JSON, or one of its few words.
-// Nobody gets in, and nobody breaks out of a header.
+// FuzzRequest checks that every request that net/http can read gets a whole answer: JSON, or one of
+// the few plain texts. Nobody gets in, and nobody breaks out of a header.
 func FuzzRequest(f *testing.F) {
 	old := signedData("known", noon.Add(-time.Hour), "")
 	for _, s := range []string{
-		"GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\n", "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", "POST /receipt?a#b;c HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+		"GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\n", "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST /receipt?a#b;c HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
 		"OPTIONS * HTTP/1.1\r\nHost: x\r\nOrigin: y\r\nAccess-Control-Request-Method: PUT\r\nAccess-Control-Request-Headers: a, b\r\n\r\n",
-		"GET http://x/is%2Dhealthy HTTP/1.0\r\n\r\n", upgradeRequest(target(old, "")), upgradeRequest(target(old, "&from=live")), upgradeRequest("/?data=%7B%7D&data="),
-		strings.Replace(upgradeRequest(target(old, "")), "GET", "POST", 1), "CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"GET http://x/is%2Dhealthy HTTP/1.0\r\n\r\n", upgradeRequest(target(old, "")),
+		upgradeRequest(target(old, "&from=live")), upgradeRequest("/?data=%7B%7D&data="),
+		strings.Replace(upgradeRequest(target(old, "")), "GET", "POST", 1),
+		"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 	} {
 		f.Add([]byte(s))
 	}
@@ -42,7 +45,8 @@ func FuzzRequest(f *testing.F) {
 			t.Fatalf("%q: %d %s", text, answer.StatusCode, body)
 		}
 		api := strings.HasPrefix(string(body), r.Method+" /") // echoAPI's words
-		if isWord := len(body) < 30 && contains(words, string(body)); !api && !isWord && !json.Valid(body) {
+		if isWord := len(body) < 30 && contains(words, string(body)); !api && !isWord &&
+			!json.Valid(body) {
 			t.Fatalf("%q: %q", text, body)
 		}
 		for name, values := range answer.Header {
@@ -65,9 +69,12 @@ func contains(list []string, s string) bool {
 	return false
 }
 
-// FuzzFrom: what from= gets is the beginning of a frame that there is, or a refusal that says what there is.
+// FuzzFrom checks that from= yields the beginning of an existing frame, or a refusal that says what
+// is available.
 func FuzzFrom(f *testing.F) {
-	for _, s := range []string{"", "live", "earliest", "Live", token(100), token(150), token(155), token(200), token(99), token(1<<64 - 1), token(150) + "0", token(0)[1:], "%", earlier(1, 150), earlier(1, 160)} {
+	for _, s := range []string{"", "live", "earliest", "Live", token(100), token(150), token(155),
+		token(200), token(99), token(1<<64 - 1), token(150) + "0", token(0)[1:], "%", earlier(1, 150),
+		earlier(1, 160)} {
 		f.Add(s)
 	}
 	g := newGateway(f, "open", nil)
@@ -75,20 +82,24 @@ func FuzzFrom(f *testing.F) {
 		at, _, why := g.start("from="+url.QueryEscape(text), "")
 		switch {
 		case why != nil:
-			if body := string(why.body()); !json.Valid([]byte(body)) || len(body) > 1000 || !strings.Contains(body, token(100)) || !strings.Contains(body, token(200)) {
+			if body := string(why.body()); !json.Valid([]byte(body)) || len(body) > 1000 ||
+				!strings.Contains(body, token(100)) || !strings.Contains(body, token(200)) {
 				t.Fatalf("%q: %s", text, body)
 			}
 		case at < 100 || at > 200 || at%10 != 0:
 			t.Fatalf("%q: %d", text, at)
-		case text != "" && text != "live" && text != "earliest" && text != token(at) && (text != earlier(1, at) || at > 150):
+		case text != "" && text != "live" && text != "earliest" && text != token(at) &&
+			(text != earlier(1, at) || at > 150):
 			t.Fatalf("%q is taken for %d", text, at)
 		}
 	})
 }
 
-// FuzzPath: a path that is taken is what net/url reads, and finding it twice changes nothing.
+// FuzzPath checks that an accepted path is what net/url reads, and that decoding it twice changes
+// nothing.
 func FuzzPath(f *testing.F) {
-	for _, s := range []string{"/is-alive", "/is%2Dalive?x=%", "http://h:1/a%20b", "http://h", "/;#?", "*", "/%zz", "/%ff", ""} {
+	for _, s := range []string{"/is-alive", "/is%2Dalive?x=%", "http://h:1/a%20b", "http://h",
+		"/;#?", "*", "/%zz", "/%ff", ""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, target string) {
@@ -98,7 +109,8 @@ func FuzzPath(f *testing.F) {
 		}
 		path, ok := decodeComponent(raw)
 		want, err := url.PathUnescape(raw)
-		if ok && (err != nil || path != want) || !ok && err == nil && strings.ToValidUTF8(want, "") == want {
+		if ok && (err != nil || path != want) || !ok && err == nil &&
+			strings.ToValidUTF8(want, "") == want {
 			t.Fatalf("%q: %q %v, net/url has %q, %v", target, path, ok, want, err)
 		}
 	})

@@ -17,84 +17,87 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// Limits of the HTTP server. They bound how long a client can hold a
-// connection by doing nothing; none holds for a socket that was handed over.
+// Limits of the HTTP server. They limit how long a client can hold a connection without doing
+// anything. None applies to a socket that was handed to a worker.
 const (
 	headerTimeout = 10 * time.Second // for a whole request line and headers
-	readTimeout   = time.Minute      // for the body as well: at most 1 MiB is wanted
+	readTimeout   = time.Minute      // with the body, of which at most 1 MiB is read
 	writeTimeout  = 2 * time.Minute  // from the headers to the end of the answer, a few MB at most
-	idleTimeout   = 72 * time.Second // as fastify's keep-alive; a connection that idles counts like any other
+	// as fastify's keep-alive; an idle connection counts like any other
+	idleTimeout = 72 * time.Second
 
-	// headerBytes and the 4 KiB that net/http adds are Node's 16 KiB for the
-	// request line and all headers.
+	// headerBytes and the 4 KiB that net/http adds equal Node's 16 KiB for the request line and all
+	// headers.
 	headerBytes = 12 << 10
 
-	// cutGrace is how long handlers that were cut off may take to notice: first that their
-	// requests' context has ended, then that their connections are closed.
+	// cutGrace is how long interrupted handlers may take to notice: first that their requests'
+	// contexts have ended, then that their connections are closed.
 	cutGrace = 500 * time.Millisecond
 
 	// retireEvery is how often Shutdown looks for connections without a request.
 	retireEvery = 100 * time.Millisecond
 
-	// maxLeaving bounds the connections that were turned away and may still read why, each with a
-	// goroutine; fewLeaving those that have one of the last descriptors.
+	// maxLeaving is how many refused connections may still read their answer, each with a goroutine.
+	// fewLeaving is the limit for those with one of the last descriptors.
 	maxLeaving = 1024
 	fewLeaving = spareDescriptors / 2
 )
 
-// Connector takes authenticated sockets. Connect must be done with c and fd
-// when it returns; the gateway closes its own descriptor then. An error means
-// that no worker has the socket, nor will have: the gateway answers on it. It
-// is called from many goroutines. supervisor.Supervisor is one.
+// Connector takes authenticated sockets. Connect must have finished with c and fd when it returns,
+// because the gateway then closes its own descriptor. An error means that no worker has or will get
+// the socket, so the gateway answers on it. Connect is called from many goroutines.
+// supervisor.Supervisor implements Connector.
 type Connector interface {
 	Connect(ctx context.Context, c supervisor.Client, fd int) error
 }
 
-// FrameLog is what the gateway asks of the frame log. FrameEnd is called by
-// one goroutine at a time, the others by any.
+// FrameLog is what the gateway needs of the frame log. FrameEnd is called by one goroutine at a
+// time, the other methods by any goroutine.
 type FrameLog interface {
 	ID() [16]byte
 	Head() uint64
 	Floor() uint64
-	FrameEnd(offset uint64) (uint64, error) // offset itself where it is a frame boundary
-	// Ancestor tells up to where an offset under an earlier ID means what it means now; not ok: that ID is not known.
+	FrameEnd(offset uint64) (uint64, error) // offset itself if it is a frame boundary
+	// Ancestor returns the end of the offsets that mean the same under an earlier ID as now. ok is
+	// false if that ID is not known.
 	Ancestor(id [16]byte) (end uint64, ok bool)
 }
 
-// Subscriber is one that may connect when the list is in force.
+// Subscriber is a key that may connect when the list applies.
 type Subscriber struct {
 	Key     shardus.PublicKey
 	Type    string    // subscriptionType, compared as text
 	Expires time.Time // zero: never
 }
 
-// Settings are what a reload may change.
+// Settings are the settings that a reload may change.
 type Settings struct {
 	LimitToSubscribersOnly bool
-	Subscribers            []Subscriber // of a key that stands there twice the last one counts
+	Subscribers            []Subscriber // if a key occurs twice, its last entry counts
 	HandshakeWindow        time.Duration
 	HashKey                shardus.HashKey
-	RateLimit              int  // requests of an address a second; 0: no limit
-	UpgradeRateLimit       int  // upgrades of an address a second, upgradeBurst times as many at once; 0: no limit
-	MaxConnections         int  // sockets that are no worker's; each costs a goroutine and about 10 KiB
-	Deflate                bool // permessage-deflate is for those who offer it
+	RateLimit              int // requests per second of an address; 0: no limit
+	// upgrades per second of an address, upgradeBurst times as many at once; 0: no limit
+	UpgradeRateLimit int
+	MaxConnections   int  // sockets outside workers; each costs a goroutine and about 10 KiB
+	Deflate          bool // accept permessage-deflate from clients that offer it
 }
 
-// Options say what a Gateway works with. API, Health and Resume may be nil.
+// Options are the inputs of a Gateway. API, Health and Resume may be nil.
 type Options struct {
 	Settings Settings
 	Workers  Connector
 	Frames   FrameLog
-	// Resume tells the offset that a key has confirmed, if it is to go on from
-	// there when it does not say itself where to begin.
+	// Resume returns the offset that a key has confirmed. It is asked if the client does not say where
+	// to begin; ok is false if the client should start live.
 	Resume func(key string) (offset uint64, ok bool)
-	// Health returns what is wrong just now; nil: nothing ever is. Each /is-healthy calls it, so it
-	// answers from memory.
+	// Health returns the present problems; without Health there never are any. Each /is-healthy calls
+	// it, so it must answer from memory.
 	Health func() []Problem
-	// API answers the HTTP API's requests, by method and exact path: "GET /config". GET stands for
-	// HEAD too. CORS headers are set.
+	// API answers the requests of the HTTP API, by method and exact path: "GET /config". GET also
+	// stands for HEAD. CORS headers are already set.
 	API map[string]http.Handler
-	// Reserved is how many descriptors API may take. Connections leave them alone.
+	// Reserved is how many descriptors API may need. Connections do not use them.
 	Reserved int
 	Log      *slog.Logger
 }
@@ -120,23 +123,23 @@ type Gateway struct {
 	framesMu sync.Mutex // serialises FrameLog.FrameEnd
 	handed   atomic.Uint64
 	missed   atomic.Uint64
-	leaving  atomic.Int64 // connections that were turned away and have not left yet
+	leaving  atomic.Int64 // refused connections that are not closed yet
 
 	server *http.Server
 	stop   context.CancelCauseFunc // ends the context of every request
 
-	lookGone      time.Duration // the constant of that name
-	limitLoopback bool          // tests only: their addresses are all of them
+	lookGone      time.Duration // the constant of the same name
+	limitLoopback bool          // for tests only: all their addresses are loopback
 
 	runningMu sync.Mutex     // guards the three below, and orders Add of the groups before Wait
 	listener  net.Listener   // Serve's
 	stopped   bool           // Shutdown has begun
 	closed    bool           // requests are refused
 	serving   sync.WaitGroup // Serve
-	running   sync.WaitGroup // handlers; the server itself does not wait for one that took its socket
+	running   sync.WaitGroup // handlers; the server does not wait for handlers that took their socket
 }
 
-// New makes a gateway, which serves nothing yet.
+// New returns a gateway that serves nothing yet.
 func New(o Options) *Gateway {
 	if o.Resume == nil {
 		o.Resume = func(string) (uint64, bool) { return 0, false }
@@ -164,14 +167,14 @@ func New(o Options) *Gateway {
 		ConnState:                    g.conns.changed,
 		ConnContext:                  withConn,
 		BaseContext:                  func(net.Listener) context.Context { return base },
-		// Of what clients do.
+		// Errors that clients cause.
 		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelInfo),
 	}
 	return g
 }
 
-// Reload puts settings into force for the requests that follow. A request that
-// is being looked at keeps to the former ones, and clients stay connected.
+// Reload applies settings to the requests that follow. A request that is being checked keeps the
+// former settings, and clients stay connected.
 func (g *Gateway) Reload(s Settings) {
 	g.policy.Store(newPolicy(s))
 	g.requests.set(s.RateLimit, s.RateLimit)
@@ -179,18 +182,17 @@ func (g *Gateway) Reload(s Settings) {
 	g.conns.limit(s.MaxConnections, maxWaiting(s))
 }
 
-// maxWaiting is how many connections may wait for room.
+// maxWaiting returns how many connections may wait for room.
 func maxWaiting(s Settings) int { return max(s.MaxConnections, 2*upgradeBurst*s.UpgradeRateLimit) }
 
-// Descriptors returns how many descriptors connections may take that are no worker's: open ones,
-// those that wait, and those that were turned away and may read why.
+// Descriptors returns how many descriptors connections outside workers may take: open connections,
+// waiting connections, and refused connections that still read their answer.
 func Descriptors(s Settings) int {
 	return s.MaxConnections + maxWaiting(s) + maxLeaving + spareDescriptors
 }
 
-// Expiry returns when the subscription of a key ends, by the settings in
-// force, as supervisor.SetExpiry wants to know it: zero for never, and a time
-// that has passed for a key that may not connect at all (any more).
+// Expiry returns when the subscription of a key ends under the present settings, in the form of
+// supervisor.SetExpiry: zero for never, and a time in the past for a key that may not connect.
 func (g *Gateway) Expiry(key string) time.Time {
 	p := g.policy.Load()
 	if !p.limit {
@@ -203,8 +205,8 @@ func (g *Gateway) Expiry(key string) time.Time {
 	return time.Unix(0, 0)
 }
 
-// Serve accepts connections until Shutdown, which makes it return nil, or
-// until the listener fails. It closes the listener.
+// Serve accepts connections until Shutdown, then returns nil, or until the listener fails. It
+// closes the listener.
 func (g *Gateway) Serve(l net.Listener) error {
 	in := newEntrance(l, g.conns)
 	go in.run()
@@ -237,7 +239,7 @@ func (g *Gateway) isStopped() bool {
 	return g.stopped
 }
 
-// stopAccepting makes Serve return when all connections that were accepted have a handler.
+// stopAccepting makes Serve return as soon as all accepted connections have a handler.
 func (g *Gateway) stopAccepting() {
 	g.runningMu.Lock()
 	defer g.runningMu.Unlock()
@@ -247,17 +249,17 @@ func (g *Gateway) stopAccepting() {
 	}
 }
 
-// Shutdown stops accepting. Connections that have been accepted go on: each gets the answer to its
-// next request, which says that it is the last, and is closed then. One without a request is closed
-// after grace. When ctx ends, Shutdown cuts off what is still under way, and says so by ctx's
-// error.
+// Shutdown stops accepting. Accepted connections continue: each gets the answer to its next
+// request, which says that it is the last, and is closed then. A connection without a request is
+// closed after grace. When ctx ends, Shutdown interrupts what is still in progress and returns
+// ctx's error.
 func (g *Gateway) Shutdown(ctx context.Context, grace time.Duration) error {
 	g.conns.leave()
 	g.stopAccepting()
 	waited := make(chan struct{})
 	go func() {
 		defer close(waited)
-		g.serving.Wait() // no connection comes any more
+		g.serving.Wait() // no further connection comes
 		<-g.conns.vacated()
 		g.refuseAll()
 		g.running.Wait()
@@ -279,7 +281,7 @@ func (g *Gateway) Shutdown(ctx context.Context, grace time.Duration) error {
 	}
 	g.refuseAll()
 	g.stop(supervisor.ErrStopping)
-	select { // answers that say why
+	select { // time for answers that say why
 	case <-waited:
 	case <-time.After(cutGrace):
 	}
@@ -292,21 +294,22 @@ func (g *Gateway) Shutdown(ctx context.Context, grace time.Duration) error {
 	return err
 }
 
-// refuseAll makes handle refuse what still comes.
+// refuseAll makes handle refuse all further requests.
 func (g *Gateway) refuseAll() {
 	g.runningMu.Lock()
 	defer g.runningMu.Unlock()
 	g.closed = true
 }
 
-// Snapshot is a count of everything since New.
+// Snapshot holds counts since New.
 type Snapshot struct {
-	Connections int               // open now: sockets that are no worker's, or not yet
-	Waiting     int               // accepted, and without room so far
+	Connections int               // open now: sockets that no worker has, or not yet
+	Waiting     int               // accepted, but without room so far
 	HandedOver  uint64            // sockets given to workers
-	Refused     map[string]uint64 // requests by reason, every reason there from the start
-	Missed      uint64            // clients that came back to less than the frame log has
-	Malformed   uint64            // connections ended over a request that was no HTTP, too long, or not complete in time
+	Refused     map[string]uint64 // requests by reason; every reason is present from the start
+	Missed      uint64            // clients that returned below the floor of the frame log
+	// connections ended because a request was not HTTP, too long, or not complete in time
+	Malformed uint64
 }
 
 // Snapshot returns the counters.
@@ -348,25 +351,27 @@ func (g *Gateway) enter() bool {
 	return true
 }
 
-// recovered turns a panic of a handler into a 500, or a cut connection where
-// an answer has begun.
+// recovered turns a panic of a handler into a 500, or closes the connection if an answer has begun.
 func (g *Gateway) recovered(w *response, r *http.Request) {
 	v := recover()
 	if v == nil {
 		return
 	}
 	if err, ok := v.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
-		g.refused.add(panicked, fmt.Sprintf("%s %.100q: %v\n%s", r.Method, r.URL.Path, v, debug.Stack()), r.RemoteAddr)
+		g.refused.add(panicked, fmt.Sprintf("%s %.100q: %v\n%s", r.Method, r.URL.Path, v,
+			debug.Stack()), r.RemoteAddr)
 		if !w.begun {
 			w.Header().Set("Connection", "close")
-			writeJSON(w, http.StatusInternalServerError, badRequest{"Internal Server Error", "this is a fault of the distributor's and has been logged", 500})
+			writeJSON(w, http.StatusInternalServerError,
+				badRequest{"Internal Server Error",
+					"this is a fault of the distributor's and has been logged", 500})
 			return
 		}
 	}
 	panic(http.ErrAbortHandler)
 }
 
-// response knows whether something of it is out.
+// response records whether a part of the answer was sent.
 type response struct {
 	http.ResponseWriter
 	begun bool
@@ -382,11 +387,11 @@ func (r *response) Write(b []byte) (int, error) {
 	return r.ResponseWriter.Write(b)
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap lets http.ResponseController find the underlying writer.
 func (r *response) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// turnAway answers a connection that there is no room for, and closes it when its client has, or
-// lingerTimeout is over.
+// turnAway answers a connection for which there is no room. It closes the connection when the
+// client has closed it, or after lingerTimeout.
 func (g *Gateway) turnAway(conn net.Conn, why *refusal) {
 	g.refused.add(why.reason, why.sentence, conn.RemoteAddr().String())
 	most := int64(maxLeaving)
@@ -394,7 +399,7 @@ func (g *Gateway) turnAway(conn net.Conn, why *refusal) {
 		most = fewLeaving
 	}
 	if g.leaving.Add(1) > most {
-		// A fresh socket has room for the answer. The deadline is for a busy machine.
+		// A new socket has room for the answer. The deadline is for a busy machine.
 		_ = conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 		_, _ = conn.Write(why.appendTo(nil))
 		g.leaving.Add(-1)

@@ -16,12 +16,12 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// Every reason has a name of its own that can be a metric label, and stands in
-// the list.
+// Every reason has its own name that can be a metric label, and is in the list.
 func TestReasonsAreLabels(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range reasons {
-		if strings.Trim(r.name, "abcdefghijklmnopqrstuvwxyz_") != "" || seen[r.name] || http.StatusText(r.status) == "" {
+		if strings.Trim(r.name, "abcdefghijklmnopqrstuvwxyz_") != "" || seen[r.name] ||
+			http.StatusText(r.status) == "" {
 			t.Errorf("%+v", r)
 		}
 		seen[r.name] = true
@@ -57,7 +57,9 @@ func TestLogIsBounded(t *testing.T) {
 func TestLogTellsNoSignature(t *testing.T) {
 	var mu sync.Mutex
 	var out bytes.Buffer
-	g := newGateway(t, "subs", func(o *Options) { o.Log = slog.New(slog.NewTextHandler(lockedWriter{&mu, &out}, nil)) })
+	g := newGateway(t, "subs", func(o *Options) {
+		o.Log = slog.New(slog.NewTextHandler(lockedWriter{&mu, &out}, nil))
+	})
 	addr := serve(t, g)
 	data := signedData("unknown", time.Now(), "")
 	changed := strings.Replace(signedData("known", time.Now(), ""), `FIREHOSE"`, `FIREHOSE","x":1`, 1)
@@ -66,7 +68,8 @@ func TestLogTellsNoSignature(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if strings.Count(out.String(), "\n") != 4 || strings.Contains(out.String(), "data=") || strings.Contains(out.String(), data[strings.Index(data, `"sig":"`)+7:][:30]) {
+	if strings.Count(out.String(), "\n") != 4 || strings.Contains(out.String(), "data=") ||
+		strings.Contains(out.String(), data[strings.Index(data, `"sig":"`)+7:][:30]) {
 		t.Errorf("%s", &out)
 	}
 	for line := range strings.Lines(out.String()) {
@@ -98,14 +101,17 @@ func TestReload(t *testing.T) {
 		return refusalOf(t, got).Reason
 	}
 	unknown := must(shardus.ParsePublicKey(keys["unknown"].PublicKey))
-	if why := try("unknown"); why != "unknown_subscriber" || g.Expiry(keys["unknown"].PublicKey).After(time.Now()) {
+	if why := try("unknown"); why != "unknown_subscriber" ||
+		g.Expiry(keys["unknown"].PublicKey).After(time.Now()) {
 		t.Errorf("before: %q", why)
 	}
 	s := settingsOf("subs")
 	end := time.Now().Add(time.Hour)
-	s.Subscribers = []Subscriber{{Key: unknown, Type: "FIREHOSE", Expires: time.Unix(1, 0)}, {Key: unknown, Type: "FIREHOSE", Expires: end}}
+	s.Subscribers = []Subscriber{{Key: unknown, Type: "FIREHOSE", Expires: time.Unix(1, 0)},
+		{Key: unknown, Type: "FIREHOSE", Expires: end}}
 	g.Reload(s)
-	if why := try("unknown"); why != "" || !g.Expiry(strings.ToUpper(keys["unknown"].PublicKey)).Equal(end) {
+	if why := try("unknown"); why != "" ||
+		!g.Expiry(strings.ToUpper(keys["unknown"].PublicKey)).Equal(end) {
 		t.Errorf("after: %q", why)
 	}
 	if why := try("known"); why != "unknown_subscriber" {
@@ -113,7 +119,8 @@ func TestReload(t *testing.T) {
 	}
 	s.HandshakeWindow = time.Nanosecond
 	g.Reload(s)
-	if got := exchange(t, addr, upgradeRequest(target(signedData("unknown", time.Now().Add(-time.Second), ""), ""))); refusalOf(t, got).Reason != "timestamp_too_old" {
+	if got := exchange(t, addr, upgradeRequest(target(signedData("unknown",
+		time.Now().Add(-time.Second), ""), ""))); refusalOf(t, got).Reason != "timestamp_too_old" {
 		t.Errorf("%+v", got)
 	}
 	s.HashKey[0]++
@@ -128,7 +135,7 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// Settings change as a whole while requests are looked at (for -race).
+// Settings change as a whole while requests are checked (for -race).
 func TestReloadUnderLoad(t *testing.T) {
 	g := newGateway(t, "subs", nil)
 	addr := serve(t, g)
@@ -176,7 +183,8 @@ func TestConnectionsAreCapped(t *testing.T) {
 	}
 	silent := []net.Conn{must(net.Dial("tcp", addr)), must(net.Dial("tcp", addr))}
 	eventually(t, "two are open", func() bool { return g.Snapshot().Connections == 2 })
-	if got := exchange(t, addr, ""); got.status != 503 || refusalOf(t, got).Reason != "too_many_connections" {
+	if got := exchange(t, addr, ""); got.status != 503 ||
+		refusalOf(t, got).Reason != "too_many_connections" {
 		t.Errorf("%+v", got)
 	}
 	if s := g.Snapshot(); s.Connections != 2 || s.Refused["too_many_connections"] != 1 {
@@ -206,16 +214,18 @@ func TestMalformed(t *testing.T) {
 		{"bad escape", "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400},
 		{"no host", "GET / HTTP/1.1\r\n\r\n", 400},
 		{"long line", long, 431},
-		{"long header", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 16<<10) + "\r\n\r\n", 431},
+		{"long header", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 16<<10) + "\r\n\r\n",
+			431},
 		{"never ending header", "GET / HTTP/1.1\r\nHost: x\r\nX: y", 0},
 	} {
 		got := exchange(t, addr, c.request)
 		if got.status != c.status {
 			t.Errorf("%s: %+v", c.name, got)
 		}
-		eventually(t, c.name+" is counted", func() bool { return g.Snapshot().Malformed == uint64(i+1) && g.Snapshot().Connections == 0 })
+		eventually(t, c.name+" is counted",
+			func() bool { return g.Snapshot().Malformed == uint64(i+1) && g.Snapshot().Connections == 0 })
 	}
-	// A slow client that gets ready in time is none.
+	// A slow client that finishes in time is not disconnected.
 	conn := must(net.Dial("tcp", addr))
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(patience))
@@ -224,7 +234,7 @@ func TestMalformed(t *testing.T) {
 	if got := answerTo(t, conn, "GET"); got.status != 200 {
 		t.Errorf("%+v", got)
 	}
-	// Just within the limit: 16 KiB with everything.
+	// Just within the limit: 16 KiB in all.
 	request := upgradeRequest(target(signedData("known", time.Now(), ""), "&pad="))
 	request = strings.Replace(request, "&pad=", "&pad="+strings.Repeat("x", 16<<10-len(request)), 1)
 	if got := exchange(t, addr, request); got.status != 101 {
@@ -235,8 +245,8 @@ func TestMalformed(t *testing.T) {
 	}
 }
 
-// A client that stops in the middle of a body, or does not read its answer, is
-// not waited for.
+// The gateway does not wait for a client that stops in the middle of a body, or does not read its
+// answer.
 func TestSlowBody(t *testing.T) {
 	g := newGateway(t, "open", func(o *Options) {
 		o.API = onAllRoutes(func(w http.ResponseWriter, r *http.Request) {
@@ -274,14 +284,16 @@ func TestPanics(t *testing.T) {
 	post := func(path string) reply {
 		return exchange(t, addr, "POST "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}")
 	}
-	if got := post("/cycleinfo"); got.status != 500 || !got.complete || !got.closed || strings.Contains(got.body, "kaboom") {
+	if got := post("/cycleinfo"); got.status != 500 || !got.complete || !got.closed ||
+		strings.Contains(got.body, "kaboom") {
 		t.Errorf("%+v", got)
 	}
 	if got := post("/receipt"); got.complete {
 		t.Errorf("half an answer passes for a whole one: %+v", got)
 	}
 	eventually(t, "both are counted", func() bool { return g.Snapshot().Refused["panic"] == 2 })
-	if !strings.Contains(out.String(), "level=ERROR") || !strings.Contains(out.String(), "kaboom") || !strings.Contains(out.String(), "gateway_test.go") {
+	if !strings.Contains(out.String(), "level=ERROR") ||
+		!strings.Contains(out.String(), "kaboom") || !strings.Contains(out.String(), "gateway_test.go") {
 		t.Errorf("%s", &out)
 	}
 	if got := exchange(t, addr, "GET /is-alive HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); got.status != 200 {
@@ -289,7 +301,7 @@ func TestPanics(t *testing.T) {
 	}
 }
 
-// Shutdown lets a request come to its end.
+// Shutdown lets a request finish.
 func TestShutdownWaits(t *testing.T) {
 	there, goOn := make(chan struct{}), make(chan struct{})
 	g := newGateway(t, "open", func(o *Options) {
@@ -327,7 +339,8 @@ func TestShutdownWaits(t *testing.T) {
 func TestServeFails(t *testing.T) {
 	l := must(net.Listen("tcp", "127.0.0.1:0"))
 	l.Close()
-	if err := newGateway(t, "open", nil).Serve(l); err == nil || !strings.HasPrefix(err.Error(), "gateway: serve: ") {
+	if err := newGateway(t, "open", nil).Serve(l); err == nil ||
+		!strings.HasPrefix(err.Error(), "gateway: serve: ") {
 		t.Errorf("%v", err)
 	}
 }

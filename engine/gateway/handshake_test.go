@@ -105,7 +105,8 @@ func (h *handshake) target() string {
 	}
 	data := string(must(by.AppendSigned(nil, must(shardus.Parse([]byte(text))))))
 	if s.SignWith != "" { // claims to be the other
-		data = strings.Replace(data, `"owner":"`+by.PublicKey().String(), `"owner":"`+keys[s.Keys].PublicKey, 1)
+		data = strings.Replace(data, `"owner":"`+by.PublicKey().String(),
+			`"owner":"`+keys[s.Keys].PublicKey, 1)
 	}
 	if s.BreakSig {
 		i := strings.Index(data, `"sig":"`) + len(`"sig":"`)
@@ -131,7 +132,8 @@ func (h *handshake) judge(x handshakeOutcome, got reply) string {
 		return "pass-accept"
 	case h.Sane != nil && h.Sane.Status == 101 && got.status == 101:
 		return "pass-sane"
-	case h.Sane != nil && h.Sane.Status != 101 && slices.Contains(append(h.Sane.StatusAny, h.Sane.Status), got.status) && answered:
+	case h.Sane != nil && h.Sane.Status != 101 &&
+		slices.Contains(append(h.Sane.StatusAny, h.Sane.Status), got.status) && answered:
 		return "pass-sane"
 	case o.Status != 0 && o.Status != 101 && got.status == o.Status && answered:
 		return "pass-status"
@@ -156,7 +158,8 @@ func TestHandshakeCorpus(t *testing.T) {
 			b.WriteString("\r\n")
 			b.Write(must(hex.DecodeString(h.AfterHex)))
 			got := exchange(t, addrs[h.Config], b.String())
-			if h.Name == "http/no version" || h.Name == "http/version 12" { // RFC 6455 §4.4 against the recording
+			// RFC 6455 §4.4 against the recording
+			if h.Name == "http/no version" || h.Name == "http/version 12" {
 				if got.status != 426 {
 					t.Errorf("%+v\nrecorded %+v", got, expected[i])
 				}
@@ -169,9 +172,10 @@ func TestHandshakeCorpus(t *testing.T) {
 			}
 		})
 	}
-	// All of the corpus. "pass-sane" are faults of the replaced service,
-	// "pass-status" other words, "pass-accept" 431 for 400.
-	if want := map[string]int{"pass": 28, "pass-sane": 66, "pass-accept": 1, "pass-status": 9}; !maps.Equal(counts, want) {
+	// All of the corpus. "pass-sane" are bugs of the replaced service, "pass-status" other words,
+	// "pass-accept" 431 in place of 400.
+	if want := map[string]int{"pass": 28, "pass-sane": 66, "pass-accept": 1,
+		"pass-status": 9}; !maps.Equal(counts, want) {
 		t.Errorf("got %v, want %v", counts, want)
 	}
 }

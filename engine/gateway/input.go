@@ -6,26 +6,26 @@ import (
 	"slices"
 )
 
-// maxEmpty is how many bytes of empty lines are passed over before a request: eight lines. The
-// server answers more with 400.
+// maxEmpty is how many bytes of empty lines are skipped before a request: eight lines. The server
+// answers more with 400.
 const maxEmpty = 16
 
-// input is what comes in on a connection, as the server is to read it. It passes over empty lines
-// before a request (RFC 9112 §2.2), which net/http itself does after a POST alone. So it has to know
-// where each request ends: it returns no byte behind the headers with them, and the handler says how
-// long the body is. A mistake in that could hide a request from us that a proxy sees, so when input
-// does not know the end, it passes over nothing from then on.
+// input is the input of a connection as the server should read it. It skips empty lines before a
+// request (RFC 9112 §2.2), which net/http itself does only after a POST. So input has to know where
+// each request ends: it never returns bytes behind the headers together with the headers, and the
+// handler reports how long the body is. A mistake here could hide a request from us that a proxy
+// sees. So if input does not know the end of a request, it skips nothing from then on.
 type input struct {
-	head  []byte // the beginning of the request that is read, or was last
-	begun bool   // the headers are not complete
-	line  int    // bytes of the present line of the headers, of which one may be its CR
-	cr    bool   // the first of them is a CR
-	body  int64  // bytes of the body that have not come; -1: nobody knows where it ends
-	empty []byte // what was passed over since the headers were complete
-	ahead []byte // what came behind the headers, and is not read yet
+	head  []byte // the beginning of the present or the last request
+	begun bool   // the headers have begun and are not complete
+	line  int    // bytes of the present header line, including a CR
+	cr    bool   // the first byte of the line is a CR
+	body  int64  // bytes of the body that have not come; -1: the end is not known
+	empty []byte // bytes skipped since the headers were complete
+	ahead []byte // bytes that came behind the headers and are not read yet
 }
 
-// read reads from conn. It returns at least a byte, or an error.
+// read reads from conn. It returns at least one byte, or an error.
 func (in *input) read(conn io.Reader, b []byte) (n int, err error) {
 	for n == 0 && err == nil && len(b) > 0 {
 		if in.body > 0 {
@@ -34,7 +34,7 @@ func (in *input) read(conn io.Reader, b []byte) (n int, err error) {
 		if len(in.ahead) > 0 {
 			n = copy(b, in.ahead)
 			if in.ahead = in.ahead[n:]; len(in.ahead) == 0 {
-				in.ahead = nil // not to be kept for an idle connection
+				in.ahead = nil // frees the memory while the connection is idle
 			}
 		} else {
 			n, err = conn.Read(b)
@@ -44,7 +44,7 @@ func (in *input) read(conn io.Reader, b []byte) (n int, err error) {
 	return n, err
 }
 
-// divide returns how many bytes the server is to have now. They stand at the beginning of b.
+// divide returns how many bytes the server gets now. They are at the beginning of b.
 func (in *input) divide(b []byte) int {
 	if !in.begun && in.body == 0 {
 		b = in.begin(b)
@@ -66,7 +66,7 @@ func (in *input) divide(b []byte) int {
 	return n
 }
 
-// begin passes over the empty lines before a request, and returns what follows, moved to the
+// begin skips the empty lines before a request, and returns the bytes that follow, moved to the
 // beginning of b.
 func (in *input) begin(b []byte) []byte {
 	for n, c := range b {
@@ -85,7 +85,7 @@ func (in *input) begin(b []byte) []byte {
 	return nil
 }
 
-// headers returns how many bytes of b belong to the headers. They end with an empty line.
+// headers returns how many bytes of b belong to the headers, which end with an empty line.
 func (in *input) headers(b []byte) int {
 	for n, c := range b {
 		if c != '\n' {
@@ -106,8 +106,8 @@ func (in *input) headers(b []byte) int {
 // waits reports whether bytes of another request came.
 func (in *input) waits() bool { return in.begun || len(bytes.TrimLeft(in.ahead, "\r\n")) > 0 }
 
-// behind returns all that came behind the request, of which the server has buffered. It must not be
-// called while the server reads.
+// behind returns all bytes that came behind the request. buffered are those that the server has
+// buffered. behind must not be called while the server reads.
 func (in *input) behind(buffered []byte) []byte {
 	return slices.Concat(in.empty, buffered, in.ahead)
 }

@@ -7,20 +7,19 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// The query of an upgrade request is read from the raw request target by the
-// rules of Node's url.parse and querystring, which the replaced service used:
-// url.Query() would drop pairs with a bad escape or a semicolon.
+// The query of an upgrade request is read from the raw request target by the rules of Node's
+// url.parse and querystring, which the replaced service used. url.Query() would drop pairs with a
+// bad escape or a semicolon.
 
-// queryOf returns what stands between the first '?' of a request target and
-// its fragment.
+// queryOf returns the text between the first '?' of a request target and its fragment.
 func queryOf(target string) string {
 	target, _, _ = strings.Cut(target, "#")
 	_, query, _ := strings.Cut(target, "?")
 	return query
 }
 
-// parameter returns the decoded value of the first parameter of that name, and
-// how many there are.
+// parameter returns the decoded value of the first parameter of that name, and how many such
+// parameters there are.
 func parameter(query, name string) (value string, count int) {
 	for pair := range strings.SplitSeq(query, "&") {
 		key, v, _ := strings.Cut(pair, "=")
@@ -34,21 +33,21 @@ func parameter(query, name string) (value string, count int) {
 	return value, count
 }
 
-// unescape is querystring.unescape, with '+' for a space: what is no escape
-// stays as it is, bytes that are no UTF-8 become U+FFFD.
+// unescape works like querystring.unescape, with '+' for a space. Text that is not an escape stays
+// unchanged, and bytes that are not UTF-8 become U+FFFD.
 func unescape(s string) string {
 	s, _ = percentDecode(strings.ReplaceAll(s, "+", " "))
 	return shardus.TextValue(s).Text()
 }
 
-// decodeComponent is JavaScript's decodeURIComponent: false where that throws,
-// on a bad escape and on escapes that are no UTF-8.
+// decodeComponent works like JavaScript's decodeURIComponent. It returns false where that throws:
+// on a bad escape, and on escapes that are not UTF-8.
 func decodeComponent(s string) (string, bool) {
 	s, clean := percentDecode(s)
 	return s, clean && utf8.ValidString(s)
 }
 
-// percentDecode replaces the escapes in s. Bad ones stay, and clean is false.
+// percentDecode replaces the escapes in s. Bad escapes stay, and clean is then false.
 func percentDecode(s string) (decoded string, clean bool) {
 	at := strings.IndexByte(s, '%')
 	if at < 0 {
@@ -73,7 +72,7 @@ func percentDecode(s string) (decoded string, clean bool) {
 	return string(out), clean
 }
 
-// hexDigit returns the value of a hexadecimal digit, -1 for any other byte.
+// hexDigit returns the value of a hexadecimal digit, and -1 for any other byte.
 func hexDigit(c byte) int {
 	switch {
 	case c >= '0' && c <= '9':

@@ -70,14 +70,15 @@ func (r *rates) set(perSecond, burst int) {
 // A grant says how an origin stands after take.
 type grant struct {
 	allowed     bool
-	limit, left int           // left: how many requests it may make at once
-	wait        time.Duration // when not allowed: until there is a token beyond those for requests that wait
-	reset       time.Duration // until its bucket is full
+	limit, left int // left: how many requests it may make at once
+	// when not allowed: until there is a token beyond those for requests that wait
+	wait  time.Duration
+	reset time.Duration // until its bucket is full
 }
 
-// take takes a token for an origin. If there is none, it waits until one comes, ctx ends, or hold
-// is over. A request whose client has gone when its turn comes (alive) takes no token. limited is
-// false when there is no limit.
+// take takes a token for an origin. If there is none, take waits until a token comes, ctx ends, or
+// hold is over. A request whose client has gone when its turn comes (alive) takes no token. limited
+// is false if there is no limit.
 func (r *rates) take(ctx context.Context, from origin, alive func() bool) (g grant, limited bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -93,7 +94,8 @@ func (r *rates) take(ctx context.Context, from origin, alive func() bool) (g gra
 }
 
 // await waits for a token, with mu unlocked meanwhile.
-func (b *bucket) await(ctx context.Context, mu *sync.Mutex, hold time.Duration, alive func() bool) bool {
+func (b *bucket) await(ctx context.Context, mu *sync.Mutex, hold time.Duration,
+	alive func() bool) bool {
 	turn := make(chan struct{})
 	place := b.queue.PushBack(turn)
 	defer b.leave(place)
@@ -127,7 +129,7 @@ func (b *bucket) await(ctx context.Context, mu *sync.Mutex, hold time.Duration, 
 	}
 }
 
-// leave takes a request out of the queue, and tells the next one when it is the first.
+// leave removes a request from the queue, and signals the next request if it is now the first.
 func (b *bucket) leave(place *list.Element) {
 	first := b.queue.Front() == place
 	b.queue.Remove(place)
@@ -154,8 +156,8 @@ func (b *bucket) grant(allowed bool) grant {
 	return g
 }
 
-// after is how long so many tokens take to come, rounded up: a timer of that length is not too
-// early.
+// after returns how long it takes until this many tokens have come, rounded up so that a timer of
+// that length is never too early.
 func (b *bucket) after(tokens float64) time.Duration {
 	return time.Duration(math.Ceil(max(tokens, 0) / b.limit * float64(time.Second)))
 }
@@ -173,8 +175,8 @@ func (r *rates) bucket(from origin) *bucket {
 	return b
 }
 
-// forgetOne removes, of a few origins in the random order of a map, one with a full bucket, of
-// which nothing is lost, or else the fullest.
+// forgetOne removes one of a few origins, in the random order of a map: one with a full bucket,
+// which loses nothing, or otherwise the one with the fullest bucket.
 func (r *rates) forgetOne() {
 	var fullest origin
 	most, tries := math.Inf(-1), 0
@@ -190,12 +192,13 @@ func (r *rates) forgetOne() {
 	delete(r.buckets, fullest)
 }
 
-// limited reports whether limits for an address hold for an origin. Programs on this machine, such
-// as a proxy, speak for others.
+// limited reports whether limits for an address apply to an origin. They do not apply to programs
+// on this machine, such as a proxy, because those speak for others.
 func (g *Gateway) limited(from origin) bool { return g.limitLoopback || !from.IsLoopback() }
 
-// withinRate counts a request, holds it while it is over its limit, and answers it as the replaced
-// service does when it stays so. Health checks count apart, so that neither keeps the other out.
+// withinRate counts a request and holds it while it is over its limit. If it stays over the limit,
+// withinRate answers as the replaced service does. Health checks count apart, so that neither
+// blocks the other.
 func (g *Gateway) withinRate(w http.ResponseWriter, r *http.Request, health bool) bool {
 	from := originOf(r.RemoteAddr)
 	if !g.limited(from) {
@@ -221,12 +224,13 @@ func (g *Gateway) withinRate(w http.ResponseWriter, r *http.Request, health bool
 	}
 	h.Set("Retry-After", seconds(got.wait))
 	writeJSON(w, rateLimited.status, tooMany{
-		rateLimited.status, http.StatusText(rateLimited.status), "Rate limit exceeded, retry in " + inWords(got.wait),
+		rateLimited.status, http.StatusText(rateLimited.status),
+		"Rate limit exceeded, retry in " + inWords(got.wait),
 	})
 	return false
 }
 
-// countGone counts a request as that of a client that left while it was held, if that is so.
+// countGone reports whether the client of a held request has left, and counts the request if so.
 func (g *Gateway) countGone(r *http.Request) bool {
 	gone := r.Context().Err() != nil || peerClosed(connOf(r))
 	if gone {
@@ -242,7 +246,8 @@ type tooMany struct {
 	Message    string `json:"message"`
 }
 
-// seconds rounds up, so that a client that waits so long is not too early.
+// seconds formats d in whole seconds, rounded up so that a client that waits this long is not too
+// early.
 func seconds(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
@@ -257,7 +262,7 @@ func inWords(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Millisecond-1)/time.Millisecond), 10) + " ms"
 }
 
-// withinUpgradeRate counts an upgrade, before anything else is looked at, and holds it while it is
+// withinUpgradeRate counts an upgrade before any part of it is checked, and holds it while it is
 // over the limit.
 func (g *Gateway) withinUpgradeRate(r *http.Request) *refusal {
 	from := originOf(r.RemoteAddr)
@@ -271,6 +276,7 @@ func (g *Gateway) withinUpgradeRate(r *http.Request) *refusal {
 	case r.Context().Err() != nil || peerClosed(connOf(r)):
 		return refuse(clientGone, "the client left while its upgrade was over the limit")
 	}
-	return refuse(upgradesLimited, fmt.Sprintf("this address has made %d upgrades at once and more than %d a second, try again later",
-		got.limit, got.limit/upgradeBurst))
+	return refuse(upgradesLimited,
+		fmt.Sprintf("this address has made %d upgrades at once and more than %d a second, try again later",
+			got.limit, got.limit/upgradeBurst))
 }

@@ -18,19 +18,22 @@ import (
 
 func TestOriginOf(t *testing.T) {
 	for remote, want := range map[string]string{
-		"1.2.3.4:5": "1.2.3.4", "[::ffff:1.2.3.4]:5": "1.2.3.4", "[2001:db8:1:2:3:4:5:6]:7": "2001:db8:1:2::", "[2001:db8:1:2::]:7": "2001:db8:1:2::",
-		"[fe80::1%eth0]:7": "fe80::", "127.0.0.1:1": "127.0.0.1", "[::ffff:127.0.0.1]:1": "127.0.0.1", "[::1]:1": "::1",
-		"": "invalid IP", "@": "invalid IP", "1.2.3.4": "invalid IP",
+		"1.2.3.4:5": "1.2.3.4", "[::ffff:1.2.3.4]:5": "1.2.3.4",
+		"[2001:db8:1:2:3:4:5:6]:7": "2001:db8:1:2::", "[2001:db8:1:2::]:7": "2001:db8:1:2::",
+		"[fe80::1%eth0]:7": "fe80::", "127.0.0.1:1": "127.0.0.1", "[::ffff:127.0.0.1]:1": "127.0.0.1",
+		"[::1]:1": "::1",
+		"":        "invalid IP", "@": "invalid IP", "1.2.3.4": "invalid IP",
 	} {
 		got := originOf(remote)
-		if got.String() != want || got.IsLoopback() != (strings.Contains(remote, "127.") || strings.Contains(remote, "[::1]")) {
+		if got.String() != want || got.IsLoopback() != (strings.Contains(remote, "127.") ||
+			strings.Contains(remote, "[::1]")) {
 			t.Errorf("%s: %v", remote, got)
 		}
 	}
 }
 
-// FuzzOriginOf: all addresses of a /64, and the spellings of an IPv4 address,
-// are one origin; others are not.
+// FuzzOriginOf checks that all addresses of a /64, and all spellings of an IPv4 address, are one
+// origin, and that others are not.
 func FuzzOriginOf(f *testing.F) {
 	f.Add("[2001:db8::1]:80", uint64(1))
 	f.Add("[::ffff:10.0.0.1%x]:80", uint64(1<<63))
@@ -74,8 +77,11 @@ func numbered(n int) origin {
 
 func present() bool { return true }
 
-// take takes a token, without a wait if r.hold is 0.
-func take(r *rates, from origin) (grant, bool) { return r.take(context.Background(), from, present) }
+// take takes a token, without waiting if r.hold is 0.
+func take(r *rates, from origin) (grant, bool) {
+	return r.take(context.Background(), from,
+		present)
+}
 
 func TestRates(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -116,8 +122,8 @@ func TestRates(t *testing.T) {
 	})
 }
 
-// A client that sends the next request when the last one was answered is never refused, at any
-// limit; nor are as many of them as the limit lets through in the time that a request is held.
+// A client that sends its next request after the answer to the last one is never refused, at any
+// limit. The same holds for as many clients as the limit lets through while a request is held.
 func TestSequentialClientsAreNeverRefused(t *testing.T) {
 	for _, c := range []struct{ limit, clients int }{{1, 1}, {3, 3}, {100, 100}, {5000, 300}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -130,14 +136,15 @@ func TestSequentialClientsAreNeverRefused(t *testing.T) {
 				clients.Go(func() {
 					for n := range each {
 						if got, _ := take(&r, numbered(1)); !got.allowed {
-							t.Errorf("limit %d, %d clients, request %d after %v: %+v", c.limit, c.clients, n, time.Since(begun), got)
+							t.Errorf("limit %d, %d clients, request %d after %v: %+v", c.limit, c.clients, n,
+								time.Since(begun), got)
 							return
 						}
 					}
 				})
 			}
 			clients.Wait()
-			// And the limit holds.
+			// The limit holds.
 			least := time.Duration(c.clients*each-c.limit) * time.Second / time.Duration(c.limit)
 			if took := time.Since(begun); took < least || took > max(least, 0)+2*time.Millisecond {
 				t.Errorf("limit %d: %d requests took %v, not %v", c.limit, c.clients*each, took, least)
@@ -146,8 +153,8 @@ func TestSequentialClientsAreNeverRefused(t *testing.T) {
 	}
 }
 
-// Those that wait get their tokens in the order of arrival. One that leaves frees its place, and a
-// token is not given to one that has gone.
+// Waiting requests get their tokens in the order of arrival. A request that leaves frees its place,
+// and a request whose client has gone gets no token.
 func TestHeldRequestsAreInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rates{hold: holdMost}
@@ -188,8 +195,8 @@ func TestHeldRequestsAreInOrder(t *testing.T) {
 	})
 }
 
-// A request is held for holdMost and refused then, told when to come again; the queue of those that
-// still wait counts.
+// A request is held for holdMost, then refused and told when to try again. The queue of requests
+// that still wait counts.
 func TestHoldingEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rates{hold: holdMost}
@@ -221,8 +228,8 @@ func TestHoldingEnds(t *testing.T) {
 	})
 }
 
-// Whoever comes from ever new addresses fills the table, but has nobody refused
-// who keeps to the limit, and those that stay away are forgotten first.
+// A client with ever new addresses fills the table. But nobody who keeps to the limit is refused by
+// that, and origins that stay away are forgotten first.
 func TestRatesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r rates
@@ -238,7 +245,7 @@ func TestRatesAreBounded(t *testing.T) {
 				}
 			}
 		}
-		// One that hammers meanwhile is refused all the same, nearly always.
+		// A client that floods meanwhile is still refused, nearly always.
 		refused := 0
 		for n := range maxOrigins {
 			take(&r, numbered(1<<22+n))
@@ -257,7 +264,7 @@ func takes(r *rates, from origin) bool {
 	return got.allowed
 }
 
-// from dials from an address of its own: all of 127.0.0.0/8 is this machine.
+// from dials from its own address: all of 127.0.0.0/8 is this machine.
 func from(t testing.TB, host, addr string) net.Conn {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(host)}}
@@ -295,7 +302,9 @@ func TestRequestsAreLimited(t *testing.T) {
 		settings.RateLimit = 3
 		g := newGateway(t, "open", func(o *Options) {
 			o.Settings = settings
-			o.API = onAllRoutes(func(w http.ResponseWriter, r *http.Request) { writeText(w, 200, contentText, "here") })
+			o.API = onAllRoutes(func(w http.ResponseWriter, r *http.Request) {
+				writeText(w, 200, contentText, "here")
+			})
 		})
 		defer g.stop(nil)
 		get := func(host, path string) (int, http.Header, string) {
@@ -304,20 +313,22 @@ func TestRequestsAreLimited(t *testing.T) {
 		}
 		for i := range 3 {
 			code, h, _ := get("10.0.0.1", "/config")
-			if code != 200 || h.Get("X-RateLimit-Limit") != "3" || h.Get("X-RateLimit-Remaining") != fmt.Sprint(2-i) ||
+			if code != 200 || h.Get("X-RateLimit-Limit") != "3" ||
+				h.Get("X-RateLimit-Remaining") != fmt.Sprint(2-i) ||
 				h.Get("X-RateLimit-Reset") != "1" || h.Get("Retry-After") != "" {
 				t.Errorf("%d: %d %v", i, code, h)
 			}
 		}
-		// The next one is held until it is within the limit.
+		// The next request is held until it is within the limit.
 		begun := time.Now()
-		if code, h, _ := get("10.0.0.1", "/config"); code != 200 || h.Get("X-RateLimit-Remaining") != "0" {
+		if code, h, _ := get("10.0.0.1", "/config"); code != 200 ||
+			h.Get("X-RateLimit-Remaining") != "0" {
 			t.Errorf("held: %d %v", code, h)
 		}
 		if held := time.Since(begun); held < 333*time.Millisecond || held > 334*time.Millisecond {
 			t.Errorf("held for %v", held)
 		}
-		// More than can be held are refused in the end, in the replaced service's words.
+		// Requests beyond those that can be held are refused in the end, in the replaced service's words.
 		var limited atomic.Int64
 		var clients sync.WaitGroup
 		for range 7 {
@@ -327,8 +338,10 @@ func TestRequestsAreLimited(t *testing.T) {
 					return
 				}
 				limited.Add(1)
-				if !strings.HasPrefix(body, `{"statusCode":429,"error":"Too Many Requests","message":"Rate limit exceeded, retry in `) ||
-					h.Get("Content-Type") != contentJSON || h.Get("Retry-After") != "1" && h.Get("Retry-After") != "2" ||
+				if !strings.HasPrefix(body,
+					`{"statusCode":429,"error":"Too Many Requests","message":"Rate limit exceeded, retry in `) ||
+					h.Get("Content-Type") != contentJSON || h.Get("Retry-After") != "1" &&
+					h.Get("Retry-After") != "2" ||
 					h.Get("X-RateLimit-Remaining") != "0" || h.Get("Access-Control-Allow-Origin") != "*" {
 					t.Errorf("%d %v %s", code, h, body)
 				}
@@ -337,12 +350,14 @@ func TestRequestsAreLimited(t *testing.T) {
 		synctest.Wait()
 		for _, free := range []string{"/is-alive", "/is-healthy"} {
 			for _, method := range []string{"GET", "HEAD"} {
-				if w := call(g, "10.0.0.1", method, free); w.Code != 200 || w.Header().Get("X-RateLimit-Limit") != fmt.Sprint(healthRate) {
+				if w := call(g, "10.0.0.1", method, free); w.Code != 200 ||
+					w.Header().Get("X-RateLimit-Limit") != fmt.Sprint(healthRate) {
 					t.Errorf("%s %s: %d %v", method, free, w.Code, w.Header())
 				}
 			}
 		}
-		if code, _, _ := get("10.0.0.2", "/config"); code != 200 || time.Since(begun) > 334*time.Millisecond {
+		if code, _, _ := get("10.0.0.2", "/config"); code != 200 ||
+			time.Since(begun) > 334*time.Millisecond {
 			t.Errorf("another address: %d after %v", code, time.Since(begun))
 		}
 		clients.Wait()
@@ -355,23 +370,26 @@ func TestRequestsAreLimited(t *testing.T) {
 		if code, h, _ := get("10.0.0.1", "/config"); code != 200 || h.Get("X-RateLimit-Limit") != "1" {
 			t.Errorf("%d %v", code, h)
 		}
-		if code, _, body := get("10.0.0.1", "/config"); code != 429 || !strings.Contains(body, "retry in 1 second") {
+		if code, _, body := get("10.0.0.1", "/config"); code != 429 ||
+			!strings.Contains(body, "retry in 1 second") {
 			t.Errorf("%d %s", code, body)
 		}
 	})
 }
 
-// Programs on this machine may speak for many.
+// Programs on this machine may speak for many clients.
 func TestLoopbackIsNotLimited(t *testing.T) {
 	g := newGateway(t, "open", func(o *Options) { o.Settings.RateLimit = 1 })
 	g.upgrades.set(1, 1)
 	g.conns.limit(4, 0)
 	addr := serve(t, g)
 	for range 5 {
-		if got := request(t, "127.0.0.1", addr, "GET /nowhere"+closing); got.status != 404 || got.header.Get("X-RateLimit-Limit") != "" {
+		if got := request(t, "127.0.0.1", addr, "GET /nowhere"+closing); got.status != 404 ||
+			got.header.Get("X-RateLimit-Limit") != "" {
 			t.Errorf("%+v", got)
 		}
-		if got := request(t, "127.0.0.1", addr, upgradeRequest(target(signedData("known", time.Now(), ""), ""))); got.status != 101 {
+		if got := request(t, "127.0.0.1", addr,
+			upgradeRequest(target(signedData("known", time.Now(), ""), ""))); got.status != 101 {
 			t.Errorf("%+v", got)
 		}
 	}
@@ -402,7 +420,7 @@ func TestUpgradesAreLimited(t *testing.T) {
 	}
 }
 
-// One address cannot keep others out by opening connections, nor can a few.
+// Neither one address nor a few can shut out others by opening connections.
 func TestConnectionsAreShared(t *testing.T) {
 	g := newGateway(t, "open", nil)
 	g.conns.limit(16, 0)
@@ -420,11 +438,13 @@ func TestConnectionsAreShared(t *testing.T) {
 		if open == 16 {
 			break
 		}
-		if got := request(t, host, addr, ""); got.status != 429 || refusalOf(t, got).Reason != "connections_of_address" {
+		if got := request(t, host, addr, ""); got.status != 429 ||
+			refusalOf(t, got).Reason != "connections_of_address" {
 			t.Errorf("%s has %d, and then: %+v", host, want, got)
 		}
 	}
-	if got := request(t, "127.0.0.6", addr, ""); got.status != 503 || refusalOf(t, got).Reason != "too_many_connections" {
+	if got := request(t, "127.0.0.6", addr, ""); got.status != 503 ||
+		refusalOf(t, got).Reason != "too_many_connections" {
 		t.Errorf("%+v", got)
 	}
 	for _, conn := range first {
@@ -438,7 +458,7 @@ func TestConnectionsAreShared(t *testing.T) {
 	}
 }
 
-// Many at once, from several addresses (for -race): no count goes astray.
+// Many connections at once, from several addresses (for -race): no count goes wrong.
 func TestLimitsUnderLoad(t *testing.T) {
 	g := newGateway(t, "open", func(o *Options) { o.Settings.RateLimit = 20 })
 	g.requests.hold = 0
@@ -475,7 +495,7 @@ func BenchmarkTake(b *testing.B) {
 	}
 }
 
-// A table that is full, and every address a new one.
+// A full table, with a new address for every request.
 func BenchmarkTakeUnderAttack(b *testing.B) {
 	var r rates
 	r.set(100, 100)

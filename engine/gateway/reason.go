@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// A reason is why a request was refused: name is the metric label, the log
-// key and a member of the answer, status that of the answer.
+// A reason is why a request was refused. name is the metric label, an attribute of the log and a
+// member of the answer; status is the status of the answer.
 type reason struct {
 	name   string
 	status int
 }
 
 var (
-	// The data parameter: not there, or no JSON.
+	// The data parameter is missing or malformed.
 	noData        = reason{"no_data", http.StatusBadRequest}
 	repeatedData  = reason{"repeated_data", http.StatusBadRequest}
 	malformedData = reason{"malformed_data", http.StatusBadRequest}
 
-	// What it says. In the order in which it is looked at.
+	// The contents of data, in the order of the checks.
 	wrongType         = reason{"wrong_type", http.StatusUnauthorized}
 	ownerNotSender    = reason{"owner_not_sender", http.StatusUnauthorized}
 	malformedKey      = reason{"malformed_key", http.StatusUnauthorized}
@@ -35,21 +35,22 @@ var (
 	wrongSignature    = reason{"wrong_signature", http.StatusUnauthorized}
 	replayed          = reason{"replayed", http.StatusUnauthorized}
 
-	// The WebSocket request itself.
-	notWebSocket = reason{"not_websocket", http.StatusBadRequest} // or 405 or 426, as wsproto.CheckUpgrade says
+	// The WebSocket request itself is wrong.
+	// or 405 or 426, as wsproto.CheckUpgrade says
+	notWebSocket = reason{"not_websocket", http.StatusBadRequest}
 	hasBody      = reason{"has_body", http.StatusBadRequest}
 
-	// from=.
+	// The from= parameter is wrong or not available.
 	malformedFrom = reason{"malformed_from", http.StatusBadRequest}
 	otherLog      = reason{"from_other_log", http.StatusConflict}
 	belowFloor    = reason{"from_below_floor", http.StatusGone}
 	beyondHead    = reason{"from_beyond_head", http.StatusBadRequest}
 	insideFrame   = reason{"from_inside_frame", http.StatusBadRequest}
 
-	// notices=.
+	// The notices= parameter is wrong.
 	malformedNotices = reason{"malformed_notices", http.StatusBadRequest}
 
-	// Nothing is wrong with the request; come again.
+	// The request is fine; the client should try again.
 	tooManyUpgrades    = reason{"too_many_upgrades", http.StatusServiceUnavailable}
 	tooManyConnections = reason{"too_many_connections", http.StatusServiceUnavailable}
 	noDescriptors      = reason{"no_descriptors", http.StatusServiceUnavailable}
@@ -58,31 +59,33 @@ var (
 	frameLogFailed     = reason{"frame_log_failed", http.StatusServiceUnavailable}
 	handOffFailed      = reason{"hand_off_failed", http.StatusServiceUnavailable}
 	displaced          = reason{"displaced", http.StatusServiceUnavailable}
-	clientGone         = reason{"client_gone", http.StatusServiceUnavailable} // nobody reads the answer
+	// nobody reads the answer
+	clientGone = reason{"client_gone", http.StatusServiceUnavailable}
 
-	// One address wants too much.
+	// One address exceeds its limits.
 	rateLimited        = reason{"rate_limited", http.StatusTooManyRequests}
 	upgradesLimited    = reason{"upgrades_of_address", http.StatusTooManyRequests}
 	connectionsLimited = reason{"connections_of_address", http.StatusTooManyRequests}
 
-	// A fault of ours, in any handler.
+	// A handler of ours has a bug.
 	panicked = reason{"panic", http.StatusInternalServerError}
 )
 
-// reasons holds all of them, so that every label is there from the start.
+// reasons holds every reason, so that every label is present from the start.
 var reasons = []reason{
-	noData, repeatedData, malformedData, wrongType, ownerNotSender, malformedKey, malformedSig, unknownSubscriber,
-	expired, otherSubscription, noTimestamp, tooOld, tooNew, wrongSignature, replayed, notWebSocket, hasBody,
-	malformedFrom, otherLog, belowFloor, beyondHead, insideFrame, malformedNotices, tooManyUpgrades, tooManyConnections, noDescriptors, noRoom,
-	stopping, frameLogFailed, handOffFailed, displaced, clientGone, rateLimited, upgradesLimited,
+	noData, repeatedData, malformedData, wrongType, ownerNotSender, malformedKey, malformedSig,
+	unknownSubscriber, expired, otherSubscription, noTimestamp, tooOld, tooNew, wrongSignature,
+	replayed, notWebSocket, hasBody, malformedFrom, otherLog, belowFloor, beyondHead, insideFrame,
+	malformedNotices, tooManyUpgrades, tooManyConnections, noDescriptors, noRoom, stopping,
+	frameLogFailed, handOffFailed, displaced, clientGone, rateLimited, upgradesLimited,
 	connectionsLimited, panicked,
 }
 
-// logEvery bounds the log: one line for a reason in so long.
+// logEvery is the shortest time between two log lines of one reason.
 const logEvery = 10 * time.Second
 
-// ledger counts refusals by reason and logs them, at most one line for a
-// reason in logEvery: a client that tries again for ever must not fill a disk.
+// ledger counts refusals by reason and logs them, at most one line per reason in logEvery: a client
+// that retries forever must not fill a disk.
 type ledger struct {
 	log *slog.Logger
 	now func() time.Time
@@ -105,8 +108,8 @@ func newLedger(log *slog.Logger, now func() time.Time) *ledger {
 	return l
 }
 
-// add counts one refusal. The detail is logged: it must hold neither a
-// signature nor text of the client's that is not quoted and bounded.
+// add counts one refusal and logs detail. detail must contain neither a signature nor client text
+// that is not quoted and bounded.
 func (l *ledger) add(r reason, detail, remote string) {
 	now := l.now()
 	l.mu.Lock()
@@ -119,18 +122,19 @@ func (l *ledger) add(r reason, detail, remote string) {
 	}
 	l.mu.Unlock()
 	if due {
-		level := slog.LevelInfo // anybody can be refused, and must not raise an alert by it
+		level := slog.LevelInfo // any client can cause a refusal, and must not raise an alert with it
 		switch r {
 		case panicked:
 			level = slog.LevelError
 		case frameLogFailed:
 			level = slog.LevelWarn
 		}
-		l.log.Log(context.Background(), level, "request refused", "reason", r.name, "detail", detail, "remote", remote, "count", count, "total", total)
+		l.log.Log(context.Background(), level, "request refused", "reason", r.name, "detail", detail,
+			"remote", remote, "count", count, "total", total)
 	}
 }
 
-// counts returns the refusals by the name of their reason; all names are there.
+// counts returns the refusals by the name of their reason. Every name is present.
 func (l *ledger) counts() map[string]uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()

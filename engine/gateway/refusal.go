@@ -10,23 +10,25 @@ import (
 	"distributor/wsproto"
 )
 
-// retryAfter is what a 503 or 429 asks for, in seconds: about how long a worker takes
-// to start, and short beside the handshake window.
+// retryAfter is the number of seconds that a 503 or 429 asks the client to wait: about the time
+// that a worker takes to start, and short compared with the handshake window.
 const retryAfter = 2
 
 // A refusal is the answer to an upgrade that does not become a WebSocket.
 type refusal struct {
 	reason   reason
-	status   int         // where it is not the reason's
-	sentence string      // what is wrong, for who runs the collector
-	detail   string      // for the log, in place of sentence: a cause that is not for strangers
-	more     http.Header // of the answer, beside what every refusal has
+	status   int         // if it differs from the reason's status; otherwise 0
+	sentence string      // what is wrong, for the operator of the collector
+	detail   string      // logged in place of sentence: a cause that clients must not see
+	more     http.Header // headers of the answer, beside those of every refusal
 
-	// For from=: what can be had instead, and where to go on, if that is known.
+	// For from=: the available positions, and where to continue, if that is known.
 	floor, head, from *wsproto.Position
 }
 
-func refuse(why reason, sentence string) *refusal { return &refusal{reason: why, sentence: sentence} }
+func refuse(why reason, sentence string) *refusal {
+	return &refusal{reason: why, sentence: sentence}
+}
 
 func (r *refusal) code() int {
 	if r.status != 0 {
@@ -35,8 +37,8 @@ func (r *refusal) code() int {
 	return r.reason.status
 }
 
-// body is sorted as canonical text is, but not signed: a collector must not
-// take it for an answer of the API.
+// body returns the answer, sorted like canonical text but not signed: a collector must not mistake
+// it for an answer of the API.
 func (r *refusal) body() []byte {
 	answer := struct {
 		Error   string `json:"error"`
@@ -64,7 +66,7 @@ func (r *refusal) header(h http.Header) {
 	}
 	if code := r.code(); code == http.StatusUpgradeRequired {
 		h.Set("Upgrade", "websocket")  // RFC 9110 §15.5.22
-		h.Add("Connection", "Upgrade") // not in one line: the server looks for "close" alone
+		h.Add("Connection", "Upgrade") // a separate line, because the server looks for "close" alone
 	} else if code == http.StatusServiceUnavailable || code == http.StatusTooManyRequests {
 		h.Set("Retry-After", strconv.Itoa(retryAfter))
 	}
@@ -79,8 +81,7 @@ func (r *refusal) answer(w http.ResponseWriter) {
 	_, _ = w.Write(body) // the client may have gone
 }
 
-// appendTo returns the refusal as bytes, for a socket that the HTTP server has
-// no part in.
+// appendTo appends the refusal as bytes, for a socket that the HTTP server does not control.
 func (r *refusal) appendTo(dst []byte) []byte {
 	body := r.body()
 	answer := http.Response{
@@ -93,8 +94,8 @@ func (r *refusal) appendTo(dst []byte) []byte {
 	return buf.Bytes()
 }
 
-// encode is JSON without the escaping of <, > and &, which JSON.stringify does
-// not have either.
+// encode returns v as JSON without escaping <, > and &, which JSON.stringify does not escape
+// either.
 func encode(v any) []byte {
 	var buf bytes.Buffer
 	e := json.NewEncoder(&buf)

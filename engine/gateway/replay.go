@@ -7,33 +7,30 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// signature is R and S of an Ed25519 signature. Since the verifier takes only
-// reduced S, nobody but the owner of the key can make a second one for the
-// same text, so that it names the signed upgrade.
+// signature is R and S of an Ed25519 signature. The verifier accepts only reduced S, so only the
+// owner of the key can make a second signature for the same text. Therefore the signature
+// identifies the signed upgrade.
 type signature [64]byte
 
-// maxRemembered bounds the upgrades that one key may make within two
-// handshake windows: enough for a collector that comes back every quarter of
-// a second. The bound is for a key, not for all, so that one subscriber cannot
-// lock out the others; with it the whole memory is bounded by the number of
-// subscribers, about 20 KiB each, and 100 bytes of one that has left.
+// maxRemembered is how many upgrades one key may make within two handshake windows: enough for a
+// collector that reconnects every quarter of a second. The limit applies to each key, so that one
+// subscriber cannot lock out the others. With it the whole memory is bounded by the number of
+// subscribers: about 20 KiB for each, and 100 bytes for one that has left.
 const maxRemembered = 256
 
-// replays remembers the signed upgrades that were used, until their timestamp
-// is too old to pass. What it has forgotten cannot be used again either when
-// the clock is set back: no request of a key is taken that is as old as a
-// forgotten one of that key.
+// replays remembers used signed upgrades until their timestamp is too old to pass. A forgotten
+// upgrade cannot be used again even if the clock is set back, because no request of a key is
+// accepted that is as old as a forgotten request of that key.
 //
-// Such a mark is the newest end of what the key used and was forgotten, not the
-// newest time the clock has shown: a clock that jumps ahead, and is put right,
-// refuses only what was signed before the jump. A client that signed by the
-// wrong clock, too, waits until it is that late again, or until a restart, which
-// begins with an empty memory. Other keys do not wait.
+// The mark of a key is the newest end of its forgotten requests, not the newest time that the clock
+// has shown. So a clock that jumps ahead and is corrected refuses only requests that were signed
+// before the jump. A client that also signed by the wrong clock waits until the right time reaches
+// its mark, or until a restart, which begins with an empty memory. Other keys do not wait.
 type replays struct {
 	mu    sync.Mutex // guards all below
 	used  map[shardus.PublicKey][]use
-	marks map[shardus.PublicKey]time.Time // the latest until of a key's that was forgotten
-	sweep time.Time                       // when keys that have nothing left are looked for next
+	marks map[shardus.PublicKey]time.Time // the latest until of a key's forgotten requests
+	sweep time.Time                       // when to look next for keys without remembered requests
 }
 
 type use struct {
@@ -41,20 +38,21 @@ type use struct {
 	until time.Time
 }
 
-// sweepEvery is how often the memory of keys that do not come back is given up.
+// sweepEvery is how often the memory of keys that do not return is freed.
 const sweepEvery = time.Minute
 
-// claim notes that sig is being used, up to until. It fails with replayed when
-// it was used before, or is so old that this is not known any more, and with
-// tooManyUpgrades when the key's memory is full.
-func (r *replays) claim(key shardus.PublicKey, sig signature, until, now time.Time) (why reason, ok bool) {
+// claim records that sig is used, until the time until. It fails with replayed if sig was used
+// before, or is so old that this is not known anymore. It fails with tooManyUpgrades if the key's
+// memory is full.
+func (r *replays) claim(key shardus.PublicKey, sig signature, until,
+	now time.Time) (why reason, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.used == nil {
 		r.used = make(map[shardus.PublicKey][]use)
 		r.marks = make(map[shardus.PublicKey]time.Time)
 	}
-	// A wait longer than sweepEvery is that of a clock that was set back.
+	// A wait longer than sweepEvery means that the clock was set back.
 	if wait := r.sweep.Sub(now); wait <= 0 || wait > sweepEvery {
 		for k := range r.used {
 			r.forget(k, now)
@@ -77,15 +75,15 @@ func (r *replays) claim(key shardus.PublicKey, sig signature, until, now time.Ti
 	return reason{}, true
 }
 
-// release takes a claim back: the upgrade came to nothing through no fault of
-// the client's, which may try again with the same request.
+// release undoes a claim: the upgrade failed without a fault of the client, which may try again
+// with the same request.
 func (r *replays) release(key shardus.PublicKey, sig signature) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.keep(key, func(u use) bool { return u.sig != sig })
 }
 
-// forget drops what is too old to pass by itself, moves the key's mark behind it,
+// forget drops requests that are too old to pass by themselves, moves the key's mark behind them,
 // and returns the rest.
 func (r *replays) forget(key shardus.PublicKey, now time.Time) []use {
 	return r.keep(key, func(u use) bool {

@@ -65,22 +65,24 @@ func TestReplaysAreBoundedAndForgetNothing(t *testing.T) {
 	if _, ok := r.claim(b, signature{}, until, now); !ok {
 		t.Error("another key is kept out")
 	}
-	// Keys that never come back are given up.
-	if _, ok := r.claim(b, signature{7}, until.Add(time.Hour), until.Add(sweepEvery)); !ok || len(r.used) != 1 {
+	// The memory of keys that never return is freed.
+	if _, ok := r.claim(b, signature{7}, until.Add(time.Hour), until.Add(sweepEvery)); !ok ||
+		len(r.used) != 1 {
 		t.Errorf("%v, %d keys are remembered", ok, len(r.used))
 	}
 }
 
-// A clock that is set opens no gap, also when what was used was forgotten before; and one that jumped ahead and was
-// put right keeps nobody out that signs by the right time.
+// Setting the clock lets no used request pass again, even if that request was forgotten before. A
+// clock that jumped ahead and was corrected refuses nobody who signs by the right time.
 func TestReplaysWhenTheClockSteps(t *testing.T) {
 	const window = 30 * time.Second
 	a, b := shardus.PublicKey{1}, shardus.PublicKey{2}
 	start := time.Unix(1_000_000, 0)
-	for _, step := range []time.Duration{10 * 365 * 24 * time.Hour, time.Hour, 40 * time.Second, -time.Hour} {
+	for _, step := range []time.Duration{10 * 365 * 24 * time.Hour, time.Hour, 40 * time.Second,
+		-time.Hour} {
 		for _, other := range []shardus.PublicKey{a, b} {
 			var r replays
-			// claim is of a request signed at stamp, when the clock shows now.
+			// claim uses a request signed at stamp while the clock shows now.
 			claim := func(key shardus.PublicKey, n byte, stamp, now time.Time) bool {
 				_, ok := r.claim(key, signature{n}, stamp.Add(window), now)
 				return ok
@@ -100,7 +102,7 @@ func TestReplaysWhenTheClockSteps(t *testing.T) {
 			}
 		}
 	}
-	// Time passes, the request is forgotten, the clock is set back.
+	// Time passes, the request is forgotten, and the clock is set back.
 	var r replays
 	for i, now := range []time.Duration{0, 70 * time.Second, 10 * time.Second} {
 		stamp, n := start, byte(1)
@@ -113,7 +115,7 @@ func TestReplaysWhenTheClockSteps(t *testing.T) {
 	}
 }
 
-// Against a model that never forgets.
+// Compares replays with a model that never forgets.
 func TestReplaysModel(t *testing.T) {
 	var r replays
 	random := rand.New(rand.NewPCG(1, 2))
@@ -143,8 +145,8 @@ func TestReplaysModel(t *testing.T) {
 	}
 }
 
-// A clock that was ahead for a while, and is put right, keeps out the key whose requests were signed
-// by the wrong time, and no other key.
+// A clock that was ahead for a while and is corrected refuses the key whose requests were signed by
+// the wrong time, and no other key.
 func TestReplaysOfOneKeyKeepNoOtherOut(t *testing.T) {
 	const window = 30 * time.Second
 	a, b := shardus.PublicKey{1}, shardus.PublicKey{2}
@@ -155,7 +157,7 @@ func TestReplaysOfOneKeyKeepNoOtherOut(t *testing.T) {
 			_, ok := r.claim(key, signature{n}, start.Add(stamp+window), start.Add(now))
 			return ok
 		}
-		// The clock of a is a whole window ahead of ours, twice: what it used first is forgotten.
+		// The clock of a is a whole window ahead of ours, twice: its first request is forgotten.
 		for n, now := range []time.Duration{ahead, ahead + 2*window + time.Second} {
 			if !claim(a, byte(n), now+window, now) {
 				t.Fatalf("%v ahead: a first use is refused", ahead)
@@ -168,8 +170,8 @@ func TestReplaysOfOneKeyKeepNoOtherOut(t *testing.T) {
 			t.Errorf("%v ahead and put right: what was used works again", ahead)
 		}
 	}
-	// While the clock is right, a key whose clock is as far ahead as is allowed keeps out nobody whose
-	// clock is as far behind.
+	// While our clock is right, a key whose clock is as far ahead as allowed makes nobody be refused
+	// whose clock is as far behind.
 	var r replays
 	for now := time.Duration(0); now < 5*time.Minute; now += time.Second {
 		early, late := start.Add(now+2*window), start.Add(now)

@@ -8,16 +8,15 @@ import (
 	"time"
 )
 
-// The framework behaviour of the replaced service (fastify 4 with its CORS
-// plugin), as its clients may have come to expect it.
+// The behaviour of the replaced service's framework (fastify 4 with its CORS plugin), on which its
+// clients may depend.
 
 const (
 	contentJSON = "application/json; charset=utf-8"
 	contentText = "text/plain; charset=utf-8"
 )
 
-// Problem is something that keeps the distributor from doing its work, in words for everybody:
-// strangers read them.
+// Problem is something that keeps the distributor from doing its work. Its texts are public.
 type Problem struct {
 	Component string    `json:"component"` // which part: "frame log", "workers", …
 	Problem   string    `json:"problem"`   // what is wrong
@@ -25,13 +24,13 @@ type Problem struct {
 	Since     time.Time `json:"since"`
 }
 
-// route answers every request that is no upgrade. Paths are exact: nothing is
-// cleaned or redirected.
+// route answers every request that is not an upgrade. Paths are exact: nothing is cleaned or
+// redirected.
 func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
 	setCORS(w.Header())
 	if len(r.TransferEncoding) > 0 || !r.ProtoAtLeast(1, 1) {
-		// Where a proxy and we could see different ends of a body, nothing
-		// that follows counts as a request (RFC 9112 §6.1).
+		// If a proxy and the gateway could see different ends of a body, nothing that follows counts as a
+		// request (RFC 9112 §6.1).
 		w.Header().Set("Connection", "close")
 	}
 	path, ok := decodeComponent(pathOf(r.RequestURI))
@@ -68,10 +67,11 @@ func (g *Gateway) route(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	writeJSON(w, http.StatusNotFound, notFound{"Route " + r.Method + ":" + r.RequestURI + " not found", "Not Found", 404})
+	writeJSON(w, http.StatusNotFound,
+		notFound{"Route " + r.Method + ":" + r.RequestURI + " not found", "Not Found", 404})
 }
 
-// pathOf returns the path of a request target, as it came.
+// pathOf returns the path of a request target, unchanged.
 func pathOf(target string) string {
 	if i := strings.IndexAny(target, "?#;"); i >= 0 {
 		target = target[:i]
@@ -83,9 +83,11 @@ func pathOf(target string) string {
 	return target
 }
 
-func notURLComponent(target string) string { return "'" + target + "' is not a valid url component" }
+func notURLComponent(target string) string {
+	return "'" + target + "' is not a valid url component"
+}
 
-// serveAPI hands the request on with the path in its plain spelling.
+// serveAPI passes the request on with its path decoded.
 func serveAPI(h http.Handler, w http.ResponseWriter, r *http.Request, path string) {
 	plain := *r
 	plain.URL = &url.URL{Path: path, RawQuery: queryOf(r.RequestURI)}
@@ -112,7 +114,7 @@ func setCORS(h http.Header) {
 	h.Set("Vary", "Origin")
 }
 
-// preflight answers every OPTIONS, whatever its path.
+// preflight answers every OPTIONS request, whatever its path.
 func preflight(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	if r.Header.Get("Origin") == "" || r.Header.Get("Access-Control-Request-Method") == "" {
@@ -127,7 +129,7 @@ func preflight(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// Member order is as recorded; it differs between the two.
+// The order of the members is as recorded; it differs between the two.
 type notFound struct {
 	Message    string `json:"message"`
 	Error      string `json:"error"`

@@ -12,7 +12,7 @@ import (
 	"distributor/engine/query"
 )
 
-// onAllRoutes is an API of one handler.
+// onAllRoutes is an API with one handler for all routes.
 func onAllRoutes(h http.HandlerFunc) map[string]http.Handler {
 	api := map[string]http.Handler{"GET /metrics": h}
 	for _, route := range query.Routes() {
@@ -28,7 +28,7 @@ var echoAPI = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "%s %s ?%s %s", r.Method, r.URL.Path, r.URL.RawQuery, body)
 })
 
-// The framework's part of the conformance corpus: routes, HEAD, OPTIONS, 404s.
+// The part of the conformance corpus that tests the framework: routes, HEAD, OPTIONS, 404s.
 func TestHTTPCorpus(t *testing.T) {
 	addr := serve(t, newGateway(t, "open", func(o *Options) { o.API = onAllRoutes(echoAPI) }))
 	cases := readLines[struct {
@@ -60,7 +60,8 @@ func TestHTTPCorpus(t *testing.T) {
 			if got.header.Get("Content-Type") != c.ContentType {
 				t.Errorf("content type %q, want %q", got.header.Get("Content-Type"), c.ContentType)
 			}
-			if got.header.Get("Access-Control-Allow-Origin") != "*" || !strings.HasPrefix(got.header.Get("Vary"), "Origin") {
+			if got.header.Get("Access-Control-Allow-Origin") != "*" ||
+				!strings.HasPrefix(got.header.Get("Vary"), "Origin") {
 				t.Errorf("headers %v", got.header)
 			}
 			for name, value := range c.AnswerHeaders {
@@ -103,10 +104,12 @@ func TestRoutes(t *testing.T) {
 		{with, "GET /%ff?x=1", 400, `{"error":"Bad Request","message":"'/%ff?x=1' is not a valid url component","statusCode":400}`},
 		{with, "GET /?x=%ff%", 404, fmt.Sprintf(get404, "/?x=%ff%")},
 		{with, "OPTIONS *", 400, "Invalid Preflight Request"},
-		{without, "POST /cycleinfo", 404, `{"message":"Route POST:/cycleinfo not found","error":"Not Found","statusCode":404}`},
+		{without, "POST /cycleinfo", 404,
+			`{"message":"Route POST:/cycleinfo not found","error":"Not Found","statusCode":404}`},
 		{without, "GET /config", 404, fmt.Sprintf(get404, "/config")},
 	} {
-		got := exchange(t, c.addr, c.line+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
+		got := exchange(t, c.addr, c.line+
+			" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}")
 		if got.status != c.status || got.body != c.body {
 			t.Errorf("%s: %d %s", c.line, got.status, got.body)
 		}
@@ -120,25 +123,29 @@ func TestHealth(t *testing.T) {
 	get := func(method string) reply {
 		return exchange(t, addr, method+" /is-healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	}
-	if got := get("GET"); got.status != 200 || got.body != "OK" || got.header.Get("Content-Type") != contentText {
+	if got := get("GET"); got.status != 200 || got.body != "OK" ||
+		got.header.Get("Content-Type") != contentText {
 		t.Errorf("%+v", got)
 	}
-	problems = []Problem{{"cycle log", "nothing for 5m", "look at the archiver", time.Unix(1_764_000_000, 0).UTC()}}
+	problems = []Problem{{"cycle log", "nothing for 5m", "look at the archiver",
+		time.Unix(1_764_000_000, 0).UTC()}}
 	const want = `{"healthy":false,"problems":[{"component":"cycle log","problem":"nothing for 5m","remedy":"look at the archiver","since":"2025-11-24T16:00:00Z"}]}`
-	if got := get("GET"); got.status != 503 || got.body != want || got.header.Get("Content-Type") != contentJSON {
+	if got := get("GET"); got.status != 503 || got.body != want ||
+		got.header.Get("Content-Type") != contentJSON {
 		t.Errorf("%+v", got)
 	}
-	if got := get("HEAD"); got.status != 503 || got.body != "" || got.header.Get("Content-Length") != fmt.Sprint(len(want)) {
+	if got := get("HEAD"); got.status != 503 || got.body != "" ||
+		got.header.Get("Content-Length") != fmt.Sprint(len(want)) {
 		t.Errorf("%+v", got)
 	}
-	// Alive is not healthy.
+	// A distributor that is alive need not be healthy.
 	if got := exchange(t, addr, "GET /is-alive HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); got.status != 200 {
 		t.Errorf("%+v", got)
 	}
 }
 
-// Health checks have a limit of their own: a flood of requests does not starve them, and they are
-// no flood themselves. What is no check counts as a request, whatever its path.
+// Health checks have their own limit: a flood of requests does not starve them, and they cannot be
+// a flood themselves. A request that is not a health check counts as a request, whatever its path.
 func TestHealthChecksAreLimitedApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGateway(t, "open", func(o *Options) { o.Settings.RateLimit = 1 })
@@ -146,9 +153,11 @@ func TestHealthChecksAreLimitedApart(t *testing.T) {
 		g.requests.hold, g.checks.hold = 0, 0
 		status := make(map[int]int)
 		for i := range healthRate + 100 {
-			status[call(g, "10.0.0.1", []string{"GET", "HEAD"}[i%2], []string{"/is-healthy", "/is%2Dalive", "/is-healthy?x"}[i%3]).Code]++
+			status[call(g, "10.0.0.1", []string{"GET", "HEAD"}[i%2],
+				[]string{"/is-healthy", "/is%2Dalive", "/is-healthy?x"}[i%3]).Code]++
 		}
-		if status[200] < healthRate || status[200] > healthRate+2 || status[200]+status[429] != healthRate+100 {
+		if status[200] < healthRate || status[200] > healthRate+2 ||
+			status[200]+status[429] != healthRate+100 {
 			t.Errorf("%v", status)
 		}
 		for _, method := range []string{"POST", "OPTIONS"} {

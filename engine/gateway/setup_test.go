@@ -29,7 +29,7 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// hashKeyHex is the reference's default, which the corpus was recorded with.
+// hashKeyHex is the reference's default, with which the corpus was recorded.
 const hashKeyHex = "69fa4195670576c0160d660c3be36556ff8d504725be8a59b5a96509e0c994bc"
 
 const patience = time.Minute
@@ -62,10 +62,11 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// settingsOf gives the corpus' settings: "open", or "subs" with a list.
+// settingsOf returns the corpus' settings: "open", or "subs" with a list.
 func settingsOf(config string) Settings {
 	s := Settings{
-		LimitToSubscribersOnly: config == "subs", HandshakeWindow: 30 * time.Second, UpgradeRateLimit: 1000, MaxConnections: 2048,
+		LimitToSubscribersOnly: config == "subs", HandshakeWindow: 30 * time.Second,
+		UpgradeRateLimit: 1000, MaxConnections: 2048,
 		HashKey: must(shardus.ParseHashKey(hashKeyHex)),
 	}
 	for _, k := range keys {
@@ -81,17 +82,18 @@ func settingsOf(config string) Settings {
 }
 
 func signerOf(name string) *shardus.Signer {
-	return shardus.NewSigner(must(shardus.ParseSecretKey(keys[name].SecretKey)), must(shardus.ParseHashKey(hashKeyHex)))
+	return shardus.NewSigner(must(shardus.ParseSecretKey(keys[name].SecretKey)),
+		must(shardus.ParseHashKey(hashKeyHex)))
 }
 
-// signedData is what a collector of that key signs at that time, with members
-// (JSON, each behind a comma) beside the usual ones.
+// signedData returns what a collector with that key signs at that time, with members (JSON, each
+// behind a comma) beside the usual ones.
 func signedData(name string, at time.Time, members string) string {
 	text := fmt.Sprintf(`{"collectorInfo":{"subscriptionType":"FIREHOSE","timestamp":%d},"sender":%q%s}`, at.UnixMilli(), keys[name].PublicKey, members)
 	return string(must(signerOf(name).AppendSigned(nil, must(shardus.Parse([]byte(text))))))
 }
 
-// target is the request target of the real collector.
+// target returns the request target of the real collector.
 func target(data, more string) string { return "/?data=" + url.QueryEscape(data) + more }
 
 const websocketHeaders = "Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: 1fGLD1vqgfBGILVGvdZSAA==\r\n\r\n"
@@ -100,13 +102,13 @@ func upgradeRequest(target string) string {
 	return "GET " + target + " HTTP/1.1\r\n" + websocketHeaders
 }
 
-// fakeLog is a frame log of frames of 10 bytes.
+// fakeLog is a frame log with frames of 10 bytes.
 type fakeLog struct {
 	head, floor atomic.Uint64
 	err         error
 }
 
-// Ancestor knows two earlier IDs, of which one ends below the floor that tests have.
+// Ancestor knows two earlier IDs, one of which ends below the floor that tests use.
 func (l *fakeLog) Ancestor(id [16]byte) (uint64, bool) {
 	end := map[[16]byte]uint64{{9, 1}: 150, {9, 2}: 50}[id]
 	return end, end != 0
@@ -119,8 +121,8 @@ func (l *fakeLog) FrameEnd(offset uint64) (uint64, error) {
 	return (offset + 9) / 10 * 10, l.err
 }
 
-// echo is a Connector that serves its clients in this process, over their own
-// descriptors: the 101, then pongs for pings.
+// echo is a Connector that serves its clients in this process over their own descriptors: the 101,
+// then pongs for pings.
 type echo struct {
 	t       testing.TB
 	clients sync.WaitGroup
@@ -133,8 +135,9 @@ func (e *echo) Connect(_ context.Context, c supervisor.Client, fd int) error {
 	if c.Resume != nil {
 		c.From = c.Resume()
 	}
-	// The socket must still not block: it is shared with a worker's loop.
-	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil || flags&unix.O_NONBLOCK == 0 {
+	// The socket must still be non-blocking, because a worker's loop shares it.
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0); err != nil ||
+		flags&unix.O_NONBLOCK == 0 {
 		e.t.Errorf("the descriptor blocks (%v)", err)
 	}
 	if on, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY); err != nil || on == 0 {
@@ -181,15 +184,15 @@ func (e *echo) last() supervisor.Client {
 	return e.got[len(e.got)-1]
 }
 
-// connectFunc is a Connector.
+// connectFunc is a function that implements Connector.
 type connectFunc func(ctx context.Context, c supervisor.Client, fd int) error
 
 func (f connectFunc) Connect(ctx context.Context, c supervisor.Client, fd int) error {
 	return f(ctx, c, fd)
 }
 
-// serve runs a gateway on a loopback port until the test ends, and then checks
-// that nothing is left of it.
+// serve runs a gateway on a loopback port until the test ends, then checks that nothing of it
+// remains.
 func serve(t testing.TB, g *Gateway) (addr string) {
 	t.Helper()
 	before := descriptors(t)
@@ -239,20 +242,21 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// newGateway makes one with an echo and a frame log of [100, 200), and changes
-// of the options.
+// newGateway returns a gateway with an echo and a frame log of [100, 200), after changes of the
+// options.
 func newGateway(t testing.TB, config string, change func(*Options)) *Gateway {
 	frames := &fakeLog{}
 	frames.floor.Store(100)
 	frames.head.Store(200)
-	o := Options{Settings: settingsOf(config), Workers: &echo{t: t}, Frames: frames, Log: slog.New(slog.DiscardHandler)}
+	o := Options{Settings: settingsOf(config), Workers: &echo{t: t}, Frames: frames,
+		Log: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&o)
 	}
 	return New(o)
 }
 
-// reply is all that came back on a connection.
+// reply is everything that was received on a connection.
 type reply struct {
 	status   int
 	header   http.Header
@@ -263,9 +267,9 @@ type reply struct {
 	conn     net.Conn
 }
 
-// exchange sends bytes and reads what comes back: a refusal up to the end of
-// the connection, after a 101 all that comes before the answer to a last ping.
-// A connection that became a WebSocket stays open until the test ends.
+// exchange sends bytes and returns what is received: a refusal up to the end of the connection;
+// after a 101, everything before the answer to a last ping. A connection that became a WebSocket
+// stays open until the test ends.
 func exchange(t testing.TB, addr, request string) reply {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
@@ -301,7 +305,8 @@ func answerTo(t testing.TB, conn net.Conn, method string) reply {
 	r.status, r.header = answer.StatusCode, answer.Header
 	if r.status == http.StatusSwitchingProtocols {
 		last := []byte("the last ping")
-		if err := ws.WriteFrame(conn, ws.MaskFrameInPlace(ws.NewPingFrame(bytes.Clone(last)))); err != nil {
+		if err := ws.WriteFrame(conn,
+			ws.MaskFrameInPlace(ws.NewPingFrame(bytes.Clone(last)))); err != nil {
 			t.Fatal(err)
 		}
 		pong := ws.MustCompileFrame(ws.NewPongFrame(last))
@@ -322,16 +327,18 @@ func answerTo(t testing.TB, conn net.Conn, method string) reply {
 	return r
 }
 
-// refusalOf reads the body of a refusal.
+// refusalOf parses the body of a refusal.
 func refusalOf(t testing.TB, r reply) (body struct {
 	Error, Floor, From, Head, Reason string
 	Success                          *bool
 }) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(r.body), &body); err != nil || body.Success == nil || *body.Success || body.Error == "" {
+	if err := json.Unmarshal([]byte(r.body), &body); err != nil || body.Success == nil ||
+		*body.Success || body.Error == "" {
 		t.Fatalf("%d %q is no refusal: %v", r.status, r.body, err)
 	}
-	if !r.complete || !r.closed || r.header.Get("Content-Type") != contentJSON || r.header.Get("Access-Control-Allow-Origin") != "*" {
+	if !r.complete || !r.closed || r.header.Get("Content-Type") != contentJSON ||
+		r.header.Get("Access-Control-Allow-Origin") != "*" {
 		t.Fatalf("complete %v, closed %v, headers %v", r.complete, r.closed, r.header)
 	}
 	if after := r.header.Get("Retry-After"); (after != "") != (r.status == 503 || r.status == 429) {
@@ -366,7 +373,7 @@ func readLines[T any](t testing.TB, name string) []T {
 	}
 }
 
-// earlier is a position under one of the IDs that fakeLog had before.
+// earlier is a position under one of fakeLog's earlier IDs.
 func earlier(id byte, offset uint64) string {
 	return wsproto.Position{Log: [16]byte{9, id}, Offset: offset}.String()
 }

@@ -15,16 +15,15 @@ import (
 )
 
 const (
-	// handOffTimeout is how long a client waits for a worker: one may have to
-	// be started for it.
+	// handOffTimeout is how long a client waits for a worker, which may have to be started.
 	handOffTimeout = 15 * time.Second
-	// lookGone is how often a client that waits for a worker is looked at: one that has left is to
-	// keep no place.
+	// lookGone is how often a client that waits for a worker is checked, so that a client that has
+	// left keeps no place.
 	lookGone = time.Second
 )
 
-// upgrade answers a request to change the protocol: in the end its socket is a
-// worker's, or it got a complete HTTP answer and is closed.
+// upgrade answers a request to change the protocol. In the end a worker has the socket, or the
+// client got a complete HTTP answer and the socket is closed.
 func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 	deny := func(why *refusal) {
 		g.refused.add(why.reason, cmp.Or(why.detail, why.sentence), r.RemoteAddr)
@@ -59,7 +58,8 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 		if reason, ok := g.used.claim(id.key, id.sig, id.until, now); !ok {
 			sentence := "this signed request was used before: sign a new one, with the time of now, for each connection"
 			if reason == tooManyUpgrades {
-				sentence = fmt.Sprintf("the key %s made %d connections within two handshake windows", id.key, maxRemembered)
+				sentence = fmt.Sprintf("the key %s made %d connections within two handshake windows", id.key,
+					maxRemembered)
 			}
 			deny(refuse(reason, sentence))
 			return
@@ -73,20 +73,21 @@ func (g *Gateway) upgrade(w http.ResponseWriter, r *http.Request) {
 	g.handOff(w, r, id, client)
 }
 
-// identify finds the data parameter and authenticates by it.
+// identify finds the data parameter and authenticates the request by it.
 func (g *Gateway) identify(query string, now time.Time) (identity, *refusal) {
 	data, count := parameter(query, "data")
 	switch {
 	case count > 1:
 		return identity{}, refuse(repeatedData, fmt.Sprintf("the URL has %d data parameters", count))
 	case data == "":
-		return identity{}, refuse(noData, "the URL has no data parameter: it must carry collectorInfo, sender and sign")
+		return identity{}, refuse(noData,
+			"the URL has no data parameter: it must carry collectorInfo, sender and sign")
 	}
 	return g.policy.Load().authenticate(data, now)
 }
 
-// checkWebSocket is for requests that are authenticated: others learn nothing
-// but why they are not.
+// checkWebSocket checks an authenticated request. Other clients learn only why they are not
+// authenticated.
 func checkWebSocket(r *http.Request) (wsproto.Upgrade, *refusal) {
 	accepted, err := wsproto.CheckUpgrade(r)
 	if err != nil {
@@ -98,7 +99,7 @@ func checkWebSocket(r *http.Request) (wsproto.Upgrade, *refusal) {
 		return wsproto.Upgrade{}, why
 	}
 	if r.ContentLength != 0 {
-		// Its bytes would be taken for frames.
+		// The bytes of a body would be mistaken for frames.
 		return wsproto.Upgrade{}, refuse(hasBody, "an upgrade request has no body")
 	}
 	return accepted, nil
@@ -119,9 +120,9 @@ func wantsNotices(query string) (bool, *refusal) {
 
 const fellBehind = "the position is %d bytes before the oldest record kept: connect with from=earliest, and fetch what is missing by the HTTP API"
 
-// resumed returns where the stream of a client begins that says nothing of it:
-// where it was, if that is known, else live. What the frame log no longer
-// has is lost for it, and said; it gets all that there is.
+// resumed returns where the stream of a client begins that does not say so itself: at its confirmed
+// offset if that is known, otherwise live. If the frame log no longer has that offset, the client
+// misses records, which is logged, and gets all that there is.
 func (g *Gateway) resumed(key string, live uint64) uint64 {
 	at, ok := g.resume(key)
 	floor, head := g.frames.Floor(), g.frames.Head()
@@ -138,19 +139,19 @@ func (g *Gateway) resumed(key string, live uint64) uint64 {
 	}
 	g.framesMu.Lock()
 	defer g.framesMu.Unlock()
-	// A pong may claim a place inside a frame; nobody but its sender loses by that.
+	// A pong may claim an offset inside a frame; only its sender loses by that.
 	end, err := g.frames.FrameEnd(at)
-	if err != nil { // the floor has moved meanwhile, or worse: the worker will tell
+	if err != nil { // the floor has moved meanwhile, or worse: the worker will report it
 		return g.frames.Floor()
 	}
 	return end
 }
 
-// start returns the offset that a client's stream begins at, as its from=
-// parameter asks for. What cannot be had is refused and never replaced by
-// something near it: the client would not notice the gap. A position under an earlier ID of the
-// frame log counts as far as that means the same frames.
-// For a client that goes on where it was, resume finds the offset, when it is asked.
+// start returns the offset at which a client's stream begins, as its from= parameter asks. An
+// offset that is not available is refused and never replaced by a nearby one, because the client
+// would not notice the gap. A position under an earlier ID of the frame log is valid as far as it
+// means the same frames. For a client that continues where it was, resume returns the offset when
+// it is called.
 func (g *Gateway) start(query, key string) (at uint64, resume func() uint64, why *refusal) {
 	text, count := parameter(query, "from")
 	from, err := wsproto.ParseFrom(text)
@@ -158,7 +159,8 @@ func (g *Gateway) start(query, key string) (at uint64, resume func() uint64, why
 	refuse := func(why reason, format string, args ...any) (uint64, func() uint64, *refusal) {
 		return 0, nil, &refusal{
 			reason: why, sentence: fmt.Sprintf(format, args...),
-			floor: &wsproto.Position{Log: life, Offset: floor}, head: &wsproto.Position{Log: life, Offset: head},
+			floor: &wsproto.Position{Log: life, Offset: floor},
+			head:  &wsproto.Position{Log: life, Offset: head},
 		}
 	}
 	at = from.Position.Offset
@@ -197,12 +199,13 @@ func (g *Gateway) start(query, key string) (at uint64, resume func() uint64, why
 	end, err := g.frames.FrameEnd(at)
 	g.framesMu.Unlock()
 	switch {
-	case err != nil && at < g.frames.Floor(): // it moved meanwhile
+	case err != nil && at < g.frames.Floor(): // the floor moved meanwhile
 		floor = g.frames.Floor()
 		return refuse(belowFloor, fellBehind, floor-at)
 	case err != nil:
 		_, _, why := refuse(frameLogFailed, "the position cannot be looked up, try again")
-		why.detail = "the position cannot be looked up: " + err.Error() // with paths
+		// contains paths, so it is only logged
+		why.detail = "the position cannot be looked up: " + err.Error()
 		return 0, nil, why
 	case end != at:
 		return refuse(insideFrame, "the position is not at the beginning of a record")
@@ -213,7 +216,8 @@ func (g *Gateway) start(query, key string) (at uint64, resume func() uint64, why
 // handOff takes the socket out of the HTTP server and gives it to a worker. Our descriptor is
 // closed on return. A worker's socket is closed without shutdown(2), which would reach through to
 // the worker's duplicate.
-func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, client supervisor.Client) {
+func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity,
+	client supervisor.Client) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic("gateway: hijack: " + err.Error()) // only HTTP/1 is served, and nobody has hijacked before
@@ -228,11 +232,11 @@ func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, c
 	defer cancel()
 	defer cancelWhenGone(ctx, cancel, conn, g.lookGone).Stop()
 	if err = g.connect(ctx, conn, client); err == nil {
-		endInput(conn) // a worker's now
+		endInput(conn) // a worker has the socket now
 		g.handed.Add(1)
 		return
 	}
-	g.used.release(id.key, id.sig) // before the client hears of it, and tries again
+	g.used.release(id.key, id.sig) // before the client gets the answer and tries again
 	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
 		err = cause // Shutdown says ErrStopping
 	}
@@ -244,16 +248,17 @@ func (g *Gateway) handOff(w http.ResponseWriter, r *http.Request, id identity, c
 		why = refuse(stopping, "the distributor is being stopped, try again later")
 	case errors.Is(err, supervisor.ErrClosed):
 		why = refuse(displaced, "a newer connection of this key came while this one waited for a worker")
-	case errors.Is(err, context.Canceled): // it went before the hijack, or while it waited
+	case errors.Is(err, context.Canceled): // the client left before the hijack, or while it waited
 		why = refuse(clientGone, "the client has left")
 	}
 	g.refused.add(why.reason, err.Error(), r.RemoteAddr)
 	answerBare(conn, why)
 }
 
-// cancelWhenGone cancels ctx when the client of conn has left, until ctx ends. The timer is of the
-// first look.
-func cancelWhenGone(ctx context.Context, cancel context.CancelFunc, conn net.Conn, every time.Duration) *time.Timer {
+// cancelWhenGone cancels ctx when the client of conn has left. It checks until ctx ends. It returns
+// the timer of the first check.
+func cancelWhenGone(ctx context.Context, cancel context.CancelFunc, conn net.Conn,
+	every time.Duration) *time.Timer {
 	return time.AfterFunc(every, func() {
 		switch {
 		case ctx.Err() != nil:
@@ -265,8 +270,8 @@ func cancelWhenGone(ctx context.Context, cancel context.CancelFunc, conn net.Con
 	})
 }
 
-// connect lends the descriptor to Connect. It is kept open meanwhile; File()
-// would switch the socket to blocking mode, for the worker as well.
+// connect lends the descriptor to Connect and keeps it open meanwhile. File() would switch the
+// socket to blocking mode, for the worker as well.
 func (g *Gateway) connect(ctx context.Context, conn net.Conn, client supervisor.Client) error {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
@@ -277,14 +282,16 @@ func (g *Gateway) connect(ctx context.Context, conn net.Conn, client supervisor.
 		return fmt.Errorf("gateway: descriptor of a connection: %w", err)
 	}
 	var connected error
-	if err := raw.Control(func(fd uintptr) { connected = g.workers.Connect(ctx, client, int(fd)) }); err != nil {
+	if err := raw.Control(func(fd uintptr) {
+		connected = g.workers.Connect(ctx, client, int(fd))
+	}); err != nil {
 		return fmt.Errorf("gateway: descriptor of a connection: %w", err)
 	}
 	return connected
 }
 
-// answerBare writes a refusal to a socket that the HTTP server does not have. Close lets the client
-// take it.
+// answerBare writes a refusal to a socket that the HTTP server does not have. Close gives the
+// client time to read it.
 func answerBare(conn net.Conn, why *refusal) {
 	_ = conn.SetDeadline(time.Now().Add(lingerTimeout))
 	_, _ = conn.Write(why.appendTo(nil)) // the client may have gone

@@ -24,16 +24,19 @@ func TestHandedOver(t *testing.T) {
 	g := newGateway(t, "subs", func(o *Options) { o.Workers = e })
 	addr := serve(t, g)
 	request := upgradeRequest(target(signedData("notYetExpired", time.Now(), ""), ""))
-	request = strings.Replace(request, "\r\n\r\n", "\r\nSec-WebSocket-Protocol: chat, superchat\r\n\r\n", 1)
+	request = strings.Replace(request, "\r\n\r\n",
+		"\r\nSec-WebSocket-Protocol: chat, superchat\r\n\r\n", 1)
 	ping := "\x89\x84\x01\x02\x03\x04\x60\x60\x60\x60"
 	got := exchange(t, addr, request+ping)
 	if got.status != 101 || hex.EncodeToString(got.frames) != "8a0461626364" {
 		t.Fatalf("%+v", got)
 	}
 	c := e.last()
-	if c.Key != keys["notYetExpired"].PublicKey || c.From != 200 || string(c.Early[:len(ping)]) != ping ||
+	if c.Key != keys["notYetExpired"].PublicKey || c.From != 200 ||
+		string(c.Early[:len(ping)]) != ping ||
 		c.Expires.UnixMilli() != keys["notYetExpired"].ExpirationTimestamp ||
-		string(c.Response) != string(wsproto.Upgrade{Key: "1fGLD1vqgfBGILVGvdZSAA==", Protocol: "chat"}.AppendResponse(nil)) {
+		string(c.Response) != string(wsproto.Upgrade{Key: "1fGLD1vqgfBGILVGvdZSAA==",
+			Protocol: "chat"}.AppendResponse(nil)) {
 		t.Errorf("%+v", c)
 	}
 	eventually(t, "it is counted, and the server holds nothing", func() bool {
@@ -42,14 +45,16 @@ func TestHandedOver(t *testing.T) {
 	})
 }
 
-// The key of a client is one, however its hex is written: or the newer of two
-// connections would not displace the older.
+// A client's key is the same in every spelling of its hex. Otherwise the newer of two connections
+// would not displace the older.
 func TestKeyIsLowerCase(t *testing.T) {
 	e := &echo{t: t}
 	addr := serve(t, newGateway(t, "open", func(o *Options) { o.Workers = e }))
 	known := keys["known"].PublicKey
-	data := strings.ReplaceAll(sign("known", `{"collectorInfo":{},"sender":"`+strings.ToUpper(known)+`"}`), known, strings.ToUpper(known))
-	if got := exchange(t, addr, upgradeRequest(target(data, ""))); got.status != 101 || e.last().Key != known {
+	data := strings.ReplaceAll(sign("known", `{"collectorInfo":{},"sender":"`+
+		strings.ToUpper(known)+`"}`), known, strings.ToUpper(known))
+	if got := exchange(t, addr, upgradeRequest(target(data, ""))); got.status != 101 ||
+		e.last().Key != known {
 		t.Errorf("%d, key %q", got.status, e.last().Key)
 	}
 }
@@ -72,15 +77,17 @@ func TestSignedUpgradeWorksOnce(t *testing.T) {
 	data := signedData("known", time.Now(), "")
 	request := upgradeRequest(target(data, ""))
 
-	// What failed by no fault of the client's may be sent again.
+	// A request that failed without a fault of the client may be sent again.
 	fail <- supervisor.ErrFull
 	if got := exchange(t, addr, request); got.status != 503 || refusalOf(t, got).Reason != "full" {
 		t.Fatalf("%+v", got)
 	}
-	if got := exchange(t, addr, upgradeRequest(target(data, "&from=nonsense"))); refusalOf(t, got).Reason != "malformed_from" {
+	if got := exchange(t, addr, upgradeRequest(target(data, "&from=nonsense"))); refusalOf(t,
+		got).Reason != "malformed_from" {
 		t.Fatalf("%+v", got)
 	}
-	if got := exchange(t, addr, strings.Replace(request, "Version: 13", "Version: 12", 1)); refusalOf(t, got).Reason != "not_websocket" {
+	if got := exchange(t, addr, strings.Replace(request, "Version: 13", "Version: 12",
+		1)); refusalOf(t, got).Reason != "not_websocket" {
 		t.Fatalf("%+v", got)
 	}
 	for from, c := range map[string]struct {
@@ -92,17 +99,19 @@ func TestSignedUpgradeWorksOnce(t *testing.T) {
 		"Host: x\r\n": {"Host: x\r\nSec-WebSocket-Extensions: \"\r\n", 400},
 	} {
 		got := exchange(t, addr, strings.Replace(request, from, c.to, 1))
-		if got.status != c.status || c.status == 426 && (got.header.Get("Sec-WebSocket-Version") != "13" || got.header.Get("Upgrade") != "websocket") {
+		if got.status != c.status || c.status == 426 &&
+			(got.header.Get("Sec-WebSocket-Version") != "13" || got.header.Get("Upgrade") != "websocket") {
 			t.Errorf("%s: %+v", c.to, got)
 		}
 	}
 	if got := exchange(t, addr, request); got.status != 101 {
 		t.Fatalf("%+v", got)
 	}
-	// What worked may not, however it is written.
+	// A request that worked may not be sent again, however it is written.
 	sig := data[strings.Index(data, `"sig":"`)+7:][:192]
 	for _, again := range []string{
-		request, upgradeRequest(target(data, "&from=live")), upgradeRequest(target(strings.Replace(data, `{`, ` {`, 1), "")),
+		request, upgradeRequest(target(data, "&from=live")),
+		upgradeRequest(target(strings.Replace(data, `{`, ` {`, 1), "")),
 		upgradeRequest(target(strings.Replace(data, sig, strings.ToUpper(sig), 1), "")),
 		upgradeRequest(target(strings.Replace(data, `"sign":{`, `"sign":{"a":1,`, 1), "")),
 	} {
@@ -111,12 +120,12 @@ func TestSignedUpgradeWorksOnce(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	}
-	// Also over a reload.
+	// Not even after a reload.
 	g.Reload(settingsOf("subs"))
 	if got := exchange(t, addr, request); got.status != 401 {
 		t.Errorf("after a reload: %+v", got)
 	}
-	// Until it is too old anyway; then it is refused for that.
+	// Later it is too old, and is refused for that.
 	late := func() time.Time { return time.Now().Add(31 * time.Second) }
 	g2 := newGateway(t, "subs", nil)
 	g2.now = late
@@ -135,10 +144,12 @@ func TestTooManyUpgradesOfOneKey(t *testing.T) {
 		g.used.claim(key, signature{byte(n), byte(n >> 8)}, time.Now().Add(time.Minute), time.Now())
 	}
 	addr := serve(t, g)
-	if got := exchange(t, addr, upgradeRequest(target(signedData("known", time.Now(), ""), ""))); got.status != 503 || refusalOf(t, got).Reason != "too_many_upgrades" {
+	if got := exchange(t, addr, upgradeRequest(target(signedData("known", time.Now(), ""),
+		""))); got.status != 503 || refusalOf(t, got).Reason != "too_many_upgrades" {
 		t.Errorf("%+v", got)
 	}
-	if got := exchange(t, addr, upgradeRequest(target(signedData("second", time.Now(), ""), ""))); got.status != 101 {
+	if got := exchange(t, addr, upgradeRequest(target(signedData("second", time.Now(), ""),
+		""))); got.status != 101 {
 		t.Errorf("another key: %+v", got)
 	}
 }
@@ -194,37 +205,44 @@ func TestFrom(t *testing.T) {
 			if c.offset != 0 {
 				from = token(c.offset)
 			}
-			if r := refusalOf(t, got); r.Reason != c.reason || r.Floor != token(100) || r.Head != token(200) || r.From != from {
+			if r := refusalOf(t, got); r.Reason != c.reason || r.Floor != token(100) ||
+				r.Head != token(200) || r.From != from {
 				t.Errorf("%+v", r)
 			}
 		})
 	}
 }
 
-// Only who asks for notices by their name gets them.
+// Only clients that ask for notices by their name get them.
 func TestAskingForNotices(t *testing.T) {
 	e := &echo{t: t}
 	addr := serve(t, newGateway(t, "open", func(o *Options) { o.Workers = e }))
 	data := signedData("known", time.Now(), "")
-	for more, want := range map[string]bool{"": false, "&notices=": false, "&notices=gap": true, "&from=live&notices=g%61p": true} {
-		if got := exchange(t, addr, upgradeRequest(target(data, more))); got.status != 101 || e.last().Notices != want {
+	for more, want := range map[string]bool{"": false, "&notices=": false, "&notices=gap": true,
+		"&from=live&notices=g%61p": true} {
+		if got := exchange(t, addr, upgradeRequest(target(data, more))); got.status != 101 ||
+			e.last().Notices != want {
 			t.Errorf("%q: %d, %v", more, got.status, e.last().Notices)
 		}
 	}
 	for _, more := range []string{"&notices=1", "&notices=Gap", "&notices=gap&notices=gap"} {
-		if got := exchange(t, addr, upgradeRequest(target(data, more))); got.status != 400 || refusalOf(t, got).Reason != "malformed_notices" {
+		if got := exchange(t, addr, upgradeRequest(target(data, more))); got.status != 400 ||
+			refusalOf(t, got).Reason != "malformed_notices" {
 			t.Errorf("%q: %+v", more, got)
 		}
 	}
 }
 
-// A client that does not say where to begin goes on where it was.
+// A client that does not say where to begin continues where it was.
 func TestResume(t *testing.T) {
 	e := &echo{t: t}
 	var known uint64
 	addr := serve(t, newGateway(t, "open", func(o *Options) {
 		o.Workers = e
-		o.Resume = func(key string) (uint64, bool) { return known, key == keys["known"].PublicKey && known != 0 }
+		o.Resume = func(key string) (uint64, bool) {
+			return known, key == keys["known"].PublicKey &&
+				known != 0
+		}
 	}))
 	for _, c := range []struct {
 		key    string
@@ -238,7 +256,7 @@ func TestResume(t *testing.T) {
 		{"known", 150, "&from=earliest", 100},
 		{"known", 150, "&from=" + token(120), 120},
 		{"known", 200, "", 200},
-		{"known", 153, "", 160}, // no place that we told anybody
+		{"known", 153, "", 160}, // an offset that was never sent to a client
 		{"known", 90, "", 100},  // below the floor: all that there is
 		{"known", 210, "", 200}, // cannot be, and must not be a gap later
 		{"known", 0, "", 200},
@@ -252,17 +270,20 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// The floor may move between the look and FrameEnd.
+// The floor may move between its check and FrameEnd.
 func TestFromWhenTheFloorMoves(t *testing.T) {
 	frames := &fakeLog{err: errors.New("below the floor")}
 	frames.head.Store(200)
 	g := newGateway(t, "open", func(o *Options) { o.Frames = frames })
-	if _, _, why := g.start("from="+token(150), ""); why.reason != frameLogFailed || strings.Contains(why.sentence, "below the floor") || !strings.Contains(why.detail, "below the floor") {
+	if _, _, why := g.start("from="+token(150), ""); why.reason != frameLogFailed ||
+		strings.Contains(why.sentence, "below the floor") ||
+		!strings.Contains(why.detail, "below the floor") {
 		t.Errorf("%+v", why)
 	}
-	// FrameEnd moves it.
+	// FrameEnd moves the floor.
 	g = newGateway(t, "open", func(o *Options) { o.Frames = movingLog{frames} })
-	if _, _, why := g.start("from="+token(150), ""); why.reason != belowFloor || why.floor.Offset != 180 {
+	if _, _, why := g.start("from="+token(150), ""); why.reason != belowFloor ||
+		why.floor.Offset != 180 {
 		t.Errorf("%+v", why)
 	}
 }
@@ -295,7 +316,8 @@ func TestNoWorker(t *testing.T) {
 		outcome = c.err
 		// Frames behind the request must not turn the answer into a reset.
 		got := exchange(t, addr, request+strings.Repeat("\x81\x85\x00\x00\x00\x00hello", 2000))
-		if r := refusalOf(t, got); got.status != 503 || r.Reason != c.reason || g.Snapshot().Refused[c.reason] == 0 {
+		if r := refusalOf(t, got); got.status != 503 || r.Reason != c.reason ||
+			g.Snapshot().Refused[c.reason] == 0 {
 			t.Errorf("%v: %+v", c.err, got)
 		}
 	}
@@ -304,8 +326,8 @@ func TestNoWorker(t *testing.T) {
 	}
 }
 
-// A client that leaves while a worker is looked for leaves nothing behind;
-// that serve finds no descriptor and no goroutine left is the point.
+// A client that leaves while a worker is searched for leaves nothing behind: serve checks that no
+// descriptor and no goroutine remains.
 func TestClientLeavesDuringHandOff(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -339,7 +361,7 @@ func TestClientLeavesDuringHandOff(t *testing.T) {
 	}
 }
 
-// Shutdown ends a hand-off that waits, and the client hears of it.
+// Shutdown ends a hand-off that waits, and the client is told.
 func TestShutdownDuringHandOff(t *testing.T) {
 	there := make(chan struct{})
 	g := newGateway(t, "open", func(o *Options) {
@@ -365,7 +387,7 @@ func TestShutdownDuringHandOff(t *testing.T) {
 	}
 }
 
-// The gateway's close must not reach the worker's duplicate.
+// The gateway's close must not affect the worker's duplicate.
 func TestCloseWithoutShutdown(t *testing.T) {
 	fds := make(chan int, 1)
 	g := newGateway(t, "open", func(o *Options) {
@@ -381,7 +403,10 @@ func TestCloseWithoutShutdown(t *testing.T) {
 	_, _ = conn.Write([]byte(upgradeRequest(target(signedData("known", time.Now(), ""), ""))))
 	fd := <-fds
 	defer unix.Close(fd)
-	eventually(t, "the gateway has let go", func() bool { return g.Snapshot().HandedOver == 1 && g.Snapshot().Connections == 0 })
+	eventually(t, "the gateway has let go", func() bool {
+		return g.Snapshot().HandedOver == 1 &&
+			g.Snapshot().Connections == 0
+	})
 	if _, err := unix.Write(fd, []byte("still here")); err != nil {
 		t.Fatal(err)
 	}
@@ -400,14 +425,15 @@ func TestUpgradeWithABody(t *testing.T) {
 	addr := serve(t, newGateway(t, "open", nil))
 	request := upgradeRequest(target(signedData("known", time.Now(), ""), ""))
 	for _, header := range []string{"Content-Length: 5", "Transfer-Encoding: chunked"} {
-		got := exchange(t, addr, strings.Replace(request, "\r\n\r\n", "\r\n"+header+"\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 1))
+		got := exchange(t, addr, strings.Replace(request, "\r\n\r\n",
+			"\r\n"+header+"\r\n\r\n5\r\nhello\r\n0\r\n\r\n", 1))
 		if got.status != 400 || refusalOf(t, got).Reason != "has_body" {
 			t.Errorf("%s: %+v", header, got)
 		}
 	}
 }
 
-// A client that leaves while it waits for a worker is dismissed, and gives its room to others.
+// A client that leaves while it waits for a worker is removed, and its room is free for others.
 func TestClientLeavesWhileItWaitsForAWorker(t *testing.T) {
 	var inside atomic.Int64
 	g := newGateway(t, "open", func(o *Options) {

@@ -9,31 +9,32 @@ import (
 )
 
 const (
-	// waitMost is how long an accepted connection waits for room before it is refused. A signed
-	// upgrade is too old then.
+	// waitMost is how long an accepted connection waits for room before it is refused. By then a
+	// signed upgrade is too old.
 	waitMost = 30 * time.Second
-	// sweepWaiting is how often waiting connections are looked at for those whose time is over or
-	// whose clients have left, and open ones for those that are long idle.
+	// sweepWaiting is how often waiting connections are checked for those whose time is over or whose
+	// clients have left, and open connections for those that are idle for long.
 	sweepWaiting = time.Second
 	// IdleGrace is how long a connection without a request is kept while others need its room, or
-	// while another process takes over. Node's HTTP agent, which collectors use, closes an idle
-	// connection after 5 s by itself. So no request is on its way when we close it.
+	// while a new process takes over. Node's HTTP agent, which collectors use, closes an idle
+	// connection after 5 s by itself. So no request is on its way when the gateway closes the
+	// connection.
 	IdleGrace = 6 * time.Second
 )
 
 // waiting holds accepted connections that have no room yet, in a queue for each origin. Nobody
-// reads from them: each is a descriptor and about a kilobyte. They are bounded in number, shared
-// between origins as open connections are, and in time.
+// reads from them: each costs a descriptor and about a kilobyte. Their number is limited and shared
+// between origins like the open connections, and so is their time.
 //
-// So a fleet that connects at once from one address is let in as fast as the ones before it become
-// workers' clients.
+// So a fleet that connects at once from one address is let in as fast as the connections before it
+// become clients of workers.
 type waiting struct {
 	most time.Duration // waitMost
 
 	max    int
 	count  int
 	queues map[origin][]waiter
-	order  []origin // of queues, by turns
+	order  []origin // origins of queues, in the order of their turns
 	sweeps *time.Timer
 }
 
@@ -60,7 +61,7 @@ func (q *waiting) push(conn net.Conn, from origin) {
 	q.count++
 }
 
-// pop takes the oldest of an origin.
+// pop removes the oldest connection of an origin.
 func (q *waiting) pop(from origin) net.Conn {
 	queue := q.queues[from]
 	conn := queue[0].conn
@@ -73,7 +74,7 @@ func (q *waiting) pop(from origin) net.Conn {
 	return conn
 }
 
-// wait lets a connection wait for room. c.mu is held.
+// wait lets a connection wait for room. The caller holds c.mu.
 func (c *connections) wait(conn net.Conn, from origin) {
 	q := &c.waiting
 	q.push(conn, from)
@@ -83,8 +84,8 @@ func (c *connections) wait(conn net.Conn, from origin) {
 	}
 }
 
-// admitWaiting gives the room there is to connections that wait, one of each origin by turns. c.mu
-// is held.
+// admitWaiting gives free room to waiting connections, one of each origin in turn. The caller holds
+// c.mu.
 func (c *connections) admitWaiting() {
 	q := &c.waiting
 	for tries := len(q.order); tries > 0 && len(c.open) < c.max; tries-- {
@@ -104,7 +105,7 @@ func (c *connections) admitWaiting() {
 	c.waited()
 }
 
-// waited is called when fewer may wait than before. c.mu is held.
+// waited updates the state after fewer connections wait than before. The caller holds c.mu.
 func (c *connections) waited() {
 	if c.waiting.count == 0 {
 		c.closing.Store(c.leaving)
@@ -112,8 +113,8 @@ func (c *connections) waited() {
 	}
 }
 
-// sweep refuses the connections that have waited for too long, and closes those whose clients have
-// left, and open ones that are idle for long, whose room is needed.
+// sweep refuses the connections that have waited for too long. It closes waiting connections whose
+// clients have left, and open connections that are idle for long, because their room is needed.
 func (c *connections) sweep() {
 	c.retire(IdleGrace, false)
 	c.dismissGone()
@@ -125,8 +126,8 @@ func (c *connections) sweep() {
 	}
 }
 
-// dismissGone takes the connections whose clients have left out of the queues. It looks at them, a
-// system call each, without the lock.
+// dismissGone removes the connections whose clients have left from the queues. It checks them
+// without the lock, because each check is a system call.
 func (c *connections) dismissGone() {
 	gone := make(map[net.Conn]bool)
 	for _, conn := range c.allWaiting() {
@@ -139,7 +140,7 @@ func (c *connections) dismissGone() {
 	}
 	c.mu.Lock()
 	q := &c.waiting
-	var left []net.Conn // of gone: those that still wait
+	var left []net.Conn // connections of gone that still wait
 	for from, queue := range q.queues {
 		stay := queue[:0:0]
 		for _, w := range queue {
@@ -174,7 +175,7 @@ func (c *connections) allWaiting() []net.Conn {
 	return all
 }
 
-// refuseWaiting refuses the connections that have waited for that long.
+// refuseWaiting refuses the connections that have waited for at least age.
 func (c *connections) refuseWaiting(age time.Duration, why func(origin) *refusal) {
 	late := make(map[net.Conn]*refusal)
 	c.mu.Lock()
@@ -192,7 +193,7 @@ func (c *connections) refuseWaiting(age time.Duration, why func(origin) *refusal
 	}
 }
 
-// abandon refuses all connections that the server does not have yet, which accepts no more.
+// abandon refuses all connections that the server does not have yet, because it accepts no more.
 func (c *connections) abandon() {
 	why := refuse(stopping, "the distributor is being stopped, try again later")
 	for conn, _ := c.next(); conn != nil; conn, _ = c.next() {
@@ -202,12 +203,12 @@ func (c *connections) abandon() {
 	c.refuseWaiting(0, func(origin) *refusal { return why })
 }
 
-// entrance is the listener as the HTTP server sees it: Accept gives connections that have room.
+// entrance is the listener of the HTTP server: Accept returns connections that have room.
 type entrance struct {
 	net.Listener
 	conns  *connections
-	failed chan error    // what the listener's Accept returned
-	ended  error         // the listener is closed
+	failed chan error    // errors of the listener's Accept
+	ended  error         // set when the listener is closed
 	closed chan struct{} // closed by Close
 	once   sync.Once
 }
@@ -216,7 +217,7 @@ func newEntrance(l net.Listener, c *connections) *entrance {
 	return &entrance{Listener: l, conns: c, failed: make(chan error), closed: make(chan struct{})}
 }
 
-// run accepts until the listener is closed.
+// run accepts connections until the listener is closed.
 func (e *entrance) run() {
 	for {
 		conn, err := e.Listener.Accept()
@@ -238,7 +239,7 @@ func (e *entrance) run() {
 	}
 }
 
-// Accept goes on, when the listener is closed, until no connection waits any more.
+// Accept continues after the listener is closed, until no connection waits anymore.
 func (e *entrance) Accept() (net.Conn, error) {
 	for {
 		conn, more := e.conns.next()

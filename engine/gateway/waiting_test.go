@@ -18,8 +18,8 @@ import (
 	"distributor/engine/supervisor"
 )
 
-// Far more than there is room for connect from one address at once, and all are let in; the
-// connections that wait are those that have no worker yet, and no more than may are open meanwhile.
+// Far more clients than there is room for connect from one address at once, and all are let in. The
+// waiting connections are those without a worker, and no more than allowed are open meanwhile.
 func TestFleetFromOneAddress(t *testing.T) {
 	var inside, most atomic.Int64
 	g := newGateway(t, "open", nil)
@@ -53,7 +53,11 @@ func TestFleetFromOneAddress(t *testing.T) {
 	if s := g.Snapshot(); s.HandedOver != 100 || most.Load() > 4 {
 		t.Errorf("%d handed over, %d at a time", s.HandedOver, most.Load())
 	}
-	eventually(t, "nothing is left", func() bool { s := g.Snapshot(); return s.Connections == 0 && s.Waiting == 0 })
+	eventually(t, "nothing is left", func() bool {
+		s := g.Snapshot()
+		return s.Connections == 0 &&
+			s.Waiting == 0
+	})
 	g.conns.mu.Lock()
 	defer g.conns.mu.Unlock()
 	if len(g.conns.held) != 0 || len(g.conns.waiting.queues) != 0 || len(g.conns.waiting.order) != 0 {
@@ -61,7 +65,7 @@ func TestFleetFromOneAddress(t *testing.T) {
 	}
 }
 
-// Clients that keep their connections leave them when others wait: all get their answers.
+// Clients that keep their connections must give them up when others wait: all get their answers.
 func TestKeepAliveMakesRoom(t *testing.T) {
 	g := newGateway(t, "open", nil)
 	g.conns.limit(8, 1000)
@@ -88,7 +92,7 @@ func TestKeepAliveMakesRoom(t *testing.T) {
 	clients.Wait()
 }
 
-// One address's connections that wait keep no other's out, and are refused when their time is over.
+// The waiting connections of one address block no others, and are refused when their time is over.
 func TestWaitingIsShared(t *testing.T) {
 	g := newGateway(t, "open", nil)
 	g.conns.limit(16, 8)
@@ -97,8 +101,10 @@ func TestWaitingIsShared(t *testing.T) {
 	for range 12 { // 8 are open, 4 wait: half of each
 		from(t, "127.0.0.1", addr)
 	}
-	eventually(t, "they are open, and wait", func() bool { s := g.Snapshot(); return s.Connections == 8 && s.Waiting == 4 })
-	if got := request(t, "127.0.0.1", addr, ""); got.status != 429 || refusalOf(t, got).Reason != "connections_of_address" {
+	eventually(t, "they are open, and wait",
+		func() bool { s := g.Snapshot(); return s.Connections == 8 && s.Waiting == 4 })
+	if got := request(t, "127.0.0.1", addr, ""); got.status != 429 ||
+		refusalOf(t, got).Reason != "connections_of_address" {
 		t.Errorf("one more: %+v", got)
 	}
 	if got := request(t, "127.0.0.2", addr, "GET /is-alive"+closing); got.status != 200 {
@@ -116,14 +122,18 @@ func TestWaitingEnds(t *testing.T) {
 	}
 	eventually(t, "two are open", func() bool { return g.Snapshot().Connections == 2 })
 	for range 3 {
-		if got := request(t, "127.0.0.1", addr, "GET /is-alive"+closing); got.status != 503 || refusalOf(t, got).Reason != "too_many_connections" {
+		if got := request(t, "127.0.0.1", addr, "GET /is-alive"+closing); got.status != 503 ||
+			refusalOf(t, got).Reason != "too_many_connections" {
 			t.Errorf("%+v", got)
 		}
 	}
-	eventually(t, "none waits", func() bool { return g.Snapshot().Waiting == 0 && g.leaving.Load() == 0 })
+	eventually(t, "none waits", func() bool {
+		return g.Snapshot().Waiting == 0 &&
+			g.leaving.Load() == 0
+	})
 }
 
-// exhaust has requests from 127.0.0.1 held for that long at least, and gives how many are.
+// exhaust makes requests from 127.0.0.1 be held for at least this long, and returns how many are.
 func exhaust(r *rates, least time.Duration) (queued func() int) {
 	from := originOf("127.0.0.1:1")
 	take(r, from)
@@ -139,7 +149,7 @@ func exhaust(r *rates, least time.Duration) (queued func() int) {
 	}
 }
 
-// keepAlive is a connection on which requests are answered.
+// keepAlive is a connection that serves several requests.
 type keepAlive struct {
 	*net.TCPConn
 	in *bufio.Reader
@@ -163,9 +173,8 @@ func (k keepAlive) get(t *testing.T) *http.Response {
 	return r
 }
 
-// During its grace a gateway that shuts down answers on the connections that it has, each once
-// more. Only then those without a request are closed, in order; what waits or is held comes to its
-// end.
+// During its grace, a gateway that shuts down answers once more on each of its connections. Only
+// then are connections without a request closed, in order. Waiting and held requests finish.
 func TestShutdownAnswersWhatIsOnItsWay(t *testing.T) {
 	g := newGateway(t, "open", func(o *Options) { o.Settings.RateLimit = 10 })
 	g.limitLoopback = true
@@ -226,8 +235,8 @@ func TestShutdownAnswersWhatIsOnItsWay(t *testing.T) {
 	}
 }
 
-// Whatever we refuse and close, the client reads the whole answer and the end, though it goes on
-// sending: no reset.
+// A client that is refused and closed reads the whole answer and the end, without a reset, even if
+// it continues to send.
 func TestRefusalsAreNotReset(t *testing.T) {
 	g := newGateway(t, "subs", nil)
 	g.limitLoopback = true
@@ -236,7 +245,9 @@ func TestRefusalsAreNotReset(t *testing.T) {
 	full := newGateway(t, "open", nil)
 	full.conns.limit(0, 0)
 	busy := newGateway(t, "open", func(o *Options) {
-		o.Workers = connectFunc(func(context.Context, supervisor.Client, int) error { return supervisor.ErrFull })
+		o.Workers = connectFunc(func(context.Context, supervisor.Client, int) error {
+			return supervisor.ErrFull
+		})
 	})
 	limited := newGateway(t, "open", nil)
 	limited.limitLoopback, limited.upgrades.hold = true, 0
@@ -244,14 +255,16 @@ func TestRefusalsAreNotReset(t *testing.T) {
 	take(&limited.upgrades, originOf("127.0.0.1:1"))
 	limited.upgrades.buckets[originOf("127.0.0.1:1")].tokens = -1000
 	upgrade := upgradeRequest(target(signedData("known", time.Now(), ""), ""))
-	addrs := map[*Gateway]string{g: addr, full: serve(t, full), busy: serve(t, busy), limited: serve(t, limited)}
+	addrs := map[*Gateway]string{g: addr, full: serve(t, full), busy: serve(t, busy),
+		limited: serve(t, limited)}
 	for _, c := range []struct {
 		name    string
 		gateway *Gateway
 		request string
 		status  int
 	}{
-		{"a body that nobody reads", g, fmt.Sprintf("POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 5<<20), 404},
+		{"a body that nobody reads", g,
+			fmt.Sprintf("POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", 5<<20), 404},
 		{"no HTTP", g, "hello\r\n\r\n", 400},
 		{"a long header", g, "GET / HTTP/1.1\r\nHost: x\r\nX: " + more + more, 431},
 		{"an upgrade without entitlement", g, upgradeRequest("/?data={}"), 401},
@@ -280,7 +293,7 @@ func TestRefusalsAreNotReset(t *testing.T) {
 	}
 }
 
-// A request whose client has gone takes no place of others, also where its body is unread.
+// A request whose client has gone takes no place from others, even if its body is unread.
 func TestHeldClientsThatLeave(t *testing.T) {
 	g := newGateway(t, "open", func(o *Options) { o.Settings.RateLimit = 5 })
 	g.limitLoopback = true
@@ -300,11 +313,11 @@ func TestHeldClientsThatLeave(t *testing.T) {
 	if got := request(t, "127.0.0.1", addr, "GET /x"+closing); got.status != 404 {
 		t.Errorf("%+v after %v", got, time.Since(begun))
 	}
-	eventually(t, "all are known to have left", func() bool { return g.Snapshot().Refused["client_gone"] == 5 })
+	eventually(t, "all are known to have left",
+		func() bool { return g.Snapshot().Refused["client_gone"] == 5 })
 }
 
-// Clients that leave while they wait for room keep no place in the line; those that stay keep
-// theirs.
+// Clients that leave while they wait for room give up their place; clients that stay keep theirs.
 func TestWaitingClientsThatLeave(t *testing.T) {
 	g := newGateway(t, "open", nil)
 	g.conns.limit(2, 20)
@@ -342,8 +355,8 @@ func TestWaitingClientsThatLeave(t *testing.T) {
 	stays.Close()
 }
 
-// A client that is turned away and then does nothing is gone long before a request would be too
-// late, also if the server's goroutine begins with a connection only after it was retired.
+// A refused client that then does nothing is closed long before the time limit of a request, even
+// if the server's goroutine begins with the connection only after it was retired.
 func TestNothingIsKeptForLong(t *testing.T) {
 	g := newGateway(t, "open", nil)
 	g.conns.limit(1, 0)
@@ -354,7 +367,8 @@ func TestNothingIsKeptForLong(t *testing.T) {
 	for range 20 {
 		from(t, "127.0.0.1", addr)
 	}
-	eventually(t, "20 are turned away", func() bool { return g.Snapshot().Refused["too_many_connections"] == 20 })
+	eventually(t, "20 are turned away",
+		func() bool { return g.Snapshot().Refused["too_many_connections"] == 20 })
 	eventually(t, "they are gone", func() bool { return g.leaving.Load() == 0 })
 
 	l := must(net.Listen("tcp", "127.0.0.1:0"))
@@ -373,14 +387,16 @@ func TestNothingIsKeptForLong(t *testing.T) {
 	}
 }
 
-// The descriptors that the HTTP API may need are not for connections.
+// Connections do not use the descriptors that the HTTP API may need.
 func TestReservedDescriptors(t *testing.T) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ free, status int }{{free: 0, status: 503}, {free: 1000, status: 200}} {
-		g := newGateway(t, "open", func(o *Options) { o.Reserved = int(limit.Cur) - c.free - spareDescriptors })
+		g := newGateway(t, "open", func(o *Options) {
+			o.Reserved = int(limit.Cur) - c.free - spareDescriptors
+		})
 		got := request(t, "127.0.0.1", serve(t, g), "GET /is-alive"+closing)
 		if got.status != c.status || got.status == 503 && refusalOf(t, got).Reason != "no_descriptors" {
 			t.Errorf("%d free: %+v", c.free, got)

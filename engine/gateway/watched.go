@@ -12,31 +12,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lingerTimeout is how long a connection that we close is read from. The kernel answers input that
-// nobody has read with a reset, which overtakes our last answer.
+// lingerTimeout is how long the gateway reads from a connection that it closes. The kernel answers
+// unread input with a reset, which would overtake our last answer.
 const lingerTimeout = time.Second
 
-// lingerBytes is how much input is read then: an upload that does not end is cut.
+// lingerBytes is how much input is read then: an endless upload is cut.
 const lingerBytes = 32 << 20
 
-// watched is a connection of the server's. It knows what the server does not tell: whether the next
-// request is on its way, and whether all input was read.
+// watched is a connection of the HTTP server. It knows what the server does not report: whether the
+// next request is on its way, and whether all input was read.
 type watched struct {
 	*net.TCPConn
-	ours  atomic.Bool // a handler has the request, and writes the answer
-	used  atomic.Bool // it has had a request
-	ended atomic.Bool // no input can come any more, or nobody waits for it: Close closes at once
-	input input       // used by one goroutine at a time: the server's, or the one that it reads in
+	ours  atomic.Bool // a handler has the request and writes the answer
+	used  atomic.Bool // the connection has had a request
+	ended atomic.Bool // no more input can come, or nobody waits for it: Close closes at once
+	input input       // used by one goroutine at a time: the server's, or the one in which it reads
 
 	mu      sync.Mutex // guards what follows
-	busy    bool       // bytes of a request came that is not answered; empty lines are none
-	since   time.Time  // when it was not busy any more
-	retired bool       // closed for writing while it was idle: input is thrown away
+	busy    bool       // bytes of an unanswered request came; empty lines do not count
+	since   time.Time  // since when the connection is not busy
+	retired bool       // closed for writing while idle: input is discarded
 }
 
 func newWatched(c *net.TCPConn) *watched { return &watched{TCPConn: c, since: time.Now()} }
 
-// ownAnswer notes that a handler has r, the request on conn. If r has no body, the server may be
+// ownAnswer records that a handler has r, the request on conn. If r has no body, the server may be
 // reading already.
 func ownAnswer(conn net.Conn, r *http.Request) {
 	if w, ok := conn.(*watched); ok {
@@ -48,7 +48,7 @@ func ownAnswer(conn net.Conn, r *http.Request) {
 	}
 }
 
-// expectRequest notes that conn's request is answered.
+// expectRequest records that conn's request is answered.
 func expectRequest(conn net.Conn) {
 	if w, ok := conn.(*watched); ok {
 		w.ours.Store(false)
@@ -58,7 +58,7 @@ func expectRequest(conn net.Conn) {
 	}
 }
 
-// endInput has Close close conn at once.
+// endInput makes Close close conn at once.
 func endInput(conn net.Conn) {
 	if w, ok := conn.(*watched); ok {
 		w.ended.Store(true)
@@ -76,7 +76,7 @@ func (w *watched) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// receive notes that input came, and reports whether it is too late.
+// receive records that input came, and reports whether it is too late.
 func (w *watched) receive() (late bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -84,8 +84,8 @@ func (w *watched) receive() (late bool) {
 	return w.retired
 }
 
-// retire closes the connection if it has been idle for so long, and no request is in the socket.
-// The server's goroutine reads on until the client closes as well, or lingerTimeout.
+// retire closes the connection if it has been idle for this long and no request is in the socket.
+// The server's goroutine reads until the client closes too, or until lingerTimeout.
 func (w *watched) retire(idle time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -97,8 +97,8 @@ func (w *watched) retire(idle time.Duration) {
 	_ = w.TCPConn.SetReadDeadline(time.Now().Add(lingerTimeout))
 }
 
-// SetReadDeadline is the server's. It has no say any more when the connection is retired: the
-// server's goroutine may only now begin with it, and would keep it for as long as a request may
+// SetReadDeadline is called by the server. It has no effect on a retired connection: the server's
+// goroutine may only now begin to read, and would keep the connection for as long as a request may
 // take.
 func (w *watched) SetReadDeadline(t time.Time) error {
 	w.mu.Lock()
@@ -109,7 +109,7 @@ func (w *watched) SetReadDeadline(t time.Time) error {
 	return w.TCPConn.SetReadDeadline(t)
 }
 
-// Close says that no more comes from us, and waits until the client has closed too.
+// Close closes for writing and waits until the client has closed too, unless input has ended.
 func (w *watched) Close() error {
 	if !w.ended.Load() {
 		linger(w.TCPConn)
@@ -129,8 +129,8 @@ func (w *watched) Write(b []byte) (int, error) {
 	return w.TCPConn.Write(b)
 }
 
-// linger closes for writing, and reads what still comes, until the client has closed too, or
-// lingerTimeout or lingerBytes are over.
+// linger closes for writing, and reads input until the client has closed too, or until
+// lingerTimeout or lingerBytes is reached.
 func linger(c *net.TCPConn) {
 	if c.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(lingerTimeout)) == nil {
 		_, _ = io.Copy(io.Discard, io.LimitReader(c, lingerBytes))
@@ -142,7 +142,7 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// hasInput reports whether bytes have come that nobody has read.
+// hasInput reports whether unread bytes are in the socket.
 func hasInput(c *net.TCPConn) bool {
 	var one [1]byte
 	n := 0
@@ -150,13 +150,13 @@ func hasInput(c *net.TCPConn) bool {
 	return n > 0
 }
 
-// Of the states of a TCP connection, these are from before the client has closed its end.
+// States of a TCP connection before the client has closed its end.
 const (
 	tcpEstablished = 1
 	tcpSynReceived = 3
 )
 
-// peerClosed reports whether a client has closed its connection, or has gone: also while input is
+// peerClosed reports whether a client has closed its connection or has gone, even while input is
 // unread.
 func peerClosed(conn net.Conn) bool {
 	w, ok := conn.(*watched)

@@ -9,10 +9,10 @@ import (
 	"unicode/utf8"
 )
 
-// escaping is a writer of lines, which ends with '\n'. Clients have a say in what is logged, so
-// whatever a terminal would obey, or would show in another order or not at all, is written as
-// \uXXXX: C0 and C1 controls, DEL, bidirectional and other format characters, line separators, what
-// is no UTF-8. slog's text form quotes these by itself; its JSON leaves most of them as they are.
+// escaping is a writer for lines that end with '\n'. Clients influence what is logged. So escaping
+// writes as \uXXXX every character that a terminal would obey, reorder or hide: C0 and C1 controls,
+// DEL, bidirectional and other format characters, line separators, and bytes that are not UTF-8.
+// slog's text form quotes these by itself; its JSON form leaves most of them unchanged.
 type escaping struct{ w io.Writer }
 
 func (e escaping) Write(line []byte) (int, error) {
@@ -30,7 +30,7 @@ func (e escaping) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// Visible is a text as it may be shown: see escaping.
+// Visible returns text with its invisible characters escaped: see escaping.
 func Visible(text string) string {
 	if shown([]byte(text)) {
 		return text
@@ -38,7 +38,7 @@ func Visible(text string) string {
 	return string(appendVisible(nil, []byte(text)))
 }
 
-// shown reports whether a text needs no escapes.
+// shown reports whether text needs no escapes.
 func shown(text []byte) bool {
 	for len(text) > 0 {
 		r, n := utf8.DecodeRune(text)
@@ -59,7 +59,7 @@ func appendVisible(dst, text []byte) []byte {
 		case unicode.IsPrint(r):
 			dst = append(dst, text[:n]...)
 		case r > 0xffff:
-			high, low := utf16.EncodeRune(r) // as JSON has it
+			high, low := utf16.EncodeRune(r) // a surrogate pair, as in JSON
 			dst = fmt.Appendf(dst, `\u%04x\u%04x`, high, low)
 		default:
 			dst = fmt.Appendf(dst, `\u%04x`, r)

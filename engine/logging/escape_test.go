@@ -11,10 +11,11 @@ import (
 	"unicode/utf8"
 )
 
-// hostile has all that a client may say to deceive who reads the log.
+// hostile contains all that a client may send to deceive the reader of the log.
 var hostile = func() string {
 	text := "\x1b[31mred\x1b[0m \u009b31m \xff\xfe \xc2 é 世界 \U000e0041\U0001f600 "
-	for _, span := range [][2]rune{{0, 0x1f}, {0x7f, 0x9f}, {0x061c, 0x061c}, {0x200b, 0x200f}, {0x2028, 0x202e}, {0x2060, 0x206f}, {0xfeff, 0xfeff}} {
+	for _, span := range [][2]rune{{0, 0x1f}, {0x7f, 0x9f}, {0x061c, 0x061c}, {0x200b, 0x200f},
+		{0x2028, 0x202e}, {0x2060, 0x206f}, {0xfeff, 0xfeff}} {
 		for r := span[0]; r <= span[1]; r++ {
 			text += string(r)
 		}
@@ -22,7 +23,7 @@ var hostile = func() string {
 	return text
 }()
 
-// visibleLines fails unless text is one line, all of it visible.
+// visibleLines fails the test unless text is one line of visible characters.
 func visibleLines(t *testing.T, what, text string) {
 	t.Helper()
 	if strings.Count(text, "\n") != 1 || !strings.HasSuffix(text, "\n") || !utf8.ValidString(text) {
@@ -36,8 +37,8 @@ func visibleLines(t *testing.T, what, text string) {
 	}
 }
 
-// In both forms, wherever a text stands, in our own lines and those of our other processes, in the
-// file too: nothing is raw, and JSON still says what was meant.
+// No text is written unescaped, in either form: wherever a text stands, in our own lines and those
+// of our other processes, and in the file. JSON still carries the original text.
 func TestHostileText(t *testing.T) {
 	for _, form := range []string{"json", "text"} {
 		for _, to := range []string{ToStderr, ToBoth} {
@@ -45,11 +46,14 @@ func TestHostileText(t *testing.T) {
 				"attribute": func(log *slog.Logger) { log.Info("m", "detail", hostile) },
 				"message":   func(log *slog.Logger) { log.Info(hostile) },
 				"name":      func(log *slog.Logger) { log.Info("m", hostile, 1) },
-				"group":     func(log *slog.Logger) { log.WithGroup(hostile).With(hostile, hostile).Info("m", "a", 1) },
-				"value":     func(log *slog.Logger) { log.Info("m", "list", []string{hostile}) },
+				"group": func(log *slog.Logger) {
+					log.WithGroup(hostile).With(hostile, hostile).Info("m", "a", 1)
+				},
+				"value": func(log *slog.Logger) { log.Info("m", "list", []string{hostile}) },
 				"child": func(log *slog.Logger) {
 					var line bytes.Buffer
-					slog.New(slog.NewJSONHandler(&line, nil)).Info(hostile, hostile, hostile, "list", []string{hostile})
+					slog.New(slog.NewJSONHandler(&line, nil)).Info(hostile, hostile, hostile, "list",
+						[]string{hostile})
 					Forward(&line, log, "worker")
 				},
 				"child's last words": func(log *slog.Logger) {
@@ -72,13 +76,16 @@ func TestHostileText(t *testing.T) {
 				if err := json.Unmarshal(stderr.Bytes(), &record); err != nil {
 					t.Errorf("%s: %v: %s", what, err, &stderr)
 				}
-				if meant := strings.ToValidUTF8(hostile, "\ufffd"); name == "attribute" && strings.Trim(record["detail"].(string), "\ufffd") == "" || name == "message" && !strings.Contains(record["msg"].(string), meant[:20]) {
+				if meant := strings.ToValidUTF8(hostile, "\ufffd"); name == "attribute" &&
+					strings.Trim(record["detail"].(string), "\ufffd") == "" || name == "message" &&
+					!strings.Contains(record["msg"].(string), meant[:20]) {
 					t.Errorf("%s: %q", what, record)
 				}
 			}
 		}
 	}
-	if plain := "é 世界 <\"&>"; Visible(plain) != plain || Visible("a\xff") != `a\ufffd` || Visible("\u202ex\n") != `\u202ex\u000a` || Visible("\xff\U000e0041") != `\ufffd\udb40\udc41` {
+	if plain := "é 世界 <\"&>"; Visible(plain) != plain || Visible("a\xff") != `a\ufffd` ||
+		Visible("\u202ex\n") != `\u202ex\u000a` || Visible("\xff\U000e0041") != `\ufffd\udb40\udc41` {
 		t.Errorf("%q %q %q", Visible(plain), Visible("\u202ex\n"), Visible("\xff\U000e0041"))
 	}
 }

@@ -11,26 +11,27 @@ import (
 
 const (
 	fileName = "distributor.log"
-	// fileMiB and filesKept bound the disk that the log takes: 704 MiB.
+	// fileMiB and filesKept limit the disk space of the log to 704 MiB.
 	fileMiB   = 64
 	filesKept = 10
 )
 
-// file is the log file, and standard error in its place while it does not
-// work. Its one user is a slog handler, which writes whole lines, one at a time.
+// file writes to the log file, or to standard error while the file does not work. Its one user is a
+// slog handler, which writes whole lines, one at a time.
 type file struct {
 	out    *timberjack.Logger
-	both   bool // standard error gets every line
+	both   bool // standard error also gets every line
 	stderr io.Writer
-	say    *slog.Logger // to standard error, in the log's format
+	say    *slog.Logger // logs to standard error, in the log's format
 
 	failing bool
 }
 
 func newFile(dir string, stderr io.Writer, say *slog.Logger) *file {
 	path := filepath.Join(dir, fileName)
-	// timberjack would make the first file readable for its group. A file that exists keeps its
-	// permissions, which each next file gets. If making it fails, the first Write tells why.
+	// timberjack would make the first file readable for its group. An existing file keeps its
+	// permissions, and each following file gets the same. If the file cannot be created, the first
+	// Write reports why.
 	_ = os.MkdirAll(dir, 0o755)
 	if f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600); err == nil {
 		_ = f.Close()
@@ -41,10 +42,10 @@ func newFile(dir string, stderr io.Writer, say *slog.Logger) *file {
 	}
 }
 
-// Write never fails: there is nobody to tell who could do more about it.
+// Write never returns an error, because no caller could do more about it.
 func (f *file) Write(line []byte) (int, error) {
 	whole := line
-	if f.failing { // a part of the last line may be there
+	if f.failing { // the file may end with a part of the last line
 		whole = append([]byte{'\n'}, line...)
 	}
 	_, err := f.out.Write(whole)

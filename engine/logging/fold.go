@@ -9,26 +9,26 @@ import (
 
 const (
 	window    = 10 * time.Second
-	printed   = 20   // of the same line in a window
-	maxSeries = 1000 // different lines that are told apart in a window
-	// sweepEvery is how often ended windows are looked for, while there are any.
+	printed   = 20   // equal lines printed in a window
+	maxSeries = 1000 // different lines that are counted apart in a window
+	// sweepEvery is how often ended windows are looked for while windows exist.
 	sweepEvery = time.Second
 )
 
-// line is what repeats are recognised by. What differs in attributes only is
-// the same line: "request refused" of a thousand addresses.
+// line identifies a repeat. Records that differ only in attributes are the same line: "request
+// refused" for a thousand addresses.
 type line struct {
 	level   slog.Level
 	message string
 }
 
-// series is one line's window.
+// series is the window of one line.
 type series struct {
 	ends    time.Time
-	seen    int  // in this window
-	held    int  // of them not printed
-	folding bool // the last window was too full: nothing is printed before the end of this one
-	last    held // the newest that was not printed
+	seen    int  // records in this window
+	held    int  // records in this window that were not printed
+	folding bool // the last window had too many: print nothing before this one ends
+	last    held // the newest record that was not printed
 }
 
 // held is a record with the handler that was to print it.
@@ -37,18 +37,18 @@ type held struct {
 	record  slog.Record
 }
 
-// repeats decides what is printed. It has no clock and does no I/O. Not for
+// repeats decides which records are printed. It has no clock and does no I/O. It is not safe for
 // concurrent use.
 type repeats struct {
 	series map[line]*series
 }
 
-// admit says whether a record is printed now; if not, it is held or counted.
+// admit reports whether a record is printed now. If not, the record is held or counted.
 func (r *repeats) admit(h held, now time.Time) bool {
 	l := line{h.record.Level, h.record.Message}
 	s := r.series[l]
 	if s == nil && len(r.series) >= maxSeries {
-		l.message = "" // of all others of that level
+		l.message = "" // stands for all other messages of that level
 		s = r.series[l]
 	}
 	if s == nil {
@@ -64,8 +64,8 @@ func (r *repeats) admit(h held, now time.Time) bool {
 	return false
 }
 
-// due returns what is to be printed for windows that have ended: the last
-// record held, saying for how many it stands.
+// due returns the records to print for windows that have ended: the last held record of each, with
+// the number of records that it stands for.
 func (r *repeats) due(now time.Time) []held {
 	var out []held
 	for l, s := range r.series {
@@ -85,17 +85,17 @@ func (r *repeats) due(now time.Time) []held {
 	return out
 }
 
-// folding is a handler that prints what repeats admits.
+// folding is a handler that prints the records that repeats admits.
 type folding struct {
 	next slog.Handler
 	*shared
 }
 
-// shared is common to all handlers that came from one by WithAttrs and WithGroup.
+// shared is the common state of all handlers that WithAttrs and WithGroup made from one handler.
 type shared struct {
 	mu       sync.Mutex // guards repeats and sweeping
 	repeats  repeats
-	sweeping bool // a sweep will come
+	sweeping bool // a sweep is scheduled
 }
 
 func newFolding(next slog.Handler) *folding {
@@ -136,7 +136,7 @@ func (s *shared) sweep() {
 	printAll(due)
 }
 
-// flush prints what is held, however long its window still lasts.
+// flush prints the held records, even if their windows have not ended.
 func (s *shared) flush() {
 	s.mu.Lock()
 	due := s.repeats.due(time.Now().Add(window))

@@ -12,17 +12,18 @@ import (
 	"time"
 )
 
-// quiet leaves out the time, so that lines can be compared.
+// quiet removes the time, so that lines can be compared.
 func quiet(w io.Writer) slog.Handler {
-	return slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
-		if a.Key == slog.TimeKey {
-			return slog.Attr{}
-		}
-		return a
-	}})
+	return slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}})
 }
 
-// console is a writer for several goroutines.
+// console is a writer that several goroutines may use.
 type console struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -67,11 +68,14 @@ func TestRepeatsAreFolded(t *testing.T) {
 
 		time.Sleep(window + sweepEvery)
 		synctest.Wait()
-		if got := out.take(); !strings.Contains(got, "level=ERROR msg=\"no disk\" part=a n=99 repeated=80\n") || !strings.Contains(got, "level=INFO msg=\"no disk\" repeated=80\n") || strings.Count(got, "\n") != 2 {
+		if got := out.take(); !strings.Contains(got,
+			"level=ERROR msg=\"no disk\" part=a n=99 repeated=80\n") ||
+			!strings.Contains(got, "level=INFO msg=\"no disk\" repeated=80\n") ||
+			strings.Count(got, "\n") != 2 {
 			t.Errorf("summary:\n%s", got)
 		}
 
-		// As long as it goes on there is one line in a window, and no other.
+		// While the repetition continues there is one line per window, and no other.
 		for range 50 {
 			log.Warn("no disk")
 		}
@@ -85,7 +89,7 @@ func TestRepeatsAreFolded(t *testing.T) {
 		time.Sleep(window + sweepEvery)
 		said("level=WARN msg=\"no disk\" repeated=50\n")
 
-		// When it has become rare it is printed at once again, and nothing is left over.
+		// When the line has become rare, it is printed at once again, and nothing is held.
 		log.Warn("no disk")
 		said()
 		time.Sleep(window + sweepEvery)
@@ -97,7 +101,7 @@ func TestRepeatsAreFolded(t *testing.T) {
 	})
 }
 
-// What is held when the process ends is printed.
+// Closing the log prints the held records.
 func TestFlush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
@@ -106,14 +110,15 @@ func TestFlush(t *testing.T) {
 			slog.New(h).Info("x")
 		}
 		h.flush()
-		if got := out.String(); strings.Count(got, "\n") != printed+1 || !strings.HasSuffix(got, "level=INFO msg=x repeated=3\n") {
+		if got := out.String(); strings.Count(got, "\n") != printed+1 ||
+			!strings.HasSuffix(got, "level=INFO msg=x repeated=3\n") {
 			t.Error(got)
 		}
 		time.Sleep(3 * window) // the sweep ends by itself
 	})
 }
 
-// Ever new messages cost neither memory nor disk without end.
+// Ever new messages do not grow memory or disk without bound.
 func TestManyDifferentLines(t *testing.T) {
 	r := repeats{make(map[line]*series)}
 	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -138,7 +143,7 @@ func TestManyDifferentLines(t *testing.T) {
 	}
 }
 
-// No line is lost or counted twice, whoever logs at the same time (for -race).
+// No line is lost or counted twice while several goroutines log (for -race).
 func TestEachLineCountsOnce(t *testing.T) {
 	var out bytes.Buffer
 	h := newFolding(quiet(&out))

@@ -10,15 +10,14 @@ import (
 )
 
 const (
-	maxLine        = 16 << 10 // bytes of a line that are kept
-	linesPerSecond = 200      // room for the stack dump of a crash; what is beyond is only counted
+	maxLine        = 16 << 10 // bytes of a line that are logged
+	linesPerSecond = 200      // enough for the stack dump of a crash; further lines are only counted
 )
 
-// Forward puts what a child process writes to its standard output and error into
-// the log, a line a record, until the end. Our children log JSON, whose lines keep
-// their time, level and attributes. What else comes there is the runtime's last
-// words: a panic with its stacks, or what a library could not keep to itself;
-// who, such as "worker", says whose.
+// Forward logs what a child process writes to its standard output and error, one record per line,
+// until the stream ends. Our child processes log JSON; such lines keep their time, level and
+// attributes. Any other line is output of the Go runtime, such as a panic with its stacks, or of a
+// library. who, such as "worker", names the process in the message of such a line.
 func Forward(r io.Reader, log *slog.Logger, who string) {
 	in := bufio.NewReaderSize(r, maxLine)
 	var second time.Time
@@ -30,7 +29,7 @@ func Forward(r io.Reader, log *slog.Logger, who string) {
 		}
 		record, ok := parseLine(line)
 		text := ""
-		if !ok { // a later ReadLine overwrites line
+		if !ok { // copied, because a later ReadLine overwrites line
 			text = string(bytes.TrimSpace(line))
 		}
 		for cut && err == nil {
@@ -48,7 +47,7 @@ func Forward(r io.Reader, log *slog.Logger, who string) {
 			continue
 		}
 		if !ok {
-			// In the message, since repeats are told by it.
+			// The text is in the message, because repeats are recognized by the message.
 			log.Error(who + " output: " + text)
 		} else if ctx := context.Background(); log.Enabled(ctx, record.Level) {
 			_ = log.Handler().Handle(ctx, record) // as slog.Logger does

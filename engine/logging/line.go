@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// parseLine is the inverse of slog's JSON handler, as far as a log goes: the
-// attributes come in their order and print as they did. It refuses what is no
-// such line. Nothing in the record refers to line.
+// parseLine is the inverse of slog's JSON handler, as far as a log needs it: the attributes keep
+// their order and print as before. It refuses other lines. The record does not refer to the memory
+// of line.
 func parseLine(line []byte) (record slog.Record, ok bool) {
 	if len(line) == 0 || line[0] != '{' {
 		return record, false
@@ -31,7 +31,7 @@ func parseLine(line []byte) (record slog.Record, ok bool) {
 		if err != nil || !isText || d.Decode(&raw) != nil {
 			return record, false
 		}
-		// An attribute may have the name of one of ours, but comes after them.
+		// An attribute may have the same name as the time, level or message, but it comes after them.
 		switch {
 		case key == slog.TimeKey && !has.time:
 			has.time = at.UnmarshalJSON(raw) == nil
@@ -43,7 +43,8 @@ func parseLine(line []byte) (record slog.Record, ok bool) {
 			attrs = append(attrs, slog.Attr{Key: key, Value: attrValue(raw)})
 		}
 	}
-	if _, err := d.Token(); err != nil || d.InputOffset() != int64(len(bytes.TrimRight(line, " \t\r"))) {
+	if _, err := d.Token(); err != nil ||
+		d.InputOffset() != int64(len(bytes.TrimRight(line, " \t\r"))) {
 		return record, false
 	}
 	if !has.time || !has.level || !has.message {
@@ -54,7 +55,7 @@ func parseLine(line []byte) (record slog.Record, ok bool) {
 	return record, true
 }
 
-// attrValue gives a value that prints like the JSON it came from.
+// attrValue returns a value that prints like the JSON that it came from.
 func attrValue(raw json.RawMessage) slog.Value {
 	switch raw[0] {
 	case '"':

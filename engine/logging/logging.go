@@ -5,24 +5,24 @@ import (
 	"log/slog"
 )
 
-// Where lines go: the values of LOG_TO.
+// Values of LOG_TO.
 const (
 	ToStderr = "stderr"
 	ToFiles  = "files"
 	ToBoth   = "both"
 )
 
-// Options say what a log is like.
+// Options configure a log.
 type Options struct {
-	Level  slog.Leveler // asked for every record
+	Level  slog.Leveler // read for every record
 	Format string       // "json", or text
 	To     string       // ToStderr, ToFiles or ToBoth
-	Dir    string       // of the files; made when the first line comes
+	Dir    string       // directory of the files; created by the first line
 	Stderr io.Writer    // standard error
 }
 
-// Open returns the handler of a log, and what ends it: that prints what is
-// still held back and closes the file.
+// Open returns the handler of a log, and a function that ends the log: it prints the held records
+// and closes the file.
 func Open(o Options) (handler slog.Handler, closeLog func()) {
 	stderr := format(o.Stderr, o.Format, o.Level)
 	if o.To == ToStderr {

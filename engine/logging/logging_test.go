@@ -67,7 +67,7 @@ func TestWhereItGoes(t *testing.T) {
 	}
 }
 
-// The directory is bounded: what is full is put aside, and the oldest goes.
+// The directory is bounded: a full file is renamed, and the oldest file is removed.
 func TestRotation(t *testing.T) {
 	dir := t.TempDir()
 	f := newFile(dir, &bytes.Buffer{}, slog.New(slog.DiscardHandler))
@@ -100,7 +100,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// The disk is full: said once; the log goes on, on standard error.
+// A full disk is reported once, and the log continues on standard error.
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Symlink("/dev/full", filepath.Join(dir, fileName)); err != nil {
@@ -115,13 +115,14 @@ func TestFullDisk(t *testing.T) {
 		}
 		end()
 		got := stderr.String()
-		if strings.Count(got, "\n") != 4 || strings.Count(got, "no space left on device") != 1 || !strings.Contains(got, "msg=one\n") || !strings.Contains(got, "msg=three\n") {
+		if strings.Count(got, "\n") != 4 || strings.Count(got, "no space left on device") != 1 ||
+			!strings.Contains(got, "msg=one\n") || !strings.Contains(got, "msg=three\n") {
 			t.Errorf("%s: %s", to, got)
 		}
 	}
 }
 
-// The directory cannot be made, and later can.
+// The directory cannot be created at first, and can be later.
 func TestDirectoryComesBack(t *testing.T) {
 	at := filepath.Join(t.TempDir(), "logs")
 	if err := os.WriteFile(at, nil, 0o600); err != nil {
@@ -139,10 +140,12 @@ func TestDirectoryComesBack(t *testing.T) {
 	log.Info("four")
 	end()
 	got := stderr.String()
-	if strings.Count(got, "cannot be written") != 1 || strings.Count(got, "can be written again") != 1 || strings.Count(got, "\n") != 4 {
+	if strings.Count(got, "cannot be written") != 1 ||
+		strings.Count(got, "can be written again") != 1 || strings.Count(got, "\n") != 4 {
 		t.Error(got)
 	}
-	if file := read(t, filepath.Join(at, fileName)); !strings.Contains(file, "msg=three") || !strings.Contains(file, "msg=four") || strings.Contains(file, "msg=two") {
+	if file := read(t, filepath.Join(at, fileName)); !strings.Contains(file, "msg=three") ||
+		!strings.Contains(file, "msg=four") || strings.Contains(file, "msg=two") {
 		t.Error(file)
 	}
 }

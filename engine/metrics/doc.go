@@ -1,25 +1,23 @@
-// Package metrics shows a status.Status in the Prometheus formats, and answers
-// GET /metrics on the public port, where the replaced service has a JSON of its
-// own.
+// Package metrics exposes a status.Status in the Prometheus formats. It also answers GET /metrics
+// on the public port, where the replaced service has its own JSON.
 //
-// It owns the names (families.go is the one table; docs/METRICS.md and
-// testdata/metrics.golden are checked against it) and the choice between the
-// two forms. It counts nothing itself: every scrape shows the newest Status, so
-// all figures of a scrape are of one moment, at most a second old. They are
-// rendered into memory once for all that ask within it, and nothing is held
-// while a client reads: a client that does not read costs others nothing.
+// The package owns the names of the metrics and the choice between the two forms. families.go is
+// the one table of names; tests check docs/METRICS.md and testdata/metrics.golden against it. The
+// package counts nothing itself: every scrape shows the newest Status, so all figures of a scrape
+// are of one moment, at most a second old. The figures are rendered into memory once for all
+// scrapes within that second. No lock is held while a client reads, so a client that does not read
+// does not delay other clients.
 //
 // # Labels
 //
-// Every label's values are bounded by the code or the configuration: streams,
-// reasons, endpoints, states, worker numbers up to MAX_WORKERS. Collectors are
-// no label, whose series would grow with every key that ever connected; their
-// lags are aggregates here, and the slowest ones are on the status page. What
-// can happen is there with 0 from the start, so that a first occurrence shows
-// as an increase.
+// The code or the configuration bounds the values of every label: streams, reasons, endpoints,
+// states, worker numbers up to MAX_WORKERS. A collector's key is not a label, because the number of
+// series would grow with every key that ever connected. The metrics aggregate the lags of
+// collectors, and the status page shows the slowest collectors. Every label value exists with 0
+// from the start, so that a first occurrence shows as an increase.
 //
 // # Concurrency and failure
 //
-// Handlers may be called from any goroutine. A collection that contradicts its
-// own table is a 500 with the reason; tests keep that from happening.
+// Handlers may be called from any goroutine. A collection that contradicts its own table is
+// answered with status 500 and the reason; tests keep that from happening.
 package metrics

@@ -14,8 +14,8 @@ import (
 	"distributor/engine/config"
 )
 
-// What the documents and deploy/ say of the code: no name that is not there, and no reason that is
-// not explained.
+// These tests check what the documents and deploy/ say about the code: every name exists, and every
+// reason is explained.
 
 const (
 	operations = "../../docs/OPERATIONS.md"
@@ -33,8 +33,8 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// series are the names that can be asked for, each with its labels, those of
-// Prometheus' own among them.
+// series returns the names that can be queried, each with its labels, including Prometheus' own
+// names.
 func series(t *testing.T) map[string][]string {
 	t.Helper()
 	target := []string{"job", "instance"}
@@ -64,8 +64,8 @@ var (
 	matcher  = regexp.MustCompile(`([a-z_]+)(?:=~|!~|!=|=)`)
 )
 
-// wrongIn says what of an expression no distributor has. It knows as much of
-// PromQL as ours use.
+// wrongIn returns the parts of an expression that do not exist in a distributor. It knows as much
+// of PromQL as our expressions use.
 func wrongIn(expression string, known map[string][]string) (wrong []string) {
 	text := window.ReplaceAllString(quoted.ReplaceAllString(expression, ""), "")
 	var names, wanted []string
@@ -94,7 +94,8 @@ func wrongIn(expression string, known map[string][]string) (wrong []string) {
 		}
 	}
 	for _, label := range wanted {
-		if !slices.ContainsFunc(names, func(name string) bool { return slices.Contains(known[name], label) }) {
+		if !slices.ContainsFunc(names,
+			func(name string) bool { return slices.Contains(known[name], label) }) {
 			wrong = append(wrong, "label "+label)
 		}
 	}
@@ -147,7 +148,7 @@ func TestMetricsThatAreNamed(t *testing.T) {
 	}
 }
 
-// rule is one alert, as the file has it: four blanks, "- alert:", and so on.
+// rule is one alert as it is formatted in the file: four blanks, "- alert:", and so on.
 var rule = regexp.MustCompile(`(?m)^      - alert: (\w+)\n        expr: (?:>-\n((?:          .*\n)+)|(.+)\n)(?:        for: \d+m\n)?` +
 	`        labels: \{severity: (?:critical|warning)\}\n        annotations:\n          summary: ".+"\n          description: ".+"\n` +
 	`          runbook: docs/OPERATIONS\.md#(\w+)\n`)
@@ -167,7 +168,8 @@ func TestAlerts(t *testing.T) {
 			t.Errorf("%s has no section, or points elsewhere: #%s", name, anchor)
 		}
 	}
-	for _, section := range regexp.MustCompile(`(?m)^### (Distributor\w+)$`).FindAllStringSubmatch(guide, -1) {
+	for _, section := range regexp.MustCompile(`(?m)^### (Distributor\w+)$`).FindAllStringSubmatch(
+		guide, -1) {
 		if !strings.Contains(text, "- alert: "+section[1]+"\n") {
 			t.Errorf("there is no alert %s", section[1])
 		}
@@ -202,7 +204,8 @@ func TestDashboard(t *testing.T) {
 			t.Errorf("%s: there is no %s in %s", where, wrong, expression)
 		}
 		selectors := strings.Count(expression, `{job=~"$job", instance=~"$instance"`)
-		if selectors != len(regexp.MustCompile(`\b(distributor|go|process)_[a-z_]+`).FindAllString(quoted.ReplaceAllString(grouping.ReplaceAllString(expression, ""), ""), -1)) {
+		if selectors != len(regexp.MustCompile(`\b(distributor|go|process)_[a-z_]+`).FindAllString(
+			quoted.ReplaceAllString(grouping.ReplaceAllString(expression, ""), ""), -1)) {
 			t.Errorf("%s: not every metric is that of the chosen job and instance: %s", where, expression)
 		}
 	}
@@ -210,7 +213,8 @@ func TestDashboard(t *testing.T) {
 	for _, v := range board.Templating.List {
 		variables = append(variables, v.Name)
 	}
-	if want := []string{"datasource", "job", "instance"}; !slices.Equal(variables, want) || board.SchemaVersion < 38 {
+	if want := []string{"datasource", "job", "instance"}; !slices.Equal(variables, want) ||
+		board.SchemaVersion < 38 {
 		t.Errorf("variables %v, schema %d", variables, board.SchemaVersion)
 	}
 	for _, a := range board.Annotations.List {
@@ -218,7 +222,8 @@ func TestDashboard(t *testing.T) {
 	}
 	ids, bottom, rows := map[int]bool{}, 0, 0
 	for _, p := range board.Panels {
-		if ids[p.ID] || p.Title == "" || p.GridPos.X+p.GridPos.W > 24 || p.GridPos.Y < bottom && p.GridPos.X == 0 {
+		if ids[p.ID] || p.Title == "" || p.GridPos.X+p.GridPos.W > 24 || p.GridPos.Y < bottom &&
+			p.GridPos.X == 0 {
 			t.Errorf("panel %d %q: no title, an id twice, or out of place: %+v", p.ID, p.Title, p.GridPos)
 		}
 		ids[p.ID], bottom = true, max(bottom, p.GridPos.Y)
@@ -238,7 +243,7 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// Every setting that is named is one.
+// Every setting that a document names exists.
 func TestSettingsThatAreNamed(t *testing.T) {
 	var table bytes.Buffer
 	if err := config.WriteMarkdown(&table); err != nil {
@@ -258,7 +263,7 @@ func TestSettingsThatAreNamed(t *testing.T) {
 	}
 }
 
-// Every reason has a row, and every row a reason.
+// Every reason has a row, and every row has a reason.
 func TestReasons(t *testing.T) {
 	s := fresh(t)
 	guide := read(t, operations)
@@ -288,7 +293,7 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// Every line of the log that is named is one of the code's, or with "…" a part of one.
+// Every log line that a document names exists in the code; a line with "…" is a part of one.
 func TestLogLinesThatAreNamed(t *testing.T) {
 	var code strings.Builder
 	err := filepath.WalkDir("../..", func(path string, _ os.DirEntry, err error) error {
@@ -319,7 +324,7 @@ func TestLogLinesThatAreNamed(t *testing.T) {
 	}
 }
 
-// Links between the documents lead to files and headings that are there.
+// Links between the documents lead to files and headings that exist.
 func TestLinks(t *testing.T) {
 	const root = "../.."
 	documents := []string{"bench/README.md"}

@@ -11,8 +11,7 @@ import (
 	"distributor/engine/supervisor"
 )
 
-// family is one metric: all that is known of it. emit is called by each for
-// every sample, with the values of labels.
+// family describes one metric. each calls emit once for every sample, with the values of labels.
 type family struct {
 	name, help string
 	kind       prometheus.ValueType // Untyped: a histogram
@@ -20,7 +19,7 @@ type family struct {
 	each       func(s *status.Status, emit sample)
 }
 
-// sample takes a value or a histogram, and the values of the labels.
+// sample receives a value or a histogram, and the values of the labels.
 type sample func(v any, labels ...string)
 
 const (
@@ -29,14 +28,16 @@ const (
 	histogram = prometheus.UntypedValue
 )
 
-// families are all metrics of our own. Help begins with what one unit of the
-// value is and says what a figure that is not plain means.
+// families are all metrics of the distributor itself. A help text first says what one unit of the
+// value is, then explains special values.
 var families = []family{
-	{"distributor_build_info", "Always 1; the labels tell what runs.", gauge, []string{"version", "go_version"},
+	{"distributor_build_info", "Always 1; the labels tell what runs.", gauge,
+		[]string{"version", "go_version"},
 		func(s *status.Status, emit sample) { emit(1.0, s.Version, runtime.Version()) }},
 	{"distributor_start_time_seconds", "When the primary started, in Unix time.", gauge, nil,
 		func(s *status.Status, emit sample) { emit(unix(s.Started)) }},
-	{"distributor_status_time_seconds", "When the figures of this scrape were taken, in Unix time.", gauge, nil,
+	{"distributor_status_time_seconds", "When the figures of this scrape were taken, in Unix time.",
+		gauge, nil,
 		func(s *status.Status, emit sample) { emit(unix(s.Time)) }},
 	{"distributor_healthy", "1 when GET /is-healthy answers OK, else 0.", gauge, nil,
 		func(s *status.Status, emit sample) { emit(truth(s.Healthy)) }},
@@ -64,7 +65,8 @@ var families = []family{
 				}
 			}
 		}},
-	stream("distributor_withheld_records_total", "Records not distributed because of stopDistributionAtCycle.", counter,
+	stream("distributor_withheld_records_total",
+		"Records not distributed because of stopDistributionAtCycle.", counter,
 		func(s *status.Stream) any { return s.BeyondStop }),
 	{"distributor_receipts_without_shard_key_total",
 		"Receipts that came without executionShardKey. added: the member was added " +
@@ -92,7 +94,8 @@ var families = []family{
 		func(s *status.Stream) any { return truth(s.Watching) }),
 	stream("distributor_data_log_rotations_total", "Data logs begun after another one.", counter,
 		func(s *status.Stream) any { return s.Rotations }),
-	stream("distributor_data_log_gaps_total", "Places where records may be missing; see the log.", counter,
+	stream("distributor_data_log_gaps_total", "Places where records may be missing; see the log.",
+		counter,
 		func(s *status.Stream) any { return s.Gaps }),
 	stream("distributor_data_log_gap_bytes_total",
 		"Bytes of data logs known to be lost in gaps. Bytes of deleted data logs are unknown and "+
@@ -119,7 +122,8 @@ var families = []family{
 		func(f *status.FrameLog) any { return f.Floor }),
 	frameLog("distributor_frame_log_size_bytes", "Bytes of frames that the frame log keeps.", gauge,
 		func(f *status.FrameLog) any { return f.Head - f.Floor }),
-	frameLog("distributor_frame_log_synced_bytes", "Offset below which everything survives a crash of the machine.", gauge,
+	frameLog("distributor_frame_log_synced_bytes",
+		"Offset below which everything survives a crash of the machine.", gauge,
 		func(f *status.FrameLog) any { return f.Synced }),
 	frameLog("distributor_frame_log_disk_bytes",
 		"Bytes of disk that the frame log uses, measured every ten seconds.", gauge,
@@ -155,9 +159,11 @@ var families = []family{
 				emit(n[string(state)], string(state))
 			}
 		}},
-	{"distributor_worker_starts_total", "Worker processes started, attempts that failed included.", counter, nil,
+	{"distributor_worker_starts_total", "Worker processes started, attempts that failed included.",
+		counter, nil,
 		func(s *status.Status, emit sample) { emit(s.Starts.Started) }},
-	{"distributor_worker_ends_total", "Worker processes that ended as asked: retired or stopped.", counter, nil,
+	{"distributor_worker_ends_total", "Worker processes that ended as asked: retired or stopped.",
+		counter, nil,
 		func(s *status.Status, emit sample) { emit(s.Starts.Ended) }},
 	{"distributor_worker_failures_total",
 		"Worker processes that ended or were killed because of a " +
@@ -167,9 +173,11 @@ var families = []family{
 		func(w *status.Worker) any { return w.Clients }),
 	worker("distributor_worker_blocked_clients", "Collectors of a worker whose socket is full.", gauge,
 		func(w *status.Worker) any { return w.Blocked }),
-	worker("distributor_worker_lag_bytes", "Bytes that the slowest collector of a worker is behind.", gauge,
+	worker("distributor_worker_lag_bytes",
+		"Bytes that the slowest collector of a worker is behind.", gauge,
 		func(w *status.Worker) any { return w.Lag }),
-	worker("distributor_worker_sent_bytes_total", "Bytes of frames that a worker gave to the kernel.", counter,
+	worker("distributor_worker_sent_bytes_total",
+		"Bytes of frames that a worker gave to the kernel.", counter,
 		func(w *status.Worker) any { return w.SentBytes }),
 	worker("distributor_worker_sends_total", "System calls that gave frames to the kernel.", counter,
 		func(w *status.Worker) any { return w.Sends }),
@@ -206,15 +214,18 @@ var families = []family{
 		"Seconds from appending a frame to the frame log until the kernel has it, for the first " +
 			"and the last up-to-date collector of a wake-up.", histogram, nil,
 		func(s *status.Status, emit sample) {
-			emit(status.Histogram{Bounds: s.Latency.Bounds, Counts: s.Latency.Counts, Sum: s.Latency.SumSecs})
+			emit(status.Histogram{Bounds: s.Latency.Bounds, Counts: s.Latency.Counts,
+				Sum: s.Latency.SumSecs})
 		}},
 
-	compression("distributor_compression_clients", "Collectors that negotiated permessage-deflate.", gauge,
+	compression("distributor_compression_clients", "Collectors that negotiated permessage-deflate.",
+		gauge,
 		func(c *status.Compression) any { return c.Clients }),
 	compression("distributor_compression_active",
 		"1 while frames are compressed for collectors, else 0.", gauge,
 		func(c *status.Compression) any { return truth(c.Alive) }),
-	compression("distributor_compression_frames_total", "Frames compressed, each once for all collectors.", counter,
+	compression("distributor_compression_frames_total",
+		"Frames compressed, each once for all collectors.", counter,
 		func(c *status.Compression) any { return c.Frames }),
 	compression("distributor_compression_in_bytes_total",
 		"Bytes of compressed frames before compression.", counter,
@@ -225,9 +236,11 @@ var families = []family{
 	compression("distributor_compression_unshrunk_frames_total",
 		"Frames that compression did not make smaller; they are sent uncompressed.", counter,
 		func(c *status.Compression) any { return c.Same }),
-	compression("distributor_compression_lag_bytes", "Bytes of the frame log still to compress; 0 when not active.", gauge,
+	compression("distributor_compression_lag_bytes",
+		"Bytes of the frame log still to compress; 0 when not active.", gauge,
 		func(c *status.Compression) any { return c.Lag }),
-	compression("distributor_compression_sent_bytes_total", "Bytes of compressed frames given to the kernel.", counter,
+	compression("distributor_compression_sent_bytes_total",
+		"Bytes of compressed frames given to the kernel.", counter,
 		func(c *status.Compression) any { return c.SentBytes }),
 	compression("distributor_compression_plain_bytes_total",
 		"Bytes of uncompressed frames given to the kernel for collectors that negotiated "+
@@ -237,7 +250,8 @@ var families = []family{
 		"Times that compression was given up for a while.", counter, []string{"reason"},
 		func(s *status.Status, emit sample) { byLabel(s.Compression.Ends, emit) }},
 
-	{"distributor_refused_requests_total", "Upgrades and requests refused.", counter, []string{"reason"},
+	{"distributor_refused_requests_total", "Upgrades and requests refused.", counter,
+		[]string{"reason"},
 		func(s *status.Status, emit sample) { byLabel(s.Refused, emit) }},
 	{"distributor_http_connections",
 		"Open connections of the public port outside workers.", gauge, nil,
@@ -254,7 +268,8 @@ var families = []family{
 		"Collectors that returned after longer than the frame log reaches back, and miss " +
 			"records.", counter, nil,
 		func(s *status.Status, emit sample) { emit(s.HTTP.Missed) }},
-	{"distributor_api_requests_total", "Requests of the HTTP API, by answer.", counter, []string{"endpoint", "status"},
+	{"distributor_api_requests_total", "Requests of the HTTP API, by answer.", counter,
+		[]string{"endpoint", "status"},
 		func(s *status.Status, emit sample) {
 			for _, e := range s.API {
 				for code, n := range e.Statuses {
@@ -279,7 +294,8 @@ var families = []family{
 	table("distributor_api_table_failing", "1 when the last query of a table failed, else 0.", gauge,
 		func(t *status.Table) any { return truth(t.Failing != "") }),
 
-	process("distributor_process_cpu_seconds_total", "Processor time of a process, user and system.", counter,
+	process("distributor_process_cpu_seconds_total",
+		"Processor time of a process, user and system.", counter,
 		func(p *status.Process) any { return p.CPUSeconds }),
 	process("distributor_process_resident_memory_bytes",
 		"Resident memory of a process. Most of a worker's is the frame log, which all processes "+
@@ -334,8 +350,11 @@ func clients(name, help string, kind prometheus.ValueType, of func(*status.Clien
 	return family{name, help, kind, nil, func(s *status.Status, emit sample) { emit(of(&s.Clients)) }}
 }
 
-func compression(name, help string, kind prometheus.ValueType, of func(*status.Compression) any) family {
-	return family{name, help, kind, nil, func(s *status.Status, emit sample) { emit(of(&s.Compression)) }}
+func compression(name, help string, kind prometheus.ValueType,
+	of func(*status.Compression) any) family {
+	return family{name, help, kind, nil, func(s *status.Status, emit sample) {
+		emit(of(&s.Compression))
+	}}
 }
 
 func slowest(c *status.Clients) status.Client {
@@ -358,7 +377,7 @@ func truth(b bool) int {
 	return 0
 }
 
-// unix is 0 for the zero time.
+// unix returns the Unix time in seconds, and 0 for the zero time.
 func unix(t time.Time) float64 {
 	if t.IsZero() {
 		return 0

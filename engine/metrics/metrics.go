@@ -15,11 +15,12 @@ func registry(of func() *status.Status) *prometheus.Registry {
 	for _, f := range families {
 		c.descs = append(c.descs, prometheus.NewDesc(f.name, f.help, f.labels, nil))
 	}
-	r.MustRegister(c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(c, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
 
-// collector is a prometheus.Collector of one Status a scrape.
+// collector is a prometheus.Collector that reads one Status for each scrape.
 type collector struct {
 	of    func() *status.Status
 	descs []*prometheus.Desc // of families
@@ -38,7 +39,8 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-func metric(desc *prometheus.Desc, kind prometheus.ValueType, v any, labels []string) prometheus.Metric {
+func metric(desc *prometheus.Desc, kind prometheus.ValueType, v any,
+	labels []string) prometheus.Metric {
 	var m prometheus.Metric
 	var err error
 	switch v := v.(type) {
@@ -59,7 +61,8 @@ func metric(desc *prometheus.Desc, kind prometheus.ValueType, v any, labels []st
 		for i, bound := range v.Bounds {
 			buckets[bound] = uint64(v.Counts[i])
 		}
-		m, err = prometheus.NewConstHistogram(desc, uint64(v.Counts[len(v.Bounds)]), v.Sum, buckets, labels...)
+		m, err = prometheus.NewConstHistogram(desc, uint64(v.Counts[len(v.Bounds)]), v.Sum, buckets,
+			labels...)
 	default:
 		err = fmt.Errorf("metrics: a value of type %T", v)
 	}

@@ -32,10 +32,11 @@ var update = flag.Bool("update", false, "write the golden list and the table of 
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// fresh is the Status of parts that exist and have done nothing yet.
+// fresh returns the Status of components that exist and have done nothing yet.
 func fresh(t testing.TB) *status.Status {
 	t.Helper()
-	workers, err := supervisor.New(supervisor.Options{Command: []string{"-"}, Log: quiet, Limits: supervisor.Limits{Max: 1, MaxClients: 1}})
+	workers, err := supervisor.New(supervisor.Options{Command: []string{"-"}, Log: quiet,
+		Limits: supervisor.Limits{Max: 1, MaxClients: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,22 +50,26 @@ func fresh(t testing.TB) *status.Status {
 		Version: "distributor 1", Started: time.Now(),
 		Source:  func(datalog.Stream) datalog.Stats { return datalog.Stats{} },
 		Encoder: coder.Stats, FrameLog: func() framelog.Stats { return framelog.Stats{} },
-		LogDir: t.TempDir(), Blocked: coder.Blocked, Workers: workers.Snapshot, Gateway: front.Snapshot, Deflate: zipper.Stats,
+		LogDir: t.TempDir(), Blocked: coder.Blocked, Workers: workers.Snapshot,
+		Gateway: front.Snapshot, Deflate: zipper.Stats,
 		API: func() status.API {
 			return status.API{
-				Endpoints: []status.Endpoint{{Path: "/receipt", Statuses: status.Counts{"200": 0}, Seconds: status.Histogram{Bounds: []float64{1}, Counts: []int64{0, 0}}}},
-				Tables:    []status.Table{{Name: "receipts"}},
+				Endpoints: []status.Endpoint{{Path: "/receipt", Statuses: status.Counts{"200": 0},
+					Seconds: status.Histogram{Bounds: []float64{1}, Counts: []int64{0, 0}}}},
+				Tables: []status.Table{{Name: "receipts"}},
 			}
 		},
-		Health: func() ([]status.Problem, time.Time) { return nil, time.Now() }, Events: status.NewEvents(),
+		Health: func() ([]status.Problem, time.Time) { return nil, time.Now() },
+		Events: status.NewEvents(),
 	})
 	return board.Status()
 }
 
-// busy is a Status in which workers run.
+// busy returns a Status in which workers run.
 func busy(t testing.TB) *status.Status {
 	s := *fresh(t)
-	s.Workers = []status.Worker{{Number: 1, State: "ready", Clients: 3, Lag: 12, SentBytes: 5}, {Number: 7, State: "starting"}}
+	s.Workers = []status.Worker{{Number: 1, State: "ready", Clients: 3, Lag: 12, SentBytes: 5},
+		{Number: 7, State: "starting"}}
 	s.Clients.Slowest = []status.Client{{Key: "k", Worker: 1, Lag: 12, Seconds: 1.5}}
 	s.Clients.Disconnects["too_slow"] = 4
 	s.Healthy, s.Problems = false, []status.Problem{{Component: "x"}}
@@ -84,8 +89,8 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// Every metric but those of workers, of which there may be none, shows all its
-// series from the start, each with a help.
+// Every metric shows all its series from the start, each with a help text. Metrics of workers are
+// excepted, because there may be no worker.
 func TestFromTheStart(t *testing.T) {
 	gathered, err := registry(shown(fresh(t))).Gather()
 	if err != nil {
@@ -107,9 +112,12 @@ func TestFromTheStart(t *testing.T) {
 		}
 	}
 	want := map[string]int{
-		"distributor_records_total": 3, "distributor_rejected_records_total": 12, "distributor_workers": 4,
-		"distributor_disconnects_total": len(wsproto.Disconnects) + 1, "distributor_worker_failures_total": 7,
-		"distributor_log_messages_total": 2, "distributor_handoff_refusals_total": 6, "distributor_process_threads": 1,
+		"distributor_records_total": 3, "distributor_rejected_records_total": 12,
+		"distributor_workers":               4,
+		"distributor_disconnects_total":     len(wsproto.Disconnects) + 1,
+		"distributor_worker_failures_total": 7,
+		"distributor_log_messages_total":    2, "distributor_handoff_refusals_total": 6,
+		"distributor_process_threads": 1,
 	}
 	for name, n := range want {
 		if series[name] != n {
@@ -141,13 +149,14 @@ distributor_workers{state="starting"} 1
 distributor_worker_sent_bytes_total{worker="1"} 5
 distributor_worker_sent_bytes_total{worker="7"} 0
 `)
-	err := testutil.GatherAndCompare(registry(shown(s)), want, "distributor_client_lag_max_bytes", "distributor_healthy", "distributor_workers", "distributor_worker_sent_bytes_total")
+	err := testutil.GatherAndCompare(registry(shown(s)), want, "distributor_client_lag_max_bytes",
+		"distributor_healthy", "distributor_workers", "distributor_worker_sent_bytes_total")
 	if err != nil {
 		t.Error(err)
 	}
 }
 
-// testdata/metrics.golden lists every name, for whatever is built on them.
+// testdata/metrics.golden lists every name, because dashboards and alerts depend on the names.
 func TestNames(t *testing.T) {
 	gathered, err := registry(shown(busy(t))).Gather()
 	if err != nil {
@@ -159,7 +168,8 @@ func TestNames(t *testing.T) {
 		for _, l := range f.Metric[0].Label {
 			labels = append(labels, l.GetName())
 		}
-		fmt.Fprintf(&got, "%s %s %s\n", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(labels, ","))
+		fmt.Fprintf(&got, "%s %s %s\n", f.GetName(), strings.ToLower(f.GetType().String()),
+			strings.Join(labels, ","))
 	}
 	const golden = "testdata/metrics.golden"
 	if *update {
@@ -200,7 +210,8 @@ func TestDocument(t *testing.T) {
 		if f.kind == histogram {
 			kind = "histogram"
 		}
-		fmt.Fprintf(&table, "| `%s` | %s | %s | %s |\n", f.name, kind, strings.Join(f.labels, ", "), f.help)
+		fmt.Fprintf(&table, "| `%s` | %s | %s | %s |\n", f.name, kind, strings.Join(f.labels, ", "),
+			f.help)
 	}
 	want := before + tableBegin + table.String() + tableEnd + after
 	if want == string(text) {
@@ -236,18 +247,19 @@ func TestHandler(t *testing.T) {
 	}
 }
 
-// A Status that no metric can be made of is told, not half shown.
+// A Status that cannot be turned into metrics is reported, not shown in part.
 func TestImpossible(t *testing.T) {
 	s := busy(t)
 	s.API[0].Seconds.Counts = nil
 	w := httptest.NewRecorder()
 	Handler(shown(s), quiet).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	if w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), "histogram of 1 bounds has 0 counts") {
+	if w.Code != http.StatusInternalServerError ||
+		!strings.Contains(w.Body.String(), "histogram of 1 bounds has 0 counts") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 
-// scraper is what Prometheus 3 sends.
+// scraper is the Accept header that Prometheus 3 sends.
 const scraper = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4," +
 	"text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
 
@@ -283,23 +295,27 @@ func FuzzWantsPrometheus(f *testing.F) {
 	f.Add(scraper)
 	f.Add("application/json;q=0.1,text/plain;version=\"")
 	f.Fuzz(func(t *testing.T, accept string) {
-		if wantsPrometheus([]string{accept}) && !regexp.MustCompile(`(?i)openmetrics|version|protobuf`).MatchString(accept) {
+		if wantsPrometheus([]string{accept}) &&
+			!regexp.MustCompile(`(?i)openmetrics|version|protobuf`).MatchString(accept) {
 			t.Error("never asked for")
 		}
 	})
 }
 
-// The recorded answers: databases with 146, 256 and 200 rows, and with none.
+// The recorded answers were made with databases of 146, 256 and 200 rows, and with none.
 func TestPublicJSON(t *testing.T) {
 	at := time.UnixMilli(1795429424366)
 	for _, c := range []struct {
 		counts Counts
 		want   string
 	}{
-		{Counts{Count{146, at}, Count{256, at}, Count{200, at}}, `{"cycle":{"count":146,"lastUpdationTimestamp":1795429424366},"originalTx":{"count":256,"lastUpdationTimestamp":1795429424366},"receipt":{"count":200,"lastUpdationTimestamp":1795429424366}}`},
-		{Counts{Count{0, at}, Count{0, at.Add(time.Millisecond)}, Count{0, at}}, `{"cycle":{"count":0,"lastUpdationTimestamp":1795429424366},"originalTx":{"count":0,"lastUpdationTimestamp":1795429424367},"receipt":{"count":0,"lastUpdationTimestamp":1795429424366}}`},
+		{Counts{Count{146, at}, Count{256, at}, Count{200, at}},
+			`{"cycle":{"count":146,"lastUpdationTimestamp":1795429424366},"originalTx":{"count":256,"lastUpdationTimestamp":1795429424366},"receipt":{"count":200,"lastUpdationTimestamp":1795429424366}}`},
+		{Counts{Count{0, at}, Count{0, at.Add(time.Millisecond)}, Count{0, at}},
+			`{"cycle":{"count":0,"lastUpdationTimestamp":1795429424366},"originalTx":{"count":0,"lastUpdationTimestamp":1795429424367},"receipt":{"count":0,"lastUpdationTimestamp":1795429424366}}`},
 	} {
-		server := httptest.NewServer(Public(func() Counts { return c.counts }, Handler(shown(busy(t)), quiet)))
+		server := httptest.NewServer(Public(func() Counts { return c.counts },
+			Handler(shown(busy(t)), quiet)))
 		defer server.Close()
 		for method, want := range map[string]string{"GET": c.want, "HEAD": ""} {
 			r, _ := http.NewRequest(method, server.URL+"/metrics", nil)
@@ -309,7 +325,9 @@ func TestPublicJSON(t *testing.T) {
 			}
 			body, _ := io.ReadAll(answer.Body)
 			answer.Body.Close()
-			if string(body) != want || answer.Header.Get("Content-Type") != "application/json; charset=utf-8" || answer.ContentLength != int64(len(c.want)) {
+			if string(body) != want || answer.Header.Get(
+				"Content-Type") != "application/json; charset=utf-8" ||
+				answer.ContentLength != int64(len(c.want)) {
 				t.Errorf("%s: %s %v", method, body, answer.Header)
 			}
 		}
@@ -321,13 +339,15 @@ func TestPublicJSON(t *testing.T) {
 		}
 		body, _ := io.ReadAll(answer.Body)
 		answer.Body.Close()
-		if !strings.HasSuffix(string(body), "# EOF\n") || !strings.Contains(answer.Header.Get("Vary"), "Accept") {
+		if !strings.HasSuffix(string(body), "# EOF\n") ||
+			!strings.Contains(answer.Header.Get("Vary"), "Accept") {
 			t.Errorf("%v\n%s", answer.Header, body)
 		}
 	}
 }
 
-// BenchmarkScrape is the cost of one scrape, before compression, if no other has come within a second.
+// BenchmarkScrape measures one scrape before compression, if no other scrape came within the last
+// second.
 func BenchmarkScrape(b *testing.B) {
 	r := registry(shown(busy(b)))
 	b.ReportAllocs()

@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// Count is what the replaced service tells of a stream.
+// Count holds the figures that the replaced service reports for a stream.
 type Count struct {
-	Records int64     // in the archiver's database at the start, and read since
-	Updated time.Time // when one was last read, or the service started
+	Records int64     // rows of the archiver's database at the start, plus records read since
+	Updated time.Time // when a record was last read, or when the service started
 }
 
-// Counts are those of the three streams.
+// Counts holds the figures of the three streams.
 type Counts struct{ Cycle, OriginalTx, Receipt Count }
 
-// Public answers GET /metrics on the public port: with the replaced service's
-// JSON, unless the request names a form of Prometheus, as scrapers do.
+// Public answers GET /metrics on the public port: with the replaced service's JSON, unless the
+// request names a Prometheus format, as scrapers do.
 func Public(of func() Counts, prometheus http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if wantsPrometheus(r.Header.Values("Accept")) {
@@ -27,15 +27,15 @@ func Public(of func() Counts, prometheus http.Handler) http.Handler {
 			return
 		}
 		text := of().json()
-		w.Header().Add("Vary", "Accept") // the other form says so itself
+		w.Header().Add("Vary", "Accept") // the Prometheus handler sets its own Vary
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 		w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 		_, _ = w.Write(text) // the client may have gone
 	})
 }
 
-// json is {"cycle":{"count":1,"lastUpdationTimestamp":2},…}, sorted as the
-// replaced service's canonical text is.
+// json returns {"cycle":{"count":1,"lastUpdationTimestamp":2},…}, sorted like the replaced
+// service's canonical text.
 func (c Counts) json() []byte {
 	type count struct {
 		Count   int64 `json:"count"`
@@ -53,8 +53,8 @@ func (c Counts) json() []byte {
 	return text
 }
 
-// wantsPrometheus: a form of it is named, and JSON is not preferred to it. A
-// plain text/plain is no such form: HTTP libraries of collectors send it beside
+// wantsPrometheus reports whether accept names a Prometheus format and does not prefer JSON. A
+// plain text/plain does not count, because HTTP libraries of collectors send it beside
 // application/json.
 func wantsPrometheus(accept []string) bool {
 	var ours, theirs float64
@@ -72,7 +72,8 @@ func wantsPrometheus(accept []string) bool {
 		_, versioned := parameters["version"]
 		switch {
 		case kind == "application/openmetrics-text", kind == "text/plain" && versioned,
-			kind == "application/vnd.google.protobuf" && parameters["proto"] == "io.prometheus.client.MetricFamily":
+			kind == "application/vnd.google.protobuf" &&
+				parameters["proto"] == "io.prometheus.client.MetricFamily":
 			ours = max(ours, q)
 		case kind == "application/json":
 			theirs = max(theirs, q)

@@ -18,21 +18,22 @@ import (
 )
 
 const (
-	// maxAge is how old figures may be when a scrape gets them.
+	// maxAge is how old the figures of a scrape may be.
 	maxAge = time.Second
-	// takenWithin is how long a client may take for them. A text is kept for whoever is still
-	// reading it: with this, at most ten seconds' worth of texts, whatever the number of clients.
+	// takenWithin is how long a client may take to read a scrape. A text is kept while a client still
+	// reads it. With this limit, at most ten seconds' worth of texts are kept, whatever the number of
+	// clients.
 	takenWithin = 10 * time.Second
 )
 
-// formats are those that a scrape may ask for; the first one is for a scrape that asks for none.
+// formats are the formats that a scrape may ask for. A scrape that asks for none gets the first.
 var formats = []expfmt.Format{
 	expfmt.FmtText, expfmt.FmtOpenMetrics_1_0_0, expfmt.FmtOpenMetrics_0_0_1, expfmt.FmtProtoDelim,
 }
 
-// scrapes renders the figures into memory, at most once in maxAge and form, and hands the same text
-// to all that ask meanwhile. So nothing is held while a client reads: those of one listener cannot
-// keep out those of another.
+// scrapes renders the figures into memory, at most once per maxAge and form, and serves the same
+// text to all requests meanwhile. No lock is held while a client reads, so clients of one listener
+// cannot block clients of another.
 type scrapes struct {
 	of     func() *status.Status
 	gather prometheus.Gatherer
@@ -46,15 +47,15 @@ type scrapes struct {
 	texts    map[form][]byte
 }
 
-// form is what a text depends on.
+// form identifies a rendered text.
 type form struct {
 	format expfmt.Format // one of formats
 	gzip   bool
 }
 
-// Handler answers in the Prometheus formats: text, OpenMetrics or protobuf, as
-// the request accepts. It shows what of the moment tells, and figures of the Go
-// runtime and of this process (go_…, process_…).
+// Handler answers in the Prometheus formats: text, OpenMetrics or protobuf, as the request accepts.
+// It shows the Status that of returns, and figures of the Go runtime and of this process (go_…,
+// process_…).
 func Handler(of func() *status.Status, log *slog.Logger) http.Handler {
 	return &scrapes{of: of, gather: registry(of), log: log}
 }
@@ -68,7 +69,8 @@ func (s *scrapes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h := w.Header()
-	h.Set("Content-Type", string(format)) // with the escaping asked for: our names need none
+	// includes the requested escaping, which our names do not need
+	h.Set("Content-Type", string(format))
 	h.Add("Vary", "Accept, Accept-Encoding")
 	if f.gzip {
 		h.Set("Content-Encoding", "gzip")
@@ -79,7 +81,7 @@ func (s *scrapes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(text)                                      // the client may have gone
 }
 
-// known is the one of formats that a negotiated format is.
+// known returns the entry of formats that equals a negotiated format.
 func known(format expfmt.Format) expfmt.Format {
 	for _, f := range formats {
 		if f.FormatType() == format.FormatType() && f.Version() == format.Version() {
@@ -125,7 +127,7 @@ func render(families []*dto.MetricFamily, format expfmt.Format) ([]byte, error) 
 			return nil, err
 		}
 	}
-	if closer, ok := e.(expfmt.Closer); ok { // OpenMetrics has an end
+	if closer, ok := e.(expfmt.Closer); ok { // OpenMetrics ends with a marker
 		if err := closer.Close(); err != nil {
 			return nil, err
 		}
@@ -145,7 +147,7 @@ func compress(text []byte) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// acceptsGzip: it is named, and not with a quality of 0.
+// acceptsGzip reports whether accept names gzip with a quality above 0.
 func acceptsGzip(accept []string) bool {
 	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
 		name, parameter, _ := strings.Cut(part, ";")

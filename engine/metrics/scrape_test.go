@@ -30,7 +30,7 @@ func scrape(h http.Handler, accept, encoding string) *httptest.ResponseRecorder 
 	return w
 }
 
-// Clients that do not read keep nobody out: neither on their own listener nor on another.
+// Clients that do not read block no other client, neither on their own listener nor on another.
 func TestClientsThatDoNotRead(t *testing.T) {
 	handler := Handler(shown(busy(t)), quiet)
 	var under atomic.Int64
@@ -43,7 +43,8 @@ func TestClientsThatDoNotRead(t *testing.T) {
 	admin := httptest.NewServer(handler)
 	defer admin.Close()
 	const stalled = 40
-	request := []byte(strings.Repeat("GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: text/plain;version=0.0.4\r\n\r\n", 400))
+	request := []byte(strings.Repeat(
+		"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: text/plain;version=0.0.4\r\n\r\n", 400))
 	for range stalled {
 		conn, err := net.Dial("tcp", public.Listener.Addr().String())
 		if err != nil {
@@ -53,7 +54,8 @@ func TestClientsThatDoNotRead(t *testing.T) {
 		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
 		go func() { _, _ = conn.Write(request) }() // the server stops reading when it cannot write
 	}
-	for end := time.Now().Add(30 * time.Second); under.Load() < stalled; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); under.Load() < stalled; time.Sleep(
+		10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("%d of %d scrapes stand still", under.Load(), stalled)
 		}
@@ -66,14 +68,16 @@ func TestClientsThatDoNotRead(t *testing.T) {
 			}
 			body, err := io.ReadAll(answer.Body)
 			answer.Body.Close()
-			if err != nil || answer.StatusCode != 200 || int64(len(body)) != answer.ContentLength && answer.ContentLength >= 0 {
+			if err != nil || answer.StatusCode != 200 || int64(len(body)) != answer.ContentLength &&
+				answer.ContentLength >= 0 {
 				t.Errorf("%s: %s, %d bytes, %v", url, answer.Status, len(body), err)
 			}
 		}
 	}
 }
 
-// A flood of scrapes in all forms costs one rendering of each form a second, and all get the same.
+// A flood of scrapes in all forms renders each form once per second, and all scrapes get the same
+// text.
 func TestScrapesShareTexts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := busy(t)
@@ -82,7 +86,8 @@ func TestScrapesShareTexts(t *testing.T) {
 		h := Handler(newest.Load, quiet).(*scrapes)
 		gathers := 0
 		h.gather = counted{h.gather, &gathers}
-		accepts := []string{scraper, "", "text/plain;version=0.0.4;escaping=dots", "application/openmetrics-text;version=0.0.1",
+		accepts := []string{scraper, "", "text/plain;version=0.0.4;escaping=dots",
+			"application/openmetrics-text;version=0.0.1",
 			"application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"}
 		for i := range 100 {
 			accepts = append(accepts, fmt.Sprintf("text/plain;version=0.0.4;escaping=x%d;x=%d", i, i))
@@ -91,7 +96,8 @@ func TestScrapesShareTexts(t *testing.T) {
 		for _, accept := range accepts {
 			for _, encoding := range []string{"", "gzip", "gzip;q=0.5, br"} {
 				all.Go(func() {
-					if w := scrape(h, accept, encoding); w.Code != 200 || w.Header().Get("Content-Length") != fmt.Sprint(w.Body.Len()) {
+					if w := scrape(h, accept, encoding); w.Code != 200 ||
+						w.Header().Get("Content-Length") != fmt.Sprint(w.Body.Len()) {
 						t.Errorf("%q %q: %d %v", accept, encoding, w.Code, w.Header())
 					}
 				})
@@ -101,13 +107,15 @@ func TestScrapesShareTexts(t *testing.T) {
 		if want := 2 * len(formats); gathers != 1 || len(h.texts) != want {
 			t.Errorf("%d gatherings, %d texts", gathers, len(h.texts))
 		}
-		if a, b := scrape(h, "", ""), scrape(h, "", ""); a.Body.String() != b.Body.String() || gathers != 1 {
+		if a, b := scrape(h, "", ""), scrape(h, "", ""); a.Body.String() != b.Body.String() ||
+			gathers != 1 {
 			t.Error("not the same")
 		}
 		next := *s
 		next.Healthy = true
 		newest.Store(&next)
-		if w := scrape(h, "", ""); !strings.Contains(w.Body.String(), "\ndistributor_healthy 1\n") || gathers != 2 {
+		if w := scrape(h, "", ""); !strings.Contains(w.Body.String(), "\ndistributor_healthy 1\n") ||
+			gathers != 2 {
 			t.Error("the newest status is not shown")
 		}
 		time.Sleep(maxAge)
@@ -129,7 +137,7 @@ func (c counted) Gather() ([]*dto.MetricFamily, error) {
 	return c.Gatherer.Gather()
 }
 
-// timed is a recorder that has a deadline.
+// timed is a recorder that has a write deadline.
 type timed struct {
 	*httptest.ResponseRecorder
 	until time.Time
@@ -137,7 +145,7 @@ type timed struct {
 
 func (w *timed) SetWriteDeadline(t time.Time) error { w.until = t; return nil }
 
-// A client has ten seconds to take a scrape, and gets it in the escaping that it asked for.
+// A client has ten seconds to read a scrape, and gets the escaping that it asked for.
 func TestScrapeIsTakenSoon(t *testing.T) {
 	r := httptest.NewRequest("GET", "/metrics", nil)
 	r.Header.Set("Accept", "text/plain;version=0.0.4;escaping=dots")
@@ -154,7 +162,8 @@ func TestScrapeIsTakenSoon(t *testing.T) {
 func TestGzip(t *testing.T) {
 	h := Handler(shown(busy(t)), quiet)
 	plain, packed := scrape(h, "", "gzip;q=0, identity"), scrape(h, "", "br, GZIP")
-	if plain.Header().Get("Content-Encoding") != "" || packed.Header().Get("Content-Encoding") != "gzip" || packed.Body.Len() > plain.Body.Len()/3 {
+	if plain.Header().Get("Content-Encoding") != "" ||
+		packed.Header().Get("Content-Encoding") != "gzip" || packed.Body.Len() > plain.Body.Len()/3 {
 		t.Fatalf("%v %v", plain.Header(), packed.Header())
 	}
 	z, err := gzip.NewReader(bytes.NewReader(packed.Body.Bytes()))
@@ -164,7 +173,8 @@ func TestGzip(t *testing.T) {
 	if text, err := io.ReadAll(z); err != nil || string(text) != plain.Body.String() {
 		t.Errorf("%v\n%s", err, text)
 	}
-	for accept, want := range map[string]bool{"": false, "gzip": true, "gzip; q=0": false, "gzip;q=0.000": false, "gzip;q=1": true, "xgzip": false, "gzip;q=x": false, "a,, gzip": true} {
+	for accept, want := range map[string]bool{"": false, "gzip": true, "gzip; q=0": false,
+		"gzip;q=0.000": false, "gzip;q=1": true, "xgzip": false, "gzip;q=x": false, "a,, gzip": true} {
 		if got := acceptsGzip([]string{accept}); got != want {
 			t.Errorf("%q: %v", accept, got)
 		}

@@ -15,23 +15,23 @@ import (
 
 const (
 	fileName = "notices.json"
-	// maxKept bounds the file, at about 600 bytes each.
+	// maxKept is how many notices the file keeps, at about 600 bytes each.
 	maxKept = 256
 )
 
 // Notice is a signed text and its place.
 type Notice struct {
-	Offset uint64 `json:"offset"` // in the frame log: a frame boundary
+	Offset uint64 `json:"offset"` // offset in the frame log, at a frame boundary
 	Text   string `json:"text"`
 }
 
-// List is what is kept, in the order of offsets.
+// List holds the stored notices in the order of their offsets.
 type List struct {
-	First   uint64   `json:"first"` // number of the first: they are counted for ever
+	First   uint64   `json:"first"` // number of the first notice; numbers are never reused
 	Notices []Notice `json:"notices"`
 }
 
-// Load reads the list in dir (STATE_DIR); it is empty where there is none.
+// Load reads the list in dir (STATE_DIR). The list is empty if there is no file.
 func Load(dir string) (List, error) {
 	var list List
 	b, err := os.ReadFile(filepath.Join(dir, fileName))
@@ -53,9 +53,9 @@ type Book struct {
 	list List
 }
 
-// Open goes on with the list in dir. What was to come after a head that the
-// frame log no longer has comes at its end now: frames are made again, and the
-// notice may be. The Book works also after an error, which says what is lost.
+// Open returns a Book with the list in dir. A notice behind head is moved to head: the frame log no
+// longer has those frames, they are made again, and the notice may be made again too. The Book
+// works even after an error, which says what is lost.
 func Open(dir string, head uint64) (*Book, error) {
 	list, err := Load(dir)
 	for i := range list.Notices {
@@ -64,9 +64,8 @@ func Open(dir string, head uint64) (*Book, error) {
 	return &Book{dir: dir, list: list}, err
 }
 
-// Add puts a notice at the end, and is done when the file is on disk. Those
-// below floor go: nobody can come across them any more. On an error nothing has
-// changed.
+// Add appends a notice and returns when the file is on disk. It removes notices below floor,
+// because no client can reach them anymore. On an error nothing has changed.
 func (b *Book) Add(n Notice, floor uint64) error {
 	list := List{b.list.First, append(slices.Clone(b.list.Notices), n)}
 	for len(list.Notices) > 1 && (list.Notices[0].Offset < floor || len(list.Notices) > maxKept) {
@@ -79,7 +78,7 @@ func (b *Book) Add(n Notice, floor uint64) error {
 	return nil
 }
 
-// File is where the list in dir is.
+// File returns the file of the list in dir.
 func File(dir string) atomicfile.File {
 	return atomicfile.File{Path: filepath.Join(dir, fileName), Points: crashpoint.NoticesCreated}
 }

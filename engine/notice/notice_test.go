@@ -26,7 +26,8 @@ func TestBook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, fileName+".new"), []byte("of one that was killed"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, fileName+".new"), []byte("of one that was killed"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	add := func(offset, floor uint64) {
@@ -38,26 +39,29 @@ func TestBook(t *testing.T) {
 	add(10, 0)
 	add(20, 0)
 	add(20, 15)
-	if got, want := load(t, dir), (List{1, []Notice{{20, `{"at":"<20>"}`}, {20, `{"at":"<20>"}`}}}); !reflect.DeepEqual(got, want) {
+	if got, want := load(t, dir), (List{1,
+		[]Notice{{20, `{"at":"<20>"}`}, {20, `{"at":"<20>"}`}}}); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v", got)
 	}
-	// Whoever begins at the floor gets the notice that stands there.
+	// A client that begins at the floor gets the notice at that offset.
 	add(20, 20)
 	if got := load(t, dir); got.First != 1 || len(got.Notices) != 3 {
 		t.Errorf("%+v", got)
 	}
-	// After a restart they are there; what was beyond the end comes at the end.
+	// After a restart the notices are still there; a notice beyond the end moves to the end.
 	if b, err = Open(dir, 18); err != nil {
 		t.Fatal(err)
 	}
 	add(30, 16)
-	if got := load(t, dir); got.First != 1 || len(got.Notices) != 4 || got.Notices[0].Offset != 18 || got.Notices[3].Offset != 30 {
+	if got := load(t, dir); got.First != 1 || len(got.Notices) != 4 ||
+		got.Notices[0].Offset != 18 || got.Notices[3].Offset != 30 {
 		t.Errorf("%+v", got)
 	}
 	for i := range uint64(2 * maxKept) {
 		add(40+i, 0)
 	}
-	if got := load(t, dir); got.First != 5+maxKept || len(got.Notices) != maxKept || got.Notices[maxKept-1].Offset != 39+2*maxKept {
+	if got := load(t, dir); got.First != 5+maxKept || len(got.Notices) != maxKept ||
+		got.Notices[maxKept-1].Offset != 39+2*maxKept {
 		t.Errorf("from %d, %d", got.First, len(got.Notices))
 	}
 	if names, _ := os.ReadDir(dir); len(names) != 1 {
@@ -80,7 +84,7 @@ func TestDamage(t *testing.T) {
 	if got := load(t, dir); len(got.Notices) != 1 {
 		t.Errorf("%+v", got)
 	}
-	// What cannot be saved is not taken.
+	// A notice that cannot be saved is not added.
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}

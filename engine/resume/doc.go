@@ -1,36 +1,38 @@
-// Package resume remembers how far each collector has confirmed, so that one that comes back within
-// the window goes on from there, unmodified collectors included: their pongs echo the position that
-// our pings carry.
+// Package resume remembers how far each collector has confirmed. A collector that returns within
+// the window continues there. This works for unmodified collectors too, because their pongs echo
+// the position that our pings carry.
 //
-// It owns the memory and its file. It does not decide who asks (the gateway does, for a request
-// without from=) nor what a position means (an offset of one life of the frame log).
+// The package owns the memory and its file. It does not decide which requests resume (the gateway
+// does, for a request without from=), and it does not know what a position means (an offset under
+// one id of the frame log).
 //
 // # What is promised
 //
-// At least once, in order, nothing missed: a remembered offset is never beyond what the collector
-// has confirmed: by a pong, or by the answer to our close frame. It may be older, by what was sent
-// after the last ping it answered and, after a crash of the primary, by what was confirmed in the
-// last SaveEvery; that much comes twice.
+// At least once, in order, nothing missed. A remembered offset is never beyond what the collector
+// has confirmed by a pong or by its answer to our close frame. The offset may be older: by what was
+// sent after the last ping that the collector answered and, after a crash of the primary, by what
+// was confirmed in the last SaveEvery. That much comes twice.
 //
 // # The window
 //
-// It counts from the last word of the collector: a confirmation, or the end of its connection.
-// Setting the wall clock while the process runs does not change it; setting it forward while none
-// runs is time that has passed, and setting it back is none. Keys are forgotten when it has passed.
-// Their number is bounded by maxKeys, the longest silent go first.
+// The window starts with the last sign of the collector: a confirmation, or the end of its
+// connection. Setting the wall clock while the process runs does not change the window. If no
+// process runs, setting the clock forward counts as time that has passed, and setting it back
+// counts as no time. A key is forgotten when its window has passed. maxKeys limits the number of
+// keys; the key that was silent for longest is forgotten first.
 //
 // # The lock
 //
-// Confirmed is called where nobody may wait. So nothing holds its lock for longer than it takes to
-// copy, or to drop, a chunk of 1024: Save copies one at a time and writes without the lock, and the
-// longest silent is the first of a list.
+// Confirmed is called where the caller must not wait. So no holder keeps the lock for longer than
+// copying or dropping a chunk of 1024 keys takes: Save copies one chunk at a time and writes
+// without the lock, and the key that was silent for longest is the first of a list.
 //
 // # The file
 //
-// One JSON line, replaced atomically, every SaveEvery and only after a change; SaveFresh after a
-// collector has become known that it does not have. It names the frame log's life; offsets of
-// another are not used. A file that is damaged is said so once and begun anew: collectors then
-// start live, as with a first connection.
+// The file is one JSON line, replaced atomically, every SaveEvery and only after a change. It is
+// replaced SaveFresh after a collector has become known that the file does not have. The file names
+// the id of the frame log; offsets under another id are translated. A damaged file is reported once
+// and replaced: collectors then start live, as with a first connection.
 //
 // All methods may be called from any goroutine.
 package resume

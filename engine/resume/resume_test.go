@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// clock is a time that the test moves, and a wall clock that it sets.
+// clock is a time that the test advances, and a wall clock that the test sets.
 type clock struct {
 	at  time.Time
 	set time.Duration
@@ -17,7 +17,7 @@ type clock struct {
 
 func (c *clock) wall() time.Time { return c.at.Add(c.set) }
 
-// translate knows one earlier life, which parted from the present one at 100, and a floor of 50.
+// translate knows one earlier id, whose frames differ from 100 on, and a floor of 50.
 func translate(log string, offset uint64) uint64 {
 	if log == "earlier life" {
 		return min(offset, 100)
@@ -28,7 +28,9 @@ func translate(log string, offset uint64) uint64 {
 func mustOpen(t *testing.T, dir, log string, c *clock) *Store {
 	t.Helper()
 	began := c.at
-	s, err := open(dir, log, translate, time.Minute, c.wall, func() time.Duration { return c.at.Sub(began) })
+	s, err := open(dir, log, translate, time.Minute, c.wall, func() time.Duration {
+		return c.at.Sub(began)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +64,7 @@ func TestWindow(t *testing.T) {
 	s.want(t, "b", 0, false)
 }
 
-// There is word of a collector that the file does not have, and of no other.
+// Fresh reports a collector that the file does not have, and no other.
 func TestFresh(t *testing.T) {
 	c, dir := &clock{at: time.Now().Truncate(time.Millisecond)}, t.TempDir()
 	s := mustOpen(t, dir, "life", c)
@@ -97,7 +99,8 @@ func TestFresh(t *testing.T) {
 	if s.Confirmed("b", 3); !word() {
 		t.Error("no word of one that was forgotten")
 	}
-	for _, silent := range []time.Duration{2 * time.Minute, 59 * time.Second} { // over, and nearly so, in the file
+	// over, and nearly so, in the file
+	for _, silent := range []time.Duration{2 * time.Minute, 59 * time.Second} {
 		if err := s.Save(); err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +135,7 @@ func TestSaved(t *testing.T) {
 	}
 }
 
-// What was saved under an earlier life of the log is translated, once.
+// Offsets that were saved under an earlier id of the frame log are translated once.
 func TestAnotherLife(t *testing.T) {
 	c := &clock{at: time.Now().Truncate(time.Millisecond)}
 	for _, life := range []struct {
@@ -159,9 +162,9 @@ func TestAnotherLife(t *testing.T) {
 	}
 }
 
-// A wall clock that is set, by an hour either way, changes nothing while the
-// process runs, nor for the next one. What is set while none runs cannot be told
-// from time that passes.
+// Setting the wall clock by an hour either way changes nothing while the process runs, nor for the
+// next process. A clock that is set while no process runs cannot be distinguished from time that
+// passes.
 func TestClockSteps(t *testing.T) {
 	for _, step := range []time.Duration{time.Hour, -time.Hour} {
 		c, dir := &clock{at: time.Now().Truncate(time.Millisecond)}, t.TempDir()
@@ -196,7 +199,7 @@ func TestClockSteps(t *testing.T) {
 	s.want(t, "a", 0, false)
 }
 
-// A failed Save is tried again, and a damaged file is no reason not to work.
+// A failed Save is tried again, and the Store works in spite of a damaged file.
 func TestFaults(t *testing.T) {
 	c, dir := &clock{at: time.Now().Truncate(time.Millisecond)}, filepath.Join(t.TempDir(), "later")
 	s := mustOpen(t, dir, "life", c)
@@ -210,7 +213,8 @@ func TestFaults(t *testing.T) {
 	if err := s.Save(); err != nil {
 		t.Fatal(err)
 	}
-	for _, damaged := range []string{"", "{", `{"frameLog":"life","collectors":{"a":{"o":-1}}}`, "null"} {
+	for _, damaged := range []string{"", "{", `{"frameLog":"life","collectors":{"a":{"o":-1}}}`,
+		"null"} {
 		if err := os.WriteFile(filepath.Join(dir, fileName), []byte(damaged), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -273,7 +277,8 @@ func FuzzOpen(f *testing.F) {
 		}
 		for key := range s.known.index {
 			was, knew := s.Offset(key)
-			if is, knows := again.Offset(key); (is != was || knows != knew) && strings.ToValidUTF8(key, "") == key {
+			if is, knows := again.Offset(key); (is != was || knows != knew) &&
+				strings.ToValidUTF8(key, "") == key {
 				t.Fatalf("%q: %q was at %d, %v, and is at %d, %v", b, key, was, knew, is, knows)
 			}
 		}

@@ -3,25 +3,27 @@ package resume
 const (
 	chunkSlots = 1024
 	none       = -1 // no slot: an end of the list
-	unused     = -2 // as prev: nobody is in the slot
+	unused     = -2 // as prev: the slot is empty
 )
 
-// table has what is known of each collector, in the order of their last words. No step of it does
-// work that grows with their number: it grows by a chunk, never by a copy of all, as the map does.
+// table holds what is known of each collector, in the order of their last signs. No step takes time
+// that grows with the number of collectors: the table grows by a chunk, and never copies
+// everything, as a map does.
 type table struct {
-	most       int // collectors; for a new one beyond them the longest silent goes
+	// maximum number of collectors; a further one replaces the one that was silent for longest
+	most       int
 	index      map[string]int32
 	chunks     []*chunk
-	slots      int32 // that were ever used
-	free       int32 // the first unused one below slots; next leads on
-	first, end int32 // the longest silent, and whose word was the last
+	slots      int32 // number of slots that were ever used
+	free       int32 // the first empty slot below slots; its next is the following one
+	first, end int32 // the collector that was silent for longest, and the last one that gave a sign
 }
 
-// chunk is what Save copies at once.
+// chunk is the unit that Save copies under one hold of the lock.
 type chunk [chunkSlots]slot
 
-// slot is one collector's place. It stays there as long as it is known: one that moved could pass
-// Save on its way through the chunks, and be missing in the file.
+// slot is one collector's place. A collector keeps its slot as long as it is known: if it moved
+// while Save copies the chunks, the file could miss it.
 type slot struct {
 	key string
 	seen
@@ -42,7 +44,7 @@ func (t *table) get(key string) (seen, bool) {
 	return t.slot(i).seen, true
 }
 
-// put notes the last word of all, and makes room for it.
+// put stores k as the newest entry, and makes room for a new key.
 func (t *table) put(key string, k seen) {
 	i, known := t.index[key]
 	if known {
@@ -63,7 +65,7 @@ func (t *table) put(key string, k seen) {
 	t.end = i
 }
 
-// take finds a slot for a new one.
+// take returns an empty slot.
 func (t *table) take() int32 {
 	if i := t.free; i != none {
 		t.free = t.slot(i).next

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// holds counts how often the lock of a Store is held, and the most that one hold drops.
+// holds counts how often the lock of a Store is held, and the most keys that are dropped under one
+// hold.
 type holds struct {
 	sync.Mutex
 	s             *Store
@@ -31,7 +32,7 @@ func (h *holds) Unlock() {
 	h.Mutex.Unlock()
 }
 
-// What Confirmed may have to wait for does not grow with the number of keys.
+// The time that Confirmed may have to wait does not grow with the number of keys.
 func TestHolds(t *testing.T) {
 	c := &clock{at: time.Now().Truncate(time.Millisecond)}
 	s := mustOpen(t, t.TempDir(), "life", c)
@@ -72,8 +73,8 @@ func TestHolds(t *testing.T) {
 	}
 }
 
-// A Store is, at every step, what a plain list of last words is, whatever a save does meanwhile; and
-// the file has, of each that was known all the while, a position that it had meanwhile.
+// At every step a Store equals a plain list of the last signs, whatever a save does meanwhile. For
+// each key that was known all the while, the file has a position that the key had meanwhile.
 func TestModel(t *testing.T) {
 	random := rand.New(rand.NewPCG(11, 10))
 	var passed atomic.Int64
@@ -81,7 +82,9 @@ func TestModel(t *testing.T) {
 	dir := t.TempDir()
 	reopen := func() *Store {
 		since := passed.Load()
-		s, err := open(dir, "life", translate, time.Minute, func() time.Time { return began.Add(time.Duration(passed.Load())) },
+		s, err := open(dir, "life", translate, time.Minute, func() time.Time {
+			return began.Add(time.Duration(passed.Load()))
+		},
 			func() time.Duration { return time.Duration(passed.Load() - since) })
 		if err != nil {
 			t.Fatal(err)
@@ -151,7 +154,8 @@ func TestModel(t *testing.T) {
 				continue
 			}
 			if k, ok := f.Collectors[w.key]; !ok || k.Offset < was || k.Offset > w.offset {
-				t.Fatalf("round %d: %s went from %d to %d, the file has %d, %v", round, w.key, was, w.offset, k.Offset, ok)
+				t.Fatalf("round %d: %s went from %d to %d, the file has %d, %v", round, w.key, was, w.offset,
+					k.Offset, ok)
 			}
 		}
 		if err := s.Save(); err != nil { // has what came meanwhile
@@ -176,7 +180,7 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// word is the last one of a key.
+// word is the last sign of a key.
 type word struct {
 	key    string
 	offset uint64
@@ -192,7 +196,7 @@ func without(words []word, key string) []word {
 	return words
 }
 
-// meanwhile calls do once, after the lock has been let go for the n-th time.
+// meanwhile calls do once, after the n-th release of the lock.
 type meanwhile struct {
 	sync.Mutex
 	n  int
@@ -206,7 +210,7 @@ func (m *meanwhile) Unlock() {
 	}
 }
 
-// What is confirmed at any moment of a save is in that file or in the next one.
+// A position confirmed at any moment of a save is in that file or in the next one.
 func TestConfirmedWhileSaving(t *testing.T) {
 	c := &clock{at: time.Now().Truncate(time.Millisecond)}
 	for n, during := 1, true; during; n++ { // until one save has fewer holds than n

@@ -2,26 +2,26 @@ package status
 
 import "time"
 
-// backlog tells for how long a stream has been behind: how long ago the oldest
-// of the bytes that are not read yet was first seen to be there. A stream that
-// never rests is not behind as long as all that was there a second ago is read.
+// backlog measures for how long a stream has been behind: how long ago the oldest unread byte was
+// first seen. A stream that is written all the time is not behind as long as everything that was
+// there a second ago is read.
 type backlog struct{ seen []sighting }
 
-// sighting: the data logs reached so far at that time. Ends are bytes that had
-// passed and bytes that were waiting.
+// sighting records how far the data logs reached at a time. end is the number of bytes that had
+// passed and that were waiting.
 type sighting struct {
 	at  time.Time
 	end int64
 }
 
-// maxSightings bounds a backlog, to an hour and a half at one a second. Beyond
-// that every other one is forgotten, and the ages of what is behind the
-// forgotten ones are up to a sighting short.
+// maxSightings limits a backlog to an hour and a half at one sighting a second. Beyond that every
+// other sighting is forgotten, and the age of the bytes behind a forgotten sighting is too short by
+// up to the distance of two sightings.
 const maxSightings = 1 << 12
 
-// age is called with the bytes that have passed, as a counter, and those that
-// wait. What is passed over without being counted (blank lines, trailers) makes
-// the age too large, until the stream is caught up with.
+// age returns for how long the stream has been behind. passed is a counter of the bytes that have
+// passed; waiting is the number of unread bytes. Bytes that are skipped without being counted
+// (blank lines, trailers) make the age too large until the stream is caught up.
 func (b *backlog) age(now time.Time, passed, waiting int64) time.Duration {
 	if waiting <= 0 {
 		b.seen = b.seen[:0]

@@ -15,20 +15,20 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-// Every is how often a Board asks.
+// Every is the interval in which a Board collects a Status.
 const Every = time.Second
 
-// Sources are whom a Board asks. Each is called by one goroutine at a time,
-// until Run has returned.
+// Sources are the components from which a Board collects. Each function is called by one goroutine
+// at a time, until Run has returned.
 type Sources struct {
 	Version  string
 	Started  time.Time
 	Source   func(datalog.Stream) datalog.Stats
 	Encoder  func(datalog.Stream) encoder.StreamStats
 	FrameLog func() framelog.Stats
-	LogID    string       // of the frame log
-	LogDir   string       // of the frame log
-	Blocked  func() error // why the frame log takes no frames
+	LogID    string       // id of the frame log
+	LogDir   string       // directory of the frame log
+	Blocked  func() error // why the frame log accepts no frames, or nil
 	Workers  func() supervisor.Snapshot
 	Gateway  func() gateway.Snapshot
 	Deflate  func() deflate.Stats
@@ -37,7 +37,7 @@ type Sources struct {
 	Events   *Events
 }
 
-// Board shows the newest Status. Its methods may be called from any goroutine.
+// Board provides the newest Status. Its methods may be called from any goroutine.
 type Board struct {
 	sources   Sources
 	backlogs  datalog.PerStream[backlog]
@@ -47,21 +47,21 @@ type Board struct {
 	shown     atomic.Pointer[shown]
 }
 
-// shown is a Status with what belongs to it.
+// shown is a Status with its JSON and the signal of its replacement.
 type shown struct {
 	status *Status
 	json   func() []byte // encodes once
 	over   chan struct{} // closed when there is a newer one
 }
 
-// NewBoard asks for the first time.
+// NewBoard returns a Board with a first Status.
 func NewBoard(s Sources) *Board {
 	b := &Board{sources: s}
 	b.update(time.Now())
 	return b
 }
 
-// Run keeps the Status new until ctx ends.
+// Run collects a new Status every second until ctx ends.
 func (b *Board) Run(ctx context.Context) {
 	t := time.NewTicker(Every)
 	defer t.Stop()
@@ -75,14 +75,14 @@ func (b *Board) Run(ctx context.Context) {
 	}
 }
 
-// Status is the newest one. It must not be changed.
+// Status returns the newest Status. It must not be changed.
 func (b *Board) Status() *Status { return b.shown.Load().status }
 
-// JSON is Status in JSON, without a line end. It must not be changed.
+// JSON returns the newest Status in JSON, without a line end. It must not be changed.
 func (b *Board) JSON() []byte { return b.shown.Load().json() }
 
-// Watch returns JSON, and a channel that is closed when there is a newer one.
-// Whoever is slow misses some; nothing is kept for it.
+// Watch returns the JSON, and a channel that is closed when there is a newer one. A slow viewer
+// misses some; nothing is stored for it.
 func (b *Board) Watch() (text []byte, over <-chan struct{}) {
 	s := b.shown.Load()
 	return s.json(), s.over

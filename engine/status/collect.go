@@ -12,7 +12,7 @@ import (
 	"distributor/mmaplog/datalog"
 )
 
-// collect asks all sources.
+// collect reads all sources into a new Status.
 func (b *Board) collect(now time.Time) *Status {
 	o := &b.sources
 	workers, front := o.Workers(), o.Gateway()
@@ -28,7 +28,8 @@ func (b *Board) collect(now time.Time) *Status {
 			Connections: front.Connections, Waiting: front.Waiting,
 			Missed: int64(front.Missed), Malformed: int64(front.Malformed),
 		},
-		Starts: Starts{Started: int64(workers.Spawns), Ended: int64(workers.Ended), Failed: counts(workers.Failures)},
+		Starts: Starts{Started: int64(workers.Spawns), Ended: int64(workers.Ended),
+			Failed: counts(workers.Failures)},
 	}
 	s.Compression = compression(o.Deflate(), workers)
 	problems, since := o.Health()
@@ -61,14 +62,15 @@ func lastGap(read datalog.Stats) *Gap {
 		return nil
 	}
 	return &Gap{
-		Time: g.Time.Round(0), Reason: string(g.Reason), File: read.Stream.FileName(g.After.Number), Offset: int64(g.After.Offset),
-		Next: read.Stream.FileName(g.Next), Bytes: int64(g.Bytes),
+		Time: g.Time.Round(0), Reason: string(g.Reason), File: read.Stream.FileName(g.After.Number),
+		Offset: int64(g.After.Offset),
+		Next:   read.Stream.FileName(g.Next), Bytes: int64(g.Bytes),
 	}
 }
 
 func (b *Board) stream(now time.Time, s datalog.Stream) Stream {
 	read, made := b.sources.Source(s), b.sources.Encoder(s)
-	// Line ends count in BytesBehind, not in Bytes.
+	// BytesBehind includes line ends, and Bytes does not.
 	passed := int64(read.Bytes + read.Records)
 	out := Stream{
 		Name: s.String(), StreamStats: made, Stats: read, LastGap: lastGap(read),
@@ -110,7 +112,8 @@ func clients(s supervisor.Snapshot) Clients {
 	for _, w := range s.Workers {
 		for _, c := range w.Stats.Slowest {
 			out.Slowest = append(out.Slowest, Client{
-				Key: c.Key, Worker: w.Number, Lag: int64(w.Stats.Head - c.Cursor), Seconds: c.Seconds, Blocked: c.Blocked,
+				Key: c.Key, Worker: w.Number, Lag: int64(w.Stats.Head - c.Cursor), Seconds: c.Seconds,
+				Blocked: c.Blocked,
 			})
 		}
 	}
@@ -144,7 +147,7 @@ func counts[K ~string](in map[K]uint64) Counts {
 	return out
 }
 
-// nonNil is for lists that are [] in JSON when they are empty, not null.
+// nonNil makes an empty list [] in JSON instead of null.
 func nonNil[T any](list []T) []T {
 	if list == nil {
 		return []T{}

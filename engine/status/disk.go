@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// diskEvery is how often a folder's size on disk is looked at: the frame log
-// may have thousands of files, and grows a segment at a time.
+// diskEvery is how often the size of a directory is measured. The frame log may have thousands of
+// files, and grows by one segment at a time.
 const diskEvery = 10 * time.Second
 
 type disk struct {
@@ -15,7 +15,7 @@ type disk struct {
 	bytes  int64
 }
 
-// used is what the files of dir, which has no folders in it, take on disk.
+// used returns the disk space of the files of dir, which has no subdirectories.
 func (d *disk) used(now time.Time, dir string) int64 {
 	if !d.looked.IsZero() && now.Sub(d.looked) < diskEvery {
 		return d.bytes
@@ -26,7 +26,7 @@ func (d *disk) used(now time.Time, dir string) int64 {
 	}
 	d.looked, d.bytes = now, 0
 	for _, e := range entries {
-		info, err := e.Info() // fails for what retention has just removed
+		info, err := e.Info() // fails if retention has just removed the file
 		if err != nil {
 			continue
 		}

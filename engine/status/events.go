@@ -14,23 +14,21 @@ import (
 )
 
 const (
-	// maxEvents are kept.
+	// maxEvents is how many events are kept.
 	maxEvents = 100
-	// foldWithin the last time that the same was said, an event is not a new one.
+	// foldWithin is how long after the last occurrence a repeated event counts as the same one.
 	foldWithin = time.Minute
-	// maxText is the length of an event's text, in bytes.
+	// maxText is the maximum length of an event's text, in bytes.
 	maxText = 400
 )
 
-// telling are the attributes that tell what a line is about. Lines with the
-// same message that differ only in others (figures, addresses) are the same
-// event again.
+// telling lists the attributes that say what a line is about. Lines with the same message that
+// differ only in other attributes (figures, addresses) are the same event.
 var telling = []string{
 	"stream", "worker", "reason", "failure", "key", "change", "signal", "line", "component",
 }
 
-// Events keeps the last lines of the log from info on. Its methods may be
-// called from any goroutine.
+// Events keeps the last log lines from info on. Its methods may be called from any goroutine.
 type Events struct {
 	mu     sync.Mutex // guards all that follows
 	last   []entry    // oldest first
@@ -42,10 +40,11 @@ type entry struct {
 	about string
 }
 
-// NewEvents has none.
+// NewEvents returns an Events without any event.
 func NewEvents() *Events { return &Events{logged: Counts{"warn": 0, "error": 0}} }
 
-// Handler passes on to next what it wants, and keeps what is an event.
+// Handler returns a handler that keeps events and passes every record on to next if next is enabled
+// for it.
 func (e *Events) Handler(next slog.Handler) slog.Handler { return &tee{events: e, next: next} }
 
 // Last returns the events, newest last.
@@ -72,7 +71,8 @@ func (e *Events) add(one entry) {
 		e.logged[one.Level]++
 	}
 	same := func(former entry) bool {
-		return former.about == one.about && former.Level == one.Level && one.Time.Sub(former.Time) < foldWithin
+		return former.about == one.about && former.Level == one.Level &&
+			one.Time.Sub(former.Time) < foldWithin
 	}
 	if i := slices.IndexFunc(e.last, same); i >= 0 {
 		one.Count += e.last[i].Count
@@ -84,13 +84,13 @@ func (e *Events) add(one entry) {
 	e.last = append(e.last, one)
 }
 
-// tee is the slog.Handler.
+// tee is the slog.Handler that keeps events.
 type tee struct {
 	events *Events
 	next   slog.Handler
-	text   string // of WithAttrs, as in an event
-	about  string // the telling ones of them
-	group  string // "a.b." of WithGroup
+	text   string // attributes of WithAttrs, as in an event
+	about  string // the telling attributes among them
+	group  string // prefix of WithGroup: "a.b."
 }
 
 func (t *tee) Enabled(ctx context.Context, level slog.Level) bool {
@@ -106,7 +106,8 @@ func (t *tee) Handle(ctx context.Context, r slog.Record) error {
 			t.write(&text, &about, a)
 			return true
 		})
-		t.events.add(entry{Event{r.Time.Round(0), levelName(r.Level), clip(text.String()), 1}, about.String()})
+		t.events.add(entry{Event{r.Time.Round(0), levelName(r.Level), clip(text.String()), 1},
+			about.String()})
 	}
 	if !t.next.Enabled(ctx, r.Level) {
 		return nil
@@ -120,7 +121,8 @@ func (t *tee) WithAttrs(attrs []slog.Attr) slog.Handler {
 		t.write(&text, &about, a)
 	}
 	more := *t
-	more.next, more.text, more.about = t.next.WithAttrs(attrs), t.text+text.String(), t.about+about.String()
+	more.next, more.text, more.about = t.next.WithAttrs(attrs), t.text+text.String(),
+		t.about+about.String()
 	return &more
 }
 
@@ -154,7 +156,7 @@ func levelName(level slog.Level) string {
 	return "info"
 }
 
-// clip makes all of a text visible, and shortens it.
+// clip makes all characters of a text visible and shortens the text.
 func clip(text string) string {
 	text = logging.Visible(text)
 	if len(text) > maxText {

@@ -48,8 +48,10 @@ func TestEvents(t *testing.T) {
 	if c := events.counts(); c["warn"] != 4 || c["error"] != 2 || len(c) != 2 {
 		t.Errorf("%v", c)
 	}
-	// What the log itself holds is its own affair.
-	if text := out.String(); strings.Contains(text, "next log") || strings.Contains(text, "fine print") || strings.Count(text, "\n") != 6 || !strings.Contains(text, `msg="worker lost" worker=3 clients=5`) {
+	// The log itself decides what it prints.
+	if text := out.String(); strings.Contains(text, "next log") ||
+		strings.Contains(text, "fine print") || strings.Count(text, "\n") != 6 ||
+		!strings.Contains(text, `msg="worker lost" worker=3 clients=5`) {
 		t.Errorf("log:\n%s", text)
 	}
 	level.Set(slog.LevelDebug)
@@ -64,7 +66,8 @@ func TestEventsAreBounded(t *testing.T) {
 	handler := events.Handler(slog.DiscardHandler)
 	start := time.Now()
 	say := func(after time.Duration, text string) {
-		if err := handler.Handle(context.Background(), slog.NewRecord(start.Add(after), slog.LevelInfo, text, 0)); err != nil {
+		if err := handler.Handle(context.Background(), slog.NewRecord(start.Add(after), slog.LevelInfo,
+			text, 0)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -74,13 +77,15 @@ func TestEventsAreBounded(t *testing.T) {
 	say(0, "event 290") // moves to the end
 	say(2*foldWithin, "event 290")
 	last := events.Last()
-	if len(last) != maxEvents || last[98].Text != "event 290" || last[98].Count != 2 || last[99].Text != "event 290" || last[99].Count != 1 || last[97].Text != "event 299" {
+	if len(last) != maxEvents || last[98].Text != "event 290" || last[98].Count != 2 ||
+		last[99].Text != "event 290" || last[99].Count != 1 || last[97].Text != "event 299" {
 		t.Errorf("%d %+v", len(last), last[95:])
 	}
 	say(0, strings.Repeat("é", maxText))
 	say(0, "a\xff\u202e\n")
 	last = events.Last()
-	if long := last[98].Text; len(long) > maxText+3 || !utf8.ValidString(long) || !strings.HasSuffix(long, "é…") {
+	if long := last[98].Text; len(long) > maxText+3 || !utf8.ValidString(long) ||
+		!strings.HasSuffix(long, "é…") {
 		t.Errorf("%d bytes: %q", len(long), long)
 	}
 	if last[99].Text != `a\ufffd\u202e\u000a` {
@@ -88,7 +93,7 @@ func TestEventsAreBounded(t *testing.T) {
 	}
 }
 
-// Problems of two components are two events, however close.
+// Problems of two components are two events, however close in time.
 func TestEventsOfComponents(t *testing.T) {
 	events := NewEvents()
 	log := slog.New(events.Handler(slog.DiscardHandler))
@@ -96,7 +101,8 @@ func TestEventsOfComponents(t *testing.T) {
 		log.Warn("health is red", "component", component, "problem", "x")
 	}
 	last := events.Last()
-	if len(last) != 2 || last[0].Count != 1 || last[1].Count != 2 || !strings.Contains(last[1].Text, "component=progress") {
+	if len(last) != 2 || last[0].Count != 1 || last[1].Count != 2 ||
+		!strings.Contains(last[1].Text, "component=progress") {
 		t.Errorf("%+v", last)
 	}
 }

@@ -28,7 +28,7 @@ func members(at string, v any) (paths []string) {
 	return paths
 }
 
-// GET /status has the members of the golden list, and no others: scripts read them.
+// GET /status has the members of the golden list and no others, because scripts read them.
 func TestMembers(t *testing.T) {
 	o := sources(t, 2)
 	o.Source = func(s datalog.Stream) datalog.Stats {

@@ -10,17 +10,17 @@ import (
 
 var ownPID = os.Getpid()
 
-// ticksPerSecond is USER_HZ, which Linux has had at 100 on every architecture
-// that Go runs on.
+// ticksPerSecond is USER_HZ, which is 100 on every architecture that Go supports on Linux.
 const ticksPerSecond = 100
 
-// fdsEvery is how many looks apart descriptors are counted where that is dear.
+// fdsEvery is after how many calls of look descriptors are counted again where counting is
+// expensive.
 const fdsEvery = 10
 
-// processes reads what the kernel says of our processes.
+// processes reads figures of our processes from the kernel.
 type processes struct {
 	looks int
-	fds   map[int]int // by process, as last counted one by one
+	fds   map[int]int // by process, as last counted
 }
 
 type named struct {
@@ -28,7 +28,7 @@ type named struct {
 	pid  int
 }
 
-// look leaves out processes that are gone.
+// look returns the figures of the processes in list. It leaves out processes that are gone.
 func (p *processes) look(list []named) []Process {
 	if p.looks%fdsEvery == 0 {
 		p.fds = make(map[int]int)
@@ -45,19 +45,19 @@ func (p *processes) look(list []named) []Process {
 	return out
 }
 
-// read fills in what stands in the process's stat and status.
+// read fills in the figures of the process's stat and status files.
 func (p *Process) read() error {
 	dir := "/proc/" + strconv.Itoa(p.PID)
 	stat, err := os.ReadFile(dir + "/stat")
 	if err != nil {
 		return err
 	}
-	// The name, second and in brackets, may hold anything; the state follows.
+	// The second field, the name in brackets, may contain any character. The state follows it.
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 18 {
 		return fmt.Errorf("status: %s/stat: %d fields", dir, len(fields))
 	}
-	// proc(5): state is field 3 there and 0 here, utime 14, stime 15, num_threads 20.
+	// In proc(5), state is field 3 (here 0), utime 14, stime 15, num_threads 20.
 	p.CPUSeconds = float64(number(fields[11])+number(fields[12])) / ticksPerSecond
 	p.Threads = int(number(fields[17]))
 	status, err := os.ReadFile(dir + "/status")
@@ -68,8 +68,9 @@ func (p *Process) read() error {
 	return nil
 }
 
-// descriptors counts open ones. From Linux 6.2 on the folder's size tells; else
-// its entries are counted, rarely, as there are as many as collectors.
+// descriptors returns the number of open descriptors. From Linux 6.2 on, the size of the directory
+// is that number. On older kernels its entries are counted, rarely, because there are as many as
+// collectors.
 func (p *processes) descriptors(pid int) int {
 	path := "/proc/" + strconv.Itoa(pid) + "/fd"
 	var st syscall.Stat_t
@@ -88,7 +89,7 @@ func (p *processes) descriptors(pid int) int {
 	return n
 }
 
-// kilobytes finds "name:  123 kB" and returns bytes; 0 without it.
+// kilobytes finds "name:  123 kB" and returns bytes, or 0 if there is no such line.
 func kilobytes(status []byte, name string) int64 {
 	_, rest, _ := bytes.Cut(status, []byte("\n"+name))
 	line, _, _ := bytes.Cut(rest, []byte("\n"))
@@ -99,7 +100,7 @@ func kilobytes(status []byte, name string) int64 {
 	return number(fields[0]) << 10
 }
 
-// number is 0 for what is none.
+// number parses text, and returns 0 if it is not a number.
 func number(text []byte) int64 {
 	n, _ := strconv.ParseInt(string(text), 10, 64)
 	return n

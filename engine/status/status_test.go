@@ -24,13 +24,14 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-// sources are those of a distributor with n workers, which are this process.
+// sources returns those of a distributor with n workers, all of which are this process.
 func sources(t testing.TB, n int) Sources {
 	snap := supervisor.Snapshot{
 		Clients: 7, Waiting: 1, Deflate: 4, Handoffs: 20, Spawns: 5, Ended: 2,
-		Refusals: map[supervisor.Refusal]uint64{supervisor.RefusedFull: 3}, Disconnects: map[string]uint64{"too_slow": 4, "ping_timeout": 0},
-		Failures: map[supervisor.Failure]uint64{supervisor.FailedExit: 1},
-		Sent:     handoff.Counters{SentBytes: 900, Sends: 9, Pings: 2, TwinBytes: 26, PlainBytes: 27},
+		Refusals:    map[supervisor.Refusal]uint64{supervisor.RefusedFull: 3},
+		Disconnects: map[string]uint64{"too_slow": 4, "ping_timeout": 0},
+		Failures:    map[supervisor.Failure]uint64{supervisor.FailedExit: 1},
+		Sent:        handoff.Counters{SentBytes: 900, Sends: 9, Pings: 2, TwinBytes: 26, PlainBytes: 27},
 	}
 	for i := range n {
 		w := supervisor.Worker{Number: i + 1, PID: os.Getpid(), State: "ready", Clients: 3}
@@ -38,7 +39,9 @@ func sources(t testing.TB, n int) Sources {
 			Counters: handoff.Counters{SentBytes: 100, Sends: 4}, Blocked: 1, Head: 1000, MinCursor: 400,
 		}
 		for j := range handoff.MaxSlowest {
-			w.Stats.Slowest = append(w.Stats.Slowest, handoff.Slow{Key: fmt.Sprint(i, "-", j), Cursor: uint64(400 + 2*j + i), Seconds: 1.5, Blocked: j == 0})
+			w.Stats.Slowest = append(w.Stats.Slowest,
+				handoff.Slow{Key: fmt.Sprint(i, "-", j), Cursor: uint64(400 + 2*j + i), Seconds: 1.5,
+					Blocked: j == 0})
 		}
 		snap.Workers = append(snap.Workers, w)
 	}
@@ -48,16 +51,19 @@ func sources(t testing.TB, n int) Sources {
 			return datalog.Stats{File: "f", BytesBehind: int64(s), Rotations: 6, Watching: true}
 		},
 		Encoder: func(datalog.Stream) encoder.StreamStats {
-			return encoder.StreamStats{Records: 10, Bytes: 11, Frames: 12, FrameBytes: 13, BeyondStop: 14, Rejected: map[string]uint64{"not_json": 2}}
+			return encoder.StreamStats{Records: 10, Bytes: 11, Frames: 12, FrameBytes: 13, BeyondStop: 14,
+				Rejected: map[string]uint64{"not_json": 2}}
 		},
 		FrameLog: func() framelog.Stats { return framelog.Stats{Head: 1000, Floor: 100, Segments: 2} },
 		Blocked:  func() error { return errors.New("no room") },
 		Workers:  func() supervisor.Snapshot { return snap },
 		Gateway: func() gateway.Snapshot {
-			return gateway.Snapshot{Connections: 4, Refused: map[string]uint64{"a": 0, "b": 2}, Malformed: 3, Missed: 5}
+			return gateway.Snapshot{Connections: 4, Refused: map[string]uint64{"a": 0, "b": 2},
+				Malformed: 3, Missed: 5}
 		},
 		Deflate: func() deflate.Stats {
-			return deflate.Stats{Alive: true, Frames: 20, InBytes: 21, OutBytes: 22, Same: 23, Lag: 24, Ends: map[deflate.End]uint64{deflate.EndBehind: 25}}
+			return deflate.Stats{Alive: true, Frames: 20, InBytes: 21, OutBytes: 22, Same: 23, Lag: 24,
+				Ends: map[deflate.End]uint64{deflate.EndBehind: 25}}
 		},
 		API: func() API { return API{Endpoints: []Endpoint{}, Tables: []Table{}} },
 		Health: func() ([]Problem, time.Time) {
@@ -71,21 +77,26 @@ func TestCollect(t *testing.T) {
 	b := NewBoard(sources(t, 2))
 	b.update(time.Now())
 	s := b.Status()
-	if s.Healthy || s.HealthSince != time.Unix(1, 0) || len(s.Problems) != 1 || len(s.Streams) != 3 || len(s.Workers) != 2 || len(s.Processes) != 3 {
+	if s.Healthy || s.HealthSince != time.Unix(1, 0) || len(s.Problems) != 1 ||
+		len(s.Streams) != 3 || len(s.Workers) != 2 || len(s.Processes) != 3 {
 		t.Fatalf("%+v", s)
 	}
-	if got := s.Streams[2]; got.Name != "receipt" || got.StreamStats.Records != 10 || got.Frames != 12 ||
+	if got := s.Streams[2]; got.Name != "receipt" || got.StreamStats.Records != 10 ||
+		got.Frames != 12 ||
 		got.BytesBehind != 3 || got.Rejected["not_json"] != 2 || got.Rotations != 6 {
 		t.Errorf("%+v", got)
 	}
-	if got := s.Workers[1]; got.Number != 2 || got.Lag != 600 || got.Blocked != 1 || got.State != "ready" {
+	if got := s.Workers[1]; got.Number != 2 || got.Lag != 600 || got.Blocked != 1 ||
+		got.State != "ready" {
 		t.Errorf("%+v", got)
 	}
 	slowest := s.Clients.Slowest
-	if len(slowest) != handoff.MaxSlowest || slowest[0] != (Client{"0-0", 1, 600, 1.5, true}) || slowest[1] != (Client{"1-0", 2, 599, 1.5, true}) || slowest[19].Lag != 581 {
+	if len(slowest) != handoff.MaxSlowest || slowest[0] != (Client{"0-0", 1, 600, 1.5, true}) ||
+		slowest[1] != (Client{"1-0", 2, 599, 1.5, true}) || slowest[19].Lag != 581 {
 		t.Errorf("%+v", slowest)
 	}
-	if s.FrameLog.Blocked != "no room" || s.FrameLog.Head != 1000 || s.Starts.Failed["exit"] != 1 || s.Clients.Refused["full"] != 3 || s.HTTP.Malformed != 3 || s.HTTP.Missed != 5 {
+	if s.FrameLog.Blocked != "no room" || s.FrameLog.Head != 1000 || s.Starts.Failed["exit"] != 1 ||
+		s.Clients.Refused["full"] != 3 || s.HTTP.Malformed != 3 || s.HTTP.Missed != 5 {
 		t.Errorf("%+v %+v", s.FrameLog, s.Starts)
 	}
 	if got := s.Compression; got.Clients != 4 || !got.Alive || got.Frames != 20 ||
@@ -102,20 +113,21 @@ func TestCollect(t *testing.T) {
 	}
 }
 
-// No list is null: the page iterates over all.
+// No list is null, because the page iterates over all lists.
 func TestNothingIsNull(t *testing.T) {
 	o := sources(t, 0)
 	o.Health = func() ([]Problem, time.Time) { return nil, time.Now() }
 	b := NewBoard(o)
 	for range 2 {
-		if text := string(b.JSON()); strings.Contains(text, "null") || !strings.Contains(text, `"slowest":[]`) {
+		if text := string(b.JSON()); strings.Contains(text, "null") ||
+			!strings.Contains(text, `"slowest":[]`) {
 			t.Error(text)
 		}
 		b.update(time.Now())
 	}
 }
 
-// Whoever watches is told of each newer Status, while all else goes on.
+// A viewer that watches is told of each newer Status while everything else continues.
 func TestWatch(t *testing.T) {
 	o := sources(t, 3)
 	b := NewBoard(o)
@@ -157,9 +169,11 @@ func TestBacklog(t *testing.T) {
 		"at rest":              {{0, 0, 0, 0}, {1, 500, 0, 0}},
 		"always something new": {{0, 0, 10, 0}, {1, 20, 10, 0}, {2, 40, 10, 0}, {3, 60, 10, 0}},
 		"stuck":                {{0, 0, 10, 0}, {1, 0, 20, 1}, {9, 0, 20, 9}},
-		"three seconds late":   {{0, 0, 10, 0}, {1, 0, 20, 1}, {2, 0, 30, 2}, {3, 10, 30, 2}, {4, 20, 30, 2}, {5, 30, 30, 2}},
-		"catches up":           {{0, 0, 100, 0}, {5, 0, 100, 5}, {6, 99, 1, 6}, {7, 100, 0, 0}, {8, 100, 1, 0}},
-		"log was replaced":     {{0, 50, 100, 0}, {1, 60, 3, 1}, {2, 63, 0, 0}},
+		"three seconds late": {{0, 0, 10, 0}, {1, 0, 20, 1}, {2, 0, 30, 2}, {3, 10, 30, 2},
+			{4, 20, 30, 2}, {5, 30, 30, 2}},
+		"catches up": {{0, 0, 100, 0}, {5, 0, 100, 5}, {6, 99, 1, 6}, {7, 100, 0, 0},
+			{8, 100, 1, 0}},
+		"log was replaced": {{0, 50, 100, 0}, {1, 60, 3, 1}, {2, 63, 0, 0}},
 	} {
 		var b backlog
 		for _, l := range looks {
@@ -180,7 +194,8 @@ func TestBacklogIsBounded(t *testing.T) {
 			t.Fatalf("second %d: %s", i, got)
 		}
 	}
-	if len(b.seen) > maxSightings || !slices.IsSortedFunc(b.seen, func(a, b sighting) int { return a.at.Compare(b.at) }) {
+	if len(b.seen) > maxSightings ||
+		!slices.IsSortedFunc(b.seen, func(a, b sighting) int { return a.at.Compare(b.at) }) {
 		t.Fatalf("%d sightings", len(b.seen))
 	}
 }
@@ -195,13 +210,15 @@ func TestLatencyOfTheLastTenSeconds(t *testing.T) {
 		}
 	}
 	observe(4, 1000) // long ago
-	if got := w.latency(now, h, 0); got.P50 != 0 || got.Max != 0 || got.Counts[len(got.Counts)-1] != 1000 {
+	if got := w.latency(now, h, 0); got.P50 != 0 || got.Max != 0 ||
+		got.Counts[len(got.Counts)-1] != 1000 {
 		t.Errorf("nothing was sent in the window: %+v", got)
 	}
 	observe(0.0015, 98)
 	observe(0.3, 2)
 	got := w.latency(now.Add(time.Second), h, 0.31)
-	if got.P50 <= 0.001 || got.P50 > 0.002 || got.P99 <= 0.2 || got.P99 > 0.31 || got.Max != 0.31 || got.SumSecs != h.Sum {
+	if got.P50 <= 0.001 || got.P50 > 0.002 || got.P99 <= 0.2 || got.P99 > 0.31 || got.Max != 0.31 ||
+		got.SumSecs != h.Sum {
 		t.Errorf("%+v", got)
 	}
 	for i := 2; i <= 11; i++ {
@@ -242,7 +259,8 @@ func TestProcess(t *testing.T) {
 		}
 		opened = append(opened, f)
 	}
-	for start := time.Now(); time.Since(start) < 30*time.Millisecond; { // two ticks of the processor's clock
+	// two ticks of the processor's clock
+	for start := time.Now(); time.Since(start) < 30*time.Millisecond; {
 	}
 	p := &processes{}
 	got := p.look([]named{{"primary", os.Getpid()}, {"worker 1", 1 << 30}})
@@ -254,8 +272,10 @@ func TestProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if one.Name != "primary" || one.CPUSeconds <= 0 || one.CPUSeconds > 600 || one.Threads < 2 || one.Threads > 1000 ||
-		one.Private < 16<<20 || one.RSS < one.Private || one.RSS > 1<<32 || one.FDs < 10 || math.Abs(float64(one.FDs-len(entries))) > 4 {
+	if one.Name != "primary" || one.CPUSeconds <= 0 || one.CPUSeconds > 600 || one.Threads < 2 ||
+		one.Threads > 1000 ||
+		one.Private < 16<<20 || one.RSS < one.Private || one.RSS > 1<<32 || one.FDs < 10 ||
+		math.Abs(float64(one.FDs-len(entries))) > 4 {
 		t.Errorf("%+v, %d descriptors", one, len(entries))
 	}
 	for _, f := range opened {
@@ -287,8 +307,8 @@ func TestDisk(t *testing.T) {
 	}
 }
 
-// BenchmarkBoard is what a second costs: with the two workers of the defaults,
-// and with the most that the defaults allow.
+// BenchmarkBoard measures the cost of one second: with the two workers of the defaults, and with
+// the most workers that the defaults allow.
 func BenchmarkBoard(b *testing.B) {
 	for _, workers := range []int{2, 64} {
 		b.Run(fmt.Sprint("workers=", workers), func(b *testing.B) {

@@ -6,10 +6,10 @@ import (
 	"distributor/engine/handoff"
 )
 
-// recent is the time that percentiles are of.
+// recent is the time span of the percentiles.
 const recent = 10 * time.Second
 
-// window turns histograms that only grow into one of the recent past.
+// window computes a histogram of the recent past from histograms that only grow.
 type window struct{ past []moment }
 
 type moment struct {
@@ -17,7 +17,7 @@ type moment struct {
 	h  handoff.Histogram
 }
 
-// latency is now's Latency, given the histogram since the start and the largest
+// latency returns the Latency at the time now, from the histogram since the start and the largest
 // of the recent values.
 func (w *window) latency(now time.Time, h handoff.Histogram, largest float64) Latency {
 	for len(w.past) > 1 && now.Sub(w.past[1].at) >= recent {
@@ -46,10 +46,10 @@ func (h Histogram) total() int64 {
 	return h.Counts[len(h.Counts)-1]
 }
 
-// Quantile estimates the value that the part q (0 to 1) of all values is not
-// above, as Prometheus does: values lie evenly in their bucket. The largest
-// value, where it is known and not 0, caps the estimate and is the end of the
-// last bucket. 0 without values.
+// Quantile estimates the value that the fraction q (0 to 1) of all values does not exceed, like
+// Prometheus: the values of a bucket are assumed to be evenly distributed. The largest value, if it
+// is known and not 0, limits the estimate and is the end of the last bucket. Without values,
+// Quantile returns 0.
 func (h Histogram) Quantile(q, largest float64) float64 {
 	if h.total() == 0 {
 		return 0

@@ -18,26 +18,27 @@ var (
 	phone   = look{width: 360, height: 780, scheme: "light", mobile: true, still: true}
 )
 
-// ticking is the same with a clock that goes.
+// ticking is the same with a clock that runs.
 func (l look) ticking() look {
 	l.still = false
 	return l
 }
 
-// sees fails unless the text of the element with this id holds all words.
+// sees fails the test unless the text of the element with this id contains all words.
 func (p *tab) sees(id string, words ...string) {
 	p.t.Helper()
 	text := eval[string](p, fmt.Sprintf("document.getElementById(%q).innerText", id))
 	for _, w := range words {
-		if !strings.Contains(strings.ToLower(strings.Join(strings.Fields(text), " ")), strings.ToLower(w)) {
+		if !strings.Contains(strings.ToLower(strings.Join(strings.Fields(text), " ")),
+			strings.ToLower(w)) {
 			p.t.Errorf("#%s lacks %q: %q", id, w, text)
 		}
 	}
 }
 
-// quiet fails if the page asked for anything elsewhere, complained, or, being
-// narrow, is wider than its window. Complaints that name one of expected are
-// the browser's own about a source that is away.
+// quiet fails the test if the page requested another address, logged an error, or, being narrow, is
+// wider than its window. Errors that name one of expected come from the browser itself, about a
+// source that is gone.
 func (p *tab) quiet(origin string, expected ...string) {
 	p.t.Helper()
 	p.mu.Lock()
@@ -63,7 +64,9 @@ nextComplaint:
 	if over := eval[float64](p, "document.documentElement.scrollWidth - innerWidth"); over > 0 {
 		p.t.Errorf("the page is %.0f pixels wider than its window", over)
 	}
-	if text := eval[string](p, "document.body.innerText"); strings.Contains(text, "NaN") || strings.Contains(text, "undefined") || strings.Contains(text, "null") || strings.Contains(text, "[object") {
+	if text := eval[string](p, "document.body.innerText"); strings.Contains(text, "NaN") ||
+		strings.Contains(text, "undefined") || strings.Contains(text, "null") ||
+		strings.Contains(text, "[object") {
 		p.t.Errorf("the page shows values of JavaScript: %q", text)
 	}
 }
@@ -71,8 +74,10 @@ nextComplaint:
 func TestPageInBrowser(t *testing.T) {
 	b := startBrowser(t)
 	for name, test := range map[string]func(*testing.T, *browser){
-		"well": pageWell, "problems": pageProblems, "lost and back": pageLost, "silence": pageSilence, "nobody": pageNobody, "restart": pageRestart,
-		"crowd": pageCrowd, "missing members": pageMissing, "theme": pageTheme, "keyboard": pageKeyboard, "clock": pageClock, "live region": pageLiveRegion,
+		"well": pageWell, "problems": pageProblems, "lost and back": pageLost, "silence": pageSilence,
+		"nobody": pageNobody, "restart": pageRestart,
+		"crowd": pageCrowd, "missing members": pageMissing, "theme": pageTheme,
+		"keyboard": pageKeyboard, "clock": pageClock, "live region": pageLiveRegion,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -83,11 +88,13 @@ func TestPageInBrowser(t *testing.T) {
 
 func pageWell(t *testing.T, b *browser) {
 	s := newSource(t, well.play(time.Now(), 180, 5*time.Second)...)
-	for name, l := range map[string]look{"well-light": desktop, "well-dark": night, "well-phone": phone} {
+	for name, l := range map[string]look{"well-light": desktop, "well-dark": night,
+		"well-phone": phone} {
 		p := b.open(t, s.URL, l)
 		p.wait("document.getElementById('state').textContent === 'Well'")
 		p.wait("document.querySelectorAll('.chart canvas').length === 3")
-		p.sees("summary", "Nothing needs doing", "3 streams caught up", "2 of 2 workers ready", "1,024 collectors")
+		p.sees("summary", "Nothing needs doing", "3 streams caught up", "2 of 2 workers ready",
+			"1,024 collectors")
 		p.sees("link", "live")
 		p.sees("version", "1.4.0")
 		p.sees("since", "Running for 3 d 5 h")
@@ -109,10 +116,12 @@ func pageWell(t *testing.T, b *browser) {
 		p.sees("rejected", "receipt: not json")
 		p.sees("api", "/account 0/s 0 0 0 – –", "/receipt", "7.0/s", "276", "48 ms")
 		p.sees("events", "rotation", "warning", "3 times")
-		if eval[string](p, "document.title") != "Well – Distributor" || !strings.HasSuffix(eval[string](p, "document.getElementById('icon').href"), "icon-well.svg") {
+		if eval[string](p, "document.title") != "Well – Distributor" ||
+			!strings.HasSuffix(eval[string](p, "document.getElementById('icon').href"), "icon-well.svg") {
 			t.Error("title or icon do not say that it is well")
 		}
-		if want := l.scheme == "dark"; want != eval[bool](p, "getComputedStyle(document.body).backgroundColor === 'rgb(16, 20, 24)'") {
+		if want := l.scheme == "dark"; want != eval[bool](p,
+			"getComputedStyle(document.body).backgroundColor === 'rgb(16, 20, 24)'") {
 			t.Errorf("dark ground: %v", !want)
 		}
 		p.quiet(s.URL)
@@ -123,13 +132,16 @@ func pageWell(t *testing.T, b *browser) {
 func pageProblems(t *testing.T, b *browser) {
 	statuses := troubled.play(time.Now(), 180, 5*time.Second)
 	s := newSource(t, statuses...)
-	for name, l := range map[string]look{"problem-light": desktop, "problem-dark": night, "problem-phone": phone} {
+	for name, l := range map[string]look{"problem-light": desktop, "problem-dark": night,
+		"problem-phone": phone} {
 		p := b.open(t, s.URL, l)
 		p.wait("document.getElementById('state').textContent === 'Needs attention: 2 problems'")
 		p.wait("!document.getElementById('details').hidden")
-		p.sees("problems", "frame log", "no space left on device", "Since", "What to do: make room", "data logs", "see whether the archiver runs")
+		p.sees("problems", "frame log", "no space left on device", "Since", "What to do: make room",
+			"data logs", "see whether the archiver runs")
 		p.sees("summary", "receipt behind", "2 of 3 workers ready", "17 of them blocked")
-		p.sees("streams", "42 s, 184 MB", "1,207", "1 gap: records may be missing", "polling, no inotify", "not yet")
+		p.sees("streams", "42 s, 184 MB", "1,207", "1 gap: records may be missing",
+			"polling, no inotify", "not yet")
 		p.sees("workers", "starting", "17", "313 MB")
 		p.sees("clients", "blocked", "receiving", "313 MB", "1 min 4 s")
 		p.sees("log-state", "takes no frames: no space left on device")
@@ -142,11 +154,15 @@ func pageProblems(t *testing.T, b *browser) {
 		if n := eval[int](p, "document.querySelectorAll('#events li').length"); n != 7 {
 			t.Errorf("%d events", n)
 		}
-		if text := eval[string](p, "document.querySelector('#events li').innerText"); !strings.Contains(text, "worker 2 (pid 4101) ended") {
+		if text := eval[string](p,
+			"document.querySelector('#events li').innerText"); !strings.Contains(text,
+			"worker 2 (pid 4101) ended") {
 			t.Errorf("newest event: %q", text)
 		}
 		full := eval[string](p, "document.querySelector('#clients button').title")
-		if shown := eval[string](p, "document.querySelector('#clients button').textContent"); !strings.HasPrefix(full, key(1)) || len(shown) > 16 {
+		if shown := eval[string](p,
+			"document.querySelector('#clients button').textContent"); !strings.HasPrefix(full, key(1)) ||
+			len(shown) > 16 {
 			t.Errorf("key: shown %q, title %q", shown, full)
 		}
 		if !strings.Contains(eval[string](p, "document.querySelector('#events time').title"), "UTC") {
@@ -156,7 +172,7 @@ func pageProblems(t *testing.T, b *browser) {
 		p.shoot(name)
 	}
 
-	// And the way back: what is mended is gone from the page.
+	// Recovery: a solved problem disappears from the page.
 	p := b.open(t, s.URL, desktop)
 	p.wait("document.getElementById('problems').children.length === 2")
 	mended := statuses[len(statuses)-1]
@@ -185,7 +201,7 @@ func pageLost(t *testing.T, b *browser) {
 	p.shoot("lost-phone")
 	p.resize(desktop)
 
-	// The source is back: nobody loads the page again.
+	// The source is back, without a reload of the page.
 	before := s.connections()
 	s.answer(false, well.play(time.Now(), 2, time.Second)...)
 	p.wait("document.getElementById('state').textContent === 'Well'")
@@ -197,7 +213,7 @@ func pageLost(t *testing.T, b *browser) {
 	p.quiet(s.URL, "503", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION")
 }
 
-// pageSilence: the connection stands, but nothing comes any more.
+// pageSilence tests a connection that is open, but delivers nothing anymore.
 func pageSilence(t *testing.T, b *browser) {
 	statuses := well.play(time.Now(), 10, time.Second)
 	s := newSource(t, statuses...)
@@ -215,7 +231,7 @@ func pageSilence(t *testing.T, b *browser) {
 	p.quiet(s.URL)
 }
 
-// pageNobody: the page came, but events never do.
+// pageNobody tests a page that is loaded but never gets events.
 func pageNobody(t *testing.T, b *browser) {
 	s := newSource(t)
 	s.answer(true)
@@ -229,7 +245,7 @@ func pageNobody(t *testing.T, b *browser) {
 	p.quiet(s.URL, "503")
 }
 
-// pageRestart: a new primary counts from 0. Nothing turns negative.
+// pageRestart tests a new primary, which counts from 0. No figure becomes negative.
 func pageRestart(t *testing.T, b *browser) {
 	end := time.Now()
 	s := newSource(t, well.play(end.Add(-5*time.Second), 120, 5*time.Second)...)
@@ -239,7 +255,8 @@ func pageRestart(t *testing.T, b *browser) {
 		st.Started = end.Add(-5 * time.Second)
 		s.send(s.text(st))
 		p.wait(fmt.Sprintf("document.getElementById('since').textContent.startsWith('Running for %d s')", i+1))
-		if text := eval[string](p, "document.getElementById('details').innerText"); strings.Contains(text, "-") && strings.Contains(text, " -") {
+		if text := eval[string](p, "document.getElementById('details').innerText"); strings.Contains(
+			text, "-") && strings.Contains(text, " -") {
 			t.Errorf("a negative number: %q", text)
 		}
 	}
@@ -263,13 +280,15 @@ func pageCrowd(t *testing.T, b *browser) {
 	p := b.open(t, s.URL, desktop)
 	p.wait("document.querySelectorAll('#workers tbody tr').length === 200")
 	eval[any](p, "[...document.querySelectorAll('#workers thead button')].find((b) => b.textContent === 'Furthest behind').click()")
-	if first := eval[string](p, "document.querySelector('#workers tbody tr').innerText"); !strings.HasPrefix(first, "137") {
+	if first := eval[string](p,
+		"document.querySelector('#workers tbody tr').innerText"); !strings.HasPrefix(first, "137") {
 		t.Errorf("sorted by lag the first worker is %q", first)
 	}
 	if sorted := eval[string](p, "document.querySelector('#workers [aria-sort]').getAttribute('aria-sort')"); sorted != "descending" {
 		t.Errorf("aria-sort %q", sorted)
 	}
-	// An update must leave the browser idle for most of a second. Sorting is one, and a reordering.
+	// An update must leave the browser idle for most of a second. Sorting and reordering are updates
+	// too.
 	ms := eval[float64](p, `(() => {
 		const buttons = document.querySelectorAll("#workers thead button");
 		const began = performance.now();
@@ -285,7 +304,7 @@ func pageCrowd(t *testing.T, b *browser) {
 	}
 }
 
-// pageMissing: an older or newer or broken distributor.
+// pageMissing tests a distributor that is older, newer or broken.
 func pageMissing(t *testing.T, b *browser) {
 	s := newSource(t, well.play(time.Now(), 3, time.Second)...)
 	p := b.open(t, s.URL, desktop)
@@ -331,7 +350,7 @@ func pageTheme(t *testing.T, b *browser) {
 	p.quiet(s.URL)
 }
 
-// pageKeyboard: what can be done with the mouse can be done without.
+// pageKeyboard tests that everything that works with the mouse works without it.
 func pageKeyboard(t *testing.T, b *browser) {
 	s := newSource(t, troubled.play(time.Now(), 60, 5*time.Second)...)
 	p := b.open(t, s.URL, desktop)
@@ -341,10 +360,12 @@ func pageKeyboard(t *testing.T, b *browser) {
 		run(p, chromedp.KeyEvent(kb.Tab))
 		reached[eval[string](p, `(() => {
 			const e = document.activeElement;
-			return e.name || e.id || (e.closest("#clients") ? "key" : e.closest("thead") ? "sort" : e.tagName);
+			return e.name || e.id ||
+				(e.closest("#clients") ? "key" : e.closest("thead") ? "sort" : e.tagName);
 		})()`)] = true
 	}
-	for _, want := range []string{"theme", "chart-in", "chart-out", "chart-latency", "workers", "sort", "clients", "key"} {
+	for _, want := range []string{"theme", "chart-in", "chart-out", "chart-latency", "workers",
+		"sort", "clients", "key"} {
 		if !reached[want] {
 			t.Errorf("Tab never comes to %s: %v", want, reached)
 		}
@@ -363,7 +384,7 @@ func pageKeyboard(t *testing.T, b *browser) {
 	run(p, chromedp.KeyEvent(kb.Enter))
 	p.wait("window.copied === '" + key(1) + "'")
 	p.wait("document.querySelector('#clients button').textContent === 'copied'")
-	// A status that puts rows in another order leaves the focus where it was.
+	// A status that reorders rows leaves the focus where it was.
 	st := troubled.play(time.Now().Add(time.Second), 2, time.Second)[1]
 	st.Clients.Slowest[0], st.Clients.Slowest[5] = st.Clients.Slowest[5], st.Clients.Slowest[0]
 	s.send(s.text(st))
@@ -380,14 +401,14 @@ func pageClock(t *testing.T, b *browser) {
 	p.wait("document.getElementById('state').textContent === 'Well'")
 	p.sees("clock-note", "2 h ahead of the distributor’s")
 	p.sees("streams", "ago")
-	if text := eval[string](p, "document.getElementById('streams').innerText"); strings.Contains(text, "2 h") {
+	if text := eval[string](p, "document.getElementById('streams').innerText"); strings.Contains(
+		text, "2 h") {
 		t.Errorf("ages count by the wrong clock: %q", text)
 	}
 	p.quiet(s.URL)
 }
 
-// pageLiveRegion: who is read to hears the headline, when it changes, and
-// nothing of the numbers.
+// pageLiveRegion tests that a screen reader announces the headline when it changes, and no numbers.
 func pageLiveRegion(t *testing.T, b *browser) {
 	statuses := well.play(time.Now(), 20, time.Second)
 	s := newSource(t, statuses[0])

@@ -49,7 +49,7 @@ func startBrowser(t *testing.T, more ...string) *browser {
 	return &browser{ctx}
 }
 
-// tab is a page in a browser context of its own: no storage is shared.
+// tab is a page in its own browser context: no storage is shared.
 type tab struct {
 	t   *testing.T
 	ctx context.Context
@@ -94,7 +94,7 @@ func (b *browser) open(t *testing.T, address string, l look) *tab {
 	return p
 }
 
-// run carries out an action of the tab within patience.
+// run executes an action of the tab within patience.
 func run[T any](p *tab, action chromedp.Action[T]) T {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
@@ -141,7 +141,7 @@ func (p *tab) note(event any) {
 	}
 }
 
-// eval gives the value of a JavaScript expression, which may be a promise.
+// eval returns the value of a JavaScript expression, which may be a promise.
 func eval[T any](p *tab, expression string) T {
 	p.t.Helper()
 	return run(p, func(ctx context.Context, t *chromedp.Target) (T, error) {
@@ -174,8 +174,7 @@ func (p *tab) wait(expression string) {
 	}
 }
 
-// shoot writes a picture of the whole page into $STATUS_SCREENSHOTS, or into a directory that goes
-// with the test.
+// shoot writes a picture of the whole page into $STATUS_SCREENSHOTS, or into a temporary directory.
 func (p *tab) shoot(name string) {
 	p.t.Helper()
 	dir := os.Getenv("STATUS_SCREENSHOTS")

@@ -16,7 +16,7 @@ import (
 	"distributor/engine/status/page"
 )
 
-// board shows one status, for ever.
+// board always shows one status.
 type board struct {
 	text []byte
 	over chan struct{}
@@ -25,7 +25,7 @@ type board struct {
 func (b board) JSON() []byte                     { return b.text }
 func (b board) Watch() ([]byte, <-chan struct{}) { return b.text, b.over }
 
-// asked is a request that the admin listener got, and how it answered.
+// asked is a request that the admin listener received, and its answer.
 type asked struct {
 	what   string // method and path
 	site   string // Sec-Fetch-Site
@@ -37,10 +37,13 @@ type noting struct {
 	status int
 }
 
-func (n *noting) WriteHeader(status int)      { n.status = status; n.ResponseWriter.WriteHeader(status) }
+func (n *noting) WriteHeader(status int) {
+	n.status = status
+	n.ResponseWriter.WriteHeader(status)
+}
 func (n *noting) Unwrap() http.ResponseWriter { return n.ResponseWriter }
 
-// elsewhere is an address of this machine that is not loopback.
+// elsewhere returns an address of this machine that is not loopback.
 func elsewhere(t *testing.T) string {
 	t.Helper()
 	all, err := net.InterfaceAddrs()
@@ -48,7 +51,8 @@ func elsewhere(t *testing.T) string {
 		t.Fatal(err)
 	}
 	for _, a := range all {
-		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() && !n.IP.IsLinkLocalUnicast() {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && !n.IP.IsLoopback() &&
+			!n.IP.IsLinkLocalUnicast() {
 			return n.IP.String()
 		}
 	}
@@ -70,7 +74,7 @@ func listenOn(t *testing.T, host string, h http.Handler) (address string) {
 	return l.Addr().String()
 }
 
-// hostile is what another site's page tries: to read, to change the log's level, to begin profiles.
+// hostile is what the page of another site tries: to read, to set the log level, to start profiles.
 const hostile = `<!doctype html><title>x</title><body><script>
 const admin = "http://%s";
 const read = [];
@@ -87,8 +91,10 @@ const tried = (async () => {
 			const body = method === "GET" ? undefined : "debug";
 			await attempt(path, { method, body });
 			await attempt(path, { method, body, referrerPolicy: "no-referrer" });
-			await attempt(path, { method, body, headers: { "User-Agent": "curl/8", "X-Requested-With": "x" } });
-			if (method !== "PUT") await attempt(path, { method, body, mode: "no-cors", referrerPolicy: "no-referrer" });
+			await attempt(path, { method, body,
+				headers: { "User-Agent": "curl/8", "X-Requested-With": "x" } });
+			if (method !== "PUT") await attempt(path,
+				{ method, body, mode: "no-cors", referrerPolicy: "no-referrer" });
 		}
 	}
 	const element = (name, set) => new Promise((done) => {
@@ -113,7 +119,8 @@ const tried = (async () => {
 		const frame = document.createElement("iframe");
 		frame.name = policy;
 		document.body.append(frame);
-		const form = Object.assign(document.createElement("form"), { method: "post", action: admin + "/log-level", target: policy, enctype: "text/plain" });
+		const form = Object.assign(document.createElement("form"), { method: "post",
+			action: admin + "/log-level", target: policy, enctype: "text/plain" });
 		document.head.innerHTML += '<meta name="referrer" content="' + policy + '">';
 		document.body.append(form);
 		await new Promise((done) => { frame.onload = done; form.submit(); setTimeout(done, 3000); });
@@ -122,8 +129,9 @@ const tried = (async () => {
 })();
 </script>`
 
-// Over plain HTTP and not to loopback, browsers do not say which site's page asks. Still no page of
-// another site reads or changes anything, or begins a profile; ours works.
+// Over plain HTTP to an address that is not loopback, browsers do not say which site's page makes a
+// request. Still no page of another site reads or changes anything, or starts a profile; our own
+// page works.
 func TestGuardInBrowser(t *testing.T) {
 	host := elsewhere(t)
 	b := startBrowser(t, "host-resolver-rules", "MAP evil.example "+host, "disable-features",
@@ -133,9 +141,14 @@ func TestGuardInBrowser(t *testing.T) {
 	var all []asked
 	statuses := well.play(time.Now(), 5, time.Second)
 	handler := admin.New(admin.Options{
-		Address: "", Board: board{[]byte((&source{}).text(statuses[4])), nil}, Page: page.Handler(), Level: level, Log: slog.New(slog.DiscardHandler),
+		Address: "", Board: board{[]byte((&source{}).text(statuses[4])), nil}, Page: page.Handler(),
+		Level: level, Log: slog.New(slog.DiscardHandler),
 		Metrics: http.NotFoundHandler(), Health: func() (bool, []byte) { return true, []byte("{}") },
-		Profile:  func(int) (net.Conn, error) { t.Error("a worker's profile was begun"); return nil, errors.New("no") },
+		Profile: func(int) (net.Conn, error) {
+			t.Error("a worker's profile was begun")
+			return nil,
+				errors.New("no")
+		},
 		Query:    func() (net.Conn, error) { return nil, errors.New("no") },
 		SetLevel: func(l slog.Level) error { level.Set(l); return nil },
 	})
@@ -172,12 +185,14 @@ func TestGuardInBrowser(t *testing.T) {
 		if a.site != "" {
 			t.Errorf("the browser says %q with %s: this is not what was to be tried", a.site, a.what)
 		}
-		if begins := strings.Contains(a.what, "/debug/") || !strings.HasPrefix(a.what, "GET "); begins && a.status != http.StatusForbidden && a.status != http.StatusMethodNotAllowed {
+		if begins := strings.Contains(a.what, "/debug/") ||
+			!strings.HasPrefix(a.what, "GET "); begins && a.status != http.StatusForbidden &&
+			a.status != http.StatusMethodNotAllowed {
 			t.Errorf("%s: %d", a.what, a.status)
 		}
 	}
 
-	// A name that its owner points here.
+	// A name that its owner points to this machine.
 	p := b.open(t, "http://evil.example:"+port+"/status", desktop)
 	p.wait("document.body.innerText.includes('name that host in ADMIN_ADDR')")
 

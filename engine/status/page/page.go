@@ -15,12 +15,12 @@ import (
 //go:embed site vendor/uplot/uPlot.iife.min.js vendor/uplot/uPlot.min.css vendor/uplot/LICENSE
 var files embed.FS
 
-// policy admits our own origin alone, and only for what the page has. Trusted
-// Types are required, and no policy of them exists: text can never become markup.
+// policy admits only our own origin, and only for what the page needs. It requires Trusted Types
+// and allows no policy for them, so text can never become markup.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// types by extension; mime.TypeByExtension would depend on the machine.
+// types are content types by extension; mime.TypeByExtension would depend on the machine.
 var types = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",
@@ -35,8 +35,8 @@ type asset struct {
 	etag        string
 }
 
-// assets by URL path, all of them: nothing else is served. They are read when
-// first asked for: workers are this program too, and have no use for a copy.
+// assets holds all served files by URL path; nothing else is served. They are read at the first
+// request, because workers run the same program and need no copy.
 var assets = sync.OnceValue(load)
 
 func load() map[string]asset {
@@ -58,13 +58,13 @@ func load() map[string]asset {
 	}
 	const index = "/site/index.html"
 	all["/"] = all[index]
-	delete(all, index) // its relative addresses hold at / only
+	delete(all, index) // its relative addresses are valid only at /
 	return all
 }
 
-// Handler serves the page at "/" and what it consists of at "/site/" and
-// "/vendor/"; everything else is 404. Answers are always asked for again but
-// rarely sent again (ETag), so that a new version shows at the next load.
+// Handler serves the page at "/" and its files at "/site/" and "/vendor/". Everything else is 404.
+// Browsers revalidate every file and rarely download it again (ETag), so that a new version shows
+// at the next load.
 func Handler() http.Handler {
 	return http.HandlerFunc(serve)
 }

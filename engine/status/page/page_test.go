@@ -35,8 +35,10 @@ func TestServesEveryFileWithItsType(t *testing.T) {
 	} {
 		res := get(t, http.MethodGet, c.target, nil)
 		body := string(assets()[c.target].body)
-		if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != c.contentType || !strings.HasPrefix(body, c.begins) {
-			t.Errorf("%s: %d, %q, begins %.20q", c.target, res.StatusCode, res.Header.Get("Content-Type"), body)
+		if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != c.contentType ||
+			!strings.HasPrefix(body, c.begins) {
+			t.Errorf("%s: %d, %q, begins %.20q", c.target, res.StatusCode, res.Header.Get("Content-Type"),
+				body)
 		}
 		if n := res.ContentLength; n != int64(len(body)) {
 			t.Errorf("%s: length %d, want %d", c.target, n, len(body))
@@ -48,19 +50,24 @@ func TestHeaders(t *testing.T) {
 	for target := range assets() {
 		res := get(t, http.MethodGet, target, nil)
 		csp := res.Header.Get("Content-Security-Policy")
-		for _, part := range []string{"default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"} {
+		for _, part := range []string{"default-src 'none'", "script-src 'self'", "connect-src 'self'",
+			"frame-ancestors 'none'", "base-uri 'none'"} {
 			if !strings.Contains(csp, part) {
 				t.Errorf("%s: policy lacks %s: %s", target, part, csp)
 			}
 		}
-		if strings.Contains(csp, "unsafe") || strings.Contains(csp, "*") || strings.Contains(csp, "http") {
+		if strings.Contains(csp, "unsafe") || strings.Contains(csp, "*") ||
+			strings.Contains(csp, "http") {
 			t.Errorf("%s: policy is loose: %s", target, csp)
 		}
-		if res.Header.Get("X-Content-Type-Options") != "nosniff" || res.Header.Get("Referrer-Policy") != "no-referrer" {
+		if res.Header.Get("X-Content-Type-Options") != "nosniff" ||
+			res.Header.Get("Referrer-Policy") != "no-referrer" {
 			t.Errorf("%s: %v", target, res.Header)
 		}
-		if res.Header.Get("Cache-Control") != "no-cache" || !regexp.MustCompile(`^"[0-9a-f]{32}"$`).MatchString(res.Header.Get("ETag")) {
-			t.Errorf("%s: Cache-Control %q, ETag %q", target, res.Header.Get("Cache-Control"), res.Header.Get("ETag"))
+		if res.Header.Get("Cache-Control") != "no-cache" ||
+			!regexp.MustCompile(`^"[0-9a-f]{32}"$`).MatchString(res.Header.Get("ETag")) {
+			t.Errorf("%s: Cache-Control %q, ETag %q", target, res.Header.Get("Cache-Control"),
+				res.Header.Get("ETag"))
 		}
 	}
 }
@@ -71,7 +78,8 @@ func TestKnownVersionIsNotSentAgain(t *testing.T) {
 	if res.StatusCode != http.StatusNotModified || res.Header.Get("ETag") != etag {
 		t.Errorf("same version: %d, ETag %q", res.StatusCode, res.Header.Get("ETag"))
 	}
-	if res := get(t, http.MethodGet, "/", http.Header{"If-None-Match": {`"other"`}}); res.StatusCode != http.StatusOK {
+	if res := get(t, http.MethodGet, "/",
+		http.Header{"If-None-Match": {`"other"`}}); res.StatusCode != http.StatusOK {
 		t.Errorf("other version: %d", res.StatusCode)
 	}
 }
@@ -100,17 +108,19 @@ func TestServesNothingElse(t *testing.T) {
 	}
 }
 
-// Addresses of elsewhere: with a scheme, or beginning with two slashes.
-var outside = regexp.MustCompile(`(?i)\b(?:https?|wss?|ftp):\\?/\\?/[^\s"'<>)]*|["'(=]\s*//[a-z0-9][^\s"'<>)]*|@import\b`)
+// Addresses of other hosts: with a scheme, or beginning with two slashes.
+var outside = regexp.MustCompile(
+	`(?i)\b(?:https?|wss?|ftp):\\?/\\?/[^\s"'<>)]*|["'(=]\s*//[a-z0-9][^\s"'<>)]*|@import\b`)
 
-// harmless names of others that nothing is asked of.
+// harmless are names of other hosts to which no request is made.
 var harmless = map[string]bool{
 	"http://www.w3.org/2000/svg":        true, // name space of the icons
 	"https://github.com/leeoniya/uPlot": true, // banner comment of the library
 }
 
 func TestNoFileNamesAnotherPlace(t *testing.T) {
-	for _, target := range []string{`<img src="//example.org/x">`, `fetch("https://example.org")`, `url(//example.org/f)`, `new WebSocket('wss://x')`} {
+	for _, target := range []string{`<img src="//example.org/x">`, `fetch("https://example.org")`,
+		`url(//example.org/f)`, `new WebSocket('wss://x')`} {
 		if !outside.MatchString(target) {
 			t.Errorf("the pattern misses %s", target)
 		}
@@ -124,8 +134,8 @@ func TestNoFileNamesAnotherPlace(t *testing.T) {
 	}
 }
 
-// TestPageIsWhole: what the page and its modules refer to is there, and
-// nothing is inline that the policy would refuse.
+// TestPageIsWhole checks that all files that the page and its modules refer to exist, and that
+// nothing is inline, which the policy would refuse.
 func TestPageIsWhole(t *testing.T) {
 	html := string(assets()["/"].body)
 	for _, ref := range regexp.MustCompile(`(?:src|href)="([^"#]+)"`).FindAllStringSubmatch(html, -1) {
@@ -138,13 +148,15 @@ func TestPageIsWhole(t *testing.T) {
 		}
 	}
 	for target, a := range assets() {
-		for _, ref := range regexp.MustCompile(`from "\./([^"]+)"`).FindAllStringSubmatch(string(a.body), -1) {
+		for _, ref := range regexp.MustCompile(`from "\./([^"]+)"`).FindAllStringSubmatch(
+			string(a.body), -1) {
 			if _, found := assets()[path.Join(path.Dir(target), ref[1])]; !found {
 				t.Errorf("%s imports %s", target, ref[1])
 			}
 		}
 	}
-	for _, inline := range []string{`<script>`, `<style`, ` style="`, ` onclick=`, ` onload=`, `javascript:`} {
+	for _, inline := range []string{`<script>`, `<style`, ` style="`, ` onclick=`, ` onload=`,
+		`javascript:`} {
 		if strings.Contains(html, inline) {
 			t.Errorf("index.html has %s inline", inline)
 		}
@@ -156,16 +168,18 @@ func TestPageIsWhole(t *testing.T) {
 		}
 		ids[id[1]] = true
 	}
-	for _, ref := range regexp.MustCompile(`aria-labelledby="([^"]+)"`).FindAllStringSubmatch(html, -1) {
+	for _, ref := range regexp.MustCompile(`aria-labelledby="([^"]+)"`).FindAllStringSubmatch(html,
+		-1) {
 		if !ids[ref[1]] {
 			t.Errorf("index.html labels with %s, which is not there", ref[1])
 		}
 	}
 }
 
-// TestLibraryIsTheVersionWeName: banner, folder and footer agree.
+// TestLibraryIsTheVersionWeName checks that banner, folder and footer agree.
 func TestLibraryIsTheVersionWeName(t *testing.T) {
-	banner := regexp.MustCompile(`\(v([0-9.]+)\)`).FindSubmatch(assets()["/vendor/uplot/uPlot.iife.min.js"].body)
+	banner := regexp.MustCompile(`\(v([0-9.]+)\)`).FindSubmatch(
+		assets()["/vendor/uplot/uPlot.iife.min.js"].body)
 	if banner == nil {
 		t.Fatal("the library has no banner")
 	}
@@ -174,14 +188,17 @@ func TestLibraryIsTheVersionWeName(t *testing.T) {
 	}
 }
 
-// TestContrast: every colour of text on both grounds, in both themes, as WCAG
-// 2 asks of text (4.5), and lines of charts (3).
+// TestContrast checks every colour of text on both backgrounds, in both themes, as WCAG 2 requires
+// for text (4.5), and lines of charts (3).
 func TestContrast(t *testing.T) {
 	colors := make(map[string][]string)
-	for _, m := range regexp.MustCompile(`--([a-z0-9-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)`).FindAllStringSubmatch(string(assets()["/site/base.css"].body), -1) {
+	for _, m := range regexp.MustCompile(
+		`--([a-z0-9-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)`).FindAllStringSubmatch(
+		string(assets()["/site/base.css"].body), -1) {
 		colors[m[1]] = m[2:]
 	}
-	least := map[string]float64{"ink": 4.5, "muted": 4.5, "well": 4.5, "warn": 4.5, "error": 4.5, "focus": 4.5, "line": 3, "line-2": 3}
+	least := map[string]float64{"ink": 4.5, "muted": 4.5, "well": 4.5, "warn": 4.5, "error": 4.5,
+		"focus": 4.5, "line": 3, "line-2": 3}
 	for name, want := range least {
 		for _, ground := range []string{"ground", "surface"} {
 			for theme, in := range []string{"light", "dark"} {
@@ -197,7 +214,7 @@ func TestContrast(t *testing.T) {
 	}
 }
 
-// luminance of #rrggbb, relative to white.
+// luminance returns the luminance of #rrggbb, relative to white.
 func luminance(color string) (l float64) {
 	for i, weight := range []float64{0.2126, 0.7152, 0.0722} {
 		n, err := strconv.ParseUint(color[1+2*i:3+2*i], 16, 8)

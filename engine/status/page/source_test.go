@@ -12,7 +12,7 @@ import (
 	"distributor/engine/status/page"
 )
 
-// source is an admin listener with the page and events that a test writes.
+// source is an admin listener whose page and events a test writes.
 type source struct {
 	*httptest.Server
 	t *testing.T
@@ -80,7 +80,7 @@ func (s *source) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// send gives every connection an event with this JSON.
+// send sends an event with this JSON to every connection.
 func (s *source) send(data string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,7 +99,7 @@ func (s *source) cut() {
 	}
 }
 
-// answer says what new connections get: nothing but a refusal, or events.
+// answer decides whether new connections get a refusal or events.
 func (s *source) answer(refuse bool, first ...status.Status) {
 	var texts []string
 	for _, st := range first {
