@@ -86,11 +86,21 @@ func (t *Trial) mountState() {
 			t.d.killAll()
 			<-t.d.ended
 		}
-		if err := unix.Unmount(state, 0); err != nil {
+		if err := unmount(state); err != nil {
 			t.t.Errorf("unmount %s: %v", state, err)
 			_ = unix.Unmount(state, unix.MNT_DETACH)
 		}
 	})
+}
+
+// unmount unmounts path. It retries while the mount is busy, because the kernel closes the files of
+// a killed process a moment after its end is reported.
+func unmount(path string) (err error) {
+	reached(func() bool {
+		err = unix.Unmount(path, 0)
+		return !errors.Is(err, unix.EBUSY)
+	})
+	return err
 }
 
 func (t *Trial) image() string { return filepath.Join(t.d.Dir, "disk.img") }

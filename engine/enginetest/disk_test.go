@@ -41,7 +41,7 @@ func loopMount(t *testing.T, d *Distributor, size int64, options string) (device
 		if d.Running() {
 			d.Kill()
 		}
-		if err := unix.Unmount(state, 0); err != nil {
+		if err := unmount(state); err != nil {
 			t.Errorf("unmount %s: %v", state, err)
 		}
 	})
@@ -79,7 +79,7 @@ func TestFileSystemFails(t *testing.T) {
 	}
 	d.Kill() // only a new mount is writable
 	state := filepath.Join(d.Dir, "state")
-	if err := unix.Unmount(state, 0); err != nil {
+	if err := unmount(state); err != nil {
 		t.Fatal(err)
 	}
 	if text, err := exec.Command("mount", "-o", "loop", filepath.Join(d.Dir, "disk.img"), state).CombinedOutput(); err != nil {

@@ -35,7 +35,7 @@ func mount(t *testing.T, d *Distributor, what, where, kind string, flags uintptr
 		if d.Running() {
 			d.Kill()
 		}
-		if err := unix.Unmount(where, 0); err != nil {
+		if err := unmount(where); err != nil {
 			t.Errorf("unmount %s: %v", where, err)
 		}
 	})

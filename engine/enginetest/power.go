@@ -377,6 +377,6 @@ func (t *Trial) cutExt4(rng *rand.Rand) {
 	if e != 0 {
 		t.t.Fatalf("shut down %s: %v", state, e)
 	}
-	t.ok(unix.Unmount(state, 0))
+	t.ok(unmount(state))
 	t.mountImage()
 }
