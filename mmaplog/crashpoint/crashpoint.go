@@ -1,13 +1,14 @@
-// Package crashpoint names the moments between two steps that last: what a process that is killed there leaves on disk
-// is what the next one has to understand. A binary built with the tag crashpoints kills itself by SIGKILL at the n-th
-// passing of one of them, as DISTRIBUTOR_CRASH_POINT=<name>:<n> says. In any other binary Pass is empty, is compiled
-// away with its callers' arguments, and there is no such variable.
+// Package crashpoint names the moments between two durable steps: if a process is killed at such a
+// moment, the next process has to understand what is on disk. A binary built with the tag
+// crashpoints kills itself by SIGKILL when it passes one of them for the n-th time, as
+// DISTRIBUTOR_CRASH_POINT=<name>:<n> says. In any other binary Pass is empty, is compiled away with
+// its callers' arguments, and the variable has no effect.
 //
-// It does not know what lies before and after a point; that stands where the point is passed. engine/enginetest kills
-// the real binary at each of Names.
+// The package does not know what happens before and after a point; the code that calls Pass does.
+// engine/enginetest kills the real binary at each of Names.
 package crashpoint
 
-// Point is one of the moments.
+// Point is one of these moments.
 type Point uint8
 
 // The points of the frame log, in the order of a frame's life.
@@ -58,12 +59,14 @@ const (
 	count
 )
 
-// Names are those of all points, for the variable.
+// Names holds the names of all points, as the variable takes them.
 var Names = [count]string{
-	"frames-written", "entry-written", "frames-counted", "head-published", "spare-created", "spare-made", "index-named",
-	"frames-named", "segment-sealed", "segment-grown", "segment-trimmed", "segment-synced", "head-synced", "synced-raised",
+	"frames-written", "entry-written", "frames-counted", "head-published", "spare-created",
+	"spare-made", "index-named", "frames-named", "segment-sealed", "segment-grown",
+	"segment-trimmed", "segment-synced", "head-synced", "synced-raised",
 	"floor-raised", "frames-unlinked", "segment-unlinked", "log-synced", "close-said",
-	"id-given-up", "recovery-begun", "rest-removed", "segment-reopened", "head-made", "head-named", "recovered",
+	"id-given-up", "recovery-begun", "rest-removed", "segment-reopened", "head-made", "head-named",
+	"recovered",
 	"checkpoint-created", "checkpoint-written", "checkpoint-synced", "checkpoint-named",
 	"collectors-created", "collectors-written", "collectors-synced", "collectors-named",
 	"notices-created", "notices-written", "notices-synced", "notices-named",

@@ -2,5 +2,5 @@
 
 package crashpoint
 
-// Pass is nothing.
+// Pass does nothing.
 func Pass(Point) {}

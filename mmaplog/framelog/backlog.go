@@ -5,15 +5,16 @@ import (
 	"sync"
 )
 
-// unfinishedMost is how many sealed segments may wait for the disk as they are: with two open files
-// each, and the index mapped. Beyond that, retention does not wait for the disk any more either.
+// unfinishedMost is how many sealed segments may wait for the disk with two open files each and the
+// index mapped. Beyond this number their files are closed, and retention no longer waits for the
+// disk.
 const unfinishedMost = 16
 
-// backlog is the sealed segments whose turn to be synced has not come, oldest first.
+// backlog holds the sealed segments that wait to be synced, oldest first.
 type backlog struct {
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	segments []*segment
-	released map[*segment]bool // those whose files were closed
+	released map[*segment]bool // segments whose files were closed
 }
 
 func (b *backlog) add(s *segment) {
@@ -22,7 +23,7 @@ func (b *backlog) add(s *segment) {
 	b.segments = append(b.segments, s)
 }
 
-// take says that the turn of s has come. Its files are to be opened again if they were released.
+// take removes s from the backlog. If its files were released, the caller has to open them again.
 func (b *backlog) take(s *segment) (released bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -38,7 +39,7 @@ func (b *backlog) many() bool {
 	return len(b.segments) > unfinishedMost
 }
 
-// release closes the files of segments below the floor, and of those that are too many.
+// release closes the files of segments below the floor, and of those beyond unfinishedMost.
 func (b *backlog) release(floor uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -53,13 +54,13 @@ func (b *backlog) release(floor uint64) {
 	}
 }
 
-// relieve is for a disk that does not answer: a sync that hangs keeps the goroutine that also
-// unlinks. The floor need not be on disk before files below it go: after a power loss the log
-// begins with the first segment that is there. A released segment is opened again for its sync,
-// which the kernel answers for the file: the error of an earlier write is still told, unless it has
-// forgotten the file meanwhile.
+// relieve closes files and unlinks retired segments while the disk does not answer: a hanging sync
+// blocks the goroutine that otherwise unlinks. The floor need not be on disk before files below it
+// are removed: after a power loss the log begins with the first segment that exists. A released
+// segment is opened again for its sync. The kernel reports a write error for the file, so the sync
+// still returns the error of an earlier write, unless the kernel has forgotten the file meanwhile.
 //
-// One call looks at all segments, so settle queues no other one until relieve begins.
+// One call handles all segments, so settle queues no second call until relieve begins.
 func (w *Writer) relieve() {
 	w.relieving.Store(false)
 	floor := w.Floor()

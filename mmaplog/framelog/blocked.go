@@ -8,12 +8,11 @@ import (
 	"sort"
 )
 
-// movesAfter is how many writes into the active segment fail, one after the other, before its
-// frames move to the next one. The first failure may be of the moment, and a segment is worth
-// another try.
+// movesAfter is how many consecutive writes into the active segment fail before its frames move to
+// the next segment. The first failure may be temporary, so the write is tried once more.
 const movesAfter = 2
 
-// blocked makes an error of the file system ErrBlocked.
+// blocked turns an error of the file system into ErrBlocked.
 func blocked(err error) error {
 	if errors.Is(err, ErrBlocked) || errors.Is(err, ErrDamaged) {
 		return err
@@ -21,7 +20,8 @@ func blocked(err error) error {
 	return fmt.Errorf("%w: %w", ErrBlocked, noSpace(err))
 }
 
-// recoverStore is deferred where the active segment's index and the head are stored to.
+// recoverStore is deferred by functions that store into the active segment's index and the head. It
+// turns a memory fault into an error, and remembers ErrDamaged.
 func (w *Writer) recoverStore(err *error) {
 	if p := recover(); p != nil {
 		*err = w.storeFault(p)
@@ -58,9 +58,9 @@ func (w *Writer) storing(f func()) (err error) {
 
 func (w *Writer) headPath() string { return filepath.Join(w.opts.Dir, headName) }
 
-// flush writes what is pending in the active segment. If that fails again and again while the file
-// system can make another segment, the frames that are not committed go there: the place on disk
-// may be bad, or the file.
+// flush writes the pending frames of the active segment. If the write fails movesAfter times while
+// the file system can make another segment, the uncommitted frames go there: the place on disk or
+// the file may be bad.
 func (w *Writer) flush() error {
 	if err := w.clearAway(); err != nil {
 		return blocked(err)
@@ -86,20 +86,20 @@ func (w *Writer) flush() error {
 	return blocked(err)
 }
 
-// moveOn begins another segment with the frames that are not committed. What is committed of the
-// active one stays, and is sealed. If it fails, the active segment is what it was.
+// moveOn begins another segment with the uncommitted frames. The committed part of the active
+// segment stays and is sealed. If moveOn fails, the active segment is unchanged.
 func (w *Writer) moveOn() error {
 	old := w.active
 	at := max(w.Head(), old.base)
 	kept := sort.Search(old.count, func(i int) bool { return old.entries[i].End.Load() > at })
-	// What is not committed: the frames in the file, then those that could not be written.
+	// The uncommitted frames: those in the file, then those that could not be written.
 	frames := make([]byte, w.tail-at)
 	written := frames[:len(frames)-len(old.pending)]
 	if _, err := old.files[0].ReadAt(written, int64(at-old.base)); err != nil && len(written) > 0 {
 		return err
 	}
 	copy(frames[len(written):], old.pending)
-	if kept == 0 { // the next one has the same names
+	if kept == 0 { // the next segment gets the same file names
 		old.nameless = true
 		if err := unlinkSegment(w.opts.Dir, at, w.opts.fault); err != nil {
 			return err
@@ -129,7 +129,7 @@ func (w *Writer) moveOn() error {
 	return nil
 }
 
-// begin takes the next segment and gives it its place.
+// begin takes the next segment and gives it its base and file names.
 func (w *Writer) begin(base, frames uint64, sources *[MaxStreams]sourceAt) (*segment, error) {
 	next, err := w.takeSpare()
 	if err != nil {
@@ -144,15 +144,15 @@ func (w *Writer) begin(base, frames uint64, sources *[MaxStreams]sourceAt) (*seg
 	return next, nil
 }
 
-// abandon removes a segment that was to be the active one.
+// abandon removes a segment that was about to become the active one.
 func (w *Writer) abandon(next *segment) error {
 	next.close()
 	w.leftover = &next.base
 	return errors.Join(w.clearAway(), removeSpare(w.opts.Dir, w.opts.fault))
 }
 
-// clearAway removes what is left of an abandoned segment. Until that has worked nothing is
-// committed: the head must not pass the name of a segment that is none.
+// clearAway removes the files of an abandoned segment. Until that has worked, nothing is committed:
+// the head must not pass the base of a segment that is not part of the log.
 func (w *Writer) clearAway() error {
 	if w.leftover == nil {
 		return nil
@@ -164,7 +164,7 @@ func (w *Writer) clearAway() error {
 	return err
 }
 
-// seal says where the segment ends.
+// seal stores where the segment ends.
 func (s *segment) seal(end uint64) error {
 	return s.storing(func() error {
 		s.header.Sealed.Store(end)
@@ -172,7 +172,7 @@ func (s *segment) seal(end uint64) error {
 	})
 }
 
-// sourcesAfter are the newest sources behind the first n frames.
+// sourcesAfter returns the newest source of each stream after the first n frames.
 func (s *segment) sourcesAfter(n int) [MaxStreams]sourceAt {
 	sources := s.header.Sources
 	for i := range s.entries[:n] {
@@ -182,8 +182,8 @@ func (s *segment) sourcesAfter(n int) [MaxStreams]sourceAt {
 	return sources
 }
 
-// takeFrom writes frames, which are those of old from its n-th on, into an empty segment. Offsets
-// are those of the log, so the entries are right here as well.
+// takeFrom writes frames, the frames of old from the n-th on, into an empty segment. Entries hold
+// offsets of the log, so the entries of old are valid in this segment too.
 func (s *segment) takeFrom(old *segment, n int, frames []byte, fault faults) error {
 	entries := old.entries[n:old.count]
 	if len(entries) > len(s.entries) {

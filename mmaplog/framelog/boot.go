@@ -6,13 +6,15 @@ import (
 	"strings"
 )
 
-// bootID tells apart the times between two starts of the machine. A process that is killed leaves everything it wrote
-// in the page cache; a machine that goes down does not, and only a changed boot ID shows that it did.
+// bootID identifies the time between two starts of the machine. A killed process leaves everything
+// it wrote in the page cache; a machine that goes down does not, and only a changed boot ID shows
+// that it went down.
 type bootID [16]byte
 
 func (b bootID) isZero() bool { return b == bootID{} }
 
-// readBootID returns zero where the kernel does not say: then an unclean end counts as one of the machine.
+// readBootID returns zero if the kernel does not tell. Then an unclean end counts as a crash of the
+// machine.
 func readBootID() (b bootID) {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {

@@ -14,7 +14,8 @@ const (
 	opUnlink   op = "unlink"
 )
 
-// faults decides, before an operation on path, whether it fails, and how. A nil faults never does.
+// faults returns the error that an operation on path has to fail with, or nil. With a nil faults no
+// operation fails.
 type faults func(o op, path string) error
 
 func (f faults) check(o op, path string) error {

@@ -23,9 +23,9 @@ const (
 	framesExt = ".frames"
 	indexExt  = ".index"
 	spareName = "spare"
-	copyName  = "copy" // of a segment that is written again
+	copyName  = "copy" // copies of a segment that is written again
 
-	// The files hold what any collector may have, but nobody else's processes need them.
+	// Any collector may have the content of the files, but no other user's processes need them.
 	dirMode  = 0o750
 	fileMode = 0o640
 )
@@ -34,13 +34,13 @@ func segmentPath(dir string, base uint64, ext string) string {
 	return filepath.Join(dir, fmt.Sprintf("%016x%s", base, ext))
 }
 
-// pair says which of the two files of a segment are there.
+// pair says which of the two files of a segment exist.
 type pair struct {
 	base          uint64
 	frames, index bool
 }
 
-// listSegments returns what segment files a directory holds, by base.
+// listSegments returns the segment files of a directory, by base.
 func listSegments(dir string) ([]pair, error) {
 	names, err := readNames(dir)
 	if err != nil {
@@ -88,11 +88,13 @@ func parseBase(name string) (uint64, bool) {
 	return base, err == nil && base < goneFloor
 }
 
-// lockPatience is for how long a lock is waited for whose holder is no more. A child that it was about to start when it
-// was killed has its descriptors, and so the lock, until it executes its program.
+// lockPatience is how long lockDir retries a lock whose holder no longer exists. If the holder was
+// killed while it was forking a child, the child has its descriptors, and so the lock, until it
+// executes its program.
 const lockPatience = time.Second
 
-// lockDir takes the writer's lock. The kernel lets go of it with the process, however that ends.
+// lockDir takes the writer's lock. The kernel releases the lock when the process ends, however it
+// ends.
 func lockDir(dir string) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, fileMode)
@@ -112,7 +114,7 @@ func lockDir(dir string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("framelog: lock %s: %w", path, err)
 	}
-	// Over what is there, so that it needs no room on a full disk.
+	// Overwrite the old text, so that the write needs no room on a full disk.
 	if _, err = f.WriteAt(fmt.Appendf(nil, "%-15d\n", os.Getpid()), 0); err != nil {
 		f.Close()
 		return nil, noSpace(fmt.Errorf("framelog: write process id into lock: %w", err))
@@ -120,19 +122,20 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// alive says whether there is a process of that id, as text; also true for a text that is none.
+// alive reports whether a process with this id exists. It is also true if pid is no number.
 func alive(pid string) bool {
 	n, err := strconv.Atoi(pid)
 	return err != nil || !errors.Is(unix.Kill(n, 0), unix.ESRCH)
 }
 
-// unlock lets go of the lock, also where a child that is being started has a duplicate of it.
+// unlock releases the lock, also if a child that is being forked has a duplicate of the descriptor.
 func unlock(f *os.File) {
 	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
 	f.Close()
 }
 
-// lockHolder is the process id in the lock file, which says who took it last, not that it is still held.
+// lockHolder returns the process id in the lock file: the process that took the lock last. The lock
+// may no longer be held.
 func lockHolder(dir string) string {
 	text, err := os.ReadFile(filepath.Join(dir, lockName))
 	if pid := strings.TrimSpace(string(text)); err == nil && pid != "" {
@@ -141,7 +144,8 @@ func lockHolder(dir string) string {
 	return "unknown"
 }
 
-// allocate gives f size bytes that are really there, so that a full disk is an error here and not a SIGBUS in a store.
+// allocate allocates size bytes of f on disk, so that a full disk is an error here and not a SIGBUS
+// in a store.
 func allocate(f *os.File, path string, size int64, fault faults) error {
 	err := fault.check(opAllocate, path)
 	if err == nil {
@@ -164,7 +168,8 @@ func noSpace(err error) error {
 	return err
 }
 
-// writeZeros is for file systems that cannot preallocate. It leaves what the file already holds.
+// writeZeros extends f to size bytes on file systems that cannot preallocate. It keeps the bytes
+// that the file already has.
 func writeZeros(f *os.File, size int64) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -183,7 +188,7 @@ func writeZeros(f *os.File, size int64) error {
 
 var errSync = errors.New("framelog: sync")
 
-// syncFile syncs f, which is at path now: an open file keeps the name it was opened by.
+// syncFile syncs f. path is its current path: an open file keeps the name it was opened by.
 func syncFile(f *os.File, path string, fault faults) error {
 	err := fault.check(opSync, path)
 	if err == nil {
@@ -195,7 +200,7 @@ func syncFile(f *os.File, path string, fault faults) error {
 	return nil
 }
 
-// cause is an error of an open file without the file's name, which may be another one by now.
+// cause returns the error of an open file without the file's name, which may have changed since.
 func cause(err error) error {
 	if named := (*fs.PathError)(nil); errors.As(err, &named) {
 		return named.Err
@@ -203,7 +208,7 @@ func cause(err error) error {
 	return err
 }
 
-// syncDir makes names that were made, changed or removed last.
+// syncDir brings names that were made, changed or removed in a directory to disk.
 func syncDir(dir string, fault faults) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -224,7 +229,8 @@ func rename(from, to string, fault faults) error {
 	return nil
 }
 
-// unlinkSegment removes both files of a segment. The index goes last, and either alone is understood when the log is
+// unlinkSegment removes both files of a segment. The index is removed last. OpenWriter understands
+// a segment of which only one file is left, so a crash in between does no harm when the log is
 // opened again.
 func unlinkSegment(dir string, base uint64, fault faults) error {
 	err := unlink(segmentPath(dir, base, framesExt), fault)
@@ -245,14 +251,14 @@ func unlink(path string, fault faults) error {
 	return nil
 }
 
-// removeSpare removes what is left of a segment that never got its place.
+// removeSpare removes the files of a spare that never became part of the log.
 func removeSpare(dir string, fault faults) error {
 	return errors.Join(
 		unlink(filepath.Join(dir, spareName+framesExt), fault),
 		unlink(filepath.Join(dir, spareName+indexExt), fault))
 }
 
-// removeCopies removes what is left of a segment that was to be written again.
+// removeCopies removes the copies of a segment that was to be written again.
 func removeCopies(dir string, fault faults) error {
 	return errors.Join(
 		unlink(filepath.Join(dir, copyName+framesExt), fault),

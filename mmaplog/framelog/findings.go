@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// known is what a head file says.
+// known holds the fields of a head file.
 type known struct {
 	id                          ID
 	head, floor, synced, frames uint64
@@ -15,15 +15,15 @@ type known struct {
 	ancestors                   []Ancestor
 }
 
-// expected is what the log should hold: it ends at end, nothing below floor is served, and
-// everything below durable had reached the disk. judge decides by it.
+// expected describes what the log should hold: it ends at end, nothing below floor is served, and
+// everything below durable had reached the disk. judge uses it.
 type expected struct {
-	end     uint64 // unknown: the head does not tell
+	end     uint64 // unknown: no usable head tells it
 	floor   uint64
 	durable uint64
 }
 
-// findings is what is left of a log, and why it gets a new ID, if it does.
+// findings says what is left of a log, and why the log gets a new ID, if it does.
 type findings struct {
 	verdict
 	newID               string
@@ -42,15 +42,15 @@ func (h *headPage) known() *known {
 	return k
 }
 
-// sameBoot says whether the machine has run since the log was last opened: then all that was
-// written is there, in the page cache or on disk, unless a sync has failed.
+// sameBoot reports whether the machine has kept running since the log was last opened. If it has,
+// everything written is in the page cache or on disk, unless a sync has failed.
 func (h *known) sameBoot(now bootID) bool { return !now.isZero() && h.boot == now }
 
-// durable is up to where everything had reached the disk. A bad place below it is damage; the log
-// ends before one above it, whose records are made again. It asks neither for the boot nor for the
-// state: what else a head says may be newer than the frames, or may be the word of a recovery that
-// did not come to its end. Nothing beyond the head was ever said to be on disk: one of the two words
-// is damaged then, and nothing counts as durable.
+// durable returns the offset below which everything had reached the disk. A bad place below it is
+// damage. The log ends before a bad place above it, and the records from there on are made again.
+// durable ignores boot and state: other fields of a head may be newer than the frames, or may have
+// been stored by a recovery that did not finish. Synced is never stored beyond Head. If it lies
+// beyond, one of the two is damaged, and nothing counts as durable.
 func (h *known) durable() uint64 {
 	if h == nil || h.synced > h.head {
 		return 0
@@ -58,10 +58,10 @@ func (h *known) durable() uint64 {
 	return h.synced
 }
 
-// counted returns the end of the newest frame that h counts, or 0 where the segments do not have the
-// frame. Frames are counted when they are written and before the head moves. So a head that stands
-// lower is damaged, or the writer was killed just between: the frame is committed in either case, if
-// it verifies.
+// counted returns the end of the newest frame that h counts, or 0 if the segments do not have the
+// frame. Frames are counted when they are written and before the head moves. So if the head is
+// lower, it is damaged, or the writer was killed between the two stores. In either case the frame
+// is committed if it verifies.
 func (h *known) counted(dir string, pairs []pair) (end uint64) {
 	if h.state == stateGone {
 		return 0
@@ -92,8 +92,8 @@ func (h *known) counted(dir string, pairs []pair) (end uint64) {
 	return end
 }
 
-// expect returns what a head lets us expect of segments that begin at first, and why the log gets a
-// new ID, if that is known before they are read.
+// expect returns what the segments, which begin at first, should hold according to the head. It also
+// returns why the log gets a new ID, if that is known before the segments are read.
 func expect(h *known, first uint64, now bootID) (e expected, newID string) {
 	e = expected{end: unknown, floor: first, durable: h.durable()}
 	if h == nil {
@@ -106,15 +106,17 @@ func expect(h *known, first uint64, now bootID) (e expected, newID string) {
 	case h.state != stateClean && !h.sameBoot(now):
 		newID = "the machine went down while the log was open"
 	}
-	// Files below the floor may be gone already, or have other bytes. Where the first ones above it are gone, that is damage,
-	// unless it was retention, and the raised floor was not on disk.
+	// Files below the floor may be gone already, or have other bytes. If the first files above the
+	// floor are gone, that is damage, unless retention removed them and the raised floor was not on
+	// disk.
 	if (h.floor >= first || newID == "") && h.floor <= h.head {
 		e.floor = h.floor
 	}
 	return e, newID
 }
 
-// examine reads all there is and decides what is left. It changes nothing. h is nil where there is no usable head.
+// examine reads the whole log and decides what is left of it. It changes nothing. h is nil if there
+// is no usable head.
 func examine(dir string, h *known, now bootID) (*findings, error) {
 	pairs, err := listSegments(dir)
 	if err != nil {
@@ -142,7 +144,7 @@ func examine(dir string, h *known, now bootID) (*findings, error) {
 		return nil, err
 	}
 	if e.end != unknown && e.end != e.floor && !endsAt(f.segments, e.end) {
-		// Not a place where this log ever ended: go by what verifies.
+		// The log never ended there: use what verifies.
 		f.newID = fmt.Sprintf("the head stood at %d, where no frame ends", e.end)
 		e.end = unknown
 		if err := f.again(dir, whole, e); err != nil {
@@ -151,7 +153,8 @@ func examine(dir string, h *known, now bootID) (*findings, error) {
 	}
 	f.verdict = judge(stretches(f.segments, e), e)
 	if told := e.floor; f.head == told && first < told && e.end != told {
-		// Nothing above the floor is left. What is below it, and was to be removed, still says where reading goes on.
+		// Nothing above the floor is left. Segments below it that were to be removed still say
+		// where reading goes on.
 		e.floor, e.end = first, unknown
 		if err := f.again(dir, whole, e); err != nil {
 			return nil, err
@@ -165,7 +168,8 @@ func examine(dir string, h *known, now bootID) (*findings, error) {
 	return f, f.load(dir)
 }
 
-// load maps the index of the segment that the head stands in, and of what lies between, for last and sources.
+// load maps the index of the segment that the head lies in, and of those behind it, for last and
+// sources.
 func (f *findings) load(dir string) error {
 	for _, s := range slices.Backward(f.segments) {
 		if s.problem != nil || s.bad == nil || s.base > f.head {
@@ -181,14 +185,15 @@ func (f *findings) load(dir string) error {
 	return nil
 }
 
-// again scans once more.
+// again scans the segments once more, with other expectations.
 func (f *findings) again(dir string, pairs []pair, e expected) (err error) {
 	closeScanned(f.segments)
 	f.segments, err = scanSegments(dir, pairs, e.floor, e.end)
 	return err
 }
 
-// betweenHalves leaves out pairs at either end that lack a file: the first may have been being removed, the last being made.
+// betweenHalves drops pairs at either end that lack a file: a crash may have interrupted the removal
+// of the first, or the making of the last.
 func betweenHalves(pairs []pair) []pair {
 	half := func(p pair) bool { return !p.frames || !p.index }
 	for len(pairs) > 0 && half(pairs[0]) {
@@ -200,7 +205,7 @@ func betweenHalves(pairs []pair) []pair {
 	return pairs
 }
 
-// endsAt says whether the last of the segments has an entry for the log's end.
+// endsAt reports whether the last segment has an entry for the log's end.
 func endsAt(segments []*scanned, end uint64) bool {
 	if len(segments) == 0 {
 		return false
@@ -209,12 +214,13 @@ func endsAt(segments []*scanned, end uint64) bool {
 	return last.problem == nil && last.count > 0 && last.end == end
 }
 
-// keeps says whether something of a segment is left.
+// keeps reports whether some frame of a segment is left.
 func (f *findings) keeps(s *scanned) bool {
 	return s.problem == nil && s.base < f.head && min(s.limit, f.head) > f.floor
 }
 
-// last is the segment that the head stands in (or at the end of), and how many entries it keeps. nil: none is left.
+// last returns the segment that the head lies in (or at the end of), and how many entries the
+// segment keeps; nil: no segment is left.
 func (f *findings) last() (*scanned, int) {
 	for i := len(f.segments) - 1; i >= 0; i-- {
 		s := f.segments[i]
@@ -230,7 +236,8 @@ func (f *findings) last() (*scanned, int) {
 	return nil, 0
 }
 
-// sources are the newest ones of what is left: those that a segment began with, and those of its good frames.
+// sources returns the newest source of each stream in what is left: those that a segment began
+// with, and those of its good frames.
 func (f *findings) sources() (sources [MaxStreams]sourceAt) {
 	for _, s := range f.segments {
 		if s.problem != nil || s.entries == nil || s.base > f.head {

@@ -8,9 +8,9 @@ import (
 	"unsafe"
 )
 
-// The structs below lie over mapped pages: their layout is the file format (drawn in doc.go, pinned by golden_test.go).
-// Words that another process may read while they are written are atomics; everything else is written before the
-// atomic store that publishes it.
+// The structs below lie over mapped pages: their layout is the file format (drawn in doc.go, pinned
+// by golden_test.go). Words that another process may read while they are written are atomics;
+// everything else is written before the atomic store that publishes it.
 
 const (
 	pageSize  = 4096
@@ -21,21 +21,22 @@ const (
 	headMagic  = 0x4441_4548_474f_4c46 // "FLOGHEAD" read as a little-endian word
 	indexMagic = 0x5844_4e49_474f_4c46 // "FLOGINDX"
 
-	// goneFloor in the head's floor word tells readers that this ID is over: no offset is at or above it.
+	// goneFloor in the head's floor word tells readers that this ID is given up. No offset is at or
+	// above goneFloor.
 	goneFloor = 1<<64 - 1
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// ID names one life of a log: an offset means the same bytes for as long as the ID stays the same.
+// ID names one life of a log: an offset means the same bytes as long as the ID stays the same.
 type ID [16]byte
 
-// String is the ID as 32 lower-case hex digits.
+// String returns the ID as 32 lower-case hex digits.
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
-// Meta is what the log keeps beside a frame.
+// Meta is what the log stores with a frame.
 type Meta struct {
-	Stream uint8    // 0 … MaxStreams-1; what it means is the caller's business
+	Stream uint8    // 0 … MaxStreams-1; the caller gives it its meaning
 	Cycle  int64    // -1: none
 	Time   int64    // Unix nanoseconds
 	Source [32]byte // where the frame came from; opaque
@@ -44,23 +45,23 @@ type Meta struct {
 // head states.
 const (
 	stateOpen  = 1 // a writer has it open, or died with it open
-	stateClean = 2 // closed, and everything on disk before it said so
+	stateClean = 2 // closed; everything was on disk before this was stored
 	stateGone  = 3 // the ID is given up
-	stateLeft  = 4 // closed for the next writer of this boot, and not brought to disk
+	stateLeft  = 4 // closed for the next writer of this boot, not synced
 )
 
-// headPage is the head file. ID, Check and Lineage are written once, before the file gets its name. Words that an
-// older program did not know are zero in its files, and zero means none.
+// headPage is the head file. ID, Check and Lineage are written once, before the file gets its name.
+// Words that an older program did not know are zero in its files, and zero means none.
 type headPage struct {
 	Magic   uint64
 	Version uint64
 	ID      ID
 	Check   uint64        // CRC-32C of the 32 bytes before it
-	Boot    bootID        // of the machine when the log was last opened; writers only
+	Boot    bootID        // the machine's boot ID when the log was last opened; writers only
 	Lost    atomic.Uint64 // not 0: a sync failed in this boot with the head here; writers only
 	Head    atomic.Uint64 // all bytes before it are committed; always a frame's end
 	Frames  atomic.Uint64 // committed since the log's first life; stored before Head
-	Marks   atomic.Uint64 // stored before Head; what they count is the caller's business
+	Marks   atomic.Uint64 // stored before Head; the caller decides what they count
 	_       [5]uint64     //
 	Floor   atomic.Uint64 // nothing below it is served; always a frame's end or a segment's base
 	Synced  atomic.Uint64 // everything below it had reached the disk
@@ -75,16 +76,16 @@ type indexHeader struct {
 	Magic   uint64
 	Version uint64
 	Base    uint64 // logical offset of the first byte
-	Frames  uint64 // frames in all the segments before
+	Frames  uint64 // frames in all earlier segments
 	_       [3]uint64
 	Check   uint64        // CRC-32C of the page with Check and Sealed zero
 	Sealed  atomic.Uint64 // 0: active; else the logical end, which counts once the head has passed it
 	_       [7]uint64
-	Sources [MaxStreams]sourceAt // as they stood when the segment began
+	Sources [MaxStreams]sourceAt // the newest sources when the segment began
 }
 
 type sourceAt struct {
-	End    uint64 // of the frame it came with; 0: no frame of this stream yet
+	End    uint64 // end of the source's frame; 0: no frame of this stream yet
 	Source [32]byte
 }
 
@@ -106,7 +107,7 @@ func asHeader(index []byte) *indexHeader {
 	return (*indexHeader)(unsafe.Pointer(&index[:pageSize][0]))
 }
 
-// asEntries is the whole of an index file after its header.
+// asEntries returns the whole index file after its header.
 func asEntries(index []byte) []entry {
 	body := index[pageSize:]
 	return unsafe.Slice((*entry)(unsafe.Pointer(unsafe.SliceData(body))), len(body)/entrySize)
@@ -117,7 +118,7 @@ func (e *entry) check(frame []byte) uint32 {
 	return crc32.Update(crc32.Update(0, castagnoli, described), castagnoli, frame)
 }
 
-// isZero says that an entry was never used, or was given up.
+// isZero reports whether an entry was never used, or was given up.
 func (e *entry) isZero() bool {
 	return *(*[entrySize]byte)(unsafe.Pointer(e)) == [entrySize]byte{}
 }
@@ -134,10 +135,11 @@ func (h *indexHeader) check() uint64 {
 }
 
 func (h *headPage) check() uint64 {
-	return uint64(crc32.Checksum(unsafe.Slice((*byte)(unsafe.Pointer(h)), unsafe.Offsetof(h.Check)), castagnoli))
+	return uint64(crc32.Checksum(
+		unsafe.Slice((*byte)(unsafe.Pointer(h)), unsafe.Offsetof(h.Check)), castagnoli))
 }
 
-// valid says what is wrong with a head page, or nil.
+// valid returns what is wrong with a head page, or nil.
 func (h *headPage) valid() error {
 	switch {
 	case h.Magic != headMagic:
@@ -145,8 +147,9 @@ func (h *headPage) valid() error {
 	case h.Check != h.check(): // before the version: a damaged version is no other version
 		return fmt.Errorf("%w: head: check of the ID is wrong", ErrDamaged)
 	case h.Version != formatVersion:
-		return fmt.Errorf("%w: head: version %d, this program writes %d", ErrVersion, h.Version, formatVersion)
-	case h.Head.Load() == unknown: // no log is that long, and recovery has another use for the number
+		return fmt.Errorf("%w: head: version %d, this program writes %d",
+			ErrVersion, h.Version, formatVersion)
+	case h.Head.Load() == unknown: // no log is that long; recovery uses the number as unknown
 		return fmt.Errorf("%w: head: no log ends at %d", ErrDamaged, uint64(unknown))
 	}
 	if state := h.State.Load(); state < stateOpen || state > stateLeft {
@@ -155,7 +158,7 @@ func (h *headPage) valid() error {
 	return nil
 }
 
-// valid says what is wrong with the header of the index file for base, or nil.
+// valid returns what is wrong with the header of the index file for base, or nil.
 func (h *indexHeader) valid(base uint64) error {
 	switch {
 	case h.Magic != indexMagic:
@@ -163,16 +166,17 @@ func (h *indexHeader) valid(base uint64) error {
 	case h.Check != h.check(): // before the version: a damaged version is no other version
 		return fmt.Errorf("%w: index: header check is wrong", ErrDamaged)
 	case h.Version != formatVersion:
-		return fmt.Errorf("%w: index: version %d, this program writes %d", ErrVersion, h.Version, formatVersion)
+		return fmt.Errorf("%w: index: version %d, this program writes %d",
+			ErrVersion, h.Version, formatVersion)
 	case h.Base != base:
 		return fmt.Errorf("%w: index: base is %016x", ErrDamaged, h.Base)
 	}
 	return nil
 }
 
-// frameAfter is the index of the first entry that ends after offset, for any offset below the head.
-// Entries that are not committed end beyond the head or are zero, so that the search never has to know how many are
-// (see "Reading the index" in doc.go).
+// frameAfter returns the index of the first entry that ends after offset, for any offset below the
+// head. Entries that are not committed end beyond the head or are zero, so the search does not need
+// to know how many are committed (see "Reading the index" in doc.go).
 func frameAfter(entries []entry, offset uint64) int {
 	lo, hi := 0, len(entries)
 	for lo < hi {

@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// Holder tells which process has the log in dir open for writing. It asks the kernel's list of locks and does not try
-// the lock, which would be in the way of a writer that is just starting. A holder that this process must not see, in
-// another container, is not told.
+// Holder returns the process that has the log in dir open for writing. It reads the kernel's list
+// of locks. It does not try to take the lock, because that could make a starting writer fail. A
+// process in another container, which this process must not see, is not found.
 func Holder(dir string) (pid int, held bool) {
 	path := filepath.Join(dir, lockName)
 	fi, err := os.Stat(path)
@@ -26,11 +26,12 @@ func Holder(dir string) (pid int, held bool) {
 		return pid, false
 	}
 	// 1: FLOCK  ADVISORY  WRITE 4711 fe:01:131084 0 EOF
-	// The device is not compared: file systems with subvolumes tell stat another one.
+	// The device is not compared: on file systems with subvolumes, stat returns another device.
 	inode := strconv.FormatUint(fi.Sys().(*syscall.Stat_t).Ino, 10)
 	for line := range strings.Lines(string(locks)) {
 		f := strings.Fields(line)
-		if len(f) > 5 && f[1] == "FLOCK" && f[4] == strconv.Itoa(pid) && strings.HasSuffix(f[5], ":"+inode) {
+		if len(f) > 5 && f[1] == "FLOCK" && f[4] == strconv.Itoa(pid) &&
+			strings.HasSuffix(f[5], ":"+inode) {
 			return pid, true
 		}
 	}

@@ -2,16 +2,16 @@ package framelog
 
 import "fmt"
 
-// stretch is a part of the log that verified, or that did not.
+// stretch is a part of the log that is good as a whole, or bad as a whole.
 type stretch struct {
 	start, end uint64
-	bad        string // why not; empty: all good
+	bad        string // why it is bad; empty: it is good
 	base       uint64 // of its segment
 }
 
-// Damage is a part of the log that was committed once and is not served any more.
+// Damage is a part of the log that was committed and is no longer served.
 type Damage struct {
-	File       string // name of the frames file it belongs to; it may be the one that is missing
+	File       string // name of the frames file it belongs to; this file may be missing
 	Start, End uint64 // logical offsets
 	What       string
 }
@@ -22,8 +22,8 @@ func (d Damage) String() string {
 
 const mismatch = "frames and index do not match, or are missing"
 
-// stretches joins what verifying showed into one gapless sequence from the floor on; to the end, where that is not
-// unknown.
+// stretches joins the results of verification into one gapless sequence. It begins at the floor and
+// goes to the end, if the end is known.
 func stretches(segments []*scanned, e expected) []stretch {
 	var all []stretch
 	at := e.floor
@@ -46,7 +46,7 @@ func stretches(segments []*scanned, e expected) []stretch {
 		if s.problem != nil {
 			end := s.limit
 			if end == unknown {
-				end = at + 1 // who knows; it is cut anyway
+				end = at + 1 // the length is unknown, and the part is cut anyway
 			}
 			add(s.base, end, s.problem.Error())
 			continue
@@ -61,15 +61,16 @@ func stretches(segments []*scanned, e expected) []stretch {
 	return all
 }
 
-// verdict is what is left of a log.
+// verdict says which part of a log is served.
 type verdict struct {
 	head, floor uint64
 	cut         []Damage // committed, and given up at the end
 	damaged     []Damage // below the new floor
 }
 
-// judge decides what is served. A bad place below what was durable is damage: the floor rises above it. One beyond that is
-// where the log ends now. And so it does before any bad place at the very end.
+// judge decides what is served. A bad place below the durable offset is damage: the floor rises
+// above it. The log ends before a bad place above the durable offset, and before bad places at the
+// very end.
 func judge(all []stretch, e expected) verdict {
 	v := verdict{floor: e.floor, head: e.floor}
 	keep := 0
@@ -100,5 +101,7 @@ func judge(all []stretch, e expected) verdict {
 }
 
 func (s stretch) damage(what string) Damage {
-	return Damage{File: fmt.Sprintf("%016x%s", s.base, framesExt), Start: s.start, End: s.end, What: what}
+	return Damage{
+		File: fmt.Sprintf("%016x%s", s.base, framesExt), Start: s.start, End: s.end, What: what,
+	}
 }

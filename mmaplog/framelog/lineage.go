@@ -5,12 +5,11 @@ import (
 	"unsafe"
 )
 
-// maxAncestors bounds a lineage: so many new IDs ago a position may have been told and still be
-// served.
+// maxAncestors bounds a lineage: a position under one of this many earlier IDs can still be served.
 const maxAncestors = 64
 
-// Ancestor is an earlier ID of the log. Offsets up to End mean the same bytes under it as under the
-// present ID; a collector that has more than that has frames that were given up.
+// Ancestor is an earlier ID of the log. Offsets up to End mean the same bytes under the earlier ID
+// as under the present ID. A collector with a position beyond End has frames that were given up.
 type Ancestor struct {
 	ID  ID
 	End uint64
@@ -20,17 +19,18 @@ type Ancestor struct {
 // zero.
 type lineage struct {
 	Ancestors [maxAncestors]Ancestor
-	Check     uint64 // CRC-32C of the ancestors; 0 where there are none
+	Check     uint64 // CRC-32C of the ancestors; 0 if there are none
 }
 
 func (l *lineage) check() uint64 {
 	if l.Ancestors[0].ID == (ID{}) {
 		return 0
 	}
-	return uint64(crc32.Checksum(unsafe.Slice((*byte)(unsafe.Pointer(l)), unsafe.Offsetof(l.Check)), castagnoli))
+	return uint64(crc32.Checksum(
+		unsafe.Slice((*byte)(unsafe.Pointer(l)), unsafe.Offsetof(l.Check)), castagnoli))
 }
 
-// list returns the ancestors; ok is false where the chain is damaged, which loses all of it.
+// list returns the ancestors. If the lineage is damaged, ok is false and all ancestors are lost.
 func (l *lineage) list() (all []Ancestor, ok bool) {
 	if l.Check != l.check() {
 		return nil, false
@@ -44,15 +44,15 @@ func (l *lineage) list() (all []Ancestor, ok bool) {
 	return all, true
 }
 
-// set stores the newest of all.
+// set stores the newest maxAncestors of all.
 func (l *lineage) set(all []Ancestor) {
 	*l = lineage{}
 	copy(l.Ancestors[:], all)
 	l.Check = l.check()
 }
 
-// descend returns the ancestors of a log that gets a new ID and ends at head: those that h had, and
-// h itself. Nobody was told more of an ancestor than what is left of its successor.
+// descend returns the ancestors of a log that gets a new ID and ends at head: h itself and the
+// ancestors of h. No ancestor's End is beyond what is left of its successor.
 func (h *known) descend(head uint64) []Ancestor {
 	all := append([]Ancestor{{h.id, unknown}}, h.ancestors...)
 	for i := range all {

@@ -15,10 +15,10 @@ import (
 // mapsPerSegment is how many mappings a segment takes: frames and index.
 const mapsPerSegment = 2
 
-// mappedSegments is how many segments a Reader maps at once: an eighth of the mappings that the
-// kernel allows a process (vm.max_map_count). A process has up to three Readers, and the rest is
-// the Go runtime's. Beyond the limit a Reader unmaps what it has not used for longest; to map that
-// again costs it some ten microseconds.
+// mappedSegments is how many segments a Reader maps at once. They take an eighth of the mappings
+// that the kernel allows a process (vm.max_map_count): a process has up to three Readers, and the
+// Go runtime needs the rest. Beyond the limit a Reader unmaps the least recently used segment;
+// mapping it again costs some ten microseconds.
 var mappedSegments = sync.OnceValue(func() int {
 	const usual, least = 65530, 16
 	text, _ := os.ReadFile("/proc/sys/vm/max_map_count")
@@ -29,8 +29,8 @@ var mappedSegments = sync.OnceValue(func() int {
 	return max(most/8/mapsPerSegment, least)
 })
 
-// mapped is the segment with offset, or the last one before it, if one of them is mapped. Nothing
-// is unmapped.
+// mapped returns the mapped segment that holds offset, else the last mapped one before offset. It
+// unmaps nothing.
 func (r *Reader) mapped(offset uint64) (s *readSegment, holds bool) {
 	i := sort.Search(len(r.segments), func(i int) bool { return r.segments[i].base > offset })
 	if i == 0 {
@@ -40,7 +40,7 @@ func (r *Reader) mapped(offset uint64) (s *readSegment, holds bool) {
 	return s, offset < s.end()
 }
 
-// given is the segment with an offset that Frames has given.
+// given returns the segment with an offset of the bytes that Frames returned last.
 func (r *Reader) given(offset uint64) (*readSegment, error) {
 	if s, ok := r.mapped(offset); ok {
 		return s, nil
@@ -62,7 +62,7 @@ func (r *Reader) segmentAt(offset, floor uint64) (*readSegment, error) {
 		return s, nil
 	}
 	base := offset
-	if s == nil || offset != s.end() { // else the next one begins here: no need to look for its name
+	if s == nil || offset != s.end() { // else the next segment begins at offset
 		var err error
 		if base, err = r.baseOf(offset); err != nil {
 			return nil, err
@@ -95,8 +95,8 @@ func (r *Reader) use(s *readSegment) {
 	s.used, r.current = r.uses, s
 }
 
-// baseOf looks for the segment that offset is in, in the directory if need be: where another
-// committed segment follows, what the directory said before is still right.
+// baseOf finds the base of the segment that holds offset. It reads the directory unless another
+// committed segment is known to follow: then the known bases are still right.
 func (r *Reader) baseOf(offset uint64) (uint64, error) {
 	if i := baseBefore(r.bases, offset); i >= 0 && i+1 < len(r.bases) {
 		return r.bases[i], nil
@@ -108,7 +108,7 @@ func (r *Reader) baseOf(offset uint64) (uint64, error) {
 	}
 	r.bases = r.bases[:0]
 	for _, p := range pairs {
-		if p.base < head { // one at the head may be given up yet, and begun again elsewhere
+		if p.base < head { // a segment at the head may still be abandoned and begun again
 			r.bases = append(r.bases, p.base)
 		}
 	}
@@ -121,12 +121,12 @@ func (r *Reader) baseOf(offset uint64) (uint64, error) {
 	return 0, fmt.Errorf("%w: no segment holds offset %d", ErrDamaged, offset)
 }
 
-// baseBefore is the index of the last of the bases that is not beyond offset; -1: there is none.
+// baseBefore returns the index of the last base that is not beyond offset; -1: there is none.
 func baseBefore(bases []uint64, offset uint64) int {
 	return sort.Search(len(bases), func(i int) bool { return bases[i] > offset }) - 1
 }
 
-// makeRoom unmaps what was not used for longest, so that one more segment can be mapped.
+// makeRoom unmaps the least recently used segments, so that one more segment can be mapped.
 func (r *Reader) makeRoom() {
 	for len(r.segments) >= r.limit {
 		oldest := -1
@@ -136,14 +136,14 @@ func (r *Reader) makeRoom() {
 			}
 		}
 		if oldest < 0 {
-			return // kept alone is left: one over the limit
+			return // only kept is left: one segment over the limit
 		}
 		r.forget(r.segments[oldest])
 		r.segments = slices.Delete(r.segments, oldest, oldest+1)
 	}
 }
 
-// keep has s stay mapped until Frames gives from another segment.
+// keep keeps s mapped until Frames returns bytes of another segment.
 func (r *Reader) keep(s *readSegment) {
 	old := r.kept
 	if r.kept = s; old != nil && old != s && old.end() <= r.dropped {
@@ -151,7 +151,7 @@ func (r *Reader) keep(s *readSegment) {
 	}
 }
 
-// drop unmaps what lies below the floor, except for the segment that is kept.
+// drop unmaps the segments below the floor, except the one in kept.
 func (r *Reader) drop(floor uint64) {
 	r.dropped = floor
 	r.segments = slices.DeleteFunc(r.segments, func(s *readSegment) bool {
@@ -163,7 +163,7 @@ func (r *Reader) drop(floor uint64) {
 	})
 }
 
-// forget unmaps a segment. Nothing of it is remembered.
+// forget unmaps a segment and clears current and memo if they belong to it.
 func (r *Reader) forget(s *readSegment) {
 	if r.current == s {
 		r.current = nil

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapFile maps the first size bytes of f, shared with everyone. A size of 0 maps nothing.
+// mapFile maps the first size bytes of f with MAP_SHARED. A size of 0 maps nothing.
 func mapFile(f *os.File, size int64, prot int, fault faults) (mmap.MMap, error) {
 	if size == 0 {
 		return nil, nil
@@ -37,23 +37,23 @@ func unmap(m *mmap.MMap) {
 }
 
 // populate makes the pages of b present and writable, so that the first store into each does not
-// fault (3–5 times the cost of the store). It reports false where the kernel cannot (before Linux
+// fault (3–5 times the cost of the store). It reports false if the kernel cannot (before Linux
 // 5.14).
 func populate(b []byte) bool {
 	return ignoringEINTR(func() error { return unix.Madvise(b, unix.MADV_POPULATE_WRITE) }) == nil
 }
 
-// touch does what populate does, by hand. Adding nothing, atomically, changes nothing even if
-// somebody stores there.
+// touch does what populate does, with stores. Adding zero atomically changes nothing, even if
+// another goroutine stores there.
 func touch(b []byte) {
 	for at := 0; at < len(b); at += pageSize {
 		atomic.AddUint32((*uint32)(unsafe.Pointer(&b[at])), 0)
 	}
 }
 
-// guarded runs f, which reads mapped files. Where one of them turns out to be shorter than its
-// mapping (somebody truncated it) or the disk cannot deliver a page, the kernel sends SIGBUS; that
-// becomes ErrDamaged here instead of the end of the process.
+// guarded runs f, which reads mapped files. If another program truncated such a file, or the disk
+// cannot deliver a page, the kernel sends SIGBUS. guarded turns SIGBUS into ErrDamaged, so the
+// process survives.
 func guarded(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer recoverFault(&err)
@@ -67,22 +67,23 @@ func recoverFault(err *error) {
 	}
 }
 
-// faultError is the error for a recovered memory fault. Any other panic goes on.
+// faultError returns the error for a recovered memory fault. It panics again for any other panic.
 func faultError(p any) error {
 	var addressed interface {
 		error
 		Addr() uintptr
 	}
 	if err, ok := p.(error); ok && errors.As(err, &addressed) {
-		return fmt.Errorf("%w: a mapped file cannot be read (truncated, or the disk fails): %w", ErrDamaged, err)
+		return fmt.Errorf("%w: a mapped file cannot be read (truncated, or the disk fails): %w",
+			ErrDamaged, err)
 	}
 	panic(p)
 }
 
-// storeFault is the error for a recovered fault of a store into m, the mapping of f at path. It is
-// nil if the fault was elsewhere. A file that somebody has truncated is ErrDamaged. Otherwise the
-// file system refuses to write a page that was clean (read-only after an error, an I/O error):
-// ErrBlocked, and the same store works when the file system does.
+// storeFault returns the error for a recovered fault of a store into m, the mapping of f at path,
+// or nil if the fault was elsewhere. A truncated file is ErrDamaged. Otherwise the file system
+// refuses to write a page that was clean (read-only after an error, an I/O error): ErrBlocked, and
+// the same store works once the file system works again.
 func storeFault(p any, m []byte, f *os.File, path string) error {
 	var addressed interface{ Addr() uintptr }
 	if err, ok := p.(error); !ok || !errors.As(err, &addressed) || len(m) == 0 {
@@ -102,14 +103,15 @@ func storeFault(p any, m []byte, f *os.File, path string) error {
 	return fmt.Errorf("%w: write a page of %s: %w", ErrBlocked, path, why)
 }
 
-// shortened is ErrDamaged if f has fewer than size bytes.
+// shortened returns ErrDamaged if f has fewer than size bytes.
 func shortened(f *os.File, path string, size int64) error {
 	info, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("look at %s: %w", path, cause(err))
+		return fmt.Errorf("stat %s: %w", path, cause(err))
 	}
 	if info.Size() < size {
-		return fmt.Errorf("%w: %s has %d bytes, not %d: somebody has truncated it", ErrDamaged, path, info.Size(), size)
+		return fmt.Errorf("%w: %s has %d bytes, not %d: another program has truncated it",
+			ErrDamaged, path, info.Size(), size)
 	}
 	return nil
 }

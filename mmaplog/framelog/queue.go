@@ -2,7 +2,7 @@ package framelog
 
 import "sync"
 
-// queue runs functions one after the other in a goroutine of its own. It never makes the caller of do wait.
+// queue runs functions one after the other in its own goroutine. The caller of do never waits.
 type queue struct {
 	mu   sync.Mutex // guards jobs and done
 	more *sync.Cond
@@ -25,7 +25,7 @@ func (q *queue) do(job func()) {
 	q.more.Signal()
 }
 
-// close returns when all that was queued has been run.
+// close returns when all queued functions have run.
 func (q *queue) close() {
 	q.mu.Lock()
 	q.done = true

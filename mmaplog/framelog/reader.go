@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reader reads what a Writer, in this process or any other, has committed. One goroutine calls Frames, AppendFrames,
-// FrameEnd, Meta, Given, AppendGiven and Close; Head, Marks, Floor and ID may be called from any until Close.
+// Reader reads the frames that a Writer, in this process or any other, has committed. One goroutine
+// calls Frames, AppendFrames, FrameEnd, Meta, Given, AppendGiven and Close; Head, Marks, Floor and
+// ID may be called from any goroutine until Close.
 type Reader struct {
 	dir     string
 	id      ID
@@ -23,15 +24,15 @@ type Reader struct {
 
 	ancestors []Ancestor
 
-	segments []*readSegment // mapped, by base
-	limit    int            // of segments mapped at once
+	segments []*readSegment // mapped segments, by base
+	limit    int            // how many segments may be mapped at once
 	uses     uint64         // clock of readSegment.used
-	bases    []uint64       // of all segments, when the directory was last read
-	current  *readSegment   // the one last read
-	kept     *readSegment   // the one that Frames gave from last
+	bases    []uint64       // bases of all segments, when the directory was last read
+	current  *readSegment   // the segment that was last read
+	kept     *readSegment   // the segment whose bytes Frames returned last
 	dropped  uint64         // floor up to which segments were unmapped
 	memo     answer
-	reading  sync.WaitGroup // reading ahead
+	reading  sync.WaitGroup // goroutines that read ahead
 }
 
 type readSegment struct {
@@ -40,17 +41,18 @@ type readSegment struct {
 	index   mmap.MMap
 	header  *indexHeader
 	entries []entry
-	used    uint64 // when it became the current one last
+	used    uint64 // Reader.uses when it last became current
 }
 
-// answer is what Frames said last.
+// answer holds the arguments and the result of the last call of Frames.
 type answer struct {
 	from, head uint64
 	max        int
 	frames     []byte
 }
 
-// OpenReader opens the log in dir. ErrNoLog: there is none (yet); ErrReplaced: a new one is about to be there; ErrVersion, ErrDamaged.
+// OpenReader opens the log in dir. Errors: ErrNoLog (there is no log yet), ErrReplaced (a log with
+// a new ID is about to appear), ErrVersion, ErrDamaged.
 func OpenReader(dir string) (*Reader, error) {
 	path := filepath.Join(dir, headName)
 	m, err := mapReadOnly(path, pageSize)
@@ -77,34 +79,39 @@ func OpenReader(dir string) (*Reader, error) {
 	return r, nil
 }
 
-// ID is the life of the log that this reader reads. A log with a new ID needs a new Reader (ErrReplaced).
+// ID returns the ID of the log that this Reader reads. A log with a new ID needs a new Reader
+// (ErrReplaced).
 func (r *Reader) ID() ID { return r.id }
 
-// Ancestors are the earlier IDs whose positions can be translated, newest first.
+// Ancestors returns the earlier IDs whose positions can be translated, newest first.
 func (r *Reader) Ancestors() []Ancestor { return r.ancestors }
 
-// Head is the end of what is committed.
+// Head returns the end of the newest committed frame.
 func (r *Reader) Head() uint64 { return r.head.Head.Load() }
 
-// Marks counts the Writer's Marks. Loaded after Head, it has all that came before the frames below that head.
+// Marks returns how often the Writer has called Mark. If it is loaded after Head, it includes all
+// Marks before the frames below that head.
 func (r *Reader) Marks() uint64 { return r.head.Marks.Load() }
 
-// Floor is the oldest offset that can be read. It is above Head when the log has been replaced.
+// Floor returns the oldest offset that can be read. Floor is above Head once the log has been
+// replaced.
 func (r *Reader) Floor() uint64 { return r.head.Floor.Load() }
 
-// Frames returns the committed bytes that begin at from, which may stand inside of a frame, and end where the last frame
-// within max (≥ 1) bytes ends, or after max bytes where a single frame is longer. They are of one segment: after its end
-// comes the next call. At the head there are none.
+// Frames returns committed bytes from the offset from, which may lie inside a frame. They end where
+// the last frame within max (≥ 1) bytes ends, or after max bytes if a single frame is longer. All
+// bytes are of one segment; the next call returns those of the next segment. At the head Frames
+// returns none.
 //
-// The bytes are mapped, read-only, and valid until the next call of Frames, AppendFrames or Close. They are right also
-// when the floor passes them meanwhile. Where a file was truncated by somebody, handing them to a system call gives
-// EFAULT.
+// The bytes are mapped, read-only, and valid until the next call of Frames, AppendFrames or Close.
+// They stay right when the floor passes them meanwhile. If another program truncated the file,
+// passing the bytes to a system call gives EFAULT.
 //
 // Errors: ErrBelowFloor, ErrBeyondHead, ErrReplaced, ErrDamaged.
 func (r *Reader) Frames(from uint64, max int) ([]byte, error) {
 	head, floor := r.Head(), r.Floor()
-	if m := &r.memo; from == m.from && head == m.head && max == m.max && from >= floor && m.frames != nil {
-		return m.frames, nil // most clients stand where the one before stood
+	if m := &r.memo; from == m.from && head == m.head && max == m.max && from >= floor &&
+		m.frames != nil {
+		return m.frames, nil // most clients ask for the same bytes as the client before
 	}
 	if from == head && floor <= head {
 		return nil, nil
@@ -112,7 +119,7 @@ func (r *Reader) Frames(from uint64, max int) ([]byte, error) {
 	return r.find(from, head, floor, max)
 }
 
-// find is Frames without memory.
+// find does what Frames does, without using the memo.
 func (r *Reader) find(from, head, floor uint64, max int) (b []byte, err error) {
 	if max < 1 {
 		panic(fmt.Sprintf("framelog: Frames of at most %d bytes", max))
@@ -144,8 +151,9 @@ func (r *Reader) find(from, head, floor uint64, max int) (b []byte, err error) {
 	return b, nil
 }
 
-// AppendFrames appends to dst what Frames returns: for who reads the bytes itself, as Go code that meets a truncated file
-// would be the end of the process. Here it is ErrDamaged, and dst comes back as it was. Errors as for Frames.
+// AppendFrames appends to dst what Frames returns. It is for Go code that reads the bytes itself: a
+// truncated file would kill the process there. AppendFrames returns ErrDamaged instead, and dst
+// unchanged. Errors are as for Frames.
 func (r *Reader) AppendFrames(dst []byte, from uint64, max int) ([]byte, error) {
 	b, err := r.Frames(from, max)
 	if err != nil {
@@ -159,8 +167,8 @@ func (r *Reader) AppendFrames(dst []byte, from uint64, max int) ([]byte, error) 
 	return out, err
 }
 
-// FrameEnd returns offset if a frame ends or begins there, else the end of the frame that it stands in.
-// Errors as for Frames.
+// FrameEnd returns offset if a frame ends or begins there, else the end of the frame that offset
+// lies in. Errors are as for Frames.
 func (r *Reader) FrameEnd(offset uint64) (end uint64, err error) {
 	head, floor := r.Head(), r.Floor()
 	if err := within(offset, floor, head); err != nil {
@@ -171,7 +179,7 @@ func (r *Reader) FrameEnd(offset uint64) (end uint64, err error) {
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer recoverFault(&err)
-	// The segment of the byte before: at its end, the next one is nothing to us.
+	// The segment with the byte before offset: at the end of a segment, the next one is not needed.
 	s, err := r.segmentAt(offset-1, floor)
 	if err != nil {
 		return 0, err
@@ -180,8 +188,9 @@ func (r *Reader) FrameEnd(offset uint64) (end uint64, err error) {
 	return end, err
 }
 
-// Meta describes the frame with the byte before offset: the last one a client at that offset has got, or is getting.
-// At the floor there is none: ErrBelowFloor. Errors as for Frames.
+// Meta describes the frame with the byte before offset: the last frame that a client at that offset
+// has received, or is receiving. At the floor there is no such frame: ErrBelowFloor. Errors are as
+// for Frames.
 func (r *Reader) Meta(offset uint64) (m Meta, err error) {
 	head, floor := r.Head(), r.Floor()
 	if offset == floor {
@@ -203,9 +212,10 @@ func (r *Reader) Meta(offset uint64) (m Meta, err error) {
 	return e.meta(), nil
 }
 
-// Given is Meta and FrameEnd at once, of the frame with the byte before offset, for offsets in what Frames gave last or
-// at its end: also when the floor has passed them meanwhile, so that who has handed the bytes to somebody can tell where
-// that one stands. Errors: ErrDamaged.
+// Given returns Meta and FrameEnd of the frame with the byte before offset, for offsets in the bytes
+// that Frames returned last or at their end. It works also when the floor has passed these bytes
+// meanwhile. So a caller that has sent them to a client can tell the client's position. Errors:
+// ErrDamaged.
 func (r *Reader) Given(offset uint64) (m Meta, end uint64, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer recoverFault(&err)
@@ -220,8 +230,8 @@ func (r *Reader) Given(offset uint64) (m Meta, end uint64, err error) {
 	return e.meta(), end, nil
 }
 
-// AppendGiven appends to dst the n bytes that begin at from, of a frame that Given has told of. It is to Given what
-// AppendFrames is to Frames.
+// AppendGiven appends to dst the n bytes that begin at from, of a frame that Given has described. A
+// truncated file is ErrDamaged, as in AppendFrames.
 func (r *Reader) AppendGiven(dst []byte, from uint64, n int) ([]byte, error) {
 	out := dst
 	err := guarded(func() error {
@@ -261,8 +271,8 @@ func within(offset, floor, head uint64) error {
 	return nil
 }
 
-// end is where the segment ends, if it does. The caller has loaded a head that offset is below, before: so that if the
-// head is beyond the end, the end is seen here.
+// end returns where the segment ends, or goneFloor while it is active. The caller loads the head
+// first: if that head is beyond the segment's end, end sees the end.
 func (s *readSegment) end() uint64 {
 	if sealed := s.header.Sealed.Load(); sealed != 0 {
 		return sealed
@@ -270,7 +280,7 @@ func (s *readSegment) end() uint64 {
 	return goneFloor
 }
 
-// frameWith finds the frame that the byte at offset, which is below the head, belongs to.
+// frameWith finds the frame that holds the byte at offset; offset is below the head.
 func (s *readSegment) frameWith(offset, head uint64) (*entry, uint64, error) {
 	i := frameAfter(s.entries, offset)
 	if i < len(s.entries) {
@@ -278,7 +288,8 @@ func (s *readSegment) frameWith(offset, head uint64) (*entry, uint64, error) {
 			return &s.entries[i], end, nil
 		}
 	}
-	return nil, 0, fmt.Errorf("%w: index of segment %016x: no frame with offset %d", ErrDamaged, s.base, offset)
+	return nil, 0, fmt.Errorf("%w: index of segment %016x: no frame with offset %d",
+		ErrDamaged, s.base, offset)
 }
 
 func (r *Reader) open(base uint64) (*readSegment, error) {
@@ -303,7 +314,7 @@ func (r *Reader) open(base uint64) (*readSegment, error) {
 	if s.frames, err = mapReadOnly(segmentPath(r.dir, base, framesExt), 0); err != nil {
 		return nil, err
 	}
-	if end := s.end(); end != goneFloor { // a past one: it may not be in memory
+	if end := s.end(); end != goneFloor { // a sealed segment may not be in memory
 		r.reading.Go(func() {
 			readAhead(segmentPath(r.dir, base, framesExt))
 			readAhead(segmentPath(r.dir, end, framesExt))
@@ -318,7 +329,7 @@ func (s *readSegment) unmap() {
 	unmap(&s.index)
 }
 
-// mapReadOnly maps a whole file; size is what it must have, 0: any.
+// mapReadOnly maps a whole file, which must have size bytes; size 0 accepts any.
 func mapReadOnly(path string, size int64) (mmap.MMap, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -342,6 +353,6 @@ func readAhead(path string) {
 		return
 	}
 	defer f.Close()
-	// Best effort: without it the pages come one fault at a time.
+	// Best effort: without it the kernel reads the pages at one fault each.
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_WILLNEED)
 }

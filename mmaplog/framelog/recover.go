@@ -15,25 +15,26 @@ import (
 	"distributor/mmaplog/crashpoint"
 )
 
-// Recovery tells what OpenWriter found and did.
+// Recovery describes what OpenWriter found and did.
 type Recovery struct {
 	ID          ID
-	NewID       string // why the ID is a new one; empty: the log lives on
-	Fresh       bool   // nothing of a log was there
-	Trusted     bool   // it was closed on this boot, so that no frame had to be verified
-	RolledBack  bool   // it ends before Options.Reached: its files are those of an older copy
+	NewID       string // why the log has a new ID; empty: it kept its ID
+	Fresh       bool   // no file of a log was there
+	Trusted     bool   // the log was closed on this boot, so no frame had to be verified
+	RolledBack  bool   // the log ends before Options.Reached: its files are those of an older copy
 	Head, Floor uint64
-	Frames      uint64   // verified
-	Bytes       uint64   // verified
-	GivenUp     []Damage // committed frames at the end that are no more; their records are after LastSource
-	Damaged     []Damage // lost in the middle; the floor stands above
-	Took        time.Duration
+	Frames      uint64 // frames verified
+	Bytes       uint64 // bytes verified
+	// GivenUp lists committed frames at the end that are lost; their records are after LastSource.
+	GivenUp []Damage
+	Damaged []Damage // lost in the middle; the floor is above them
+	Took    time.Duration
 }
 
-// OpenWriter opens the log in o.Dir for writing, or makes one. All that is kept is verified first,
-// unless it was closed on this boot. What was appended and not committed is gone. Damage is not an
-// error: it is in the Recovery, in the log, and below the floor. Errors: ErrLocked, ErrVersion,
-// ErrNoSpace, and those of the file system.
+// OpenWriter opens the log in o.Dir for writing, or makes one. It verifies all kept frames first,
+// unless the log was closed on this boot. Frames that were appended and not committed are gone.
+// Damage is not an error: it is listed in the Recovery, logged, and lies below the floor. Errors:
+// ErrLocked, ErrVersion, ErrNoSpace, and those of the file system.
 func OpenWriter(o Options) (*Writer, Recovery, error) {
 	began := time.Now()
 	o, err := o.withDefaults()
@@ -65,33 +66,38 @@ func OpenWriter(o Options) (*Writer, Recovery, error) {
 
 func (r *Recovery) report(o *Options) {
 	for _, d := range r.Damaged {
-		o.Log.Error("frame log: DAMAGE: committed frames are lost; nothing below them is served", "dir", o.Dir, "file", d.File,
-			"start", d.Start, "end", d.End, "what", d.What)
+		o.Log.Error("frame log: DAMAGE: committed frames are lost; nothing below them is served",
+			"dir", o.Dir, "file", d.File, "start", d.Start, "end", d.End, "what", d.What)
 	}
 	for _, d := range r.GivenUp {
-		o.Log.Error("frame log: committed frames at the end are given up, to be made again", "dir", o.Dir, "file", d.File,
-			"start", d.Start, "end", d.End, "what", d.What)
+		o.Log.Error("frame log: committed frames at the end are given up, to be made again",
+			"dir", o.Dir, "file", d.File, "start", d.Start, "end", d.End, "what", d.What)
 	}
-	o.Log.Info("frame log: open", "dir", o.Dir, "id", r.ID.String(), "new_id", r.NewID, "head", r.Head, "floor", r.Floor,
-		"trusted", r.Trusted, "frames_verified", r.Frames, "bytes_verified", r.Bytes, "took", r.Took)
+	o.Log.Info("frame log: open", "dir", o.Dir, "id", r.ID.String(), "new_id", r.NewID,
+		"head", r.Head, "floor", r.Floor, "trusted", r.Trusted,
+		"frames_verified", r.Frames, "bytes_verified", r.Bytes, "took", r.Took)
 }
 
-// recoverGuarded is recover on a file system that may refuse stores into mapped pages.
+// recoverGuarded calls recover and turns memory faults into errors: a file system may refuse stores
+// into mapped pages.
 func (w *Writer) recoverGuarded() (r Recovery, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.recoverStore(&err)
 	return w.recover()
 }
 
-// recover brings the directory into the state that examine found to be right. It may be killed
-// anywhere, and the power may go: what it left is then found by the next one, which comes to the
-// same end. That needs no more than this order:
+// recover brings the directory into the state that examine found to be right. The process may be
+// killed and the power may fail at any step: the next recovery then comes to the same end. This
+// needs only this order:
 //
-//   - An ID that is given up has its head until a new one has its name, so that what it says of the past stays known.
-//   - Entries that are given up are off the disk before frames take their place. Else a power loss might bring them
-//     back, and an offset would mean other bytes than it did, under an ID that counts as an ancestor.
-//   - What the head says of the floor, and that the log is open, is on disk before files go and anything is appended. Else
-//     a power loss might take what was removed for damage, or find a closed log.
+//   - The head of an ID that is given up stays until the new head has its name, so that its
+//     ancestors and floor stay known.
+//   - Entries that are given up are off the disk before frames take their place. Else a power loss
+//     might bring them back, and an offset would mean other bytes than before, under an ID that
+//     counts as an ancestor.
+//   - The floor and the open state in the head are on disk before files are removed and anything is
+//     appended. Else after a power loss the removed files might count as damage, or the log as
+//     closed.
 func (w *Writer) recover() (r Recovery, err error) {
 	dir, fault := w.opts.Dir, w.opts.fault
 	if err := w.openHead(); err != nil {
@@ -111,7 +117,8 @@ func (w *Writer) recover() (r Recovery, err error) {
 		return r, err
 	}
 	defer closeScanned(f.segments)
-	r = Recovery{NewID: f.newID, Fresh: h == nil && len(f.pairs) == 0, Trusted: f.trusted, RolledBack: f.rolledBack,
+	r = Recovery{NewID: f.newID, Fresh: h == nil && len(f.pairs) == 0,
+		Trusted: f.trusted, RolledBack: f.rolledBack,
 		Head: f.head, Floor: f.floor, GivenUp: f.cut, Damaged: f.damaged}
 	if !f.trusted {
 		r.Frames, r.Bytes = f.verified()
@@ -120,7 +127,7 @@ func (w *Writer) recover() (r Recovery, err error) {
 	if h != nil && !h.sameBoot(w.opts.boot) {
 		w.head.Lost.Store(0) // what is read now is what is on disk
 	}
-	if h != nil && f.newID != "" { // from here on readers of the old ID get nothing more
+	if h != nil && f.newID != "" { // from here on readers of the old ID get ErrReplaced
 		w.head.Gone.Store(h.floor)
 		w.head.State.Store(stateGone)
 		w.head.Floor.Store(goneFloor)
@@ -153,7 +160,7 @@ func (w *Writer) recover() (r Recovery, err error) {
 		err = w.newHead(f, h)
 	} else {
 		w.head.Frames.Store(w.frames)
-		if removed || w.head.Lost.Load() != 0 { // or another segment of that name comes back
+		if removed || w.head.Lost.Load() != 0 { // else a removed segment may come back
 			err = syncDir(dir, fault)
 		}
 	}
@@ -165,7 +172,7 @@ func (w *Writer) recover() (r Recovery, err error) {
 	return r, nil
 }
 
-// findings decides what is left of the log: by trust where that will do.
+// findings decides what is left of the log, by trust if the log allows it.
 func (w *Writer) findings(h *known) (*findings, error) {
 	if f := trust(w.opts.Dir, h, w.opts.boot); f != nil && !w.opts.Reached.beyond(h) {
 		return f, nil
@@ -175,12 +182,13 @@ func (w *Writer) findings(h *known) (*findings, error) {
 	f, err := examine(w.opts.Dir, h, w.opts.boot)
 	if err == nil && w.opts.Reached.beyond(h) && f.newID == "" {
 		f.rolledBack = true
-		f.newID = fmt.Sprintf("it ends at %d and had reached %d: its files were put back from an older copy", f.head, w.opts.Reached.Head)
+		f.newID = fmt.Sprintf("it ends at %d and had reached %d: "+
+			"its files were put back from an older copy", f.head, w.opts.Reached.Head)
 	}
 	return f, err
 }
 
-// openHead maps the head file. A missing or damaged one leaves w.head nil.
+// openHead maps the head file. If the file is missing or damaged, w.head stays nil.
 func (w *Writer) openHead() error {
 	path := w.headPath()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
@@ -196,7 +204,8 @@ func (w *Writer) openHead() error {
 		return fmt.Errorf("framelog: open head: %w", err)
 	}
 	if info.Size() != pageSize {
-		w.opts.Log.Error("frame log: DAMAGE: the head file is not one page", "path", path, "size", info.Size())
+		w.opts.Log.Error("frame log: DAMAGE: the head file is not one page",
+			"path", path, "size", info.Size())
 		return nil
 	}
 	if w.headMap, err = mapFile(f, pageSize, mmap.RDWR, w.opts.fault); err != nil {
@@ -207,18 +216,21 @@ func (w *Writer) openHead() error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	if err != nil {
-		w.opts.Log.Error("frame log: DAMAGE: the head file is not usable", "path", path, "err", err)
+		w.opts.Log.Error("frame log: DAMAGE: the head file is not usable",
+			"path", path, "error", err)
 		unmap(&w.headMap)
 		return nil
 	}
 	w.head = asHead(w.headMap)
 	if _, ok := w.head.Lineage.list(); !ok {
-		w.opts.Log.Error("frame log: DAMAGE: the chain of earlier IDs is not usable; positions of before are void", "path", path)
+		w.opts.Log.Error("frame log: DAMAGE: the list of earlier IDs is not usable; "+
+			"positions under earlier IDs cannot be translated", "path", path)
 	}
 	return nil
 }
 
-// removeRest unlinks what is not part of the log: spares, halves, segments below the floor or beyond the head.
+// removeRest unlinks files that are not part of the log: spares, halves of segments, segments below
+// the floor or beyond the head.
 func (w *Writer) removeRest(f *findings) (removed bool, err error) {
 	keep := map[uint64]bool{}
 	for _, s := range f.segments {
@@ -228,7 +240,8 @@ func (w *Writer) removeRest(f *findings) (removed bool, err error) {
 		if keep[p.base] {
 			continue
 		}
-		w.opts.Log.Info("frame log: removing a segment that is not part of the log", "dir", w.opts.Dir, "base", fmt.Sprintf("%016x", p.base))
+		w.opts.Log.Info("frame log: removing a segment that is not part of the log",
+			"dir", w.opts.Dir, "base", fmt.Sprintf("%016x", p.base))
 		if err := unlinkSegment(w.opts.Dir, p.base, w.opts.fault); err != nil {
 			return removed, err
 		}
@@ -237,15 +250,17 @@ func (w *Writer) removeRest(f *findings) (removed bool, err error) {
 	if err := unlink(filepath.Join(w.opts.Dir, tempHead), w.opts.fault); err != nil {
 		return removed, err
 	}
-	return removed, errors.Join(removeSpare(w.opts.Dir, w.opts.fault), removeCopies(w.opts.Dir, w.opts.fault))
+	return removed, errors.Join(
+		removeSpare(w.opts.Dir, w.opts.fault), removeCopies(w.opts.Dir, w.opts.fault))
 }
 
-// openActive makes the last segment ready to be appended to at the head, or begins a new one there.
+// openActive prepares the last segment for appending at the head, or begins a new segment there.
 func (w *Writer) openActive(f *findings, h *known) (err error) {
 	dir, fault := w.opts.Dir, w.opts.fault
 	last, count := f.last()
 	w.last, w.tail = f.sources(), f.head
-	seal := w.head != nil && w.head.Lost.Load() != 0 // it is to be written again, which a segment cannot be that grows
+	// After a failed sync the last segment is written again. A segment that grows cannot be.
+	seal := w.head != nil && w.head.Lost.Load() != 0
 	for _, s := range f.segments {
 		if !f.keeps(s) {
 			continue
@@ -267,9 +282,9 @@ func (w *Writer) openActive(f *findings, h *known) (err error) {
 	}
 	if last != nil && last.sealed != f.head && !seal {
 		frames, index := segmentPath(dir, last.base, framesExt), segmentPath(dir, last.base, indexExt)
-		size := int64(0) // readers have mapped what there is
+		size := int64(0) // keep the size: readers have mapped the file
 		if f.newID != "" {
-			size = w.opts.SegmentBytes // it may have been trimmed; readers of the old ID are done with it
+			size = w.opts.SegmentBytes // it may have been trimmed; readers of the old ID left it
 		}
 		if w.active, err = openSegment(frames, index, 0, size, fault); err != nil {
 			return err
@@ -286,14 +301,15 @@ func (w *Writer) openActive(f *findings, h *known) (err error) {
 	return w.active.begin(dir, f.head, w.frames, &w.last, fault)
 }
 
-// repairSeal sets the end of a segment that others follow, where that is not what its header says.
+// repairSeal stores the end of a segment that others follow, if its header says another end.
 func (w *Writer) repairSeal(s *scanned, end uint64) error {
 	if s.sealed == end {
 		return nil
 	}
 	path := segmentPath(w.opts.Dir, s.base, indexExt)
 	if s.sealed != 0 { // else it is sealed now, or the seal had not reached the disk
-		w.opts.Log.Error("frame log: DAMAGE repaired: the sealed end was wrong", "path", path, "was", s.sealed, "is", end)
+		w.opts.Log.Error("frame log: DAMAGE repaired: the sealed end was wrong",
+			"path", path, "was", s.sealed, "is", end)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
@@ -309,9 +325,10 @@ func (w *Writer) repairSeal(s *scanned, end uint64) error {
 	return nil
 }
 
-// reopen makes a mapped segment the active one with what is left of it. Entries behind that go, the
-// last one first: readers search the whole index, and what is there must end beyond the head or be
-// zero. changed says that the index was changed, and has to be synced before anything is appended.
+// reopen makes a mapped segment the active one, with its first count entries and used bytes. It
+// zeroes later entries, the last one first: readers search the whole index, and every unused entry
+// must end beyond the head or be zero. If changed is true, the caller has to sync the index before
+// anything is appended.
 func (s *segment) reopen(base uint64, count, used int) (changed bool) {
 	s.base, s.count, s.used = base, count, used
 	changed = s.header.Sealed.Swap(0) != 0
@@ -324,8 +341,8 @@ func (s *segment) reopen(base uint64, count, used int) (changed bool) {
 	return changed
 }
 
-// newHead makes a head with a new ID. It is complete before it gets its name, and has its name
-// before anything is appended.
+// newHead makes a head with a new ID. The file is complete before it gets its name, and has its
+// name before anything is appended.
 func (w *Writer) newHead(f *findings, old *known) error {
 	unmap(&w.headMap)
 	w.head = nil

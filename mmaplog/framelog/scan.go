@@ -14,23 +14,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// verifyRun is how many frames one goroutine verifies before it takes the next piece of work: about 4 MB.
+// verifyRun is how many frames a goroutine verifies before it takes the next piece of work: about
+// 4 MB.
 const verifyRun = 1024
 
-// scanned is a segment as it was found when a log is opened or inspected, and what verifying it showed.
+// scanned is a segment as opening or inspecting a log found it, with the result of verification.
 type scanned struct {
 	base    uint64
 	limit   uint64 // where it has to end, or unknown
-	problem error  // it cannot be read at all
+	problem error  // why it cannot be read at all
 	sealed  uint64
 
 	first, count int    // entries from first to before count were verified
 	bad          []bool // by entry
-	end          uint64 // of the last of them; 0: there is none
-	runs         []run  // what verifying showed
+	end          uint64 // end of the last entry; 0: there is none
+	runs         []run  // the result of verification
 
 	retry         *retries
-	frames, index mmap.MMap // while it is verified; the index again after load
+	frames, index mmap.MMap // mapped during verification; the index again after load
 	entries       []entry
 }
 
@@ -38,15 +39,15 @@ type scanned struct {
 // disk that could not deliver. Tests only.
 var scanMapped, scanPaused = func() {}, func() {}
 
-// A read that the disk fails counts as damage when it fails again after pauses. All the pauses of a
-// scan take a second at most, so that a disk that has lost many places costs no more.
+// A failed read of the disk counts as damage if it fails again after pauses. All pauses of a scan
+// take at most a second, also when the disk has lost many places.
 const (
 	retryPause = 50 * time.Millisecond
 	retryMost  = 20
 	retryEach  = 4
 )
 
-// retries is what is left of the pauses of a scan.
+// retries counts the pauses that a scan may still make.
 type retries struct{ left atomic.Int32 }
 
 func newRetries() *retries {
@@ -55,7 +56,8 @@ func newRetries() *retries {
 	return r
 }
 
-// do runs read until it works, fails for another reason than the disk's, or there are no pauses left.
+// do runs read until it works, fails with an error that is not a read error of the disk, or no
+// pauses are left.
 func (r *retries) do(read func() error) (err error) {
 	for n := range retryEach + 1 {
 		if err = read(); !isReadError(err) || n == retryEach || r.left.Add(-1) < 0 {
@@ -67,37 +69,39 @@ func (r *retries) do(read func() error) (err error) {
 	return err
 }
 
-// isReadError says whether the disk has not delivered: EIO of a call, or a fault of a mapping.
+// isReadError reports whether the disk could not deliver: EIO of a call, or a fault of a mapping.
 func isReadError(err error) bool {
 	var addressed interface{ Addr() uintptr }
 	return errors.Is(err, unix.EIO) || errors.As(err, &addressed)
 }
 
-// isDamage says whether a file is lost. Any other error, as of too many open files, may be gone at
-// the next start, and nothing is given up for it.
+// isDamage reports whether a file is lost. Any other error, such as too many open files, may be
+// gone at the next start, so nothing is given up because of it.
 func isDamage(err error) bool {
-	return errors.Is(err, ErrDamaged) || isReadError(err) || errors.Is(err, unix.EUCLEAN) || errors.Is(err, unix.EBADMSG)
+	return errors.Is(err, ErrDamaged) || isReadError(err) ||
+		errors.Is(err, unix.EUCLEAN) || errors.Is(err, unix.EBADMSG)
 }
 
-// run is a part of a segment that verified, or that did not.
+// run is a part of a segment that is good as a whole, or bad as a whole.
 type run struct {
 	end           uint64
-	bad           string // why not; empty: all good
-	frames, bytes uint64 // good ones, in all of it
+	bad           string // why it is bad; empty: it is good
+	frames, bytes uint64 // good frames in the run, and their bytes
 }
 
-// Segments are verified in windows of so many, or so many bytes: all at once would meet the kernel's limit of mappings.
+// Segments are verified in windows of at most this many segments or bytes: mapping all at once
+// would reach the kernel's limit of mappings.
 const (
 	scanSegmentsAtOnce = 64
 	scanBytesAtOnce    = 512 << 20
 )
 
-// unknown stands for the log's end where the head does not tell.
+// unknown stands for the log's end if no head tells it.
 const unknown = goneFloor
 
-// scanSegments reads and verifies the segments that begin below end, from floor on; the last one from its own beginning,
-// because the newest sources are in there. Damage is a finding. Errors: ErrVersion, and what keeps
-// files from being opened that may be whole.
+// scanSegments reads and verifies the segments that begin below end, from floor on. It verifies the
+// last segment from its own beginning, because that segment holds the newest sources. Damage is a
+// finding, not an error. Errors: ErrVersion, and errors of opening files that may be whole.
 func scanSegments(dir string, pairs []pair, floor, end uint64) ([]*scanned, error) {
 	var segments []*scanned
 	retry := newRetries()
@@ -135,7 +139,7 @@ func scanSegments(dir string, pairs []pair, floor, end uint64) ([]*scanned, erro
 	return segments, nil
 }
 
-// check verifies segments that are open, and unmaps them.
+// check verifies open segments and unmaps them.
 func check(segments []*scanned, floor uint64) {
 	verify(segments)
 	for _, s := range segments {
@@ -151,7 +155,7 @@ func check(segments []*scanned, floor uint64) {
 	closeScanned(segments)
 }
 
-// sum puts down what verifying showed, from the floor on.
+// sum stores the result of verification in runs, from the floor on.
 func (s *scanned) sum(floor uint64) {
 	at := max(s.base, floor)
 	s.runs = nil
@@ -169,7 +173,7 @@ func (s *scanned) sum(floor uint64) {
 	for i := s.first; i < s.count; i++ {
 		start, end := s.start(i), s.entries[i].End.Load()
 		switch {
-		case s.bad[i]: // the next good one says how far it goes
+		case s.bad[i]: // the next good entry shows how far the bad part goes
 			continue
 		case start < floor && floor < end:
 			add(end, "the floor stood inside of this frame")
@@ -190,7 +194,7 @@ func (s *scanned) sum(floor uint64) {
 	}
 }
 
-// load maps the index of a segment that was verified once more.
+// load maps the index of a verified segment again.
 func (s *scanned) load(dir string) (err error) {
 	if s.entries == nil {
 		if s.index, err = mapForScan(segmentPath(dir, s.base, indexExt)); err == nil {
@@ -208,7 +212,7 @@ func closeScanned(segments []*scanned) {
 	}
 }
 
-// open maps both files and decides which entries are to be verified: those of frames that end above from.
+// open maps both files and decides which entries to verify: those of frames that end above from.
 func (s *scanned) open(dir string, from uint64) (err error) {
 	if s.index, err = mapForScan(segmentPath(dir, s.base, indexExt)); err != nil {
 		return err
@@ -235,7 +239,8 @@ func (s *scanned) open(dir string, from uint64) (err error) {
 	})
 }
 
-// countEntries looks for the entry that ends at the limit. Without one, all entries up to the first unused count.
+// countEntries counts the entries up to the one that ends at the limit. If no entry ends there, it
+// counts the entries before the first unused one.
 func (s *scanned) countEntries() int {
 	unused := -1
 	for i := range s.entries {
@@ -254,7 +259,7 @@ func (s *scanned) countEntries() int {
 	return unused
 }
 
-// start is where entry i begins, if the entry before is right.
+// start returns where the frame of entry i begins, if the entry before is right.
 func (s *scanned) start(i int) uint64 {
 	if i == 0 {
 		return s.base
@@ -290,8 +295,8 @@ func verify(segments []*scanned) {
 	workers.Wait()
 }
 
-// verify marks the bad ones of a run of entries. A place that the disk cannot deliver, when asked
-// again, is bad like any other.
+// verify marks the bad entries from from to before to. If the disk cannot deliver a place after
+// retries, its entry is bad like any other.
 func (s *scanned) verify(from, to int) {
 	for i := from; i < to; i++ {
 		err := s.retry.do(func() error {
@@ -333,7 +338,7 @@ func mapForScan(path string) (mmap.MMap, error) {
 	}
 	m, err := mapFile(f, info.Size(), mmap.RDONLY, nil)
 	if err == nil && m != nil {
-		// Best effort: without it the pages come one by one.
+		// Best effort: without it the kernel reads the pages one by one.
 		_ = unix.Madvise(m, unix.MADV_WILLNEED)
 	}
 	return m, err

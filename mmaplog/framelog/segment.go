@@ -13,33 +13,39 @@ import (
 )
 
 const (
-	// bytesPerEntry is how many bytes of frames there is an index entry for: receipts are about 6 KB, original
-	// transactions 1.2 KB. A segment whose frames are shorter on average is sealed when its index is full.
+	// bytesPerEntry is the number of bytes of frames per index entry. Receipts are about 6 KB,
+	// original transactions 1.2 KB. A segment whose frames are shorter on average is sealed when
+	// its index is full.
 	bytesPerEntry = 1 << 10
 )
 
-// segment is the writer's view of the segment it appends to (or will, or did until it was synced).
+// segment is the writer's view of a segment: the active one, the spare, or a sealed one that is not
+// synced yet.
 type segment struct {
 	base    uint64
 	files   [2]*os.File // frames, index
-	paths   [2]string   // where they are now
+	paths   [2]string   // the current paths of files
 	size    int64       // room for frames, allocated
 	index   mmap.MMap
 	header  *indexHeader
 	entries []entry
 	used    int // bytes of frames
 	count   int // entries
-	// pending are the last of these bytes, which are not in the file yet. Borrowed from the caller of Append.
+	// pending holds the last of these bytes, which are not in the file yet. The memory belongs to
+	// the caller of Append.
 	pending  []byte
-	nameless bool // its names were taken away: nothing more may be committed in it
+	nameless bool // another segment took its file names: nothing more may be committed in it
 }
 
 func indexSize(segmentBytes int64) int64 {
 	return roundToPage(pageSize + segmentBytes/bytesPerEntry*entrySize)
 }
 
-// openSegment opens the two files, gives them room for segmentBytes (what they have beyond stays), and maps the index.
-func openSegment(framesPath, indexPath string, flag int, segmentBytes int64, fault faults) (_ *segment, err error) {
+// openSegment opens the two files, allocates room for segmentBytes (larger files keep their size),
+// and maps the index.
+func openSegment(framesPath, indexPath string, flag int, segmentBytes int64, fault faults) (
+	_ *segment, err error,
+) {
 	s := &segment{paths: [2]string{framesPath, indexPath}}
 	defer func() {
 		if err != nil {
@@ -80,8 +86,8 @@ func openSegment(framesPath, indexPath string, flag int, segmentBytes int64, fau
 	return s, nil
 }
 
-// createSpare makes a segment that has no name and no base yet, with the pages of its index ready: the first store into
-// a page costs 4 to 7 times as much.
+// createSpare makes a segment that has no base and no final names yet. It populates the pages of
+// the index, because the first store into a page costs 4 to 7 times as much as a later one.
 func createSpare(dir string, segmentBytes int64, fault faults) (*segment, error) {
 	frames, index := filepath.Join(dir, spareName+framesExt), filepath.Join(dir, spareName+indexExt)
 	s, err := openSegment(frames, index, os.O_CREATE|os.O_TRUNC, segmentBytes, fault)
@@ -92,7 +98,7 @@ func createSpare(dir string, segmentBytes int64, fault faults) (*segment, error)
 	}
 	crashpoint.Pass(crashpoint.SpareMade)
 	if !populate(s.index) { // an old kernel
-		_ = guarded(func() error { // a truncated file is Append's to tell of
+		_ = guarded(func() error { // Append reports a truncated file
 			touch(s.index)
 			return nil
 		})
@@ -100,8 +106,11 @@ func createSpare(dir string, segmentBytes int64, fault faults) (*segment, error)
 	return s, nil
 }
 
-// begin gives a spare its place in the log and its names: index first, because a frames file without one says nothing.
-func (s *segment) begin(dir string, base, frames uint64, sources *[MaxStreams]sourceAt, fault faults) error {
+// begin gives a spare its base and its file names. The index is renamed first, because a frames
+// file without an index says nothing.
+func (s *segment) begin(
+	dir string, base, frames uint64, sources *[MaxStreams]sourceAt, fault faults,
+) error {
 	s.base = base
 	s.header.Magic, s.header.Version = indexMagic, formatVersion
 	s.header.Base, s.header.Frames, s.header.Sources = base, frames, *sources
@@ -116,10 +125,11 @@ func (s *segment) begin(dir string, base, frames uint64, sources *[MaxStreams]so
 	return rename(filepath.Join(dir, spareName+framesExt), s.paths[0], fault)
 }
 
-// fits says whether a frame of n bytes can be put.
+// fits reports whether the segment has room for a frame of n bytes.
 func (s *segment) fits(n int) bool { return n <= int(s.size)-s.used && s.count < len(s.entries) }
 
-// grow gives an empty segment room for one frame of n bytes. Nobody else maps a segment before something in it is committed.
+// grow gives an empty segment room for one frame of n bytes. This is safe because no reader maps a
+// segment before a frame in it is committed.
 func (s *segment) grow(n int64, fault faults) error {
 	size := roundToPage(n)
 	if err := allocate(s.files[0], s.paths[0], size, fault); err != nil {
@@ -130,13 +140,15 @@ func (s *segment) grow(n int64, fault faults) error {
 	return nil
 }
 
-// follows says whether the frame lies behind what is pending in memory as well, so that one write takes both.
+// follows reports whether the frame lies directly behind the pending bytes in memory, so that one
+// write takes both.
 func (s *segment) follows(frame []byte) bool {
 	n := len(s.pending)
 	return n == 0 || cap(s.pending)-n >= len(frame) && &s.pending[:n+1][n] == &frame[0]
 }
 
-// put takes the frame behind the others and describes it. It fits and follows. If a store faults, nothing was put.
+// put adds the frame behind the others and stores its entry. The caller has checked that the frame
+// fits and follows. If a store faults, nothing was put.
 func (s *segment) put(frame []byte, m *Meta) {
 	used := s.used + len(frame)
 	e := &s.entries[s.count]
@@ -152,15 +164,16 @@ func (s *segment) put(frame []byte, m *Meta) {
 	s.count++
 }
 
-// flush writes what is pending. After an error it is pending still, unless the error is ErrDamaged.
+// flush writes the pending bytes. After an error they are still pending.
 func (s *segment) flush(fault faults) error {
 	if len(s.pending) == 0 {
 		return nil
 	}
 	if s.nameless {
-		return errors.New("its names were given to a segment that could not be begun")
+		return errors.New("its file names were given to a segment that could not be begun")
 	}
-	// Writing beyond an end that somebody has cut off would leave a hole, and readers would send it.
+	// If another program truncated the file, writing beyond its end would leave a hole, and readers
+	// would send that hole.
 	err := shortened(s.files[0], s.paths[0], s.size)
 	if err == nil {
 		err = fault.check(opWrite, s.paths[0])
@@ -179,7 +192,8 @@ func (s *segment) flush(fault faults) error {
 	return nil
 }
 
-// storing runs f, which stores into the index of s, and turns a fault of that into storeFault's error.
+// storing runs f, which stores into the index of s, and turns a memory fault into storeFault's
+// error.
 func (s *segment) storing(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -192,7 +206,7 @@ func (s *segment) storing(f func() error) (err error) {
 	return f()
 }
 
-// trim gives back what the frames file has beyond the last frame.
+// trim cuts the frames file at the last frame.
 func (s *segment) trim(fault faults) error {
 	err := fault.check(opTrim, s.paths[0])
 	if err == nil {
@@ -204,7 +218,7 @@ func (s *segment) trim(fault faults) error {
 	return nil
 }
 
-// unmap lets go of the mapping but not of the files.
+// unmap removes the mapping of the index; the files stay open.
 func (s *segment) unmap() {
 	unmap(&s.index)
 	s.header, s.entries = nil, nil

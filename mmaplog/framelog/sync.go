@@ -11,21 +11,21 @@ import (
 	"distributor/mmaplog/crashpoint"
 )
 
-// finish brings a sealed and committed segment to disk and lets go of it. What its frames file has
-// beyond the last frame is given back: no reader touches a byte beyond the head, and the head is
-// never there.
+// finish syncs a sealed and committed segment and closes it. It cuts the frames file at the last
+// frame. This is safe because no reader touches a byte beyond the head, and the head is never in
+// the part that is cut.
 func (w *Writer) finish(s *segment) {
 	released := w.unfinished.take(s)
 	s.unmap()
 	defer func() { s.close() }()
 	end := s.base + uint64(s.used)
 	if end <= w.Floor() && w.removeRetired(s.base) == nil {
-		return // what is below Synced is on disk or gone
+		return // everything below Synced is on disk or gone
 	}
 	if released {
 		again, err := w.openKept(span{s.base, end})
 		if s = again; err != nil && end <= w.Floor() {
-			return // retired meanwhile
+			return // retention removed the segment meanwhile
 		}
 		if err != nil {
 			w.failed("open a sealed segment", err)
@@ -38,14 +38,14 @@ func (w *Writer) finish(s *segment) {
 	w.failed("sync a sealed segment", w.sync(end, s))
 }
 
-// removeRetired unlinks a segment below the floor before its turn comes, and first those before it:
-// a power loss may leave a log whose first segments are missing, but none in the middle.
+// removeRetired unlinks a segment below the floor before its turn in the queue, and first all older
+// segments: after a power loss the first segments may be missing, but none in the middle.
 func (w *Writer) removeRetired(base uint64) error {
 	_, err := os.Lstat(segmentPath(w.opts.Dir, base, indexExt))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	err = syncFile(w.headFile, w.headPath(), w.opts.fault) // with the floor
+	err = syncFile(w.headFile, w.headPath(), w.opts.fault) // brings the floor to disk
 	if err != nil {
 		return err
 	}
@@ -61,15 +61,15 @@ func (w *Writer) unlinkRetired() error {
 	return err
 }
 
-// sync brings the last segments before end to disk, then says in the head that all before end is
-// there. The order:
+// sync brings the last segments before end to disk, then raises Synced in the head to end. The
+// order:
 //
 //	frames and index   else they may be missing below Synced
-//	directory          else their names may
+//	directory          else their names may be missing
 //	head               else the head on disk may be lower than Synced, and the log would end there
 //	Synced             in memory; it may reach the disk at any time, or be lost, which only costs work
 //
-// Nothing is said to be on disk while a failure of before is remembered.
+// While an earlier failed sync is remembered, Synced does not move.
 func (w *Writer) sync(end uint64, last ...*segment) (err error) {
 	if w.opts.Transient {
 		return nil
@@ -101,12 +101,12 @@ func (w *Writer) sync(end uint64, last ...*segment) (err error) {
 	return err
 }
 
-// mayVouch says whether the log can be said to be whole.
+// mayVouch reports whether the head may say that the log was closed, or left to the next writer.
 func (w *Writer) mayVouch() bool {
 	return !w.opts.Transient && w.broken == nil && !w.mayHaveLost()
 }
 
-// sayClosed says in the head that the log was closed, when all of it is on disk.
+// sayClosed stores in the head that the log was closed. The caller has brought all of it to disk.
 func (w *Writer) sayClosed() error {
 	if !w.mayVouch() {
 		return nil
@@ -123,10 +123,9 @@ func (w *Writer) sayClosed() error {
 	return err
 }
 
-// lose remembers that a sync has failed: the kernel reports a lost write once, and takes the page
-// for written. So until the segments that there are now are gone, nothing is said to be on disk:
-// not by this process, and not by the next of this boot. After a start of the machine, what is read
-// is what is on disk.
+// lose remembers that a sync has failed: the kernel reports a lost write once, and then takes the
+// page for written. So until the segments that exist now are gone, neither this process nor the
+// next one of this boot raises Synced. After a start of the machine, reads return what is on disk.
 func (w *Writer) lose() {
 	at := max(1, w.Head())
 	err := w.storing(func() {
@@ -139,31 +138,32 @@ func (w *Writer) lose() {
 	w.unremembered.Store(err != nil)
 }
 
-// mayHaveLost says whether a sync has failed, as far as is remembered.
+// mayHaveLost reports whether a failed sync is remembered.
 func (w *Writer) mayHaveLost() bool {
-	if w.unremembered.Load() { // the head could not be written then
+	if w.unremembered.Load() { // when the sync failed, the head could not be written
 		w.lose()
 	}
 	return w.unremembered.Load() || w.head.Lost.Load() != 0
 }
 
-// forgetLost forgets a failed sync when the segments that there were then are gone.
+// forgetLost forgets a failed sync once the segments that existed then are gone.
 func (w *Writer) forgetLost() {
 	oldest := w.active.base
 	if len(w.kept) > 0 {
 		oldest = w.kept[0].base
 	}
 	if lost := w.head.Lost.Load(); lost != 0 && oldest > lost {
-		w.head.Lost.CompareAndSwap(lost, 0) // or one has failed meanwhile
+		w.head.Lost.CompareAndSwap(lost, 0) // fails if another sync has failed meanwhile
 	}
 }
 
-// finishOld does for sealed segments what the writer that sealed them may not have come to. Those
-// that a failed sync may have lost writes of are written again.
+// finishOld finishes sealed segments that the previous writer may not have finished. If a failed
+// sync may have lost writes of a segment, the segment is written again.
 func (w *Writer) finishOld() {
 	lost := w.head.Lost.Load()
 	if lost != 0 {
-		w.failed("vouch for what is on disk before its segments are gone", fmt.Errorf("a sync failed in this boot, with the head at %d", lost))
+		w.failed("vouch for what is on disk before its segments are gone",
+			fmt.Errorf("a sync failed in this boot, with the head at %d", lost))
 	}
 	for _, k := range w.kept {
 		again := lost != 0 && k.base <= lost
@@ -177,7 +177,7 @@ func (w *Writer) finishOld() {
 			s, err := w.openKept(k)
 			if err != nil {
 				s.close()
-				if k.end > w.Floor() { // else it was retired meanwhile
+				if k.end > w.Floor() { // else retention removed the segment meanwhile
 					w.failed("finish a sealed segment", err)
 					w.lose()
 				}
@@ -188,7 +188,8 @@ func (w *Writer) finishOld() {
 	}
 }
 
-// isFinished says whether a sealed segment is on disk, and has no more room than its frames need.
+// isFinished reports whether a sealed segment is on disk and its frames file ends at the last
+// frame.
 func (w *Writer) isFinished(k span) bool {
 	info, err := os.Stat(segmentPath(w.opts.Dir, k.base, framesExt))
 	return err == nil && uint64(info.Size()) == k.end-k.base && k.end <= w.head.Synced.Load()
@@ -207,9 +208,9 @@ func (w *Writer) openKept(k span) (*segment, error) {
 	return s, nil
 }
 
-// rewrite puts copies in the place of a sealed segment's files. Writing into the files again would
-// not do: a file system may not know any more that these pages are not on disk. Readers keep what
-// they have mapped.
+// rewrite replaces a sealed segment's files by copies. Writing into the old files would not be
+// enough: a file system may no longer know that their pages are not on disk. Readers keep what they
+// have mapped.
 func (w *Writer) rewrite(k span) error {
 	for _, ext := range [2]string{indexExt, framesExt} {
 		path, temp := segmentPath(w.opts.Dir, k.base, ext), filepath.Join(w.opts.Dir, copyName+ext)

@@ -6,9 +6,9 @@ import (
 	"unsafe"
 )
 
-// trust returns what a log holds that was closed on this boot, without a look at its frames: the
+// trust returns the findings of a log that was closed on this boot, without reading its frames: the
 // writer that closed it had written them, and they are in the page cache or on disk. It returns nil
-// where verifying is needed: the log was not closed, or in another boot, a sync has failed, or
+// if verifying is needed: the log was not closed, or in another boot, a sync has failed, or
 // names, sizes, headers and the count of frames are not those that the close left.
 func trust(dir string, h *known, now bootID) *findings {
 	if h == nil || h.state != stateClean && h.state != stateLeft || !h.sameBoot(now) || h.lost != 0 || h.floor > h.head {
@@ -19,7 +19,7 @@ func trust(dir string, h *known, now bootID) *findings {
 		return nil
 	}
 	f := &findings{verdict: verdict{head: h.head, floor: h.floor}, trusted: true, pairs: pairs}
-	at := h.floor // all below it is there
+	at := h.floor // the segments are complete up to here
 	for i, p := range pairs {
 		s := &scanned{base: p.base, limit: h.head}
 		if i+1 < len(pairs) && pairs[i+1].base < h.head {
@@ -42,9 +42,9 @@ func trust(dir string, h *known, now bootID) *findings {
 	return f
 }
 
-// left says whether a segment has the size, the header and the ends that closing the log left it
-// with. It maps the one that the head stands in, for its newest sources, and the one that the floor
-// stands in.
+// left reports whether a segment has the size, the header and the ends that it had when the log was
+// closed. It maps the segment with the head, for its newest sources, and the segment with the
+// floor.
 func (s *scanned) left(dir string, h *known) bool {
 	frames, err := os.Stat(segmentPath(dir, s.base, framesExt))
 	if err != nil || uint64(frames.Size()) < s.limit-s.base {
@@ -71,7 +71,7 @@ func (s *scanned) left(dir string, h *known) bool {
 	return (s.base >= h.floor || ends(h.floor)) && ends(s.limit) && (sealed || s.counts(h.frames))
 }
 
-// counts says whether the frame that ends at the limit is the n-th of the log.
+// counts reports whether the frame that ends at the limit is the n-th of the log.
 func (s *scanned) counts(n uint64) bool {
 	return guarded(func() error {
 		if asHeader(s.index).Frames+uint64(frameAfter(s.entries, s.limit-1))+1 != n {
@@ -81,7 +81,7 @@ func (s *scanned) counts(n uint64) bool {
 	}) == nil
 }
 
-// hasSeal reads the header alone, which says that the segment ends at its limit.
+// hasSeal reads only the header, and reports whether it says that the segment ends at its limit.
 func (s *scanned) hasSeal(dir string) bool {
 	f, err := os.Open(segmentPath(dir, s.base, indexExt))
 	if err != nil {

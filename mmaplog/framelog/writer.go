@@ -13,8 +13,8 @@ import (
 	"distributor/mmaplog/crashpoint"
 )
 
-// Writer appends frames. There is one per log, in one process, and one goroutine calls Append, Commit, Mark, LastSource
-// and Close. ID, Head, Floor and Stats may be called from any.
+// Writer appends frames. A log has one Writer, in one process. One goroutine calls Append, Commit,
+// Mark, LastSource and Close; ID, Head, Floor and Stats may be called from any goroutine.
 type Writer struct {
 	opts     Options
 	lock     *os.File
@@ -23,36 +23,36 @@ type Writer struct {
 	headMap  mmap.MMap
 	headFile *os.File
 	closed   bool
-	broken   error   // the active segment is damaged, and how; nil: it is not
+	broken   error   // how the active segment is damaged; nil: it is not
 	leftover *uint64 // base of an abandoned segment that could not be removed
-	refused  int     // writes into the active segment that failed, one after the other
+	refused  int     // consecutive writes into the active segment that failed
 
 	active *segment
-	tail   uint64               // logical end of what was appended
-	frames uint64               // appended since the log's first life
-	last   [MaxStreams]sourceAt // of what was appended
+	tail   uint64               // logical end of the newest appended frame
+	frames uint64               // frames appended since the log's first life
+	last   [MaxStreams]sourceAt // newest source of each stream, uncommitted frames included
 	kept   []span               // sealed segments that may be read, oldest first
 	sealed []*segment           // sealed since the last Commit
 
-	ahead  *queue // makes segments ready before they are needed
-	behind *queue // syncs, trims and unlinks what is done with
-	beside *queue // does without the disk's answer what cannot wait for it
-	// unfinished are the sealed segments that wait for behind.
+	ahead  *queue // prepares segments before they are needed
+	behind *queue // syncs, trims and unlinks sealed segments
+	beside *queue // runs jobs that must not wait while a sync in behind hangs
+	// unfinished holds the sealed segments that wait for behind.
 	unfinished backlog
 	relieving  atomic.Bool // relieve is queued in beside and has not begun
 	spare      chan spare
-	asked      bool // a spare is being made, or lies in the channel
+	asked      bool // a spare is being made, or is in the channel
 
-	spareFailed  bool        // ahead's: the last spare could not be made
-	unremembered atomic.Bool // a sync has failed, and the head could not be made to say so
+	spareFailed  bool        // the last spare could not be made; used by ahead only
+	unremembered atomic.Bool // a sync has failed, and storing that in the head failed too
 
 	counted counters
 }
 
-// span is where a segment lies in the log.
+// span is the range of offsets of a segment.
 type span struct{ base, end uint64 }
 
-// spare is a segment made ahead, or why there is none.
+// spare is a segment made ahead, or the error that prevented it.
 type spare struct {
 	segment *segment
 	err     error
@@ -78,16 +78,16 @@ type Stats struct {
 	Failures uint64 `json:"failures"`
 }
 
-// ID is this log's life. It does not change while the Writer is open.
+// ID returns the log's ID. It does not change while the Writer is open.
 func (w *Writer) ID() ID { return w.id }
 
-// Head is the end of what is committed.
+// Head returns the end of the newest committed frame.
 func (w *Writer) Head() uint64 { return w.head.Head.Load() }
 
-// Floor is the oldest offset that can be read.
+// Floor returns the oldest offset that can be read.
 func (w *Writer) Floor() uint64 { return w.head.Floor.Load() }
 
-// Stats may be called from any goroutine until Close.
+// Stats returns the current figures. It may be called from any goroutine until Close.
 func (w *Writer) Stats() Stats {
 	c := &w.counted
 	return Stats{
@@ -97,8 +97,9 @@ func (w *Writer) Stats() Stats {
 	}
 }
 
-// LastSource is the source of the newest frame of a stream and that frame's end, appended ones included; after a
-// restart, of the newest that was kept. It is known also when the frame itself is below the floor by now.
+// LastSource returns the source and the end of the newest frame of a stream, appended frames
+// included; after a restart, of the newest frame that was kept. The source stays known when the
+// frame itself is below the floor.
 func (w *Writer) LastSource(stream uint8) (src [32]byte, offset uint64, ok bool) {
 	if stream >= MaxStreams || w.last[stream].End == 0 {
 		return src, 0, false
@@ -106,10 +107,11 @@ func (w *Writer) LastSource(stream uint8) (src [32]byte, offset uint64, ok bool)
 	return w.last[stream].Source, w.last[stream].End, true
 }
 
-// Append takes a frame into the log. No reader sees it before Commit, and until then it must not change: frames that lie
-// one behind the other in memory are written together, by one pwrite(2). On an error nothing was appended. After
-// ErrBlocked the same call works as soon as the file system does (each try asks it, so pause between them). After
-// ErrDamaged, because somebody has truncated the active segment, nothing works but Close.
+// Append adds a frame to the log. No reader sees the frame before Commit, and the frame must not
+// change until then: frames that lie behind each other in memory are written together, by one
+// pwrite(2). On an error nothing was appended. After ErrBlocked the same call works as soon as the
+// file system works again (each try asks the file system, so pause between tries). ErrDamaged means
+// that another program has truncated the active segment; after it nothing works but Close.
 func (w *Writer) Append(frame []byte, m Meta) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.recoverStore(&err)
@@ -151,8 +153,9 @@ func (w *Writer) append(frame []byte, m Meta) error {
 	return nil
 }
 
-// Commit makes all that was appended visible to readers, at once. Errors as from Append: after ErrBlocked nothing more is
-// visible, and the frames must not change until the same call has worked.
+// Commit makes all appended frames visible to readers at once. Errors are as from Append. After
+// ErrBlocked no further frame is visible, and the frames must not change until the same call has
+// worked.
 func (w *Writer) Commit() (err error) {
 	if w.closed {
 		return ErrClosed
@@ -167,7 +170,8 @@ func (w *Writer) Commit() (err error) {
 	}
 	w.head.Frames.Store(w.frames)
 	crashpoint.Pass(crashpoint.FramesCounted)
-	w.head.Head.Store(w.tail) // releases: the frames, their entries, the seals and the names of segments come before
+	// A release store: frames, their entries, seals and the names of segments come before it.
+	w.head.Head.Store(w.tail)
 	crashpoint.Pass(crashpoint.HeadPublished)
 	if len(w.sealed) > 0 {
 		w.settle()
@@ -175,8 +179,8 @@ func (w *Writer) Commit() (err error) {
 	return nil
 }
 
-// Mark tells readers that something beside the log has changed: a reader that sees a frame committed later sees one
-// more in Reader.Marks. ErrBlocked as from Append.
+// Mark tells readers that something outside the log has changed: a reader that sees a frame
+// committed after Mark also sees Reader.Marks increased. It returns ErrBlocked as Append does.
 func (w *Writer) Mark() (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer w.recoverStore(&err)
@@ -184,7 +188,7 @@ func (w *Writer) Mark() (err error) {
 	return nil
 }
 
-// makeRoom brings an active segment that a frame of n bytes fits in, or changes nothing.
+// makeRoom makes the active segment one that a frame of n bytes fits in, or changes nothing.
 func (w *Writer) makeRoom(n int) error {
 	if err := w.flush(); err != nil || w.active.fits(n) { // the frames may have moved
 		return err
@@ -202,7 +206,7 @@ func (w *Writer) makeRoom(n int) error {
 	return nil
 }
 
-// roll seals the active segment, of which everything is written, and goes on in the next.
+// roll seals the active segment, whose frames are all written, and goes on in the next one.
 func (w *Writer) roll() error {
 	next, err := w.begin(w.tail, w.frames, &w.last)
 	if err != nil {
@@ -228,15 +232,16 @@ func (w *Writer) askSpare() {
 	w.asked = true
 	w.ahead.do(func() {
 		s, err := createSpare(w.opts.Dir, w.opts.SegmentBytes, w.opts.fault)
-		if err != nil && !w.spareFailed { // while it lasts, each Append asks for one
-			w.opts.Log.Warn("frame log: the next segment cannot be prepared", "dir", w.opts.Dir, "error", err)
+		if err != nil && !w.spareFailed { // while this lasts, each Append asks for a spare
+			w.opts.Log.Warn("frame log: the next segment cannot be prepared",
+				"dir", w.opts.Dir, "error", err)
 		}
 		w.spareFailed = err != nil
 		w.spare <- spare{s, err}
 	})
 }
 
-// takeSpare returns the next segment. Where making it failed some time ago it tries once more.
+// takeSpare returns the next segment. If making it failed some time ago, takeSpare tries once more.
 func (w *Writer) takeSpare() (*segment, error) {
 	for {
 		old := w.asked
@@ -255,9 +260,10 @@ func (w *Writer) takeSpare() (*segment, error) {
 	}
 }
 
-// settle follows a Commit that passed the end of segments: they go to disk in the background, and
-// the oldest go away. The floor is raised first: a reader that does not find a file looks at the
-// floor again, and the sync of the newer segments brings it to disk before files go.
+// settle runs after a Commit that passed the end of segments. It queues these segments to be synced
+// in the background, and removes the oldest ones. The floor is raised first: a reader that does not
+// find a file loads the floor again. The sync of the newer segments brings the floor to disk before
+// files are removed.
 func (w *Writer) settle() {
 	for _, s := range w.sealed {
 		w.kept = append(w.kept, span{s.base, s.base + uint64(s.used)})
@@ -270,7 +276,8 @@ func (w *Writer) settle() {
 	w.sealed = w.sealed[:0]
 	for _, gone := range retired {
 		w.behind.do(func() {
-			w.failed("unlink a segment that is no longer kept", unlinkSegment(w.opts.Dir, gone.base, w.opts.fault))
+			w.failed("unlink a segment that is no longer kept",
+				unlinkSegment(w.opts.Dir, gone.base, w.opts.fault))
 		})
 	}
 	if w.unfinished.many() && w.relieving.CompareAndSwap(false, true) {
@@ -278,7 +285,7 @@ func (w *Writer) settle() {
 	}
 }
 
-// retire raises the floor over segments that are more than is to be kept, and returns them.
+// retire raises the floor above the segments that exceed RetainBytes, and returns them.
 func (w *Writer) retire() []span {
 	head, drop := w.Head(), 0
 	for drop < len(w.kept) && head-w.kept[drop].end >= uint64(w.opts.RetainBytes) {
@@ -296,6 +303,7 @@ func (w *Writer) retire() []span {
 	return retired
 }
 
+// failed counts and logs a background operation that failed, if err is not nil.
 func (w *Writer) failed(what string, err error) {
 	if err != nil {
 		w.counted.failures.Add(1)
@@ -303,7 +311,8 @@ func (w *Writer) failed(what string, err error) {
 	}
 }
 
-// Close gives up what is not committed, brings everything to disk and lets go of the lock. Readers can go on reading.
+// Close drops uncommitted frames, brings everything to disk and releases the lock. Readers can go
+// on reading.
 func (w *Writer) Close() error {
 	return w.end(func(last []*segment) error {
 		err := w.sync(w.Head(), last...)
@@ -315,9 +324,9 @@ func (w *Writer) Close() error {
 	})
 }
 
-// Leave is Close for a log that another process of this machine goes on with at once: it brings to
-// disk no more than has been begun, which is up to that process. A crash of the machine finds a log
-// that was open.
+// Leave closes a log that another process of this machine opens at once. It finishes only the syncs
+// that are already queued; the other process does the rest. After a crash of the machine, the log
+// counts as open.
 func (w *Writer) Leave() error {
 	return w.end(func([]*segment) error {
 		if !w.mayVouch() {
@@ -327,7 +336,8 @@ func (w *Writer) Leave() error {
 	})
 }
 
-// end stops what runs in the background, has the last segments brought to disk as far as they are to be, and lets go.
+// end stops the background goroutines, calls bring for the segments that are not queued, and
+// releases files and lock.
 func (w *Writer) end(bring func(last []*segment) error) error {
 	if w.closed {
 		return nil
@@ -343,7 +353,8 @@ func (w *Writer) end(bring func(last []*segment) error) error {
 		}
 	}
 	errs = append(errs, removeSpare(w.opts.Dir, w.opts.fault))
-	last := append(w.sealed, w.active) // those in sealed end beyond the head: the head stands in one of all these
+	// Segments in sealed end beyond the head, so the head lies in one of these.
+	last := append(w.sealed, w.active)
 	err := bring(last)
 	for _, s := range last {
 		s.close()

@@ -8,20 +8,20 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-// Kind is what form a frame of the twin has.
+// Kind says which form a frame of the compressed log has.
 type Kind uint8
 
 const (
-	// Other is a form of its own.
+	// Other means another form than that of the original.
 	Other Kind = iota
-	// Same is the original's, byte for byte.
+	// Same means the original frame, byte for byte.
 	Same
 )
 
-// Span is where in the original the frame lies that one of the twin stands for.
+// Span is the range of offsets, in the original, of the frame that a compressed frame stands for.
 type Span struct{ Start, End uint64 }
 
-// Append puts a frame into a twin, that of the span behind the last one's.
+// Append adds a frame to a compressed log. Its span begins where that of the last frame ends.
 func Append(log *framelog.Writer, frame []byte, k Kind, s Span) error {
 	m := framelog.Meta{Stream: uint8(k), Cycle: -1}
 	binary.LittleEndian.PutUint64(m.Source[0:], s.Start)
@@ -33,11 +33,11 @@ func spanOf(m framelog.Meta) Span {
 	return Span{binary.LittleEndian.Uint64(m.Source[0:]), binary.LittleEndian.Uint64(m.Source[8:])}
 }
 
-// Reader reads a twin. It belongs to one goroutine.
+// Reader reads a compressed log. It belongs to one goroutine.
 type Reader struct {
 	log         *framelog.Reader
-	head, floor uint64 // of the twin, as Refresh saw them
-	start, end  uint64 // the same of the original
+	head, floor uint64 // of the compressed log, as of the last Refresh
+	start, end  uint64 // the offsets of the original that they stand for
 
 	found struct{ original, twin uint64 } // what At last searched for
 	place struct {                        // what Place last looked up
@@ -46,7 +46,7 @@ type Reader struct {
 	}
 }
 
-// Open opens the twin in dir. Errors are those of framelog.OpenReader.
+// Open opens the compressed log in dir. Errors are those of framelog.OpenReader.
 func Open(dir string) (*Reader, error) {
 	log, err := framelog.OpenReader(dir)
 	if err != nil {
@@ -55,14 +55,14 @@ func Open(dir string) (*Reader, error) {
 	return &Reader{log: log}, nil
 }
 
-// Close lets go of the files.
+// Close closes the log and unmaps its files.
 func (r *Reader) Close() error { return r.log.Close() }
 
-// Refresh reads how far the twin reaches now, and reports whether that has changed. Start and End are
-// as of then.
+// Refresh reads how far the compressed log reaches now, and reports whether that has changed. Start
+// and End return the values as of the last Refresh.
 func (r *Reader) Refresh() (bool, error) {
 	for {
-		// The head comes first. If the floor has passed it, frames have come meanwhile.
+		// Load the head first. If the floor has passed it, frames were committed meanwhile.
 		head, floor := r.log.Head(), r.log.Floor()
 		if head == r.head && floor == r.floor {
 			return false, nil
@@ -75,7 +75,7 @@ func (r *Reader) Refresh() (bool, error) {
 	}
 }
 
-// setBounds sets what the twin holds between two offsets of its own.
+// setBounds stores head and floor, and the offsets of the original that they stand for.
 func (r *Reader) setBounds(head, floor uint64) error {
 	first, err := r.log.Meta(floor + 1)
 	if err != nil {
@@ -90,14 +90,15 @@ func (r *Reader) setBounds(head, floor uint64) error {
 	return nil
 }
 
-// Start is the oldest offset of the original that the twin can go on from.
+// Start returns the oldest offset of the original that the compressed log can go on from.
 func (r *Reader) Start() uint64 { return r.start }
 
-// End is the offset of the original that the twin reaches to; Start when it is empty.
+// End returns the offset of the original that the compressed log reaches; Start when the log is
+// empty.
 func (r *Reader) End() uint64 { return r.end }
 
-// At finds where the twin goes on from an offset of the original; ok is false where it cannot: before Start, beyond
-// End, and inside of a frame.
+// At finds the offset at which the compressed log goes on from an offset of the original. ok is
+// false if it cannot go on: before Start, beyond End, and inside a frame.
 func (r *Reader) At(original uint64) (at uint64, ok bool, err error) {
 	switch {
 	case original < r.start || original > r.end || r.start == r.end:
@@ -109,7 +110,7 @@ func (r *Reader) At(original uint64) (at uint64, ok bool, err error) {
 	case original == r.found.original:
 		return r.found.twin, true, nil
 	}
-	// The frame whose span ends there lies between.
+	// The frame whose span ends at original lies between floor and head.
 	for lo, hi := r.floor, r.head; lo < hi; {
 		mid := lo + (hi-lo)/2
 		p, err := r.Place(mid + 1)
@@ -129,17 +130,18 @@ func (r *Reader) At(original uint64) (at uint64, ok bool, err error) {
 	return 0, false, nil
 }
 
-// Place describes the frame of the twin that a byte belongs to.
+// Place describes the frame of the compressed log that a byte belongs to.
 type Place struct {
 	Kind
 	Span
-	At uint64 // its end in the twin
+	At uint64 // the frame's end in the compressed log
 }
 
-// Given is Place for what Frames gave last, or its end: also when the floor has passed it meanwhile.
+// Given does what Place does for offsets in the bytes that Frames returned last, or at their end. It
+// works also when the floor has passed them meanwhile.
 func (r *Reader) Given(at uint64) (Place, error) {
 	if at == r.place.at {
-		return r.place.Place, nil // most clients end where the one before ended
+		return r.place.Place, nil // most clients end where the client before ended
 	}
 	m, end, err := r.log.Given(at)
 	if err != nil {
@@ -166,10 +168,10 @@ func (r *Reader) Place(at uint64) (Place, error) {
 	return r.place.Place, nil
 }
 
-// Frames is that of framelog.Reader, at an offset of the twin.
+// Frames calls framelog.Reader.Frames at an offset of the compressed log.
 func (r *Reader) Frames(at uint64, max int) ([]byte, error) { return r.log.Frames(at, max) }
 
-// AppendGiven is that of framelog.Reader, at an offset of the twin.
+// AppendGiven calls framelog.Reader.AppendGiven at an offset of the compressed log.
 func (r *Reader) AppendGiven(dst []byte, at uint64, n int) ([]byte, error) {
 	return r.log.AppendGiven(dst, at, n)
 }

@@ -1,30 +1,38 @@
-// Package collector is a collector in Go: it connects to a distributor as the real collectors do, verifies every message
-// and knows at each moment where in the stream it stands. The command `tail`, the demonstration, the benchmark's sampled
-// clients and tests are made of it.
+// Package collector is a collector in Go. It connects to a distributor as the real collectors do,
+// verifies every message, and knows its position in the stream at each moment. The command `tail`,
+// the demonstration, the benchmark's sampled clients and the tests use it.
 //
-//	c, err := collector.Dial(ctx, collector.Options{URL: "http://127.0.0.1:6100", Keys: keys, HashKey: hashKey})
+//	c, err := collector.Dial(ctx, collector.Options{
+//		URL: "http://127.0.0.1:6100", Keys: keys, HashKey: hashKey,
+//	})
 //	for err == nil {
 //		var m collector.Message
 //		if m, err = c.Next(ctx); err == nil { … m.Stream, m.Record … }
 //	}
 //
-// The upgrade request is that of the TypeScript collector to the byte (TestHandshakeIsTheCollectors); what this one adds is
-// the parameters `from` and `notices`, and only where it is asked to.
+// The upgrade request equals that of the TypeScript collector to the byte
+// (TestHandshakeIsTheCollectors). This collector adds only the parameters `from` and `notices`, and
+// only if Options ask for them.
 //
 // # Positions
 //
-// A server pings with the position that it has sent up to. As a position counts the bytes of message frames (a compressed message as if it were not), the
-// collector knows the exact position behind every further message, and checks the sum at the next ping: a message lost or
-// sent twice on the way is a GapError. Dialing again with From at Position goes on without loss and without repetition.
-// A server that never pings (the replaced service) leaves the position unknown. A notice (Options.Notices) counts nothing: the
-// position behind it is that before it.
+// A server pings with the position up to which it has sent. A position counts the bytes of message
+// frames; a compressed message counts as the uncompressed one. So the collector knows the exact
+// position behind every further message, and compares its own sum at the next ping: a message that
+// was lost or sent twice is a GapError. Dialing again with From at Position goes on without loss
+// and without repetition. If a server never pings (the replaced service), the position stays
+// unknown. A notice (Options.Notices) does not count: the position behind a notice is the position
+// before it.
 //
 // # Limits
 //
-// A Collector belongs to one goroutine. It has one buffer, re-used for all messages, that grows to the largest message
-// and never beyond MaxMessage; Message slices are borrowed from it until the next call of Next. It speaks plain TCP, takes no
-// extension but permessage-deflate without context takeover (Options.Compress), and does not reconnect: the caller decides (cmd/distributor's tail does).
+// A Collector belongs to one goroutine. It has one buffer, re-used for all messages, which grows to
+// the largest message and never beyond MaxMessage. Message slices point into this buffer and are
+// valid until the next call of Next. A Collector speaks plain TCP, accepts no extension but
+// permessage-deflate without context takeover (Options.Compress), and does not reconnect: the
+// caller decides (the command `tail` does).
 //
-// Errors of the network, of the protocol and a close frame end the connection: each later Next returns the same error.
-// A cancelled context, a message that does not verify and a gap do not: Next may be called again.
+// Network errors, protocol errors and a close frame end the connection: each later Next returns the
+// same error. A cancelled context, a message that does not verify and a gap do not end the
+// connection: Next may be called again.
 package collector

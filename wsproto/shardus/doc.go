@@ -1,55 +1,64 @@
-// Package shardus holds what the network agrees on to the byte: canonical JSON text, the keyed hash over it, the
-// signatures over that hash, and the keys.
+// Package shardus holds what all nodes of the network must do identically to the byte: canonical
+// JSON text, the keyed hash over that text, the signatures over that hash, and the keys.
 //
 // # Canonical text
 //
-// The canonical text of a JSON text is safeStringify(safeJsonParse(text)) of Shardeum's TypeScript libraries: members
-// sorted by UTF-16, no white space, numbers and strings as JavaScript prints them, and typed values
+// The canonical text of a JSON text is safeStringify(safeJsonParse(text)) of Shardeum's TypeScript
+// libraries: members sorted by UTF-16, no white space, numbers and strings as JavaScript prints
+// them, and typed values
 //
 //	{"dataType":"bi","value":"<hex>"}            a big integer
 //	{"value":"<base64>","dataType":"u8ab"}       a Uint8Array (value first: not sorted)
 //	{"value":"<base64>","dataType":"bb"}         a Node Buffer
 //
-// There are two ways to it. IsCanonical recognises, in one pass and without allocating, text that is its own canonical
-// form: that is what archivers write, so it is the way of nearly every record. Parse builds a tree of Values and
-// Value.AppendCanonical writes it: that is slow, and always right. IsCanonical may say no to text that would come back
-// unchanged, and never yes to text that would not; FuzzCanonical and TestMutations look for the opposite.
+// There are two ways to the canonical text. IsCanonical recognises, in one pass and without
+// allocating, a text that is its own canonical form. Archivers write canonical text, so this way
+// serves nearly every record. Parse builds a tree of Values and Value.AppendCanonical writes the
+// tree: this way is slow and always right. IsCanonical may refuse a text that is canonical, and
+// never accepts a text that is not; FuzzCanonical and TestMutations search for a counterexample.
 //
 // # Messages
 //
 //	message     {"receipt":<record>,"sign":{"owner":"<64 hex>","sig":"<192 hex>"}}
-//	hash        BLAKE2b-256, keyed, over {"receipt":<record>}     (any object: over its canonical text without `sign`)
-//	sig         Ed25519 signature of the 32 bytes of the hash ‖ those 32 bytes, in hex (libsodium's combined form)
+//	hash        BLAKE2b-256, keyed, over {"receipt":<record>}
+//	            (any object: over its canonical text without `sign`)
+//	sig         Ed25519 signature of the 32 bytes of the hash ‖ those 32 bytes, in hex
+//	            (libsodium's combined form)
 //
 // # Quirks kept
 //
-// All are JavaScript's or the libraries' own; testdata/vectors.jsonl.gz (recorded from the replaced service) and
-// testdata/random.jsonl.gz (random texts put through the same libraries) pin them.
+// All quirks are JavaScript's or the libraries' own. testdata/vectors.jsonl.gz (recorded from the
+// replaced service) and testdata/random.jsonl.gz (random texts put through the same libraries) pin
+// them.
 //
 //   - Members named __proto__, constructor and prototype are dropped (vectors proto/*).
 //   - The direct value of a member `sig` is not revived (vectors sig/*).
-//   - A bad typed value is an error, unless a later duplicate key replaces it or what it stands in.
-//   - A big integer's value is turned to text first: ["ff"] is ff, and a nested one goes through decimal (vectors bi/*).
+//   - A bad typed value is an error, unless a later duplicate key replaces it or what contains it.
+//   - A big integer's value is turned to text first: ["ff"] is ff, and a nested big integer goes
+//     through decimal (vectors bi/*).
 //   - base64 is read as leniently as Node does it (vectors u8ab/*, bb/*).
-//   - {"type":"Buffer","data":…} becomes bytes when it is *written*, one level a pass. So canonical text that still holds
-//     "type":"Buffer", or bytes as the value of a `sig`, may change once more; AppendRecord does the two passes that the
-//     replaced service did (vectors with idempotent false).
+//   - {"type":"Buffer","data":…} becomes bytes when it is *written*, one level a pass. So canonical
+//     text that still holds "type":"Buffer", or bytes as the value of a `sig`, may change once
+//     more; AppendRecord does the two passes that the replaced service did (vectors with idempotent
+//     false).
 //
 // # Kept differently
 //
 //   - More than MaxValues values are refused; the replaced service had no limit but its memory.
 //   - Nesting beyond MaxDepth is refused; the replaced service's stack ended near 2,600 levels.
-//   - A big integer inside a big integer or inside a Buffer's array may have 1,024 hex digits: the work would be
-//     exponential in the nesting.
-//   - Hex of keys and signatures is read strictly. The replaced service stopped at the first odd character.
+//   - A big integer inside a big integer or inside a Buffer's array may have 1,024 hex digits:
+//     without this limit the work would be exponential in the nesting.
+//   - Hex of keys and signatures is read strictly. The replaced service stopped at the first odd
+//     character.
 //
-// With these limits the time and memory for any text is linear in its length, and its canonical text is at most six
-// times as long.
+// With these limits, time and memory for any text are linear in its length, and its canonical text
+// is at most six times as long.
 //
 // # Callers
 //
-// The encoder signs records, the gateway verifies upgrade requests, the query API reads bodies and signs answers,
-// collectors verify messages. Everything here is a pure function of its arguments or safe for concurrent use, and
-// nothing keeps a byte slice that it was given. Input from outside is refused with one of the errors in errors.go,
-// which never hold key material; a panic means a bug here.
+// The encoder signs records, the gateway verifies upgrade requests, the query API reads bodies and
+// signs answers, and collectors verify messages. Every function is a pure function of its arguments
+// or safe for concurrent use, and keeps no byte slice that it was given. Input from outside is
+// refused with one of the errors in errors.go, which never hold key material. A panic means a bug
+// in this package.
 package shardus
