@@ -16,8 +16,8 @@ type Record struct {
 	Next Position // where reading goes on after it
 }
 
-// Batch is what Next fills. Its memory belongs to it and is used again by the next call of Next with
-// it: whoever keeps a Line longer copies it, or uses another Batch.
+// Batch is what Next fills. The next call of Next with the same Batch reuses its memory: to keep a
+// Line longer, copy it or use another Batch.
 type Batch struct {
 	Gaps    []Gap // found before the first of the Records
 	Records []Record
@@ -28,7 +28,7 @@ type Batch struct {
 
 func (b *Batch) reset() { b.Gaps, b.Records, b.oversized = b.Gaps[:0], b.Records[:0], 0 }
 
-// room makes raw n bytes long. A buffer that one huge line had blown up is given back.
+// room makes raw n bytes long. It frees a buffer that one huge line has enlarged.
 func (b *Batch) room(n int) []byte {
 	if cap(b.raw) < n || cap(b.raw) > 4*batchBytes && n <= 2*batchBytes {
 		b.raw = make([]byte, max(n, batchBytes/4))
@@ -37,9 +37,9 @@ func (b *Batch) room(n int) []byte {
 	return b.raw
 }
 
-// split cuts raw, of which the first context bytes come before the fingerprint's offset, into records.
-// The last line may lack its newline. It leaves fp behind the last line and says whether the last line
-// that is not blank was a trailer (ended holds what was true before).
+// split cuts raw into records; its first context bytes come before the fingerprint's offset. The
+// last line may lack its newline. split leaves fp behind the last line and returns whether the last
+// line that is not blank was a trailer (ended holds what was true before).
 func (b *Batch) split(fp *fingerprint, context, maxLine int, at Position, ended bool) bool {
 	raw, start := b.raw, fp.offset-int64(context)
 	fp.extendHead(raw[context:])

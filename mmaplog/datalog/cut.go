@@ -6,7 +6,7 @@ import "bytes"
 // or the archiver's machine went down before the bytes were on its disk. Reading goes on where the
 // two part, by the marks of the trail.
 
-// cut deals with a file that is now shorter than what was read of it.
+// cut handles a file that is now shorter than what was read of it.
 func (l *logFile) cut() (outcome, error) {
 	m, ok, err := l.trail.common(l.file, l.size)
 	if err != nil {
@@ -30,8 +30,8 @@ func (l *logFile) cut() (outcome, error) {
 	return truncated, nil
 }
 
-// goBack takes the file for an older state of what was read, with which it has the bytes before an
-// offset in common.
+// goBack treats the file as an older state of what was read. Both have the bytes before an offset in
+// common.
 func (l *logFile) goBack(offset int64) error {
 	if err := l.seek(offset); err != nil {
 		return err
@@ -39,9 +39,9 @@ func (l *logFile) goBack(offset int64) error {
 	return l.endTorn(l.size)
 }
 
-// endTorn is called when an older state of the file stands where reading goes on. What it holds
-// from there to end, if that is a torn line, was read before. If it is a whole record, that and all
-// behind it was written since.
+// endTorn is called when an older state of the file is at the place where reading goes on. If the
+// bytes from there to end are a torn line, they were read before. If they are a whole record, this
+// record and all behind it were written since.
 func (l *logFile) endTorn(end int64) error {
 	start, err := lineStart(l.file, end)
 	if err != nil {
@@ -75,9 +75,9 @@ func (l *logFile) part() (outcome, error) {
 	return truncated, nil
 }
 
-// rejoin is called when a file that was cut has grown by a whole line. If the file has again what
-// was read, that is skipped; else the line, and all behind it, is new. end is the end of whole
-// lines.
+// rejoin is called when a file that was cut has grown by a whole line. If the file again holds what
+// was read, these bytes are skipped; else the line, and all behind it, is new. end is the end of
+// whole lines.
 func (l *logFile) rejoin(end int64) (outcome, error) {
 	if end <= l.torn {
 		// A blank line behind the last record that the file and its trail have in common decides
@@ -104,7 +104,7 @@ func (l *logFile) rejoin(end int64) (outcome, error) {
 	torn := l.torn
 	l.torn = 0
 	if torn > l.fp.offset && torn < end {
-		// A writer that was started again does not know that the last line is torn.
+		// A restarted writer does not know that the last line is torn.
 		var first [1]byte
 		if err := readAt(l.file, first[:], torn); err != nil {
 			return l.cutShort(err)
@@ -125,7 +125,8 @@ func (l *logFile) keepTorn(in *logFile) {
 	var ours, theirs [tailBytes]byte
 	from := max(0, l.torn-tailBytes)
 	n := l.torn - from
-	if readAt(l.file, ours[:n], from) == nil && readAt(in.file, theirs[:n], from) == nil && ours == theirs &&
+	if readAt(l.file, ours[:n], from) == nil && readAt(in.file, theirs[:n], from) == nil &&
+		ours == theirs &&
 		in.seek(l.fp.offset) == nil {
 		in.torn = l.torn
 	}
@@ -135,7 +136,7 @@ func (l *logFile) keepTorn(in *logFile) {
 // the bytes inside of a record few are one of these.
 func beginsLine(c byte) bool { return c == '{' || c == 'E' || c == '\n' || c == '\r' }
 
-// shrunk notes what a cut has taken of the bytes that were there to be read.
+// shrunk notes how many unread bytes a cut has removed.
 func (l *logFile) shrunk() {
 	if l.size >= l.seen {
 		return
@@ -151,7 +152,7 @@ func (l *logFile) shrunk() {
 	}
 }
 
-// anew begins a file from its beginning that has other content.
+// anew restarts at the beginning of a file that has other content.
 func (l *logFile) anew() (outcome, error) {
 	l.lose(l.cutLost + max(0, l.seen-max(l.fp.offset, l.had)))
 	l.seen, l.had, l.passed, l.cutAt, l.cutLost = 0, 0, 0, 0, 0

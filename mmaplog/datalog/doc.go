@@ -62,7 +62,8 @@
 //
 //	the same    its bytes before the offset are those of the Position
 //	older       another mark before the offset fits, or, if no mark is known, the file is shorter and
-//	            its first 256 bytes fit; an empty file, if it has the inode and no log was changed since
+//	            its first 256 bytes fit; an empty file, if it has the inode and no log was changed
+//	            since
 //	another     in all other cases
 //
 // The same log is read on, also in a copy. An older state is more likely than another log with the

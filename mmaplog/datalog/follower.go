@@ -19,40 +19,40 @@ var ErrClosed = errors.New("datalog: follower is closed")
 const (
 	defaultInterval = 100 * time.Millisecond
 	defaultMaxLine  = 64 << 20
-	// defaultLinger is how long a gap must be there before it is believed, and how long zero bytes
-	// get to be written over: rotations and the writes of a machine that is busy take less.
+	// defaultLinger is how long a gap must persist before it is accepted, and how long the Follower
+	// waits for zero bytes to be overwritten. Rotations, and writes on a busy machine, take less.
 	defaultLinger = 2 * time.Second
 	// incompleteLingers, in units of linger (30 s), is how long a log without a trailer, which the
-	// pointer no longer names, must not grow before it is left. A writer ends a log before it
-	// begins the next one, so that the rest is on its way: whoever copies the directory brings the
-	// files one by one, and 30 s are two logs of the usual size at 700 kB/s.
+	// pointer no longer names, must not grow before the Follower leaves it. A writer ends a log
+	// before it begins the next one, so the rest may still arrive: a copy of the directory brings
+	// the files one by one, and 30 s are two logs of the usual size at 700 kB/s.
 	incompleteLingers = 15
-	// mirrorLingers, in units of linger (10 min), is the same, and the time for a gap to be
-	// believed, while logs are seen to be replaced by copies of themselves. It also bounds the wait
-	// for a log that goes on growing. A mirror is kept by a job that comes again after minutes.
+	// mirrorLingers, in units of linger (10 min), replaces both times while logs are replaced by
+	// copies of themselves, because the job that keeps a mirror runs again after minutes. It also
+	// bounds the wait for a log that goes on growing.
 	mirrorLingers = 300
-	// readsWithoutRecord bounds a look: a file that changes at each read must not keep it busy.
+	// readsWithoutRecord bounds a poll: a file that changes at each read must not keep it busy.
 	readsWithoutRecord = 100
 )
 
-// Options says what a Follower follows.
+// Options say which logs a Follower follows, and from where.
 type Options struct {
-	Dir    string   // the archiver's data-log directory; may come later
-	Stream Stream   // which of its streams
+	Dir    string   // the archiver's data-log directory; it may appear later
+	Stream Stream   // the stream to follow
 	From   Position // where to go on; zero: first start, at the logs' current end
-	// NotFirst says, with a zero From, that this is no first start: at that
-	// there was no log yet, so all that is there now has come since.
+	// NotFirst says, with a zero From, that this is no first start. At the first start there was no
+	// log yet, so all logs that exist now have come since.
 	NotFirst bool
-	// Past holds, newest first, positions that were delivered before From, and may begin with later
-	// ones. They tell how much of an older state of the log was read; without them only From itself
-	// does. It is called when the log has parted from what was read, and not before.
+	// Past returns, newest first, positions that were delivered before From; it may begin with
+	// later ones. They tell how much of an older state of the log was read; without them only From
+	// tells it. Past is called only when the log differs from what was read.
 	Past iter.Seq[Position]
-	// Left is what Left returned when From was stored, or later. It tells whether an earlier log has
-	// grown since.
+	// Left is what Follower.Left returned when From was stored, or later. It tells whether an
+	// earlier log has grown since.
 	Left []Position
 
-	Interval time.Duration // between two looks when inotify tells nothing; default 100 ms
-	MaxLine  int           // longest line delivered, in bytes; longer ones are passed over; default 64 MiB
+	Interval time.Duration // between two polls without an inotify event; default 100 ms
+	MaxLine  int           // longest line delivered; longer ones are skipped; default 64 MiB
 	Log      *slog.Logger  // default: nothing is logged
 
 	// For tests.
@@ -62,7 +62,7 @@ type Options struct {
 	seam    seam
 }
 
-// seam is called, in tests, where another process may get between two of our steps.
+// seam is called, in tests, where another process may act between two steps of the Follower.
 type seam func(step string)
 
 func (s seam) at(step string) {
@@ -110,45 +110,44 @@ type Follower struct {
 	tick        *time.Ticker
 	closed      bool
 
-	from    Position            // still to be resumed from; zero once that is done
+	from    Position            // position to resume from; zero once that is done
 	cur     *logFile            // the log being read; nil before the first one
 	settled bool                // known holds what needs no reading, as of the start
-	first   bool                // what was there at the start is skipped
-	known   map[fileID]Position // up to where a log other than cur is done with
-	highest uint32              // number of a log known of; before a wrap-around it is the last one's
+	first   bool                // what existed at the start is skipped
+	known   map[fileID]Position // up to where logs other than cur need no reading
+	highest uint32              // highest known number; before a wrap-around the last log's
 	grewAt  time.Time           // when cur was last seen to grow
 	mirror  time.Time           // when a log was last seen to be replaced by a copy of itself
 	unended time.Time           // when a log was last left without its trailer
-	checked time.Time           // when the logs that were left were last looked at
-	moved   moved               // since when the pointer is elsewhere
-	doubt   doubt               // a gap that may yet close
+	checked time.Time           // when the logs that were left were last checked
+	moved   moved               // since when the pointer names another log
+	doubt   doubt               // a gap that may still close
 	gaps    []Gap               // not yet delivered
 	left    []Position          // where the latest logs were left; never changed in place
 
-	tally Stats // driver's own
+	tally Stats // used by the driving goroutine only
 
-	mu     sync.Mutex // guards what follows
-	shared Stats      // copy of tally, as of the last look
-	ends   []Position // left, as of the last look
-	zeros  int64      // bytes at the end of cur that are not written yet
-	open   *logFile   // cur, for Stats to ask its size; never closed outside mu
+	mu     sync.Mutex // guards the fields below
+	shared Stats      // copy of tally, as of the last poll
+	ends   []Position // copy of left, as of the last poll
+	zeros  int64      // zero bytes at the end of cur, not written yet
+	open   *logFile   // cur, so that Stats can read its size; never closed outside mu
 }
 
-// moved remembers where the pointer went when it left our log.
+// moved remembers when the pointer left the log being read, and the number it names since.
 type moved struct {
 	to uint32
 	at time.Time
 }
 
-// doubt remembers a gap that has been seen before one log.
+// doubt remembers since when a gap has been seen before a log.
 type doubt struct {
 	before fileID // the log after the gap
 	at     time.Time
 }
 
-// NewFollower checks the options and takes a first look, so that Position is meaningful at once.
-// That the directory or a file is not there, or cannot be read, is no error: it is logged and tried
-// again.
+// NewFollower checks the options and polls once, so that Position is meaningful at once. A missing
+// or unreadable directory or file is no error: it is logged and retried.
 func NewFollower(opt Options) (*Follower, error) {
 	if err := opt.complete(); err != nil {
 		return nil, err
@@ -173,9 +172,9 @@ func NewFollower(opt Options) (*Follower, error) {
 	return f, nil
 }
 
-// Next waits until there is at least one record, or a gap, and fills b with what is there, at most
-// about 1 MiB or 1024 lines. It returns the error of ctx when that ends, or ErrClosed; trouble with
-// files is no error: it is logged, counted in Stats, and waited out.
+// Next waits for at least one record or gap, and fills b with at most about 1 MiB or 1024 lines. It
+// returns the error of ctx when ctx ends, or ErrClosed. A failing file operation is no error: it is
+// logged, counted in Stats, and retried.
 func (f *Follower) Next(ctx context.Context, b *Batch) error {
 	for {
 		if f.closed {
@@ -196,7 +195,7 @@ func (f *Follower) Next(ctx context.Context, b *Batch) error {
 	}
 }
 
-// look does all that can be done without waiting. It stops at the first records.
+// look polls once, without waiting. It stops at the first records.
 func (f *Follower) look(b *Batch) {
 	defer f.publish()
 	b.reset()
@@ -222,7 +221,7 @@ func (f *Follower) look(b *Batch) {
 	}
 }
 
-// tellLost makes a gap of what was seen in the log being read, and lost unread.
+// tellLost makes a gap of bytes that were seen in the log being read and lost unread.
 func (f *Follower) tellLost() {
 	if lost := f.cur.lost; lost.bytes > 0 {
 		f.cur.lost = loss{}
@@ -230,7 +229,7 @@ func (f *Follower) tellLost() {
 	}
 }
 
-// account books what a read came to, and reports whether to read again.
+// account counts the outcome of a read, and reports whether to read again.
 func (f *Follower) account(out outcome, b *Batch) bool {
 	switch out {
 	case idle:
@@ -239,13 +238,15 @@ func (f *Follower) account(out outcome, b *Batch) bool {
 		f.noteOlder()
 	case rewritten:
 		f.tally.Rewrites++
-		f.log.Warn("data log: file has other content; reading it anew", "file", f.cur.name)
+		f.log.Warn("data log: the file has other content; reading it from its beginning",
+			"file", f.cur.name)
 	case zeros:
 		f.log.Warn("data log: zero bytes passed over", "file", f.cur.name, "offset", f.cur.fp.offset)
 	}
 	if b.oversized > 0 {
 		if f.tally.Oversized == 0 {
-			f.log.Warn("data log: line over the cap passed over; further ones are only counted", "file", f.cur.name, "offset", f.cur.fp.offset, "cap", f.opt.MaxLine)
+			f.log.Warn("data log: skipped a line that is too long; further ones are only counted",
+				"file", f.cur.name, "offset", f.cur.fp.offset, "longest", f.opt.MaxLine)
 		}
 		f.tally.Oversized += uint64(b.oversized)
 		b.oversized = 0
@@ -257,21 +258,21 @@ func (f *Follower) account(out outcome, b *Batch) bool {
 	return true
 }
 
-// Position is where reading goes on after what Next has delivered so far; it includes skipped
-// lines. It belongs to the goroutine that drives the Follower.
+// Position returns where reading goes on after everything that Next has delivered; skipped lines
+// are included. Only the goroutine that drives the Follower may call it.
 func (f *Follower) Position() Position {
 	if f.cur == nil {
 		return f.from
 	}
 	p := f.cur.position()
 	if last, ok := f.cur.trail.after(f.cur.fp.offset); ok {
-		last = f.cur.trail.marks[len(f.cur.trail.marks)-1] // what the log has lost was read all the same
+		last = f.cur.trail.marks[len(f.cur.trail.marks)-1] // what the log has lost was read
 		p.Offset, p.Check = uint64(last.offset), last.check
 	}
 	return p
 }
 
-// Stats may be called from any goroutine, also after Close.
+// Stats returns the current figures. It may be called from any goroutine, also after Close.
 func (f *Follower) Stats() Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -292,7 +293,8 @@ func (f *Follower) Left() []Position {
 	return slices.Clone(f.ends)
 }
 
-// Close releases files, mappings and the watch. Not while Next runs: end its context first.
+// Close releases files, mappings and the watch. Do not call it while Next runs: end Next's context
+// first.
 func (f *Follower) Close() error {
 	if !f.closed {
 		f.closed = true
@@ -324,14 +326,15 @@ func (f *Follower) publish() {
 	f.mu.Unlock()
 }
 
-// noteOlder books that the log being read was found in an older state than the one that was read.
+// noteOlder counts and logs that the log being read is now in an older state than what was read.
 func (f *Follower) noteOlder() {
 	f.tally.Truncations++
-	f.log.Warn("data log: the log lost its end, or an older copy took its place; reading goes on where the copy ends",
+	f.log.Warn("data log: the log lost its end, or an older copy took its place; "+
+		"reading goes on where the copy ends",
 		"file", f.cur.name, "size", f.cur.size, "offset", f.cur.fp.offset)
 }
 
-// setCurrent closes the log being read and takes another one.
+// setCurrent closes the log being read and makes l the one that is read.
 func (f *Follower) setCurrent(l *logFile) {
 	f.mu.Lock()
 	before := f.open

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// inspectBytes of a log's end are looked at: several records of the usual sizes.
+// inspectBytes is how much of a log's end Inspect reads: several records of the usual sizes.
 const inspectBytes = 256 << 10
 
-// Report is what Inspect tells of a stream's logs.
+// Report is what Inspect reports about a stream's logs.
 type Report struct {
 	Logs  int   // of this and earlier laps
 	Bytes int64 // of all of them
@@ -25,19 +25,19 @@ type Report struct {
 	Ended   bool      // it has its trailer: the next one is about to be begun
 	Last    []byte    // its last whole record, nil if none stands in its last 256 KiB
 
-	// Writer is what the logs' trailers and blank lines look like: "entries", "bytes" or "bytes-blank", empty
-	// if they do not tell.
+	// Writer is the form of the logs' trailers and blank lines: "entries", "bytes" or
+	// "bytes-blank"; empty if they do not tell.
 	Writer string
 
-	// Found: the log of the Position is there; Behind is how many bytes of it and later ones come after the
-	// Position. Both only if that was not zero.
+	// Found says that the log of the Position exists. Behind is how many bytes of this log and of
+	// later ones come after the Position. Both are set only if the Position was not zero.
 	Found  bool
 	Behind int64
 }
 
-// Inspect tells how a stream's logs stand, and how far behind from a reader is. It reads the directory and
-// some KiB of a few logs, however big they are, and changes nothing. Beside a writer that is just rotating
-// it may miss a log; a Follower is who knows. The error is one of reading the directory.
+// Inspect reports the state of a stream's logs, and how far a reader at from is behind. It reads the
+// directory and some KiB of a few logs, whatever their size, and changes nothing. While a writer is
+// rotating, Inspect may miss a log; a Follower does not. The error is one of reading the directory.
 func Inspect(dir string, s Stream, from Position) (Report, error) {
 	entries, err := listLogs(dir, s)
 	if err != nil {
@@ -112,14 +112,15 @@ func endOf(l *logFile) ([]byte, error) {
 	return b[:bytes.LastIndexByte(b, '\n')+1], nil
 }
 
-// writerOf tells writers apart by the newest logs' ends.
+// writerOf returns the form of the writer's trailers and blank lines, from the newest logs' ends.
 func writerOf(dir string, s Stream, entries []entry) string {
-	newest := slices.SortedFunc(slices.Values(entries), func(a, b entry) int { return b.mtime.Compare(a.mtime) })
+	newest := slices.SortedFunc(slices.Values(entries),
+		func(a, b entry) int { return b.mtime.Compare(a.mtime) })
 	writer := ""
 	for _, e := range newest[:min(len(newest), 3)] {
 		l, err := openLog(filepath.Join(dir, s.logName(e.number, e.old)), e.number)
 		if err != nil {
-			continue // renamed since, or not readable, which is said elsewhere
+			continue // renamed since, or not readable, which is reported elsewhere
 		}
 		end, err := endOf(l)
 		l.close()
@@ -148,7 +149,9 @@ func writerOf(dir string, s Stream, entries []entry) string {
 	return writer
 }
 
-func (r *Report) inspectPosition(dir string, s Stream, entries []entry, pointer uint32, from Position) {
+func (r *Report) inspectPosition(
+	dir string, s Stream, entries []entry, pointer uint32, from Position,
+) {
 	for _, e := range entries {
 		if e.number != from.Number {
 			continue

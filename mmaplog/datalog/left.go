@@ -8,12 +8,13 @@ import (
 
 // What is remembered of logs other than the one being read: up to where each is done with.
 
-// checkEvery is how often logs are looked at that were left without a trailer, for as long as their
-// rest may come.
+// checkEvery is how often logs that were left without a trailer are checked, as long as their rest
+// may come.
 const checkEvery = 5 * defaultLinger
 
-// leftAt returns up to where a log is done with: by its file or, if the log was replaced by a copy
-// of itself, by its content. The copy may have the inode number of another log that was replaced.
+// leftAt returns up to where a log needs no reading. It finds the log by its file or, if the log was
+// replaced by a copy of itself, by its content. The copy may have the inode number of another log
+// that was replaced.
 func (f *Follower) leftAt(e entry) (Position, bool) {
 	if p, ok := f.known[e.id]; ok && p.Number == e.number && p.Offset <= uint64(e.size) {
 		return p, true
@@ -36,8 +37,8 @@ func (f *Follower) leftAt(e entry) (Position, bool) {
 	return Position{}, false
 }
 
-// isDone reports whether a log holds nothing unread. Of an empty one that is not known: it may be
-// another one, with the inode of one that was deleted, and its writer late.
+// isDone reports whether a log holds nothing unread. For an empty log this is not known: it may be
+// a new log with the inode of a deleted one, and its writer may be late.
 func (f *Follower) isDone(e entry) bool {
 	done, ok := f.leftAt(e)
 	if !ok || done.Number != e.number || done.Offset != uint64(e.size) || e.size == 0 {
@@ -45,17 +46,17 @@ func (f *Follower) isDone(e entry) bool {
 	}
 	l, err := f.openNamed(e.number, e.old)
 	if err != nil {
-		return false // found out when it is opened to be read
+		return false // the error shows again when the log is opened to be read
 	}
 	defer l.close()
 	same, err := l.matches(done) // the inode may be that of a deleted log
 	return err == nil && same && l.id == e.id
 }
 
-// openCopy looks for a log that has taken the place of the one being read, and holds what was read
-// of it or the beginning of that: a directory that was copied, or restored, and a file that was
-// replaced, are other files. It stands where reading goes on. Fewer bytes than fill the
-// fingerprint's tail prove nothing.
+// openCopy searches for a log that replaced the one being read and holds what was read, or the
+// beginning of that: after a copy or restore of the directory, or when a file was replaced, the
+// files are other files. The returned log is at the place where reading goes on. Fewer bytes than
+// fill the fingerprint's tail prove nothing.
 func (f *Follower) openCopy(entries []entry) (best *logFile, is likeness) {
 	ours := f.Position()
 	if ours.Offset < tailBytes {
@@ -72,7 +73,8 @@ func (f *Follower) openCopy(entries []entry) (best *logFile, is likeness) {
 		past := f.cur.trail
 		past.marks = slices.Clone(past.marks)
 		state, err := f.stand(l, ours, past)
-		if err == nil && l.id == e.id && (state > is || state == is && best != nil && l.fp.offset > best.fp.offset) {
+		if err == nil && l.id == e.id &&
+			(state > is || state == is && best != nil && l.fp.offset > best.fp.offset) {
 			l, best, is = best, l, state
 		}
 		closeAll(l)
@@ -100,7 +102,7 @@ func (f *Follower) turnToCopy(l *logFile, state likeness) {
 	f.log.Info("data log: going on in a copy of the log", "file", l.name, "offset", l.fp.offset)
 }
 
-// checkLeft looks now and then whether a log has grown that was left without its trailer.
+// checkLeft checks, every checkEvery, whether a log that was left without its trailer has grown.
 func (f *Follower) checkLeft(pointer uint32) {
 	now := f.opt.now()
 	if f.unended.IsZero() || now.Sub(f.checked) < checkEvery {
@@ -116,7 +118,7 @@ func (f *Follower) checkLeft(pointer uint32) {
 	}
 }
 
-// tellGrowth makes a gap of records that a log has got since it was left for good.
+// tellGrowth makes a gap of records that were appended to a log since it was left for good.
 func (f *Follower) tellGrowth(l *logFile, left Position, next uint32) {
 	record, err := holdsRecord(l.file, int64(left.Offset), l.size)
 	if err == nil && record {
@@ -130,8 +132,8 @@ func (f *Follower) tellGrowth(l *logFile, left Position, next uint32) {
 	}
 }
 
-// maxLeft bounds what is remembered over a restart of logs that were left. Logs are left in order,
-// and grow soon after or not at all.
+// maxLeft bounds how many left logs are remembered over a restart. Logs are left in order, and grow
+// soon after or not at all.
 const maxLeft = 16
 
 func (f *Follower) noteLeft(p Position) {
@@ -140,8 +142,8 @@ func (f *Follower) noteLeft(p Position) {
 	}
 }
 
-// markEarlier is markDone for a log before the one where reading goes on after a restart. If the
-// log was left in an earlier life and has grown since, that is a gap.
+// markEarlier calls markDone for a log before the one where reading goes on after a restart. If an
+// earlier process left the log and it has grown since, that is a gap.
 func (f *Follower) markEarlier(e entry, next uint32) {
 	ends := slices.DeleteFunc(slices.Clone(f.left), func(p Position) bool {
 		return p.Number != e.number || p.Offset > uint64(e.size)
@@ -161,13 +163,14 @@ func (f *Follower) markEarlier(e entry, next uint32) {
 	f.markDone(e, false)
 }
 
-// lookBack says so if a log has grown after it was left, and forgets logs that are gone.
+// lookBack reports logs that have grown after they were left, and forgets logs that are gone.
 func (f *Follower) lookBack(entries []entry, ours place) {
 	present := make(map[fileID]bool, len(entries))
 	for _, e := range entries {
 		present[e.id] = true
 		left, ok := f.leftAt(e)
-		if !ok || e.place().compare(ours) >= 0 || left.Number != e.number || e.size <= int64(left.Offset) {
+		if !ok || e.place().compare(ours) >= 0 || left.Number != e.number ||
+			e.size <= int64(left.Offset) {
 			continue
 		}
 		l, err := f.openNamed(e.number, e.old)

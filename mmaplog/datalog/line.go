@@ -7,8 +7,8 @@ var trailerStarts = [2][]byte{[]byte("End: Number of entries: "), []byte("End: N
 // maxTrailerDigits bounds the number in a trailer: 20 digits hold any 64-bit count.
 const maxTrailerDigits = 20
 
-// chomp leaves off the one carriage return that a CRLF writer puts before the newline. Any other one
-// is white space inside the record and stays.
+// chomp drops the one carriage return that a CRLF writer puts before the newline. Any other carriage
+// return is white space inside the record and stays.
 func chomp(line []byte) []byte {
 	if n := len(line); n > 0 && line[n-1] == '\r' {
 		return line[:n-1]
@@ -16,7 +16,7 @@ func chomp(line []byte) []byte {
 	return line
 }
 
-// isBlank reports whether a line holds nothing but JSON white space, so that no record can be in it.
+// isBlank reports whether a line holds only JSON white space, so that it cannot hold a record.
 func isBlank(line []byte) bool {
 	for _, c := range line {
 		if c != ' ' && c != '\t' && c != '\r' {
@@ -26,8 +26,8 @@ func isBlank(line []byte) bool {
 	return true
 }
 
-// isTrailer reports whether a line is what a writer ends a log with. The whole line must be that: the
-// same words inside a record are somebody's data. The count is not looked at: it is wrong after restarts.
+// isTrailer reports whether a line is a trailer. The whole line must match: the same words inside a
+// record are data. The count is ignored, because it is wrong after restarts.
 func isTrailer(line []byte) bool {
 	for _, start := range trailerStarts {
 		digits, ok := bytes.CutPrefix(line, start)

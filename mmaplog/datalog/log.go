@@ -14,18 +14,18 @@ import (
 // searchBytes is how far one step looks for the end of a long line.
 const searchBytes = 4 << 20
 
-// outcome is what one read of a log came to.
+// outcome is the result of one read of a log.
 type outcome uint8
 
 const (
 	idle      outcome = iota // no whole line for now
-	advanced                 // look again: lines were taken (maybe blank ones only), or the file changed meanwhile
-	truncated                // the file is an older state of itself; reading goes on where the two part
+	advanced                 // read again: lines (maybe blank) were taken, or the file changed
+	truncated                // the file is an older state of itself; reading goes on where they differ
 	rewritten                // other content in the same file; reading goes on at its beginning
-	zeros                    // zero bytes inside of a line were passed over, with what stood before them
+	zeros                    // zero bytes inside a line were skipped, with the bytes before them
 )
 
-// logFile is one data log, open, and the place in it. It knows nothing of other logs.
+// logFile is one open data log and the place of reading in it. It knows nothing of other logs.
 type logFile struct {
 	number uint32
 	name   string // without "old-"
@@ -58,15 +58,16 @@ type logFile struct {
 	seam    seam
 }
 
-// loss is what a cut, or other content, has taken that was seen in a file and not read.
+// loss describes bytes that were seen in a file and not read, and that a cut or other content
+// removed.
 type loss struct {
 	after Position
 	bytes int64
 }
 
-// openLog opens a log and stands at its beginning.
+// openLog opens a log at its beginning.
 func openLog(path string, number uint32) (*logFile, error) {
-	// Not blocking: a FIFO of that name must not hold us up.
+	// Not blocking: a FIFO of that name must not block the Follower.
 	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("datalog: open log: %w", err)
@@ -98,12 +99,13 @@ func (l *logFile) stat() (st unix.Stat_t, err error) {
 	return st, nil
 }
 
-// position is where reading goes on.
+// position returns where reading goes on.
 func (l *logFile) position() Position {
-	return Position{Number: l.number, Time: uint32(l.mtime.Unix()), Inode: l.id.ino, Offset: uint64(l.fp.offset), Check: l.fp.check()}
+	return Position{Number: l.number, Time: uint32(l.mtime.Unix()), Inode: l.id.ino,
+		Offset: uint64(l.fp.offset), Check: l.fp.check()}
 }
 
-// seek goes to an offset within the file and takes what stands before it as read.
+// seek goes to an offset within the file. The bytes before the offset count as read.
 func (l *logFile) seek(offset int64) error {
 	fp, err := fingerprintAt(l.file, offset)
 	if err != nil {
@@ -191,7 +193,7 @@ func (l *logFile) read(b *Batch) (outcome, error) {
 	return l.take(b, end)
 }
 
-// passOversized passes over a line that is longer than the cap.
+// passOversized skips a line that is longer than MaxLine.
 func (l *logFile) passOversized(b *Batch, end int64) (outcome, error) {
 	out, err := l.verify(advanced)
 	if out != advanced || err != nil {
@@ -207,7 +209,7 @@ func (l *logFile) passOversized(b *Batch, end int64) (outcome, error) {
 	return advanced, l.seek(end)
 }
 
-// rest takes the last line of a log that nobody writes to any more, although it lacks its newline.
+// rest takes the last line of a log that is no longer written, although the line lacks its newline.
 func (l *logFile) rest(b *Batch) (outcome, error) {
 	end := l.dataEnd()
 	if end < l.size && !l.ended {
@@ -223,8 +225,8 @@ func (l *logFile) rest(b *Batch) (outcome, error) {
 	return l.take(b, end)
 }
 
-// dataEnd is where the file ends, without the zero bytes at its end: nothing was written there yet,
-// or a crash of the archiver's machine has taken what was written.
+// dataEnd returns where the file ends, without the zero bytes at its end: nothing was written there
+// yet, or a crash of the archiver's machine has removed what was written.
 func (l *logFile) dataEnd() int64 {
 	if l.zerosAt >= 0 {
 		return min(l.zerosAt, l.size)
@@ -297,8 +299,8 @@ func (l *logFile) stale(copied []byte, end int64) (bool, error) {
 	return !bytes.Equal(t, copied[len(copied)-len(t):]), nil
 }
 
-// retry tells a fault that comes from a file being cut, after which the next read sees why, from a
-// mapping that cannot be used. Reading the file instead tells a true error of the disk by its name.
+// retry distinguishes a fault because the file was cut, which the next read detects, from a mapping
+// that cannot be used. In that case the file is read instead, and a disk error gets its true name.
 func (l *logFile) retry(err error) (outcome, error) {
 	st, serr := l.stat()
 	size := l.size

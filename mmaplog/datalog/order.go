@@ -19,7 +19,7 @@ type entry struct {
 	lap    int // see arrange
 }
 
-// place is where a log stands in the order in which logs were written.
+// place is the place of a log in the order in which logs were written.
 type place struct {
 	lap    int
 	number uint32
@@ -57,13 +57,15 @@ func listLogs(dir string, s Stream) ([]entry, error) {
 		if !fi.Mode().IsRegular() {
 			continue
 		}
-		entries = append(entries, entry{number: number, old: old, id: idOf(fi), size: fi.Size(), mtime: fi.ModTime()})
+		entries = append(entries, entry{
+			number: number, old: old, id: idOf(fi), size: fi.Size(), mtime: fi.ModTime(),
+		})
 	}
 	return entries, nil
 }
 
 // arrange sorts logs into the order in which they were written, given the one that is being
-// written. See "Order" in the package comment for why this is it.
+// written. "Order" in the package comment explains the rules.
 func arrange(entries []entry, pointer uint32) {
 	own, old := map[uint32]entry{}, map[uint32]entry{}
 	highest := uint32(0)
@@ -94,9 +96,9 @@ func arrange(entries []entry, pointer uint32) {
 }
 
 // begun reports whether an own log was just created and the pointer is about to name it. Until then
-// no record comes into it, but a writer may be found that does not keep to this. passed: the old-
-// logs go on to the active one's number and no further, so that the next number may well be of the
-// lap before. last: no log has a higher number than the active one, so that log 1 may be the next.
+// no record is written to it, but some writer may not keep to this. passed says that the old- logs
+// reach the active log's number and no further, so the next number may be of the previous lap. last
+// says that no log has a higher number than the active one, so log 1 may be the next.
 func (e entry) begun(active entry, passed, last bool) bool {
 	switch {
 	case e.number != active.number+1 && (e.number != 1 || active.number == 1 || !last):
@@ -108,8 +110,8 @@ func (e entry) begun(active entry, passed, last bool) bool {
 	}
 }
 
-// placeOf tells where a log stands or, if it is not among the entries, stood: in the newest lap
-// whose place for this number is free.
+// placeOf returns the place of a log. If the log is not among the entries, this is the place in the
+// newest lap in which its number is free.
 func placeOf(entries []entry, number uint32, id fileID, pointer uint32) (p place, found bool) {
 	p = place{0, number}
 	if number > pointer {
@@ -118,7 +120,7 @@ func placeOf(entries []entry, number uint32, id fileID, pointer uint32) (p place
 	for _, e := range entries {
 		if e.number == number {
 			if e.id == id {
-				// A log that was being read is not just created: it was passed by a wrap-around.
+				// A log that was being read was not just created: a wrap-around has passed it.
 				return place{min(e.lap, -e.lap), number}, true
 			}
 			if e.lap <= 0 {
@@ -129,8 +131,8 @@ func placeOf(entries []entry, number uint32, id fileID, pointer uint32) (p place
 	return p, false
 }
 
-// follows reports whether nothing can have stood between two logs. A wrap-around is told by number
-// 1 after the highest number known.
+// follows reports whether no log can have been between two logs. Number 1 after the highest number
+// known is a wrap-around.
 func (p place) follows(before place, highest uint32) bool {
 	if p.lap == before.lap {
 		return p.number == before.number+1
@@ -139,21 +141,23 @@ func (p place) follows(before place, highest uint32) bool {
 }
 
 const (
-	// leftoverAge is how much older than our log a log of the lap before must be to be taken for a
-	// leftover: of a configuration with more logs, or of another writer. Successive logs of one
-	// writer are written one after the other, so that the next one is never older, but for the
-	// clock.
+	// leftoverAge is how much older than our log a log of the previous lap must be to count as a
+	// leftover of a configuration with more logs, or of another writer. One writer writes its logs
+	// one after the other, so the next log is never older unless the clock was set.
 	leftoverAge = time.Minute
-	// timeSlack is how much the times of two logs may contradict their order before no time is
-	// trusted: file systems of a network keep full seconds.
+	// timeSlack is how much the times of two logs may contradict their order. If they contradict it
+	// by more, no time is trusted. Network file systems keep full seconds.
 	timeSlack = time.Second
 )
 
-// next finds the log that comes after a place. found: the log at that place is there, so that the
-// order is certain. If that log is gone, logs last written to before since are older than it. done
-// tells logs that have nothing unread; the active one is gone to all the same. gap: something
-// between the two logs is left unread, or may have stood there.
-func next(entries []entry, pointer uint32, from place, found bool, since time.Time, highest uint32, done func(entry) bool) (to entry, gap, ok bool) {
+// next finds the log that comes after a place. found says that the log at that place exists, so the
+// order is certain. If that log is gone, logs last written to before since count as older. done
+// reports whether a log has nothing unread; next returns the active log even if it is done. gap says
+// that something between the two logs is left unread, or may have been there.
+func next(
+	entries []entry, pointer uint32, from place, found bool, since time.Time, highest uint32,
+	done func(entry) bool,
+) (to entry, gap, ok bool) {
 	timesTell := timesKeepOrder(entries, since)
 	for _, e := range entries {
 		switch {
@@ -173,9 +177,9 @@ func next(entries []entry, pointer uint32, from place, found bool, since time.Ti
 	return entry{}, false, false
 }
 
-// timesKeepOrder reports whether the times of the files may say which logs are leftovers. They may
-// not after a step of the clock, or in a copy that did not keep them: then a log of this lap seems
-// older than one of the lap before, whose last change is since.
+// timesKeepOrder reports whether the times of the files can tell which logs are leftovers. They
+// cannot after a step of the clock, or in a copy that did not keep them: then a log of this lap
+// seems older than a log of the previous lap, whose last change is since.
 func timesKeepOrder(entries []entry, since time.Time) bool {
 	for _, e := range entries {
 		if e.lap == 0 && e.mtime.Before(since.Add(-timeSlack)) {

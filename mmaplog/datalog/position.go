@@ -14,7 +14,9 @@ import (
 // was. The zero Position stands for "nothing read yet".
 type Position struct {
 	Number uint32 // N of <stream>-log<N>.txt, 1 or greater
-	Time   uint32 // unix seconds of the file's last change as then known; tells older logs from newer ones when the file is gone
+	// Time is the file's last change as then known, in Unix seconds. It tells older logs from newer
+	// ones when the file is gone.
+	Time   uint32
 	Inode  uint64 // of that file; changes when logs are copied or restored
 	Offset uint64 // bytes before it are done with
 	Check  uint64 // fingerprint of the bytes before Offset: the first ≤ 256 and the last ≤ 64
@@ -23,7 +25,7 @@ type Position struct {
 // PositionSize is the length of an encoded Position in bytes.
 const PositionSize = 32
 
-// Encode gives the fields in the order above, little endian.
+// Encode returns the fields in the order above, little endian.
 func (p Position) Encode() [PositionSize]byte {
 	var b [PositionSize]byte
 	binary.LittleEndian.PutUint32(b[0:], p.Number)
@@ -34,8 +36,8 @@ func (p Position) Encode() [PositionSize]byte {
 	return b
 }
 
-// DecodePosition is the inverse of Encode. Any 32 bytes decode; whether they fit a file is found
-// out when a Follower starts from them.
+// DecodePosition is the inverse of Encode. Any 32 bytes decode; a Follower that starts from the
+// position finds out whether it fits a file.
 func DecodePosition(b [PositionSize]byte) Position {
 	return Position{
 		Number: binary.LittleEndian.Uint32(b[0:]),

@@ -23,8 +23,8 @@ func (f *Follower) begin() bool {
 	}
 }
 
-// startAtEnd is the first start: what the logs hold is skipped. If there is no active log yet, what
-// they hold is noted down, so that all that comes later is read from its beginning.
+// startAtEnd makes the first start: it skips what the logs hold. If there is no active log yet, it
+// notes what the logs hold, so that everything that comes later is read.
 func (f *Follower) startAtEnd() bool {
 	f.first = true
 	entries, err := listLogs(f.opt.Dir, f.opt.Stream)
@@ -38,7 +38,8 @@ func (f *Follower) startAtEnd() bool {
 		if err == nil {
 			f.enter(l)
 			f.settle()
-			f.log.Info("data log: first start at the end of the active log", "file", l.name, "offset", l.fp.offset)
+			f.log.Info("data log: first start at the end of the active log",
+				"file", l.name, "offset", l.fp.offset)
 			return true
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -46,7 +47,7 @@ func (f *Follower) startAtEnd() bool {
 			return false
 		}
 	}
-	// The newest is the one that may be written to: a line begun in it is still to come.
+	// The newest log may be written to: its unfinished line is still to be read.
 	slices.SortFunc(entries, func(a, b entry) int { return b.mtime.Compare(a.mtime) })
 	for i, e := range entries {
 		f.markDone(e, i == 0)
@@ -56,8 +57,8 @@ func (f *Follower) startAtEnd() bool {
 	return false
 }
 
-// openAtEnd opens a log and goes to its end or, if its last line is unfinished, to the start of
-// that.
+// openAtEnd opens a log and goes to its end or, if its last line is unfinished, to the start of that
+// line.
 func (f *Follower) openAtEnd(number uint32) (*logFile, error) {
 	l, err := f.openNamed(number, false)
 	if err != nil {
@@ -122,7 +123,7 @@ func (f *Follower) resume() bool {
 			state, err = f.stand(l, f.from, past)
 		}
 		if err != nil {
-			// Not readable now: that must not make us take another log for it.
+			// The log cannot be read now; another log must not be taken for it.
 			f.complaints.report("open log", f.logPath(f.from.Number, old), err)
 			closeAll(l, best)
 			return false
@@ -190,17 +191,17 @@ func marksBefore(from Position, past iter.Seq[Position]) []mark {
 	return t.marks
 }
 
-// likeness says what a file is to a place in a log.
+// likeness says how a file relates to the log of a position.
 type likeness uint8
 
 const (
 	another likeness = iota // another log
-	older                   // the same log as it was before the place was reached, or grown on from there
+	older                   // an older state of the same log, maybe grown since
 	same                    // the same log
 )
 
-// stand makes the log stand where reading goes on after p, if it is the log that p was made of.
-// past holds what was read of that log.
+// stand moves l to where reading goes on after p, if l is the log that p was made of. past holds
+// the marks of what was read of that log.
 func (f *Follower) stand(l *logFile, p Position, past trail) (likeness, error) {
 	fits, err := l.matches(p)
 	if err != nil {
@@ -226,7 +227,7 @@ func (f *Follower) stand(l *logFile, p Position, past trail) (likeness, error) {
 	}
 	l.guessed = false
 	if !ok {
-		// Nothing but the beginning is known, which tells of a shorter file alone.
+		// Only the beginning is known, which proves something for a shorter file only.
 		if ok, err = l.begins(p); err == nil && !ok {
 			ok = f.emptied(l, p)
 		}
@@ -251,9 +252,9 @@ func (f *Follower) stand(l *logFile, p Position, past trail) (likeness, error) {
 	return older, nil
 }
 
-// sharedWithOpen returns how many bytes of what was read of the log, up to p, another file of its
-// number has in common with it. That is known while the log itself, which is open, still holds
-// them; ok is false otherwise, or if the file does not begin like the log.
+// sharedWithOpen returns how many of the bytes that were read of the log up to p another file of its
+// number has in common with it. It compares with the log itself, which is open. ok is false if the
+// log no longer holds these bytes, or if the file does not begin like the log.
 func (f *Follower) sharedWithOpen(l *logFile, p Position) (shared int64, ok bool, err error) {
 	if f.cur == nil || f.cur.id == l.id {
 		return 0, false, nil
@@ -312,7 +313,8 @@ func (f *Follower) resumeAfterLoss() bool {
 		return false
 	}
 	from, _ := placeOf(entries, f.from.Number, fileID{}, pointer)
-	to, _, ok := next(entries, pointer, from, false, time.Unix(int64(f.from.Time), 0), 0, func(entry) bool { return false })
+	to, _, ok := next(entries, pointer, from, false, time.Unix(int64(f.from.Time), 0), 0,
+		func(entry) bool { return false })
 	if !ok || !f.believed(to) {
 		return false
 	}
@@ -332,8 +334,8 @@ func (f *Follower) resumeAfterLoss() bool {
 	return true
 }
 
-// settle notes down, once after a start, the logs that stand before the one being read: whatever
-// they hold has been dealt with in an earlier life, or is skipped.
+// settle notes, once after a start, the logs before the one being read: an earlier process has
+// delivered what they hold, or it is skipped.
 func (f *Follower) settle() {
 	pointer, ok := f.readPointer()
 	if !ok {
@@ -344,14 +346,14 @@ func (f *Follower) settle() {
 		return
 	}
 	ours, found := placeOf(entries, f.cur.number, f.cur.id, pointer)
-	// Until the active log has its trailer, nothing is in the file that comes after it but what a
-	// writer of another lap has left there.
+	// Until the active log has its trailer, the file after it holds only what a writer of another
+	// lap left there.
 	live := found && ours == place{0, pointer} && !f.cur.ended
 	for _, e := range entries {
 		// A log that is about to be begun may have come before the pointer that names it.
 		skip := e.place().compare(ours) < 0 || live && (e.lap < 1 || f.first)
 		if live && !f.first && !e.old && e.number == pointer+1 && !e.mtime.Before(f.cur.mtime) {
-			skip = false // its time may be that of ours, by the kernel's clock tick
+			skip = false // within one tick of the kernel's clock both have the same time
 		}
 		if _, left := f.leftAt(e); skip && !left && e.id != f.cur.id {
 			f.markEarlier(e, f.cur.number)
@@ -360,8 +362,8 @@ func (f *Follower) settle() {
 	f.settled = true
 }
 
-// markDone notes that nothing of what a log now holds is to be read, except maybe a line without
-// its newline.
+// markDone notes that what a log now holds needs no reading. If exceptLine is true, a last line
+// without its newline is still to be read.
 func (f *Follower) markDone(e entry, exceptLine bool) {
 	l, err := f.openNamed(e.number, e.old)
 	if err == nil {
@@ -378,7 +380,8 @@ func (f *Follower) markDone(e entry, exceptLine bool) {
 		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		f.complaints.report(olderLog, f.logPath(e.number, e.old), fmt.Errorf("%s: %w", f.opt.Stream.logName(e.number, e.old), err))
+		f.complaints.report(olderLog, f.logPath(e.number, e.old),
+			fmt.Errorf("%s: %w", f.opt.Stream.logName(e.number, e.old), err))
 	}
 }
 

@@ -14,21 +14,21 @@ const waitsLong = 5 * time.Second
 // Reading goes on while one of these subjects fails.
 const (
 	watching = "inotify"
-	olderLog = "look at older log"
+	olderLog = "check older log"
 )
 
-// nextLog is the subject of what has to come before the next log is begun.
+// nextLog is the subject while the Follower waits for the next log.
 const nextLog = "next log"
 
-// complaint is an error in force.
+// complaint is an error that persists.
 type complaint struct {
 	Trouble
 	text   string
 	logged bool
 }
 
-// complaints counts errors, and logs each subject's first one and its end, not every one of a
-// series.
+// complaints counts errors. It logs each subject's first error and the end of the errors, not every
+// error of a series.
 type complaints struct {
 	log   *slog.Logger
 	now   func() time.Time
@@ -36,17 +36,16 @@ type complaints struct {
 	last  map[string]*complaint // by subject
 }
 
-// report tells of an operation that failed.
+// report counts an operation that failed, and logs the first failure.
 func (c *complaints) report(subject, path string, err error) {
 	c.count++
 	if now := c.note(subject, path, err); !now.logged {
 		now.logged = true
-		c.log.Warn("data log: "+subject+" failed; trying again", "error", err)
+		c.log.Warn("data log: operation failed; retrying", "operation", subject, "error", err)
 	}
 }
 
-// waiting tells of something that has to come before reading goes on. It is logged when it takes
-// long.
+// waiting records what must happen before reading goes on. It logs this after waitsLong.
 func (c *complaints) waiting(subject, path string, err error) {
 	if now := c.note(subject, path, err); !now.logged && c.now().Sub(now.Since) >= waitsLong {
 		now.logged = true
@@ -54,7 +53,7 @@ func (c *complaints) waiting(subject, path string, err error) {
 	}
 }
 
-// note keeps the error, and since when the subject fails.
+// note stores the error, and since when the subject fails.
 func (c *complaints) note(subject, path string, err error) *complaint {
 	text := err.Error()
 	last, ok := c.last[subject]
@@ -73,17 +72,17 @@ func (c *complaints) note(subject, path string, err error) *complaint {
 	return last
 }
 
-// clear says that a subject works.
+// clear records that a subject works.
 func (c *complaints) clear(subject string) {
 	if last, ok := c.last[subject]; ok {
 		delete(c.last, subject)
 		if last.logged {
-			c.log.Info("data log: " + subject + " works again")
+			c.log.Info("data log: operation works again", "operation", subject)
 		}
 	}
 }
 
-// trouble is the error that has been in force for longest.
+// trouble returns the error that has persisted longest.
 func (c *complaints) trouble() (t Trouble) {
 	for subject, one := range c.last {
 		if subject != watching && subject != olderLog && (t.Err == nil || one.Since.Before(t.Since)) {

@@ -51,18 +51,20 @@ func (f *Follower) advance(b *Batch) bool {
 	to, gap, ok := next(entries, pointer, ours, found, f.cur.mtime, f.highest, f.isDone)
 	if !ok {
 		f.complaints.waiting(nextLog, f.logPath(pointer, false), fmt.Errorf(
-			"datalog: %s names %s, which is not there", f.opt.Stream.pointerName(), f.opt.Stream.FileName(pointer)))
+			"datalog: %s names %s, which does not exist",
+			f.opt.Stream.pointerName(), f.opt.Stream.FileName(pointer)))
 		return false
 	}
 	wait := f.patience(incompleteLingers)
 	switch {
 	case !found && to.number == f.cur.number:
-		wait = f.opt.linger // another log has its name: no more can come
+		wait = f.opt.linger // another log has its name, so it cannot grow
 	case !found:
 		wait = f.patience(1)
 	}
 	if !f.finished(b, wait) {
-		f.complaints.waiting(nextLog, f.cur.path, fmt.Errorf("datalog: %s has no trailer, though %s names %s",
+		f.complaints.waiting(nextLog, f.cur.path, fmt.Errorf(
+			"datalog: %s has no trailer, though %s names %s",
 			f.cur.name, f.opt.Stream.pointerName(), f.opt.Stream.FileName(pointer)))
 		return false
 	}
@@ -70,8 +72,8 @@ func (f *Follower) advance(b *Batch) bool {
 		gap = false // the log itself was replaced
 	}
 	if gap && !f.believed(to) {
-		f.complaints.waiting(nextLog, f.logPath(to.number-1, false), fmt.Errorf("datalog: a log before %s is missing",
-			f.opt.Stream.FileName(to.number)))
+		f.complaints.waiting(nextLog, f.logPath(to.number-1, false), fmt.Errorf(
+			"datalog: a log before %s is missing", f.opt.Stream.FileName(to.number)))
 		return false
 	}
 	before, ended := f.Position(), f.cur.ended
@@ -100,7 +102,7 @@ func (f *Follower) isActive(pointer uint32) bool {
 	}
 	var st unix.Stat_t
 	if err := unix.Stat(f.cur.path, &st); err != nil {
-		return true // deleted or renamed, and nothing in its place yet
+		return true // deleted or renamed, and not replaced yet
 	}
 	if idOfStat(&st) != f.cur.id {
 		return false
@@ -132,9 +134,8 @@ func (f *Follower) reopen(size int64) {
 	f.watch.nudge()
 }
 
-// finished reports whether nothing more is to be expected in the log being read: it has its
-// trailer, or has not grown for a time. What stands at its end without a newline is put into b
-// first.
+// finished reports whether the log being read is complete: it has its trailer, or has not grown for
+// wait. A last line without a newline is put into b first.
 func (f *Follower) finished(b *Batch, wait time.Duration) bool {
 	pending := f.cur.dataEnd() > f.cur.fp.offset
 	if f.cur.ended && !pending {
@@ -158,7 +159,7 @@ func (f *Follower) finished(b *Batch, wait time.Duration) bool {
 	return len(b.Records) == 0 && f.cur.size <= f.cur.fp.offset
 }
 
-// patience is how long what is missing may still come: so many times linger, or longer in a
+// patience returns how long to wait for missing files or bytes: lingers times linger, or longer in a
 // directory in which logs are replaced by copies of themselves, because copies come in any order.
 func (f *Follower) patience(lingers time.Duration) time.Duration {
 	if !f.mirror.IsZero() && f.opt.now().Sub(f.mirror) < mirrorLingers*f.opt.linger {
@@ -167,8 +168,8 @@ func (f *Follower) patience(lingers time.Duration) time.Duration {
 	return lingers * f.opt.linger
 }
 
-// believed reports whether a gap before a log has been seen for long enough: a directory that is
-// being copied, or read while files are renamed, shows gaps that close.
+// believed reports whether a gap before a log has persisted long enough. A directory that is being
+// copied, or read while files are renamed, shows gaps that close.
 func (f *Follower) believed(to entry) bool {
 	now := f.opt.now()
 	if f.doubt.before != to.id {
@@ -177,7 +178,7 @@ func (f *Follower) believed(to entry) bool {
 	return now.Sub(f.doubt.at) >= f.patience(1)
 }
 
-// turnTo goes on to a log: at its beginning or, if a part of it is known to be done, behind that.
+// turnTo goes on to a log, at its beginning or behind the part that needs no reading.
 func (f *Follower) turnTo(to entry, entries []entry) bool {
 	l, err := f.openNamed(to.number, to.old)
 	if err != nil {
@@ -211,7 +212,7 @@ func (f *Follower) turnTo(to entry, entries []entry) bool {
 	return true
 }
 
-// enter makes a log the one that is read.
+// enter makes l the log that is read.
 func (f *Follower) enter(l *logFile) {
 	f.setCurrent(l)
 	f.highest = max(f.highest, l.number)
@@ -221,8 +222,8 @@ func (f *Follower) enter(l *logFile) {
 }
 
 // survey lists the logs in their order. A log that is renamed while the directory is read may be
-// missing from what is read, so two listings must agree. The pointer must be the same before and
-// after: else logs that the writer began meanwhile would be taken for those of an earlier lap.
+// missing from the listing, so two listings must agree. The pointer must be the same before and
+// after: else logs that the writer began meanwhile would count as logs of an earlier lap.
 func (f *Follower) survey(pointer uint32) ([]entry, bool) {
 	f.opt.seam.at("survey")
 	once, err := listLogs(f.opt.Dir, f.opt.Stream)
@@ -242,14 +243,16 @@ func (f *Follower) survey(pointer uint32) ([]entry, bool) {
 	return entries, true
 }
 
-// readPointer reads the active file. Its being empty for a moment is how writers rewrite it.
+// readPointer reads the active file. The file is empty for a moment while a writer rewrites it.
 func (f *Follower) readPointer() (pointer uint32, ok bool) {
 	n, err := readSmall(f.pointerPath, f.pointerText[:])
 	if err == nil && n == 0 {
-		f.complaints.waiting("read active file", f.pointerPath, fmt.Errorf("datalog: %s is empty", f.opt.Stream.pointerName()))
+		f.complaints.waiting("read active file", f.pointerPath,
+			fmt.Errorf("datalog: %s is empty", f.opt.Stream.pointerName()))
 	} else if err == nil {
 		if pointer, ok = f.opt.Stream.parsePointer(f.pointerText[:n]); !ok {
-			err = fmt.Errorf("datalog: %s names no log: %.80q", f.opt.Stream.pointerName(), f.pointerText[:n])
+			err = fmt.Errorf("datalog: %s names no log: %.80q",
+				f.opt.Stream.pointerName(), f.pointerText[:n])
 		}
 	}
 	if err != nil {
@@ -260,8 +263,8 @@ func (f *Follower) readPointer() (pointer uint32, ok bool) {
 	return pointer, ok
 }
 
-// readSmall reads a file's beginning in three system calls: os.Open would take twice as many, and
-// this is done at each Interval for as long as nothing happens.
+// readSmall reads a file's beginning in three system calls. os.Open would take twice as many, and
+// an idle Follower calls readSmall at each Interval.
 func readSmall(path string, b []byte) (int, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -275,15 +278,15 @@ func readSmall(path string, b []byte) (int, error) {
 	return n, nil
 }
 
-// gap says that records may be missing. It is called when all records that were read before are
-// out.
+// gap records that records may be missing. It is called when all records read before are delivered.
 func (f *Follower) gap(reason GapReason, after Position, next uint32, bytes uint64) {
 	g := Gap{Reason: reason, After: after, Next: next, Bytes: bytes, Time: f.opt.now()}
 	f.gaps = append(f.gaps, g)
 	f.tally.Gaps++
 	f.tally.GapBytes += bytes
 	f.tally.LastGap = g
-	known := []any{"reason", string(reason), "file", f.opt.Stream.FileName(after.Number), "offset", after.Offset, "next", f.opt.Stream.FileName(next)}
+	known := []any{"reason", string(reason), "file", f.opt.Stream.FileName(after.Number),
+		"offset", after.Offset, "next", f.opt.Stream.FileName(next)}
 	if bytes > 0 {
 		known = append(known, "bytes", bytes)
 	}

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watch wakes a Follower when something happens to its stream's files. It only shortens latency: it
-// may miss anything, because every Interval there is a look without it.
+// watch wakes a Follower when its stream's files change. It only shortens latency and may miss
+// events, because the Follower polls at every Interval anyway.
 type watch struct {
 	dir    string
 	stream Stream
@@ -25,7 +25,7 @@ func newWatch(dir string, s Stream) *watch {
 	return &watch{dir: dir, stream: s, wake: make(chan struct{}, 1)}
 }
 
-// keep makes the watch stand on the directory of this name, which may have come or been replaced.
+// keep makes sure that the directory of this name is watched; it may have appeared or been replaced.
 func (w *watch) keep() error {
 	var st unix.Stat_t
 	if err := unix.Stat(w.dir, &st); err != nil {
@@ -47,7 +47,7 @@ func (w *watch) keep() error {
 	}
 	w.notify, w.id, w.ended = notify, idOfStat(&st), make(chan struct{})
 	go w.run(notify, w.ended)
-	w.nudge() // something may have happened before the watch stood
+	w.nudge() // the files may have changed before the watch was set up
 	return nil
 }
 

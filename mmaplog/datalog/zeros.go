@@ -13,7 +13,8 @@ import (
 
 var errStale = errors.New("datalog: the mapping is not what the file holds")
 
-// hole is about zero bytes with something behind them. They get time to be written over.
+// hole describes zero bytes with other bytes behind them. The Follower waits for them to be
+// overwritten.
 type hole struct {
 	upTo  int64 // zero bytes below it were seen at since
 	since time.Time
@@ -114,8 +115,8 @@ func (l *logFile) skipHole(from, to int64) int64 {
 	return min(max(data, from), to)
 }
 
-// passHole passes over the zero bytes inside of a line, and over what stands before them in the
-// line: nobody will complete that. end is the end of the line, or of a later one.
+// passHole skips the zero bytes inside a line, and the bytes before them in the line, which no
+// writer will complete. end is the end of the line, or of a later one.
 func (l *logFile) passHole(zero, end int64) (outcome, error) {
 	to, err := l.zerosEnd(zero, end)
 	if err != nil {
