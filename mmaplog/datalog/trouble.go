@@ -41,7 +41,7 @@ func (c *complaints) report(subject, path string, err error) {
 	c.count++
 	if now := c.note(subject, path, err); !now.logged {
 		now.logged = true
-		c.log.Warn("data log: operation failed; retrying", "operation", subject, "error", err)
+		c.log.Warn("data log: "+subject+" failed; trying again", "error", err)
 	}
 }
 
@@ -77,7 +77,7 @@ func (c *complaints) clear(subject string) {
 	if last, ok := c.last[subject]; ok {
 		delete(c.last, subject)
 		if last.logged {
-			c.log.Info("data log: operation works again", "operation", subject)
+			c.log.Info("data log: " + subject + " works again")
 		}
 	}
 }
