@@ -257,23 +257,22 @@ func cutAgain(t *Trial, rng *rand.Rand) {
 			return w.now != nil
 		})
 		t.write(quota) // for one that begins live
+		var v *visit
 		t.until("a collector has its quota", func() bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			if w.now == nil || w.came < quota {
 				return false
 			}
-			w.now.short = true
+			v = w.now
+			v.short = true
 			return true
 		})
 		w.leave(t, reset)
 		t.until("what it has confirmed is known", func() bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			if !t.plan.Resume || w.pings == nil {
-				return true
-			}
-			return t.remembered()[w.key.Public().String()] >= w.pings.Offset
+			return !t.plan.Resume || t.remembered()[w.key.Public().String()] >= v.confirmed
 		})
 	}
 	w.come()

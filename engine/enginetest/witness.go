@@ -104,7 +104,11 @@ type visit struct {
 	pings  []sighting
 	sure   int // pings that the primary surely has the answer to
 
-	told    []uint64           // offsets that were confirmed; guarded by Witness.mu
+	told []uint64 // offsets of pongs that were about to be sent; guarded by Witness.mu
+	// confirmed is the offset of the last pong that was sent, guarded by Witness.mu. A reset may come
+	// between told and the send.
+	confirmed uint64
+
 	reset   bool               // by us: nothing more is read; guarded by Witness.mu
 	late    []byte             // of the ping that is answered when the next one comes
 	short   bool               // cut by us after its quota, with more to come; guarded by Witness.mu
@@ -464,7 +468,9 @@ func (w *Witness) pinged(v *visit, payload []byte) error {
 	if silent {
 		return nil
 	}
-	v.send(ws.OpPong, answer)
+	if v.send(ws.OpPong, answer) == nil {
+		w.set(func() { v.confirmed = v.told[len(v.told)-1] })
+	}
 	if w.part.Asks {
 		v.send(ws.OpPing, fmt.Appendf(nil, "1 %d", len(v.pings)))
 	}
@@ -508,15 +514,16 @@ func (w *Witness) closed(v *visit, payload []byte) error {
 }
 
 // send sends a frame. That the server has gone shows when reading.
-func (v *visit) send(op ws.OpCode, payload []byte) {
-	v.raw(ws.MustCompileFrame(ws.MaskFrame(ws.NewFrame(op, true, payload))))
+func (v *visit) send(op ws.OpCode, payload []byte) error {
+	return v.raw(ws.MustCompileFrame(ws.MaskFrame(ws.NewFrame(op, true, payload))))
 }
 
-func (v *visit) raw(b []byte) {
+func (v *visit) raw(b []byte) error {
 	v.writing.Lock()
 	defer v.writing.Unlock()
 	_ = v.conn.SetWriteDeadline(time.Now().Add(patience))
-	_, _ = v.conn.Write(b)
+	_, err := v.conn.Write(b)
+	return err
 }
 
 // What follows is for the trial's goroutine.
