@@ -30,8 +30,8 @@ func (l *logFile) cut() (outcome, error) {
 	return truncated, nil
 }
 
-// goBack treats the file as an older state of what was read. Both have the bytes before an offset in
-// common.
+// goBack treats the file as an older state of what was read. Both have the bytes before an offset
+// in common.
 func (l *logFile) goBack(offset int64) error {
 	if err := l.seek(offset); err != nil {
 		return err

@@ -35,9 +35,10 @@ type Report struct {
 	Behind int64
 }
 
-// Inspect reports the state of a stream's logs, and how far a reader at from is behind. It reads the
-// directory and some KiB of a few logs, whatever their size, and changes nothing. While a writer is
-// rotating, Inspect may miss a log; a Follower does not. The error is one of reading the directory.
+// Inspect reports the state of a stream's logs, and how far a reader at from is behind. It reads
+// the directory and some KiB of a few logs, whatever their size, and changes nothing. While a
+// writer is rotating, Inspect may miss a log; a Follower does not. The error is one of reading the
+// directory.
 func Inspect(dir string, s Stream, from Position) (Report, error) {
 	entries, err := listLogs(dir, s)
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 // may come.
 const checkEvery = 5 * defaultLinger
 
-// leftAt returns up to where a log needs no reading. It finds the log by its file or, if the log was
-// replaced by a copy of itself, by its content. The copy may have the inode number of another log
-// that was replaced.
+// leftAt returns up to where a log needs no reading. It finds the log by its file or, if the log
+// was replaced by a copy of itself, by its content. The copy may have the inode number of another
+// log that was replaced.
 func (f *Follower) leftAt(e entry) (Position, bool) {
 	if p, ok := f.known[e.id]; ok && p.Number == e.number && p.Offset <= uint64(e.size) {
 		return p, true

@@ -7,8 +7,8 @@ var trailerStarts = [2][]byte{[]byte("End: Number of entries: "), []byte("End: N
 // maxTrailerDigits bounds the number in a trailer: 20 digits hold any 64-bit count.
 const maxTrailerDigits = 20
 
-// chomp drops the one carriage return that a CRLF writer puts before the newline. Any other carriage
-// return is white space inside the record and stays.
+// chomp drops the one carriage return that a CRLF writer puts before the newline. Any other
+// carriage return is white space inside the record and stays.
 func chomp(line []byte) []byte {
 	if n := len(line); n > 0 && line[n-1] == '\r' {
 		return line[:n-1]

@@ -34,8 +34,8 @@ func (p place) compare(q place) int {
 }
 
 // listLogs reads the directory. A log that is renamed while it is read may be missing from the
-// result. Other files in the directory cost their part of getdents(2) and nothing else: there may be
-// 100,000 compressed logs.
+// result. Other files in the directory cost their part of getdents(2) and nothing else: there may
+// be 100,000 compressed logs.
 func listLogs(dir string, s Stream) ([]entry, error) {
 	names, err := readNames(dir, s.ownsName)
 	if err != nil {
@@ -152,8 +152,8 @@ const (
 
 // next finds the log that comes after a place. found says that the log at that place exists, so the
 // order is certain. If that log is gone, logs last written to before since count as older. done
-// reports whether a log has nothing unread; next returns the active log even if it is done. gap says
-// that something between the two logs is left unread, or may have been there.
+// reports whether a log has nothing unread; next returns the active log even if it is done. gap
+// says that something between the two logs is left unread, or may have been there.
 func next(
 	entries []entry, pointer uint32, from place, found bool, since time.Time, highest uint32,
 	done func(entry) bool,

@@ -57,8 +57,8 @@ func (f *Follower) startAtEnd() bool {
 	return false
 }
 
-// openAtEnd opens a log and goes to its end or, if its last line is unfinished, to the start of that
-// line.
+// openAtEnd opens a log and goes to its end or, if its last line is unfinished, to the start of
+// that line.
 func (f *Follower) openAtEnd(number uint32) (*logFile, error) {
 	l, err := f.openNamed(number, false)
 	if err != nil {
@@ -252,9 +252,9 @@ func (f *Follower) stand(l *logFile, p Position, past trail) (likeness, error) {
 	return older, nil
 }
 
-// sharedWithOpen returns how many of the bytes that were read of the log up to p another file of its
-// number has in common with it. It compares with the log itself, which is open. ok is false if the
-// log no longer holds these bytes, or if the file does not begin like the log.
+// sharedWithOpen returns how many of the bytes that were read of the log up to p another file of
+// its number has in common with it. It compares with the log itself, which is open. ok is false if
+// the log no longer holds these bytes, or if the file does not begin like the log.
 func (f *Follower) sharedWithOpen(l *logFile, p Position) (shared int64, ok bool, err error) {
 	if f.cur == nil || f.cur.id == l.id {
 		return 0, false, nil

@@ -56,8 +56,8 @@ func (s Stream) ownsName(name []byte) bool {
 	return ok && bytes.HasPrefix(name, []byte("-log")) && bytes.HasSuffix(name, []byte(".txt"))
 }
 
-// parseLogName is the inverse of logName. It takes exactly what a writer writes: no sign, no leading
-// zero, no log 0, so that a number has one name.
+// parseLogName is the inverse of logName. It takes exactly what a writer writes: no sign, no
+// leading zero, no log 0, so that a number has one name.
 func (s Stream) parseLogName(name string) (n uint32, old, ok bool) {
 	name, old = strings.CutPrefix(name, "old-")
 	name, ok = strings.CutPrefix(name, s.String()+"-log")

@@ -159,8 +159,8 @@ func (f *Follower) finished(b *Batch, wait time.Duration) bool {
 	return len(b.Records) == 0 && f.cur.size <= f.cur.fp.offset
 }
 
-// patience returns how long to wait for missing files or bytes: lingers times linger, or longer in a
-// directory in which logs are replaced by copies of themselves, because copies come in any order.
+// patience returns how long to wait for missing files or bytes: lingers times linger, or longer in
+// a directory in which logs are replaced by copies of themselves, because copies come in any order.
 func (f *Follower) patience(lingers time.Duration) time.Duration {
 	if !f.mirror.IsZero() && f.opt.now().Sub(f.mirror) < mirrorLingers*f.opt.linger {
 		lingers = mirrorLingers

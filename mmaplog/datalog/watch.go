@@ -25,7 +25,8 @@ func newWatch(dir string, s Stream) *watch {
 	return &watch{dir: dir, stream: s, wake: make(chan struct{}, 1)}
 }
 
-// keep makes sure that the directory of this name is watched; it may have appeared or been replaced.
+// keep makes sure that the directory of this name is watched; it may have appeared or been
+// replaced.
 func (w *watch) keep() error {
 	var st unix.Stat_t
 	if err := unix.Stat(w.dir, &st); err != nil {

@@ -92,8 +92,8 @@ func (h *known) counted(dir string, pairs []pair) (end uint64) {
 	return end
 }
 
-// expect returns what the segments, which begin at first, should hold according to the head. It also
-// returns why the log gets a new ID, if that is known before the segments are read.
+// expect returns what the segments, which begin at first, should hold according to the head. It
+// also returns why the log gets a new ID, if that is known before the segments are read.
 func expect(h *known, first uint64, now bootID) (e expected, newID string) {
 	e = expected{end: unknown, floor: first, durable: h.durable()}
 	if h == nil {
@@ -192,8 +192,8 @@ func (f *findings) again(dir string, pairs []pair, e expected) (err error) {
 	return err
 }
 
-// betweenHalves drops pairs at either end that lack a file: a crash may have interrupted the removal
-// of the first, or the making of the last.
+// betweenHalves drops pairs at either end that lack a file: a crash may have interrupted the
+// removal of the first, or the making of the last.
 func betweenHalves(pairs []pair) []pair {
 	half := func(p pair) bool { return !p.frames || !p.index }
 	for len(pairs) > 0 && half(pairs[0]) {

@@ -212,10 +212,10 @@ func (r *Reader) Meta(offset uint64) (m Meta, err error) {
 	return e.meta(), nil
 }
 
-// Given returns Meta and FrameEnd of the frame with the byte before offset, for offsets in the bytes
-// that Frames returned last or at their end. It works also when the floor has passed these bytes
-// meanwhile. So a caller that has sent them to a client can tell the client's position. Errors:
-// ErrDamaged.
+// Given returns Meta and FrameEnd of the frame with the byte before offset, for offsets in the
+// bytes that Frames returned last or at their end. It works also when the floor has passed these
+// bytes meanwhile. So a caller that has sent them to a client can tell the client's position.
+// Errors: ErrDamaged.
 func (r *Reader) Given(offset uint64) (m Meta, end uint64, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer recoverFault(&err)

@@ -67,7 +67,7 @@ func (w *Writer) unlinkRetired() error {
 //	frames and index   else they may be missing below Synced
 //	directory          else their names may be missing
 //	head               else the head on disk may be lower than Synced, and the log would end there
-//	Synced             in memory; it may reach the disk at any time, or be lost, which only costs work
+//	Synced             in memory; it may reach the disk at any time; losing it only costs work
 //
 // While an earlier failed sync is remembered, Synced does not move.
 func (w *Writer) sync(end uint64, last ...*segment) (err error) {

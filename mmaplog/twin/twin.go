@@ -137,8 +137,8 @@ type Place struct {
 	At uint64 // the frame's end in the compressed log
 }
 
-// Given does what Place does for offsets in the bytes that Frames returned last, or at their end. It
-// works also when the floor has passed them meanwhile.
+// Given does what Place does for offsets in the bytes that Frames returned last, or at their end.
+// It works also when the floor has passed them meanwhile.
 func (r *Reader) Given(at uint64) (Place, error) {
 	if at == r.place.at {
 		return r.place.Place, nil // most clients end where the client before ended
