@@ -28,7 +28,9 @@ func TestByHand(t *testing.T) {
 		return err == nil && r.StatusCode == 200
 	}, nil)
 	// A first start begins at the logs' current end, so what comes now is sent to the last record.
-	simulate := start(t, dir, "simulate", "--dir", logs, "--rate", "300", "--max-bytes", "200000")
+	// The logs are rotated, and are long enough that none is deleted before a distributor under the
+	// race detector, on a busy machine, has read it.
+	simulate := start(t, dir, "simulate", "--dir", logs, "--rate", "300", "--max-bytes", "1000000")
 
 	const count = 400
 	tail := Run(t, dir, "tail", "--url", url, "--count", strconv.Itoa(count), "--from", "earliest")
