@@ -17,7 +17,7 @@ run: build ## show the main job: a simulated archiver, the distributor, a verify
 	@exec bin/distributor demo
 
 test: build ## all Go tests, the real binary included
-	@echo "All Go tests: minutes on two cores. Each package prints a line as it ends."
+	@echo "All Go tests: about five minutes on two cores. Each package prints a line as it ends."
 	$(GO) test ./...
 
 collectors: build ## real collectors (npm ws and lib-crypto-utils) against the real binary; needs Node.js 18 or newer
@@ -83,7 +83,7 @@ powerloss: ## the frame log under CUTS (default 500) power losses of a real ext4
 bench: build ## the load tests, with their report (about half an hour)
 	$(GO) -C bench run .
 
-bench-quick: build ## the same, shorter and less exact (under two minutes)
+bench-quick: build ## the same, shorter and less exact (minutes)
 	$(GO) -C bench run . -quick
 
 bench-publish: build ## the same as bench, and its figures into bench/README.md
