@@ -54,7 +54,7 @@ usage: bench [flags] [scenario…]
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	flags := pflag.NewFlagSet("bench", pflag.ContinueOnError)
-	quick := flags.Bool("quick", false, "less of everything: under two minutes, less exact")
+	quick := flags.Bool("quick", false, "less of everything: minutes, less exact")
 	binary := flags.String("binary", "../bin/distributor", "the program under test")
 	base := flags.String("base", "", "another program: measure both by turns, report their ratios")
 	times := flags.Int("times", 3, "with --base: how often each is measured")
