@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"distributor/engine/atomicfile"
+	"distributor/engine/config"
 	"distributor/engine/encoder"
 	"distributor/engine/notice"
 	"distributor/engine/resume"
@@ -150,6 +151,18 @@ func (c checkpoint) resume(log frameLog) datalog.PerStream[datalog.Position] {
 // checkpointEvery is how often progress is saved, the collectors' and our
 // own, when there was any.
 const checkpointEvery = resume.SaveEvery
+
+// firstCheckpoint saves where reading begins before anything is read: a first start has no frames
+// that would say it. Where the file on disk says the same already, it may fail, for example for want
+// of room: collectors get what there is, and checkpoints tries again.
+func (p *primary) firstCheckpoint(cfg *config.Config, begin encoder.Progress) error {
+	err := errors.Join(clearLeftovers(cfg.StateDir), p.saveProgress(begin))
+	if err != nil && !p.logs.Load().resumed {
+		return fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
+	}
+	p.checkpointSaved.note(err, p.log)
+	return nil
+}
 
 // checkpoints saves progress from time to time.
 func (p *primary) checkpoints(ctx context.Context) {

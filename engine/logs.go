@@ -21,6 +21,7 @@ type logs struct {
 	sources datalog.PerStream[source]
 	notices *notice.Book
 	begin   map[string]datalog.Position // where the frame log's records begin
+	resumed bool                        // by a checkpoint of this frame log and these sources
 
 	mu     sync.Mutex       // guards what follows; the encoder has frames for itself
 	frames *framelog.Writer // nil: closed
@@ -130,6 +131,7 @@ func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err e
 	if l.begin = saved.Begin; !saved.follows(p.origin.name()) || recovery.Fresh {
 		l.begin = newCheckpoint(l.frames.ID(), "", progress, nil).Streams
 	}
+	l.resumed = saved.Log == l.frames.ID().String() && saved.follows(p.origin.name())
 	if l.notices, err = notice.Open(cfg.StateDir, l.frames.Head()); err != nil {
 		p.log.Error("notices of earlier gaps are lost to collectors", "error", err)
 	}

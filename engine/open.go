@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -72,10 +71,8 @@ func (p *primary) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The checkpoint is on disk before anything else: a first start has no frames that would say
-	// where it began.
-	if err := errors.Join(clearLeftovers(cfg.StateDir), p.saveProgress(progress)); err != nil {
-		return fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
+	if err := p.firstCheckpoint(cfg, progress); err != nil {
+		return err
 	}
 	// The old process has given up its compressed log by now.
 	if p.deflate, err = deflate.New(p.compression(cfg)); err != nil {

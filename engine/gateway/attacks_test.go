@@ -133,9 +133,10 @@ func TestRequestsBehindAnUpgrade(t *testing.T) {
 	if got, _ := io.ReadAll(conn); len(got) > 0 {
 		t.Errorf("answered: %q", got)
 	}
-	if s := g.Snapshot(); s.HandedOver != 1 || s.Malformed != 0 {
-		t.Errorf("%+v", s)
-	}
+	eventually(t, "it is handed over, nothing was malformed", func() bool {
+		s := g.Snapshot()
+		return s.HandedOver == 1 && s.Malformed == 0
+	})
 }
 
 // A client that sends a byte now and then has no more time than a client that sends none. The same
