@@ -150,7 +150,7 @@ func TestRequestsLeaveDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	request := "POST /receipt HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
-	statuses := make(map[int]int)
+	answers := make(map[string]int) // by status, or why there is none
 	var mu sync.Mutex
 	var clients sync.WaitGroup
 	for range limit + 100 {
@@ -160,14 +160,15 @@ func TestRequestsLeaveDescriptors(t *testing.T) {
 		}
 		clients.Go(func() {
 			defer conn.Close()
-			_, _ = io.WriteString(conn, request)
-			status := 0
-			if r, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
-				status = r.StatusCode
-			}
+			_, sent := io.WriteString(conn, request)
+			r, err := http.ReadResponse(bufio.NewReader(conn), nil)
 			mu.Lock()
 			defer mu.Unlock()
-			statuses[status]++
+			if err != nil {
+				answers[fmt.Sprintf("%v, sent %v", err, sent)]++
+				return
+			}
+			answers[r.Status]++
 		})
 	}
 	if used := len(descriptors(d.Pid())); used >= limit {
@@ -175,8 +176,9 @@ func TestRequestsLeaveDescriptors(t *testing.T) {
 	}
 	_ = syscall.Kill(query.Pid, syscall.SIGCONT) // it may have been killed meanwhile
 	clients.Wait()
-	if statuses[http.StatusBadRequest] == 0 || statuses[http.StatusBadRequest]+statuses[http.StatusServiceUnavailable] != limit+100 {
-		t.Errorf("answers by status: %v", statuses)
+	served, refused := answers["400 Bad Request"], answers["503 Service Unavailable"]
+	if served == 0 || served+refused != limit+100 {
+		t.Errorf("%v: want %d answers, 400 and 503", answers, limit+100)
 	}
 	if lines := d.Log(func(l Line) bool { return strings.Contains(fmt.Sprint(l.Attrs), "too many open files") }); len(lines) > 0 {
 		t.Errorf("%d times: %v", len(lines), lines[0])

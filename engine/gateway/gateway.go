@@ -399,9 +399,7 @@ func (g *Gateway) turnAway(conn net.Conn, why *refusal) {
 		most = fewLeaving
 	}
 	if g.leaving.Add(1) > most {
-		// A new socket has room for the answer. The deadline is for a busy machine.
-		_ = conn.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-		_, _ = conn.Write(why.appendTo(nil))
+		answerBare(conn, why) // at once: a new socket has room for the answer
 		g.leaving.Add(-1)
 		endInput(conn)
 		_ = conn.Close()
