@@ -56,7 +56,7 @@ func Run(ctx context.Context, o Options, reload <-chan os.Signal) error {
 		positionsSaved:  saved{file: "collectors.json"},
 	}
 	p.events = events
-	p.origin, p.readers, p.twin = dataLogs{p}, bell.NewSet(), bell.NewSet()
+	p.origin, p.readers, p.compressed = dataLogs{p}, bell.NewSet(), bell.NewSet()
 	p.relay = handover.NewRelay(collectors{p})
 	p.cfg.Store(o.Config)
 	defer p.close()
@@ -87,7 +87,7 @@ type primary struct {
 	logs        atomic.Pointer[logs]
 	reading     reading   // of serve, or of a handover while that is under way
 	readers     *bell.Set // of the frame log
-	twin        *bell.Set // readers of the compressed log
+	compressed  *bell.Set // readers of the compressed log
 	index       *index
 	encoder     *encoder.Encoder
 	deflate     *deflate.Compressor

@@ -159,7 +159,7 @@ func (p *primary) sourceStats(s datalog.Stream) datalog.Stats {
 // long as its frames have to be sent, the compressor.
 type reading struct {
 	stop  func() // returns when what was read is in the frame log: the head is final
-	plain func() // returns when there is no twin of the frame log: all collectors go on with plain frames
+	plain func() // returns when there is no compressed log: all collectors go on with plain frames
 }
 
 // read begins; fail is told when the encoder fails for good.

@@ -57,7 +57,7 @@ func (p *primary) open(ctx context.Context) error {
 	p.workers, err = supervisor.New(supervisor.Options{
 		Command: p.o.Worker, Env: childEnvironment(os.Environ()), Log: p.log, Limits: limits(cfg),
 		OnPosition: p.relay.Reached, OnClosed: p.closed, Elsewhere: p.relay.Elsewhere,
-		Readers: p.readers, TwinReaders: p.twin,
+		Readers: p.readers, CompressedReaders: p.compressed,
 	})
 	if err != nil {
 		return err

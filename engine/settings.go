@@ -20,22 +20,22 @@ import (
 
 func frameLogDir(cfg *config.Config) string { return filepath.Join(cfg.StateDir, "frames") }
 
-// compression is what the twin of the frame log may take: an eighth of what the
+// compression is what the compressed log may take: an eighth of what the
 // frame log has, which holds about a third of the same records, on disk, and a
 // backlog that lasts some tens of milliseconds.
 func (p *primary) compression(cfg *config.Config) deflate.Options {
-	segment := min(cfg.FrameLogSegmentBytes, twinSegment)
+	segment := min(cfg.FrameLogSegmentBytes, compressedSegment)
 	return deflate.Options{
 		Dir: filepath.Join(cfg.StateDir, "deflate"), Frames: frameLogDir(cfg), Level: cfg.CompressionLevel,
-		SegmentBytes: segment, RetainBytes: max(segment, cfg.FrameLogBytes/8), Backlog: min(twinBacklog, cfg.FrameLogBytes/2),
-		Announce: p.workers.SetTwin, Grown: p.readers.Listen(), Readers: p.twin,
+		SegmentBytes: segment, RetainBytes: max(segment, cfg.FrameLogBytes/8), Backlog: min(compressedBacklog, cfg.FrameLogBytes/2),
+		Announce: p.workers.SetCompressed, Grown: p.readers.Listen(), Readers: p.compressed,
 		Blocked: func() error { return p.encoder.Blocked() }, Log: p.log,
 	}
 }
 
 const (
-	twinSegment = 16 << 20
-	twinBacklog = 8 << 20
+	compressedSegment = 16 << 20
+	compressedBacklog = 8 << 20
 )
 
 func limits(cfg *config.Config) supervisor.Limits {

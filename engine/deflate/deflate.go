@@ -202,7 +202,7 @@ func (c *Compressor) live(ctx context.Context) (end End, err error) {
 	}
 	defer frames.Close()
 
-	f := follower{c: c, frames: frames, twin: log, at: frames.Head()}
+	f := follower{c: c, frames: frames, compressed: log, at: frames.Head()}
 	c.alive.Store(true)
 	c.o.Announce(dir)
 	defer func() {

@@ -21,8 +21,8 @@ import (
 	"github.com/gobwas/ws"
 
 	"distributor/mmaplog/bell"
+	"distributor/mmaplog/compressedlog"
 	"distributor/mmaplog/framelog"
-	"distributor/mmaplog/twin"
 	"distributor/wsproto"
 )
 
@@ -56,7 +56,7 @@ func start(t *testing.T, change func(*Options)) *rig {
 		t.Fatal(err)
 	}
 	o := Options{
-		Dir: filepath.Join(base, "twins"), Frames: filepath.Join(base, "frames"), Level: 1,
+		Dir: filepath.Join(base, "compressed"), Frames: filepath.Join(base, "frames"), Level: 1,
 		SegmentBytes: 256 << 10, RetainBytes: 16 << 20, Backlog: 8 << 20,
 		Announce: func(dir string) { r.dir.Store(dir) }, Grown: r.grown.Listen(), Readers: bell.NewSet(),
 		Blocked: func() error {
@@ -78,10 +78,10 @@ func start(t *testing.T, change func(*Options)) *rig {
 	t.Cleanup(func() {
 		r.stop()
 		if r.dir.Load() != "" {
-			t.Error("a twin is announced after the end")
+			t.Error("a compressed log is announced after the end")
 		}
 		if _, err := os.Stat(o.Dir); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("something is left of the twin: %v", err)
+			t.Errorf("something is left of the compressed log: %v", err)
 		}
 		if err := r.log.Close(); err != nil {
 			t.Error(err)
@@ -134,12 +134,13 @@ func (r *rig) until(what string, ok func(Stats) bool) {
 // texts of its frames in the order of the frame log.
 func (r *rig) read() (from, to uint64, texts [][]byte, compressed int) {
 	r.t.Helper()
-	reader, err := twin.Open(r.dir.Load().(string))
+	reader, err := compressedlog.Open(r.dir.Load().(string))
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	defer reader.Close()
-	r.until("the twin has all frames", func(Stats) bool { // Stats count what is not committed yet
+	// Stats count what is not committed yet.
+	r.until("the compressed log has all frames", func(Stats) bool {
 		if _, err := reader.Refresh(); err != nil {
 			r.t.Fatal(err)
 		}
@@ -163,7 +164,7 @@ func (r *rig) read() (from, to uint64, texts [][]byte, compressed int) {
 		h, err := ws.ReadHeader(bytes.NewReader(frame))
 		payload := frame[ws.HeaderSize(h):]
 		if err != nil || !h.Fin || h.OpCode != ws.OpText || int64(len(payload)) != h.Length ||
-			(h.Rsv == 4) != (p.Kind == twin.Other) {
+			(h.Rsv == 4) != (p.Kind == compressedlog.Other) {
 			r.t.Fatalf("%+v, %+v, %v", h, p, err)
 		}
 		if h.Rsv == 4 {
@@ -202,11 +203,11 @@ func TestLife(t *testing.T) {
 	r := start(t, nil)
 	r.append(record(5000))
 	if s := r.Stats(); s.Alive || r.dir.Load() != "" {
-		t.Fatalf("a twin that nobody wants: %+v", s)
+		t.Fatalf("a compressed log that nobody wants: %+v", s)
 	}
 	for life := range 2 {
 		r.SetClients(1)
-		r.until("there is a twin", func(s Stats) bool { return s.Alive && r.dir.Load() != "" })
+		r.until("there is a compressed log", func(s Stats) bool { return s.Alive && r.dir.Load() != "" })
 		first, before, begin := len(r.all), r.Stats().Frames, r.log.Head()
 		r.append(record(700), record(6000))
 		r.append(noise(300))
@@ -229,7 +230,9 @@ func TestLife(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		r.SetClients(0)
-		r.until("the twin has gone", func(s Stats) bool { return !s.Alive && r.dir.Load() == "" })
+		r.until("the compressed log has gone", func(s Stats) bool {
+			return !s.Alive && r.dir.Load() == ""
+		})
 		r.append(record(100))
 	}
 	if s := r.Stats(); s.Ends[EndBehind]+s.Ends[EndFull]+s.Ends[EndFailed] != 0 ||
@@ -244,16 +247,16 @@ func TestLevelZero(t *testing.T) {
 	r.SetClients(3)
 	r.append(record(100))
 	r.SetLevel(9)
-	r.until("there is a twin", func(s Stats) bool { return s.Alive })
+	r.until("there is a compressed log", func(s Stats) bool { return s.Alive })
 	r.SetLevel(0)
-	r.until("the twin has gone", func(s Stats) bool { return !s.Alive })
+	r.until("the compressed log has gone", func(s Stats) bool { return !s.Alive })
 }
 
 // A frame log that gets too far ahead ends the compressed log; the next one begins at the head.
 func TestTooFarBehind(t *testing.T) {
 	r := start(t, func(o *Options) { o.Backlog = 64 << 10 })
 	r.SetClients(1)
-	r.until("there is a twin", func(s Stats) bool { return s.Alive })
+	r.until("there is a compressed log", func(s Stats) bool { return s.Alive })
 	r.append(record(1<<20), record(2000))
 	r.until("it has ended", func(s Stats) bool { return s.Ends[EndBehind] == 1 && s.Frames == 0 })
 	r.until("there is a new one", func(s Stats) bool { return s.Alive })
@@ -269,7 +272,7 @@ func TestTooFarBehind(t *testing.T) {
 func TestDiskFull(t *testing.T) {
 	r := start(t, nil)
 	r.SetClients(1)
-	r.until("there is a twin", func(s Stats) bool { return s.Alive })
+	r.until("there is a compressed log", func(s Stats) bool { return s.Alive })
 	r.blocked.Store(true)
 	r.until("it makes room", func(s Stats) bool { return !s.Alive && s.Ends[EndFull] > 0 })
 	r.blocked.Store(false)
@@ -280,7 +283,7 @@ func TestDiskFull(t *testing.T) {
 func TestFailure(t *testing.T) {
 	r := start(t, nil)
 	r.SetClients(1)
-	r.until("there is a twin", func(s Stats) bool { return s.Alive })
+	r.until("there is a compressed log", func(s Stats) bool { return s.Alive })
 	if err := errors.Join(r.log.Append([]byte("no frame"), framelog.Meta{Cycle: -1}),
 		r.log.Commit()); err != nil {
 		t.Fatal(err)
@@ -293,10 +296,10 @@ func TestFailure(t *testing.T) {
 // The files that a killed process has left are removed.
 func TestLeftovers(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.MkdirAll(filepath.Join(dir, "twins", "7"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "compressed", "7"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(Options{Dir: filepath.Join(dir, "twins")}); err != nil {
+	if _, err := New(Options{Dir: filepath.Join(dir, "compressed")}); err != nil {
 		t.Fatal(err)
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 0 {
@@ -309,7 +312,7 @@ func TestLeftovers(t *testing.T) {
 func TestGoesOn(t *testing.T) {
 	r := start(t, nil)
 	r.SetClients(1)
-	r.until("there is a twin", func(s Stats) bool { return s.Alive })
+	r.until("there is a compressed log", func(s Stats) bool { return s.Alive })
 	r.append(record(900))
 	r.until("it is at work", func(s Stats) bool { return s.Frames == 1 })
 	r.stop()
@@ -322,7 +325,8 @@ func TestGoesOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := errors.Join(twin.Append(left, r.all[0], twin.Same, twin.Span{Start: 0, End: 7}),
+		if err := errors.Join(compressedlog.Append(left, r.all[0], compressedlog.Same,
+			compressedlog.Span{Start: 0, End: 7}),
 			left.Commit(), left.Close()); err != nil {
 			t.Fatal(err)
 		}
@@ -346,7 +350,7 @@ func TestEndIsOneStep(t *testing.T) {
 	for round := range 10 {
 		r.SetLevel(1)
 		r.SetClients(1)
-		r.until("a twin", func(s Stats) bool { return s.Alive })
+		r.until("a compressed log", func(s Stats) bool { return s.Alive })
 		frames := r.Stats().Frames
 		for range 100 {
 			text := make([]byte, 20_000)
@@ -355,7 +359,7 @@ func TestEndIsOneStep(t *testing.T) {
 			}
 			r.append(text)
 		}
-		r.until("a long twin", func(s Stats) bool { return s.Frames >= frames+90 })
+		r.until("a long compressed log", func(s Stats) bool { return s.Frames >= frames+90 })
 		dir := r.dir.Load().(string)
 		failed := make(chan error, 1)
 		go func() {
@@ -377,7 +381,7 @@ func TestEndIsOneStep(t *testing.T) {
 
 // visit reads a compressed log from its beginning to its end.
 func visit(dir string) error {
-	reader, err := twin.Open(dir)
+	reader, err := compressedlog.Open(dir)
 	if err != nil {
 		return err
 	}

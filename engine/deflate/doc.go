@@ -1,6 +1,6 @@
 // Package deflate compresses frames for the collectors that negotiated permessage-deflate (RFC
 // 7692). It compresses each frame once, whatever the number of these collectors, into the
-// compressed log (package mmaplog/twin), from which the workers send.
+// compressed log (package mmaplog/compressedlog), from which the workers send.
 //
 //	frame log ──▶ Compressor ──▶ compressed log      STATE_DIR/deflate/<number>
 //	    │                          │

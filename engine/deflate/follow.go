@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"distributor/mmaplog/compressedlog"
 	"distributor/mmaplog/framelog"
-	"distributor/mmaplog/twin"
 	"distributor/wsproto"
 )
 
@@ -36,15 +36,15 @@ func endOf(err error) End {
 
 // follower makes the frames of one compressed log.
 type follower struct {
-	c        *Compressor
-	frames   *framelog.Reader
-	twin     *framelog.Writer
-	at       uint64 // the frame log is compressed up to this offset
-	level    int64  // the level of deflater
-	deflater *wsproto.Deflater
-	plain    []byte    // frames to compress
-	made     []byte    // compressed frames: the compressed log borrows them until the commit
-	alone    time.Time // since when there is no client; zero while there is one
+	c          *Compressor
+	frames     *framelog.Reader
+	compressed *framelog.Writer
+	at         uint64 // the frame log is compressed up to this offset
+	level      int64  // the level of deflater
+	deflater   *wsproto.Deflater
+	plain      []byte    // frames to compress
+	made       []byte    // compressed frames: the compressed log borrows them until the commit
+	alone      time.Time // since when there is no client; zero while there is one
 }
 
 // follow compresses new frames until no client wants them anymore or ctx ends; then it returns nil.
@@ -110,7 +110,7 @@ func (f *follower) slice(level int64) error {
 		}
 		rest = rest[n:]
 	}
-	if err := f.twin.Commit(); err != nil {
+	if err := f.compressed.Commit(); err != nil {
 		return fmt.Errorf("deflate: compressed log: %w", err)
 	}
 	f.made = f.made[:0]
@@ -155,16 +155,16 @@ func (f *follower) frame(plain []byte) error {
 	if err != nil {
 		return fmt.Errorf("deflate: frame log at %d: %w", f.at, err)
 	}
-	kind := twin.Other
+	kind := compressedlog.Other
 	if made == nil || len(made) > maxCompressed {
-		made, kind = plain, twin.Same
+		made, kind = plain, compressedlog.Same
 		f.c.same.Add(1)
 	} else {
 		f.made = append(f.made, made...) // if this reallocates, the borrowed frames stay unchanged
 		made = f.made[len(f.made)-len(made):]
 	}
-	span := twin.Span{Start: f.at, End: f.at + uint64(len(plain))}
-	if err := twin.Append(f.twin, made, kind, span); err != nil {
+	span := compressedlog.Span{Start: f.at, End: f.at + uint64(len(plain))}
+	if err := compressedlog.Append(f.compressed, made, kind, span); err != nil {
 		return fmt.Errorf("deflate: compressed log: %w", err)
 	}
 	f.at = span.End

@@ -25,7 +25,7 @@ func TestCompression(t *testing.T) {
 	d.Start()
 	const size, compress = 6, 4
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: size, Compress: compress, Book: book})
-	twins := filepath.Join(d.Dir, "state", "deflate")
+	logs := filepath.Join(d.Dir, "state", "deflate")
 	atWork := func(what string) (s status.Status) {
 		t.Helper()
 		Until(t, what, func() bool {
@@ -45,7 +45,7 @@ func TestCompression(t *testing.T) {
 	d.Workers()[0].Kill(t)
 	atWork("compressed frames are sent after the end of a worker")
 
-	left := filepath.Join(twins, "old")
+	left := filepath.Join(logs, "old")
 	d.Kill()
 	if err := os.MkdirAll(left, 0o755); err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func TestCompression(t *testing.T) {
 	if l := d.Reload(syscall.SIGHUP); fmt.Sprint(l.Attrs["applied"], l.Attrs["refused"]) != "1 0" {
 		t.Errorf("the log says %s", l.Text)
 	}
-	Until(t, "the twin has gone", func() bool { _, err := os.Stat(twins); return errors.Is(err, fs.ErrNotExist) }, func() string { return "" })
+	Until(t, "the compressed log has gone", func() bool { _, err := os.Stat(logs); return errors.Is(err, fs.ErrNotExist) }, func() string { return "" })
 	if err := archiver.Write(50); err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestCompression(t *testing.T) {
 
 // A handover that fails leaves collectors connected: for its time they get plain
 // messages. One that succeeds moves them over with nothing missing; then the
-// twin is the new process's, and is there when the old one has ended.
+// compressed log is the new process's, and is there when the old one has ended.
 func TestCompressionOverHandovers(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "FRAME_LOG_SEGMENT_BYTES": 1 << 20, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 4, "ADMIN_ADDR": "127.0.0.1:0"})
@@ -114,17 +114,17 @@ func TestCompressionOverHandovers(t *testing.T) {
 	d.HandOver()
 	for _, open := range descriptors(old) { // it is there still: collectors leave a second later
 		if strings.Contains(open, "/deflate/") {
-			t.Errorf("the old process has not given its twin up: %s", open)
+			t.Errorf("the old process has not given its compressed log up: %s", open)
 		}
 	}
 	d.Alone()
 	for of, n := range sent().Ends {
 		if n != 0 {
-			t.Errorf("%d twins of the new process have ended: %s", n, of)
+			t.Errorf("%d compressed logs of the new process have ended: %s", n, of)
 		}
 	}
-	if twins, err := os.ReadDir(filepath.Join(d.Dir, "state", "deflate")); err != nil || len(twins) != 1 {
-		t.Errorf("twins: %v, %v", twins, err)
+	if logs, err := os.ReadDir(filepath.Join(d.Dir, "state", "deflate")); err != nil || len(logs) != 1 {
+		t.Errorf("compressed logs: %v, %v", logs, err)
 	}
 	s.end(t)
 	fleet.WaitTotal(book.Total())

@@ -46,8 +46,9 @@ type Settings struct {
 	SlowWindowMS   int64  `json:"slowWindowMS"`   // for so long
 	LingerMS       int64  `json:"lingerMS"`       // clients that have all there is are sent to at most once in so long (0: at once)
 	LogLevel       string `json:"logLevel"`       // a slog level's name
-	// Twin is the directory of the frame log's twin (mmaplog/twin); "": there is none now.
-	Twin string `json:"twin,omitempty"`
+	// CompressedLog is the directory of the compressed log (mmaplog/compressedlog); "": there is
+	// none now.
+	CompressedLog string `json:"compressedLog,omitempty"`
 }
 
 // Client hands over a socket, which travels beside the message. The worker
@@ -137,12 +138,12 @@ type Stats struct {
 
 // Counters are those of a worker's Stats that add up over workers, and over those that have ended.
 type Counters struct {
-	SentBytes uint64 `json:"sentBytes"` // data bytes given to the kernel, control frames not counted
-	Sends     uint64 `json:"sends"`     // system calls that did so
-	Pings     uint64 `json:"pings"`     // pings sent
-	TwinBytes uint64 `json:"twinBytes"` // of SentBytes, from the twin
+	SentBytes       uint64 `json:"sentBytes"`       // data bytes given to the kernel, control frames not counted
+	Sends           uint64 `json:"sends"`           // system calls that did so
+	Pings           uint64 `json:"pings"`           // pings sent
+	CompressedBytes uint64 `json:"compressedBytes"` // of SentBytes, from the compressed log
 	// PlainBytes, of SentBytes, went uncompressed to clients that could have had them
-	// compressed, because the twin had not (or not any more) what they had to get.
+	// compressed, because the compressed log had not (or not any more) what they had to get.
 	PlainBytes uint64 `json:"plainBytes"`
 	// Latency is a sample of the seconds from a frame's way into the frame log
 	// to its way into the kernel, for live clients; see package worker.
@@ -156,7 +157,7 @@ func (c *Counters) Add(o Counters) {
 	c.SentBytes += o.SentBytes
 	c.Sends += o.Sends
 	c.Pings += o.Pings
-	c.TwinBytes += o.TwinBytes
+	c.CompressedBytes += o.CompressedBytes
 	c.PlainBytes += o.PlainBytes
 	c.Latency.Add(o.Latency)
 	c.Lag.Add(o.Lag)

@@ -42,7 +42,7 @@ func fresh(t testing.TB) *status.Status {
 	}
 	coder := encoder.New(encoder.Options{Log: quiet}, encoder.Progress{})
 	front := gateway.New(gateway.Options{Workers: workers, Log: quiet})
-	zipper, err := deflate.New(deflate.Options{Dir: t.TempDir() + "/twin"})
+	zipper, err := deflate.New(deflate.Options{Dir: t.TempDir() + "/compressed"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -125,7 +125,7 @@ func clients(s supervisor.Snapshot) Clients {
 func compression(d deflate.Stats, w supervisor.Snapshot) Compression {
 	return Compression{
 		Clients: w.Deflate, Stats: d, Ends: counts(d.Ends),
-		SentBytes: int64(w.Sent.TwinBytes), PlainBytes: int64(w.Sent.PlainBytes),
+		SentBytes: int64(w.Sent.CompressedBytes), PlainBytes: int64(w.Sent.PlainBytes),
 	}
 }
 

@@ -31,7 +31,8 @@ func sources(t testing.TB, n int) Sources {
 		Refusals:    map[supervisor.Refusal]uint64{supervisor.RefusedFull: 3},
 		Disconnects: map[string]uint64{"too_slow": 4, "ping_timeout": 0},
 		Failures:    map[supervisor.Failure]uint64{supervisor.FailedExit: 1},
-		Sent:        handoff.Counters{SentBytes: 900, Sends: 9, Pings: 2, TwinBytes: 26, PlainBytes: 27},
+		Sent: handoff.Counters{SentBytes: 900, Sends: 9, Pings: 2,
+			CompressedBytes: 26, PlainBytes: 27},
 	}
 	for i := range n {
 		w := supervisor.Worker{Number: i + 1, PID: os.Getpid(), State: "ready", Clients: 3}

@@ -43,9 +43,9 @@ type Options struct {
 	// when it ends; may be nil. It is called with the supervisor locked: it must not
 	// wait, nor call the supervisor.
 	OnPosition func(key string, offset uint64, begins bool)
-	// Readers takes the bells of the workers with clients, TwinReaders the bells of those with
+	// Readers takes the bells of the workers with clients, CompressedReaders the bells of those with
 	// clients that negotiated permessage-deflate. Both may be nil.
-	Readers, TwinReaders *bell.Set
+	Readers, CompressedReaders *bell.Set
 	// Elsewhere is asked when a key connects that has no connection here. If another
 	// process may have one, it has that closed and returns a channel that is closed
 	// afterwards; else nil. May be nil. It is called as OnPosition is.
@@ -58,7 +58,7 @@ type Limits struct {
 	Warm       int              // workers that run even without clients; 0 to Max
 	Max        int              // workers at most; at least 1
 	MaxClients int              // per worker; at least 1
-	Settings   handoff.Settings // for the workers; Worker and Twin are filled in
+	Settings   handoff.Settings // for the workers; Worker and CompressedLog are filled in
 }
 
 func (l Limits) check() error {
@@ -87,15 +87,15 @@ var defaultTimes = times{
 
 // Supervisor runs the worker processes. See the package's description.
 type Supervisor struct {
-	command, env []string
-	log          *slog.Logger
-	onClosed     func(Client, handoff.Closed)
-	onPosition   func(key string, offset uint64, begins bool)
-	elsewhere    func(key string) <-chan struct{}
-	readers      *bell.Set
-	twinReaders  *bell.Set
-	times        times
-	wall         func() time.Time // the wall clock
+	command, env      []string
+	log               *slog.Logger
+	onClosed          func(Client, handoff.Closed)
+	onPosition        func(key string, offset uint64, begins bool)
+	elsewhere         func(key string) <-chan struct{}
+	readers           *bell.Set
+	compressedReaders *bell.Set
+	times             times
+	wall              func() time.Time // the wall clock
 
 	kick  chan struct{}  // capacity 1: run has something to do
 	first chan error     // capacity 1: the outcome of Start
@@ -111,7 +111,7 @@ type Supervisor struct {
 	byKey      map[string]*client // the newest of each key
 	waiting    list.List          // of *client
 	deflate    int                // clients that negotiated permessage-deflate, waiting ones included
-	twin       string             // handoff.Settings.Twin
+	compressed string             // handoff.Settings.CompressedLog
 	lastID     uint64
 	nextExpiry time.Time // not after the first; zero: none
 	looked     time.Time // when all workers were last looked at
@@ -136,15 +136,15 @@ func New(o Options) (*Supervisor, error) {
 	if o.Readers == nil {
 		o.Readers = bell.NewSet()
 	}
-	if o.TwinReaders == nil {
-		o.TwinReaders = bell.NewSet()
+	if o.CompressedReaders == nil {
+		o.CompressedReaders = bell.NewSet()
 	}
 	if o.Elsewhere == nil {
 		o.Elsewhere = func(string) <-chan struct{} { return nil }
 	}
 	s := &Supervisor{
 		command: o.Command, env: o.Env, log: o.Log, onClosed: o.OnClosed, onPosition: o.OnPosition,
-		elsewhere: o.Elsewhere, readers: o.Readers, twinReaders: o.TwinReaders, times: defaultTimes, wall: time.Now,
+		elsewhere: o.Elsewhere, readers: o.Readers, compressedReaders: o.CompressedReaders, times: defaultTimes, wall: time.Now,
 		kick: make(chan struct{}, 1), first: make(chan error, 1), over: make(chan struct{}),
 		limits: o.Limits, byKey: make(map[string]*client), counts: newCounts(),
 	}
@@ -319,33 +319,33 @@ func (s *Supervisor) Configure(l Limits) error {
 
 func (s *Supervisor) settingsFor(w *worker) outgoing {
 	settings := s.limits.Settings
-	settings.Worker, settings.Twin = w.number, s.twin
+	settings.Worker, settings.CompressedLog = w.number, s.compressed
 	return outgoing{message: handoff.Message{Settings: &settings}}
 }
 
-// SetTwin tells the workers where the frame log's twin is, "" that there is none
+// SetCompressed tells the workers where the compressed log is, "" that there is none
 // any more.
-func (s *Supervisor) SetTwin(dir string) {
+func (s *Supervisor) SetCompressed(dir string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.twin = dir
+	s.compressed = dir
 	for _, w := range s.workers {
 		w.send(s.settingsFor(w))
 	}
 }
 
-// hangBells fills Readers and TwinReaders. Called with mu held when a worker got its first client or
+// hangBells fills Readers and CompressedReaders. Called with mu held when a worker got its first client or
 // lost its last, of either kind.
 func (s *Supervisor) hangBells() {
-	var all, twin []*bell.Bell
+	var all, compressed []*bell.Bell
 	for _, w := range s.workers {
 		if len(w.clients) > 0 {
 			all = append(all, w.process.bell)
 		}
 		if w.deflate > 0 {
-			twin = append(twin, w.process.bell)
+			compressed = append(compressed, w.process.bell)
 		}
 	}
 	s.readers.Fill(all)
-	s.twinReaders.Fill(twin)
+	s.compressedReaders.Fill(compressed)
 }

@@ -169,7 +169,7 @@ func TestSettingsOfAWorkerThatHangs(t *testing.T) {
 		if err := f.Configure(limits); err != nil {
 			t.Fatal(err)
 		}
-		f.SetTwin(fmt.Sprint(i))
+		f.SetCompressed(fmt.Sprint(i))
 		if n := f.Snapshot().Workers[0].Queue; n > 1 {
 			t.Fatalf("%d wait after %d changes", n, i+1)
 		}
@@ -177,6 +177,6 @@ func TestSettingsOfAWorkerThatHangs(t *testing.T) {
 	f.signal(1, unix.SIGCONT)
 	eventually(t, "it has the newest", func() bool {
 		s := f.Snapshot().Workers[0].Stats
-		return s.Sends == changes && s.TwinBytes == uint64(len(fmt.Sprint(changes-1)))
+		return s.Sends == changes && s.CompressedBytes == uint64(len(fmt.Sprint(changes-1)))
 	})
 }

@@ -63,8 +63,8 @@ type testClients struct {
 
 // testWorker writes a client's response to it, and "close <name>" when told to
 // close it. Its Stats count the wake-ups as Pings, and show later Settings'
-// ping interval as Sends, worker number as MinCursor and twin's length as
-// TwinBytes. Deflate counts clients, also those that have left.
+// ping interval as Sends, worker number as MinCursor and compressed log's length as
+// CompressedBytes. Deflate counts clients, also those that have left.
 func testWorker(mode string) error {
 	mode, only, _ := strings.Cut(mode, "@")
 	if len(os.Environ()) != len(workerEnv("")) {
@@ -93,7 +93,7 @@ func testWorker(mode string) error {
 					return err
 				}
 			case m.Settings != nil:
-				t.stats.TwinBytes = uint64(len(m.Settings.Twin))
+				t.stats.CompressedBytes = uint64(len(m.Settings.CompressedLog))
 				t.stats.Sends, t.stats.MinCursor = uint64(m.Settings.PingIntervalMS), uint64(m.Settings.Worker)
 			case m.Client != nil && t.mode == "acknowledge": // for benchmarks
 				_ = unix.Close(fd)

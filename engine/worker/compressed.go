@@ -8,8 +8,8 @@ import (
 	"os"
 	"time"
 
+	"distributor/mmaplog/compressedlog"
 	"distributor/mmaplog/framelog"
-	"distributor/mmaplog/twin"
 )
 
 // compressedPatience is how long clients wait for a compressed log that does not grow while the
@@ -20,8 +20,8 @@ var compressedPatience = time.Second
 // compressedLog is the compressed log as the loop last saw it.
 type compressedLog struct {
 	dir     string
-	reader  *twin.Reader // nil: there is no compressed log, or none that can be read
-	grown   time.Time    // when it last grew, or reached the head
+	reader  *compressedlog.Reader // nil: there is no compressed log, or none that can be read
+	grown   time.Time             // when it last grew, or reached the head
 	stalled bool
 	changed bool // it came or went since the last turn
 }
@@ -30,7 +30,7 @@ type compressedLog struct {
 // that reader alone.
 type compressedPlace struct {
 	at, cursor uint64
-	reader     *twin.Reader
+	reader     *compressedlog.Reader
 }
 
 // followCompressed goes over to the compressed log in dir; "": there is none any more.
@@ -44,7 +44,7 @@ func (l *loop) followCompressed(dir string) {
 	if dir == "" {
 		return
 	}
-	r, err := twin.Open(dir)
+	r, err := compressedlog.Open(dir)
 	if errors.Is(err, framelog.ErrNoLog) {
 		return // the compressed log has ended already, and the next message says so
 	}

@@ -23,23 +23,23 @@ import (
 	"distributor/engine/deflate"
 	"distributor/engine/handoff"
 	"distributor/mmaplog/bell"
+	"distributor/mmaplog/compressedlog"
 	"distributor/mmaplog/framelog"
-	"distributor/mmaplog/twin"
 	"distributor/wsproto"
 )
 
 func init() { compressedPatience = time.Minute }
 
-// announce tells the worker of a twin, as the primary does.
+// announce tells the worker of a compressed log, as the primary does.
 func (b *bench) announce(dir string) {
 	s := b.settings
-	s.Twin = dir
+	s.CompressedLog = dir
 	if err := b.primary.Send(handoff.Message{Settings: &s}, time.Second); err != nil {
 		b.t.Error(err)
 	}
 }
 
-// zipper is a real compressor at work for a bench, that wants a twin when told.
+// zipper is a real compressor at work for a bench, that wants a compressed log when told.
 type zipper struct {
 	*deflate.Compressor
 	t       testing.TB
@@ -48,7 +48,7 @@ type zipper struct {
 	reader  *bell.Bell // stands for the bench's worker, which is rung by itself
 }
 
-// SetClients makes the worker a reader of the twin while n is not 0.
+// SetClients makes the worker a reader of the compressed log while n is not 0.
 func (z *zipper) SetClients(n int) { z.readers.Fill(slices.Repeat([]*bell.Bell{z.reader}, n)) }
 
 // Wake tells that the frame log has grown.
@@ -56,7 +56,7 @@ func (z *zipper) Wake() { z.grown.Ring() }
 
 func (b *bench) compress(o deflate.Options) *zipper {
 	b.t.Helper()
-	o.Dir, o.Frames, o.Log = filepath.Join(b.t.TempDir(), "twins"), b.settings.FrameLog, slog.New(slog.DiscardHandler)
+	o.Dir, o.Frames, o.Log = filepath.Join(b.t.TempDir(), "compressed"), b.settings.FrameLog, slog.New(slog.DiscardHandler)
 	o.Announce, o.Blocked = b.announce, func() error { return nil }
 	z := &zipper{t: b.t, grown: bell.NewSet(), readers: bell.NewSet()}
 	o.Grown, o.Readers = z.grown.Listen(), z.readers
@@ -94,14 +94,14 @@ func (b *bench) compress(o deflate.Options) *zipper {
 	return z
 }
 
-// is waits until there is a twin, or until there is none.
+// is waits until there is a compressed log, or until there is none.
 func (z *zipper) is(alive bool) {
 	z.t.Helper()
 	until(z.t, func() bool { return z.Stats().Alive == alive })
 }
 
-// begin publishes a frame and waits until it is in the twin: until there is one,
-// a twin cannot tell where it begins.
+// begin publishes a frame and waits until it is in the compressed log: until there is one,
+// a compressed log cannot tell where it begins.
 func (z *zipper) begin(b *bench, payload []byte) {
 	z.t.Helper()
 	before := z.Stats().Frames
@@ -109,7 +109,7 @@ func (z *zipper) begin(b *bench, payload []byte) {
 	until(z.t, func() bool { return z.Stats().Frames > before })
 }
 
-// reaches publishes frames until one of them comes to p compressed, so the worker knows of the twin.
+// reaches publishes frames until one of them comes to p compressed, so the worker knows of the compressed log.
 // p has read all there is. The number of the next frame is returned.
 func (z *zipper) reaches(b *bench, p *peer, payload []byte) int {
 	z.t.Helper()
@@ -121,7 +121,7 @@ func (z *zipper) reaches(b *bench, p *peer, payload []byte) int {
 			return n + 1
 		}
 		if time.Now().After(end) {
-			z.t.Fatal("a twin is not used")
+			z.t.Fatal("a compressed log is not used")
 		}
 	}
 }
@@ -226,7 +226,7 @@ func (b *bench) frame(i int) []byte {
 }
 
 // Of the clients of one worker those that asked get every message compressed
-// once there is a twin, the others none; what they read is the same.
+// once there is a compressed log, the others none; what they read is the same.
 func TestCompressedAndPlain(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	b := start(t, handoff.Settings{}, framelog.Options{})
@@ -235,7 +235,7 @@ func TestCompressedAndPlain(t *testing.T) {
 	plain, first := b.connect(0, nil, false), b.join(handoff.Client{Negotiated: deflated}, false)
 	z.SetClients(1)
 	if n := first.count(b, 0, 2); n != 0 {
-		t.Errorf("%d frames are compressed that were there before the twin", n)
+		t.Errorf("%d frames are compressed that were there before the compressed log", n)
 	}
 	n := z.reaches(b, first, text(r, 500))
 	second := b.join(handoff.Client{From: b.frames.Head(), Negotiated: deflated}, false)
@@ -252,24 +252,24 @@ func TestCompressedAndPlain(t *testing.T) {
 		t.Errorf("%d frames are compressed for who did not ask", small)
 	}
 	s := b.next(func(m handoff.Message) bool {
-		return m.Stats != nil && m.Stats.TwinBytes > 0 && m.Stats.MinCursor == b.frames.Head()
+		return m.Stats != nil && m.Stats.CompressedBytes > 0 && m.Stats.MinCursor == b.frames.Head()
 	}).Stats
-	if want := b.offset(n - 1); s.Deflate != 2 || s.PlainBytes != want || s.SentBytes < s.TwinBytes+s.PlainBytes {
+	if want := b.offset(n - 1); s.Deflate != 2 || s.PlainBytes != want || s.SentBytes < s.CompressedBytes+s.PlainBytes {
 		t.Errorf("%+v; %d bytes were plain", s, want)
 	}
 	b.publishText(text(r, 900_000)) // also compressed longer than a slice
 	if small := first.count(b, n+80, n+81) + second.count(b, n+80, n+81); small != 2 {
 		t.Errorf("%d of 2 long frames are compressed", small)
 	}
-	// One that comes back goes on in the twin where it is.
+	// One that comes back goes on in the compressed log where it is.
 	back := b.join(handoff.Client{From: b.offset(n + 40), Negotiated: deflated}, false)
 	if small := back.count(b, n+40, n+80); small != 20 {
 		t.Errorf("%d of 20 frames are compressed", small)
 	}
 }
 
-// The twin may come and go at any time, again and again.
-func TestTwinComesAndGoes(t *testing.T) {
+// The compressed log may come and go at any time, again and again.
+func TestCompressedLogComesAndGoes(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	z := b.compress(deflate.Options{})
@@ -281,7 +281,7 @@ func TestTwinComesAndGoes(t *testing.T) {
 			b.publishText(text(r, 2000))
 		}
 		if small := p.count(b, n, n+10); small != 10 {
-			t.Errorf("round %d: %d of 10 frames are compressed with a twin", round, small)
+			t.Errorf("round %d: %d of 10 frames are compressed with a compressed log", round, small)
 		}
 		z.SetLevel(0)
 		z.is(false)
@@ -289,16 +289,16 @@ func TestTwinComesAndGoes(t *testing.T) {
 			b.publishText(text(r, 2000))
 		}
 		if small := p.count(b, n+10, n+20); small != 0 {
-			t.Errorf("round %d: %d of 10 frames are compressed without a twin", round, small)
+			t.Errorf("round %d: %d of 10 frames are compressed without a compressed log", round, small)
 		}
 		z.SetLevel(1 + round)
 	}
 }
 
-// A client that does not read while the twin's floor passes it goes on with
+// A client that does not read while the compressed log's floor passes it goes on with
 // plain frames, in the middle of whatever frame it stands, and later with the
-// twin again.
-func TestSlowerThanTheTwin(t *testing.T) {
+// compressed log again.
+func TestSlowerThanTheCompressedLog(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	b := start(t, handoff.Settings{}, framelog.Options{SegmentBytes: 8 << 20, RetainBytes: 256 << 20})
 	z := b.compress(deflate.Options{SegmentBytes: 256 << 10, RetainBytes: 512 << 10})
@@ -319,21 +319,21 @@ func TestSlowerThanTheTwin(t *testing.T) {
 	until(t, func() bool { return z.Stats().Frames == 65 })
 	for _, p := range slow {
 		if n := p.count(b, 0, 65); n == 0 || n > 31 {
-			t.Errorf("%d frames are compressed: the twin's floor has not passed this client", n)
+			t.Errorf("%d frames are compressed: the compressed log's floor has not passed this client", n)
 		}
 	}
 	b.publishText(text(r, 2000))
 	for _, p := range slow {
 		if n := p.count(b, 65, 66); n != 1 {
-			t.Error("a client that has caught up does not go back to the twin")
+			t.Error("a client that has caught up does not go back to the compressed log")
 		}
 	}
 }
 
-// Clients of both kinds that read, talk and leave at random, while the twin
+// Clients of both kinds that read, talk and leave at random, while the compressed log
 // comes and goes and its floor moves: each gets every message, with nothing but
 // valid control frames between them.
-func TestRandomClientsAndTwins(t *testing.T) {
+func TestRandomClientsAndCompressedLogs(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 4))
@@ -454,10 +454,10 @@ func TestCompressedInput(t *testing.T) {
 	}
 }
 
-// byHand is a twin that only grows when told.
+// byHand is a compressed log that only grows when told.
 func byHand(t testing.TB, o framelog.Options) (*framelog.Writer, string) {
 	t.Helper()
-	o.Dir, o.Transient, o.Log = filepath.Join(t.TempDir(), "twin"), true, slog.New(slog.DiscardHandler)
+	o.Dir, o.Transient, o.Log = filepath.Join(t.TempDir(), "compressed"), true, slog.New(slog.DiscardHandler)
 	w, _, err := framelog.OpenWriter(o)
 	if err != nil {
 		t.Fatal(err)
@@ -466,7 +466,7 @@ func byHand(t testing.TB, o framelog.Options) (*framelog.Writer, string) {
 	return w, o.Dir
 }
 
-func (b *bench) twinned(w *framelog.Writer, i int) {
+func (b *bench) appendCompressed(w *framelog.Writer, i int) {
 	b.t.Helper()
 	d, err := wsproto.NewDeflater(1)
 	if err != nil {
@@ -474,7 +474,7 @@ func (b *bench) twinned(w *framelog.Writer, i int) {
 	}
 	frame, err := d.Frame(b.all[i])
 	if err == nil {
-		err = twin.Append(w, frame, twin.Other, twin.Span{Start: b.offset(i), End: b.offset(i + 1)})
+		err = compressedlog.Append(w, frame, compressedlog.Other, compressedlog.Span{Start: b.offset(i), End: b.offset(i + 1)})
 	}
 	if err == nil {
 		err = w.Commit()
@@ -484,24 +484,24 @@ func (b *bench) twinned(w *framelog.Writer, i int) {
 	}
 }
 
-// A twin that does not grow is waited for a moment, and no longer.
-func TestTwinThatStands(t *testing.T) {
+// A compressed log that does not grow is waited for a moment, and no longer.
+func TestCompressedLogThatStands(t *testing.T) {
 	h := holdInHand(t)
 	w, dir := byHand(t, framelog.Options{})
 	deflater, err := wsproto.NewDeflater(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var missing []twin.Span // of the twin
+	var missing []compressedlog.Span // of the compressed log
 	publish := func() {
 		start := h.frames.Head()
 		h.append(make([]byte, 1000))
-		missing = append(missing, twin.Span{Start: start, End: h.frames.Head()})
+		missing = append(missing, compressedlog.Span{Start: start, End: h.frames.Head()})
 	}
 	grow := func() {
 		frame, err := deflater.Frame(wsproto.AppendTextFrame(nil, make([]byte, 1000)))
 		for _, span := range missing {
-			err = errors.Join(err, twin.Append(w, frame, twin.Other, span))
+			err = errors.Join(err, compressedlog.Append(w, frame, compressedlog.Other, span))
 		}
 		if err := errors.Join(err, w.Commit()); err != nil {
 			t.Fatal(err)
@@ -517,7 +517,7 @@ func TestTwinThatStands(t *testing.T) {
 		if err := h.turn(); err != nil {
 			t.Fatal(err)
 		}
-		if h.stats.TwinBytes > before.TwinBytes != compressed {
+		if h.stats.CompressedBytes > before.CompressedBytes != compressed {
 			t.Errorf("compressed: %t", !compressed)
 		}
 		if h.stats.PlainBytes > before.PlainBytes != plain {
@@ -549,12 +549,12 @@ func TestLongCompressedFrame(t *testing.T) {
 		from := h.frames.Head()
 		h.append(make([]byte, 3*sliceBytes))
 		frame := wsproto.AppendTextFrame(nil, make([]byte, sliceBytes+sliceBytes/4))
-		err := twin.Append(w, frame, twin.Other, twin.Span{Start: from, End: h.frames.Head()})
+		err := compressedlog.Append(w, frame, compressedlog.Other, compressedlog.Span{Start: from, End: h.frames.Head()})
 		if err := errors.Join(err, w.Commit()); err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
-			if h.compressed.reader, err = twin.Open(dir); err != nil {
+			if h.compressed.reader, err = compressedlog.Open(dir); err != nil {
 				t.Fatal(err)
 			}
 			c.Deflate = true
@@ -580,14 +580,14 @@ func TestLongCompressedFrame(t *testing.T) {
 	}
 }
 
-// A twin whose files are cut or overwritten harms nobody.
-func TestDamagedTwin(t *testing.T) {
+// A compressed log whose files are cut or overwritten harms nobody.
+func TestDamagedCompressedLog(t *testing.T) {
 	for _, ext := range []string{".frames", ".index"} {
 		t.Run(ext, func(t *testing.T) {
 			b := start(t, handoff.Settings{}, framelog.Options{})
 			w, dir := byHand(t, framelog.Options{})
 			b.append(1000)
-			b.twinned(w, 0)
+			b.appendCompressed(w, 0)
 			b.announce(dir)
 			p := b.join(handoff.Client{Negotiated: deflated}, false)
 			if n := p.count(b, 0, 1); n != 1 {
@@ -596,8 +596,8 @@ func TestDamagedTwin(t *testing.T) {
 			p.Close()
 			b.closed(p.id, wsproto.ClientGone)
 			b.append(2000, 3000)
-			b.twinned(w, 1)
-			b.twinned(w, 2)
+			b.appendCompressed(w, 1)
+			b.appendCompressed(w, 2)
 			if err := os.Truncate(filepath.Join(dir, fmt.Sprintf("%016x%s", 0, ext)), 0); err != nil {
 				t.Fatal(err)
 			}
@@ -611,15 +611,15 @@ func TestDamagedTwin(t *testing.T) {
 	}
 }
 
-// Only damage to the twin is an error in the log. A client that the twin's floor has overtaken
-// since the last turn goes on with plain frames. A twin whose directory is gone has ended, and the
+// Only damage to the compressed log is an error in the log. A client that the compressed log's floor has overtaken
+// since the last turn goes on with plain frames. A compressed log whose directory is gone has ended, and the
 // primary's word of that is on its way.
-func TestTwinIsGivenUp(t *testing.T) {
+func TestCompressedLogIsGivenUp(t *testing.T) {
 	const size = 9000
 	for name, c := range map[string]struct {
 		happen func(t *testing.T, grow func(frames int), dir string)
 		log    string // level of the line; "": none
-		stays  bool   // the twin is used on
+		stays  bool   // the compressed log is used on
 	}{
 		"overtaken": {func(_ *testing.T, grow func(int), _ string) { grow(34) }, "", true},
 		"ended": {func(t *testing.T, _ func(int), dir string) {
@@ -648,8 +648,8 @@ func TestTwinIsGivenUp(t *testing.T) {
 					from := h.frames.Head()
 					h.append(make([]byte, 2*size))
 					frame := wsproto.AppendTextFrame(nil, make([]byte, size))
-					span := twin.Span{Start: from, End: h.frames.Head()}
-					err := twin.Append(w, frame, twin.Other, span)
+					span := compressedlog.Span{Start: from, End: h.frames.Head()}
+					err := compressedlog.Append(w, frame, compressedlog.Other, span)
 					if err := errors.Join(err, w.Commit()); err != nil {
 						t.Fatal(err)
 					}
@@ -691,7 +691,7 @@ func TestTwinIsGivenUp(t *testing.T) {
 				t.Errorf("state %d, %d plain bytes", client.state, h.stats.PlainBytes)
 			}
 			if stays := h.compressed.reader != nil; stays != c.stays {
-				t.Errorf("the twin is used on: %v", stays)
+				t.Errorf("the compressed log is used on: %v", stays)
 			}
 			if log := lines.String(); c.log == "" && log != "" || !strings.Contains(log, c.log) {
 				t.Errorf("the log says %q, want %q", log, c.log)

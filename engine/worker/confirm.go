@@ -6,7 +6,7 @@ import (
 	"github.com/gobwas/ws"
 	"golang.org/x/sys/unix"
 
-	"distributor/mmaplog/twin"
+	"distributor/mmaplog/compressedlog"
 	"distributor/wsproto"
 )
 
@@ -49,7 +49,7 @@ type gathering struct {
 // data, and tells whether there are any. The data stands for the frame log up to end at the most. It
 // is of the frame log, or of the compressed log r from at on.
 func (l *loop) pingsWithin(
-	c *client, size int, end uint64, r *twin.Reader, at uint64,
+	c *client, size int, end uint64, r *compressedlog.Reader, at uint64,
 ) (bool, error) {
 	next := max(c.cursor, c.pinged+c.pingDistance(c.pinged))
 	if next >= end || c.state == closing {

@@ -109,7 +109,7 @@ func (l *loop) configure(s handoff.Settings) error {
 	}
 	l.settings = s
 	l.slow = slowRule{s.SlowLag, s.SlowRate, time.Duration(s.SlowWindowMS) * time.Millisecond}
-	l.followCompressed(s.Twin)
+	l.followCompressed(s.CompressedLog)
 	l.lingerFor(time.Duration(s.LingerMS) * time.Millisecond)
 	if !first {
 		for _, c := range l.clients {

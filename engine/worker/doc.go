@@ -135,7 +135,7 @@
 // # Compression
 //
 // A client that negotiated permessage-deflate is the same cursor. At a frame boundary between start
-// and end of the compressed log (mmaplog/twin) it is sent compressed frames, and its cursor moves by
+// and end of the compressed log (mmaplog/compressedlog) it is sent compressed frames, and its cursor moves by
 // what they stand for. Anywhere else it is sent plain frames. At the end of the compressed log it
 // waits: it is live, in a list of its own, until the primary rings again, or until the compressed
 // log has not grown for compressedPatience.

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"distributor/engine/handoff"
+	"distributor/mmaplog/compressedlog"
 	"distributor/mmaplog/framelog"
-	"distributor/mmaplog/twin"
 	"distributor/wsproto"
 )
 
@@ -273,9 +273,9 @@ func cut(t testing.TB, dir string, bytes int64) {
 	}
 }
 
-// A twin's file that is cut inside of what one send gives holds up nobody. A client that stands between
+// A compressed log's file that is cut inside of what one send gives holds up nobody. A client that stands between
 // two frames then goes on with plain ones, and one inside a frame is ended at once.
-func TestCutInsideATwin(t *testing.T) {
+func TestCutInsideACompressedLog(t *testing.T) {
 	for _, c := range []struct {
 		name         string
 		size, frames int
@@ -289,7 +289,7 @@ func TestCutInsideATwin(t *testing.T) {
 				b.append(c.size)
 				frame := wsproto.AppendTextFrame(nil, make([]byte, c.size))
 				frame[0] |= 0x40
-				if err := twin.Append(w, frame, twin.Other, twin.Span{Start: b.offset(i), End: b.offset(i + 1)}); err != nil {
+				if err := compressedlog.Append(w, frame, compressedlog.Other, compressedlog.Span{Start: b.offset(i), End: b.offset(i + 1)}); err != nil {
 					t.Fatal(err)
 				}
 				if err := w.Commit(); err != nil {
@@ -308,12 +308,12 @@ func TestCutInsideATwin(t *testing.T) {
 				return n, err
 			}
 			if n, err := compressed(b.join(handoff.Client{Negotiated: deflated}, false)); n != c.frames || err != nil {
-				t.Fatalf("%d of %d frames came from the twin, %v", n, c.frames, err)
+				t.Fatalf("%d of %d frames came from the compressed log, %v", n, c.frames, err)
 			}
 			cut(t, dir, int64(c.left*pageBytes))
 			p := b.join(handoff.Client{Negotiated: deflated}, false)
 			if n, err := compressed(p); !c.inside && (n != 1 || err != nil) {
-				t.Fatalf("%d frames came from the twin, %v", n, err)
+				t.Fatalf("%d frames came from the compressed log, %v", n, err)
 			}
 			if c.inside {
 				b.closed(p.id, wsproto.InternalError)

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"distributor/engine/handoff"
+	"distributor/mmaplog/compressedlog"
 	"distributor/mmaplog/framelog"
-	"distributor/mmaplog/twin"
 	"distributor/wsproto"
 )
 
@@ -153,16 +153,16 @@ func TestLingerReplay(t *testing.T) {
 	}
 }
 
-// Those with compressed frames have rounds of their own, since the twin is a
+// Those with compressed frames have rounds of their own, since the compressed log is a
 // little behind: one that brings them nothing is none.
-func TestLingerTwin(t *testing.T) {
+func TestLingerCompressed(t *testing.T) {
 	const every = 500 * time.Millisecond
 	h, later := lingering3(t, every)
 	w, dir := byHand(t, framelog.Options{})
 	frame, from := wsproto.AppendTextFrame(nil, record), h.frames.Head()
-	twinned := func() {
+	compress := func() {
 		t.Helper()
-		err := twin.Append(w, frame, twin.Same, twin.Span{Start: from, End: from + uint64(len(frame))})
+		err := compressedlog.Append(w, frame, compressedlog.Same, compressedlog.Span{Start: from, End: from + uint64(len(frame))})
 		if err := errors.Join(err, w.Commit()); err != nil {
 			t.Fatal(err)
 		}
@@ -174,8 +174,8 @@ func TestLingerTwin(t *testing.T) {
 	c.Deflate = true
 	later(0)
 	h.append(record)
-	twinned()
-	if r, err := twin.Open(dir); err != nil {
+	compress()
+	if r, err := compressedlog.Open(dir); err != nil {
 		t.Fatal(err)
 	} else {
 		h.compressed.reader, h.compressed.changed = r, true
@@ -186,8 +186,8 @@ func TestLingerTwin(t *testing.T) {
 
 	h.append(record)
 	later(0)
-	h.sends(7, "the twin does not have it yet")
-	twinned()
+	h.sends(7, "the compressed log does not have it yet")
+	compress()
 	later(time.Millisecond)
 	h.sends(8, "now it has")
 	h.compressed.changed = true
@@ -196,7 +196,7 @@ func TestLingerTwin(t *testing.T) {
 		t.Errorf("the timer is for %v, not %v", h.linger.expires, want)
 	}
 	h.append(record)
-	twinned()
+	compress()
 	later(every - 3*time.Millisecond)
 	h.sends(8, "before the next round")
 	if want := h.linger.live.last.Add(every); !h.linger.expires.Equal(want) {
@@ -205,7 +205,7 @@ func TestLingerTwin(t *testing.T) {
 	later(time.Millisecond)
 	h.sends(11, "the round of the others")
 	h.append(record)
-	twinned()
+	compress()
 	later(time.Millisecond)
 	h.sends(12, "and of this one, with two records")
 	if c.cursor != h.frames.Head() {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"distributor/mmaplog/twin"
+	"distributor/mmaplog/compressedlog"
 	"distributor/wsproto"
 )
 
@@ -188,7 +188,7 @@ func (l *loop) advance(c *client, s step, n int) (data int, err error) {
 			return 0, nil
 		}
 		data, err = l.advanceCompressed(c, data)
-		l.stats.TwinBytes += uint64(data)
+		l.stats.CompressedBytes += uint64(data)
 	} else {
 		c.cursor += uint64(data)
 		c.midFrame = !atPing && c.cursor != s.barrier && (data < len(s.bytes) || !s.whole)
@@ -210,7 +210,7 @@ func (l *loop) advanceCompressed(c *client, n int) (data int, err error) {
 	rest := int(p.At - at)
 	switch {
 	case err != nil || rest == 0:
-	case p.Kind == twin.Same:
+	case p.Kind == compressedlog.Same:
 		c.cursor, c.midFrame = p.End-uint64(rest), true
 		return n, nil
 	default:

@@ -14,8 +14,8 @@ import (
 
 	"distributor/engine/handoff"
 	"distributor/engine/notice"
+	"distributor/mmaplog/compressedlog"
 	"distributor/mmaplog/framelog"
-	"distributor/mmaplog/twin"
 	"distributor/wsproto"
 )
 
@@ -63,7 +63,7 @@ func newLogs(t testing.TB) *logs {
 }
 
 // append adds a frame of size bytes. If form is not nil, the compressed log gets it too.
-func (g *logs) append(size int, form *twin.Kind) {
+func (g *logs) append(size int, form *compressedlog.Kind) {
 	g.t.Helper()
 	i, from := len(g.all), g.ends[len(g.all)]
 	text := fmt.Appendf(nil, "%d:", i)
@@ -77,14 +77,14 @@ func (g *logs) append(size int, form *twin.Kind) {
 	var other []byte
 	if form != nil {
 		other = frame
-		if *form == twin.Other {
+		if *form == compressedlog.Other {
 			other = wsproto.AppendTextFrame(nil, fmt.Appendf(nil, "<%d>%s", i, text[:len(text)/3]))
 		}
 		if g.small == nil {
 			g.small, g.smallDir = byHand(g.t, framelog.Options{})
 		}
-		span := twin.Span{Start: from, End: g.ends[i+1]}
-		err = errors.Join(err, twin.Append(g.small, other, *form, span), g.small.Commit())
+		span := compressedlog.Span{Start: from, End: g.ends[i+1]}
+		err = errors.Join(err, compressedlog.Append(g.small, other, *form, span), g.small.Commit())
 	}
 	g.compressed = append(g.compressed, other)
 	if err != nil {
@@ -138,8 +138,8 @@ func (g *logs) offered(s step) (b []byte) {
 func ping(g *logs, offset uint64) []byte { return g.appendPing(nil, offset) }
 
 var (
-	other = kind(twin.Other)
-	same  = kind(twin.Same)
+	other = kind(compressedlog.Other)
+	same  = kind(compressedlog.Same)
 )
 
 // is is what a client is, other than a live one that gets plain frames.
@@ -149,7 +149,7 @@ type is []func(*client)
 func TestNext(t *testing.T) {
 	g := newLogs(t)
 	for i, size := range []int{100, 200, 300, 400, 500} {
-		g.append(size, [...]*twin.Kind{nil, other, same, other, nil}[i])
+		g.append(size, [...]*compressedlog.Kind{nil, other, same, other, nil}[i])
 	}
 	long := len(g.all)
 	g.append(3*sliceBytes, nil)
@@ -378,7 +378,7 @@ func (s *stream) check(first int) (i int) {
 // to there, then nothing, then the rest.
 func TestPartialStepsAtEveryByte(t *testing.T) {
 	g := newLogs(t)
-	for i, kind := range []*twin.Kind{nil, other, same, other, nil} {
+	for i, kind := range []*compressedlog.Kind{nil, other, same, other, nil} {
 		if i == 2 || i == 4 {
 			g.notify(fmt.Sprint("notice ", i))
 		}
@@ -443,7 +443,7 @@ func TestPartialStepsAtRandom(t *testing.T) {
 		s := &stream{t: t, logs: g, client: c, takes: func(offered int) int {
 			return []int{offered, r.IntN(offered + 1), min(offered, r.IntN(30))}[r.IntN(3)]
 		}}
-		kinds := []*twin.Kind{other, other, same}
+		kinds := []*compressedlog.Kind{other, other, same}
 		for range 60 {
 			switch r.IntN(8) {
 			case 0:
@@ -491,4 +491,4 @@ func TestPartialStepsAtRandom(t *testing.T) {
 	}
 }
 
-func kind(k twin.Kind) *twin.Kind { return &k }
+func kind(k compressedlog.Kind) *compressedlog.Kind { return &k }

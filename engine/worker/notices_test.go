@@ -172,19 +172,19 @@ func TestNoticesUnderLoad(t *testing.T) {
 	}
 }
 
-// To a client on the twin a notice comes in its place, also where the twin has
+// To a client on the compressed log a notice comes in its place, also where the compressed log has
 // what is behind it.
 func TestNoticesAmongCompressed(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, handoff.Settings{Notices: dir}, framelog.Options{})
 	book := newBook(t, dir)
-	w, twins := byHand(t, framelog.Options{})
-	b.announce(twins)
+	w, logs := byHand(t, framelog.Options{})
+	b.announce(logs)
 	add := func(n int) {
 		t.Helper()
 		for range n {
 			b.append(2000)
-			b.twinned(w, len(b.all)-1)
+			b.appendCompressed(w, len(b.all)-1)
 		}
 	}
 	add(4)

@@ -1,4 +1,4 @@
-// Package twin stores a compressed log: a second frame log that holds the frames of a first one,
+// Package compressedlog stores a compressed log: a second frame log that holds the frames of a first one,
 // the original, in another form. Each frame stands for one frame of the original and names the
 // offsets in the original between which that frame lies, its span.
 //
@@ -24,4 +24,4 @@
 //
 // As in framelog, one goroutine writes, and a Reader belongs to one goroutine. Errors are
 // framelog's. Each of them only means that the caller has to read the original instead.
-package twin
+package compressedlog

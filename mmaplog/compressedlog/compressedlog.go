@@ -1,4 +1,4 @@
-package twin
+package compressedlog
 
 import (
 	"encoding/binary"
@@ -39,8 +39,8 @@ type Reader struct {
 	head, floor uint64 // of the compressed log, as of the last Refresh
 	start, end  uint64 // the offsets of the original that they stand for
 
-	found struct{ original, twin uint64 } // what At last searched for
-	place struct {                        // what Place last looked up
+	found struct{ original, compressed uint64 } // what At last searched for
+	place struct {                              // what Place last looked up
 		at uint64
 		Place
 	}
@@ -50,7 +50,7 @@ type Reader struct {
 func Open(dir string) (*Reader, error) {
 	log, err := framelog.OpenReader(dir)
 	if err != nil {
-		return nil, fmt.Errorf("twin: %w", err)
+		return nil, fmt.Errorf("compressed log: %w", err)
 	}
 	return &Reader{log: log}, nil
 }
@@ -79,11 +79,11 @@ func (r *Reader) Refresh() (bool, error) {
 func (r *Reader) setBounds(head, floor uint64) error {
 	first, err := r.log.Meta(floor + 1)
 	if err != nil {
-		return fmt.Errorf("twin: %w", err)
+		return fmt.Errorf("compressed log: %w", err)
 	}
 	last, err := r.log.Meta(head)
 	if err != nil {
-		return fmt.Errorf("twin: %w", err)
+		return fmt.Errorf("compressed log: %w", err)
 	}
 	r.head, r.floor = head, floor
 	r.start, r.end = spanOf(first).Start, spanOf(last).End
@@ -108,7 +108,7 @@ func (r *Reader) At(original uint64) (at uint64, ok bool, err error) {
 	case original == r.start:
 		return r.floor, true, nil
 	case original == r.found.original:
-		return r.found.twin, true, nil
+		return r.found.compressed, true, nil
 	}
 	// The frame whose span ends at original lies between floor and head.
 	for lo, hi := r.floor, r.head; lo < hi; {
@@ -123,7 +123,7 @@ func (r *Reader) At(original uint64) (at uint64, ok bool, err error) {
 		case p.End > original:
 			hi = mid
 		default:
-			r.found.original, r.found.twin = original, p.At
+			r.found.original, r.found.compressed = original, p.At
 			return p.At, true, nil
 		}
 	}
@@ -145,7 +145,7 @@ func (r *Reader) Given(at uint64) (Place, error) {
 	}
 	m, end, err := r.log.Given(at)
 	if err != nil {
-		return Place{}, fmt.Errorf("twin: %w", err)
+		return Place{}, fmt.Errorf("compressed log: %w", err)
 	}
 	r.place.at, r.place.Place = at, Place{Kind(m.Stream), spanOf(m), end}
 	return r.place.Place, nil
@@ -158,11 +158,11 @@ func (r *Reader) Place(at uint64) (Place, error) {
 	}
 	m, err := r.log.Meta(at)
 	if err != nil {
-		return Place{}, fmt.Errorf("twin: %w", err)
+		return Place{}, fmt.Errorf("compressed log: %w", err)
 	}
 	end, err := r.log.FrameEnd(at)
 	if err != nil {
-		return Place{}, fmt.Errorf("twin: %w", err)
+		return Place{}, fmt.Errorf("compressed log: %w", err)
 	}
 	r.place.at, r.place.Place = at, Place{Kind(m.Stream), spanOf(m), end}
 	return r.place.Place, nil

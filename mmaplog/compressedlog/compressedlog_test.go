@@ -1,4 +1,4 @@
-package twin
+package compressedlog
 
 import (
 	"bytes"
@@ -10,13 +10,13 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-// rig is a twin whose original exists in numbers only.
+// rig is a compressed log whose original exists in numbers only.
 type rig struct {
 	t      *testing.T
 	log    *framelog.Writer
 	reader *Reader
 	spans  []Span   // of every frame
-	ends   []uint64 // of every frame, in the twin
+	ends   []uint64 // of every frame, in the compressed log
 }
 
 func newRig(t *testing.T, o framelog.Options) *rig {
@@ -135,7 +135,7 @@ func one(b bool) uint64 {
 	return 0
 }
 
-// The writer may pass a whole retention between Refresh's two reads of the twin's bounds: the head
+// The writer may pass a whole retention between Refresh's two reads of the compressed log's bounds: the head
 // that was read first then lies below the floor. Refresh reads both anew.
 func TestOvertakenBetweenHeadAndFloor(t *testing.T) {
 	r := newRig(t, framelog.Options{SegmentBytes: 64 << 10, RetainBytes: 64 << 10})
