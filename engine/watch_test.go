@@ -22,9 +22,12 @@ type ward struct {
 	find atomic.Pointer[func() []string] // components
 }
 
-func newWard(t *testing.T) *ward {
+func newWard(t *testing.T) *ward { return newWardThat(t, func() []string { return nil }) }
+
+// newWardThat finds something from the first check on.
+func newWardThat(t *testing.T, find func() []string) *ward {
 	w := &ward{}
-	w.finds()
+	w.find.Store(&find)
 	look := func(time.Time) (found []problem) {
 		for _, name := range (*w.find.Load())() {
 			found = append(found, problem{
@@ -185,10 +188,8 @@ func TestHealthDoesNotFlap(t *testing.T) {
 // A check that hangs is a problem itself, also if it is the first; and no more hang behind it.
 func TestHealthCheckHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard(t)
 		release, looks := make(chan struct{}), atomic.Int64{}
-		find := func() []string { looks.Add(1); <-release; return nil }
-		w.find.Store(&find)
+		w := newWardThat(t, func() []string { looks.Add(1); <-release; return nil })
 		time.Sleep(checkWithin + checkEvery/2)
 		<-w.first
 		if problems, _ := w.now(); len(problems) != 1 || problems[0].component != "health" || !strings.Contains(problems[0].details.problem, "shelf") || looks.Load() != 1 {
