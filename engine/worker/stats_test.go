@@ -143,7 +143,7 @@ func TestProfile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := b.primary.SendProfile(fds[1], time.Second); err != nil {
+		if err := b.primary.SendProfile(fds[1], time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		unix.Close(fds[1])
