@@ -210,7 +210,7 @@ func TestHealthOfDataLogs(t *testing.T) {
 
 	d.Configure(Settings{"DATA_LOG_STALE_MS": 300})
 	d.Reload(syscall.SIGHUP)
-	ill(t, d, "data logs", "has grown for")
+	ill(t, d, "data logs", "no stream has grown: for ")
 	d.Configure(Settings{"DATA_LOG_STALE_MS": 60_000})
 	d.Reload(syscall.SIGHUP)
 	well(t, d)

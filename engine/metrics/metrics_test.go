@@ -21,6 +21,7 @@ import (
 	"distributor/engine/deflate"
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
+	"distributor/engine/problem"
 	"distributor/engine/status"
 	"distributor/engine/supervisor"
 	"distributor/mmaplog/datalog"
@@ -59,7 +60,7 @@ func fresh(t testing.TB) *status.Status {
 				Tables: []status.Table{{Name: "receipts"}},
 			}
 		},
-		Health: func() ([]status.Problem, time.Time) { return nil, time.Now() },
+		Health: func() ([]problem.Problem, time.Time) { return nil, time.Now() },
 		Events: status.NewEvents(),
 	})
 	return board.Status()
@@ -72,7 +73,7 @@ func busy(t testing.TB) *status.Status {
 		{Number: 7, State: "starting"}}
 	s.Clients.Slowest = []status.Client{{Key: "k", Worker: 1, Lag: 12, Seconds: 1.5}}
 	s.Clients.Disconnects["too_slow"] = 4
-	s.Healthy, s.Problems = false, []status.Problem{{Component: "x"}}
+	s.Healthy, s.Problems = false, []problem.Problem{{ID: problem.NoWorker.ID}}
 	s.Processes = append(s.Processes, status.Process{Name: "worker 1", PID: 3, CPUSeconds: 1.25})
 	return &s
 }
