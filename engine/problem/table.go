@@ -50,7 +50,7 @@ var (
 	NoGrowth = entry(Entry{
 		ID: "no_growth", Level: Critical, What: "no stream has grown",
 		Remedies: Remedies{"DATA_LOG_DIR", []Remedy{{Text: "see whether the archiver runs and writes " +
-			"to DATA_LOG_DIR (DATA_LOG_STALE_MS sets how long silence is normal)"}}},
+			"to DATA_LOG_DIR; DATA_LOG_STALE_MS sets how long silence is normal"}}},
 	})
 	NoQueryProcess = entry(Entry{
 		ID: "no_query_process", Level: Warning,

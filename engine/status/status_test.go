@@ -19,6 +19,7 @@ import (
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
 	"distributor/engine/handoff"
+	"distributor/engine/problem"
 	"distributor/engine/supervisor"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
@@ -68,7 +69,8 @@ func sources(t testing.TB, n int) Sources {
 		},
 		API: func() API { return API{Endpoints: []Endpoint{}, Tables: []Table{}} },
 		Health: func() ([]problem.Problem, time.Time) {
-			return []problem.Problem{{"i", problem.Critical, "c", "p", "r", time.Unix(2, 0)}}, time.Unix(1, 0)
+			found := problem.Problem{ID: "i", Since: time.Unix(2, 0)}
+			return []problem.Problem{found}, time.Unix(1, 0)
 		},
 		Events: NewEvents(),
 	}

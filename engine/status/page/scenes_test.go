@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"syscall"
 	"time"
 
 	"distributor/engine/encoder"
+	"distributor/engine/problem"
 	"distributor/engine/status"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
