@@ -56,7 +56,7 @@ func databases(ctx context.Context, v visit) []Finding {
 	dir := v.cfg.ArchiverDBDir
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return []Finding{problem("databases", absolute(dir)+" is not there",
-			problems.DatabaseFailing.Remedy(err, ""))}
+			problems.DatabaseFailing.Remedy(nil, ""))}
 	}
 	d := v.cfg.ArchiverData
 	var found []Finding
@@ -78,7 +78,7 @@ func database(ctx context.Context, path string, tables []string) Finding {
 		case errors.Is(err, io.EOF):
 			text = "the file is empty"
 		}
-		return problem(name, text, problems.DatabaseFailing.Remedy(err, ""))
+		return problem(name, text, problems.DatabaseFailing.Remedy(nil, ""))
 	}
 	text, err := contents(ctx, path, tables)
 	var damaged sqlite3.Error
@@ -87,7 +87,7 @@ func database(ctx context.Context, path string, tables []string) Finding {
 		text, err = contents(ctx, path, tables)
 	}
 	if err != nil {
-		return problem(name, err.Error(), problems.DatabaseFailing.Remedy(err, ""))
+		return problem(name, err.Error(), problems.DatabaseFailing.Remedy(nil, ""))
 	}
 	walSize := fileSize(path + "-wal")
 	switch _, noShm := os.Stat(path + "-shm"); {

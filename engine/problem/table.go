@@ -1,18 +1,40 @@
 package problem
 
 import (
-	"io"
 	"io/fs"
 	"syscall"
 )
 
-// Table has all problems, in the order of their declaration.
+// Table has all problems, in the order of their declaration. Go keeps that order because the
+// remedies, which they use, are declared before them.
 var Table []*Entry
 
 func entry(e Entry) *Entry {
 	Table = append(Table, &e)
 	return &e
 }
+
+// StateDir helps against errors of STATE_DIR.
+var StateDir = Remedies{"STATE_DIR", []Remedy{
+	{[]error{syscall.ENOSPC, syscall.EDQUOT}, "make room on the file system of STATE_DIR"},
+	{[]error{syscall.EROFS}, "mount the file system of STATE_DIR for writing; if it was mounted so, " +
+		"the kernel's log says why it is read-only now"},
+	{[]error{fs.ErrPermission}, "let the distributor's user write to STATE_DIR and what is in it"},
+	{[]error{syscall.EIO}, "look at the disk of STATE_DIR: the kernel's log has its errors"},
+	{nil, "see to it that STATE_DIR can be written"},
+}}
+
+// DataLogs helps against errors of reading the data logs.
+var DataLogs = Remedies{"DATA_LOG_DIR", []Remedy{
+	{[]error{fs.ErrPermission}, "let the distributor's user read DATA_LOG_DIR and what is in it, and " +
+		"enter the directories above"},
+	{[]error{syscall.EIO}, "look at the disk of DATA_LOG_DIR: the kernel's log has its errors"},
+	{[]error{syscall.ESTALE, syscall.ENOTCONN}, "mount the file system of DATA_LOG_DIR anew"},
+	{[]error{syscall.ELOOP, syscall.ENOTDIR}, "see where DATA_LOG_DIR leads: a link in it makes a " +
+		"circle, or a file stands where a directory is expected"},
+	{nil, "see whether the archiver runs and writes to DATA_LOG_DIR; a relative path starts at the " +
+		"directory in which the distributor was started"},
+}}
 
 // The problems.
 var (
@@ -61,8 +83,10 @@ var (
 	})
 	DatabaseFailing = entry(Entry{
 		ID: "database_failing", Level: Warning, What: "the database does not answer",
-		Remedies: Databases, Then: "the firehose and the other endpoints work without it, and it is " +
-			"tried again every second",
+		Remedies: always("check ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH, that the " +
+			"distributor's user may read the file, and that the archiver can open it: it creates the " +
+			"tables when it starts"),
+		Then: "the firehose and the other endpoints work without it, and it is tried again every second",
 	})
 	HealthCheckHangs = entry(Entry{
 		ID: "health_check_hangs", Level: Critical,
@@ -73,35 +97,3 @@ var (
 )
 
 func always(text string) Remedies { return Remedies{By: []Remedy{{Text: text}}} }
-
-// StateDir helps against errors of STATE_DIR.
-var StateDir = Remedies{"STATE_DIR", []Remedy{
-	{[]error{syscall.ENOSPC, syscall.EDQUOT}, "make room on the file system of STATE_DIR"},
-	{[]error{syscall.EROFS}, "mount the file system of STATE_DIR for writing; if it was mounted so, " +
-		"the kernel's log says why it is read-only now"},
-	{[]error{fs.ErrPermission}, "let the distributor's user write to STATE_DIR and what is in it"},
-	{[]error{syscall.EIO}, "look at the disk of STATE_DIR: the kernel's log has its errors"},
-	{nil, "see to it that STATE_DIR can be written"},
-}}
-
-// DataLogs helps against errors of reading the data logs.
-var DataLogs = Remedies{"DATA_LOG_DIR", []Remedy{
-	{[]error{fs.ErrPermission}, "let the distributor's user read DATA_LOG_DIR and what is in it, and " +
-		"enter the directories above"},
-	{[]error{syscall.EIO}, "look at the disk of DATA_LOG_DIR: the kernel's log has its errors"},
-	{[]error{syscall.ESTALE, syscall.ENOTCONN}, "mount the file system of DATA_LOG_DIR anew"},
-	{[]error{syscall.ELOOP, syscall.ENOTDIR}, "see where DATA_LOG_DIR leads: a link in it makes a " +
-		"circle, or a file stands where a directory is expected"},
-	{nil, "see whether the archiver runs and writes to DATA_LOG_DIR; a relative path starts at the " +
-		"directory in which the distributor was started"},
-}}
-
-// Databases helps against errors of the archiver's databases. An error io.EOF is an empty file.
-var Databases = Remedies{"a database", []Remedy{
-	{[]error{fs.ErrNotExist}, "set ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH to the " +
-		"archiver's databases"},
-	{[]error{fs.ErrPermission}, "let the distributor's user read the file"},
-	{[]error{io.EOF}, "start the archiver once: it creates the tables"},
-	{nil, "check ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH and permissions, and that the " +
-		"archiver can open the database"},
-}}
