@@ -109,7 +109,7 @@ func TestPublicWordsHaveNoPath(t *testing.T) {
 				t.Errorf("%s: %s", e.ID, public)
 			}
 			if !strings.Contains(f.Details.Problem, "/srv/secret/file: "+err.Error()) ||
-				strings.Contains(f.Details.Remedy, "(/srv/secret)") != ((e.Remedies.Of != "")) {
+				strings.Contains(f.Details.Remedy, "(/srv/secret)") != (e.Remedies.Of != "") {
 				t.Errorf("%s: %+v", e.ID, f.Details)
 			}
 			if f.Details.ID != e.ID || f.Public.Level != e.Level || f.Public.Component != "part" {
