@@ -42,7 +42,7 @@ type check struct {
 type known struct {
 	problem.Found
 	since time.Time // when it was first found
-	found time.Time // and last
+	last  time.Time // and last
 }
 
 // healthWatch makes the checks, once a second, whether anybody asks or not. It keeps since when
@@ -134,7 +134,7 @@ func (h *healthWatch) settle(found []problem.Found, now time.Time) {
 	for _, one := range found {
 		same := func(k known) bool { return k.Details.Component == one.Details.Component }
 		if i := slices.IndexFunc(h.problems, same); i >= 0 {
-			h.problems[i].Found, h.problems[i].found = one, now
+			h.problems[i].Found, h.problems[i].last = one, now
 			continue
 		}
 		k := known{one, now, now}
@@ -158,7 +158,7 @@ func (h *healthWatch) settle(found []problem.Found, now time.Time) {
 	}
 	var over kind
 	h.problems = slices.DeleteFunc(h.problems, func(k known) bool {
-		gone := now.Sub(k.found) >= settleAfter
+		gone := now.Sub(k.last) >= settleAfter
 		if gone {
 			over = append(over, k)
 		}
@@ -171,7 +171,7 @@ func (h *healthWatch) settle(found []problem.Found, now time.Time) {
 			message = "health is green again"
 		}
 		h.log.Info(message, "id", of[0].Details.ID, "component", of.components(),
-			"problem", of.problems(), "lasted", of[0].found.Sub(of[0].since).Round(time.Second))
+			"problem", of.problems(), "lasted", of[0].last.Sub(of[0].since).Round(time.Second))
 	}
 	if now.Sub(h.looked) >= inheritWithin && len(h.inherited) > 0 {
 		h.log.Info("health problems of before the handover are over", "component",

@@ -61,19 +61,18 @@ func stream(v visit, s datalog.Stream, r datalog.Report, from datalog.Position,
 	running bool) Finding {
 	name := "data logs: " + s.String()
 	pointer := "active-" + s.String() + "-log.txt"
+	remedy := problems.DataLogs.For(r.Problem, absolute(v.cfg.DataLogDir))
 	switch {
 	case r.Problem != nil && r.Active == "":
 		return warning(name, fmt.Sprintf("%d logs, but %s names none: %v", r.Logs, pointer, r.Problem),
-			"wait a moment, the archiver rewrites that file when it rotates; if nothing changes, check that the archiver runs")
+			"wait a moment, the archiver rewrites that file when it rotates; if nothing changes, "+remedy)
 	case r.Problem != nil && errors.Is(r.Problem, fs.ErrNotExist):
 		return warning(name, fmt.Sprintf("%s names %s, which is not there", pointer, r.Active),
-			"wait a moment, the archiver creates that log soon; if nothing changes, check that the archiver runs")
+			"wait a moment, the archiver creates that log soon; if nothing changes, "+remedy)
 	case r.Problem != nil:
-		return problem(name, r.Problem.Error(),
-			problems.DataLogs.For(r.Problem, absolute(v.cfg.DataLogDir)))
+		return problem(name, r.Problem.Error(), remedy)
 	case r.Active == "":
-		return warning(name, "there are no logs yet", "check that the archiver writes to "+
-			absolute(v.cfg.DataLogDir))
+		return warning(name, "there are no logs yet", remedy)
 	}
 	writer := r.Writer
 	if writer == "" {

@@ -33,8 +33,8 @@ type healthAnswer struct {
 	Healthy  bool
 	Since    time.Time // the admin listener's alone
 	Problems []struct {
-		Component, Problem, Remedy string
-		Since                      time.Time
+		ID, Level, Component, Problem, Remedy string
+		Since                                 time.Time
 	}
 }
 
@@ -335,7 +335,7 @@ func mustReport(t *testing.T, d *Distributor, problems map[string]string) {
 			return false
 		}
 		for _, p := range details.Problems {
-			if words, due := problems[p.Component]; !due || !strings.Contains(p.Problem, words) || p.Remedy == "" || p.Since.Before(details.Since) {
+			if words, due := problems[p.Component]; !due || !strings.Contains(p.Problem, words) || p.Remedy == "" || p.ID == "" || p.Level == "" || p.Since.Before(details.Since) {
 				return false
 			}
 		}
@@ -349,7 +349,7 @@ func mustReport(t *testing.T, d *Distributor, problems map[string]string) {
 			return false
 		}
 		for _, p := range public.Problems {
-			if _, due := problems[p.Component]; !due || p.Problem == "" || p.Remedy == "" || p.Since.IsZero() {
+			if _, due := problems[p.Component]; !due || p.Problem == "" || p.Remedy == "" || p.ID == "" || p.Level == "" || p.Since.IsZero() {
 				return false
 			}
 		}

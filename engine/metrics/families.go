@@ -46,8 +46,7 @@ var families = []family{
 	{"distributor_problems", "Problems that GET /is-healthy lists.", gauge, nil,
 		func(s *status.Status, emit sample) { emit(len(s.Problems)) }},
 	{"distributor_problem",
-		"1 while GET /is-healthy lists the problem, else 0. level critical: it stops distribution, " +
-			"of one stream at least; warning: distribution goes on.", gauge,
+		"1 while GET /is-healthy lists the problem; critical stops distribution.", gauge,
 		[]string{"id", "level"},
 		func(s *status.Status, emit sample) {
 			for _, e := range problem.Table {
