@@ -21,7 +21,7 @@ var StateDir = Remedies{"STATE_DIR", []Remedy{
 		"the kernel's log says why it is read-only now"},
 	{[]error{fs.ErrPermission}, "let the distributor's user write to STATE_DIR and what is in it"},
 	{[]error{syscall.EIO}, "look at the disk of STATE_DIR: the kernel's log has its errors"},
-	{nil, "see to it that STATE_DIR can be written"},
+	{nil, "make STATE_DIR writable"},
 }}
 
 // DataLogs helps against errors of reading the data logs.
@@ -40,17 +40,17 @@ var DataLogs = Remedies{"DATA_LOG_DIR", []Remedy{
 var (
 	FrameLogBlocked = entry(Entry{
 		ID: "frame_log_blocked", Level: Critical, What: "the frame log takes no frames",
-		Remedies: StateDir, Then: "distribution then goes on by itself, and loses nothing as long as " +
-			"the archiver keeps its data logs; do not remove files of the frame log",
+		Remedies: StateDir, Then: "distribution then continues by itself, and loses nothing as long " +
+			"as the archiver keeps its data logs; do not remove files of the frame log",
 	})
 	StateNotTakenBack = entry(Entry{
 		ID: "state_not_taken_back", Level: Critical,
 		What:     "no records are read since a handover failed",
-		Remedies: StateDir, Then: "it is tried again four times a second",
+		Remedies: StateDir, Then: "taking the state back is retried four times a second",
 	})
 	ProgressNotSaved = entry(Entry{
 		ID: "progress_not_saved", Level: Warning, What: "progress is not saved",
-		Remedies: StateDir, Then: "it is tried again every two seconds. Collectors get everything; " +
+		Remedies: StateDir, Then: "saving is retried every two seconds. Collectors get everything; " +
 			"after a kill or a crash now, those that return without a position would get more records " +
 			"twice, and new ones would start live",
 	})
@@ -58,16 +58,16 @@ var (
 		ID: "no_worker", Level: Critical, What: "no worker can start",
 		Remedies: always("see the log for the workers' last words; check memory, the limits of " +
 			"processes and descriptors, and whether the binary was replaced by a broken one"),
-		Then: "starting is tried again with growing pauses of up to ten seconds",
+		Then: "starting is retried with growing pauses of up to ten seconds",
 	})
 	DataLogsUnreadable = entry(Entry{
 		ID: "data_logs_unreadable", Level: Critical, What: "DATA_LOG_DIR cannot be read",
-		Remedies: DataLogs, Then: "it is tried again every FILE_STREAM_INTERVAL_MS",
+		Remedies: DataLogs, Then: "reading is retried every FILE_STREAM_INTERVAL_MS",
 	})
 	StreamWaits = entry(Entry{
 		ID: "stream_waits", Level: Critical, What: "reading of the stream waits for a file",
-		Remedies: DataLogs, Then: "it is tried again every FILE_STREAM_INTERVAL_MS; the other streams " +
-			"go on",
+		Remedies: DataLogs, Then: "reading is retried every FILE_STREAM_INTERVAL_MS; the other " +
+			"streams continue",
 	})
 	NoGrowth = entry(Entry{
 		ID: "no_growth", Level: Critical, What: "no stream has grown",
@@ -86,7 +86,7 @@ var (
 		Remedies: always("check ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH, that the " +
 			"distributor's user may read the file, and that the archiver can open it: it creates the " +
 			"tables when it starts"),
-		Then: "the firehose and the other endpoints work without it, and it is tried again every second",
+		Then: "the firehose and the other endpoints work without it, and it is retried every second",
 	})
 	HealthCheckHangs = entry(Entry{
 		ID: "health_check_hangs", Level: Critical,
