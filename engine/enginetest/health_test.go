@@ -32,8 +32,8 @@ type healthAnswer struct {
 	Healthy  bool
 	Since    time.Time // the admin listener's alone
 	Problems []struct {
-		Component, Problem, Remedy string
-		Since                      time.Time
+		ID, Level, Component, Problem, Remedy string
+		Since                                 time.Time
 	}
 }
 
@@ -209,7 +209,7 @@ func TestHealthOfDataLogs(t *testing.T) {
 
 	d.Configure(Settings{"DATA_LOG_STALE_MS": 300})
 	d.Reload(syscall.SIGHUP)
-	ill(t, d, "data logs", "has grown for")
+	ill(t, d, "data logs", "no stream has grown: for ")
 	d.Configure(Settings{"DATA_LOG_STALE_MS": 60_000})
 	d.Reload(syscall.SIGHUP)
 	well(t, d)
@@ -318,7 +318,7 @@ func mustReport(t *testing.T, d *Distributor, problems map[string]string) {
 			return false
 		}
 		for _, p := range details.Problems {
-			if words, due := problems[p.Component]; !due || !strings.Contains(p.Problem, words) || p.Remedy == "" || p.Since.Before(details.Since) {
+			if words, due := problems[p.Component]; !due || !strings.Contains(p.Problem, words) || p.Remedy == "" || p.ID == "" || p.Level == "" || p.Since.Before(details.Since) {
 				return false
 			}
 		}
@@ -332,7 +332,7 @@ func mustReport(t *testing.T, d *Distributor, problems map[string]string) {
 			return false
 		}
 		for _, p := range public.Problems {
-			if _, due := problems[p.Component]; !due || p.Problem == "" || p.Remedy == "" || p.Since.IsZero() {
+			if _, due := problems[p.Component]; !due || p.Problem == "" || p.Remedy == "" || p.ID == "" || p.Level == "" || p.Since.IsZero() {
 				return false
 			}
 		}
