@@ -363,7 +363,7 @@ func (a *assault) judge() error {
 		code = a.why.Code
 	}
 	// What comes behind a close frame of the client's own meets a socket that is no more.
-	if reset := errors.Is(err, syscall.ECONNRESET); err != io.EOF && !(reset && a.why == wsproto.ClientClosed) || !s.closed || s.code != code {
+	if reset := errors.Is(err, syscall.ECONNRESET); !errors.Is(err, io.EOF) && !(reset && a.why == wsproto.ClientClosed) || !s.closed || s.code != code {
 		return fmt.Errorf("close frame: %v, code %d, want %d; then %w", s.closed, s.code, code, err)
 	}
 	return nil
