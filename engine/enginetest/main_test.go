@@ -10,6 +10,10 @@ import (
 // seed decides what is written when, and when processes are killed.
 var seed = flag.Uint64("seed", 1, "seed of everything random")
 
+// short are the tests that `go test -short` runs when no -run selects others: the real binary in a few
+// seconds.
+const short = "^(TestConfigurationErrors|TestReload|TestHandover|TestMutantsApply)$"
+
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
@@ -17,11 +21,15 @@ func run(m *testing.M) int {
 		return failTakingOver(mode)
 	}
 	flag.Parse()
-	// The parallel tests mostly wait, so the number of cores says nothing of how many may run at a time.
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	// The parallel tests mostly wait, so the number of cores says nothing of how many may run at a
+	// time.
+	if !given["test.parallel"] {
 		_ = flag.Set("test.parallel", "12")
+	}
+	if testing.Short() && !given["test.run"] {
+		_ = flag.Set("test.run", short)
 	}
 	dir, err := os.MkdirTemp("", "enginetest-")
 	if err != nil {

@@ -239,7 +239,7 @@ func TestLastMessages(t *testing.T) {
 	if m, ok := next(t, one); ok {
 		t.Errorf("then %+v", m)
 	}
-	if err := one.Send(Message{Ready: true}); err != io.EOF {
+	if err := one.Send(Message{Ready: true}); !errors.Is(err, io.EOF) {
 		t.Errorf("said to nobody: %v", err)
 	}
 }

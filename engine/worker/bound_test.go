@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -63,7 +64,7 @@ func (h *handHeld) told(want func(handoff.Message) bool) handoff.Message {
 	h.t.Helper()
 	for b := make([]byte, handoff.MaxMessage); ; {
 		m, _, err := handoff.Receive(h.primary, b)
-		if err == handoff.ErrAgain && len(h.outbox) > 0 {
+		if errors.Is(err, handoff.ErrAgain) && len(h.outbox) > 0 {
 			h.flushOutbox() // there was no room for all that it had to tell
 			continue
 		}

@@ -366,7 +366,7 @@ func TestLingerTimer(t *testing.T) {
 		}
 		return nil
 	})
-	if err != gnet.ErrEngineShutdown {
+	if !errors.Is(err, gnet.ErrEngineShutdown) {
 		t.Fatal(err)
 	}
 	h.sends(6, "by the timer")

@@ -30,6 +30,9 @@ func TestHeadWords(t *testing.T) {
 			if state == stateLeft && last == 30 {
 				continue // as when it was closed
 			}
+			if testing.Short() && state != stateOpen {
+				continue
+			}
 			o := testOptions(memoryDir(t))
 			o.boot = now
 			var pages [][]byte // the head as it was

@@ -87,8 +87,12 @@ func TestHoleAboveSynced(t *testing.T) {
 // A recovery that is interrupted is followed by one that comes to the same end, in the same boot or
 // another.
 func TestInterruptedRecovery(t *testing.T) {
+	step := 1
+	if testing.Short() {
+		step = 3
+	}
 	for _, boot := range []bootID{{1}, {2}} {
-		for at := 0; ; at++ {
+		for at := 0; ; at += step {
 			l, missing := crashed(t)
 			if at%2 == 1 {
 				withoutLastEntry(t, l)
