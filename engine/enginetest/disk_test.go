@@ -267,7 +267,7 @@ func TestDiskFillsDuringHandover(t *testing.T) {
 // for the disk for a bounded time, and says why it has ended with a failure. The next start goes on.
 func TestStopWhileTheDiskHangs(t *testing.T) {
 	t.Parallel()
-	d := newHealthy(t, nil)
+	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
 	loopMount(t, d, 128<<20, "errors=continue")
 	state, err := os.Open(filepath.Join(d.Dir, "state"))
 	if err != nil {

@@ -98,9 +98,7 @@ func TestCannotStart(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() { // when all have tried
-		if status, body := running.Health(); status != 200 {
-			t.Errorf("the first instance is disturbed: %d %s", status, body)
-		}
+		well(t, running) // the first instance is not disturbed
 		running.Stop()
 	})
 }
