@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"distributor/engine/simulator"
+	"distributor/mmaplog/datalog"
 	"distributor/wsproto"
 	"distributor/wsproto/collector"
 )
@@ -86,27 +87,27 @@ func mustRefuse(t *testing.T, d *Distributor, request, reason string) refusal {
 	return r
 }
 
-// mustServeRest checks that what is kept is the end of the book, of each stream
-// without a gap, and returns where it begins.
+// mustServeRest checks that the distributor serves the end of the book, each stream without a gap.
+// It returns the floor.
 func mustServeRest(t *testing.T, d *Distributor, book *Book) (floor uint64) {
 	t.Helper()
 	p := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"})
 	defer p.Terminate()
 	reading, taken := Reading{book: book}, 0
-	for i := range reading.most { // as if it had had all: it begins anywhere
-		reading.view[i] = *book.streams[i].Load()
-		reading.most[i] = len(reading.view[i])
+	for _, s := range datalog.Streams { // as if it had had all, so that it may begin anywhere
+		reading.hashes[s] = *book.hashes[s].Load()
+		reading.most[s] = len(reading.hashes[s])
 	}
 	reading.Again()
 	last := func() bool {
 		for i := range reading.next {
-			if reading.next[i] != len(reading.view[i]) {
+			if reading.next[i] != len(reading.hashes[i]) {
 				return false
 			}
 		}
 		return true
 	}
-	Until(t, "the end of the book has come", func() bool {
+	Until(t, "the last message of each stream has come", func() bool {
 		texts := p.Texts()
 		for _, text := range texts[taken:] {
 			if err := reading.Take(streamOf(t, text), []byte(text)); err != nil {

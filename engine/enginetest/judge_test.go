@@ -29,7 +29,7 @@ func TestJudge(t *testing.T) {
 			if disk := NewPlan(seed).Disk; !disks()[disk] {
 				t.Logf("no %s can be made here: STATE_DIR is a directory", disk)
 			}
-			if failed, said := try(t, seed, built, tally); failed {
+			if failed, said := runTrial(t, seed, built, tally); failed {
 				t.Errorf("%s\n%s", sentence(seed), said)
 			}
 		})
@@ -80,7 +80,7 @@ func TestSoak(t *testing.T) {
 	for range jobs {
 		working.Go(func() {
 			for seed, ok := take(); ok; seed, ok = take() {
-				if failed, said := try(t, seed, built, tally); failed {
+				if failed, said := runTrial(t, seed, built, tally); failed {
 					mu.Lock()
 					failures = append(failures, seed)
 					fmt.Printf("seed %d %s\n%s\n", seed, sentence(seed), said)

@@ -71,7 +71,7 @@ func TestMutants(t *testing.T) {
 		}
 		if m.Test == "" && err == nil && by != "SURVIVED" {
 			if !sound[seed] {
-				if failed, said := try(t, seed, built, &Tally{}); failed {
+				if failed, said := runTrial(t, seed, built, &Tally{}); failed {
 					t.Fatalf("without any bug, seed %d fails, so that its verdict means nothing: %s", seed, said)
 				}
 				sound[seed] = true
@@ -134,7 +134,7 @@ func judgeMutant(t *testing.T, binary string, known []uint64) (by string, seed u
 	for range 2 * runtime.NumCPU() {
 		working.Go(func() {
 			for n, ok := take(); ok; n, ok = take() {
-				if failed, said := try(t, n, binary, &Tally{}); failed {
+				if failed, said := runTrial(t, n, binary, &Tally{}); failed {
 					mu.Lock()
 					if by == "" {
 						by, seed = fmt.Sprintf("seed %d: %s", n, strings.Join(strings.Fields(said), " ")), n
