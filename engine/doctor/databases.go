@@ -55,7 +55,7 @@ func databases(ctx context.Context, v visit) []Finding {
 	}
 	dir := v.cfg.ArchiverDBDir
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return []Finding{problem("databases", absolute(dir)+" is not there: "+firehoseWorks,
+		return []Finding{problem("databases", absolute(dir)+" does not exist: "+firehoseWorks,
 			"set ARCHIVER_DB_DIR to the directory of the archiver's databases")}
 	}
 	d := v.cfg.ArchiverData
@@ -73,7 +73,7 @@ func database(ctx context.Context, path string, tables []string) Finding {
 	wal, err := headerOf(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return problem(name, absolute(path)+" is not there: "+firehoseWorks,
+		return problem(name, absolute(path)+" does not exist: "+firehoseWorks,
 			"set ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH to the archiver's databases")
 	case errors.Is(err, fs.ErrPermission):
 		return problem(name, err.Error(),

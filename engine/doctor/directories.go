@@ -33,7 +33,7 @@ func dataLogDir(v visit) []Finding {
 	fi, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return []Finding{problem(name, absolute(dir)+" is not there",
+		return []Finding{problem(name, absolute(dir)+" does not exist",
 			"set DATA_LOG_DIR to the directory in which the archiver writes data logs; a relative path starts at the directory in which the distributor is started")}
 	case err != nil:
 		return []Finding{problem(name, err.Error(), "correct the permissions of DATA_LOG_DIR")}
@@ -120,7 +120,7 @@ func writable(dir string) error {
 		return fmt.Errorf("%s cannot be written to by this user (%d): %w", absolute(dir), os.Geteuid(),
 			err)
 	}
-	return fmt.Errorf("%s is not there and cannot be created in %s by this user (%d): %w",
+	return fmt.Errorf("%s does not exist and cannot be created in %s by this user (%d): %w",
 		absolute(dir), absolute(there), os.Geteuid(), err)
 }
 
