@@ -152,7 +152,8 @@ func mustBeOurs(t *testing.T, d *Distributor) {
 		}
 	}
 	for _, pid := range pids {
-		if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); err != nil || strings.Contains(string(env), "LISTEN_") {
+		if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); err != nil ||
+			strings.Contains(string(env), "LISTEN_") {
 			t.Errorf("the environment of process %d: %q, %v", pid, env, err)
 		}
 	}
@@ -166,8 +167,10 @@ func TestSocketAndSettingsDiffer(t *testing.T) {
 		settings Settings
 		says     []string
 	}{
-		"port":    {Settings{"DISTRIBUTOR_PORT": 1}, []string{"DISTRIBUTOR_PORT is 1,", "distributor.socket listens on 127.0.0.1:"}},
-		"address": {Settings{"LISTEN_ADDR": "127.0.0.2"}, []string{"LISTEN_ADDR is 127.0.0.2,", "distributor.socket listens on 127.0.0.1:"}},
+		"port": {Settings{"DISTRIBUTOR_PORT": 1}, []string{"DISTRIBUTOR_PORT is 1,",
+			"distributor.socket listens on 127.0.0.1:"}},
+		"address": {Settings{"LISTEN_ADDR": "127.0.0.2"},
+			[]string{"LISTEN_ADDR is 127.0.0.2,", "distributor.socket listens on 127.0.0.1:"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -177,7 +180,9 @@ func TestSocketAndSettingsDiffer(t *testing.T) {
 				t.Errorf("it ended with %v", how)
 			}
 			for _, words := range append(c.says, "ListenStream=") {
-				d.WaitLog(words, func(l Line) bool { return l.Msg == "stopped" && strings.Contains(l.Text, words) })
+				d.WaitLog(words, func(l Line) bool {
+					return l.Msg == "stopped" && strings.Contains(l.Text, words)
+				})
 			}
 		})
 	}
@@ -190,8 +195,12 @@ func TestSocketAndSettingsDiffer(t *testing.T) {
 		}
 		d.Configure(Settings{"DISTRIBUTOR_PORT": freePort(t)})
 		d.Signal(syscall.SIGUSR2)
-		d.WaitLog("a refusal", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
-		d.WaitLog("why", func(l Line) bool { return strings.Contains(l.Text, "distributor.socket has the port") })
+		d.WaitLog("a refusal", func(l Line) bool {
+			return l.Msg == "handover failed; this process continues"
+		})
+		d.WaitLog("why", func(l Line) bool {
+			return strings.Contains(l.Text, "distributor.socket has the port")
+		})
 		if status, err := d.status(); status != http.StatusOK {
 			t.Errorf("after a refused handover: answered %d, %v", status, err)
 		}
@@ -235,7 +244,9 @@ func TestSocketAndSettingsDiffer(t *testing.T) {
 			if how := d.WaitEnd(); how.ExitStatus() != exitConfig {
 				t.Errorf("it ended with %v", how)
 			}
-			d.WaitLog("why", func(l Line) bool { return strings.Contains(l.Text, "distributor.socket cannot be used") })
+			d.WaitLog("why", func(l Line) bool {
+				return strings.Contains(l.Text, "distributor.socket cannot be used")
+			})
 		})
 	}
 }
@@ -250,7 +261,8 @@ func TestSocketUnit(t *testing.T) {
 		}
 	}
 	var backlog int
-	if _, err := fmt.Sscan(strings.Join(socket["Backlog"], " "), &backlog); err != nil || backlog < 4096 {
+	if _, err := fmt.Sscan(strings.Join(socket["Backlog"], " "), &backlog); err != nil ||
+		backlog < 4096 {
 		t.Errorf("Backlog=%v", socket["Backlog"])
 	}
 }

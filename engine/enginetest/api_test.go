@@ -24,7 +24,8 @@ func TestAPICorpus(t *testing.T) {
 				t.Fatal(err)
 			}
 			d := New(t, settings)
-			d.Configure(Settings{"ARCHIVER_DB_DIR": filepath.Join(d.Dir, "databases"), "RATE_LIMIT": 1_000_000})
+			d.Configure(Settings{"ARCHIVER_DB_DIR": filepath.Join(d.Dir, "databases"),
+				"RATE_LIMIT": 1_000_000})
 			if err := os.Mkdir(filepath.Join(d.Dir, "databases"), 0o755); err != nil {
 				t.Fatal(err)
 			}

@@ -37,7 +37,8 @@ func drains(b *testing.B, d *Distributor, n int, compressed bool) {
 		}
 		in := bufio.NewReader(conn)
 		answer, err := http.ReadResponse(in, nil)
-		if err != nil || answer.StatusCode != http.StatusSwitchingProtocols || (answer.Header.Get("Sec-WebSocket-Extensions") != "") != compressed {
+		if err != nil || answer.StatusCode != http.StatusSwitchingProtocols ||
+			(answer.Header.Get("Sec-WebSocket-Extensions") != "") != compressed {
 			b.Fatalf("%v %v", answer, err)
 		}
 		go func() { _, _ = io.Copy(io.Discard, in) }()
@@ -45,13 +46,15 @@ func drains(b *testing.B, d *Distributor, n int, compressed bool) {
 }
 
 // cost is what a run cost the distributor, all processes.
-type cost struct{ cpu, sent, small float64 } // seconds, bytes given to the kernel, part of them compressed
+// seconds, bytes given to the kernel, part of them compressed
+type cost struct{ cpu, sent, small float64 }
 
 // distribute sends the simulator's records, at a rate, to n collectors.
 func distribute(b *testing.B, n, level, rate int, seconds float64) cost {
 	b.Helper()
 	d := New(b, Settings{"COMPRESSION_LEVEL": level, "ADMIN_ADDR": "127.0.0.1:0"})
-	NewArchiver(b, ArchiverOptions{Dir: d.Logs, Book: NewBook()}) // makes the logs, so that following begins before the first record
+	// makes the logs, so that following begins before the first record
+	NewArchiver(b, ArchiverOptions{Dir: d.Logs, Book: NewBook()})
 	d.Start()
 	drains(b, d, n, level > 0)
 	of := func() (c cost, frames uint64) {
@@ -66,14 +69,16 @@ func distribute(b *testing.B, n, level, rate int, seconds float64) cost {
 		return c, frames
 	}
 	before, _ := of()
-	cmd := exec.Command(d.Binary, "simulate", "--quiet", "--seed", "same", "--dir", d.Logs, "--rate", fmt.Sprint(rate), "--seconds", fmt.Sprint(seconds))
+	cmd := exec.Command(d.Binary, "simulate", "--quiet", "--seed", "same", "--dir", d.Logs, "--rate",
+		fmt.Sprint(rate), "--seconds", fmt.Sprint(seconds))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}
 	var last cost
 	Until(b, "all is sent", func() bool {
 		now, frames := of()
-		done := now.sent == last.sent && frames > 0 // an idle distributor takes a little processor time too
+		// an idle distributor takes a little processor time too
+		done := now.sent == last.sent && frames > 0
 		last = now
 		time.Sleep(1500 * time.Millisecond) // figures are a second old
 		return done

@@ -19,9 +19,11 @@ import (
 // way; what compressing leaves on disk goes with the primary's next life.
 func TestCompression(t *testing.T) {
 	t.Parallel()
-	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 3, "ADMIN_ADDR": "127.0.0.1:0"})
+	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 3,
+		"ADMIN_ADDR": "127.0.0.1:0"})
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{300, 20_000}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{300, 20_000}})
 	d.Start()
 	const size, compress = 6, 4
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: size, Compress: compress, Book: book})
@@ -65,7 +67,8 @@ func TestCompression(t *testing.T) {
 		t.Fatal(err)
 	}
 	fleet.WaitTotal(book.Total())
-	c, err := collector.Dial(t.Context(), collector.Options{URL: d.URL, Keys: newKey(t), HashKey: hashKey, Compress: true})
+	c, err := collector.Dial(t.Context(), collector.Options{URL: d.URL, Keys: newKey(t),
+		HashKey: hashKey, Compress: true})
 	if err != nil || c.Compressed() {
 		t.Errorf("with level 0: compressed, or %v", err)
 	}
@@ -80,14 +83,17 @@ func TestCompression(t *testing.T) {
 // compressed log is the new process's, and is there when the old one has ended.
 func TestCompressionOverHandovers(t *testing.T) {
 	t.Parallel()
-	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "FRAME_LOG_SEGMENT_BYTES": 1 << 20, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 4, "ADMIN_ADDR": "127.0.0.1:0"})
+	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "FRAME_LOG_SEGMENT_BYTES": 1 << 20,
+		"NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 4, "ADMIN_ADDR": "127.0.0.1:0"})
 	d.Env = []string{badSuccessor + "=opens"}
 	linked(t, d)
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{300, 20_000}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{300, 20_000}})
 	d.Start()
 	const size, compress = 6, 4
-	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: size, Compress: compress, Book: book, Forgetful: true})
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: size, Compress: compress, Book: book,
+		Forgetful: true})
 	s := newStorm(archiver)
 	sent := func() (s status.Compression) {
 		t.Helper()
@@ -103,7 +109,9 @@ func TestCompressionOverHandovers(t *testing.T) {
 	replaceByBad(t, d)
 	mark := d.Mark()
 	d.Signal(syscall.SIGUSR2)
-	d.WaitLogAfter(mark, "handover failed", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
+	d.WaitLogAfter(mark, "handover failed", func(l Line) bool {
+		return l.Msg == "handover failed; this process continues"
+	})
 	sent()
 	if n := fleet.Cut(); n != 0 {
 		t.Errorf("%d collectors have noticed that a handover failed", n)
@@ -123,7 +131,8 @@ func TestCompressionOverHandovers(t *testing.T) {
 			t.Errorf("%d compressed logs of the new process have ended: %s", n, of)
 		}
 	}
-	if logs, err := os.ReadDir(filepath.Join(d.Dir, "state", "deflate")); err != nil || len(logs) != 1 {
+	if logs, err := os.ReadDir(filepath.Join(d.Dir, "state", "deflate")); err != nil ||
+		len(logs) != 1 {
 		t.Errorf("compressed logs: %v, %v", logs, err)
 	}
 	s.end(t)

@@ -40,36 +40,56 @@ func (c crash) String() string { return fmt.Sprintf("%s:%d", crashpoint.Names[c.
 //	whileRenewing   when damage at the log's end costs it its ID
 var (
 	whileRunning = []crash{
-		{point: crashpoint.FramesWritten, n: 1}, {point: crashpoint.FramesWritten, n: 20}, {point: crashpoint.EntryWritten, n: 1}, {point: crashpoint.EntryWritten, n: 101},
-		{point: crashpoint.FramesCounted, n: 1}, {point: crashpoint.FramesCounted, n: 8}, {point: crashpoint.HeadPublished, n: 1}, {point: crashpoint.HeadPublished, n: 8},
-		{point: crashpoint.SpareCreated, n: 1}, {point: crashpoint.SpareCreated, n: 3}, {point: crashpoint.SpareMade, n: 1}, {point: crashpoint.SpareMade, n: 2},
-		{point: crashpoint.IndexNamed, n: 1}, {point: crashpoint.IndexNamed, n: 2}, {point: crashpoint.FramesNamed, n: 1}, {point: crashpoint.FramesNamed, n: 3},
-		{point: crashpoint.SegmentSealed, n: 1}, {point: crashpoint.SegmentSealed, n: 2}, {point: crashpoint.SegmentGrown, n: 1}, {point: crashpoint.SegmentGrown, n: 2},
-		{point: crashpoint.SegmentTrimmed, n: 1}, {point: crashpoint.SegmentTrimmed, n: 3}, {point: crashpoint.SegmentSynced, n: 1}, {point: crashpoint.SegmentSynced, n: 2},
-		{point: crashpoint.HeadSynced, n: 1}, {point: crashpoint.HeadSynced, n: 2}, {point: crashpoint.SyncedRaised, n: 1}, {point: crashpoint.SyncedRaised, n: 2},
-		{point: crashpoint.RecoveryBegun, n: 1}, {point: crashpoint.RestRemoved, n: 1}, {point: crashpoint.SegmentReopened, n: 1}, {point: crashpoint.Recovered, n: 1},
-		{point: crashpoint.CheckpointWritten, n: 1}, {point: crashpoint.CheckpointSynced, n: 1}, {point: crashpoint.CheckpointNamed, n: 1},
-		{point: crashpoint.CheckpointWritten, n: 2, stop: true}, {point: crashpoint.CheckpointSynced, n: 2, stop: true}, {point: crashpoint.CheckpointNamed, n: 2, stop: true},
+		{point: crashpoint.FramesWritten, n: 1}, {point: crashpoint.FramesWritten, n: 20},
+		{point: crashpoint.EntryWritten, n: 1}, {point: crashpoint.EntryWritten, n: 101},
+		{point: crashpoint.FramesCounted, n: 1}, {point: crashpoint.FramesCounted, n: 8},
+		{point: crashpoint.HeadPublished, n: 1}, {point: crashpoint.HeadPublished, n: 8},
+		{point: crashpoint.SpareCreated, n: 1}, {point: crashpoint.SpareCreated, n: 3},
+		{point: crashpoint.SpareMade, n: 1}, {point: crashpoint.SpareMade, n: 2},
+		{point: crashpoint.IndexNamed, n: 1}, {point: crashpoint.IndexNamed, n: 2},
+		{point: crashpoint.FramesNamed, n: 1}, {point: crashpoint.FramesNamed, n: 3},
+		{point: crashpoint.SegmentSealed, n: 1}, {point: crashpoint.SegmentSealed, n: 2},
+		{point: crashpoint.SegmentGrown, n: 1}, {point: crashpoint.SegmentGrown, n: 2},
+		{point: crashpoint.SegmentTrimmed, n: 1}, {point: crashpoint.SegmentTrimmed, n: 3},
+		{point: crashpoint.SegmentSynced, n: 1}, {point: crashpoint.SegmentSynced, n: 2},
+		{point: crashpoint.HeadSynced, n: 1}, {point: crashpoint.HeadSynced, n: 2},
+		{point: crashpoint.SyncedRaised, n: 1}, {point: crashpoint.SyncedRaised, n: 2},
+		{point: crashpoint.RecoveryBegun, n: 1}, {point: crashpoint.RestRemoved, n: 1},
+		{point: crashpoint.SegmentReopened, n: 1}, {point: crashpoint.Recovered, n: 1},
+		{point: crashpoint.CheckpointWritten, n: 1}, {point: crashpoint.CheckpointSynced, n: 1},
+		{point: crashpoint.CheckpointNamed, n: 1},
+		{point: crashpoint.CheckpointWritten, n: 2, stop: true},
+		{point: crashpoint.CheckpointSynced, n: 2, stop: true},
+		{point: crashpoint.CheckpointNamed, n: 2, stop: true},
 		{point: crashpoint.CheckpointCreated, n: 2, stop: true},
-		{point: crashpoint.CollectorsCreated, n: 1, stop: true}, {point: crashpoint.CollectorsWritten, n: 1, stop: true},
-		{point: crashpoint.CollectorsSynced, n: 1, stop: true}, {point: crashpoint.CollectorsNamed, n: 1, stop: true},
+		{point: crashpoint.CollectorsCreated, n: 1, stop: true},
+		{point: crashpoint.CollectorsWritten, n: 1, stop: true},
+		{point: crashpoint.CollectorsSynced, n: 1, stop: true},
+		{point: crashpoint.CollectorsNamed, n: 1, stop: true},
 		{point: crashpoint.LogSynced, n: 1, stop: true}, {point: crashpoint.CloseSaid, n: 1, stop: true},
 	}
 	whileRetaining = []crash{
-		{point: crashpoint.FloorRaised, n: 1}, {point: crashpoint.FloorRaised, n: 2}, {point: crashpoint.FramesUnlinked, n: 1}, {point: crashpoint.FramesUnlinked, n: 3},
+		{point: crashpoint.FloorRaised, n: 1}, {point: crashpoint.FloorRaised, n: 2},
+		{point: crashpoint.FramesUnlinked, n: 1}, {point: crashpoint.FramesUnlinked, n: 3},
 		{point: crashpoint.SegmentUnlinked, n: 1}, {point: crashpoint.SegmentUnlinked, n: 3},
 	}
 	atFirst = []crash{
-		{point: crashpoint.RestRemoved, n: 1}, {point: crashpoint.SpareCreated, n: 1}, {point: crashpoint.SpareMade, n: 1}, {point: crashpoint.IndexNamed, n: 1},
-		{point: crashpoint.SegmentReopened, n: 1}, {point: crashpoint.HeadMade, n: 1}, {point: crashpoint.HeadNamed, n: 1}, {point: crashpoint.Recovered, n: 1},
-		{point: crashpoint.CheckpointCreated, n: 1}, {point: crashpoint.CheckpointWritten, n: 1}, {point: crashpoint.CheckpointSynced, n: 1}, {point: crashpoint.CheckpointNamed, n: 1},
+		{point: crashpoint.RestRemoved, n: 1}, {point: crashpoint.SpareCreated, n: 1},
+		{point: crashpoint.SpareMade, n: 1}, {point: crashpoint.IndexNamed, n: 1},
+		{point: crashpoint.SegmentReopened, n: 1}, {point: crashpoint.HeadMade, n: 1},
+		{point: crashpoint.HeadNamed, n: 1}, {point: crashpoint.Recovered, n: 1},
+		{point: crashpoint.CheckpointCreated, n: 1}, {point: crashpoint.CheckpointWritten, n: 1},
+		{point: crashpoint.CheckpointSynced, n: 1}, {point: crashpoint.CheckpointNamed, n: 1},
 	}
 	whileNoticing = []crash{
-		{point: crashpoint.NoticesCreated, n: 1}, {point: crashpoint.NoticesWritten, n: 1}, {point: crashpoint.NoticesSynced, n: 1}, {point: crashpoint.NoticesNamed, n: 1},
+		{point: crashpoint.NoticesCreated, n: 1}, {point: crashpoint.NoticesWritten, n: 1},
+		{point: crashpoint.NoticesSynced, n: 1}, {point: crashpoint.NoticesNamed, n: 1},
 	}
 	whileRenewing = []crash{
-		{point: crashpoint.IDGivenUp, n: 1}, {point: crashpoint.RestRemoved, n: 1}, {point: crashpoint.SegmentReopened, n: 1}, {point: crashpoint.HeadMade, n: 1},
-		{point: crashpoint.HeadNamed, n: 1}, {point: crashpoint.Recovered, n: 1}, {point: crashpoint.CheckpointWritten, n: 1},
+		{point: crashpoint.IDGivenUp, n: 1}, {point: crashpoint.RestRemoved, n: 1},
+		{point: crashpoint.SegmentReopened, n: 1}, {point: crashpoint.HeadMade, n: 1},
+		{point: crashpoint.HeadNamed, n: 1}, {point: crashpoint.Recovered, n: 1},
+		{point: crashpoint.CheckpointWritten, n: 1},
 	}
 )
 
@@ -121,7 +141,8 @@ func TestCrashPoints(t *testing.T) {
 	t.Run("all are tried", func(t *testing.T) {
 		for i, name := range crashpoint.Names {
 			tried := func(c crash) bool { return c.point == crashpoint.Point(i) }
-			if name == "" || !slices.ContainsFunc(slices.Concat(whileRunning, whileRetaining, atFirst, whileNoticing, whileRenewing), tried) {
+			if name == "" || !slices.ContainsFunc(slices.Concat(whileRunning, whileRetaining, atFirst,
+				whileNoticing, whileRenewing), tried) {
 				t.Errorf("point %d, %q, is in no list", i, name)
 			}
 		}
@@ -132,7 +153,8 @@ func TestCrashPoints(t *testing.T) {
 	})
 	t.Run("retaining", func(t *testing.T) {
 		t.Parallel()
-		dieAgain(t, some(whileRetaining, 2), Settings{"FRAME_LOG_SEGMENT_BYTES": 64 << 10, "FRAME_LOG_BYTES": 1 << 20}, false)
+		dieAgain(t, some(whileRetaining, 2), Settings{"FRAME_LOG_SEGMENT_BYTES": 64 << 10,
+			"FRAME_LOG_BYTES": 1 << 20}, false)
 	})
 	for _, c := range some(atFirst, 2) {
 		t.Run("beginning/"+c.String(), func(t *testing.T) { t.Parallel(); dieAtFirst(t, c) })
@@ -149,12 +171,14 @@ func TestCrashPoints(t *testing.T) {
 // under an archiver that is never further ahead of the collectors than the log
 // reaches back. all says that the log keeps everything.
 func dieAgain(t *testing.T, crashes []crash, settings Settings, all bool) {
-	const ahead = 150                                                    // records
-	sizes := append(slices.Repeat([]int{100, 200, 400, 800}, 8), 70_000) // one in 33 needs a segment of its own
+	const ahead = 150 // records
+	// one in 33 needs a segment of its own
+	sizes := append(slices.Repeat([]int{100, 200, 400, 800}, 8), 70_000)
 	d, book := victim(t, settings), NewBook()
 	archiver := NewArchiver(t, ArchiverOptions{
 		Dir: d.Logs, Book: book, Seed: *seed, Sizes: sizes, Noise: 0.02,
-		Log: simulator.LogOptions{Generation: simulator.BytesBlank, MaxBytes: 1 << 20, MaxFiles: 1000, BatchLines: 4, Torn: 0.1},
+		Log: simulator.LogOptions{Generation: simulator.BytesBlank, MaxBytes: 1 << 20, MaxFiles: 1000,
+			BatchLines: 4, Torn: 0.1},
 	})
 	write := func(n int) {
 		t.Helper()
@@ -165,7 +189,8 @@ func dieAgain(t *testing.T, crashes []crash, settings Settings, all bool) {
 	d.Start()
 	fleets := []*Fleet{NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})}
 	if all {
-		fleets = append(fleets, NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book, Forgetful: true}))
+		fleets = append(fleets, NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book,
+			Forgetful: true}))
 	}
 	write(50)
 	for _, f := range fleets {
@@ -204,7 +229,8 @@ func dieAgain(t *testing.T, crashes []crash, settings Settings, all bool) {
 	} else if floor := mustServeRest(t, d, book); floor == 0 {
 		t.Error("no segment has gone")
 	}
-	for _, what := range []string{"frame log: DAMAGE", "data log: records may be missing", "checkpoint not used", "returning collectors start live"} {
+	for _, what := range []string{"frame log: DAMAGE", "data log: records may be missing",
+		"checkpoint not used", "returning collectors start live"} {
 		if said := d.Log(func(l Line) bool { return strings.Contains(l.Msg, what) }); len(said) > 0 {
 			t.Errorf("it reports losses: %s", said[0].Text)
 		}
@@ -227,7 +253,8 @@ func dieAtFirst(t *testing.T, c crash) {
 	disarm()
 	d.Start()
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{100}})
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
 	if err := archiver.Write(20); err != nil {
 		t.Fatal(err)
@@ -242,7 +269,8 @@ func dieAtFirst(t *testing.T, c crash) {
 // records are made again, under one new ID, however often it dies.
 func dieRenewing(t *testing.T, c crash) {
 	d, book := victim(t, nil), NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100, 3000}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{100, 3000}})
 	d.Start()
 	if err := archiver.Write(100); err != nil {
 		t.Fatal(err)
@@ -319,9 +347,11 @@ func (d *Distributor) segments(t testing.TB) []string {
 // mustBeTidy checks that nothing was left behind by those that were killed.
 func mustBeTidy(t testing.TB, d *Distributor) {
 	t.Helper()
-	known := map[string]bool{"checkpoint.json": true, "collectors.json": true, "notices.json": true, "head": true, "lock": true}
+	known := map[string]bool{"checkpoint.json": true, "collectors.json": true, "notices.json": true,
+		"head": true, "lock": true}
 	halves := make(map[string]int)
-	for _, dir := range []string{filepath.Join(d.Dir, "state"), filepath.Join(d.Dir, "state", "frames")} {
+	for _, dir := range []string{filepath.Join(d.Dir, "state"),
+		filepath.Join(d.Dir, "state", "frames")} {
 		files, err := os.ReadDir(dir)
 		if err != nil {
 			t.Fatal(err)

@@ -73,7 +73,8 @@ func mustRefuse(t *testing.T, d *Distributor, request, reason string) refusal {
 	head, body, _ := strings.Cut(string(text), "\r\n\r\n")
 	r := refusal{body: body, header: http.Header{}, took: time.Since(began)}
 	var answer struct{ Reason string }
-	if _, err := fmt.Sscanf(head, "HTTP/1.1 %d", &r.status); err != nil || json.Unmarshal([]byte(body), &answer) != nil {
+	if _, err := fmt.Sscanf(head, "HTTP/1.1 %d", &r.status); err != nil ||
+		json.Unmarshal([]byte(body), &answer) != nil {
 		t.Fatalf("no complete answer: %q", text)
 	}
 	for line := range strings.Lines(head) {
@@ -167,21 +168,38 @@ func TestDamagedState(t *testing.T) {
 	}
 	const lost, givenUp = "frame log: DAMAGE: committed frames are lost", "given up, to be made again"
 	for name, c := range map[string]struct {
-		do      func(*testing.T, place) // while the machine is started again: within a boot, a closed log is not read
+		// while the machine is started again: within a boot, a closed log is not read
+		do      func(*testing.T, place)
 		says    string
 		refused int // a collector with the position of the log's beginning
 	}{
-		"bit flip":              {func(t *testing.T, p place) { damage(t, middle(p), 1000, []byte{0}) }, lost, http.StatusGone},
-		"bit flip in an index":  {func(t *testing.T, p place) { damage(t, index(middle(p)), 4096+64*3+30, []byte{0xff, 0xff}) }, lost, http.StatusGone},
-		"bit flip at the end":   {func(t *testing.T, p place) { damage(t, last(p), int64(p.head)-3, []byte{0}) }, givenUp, 0},
-		"torn tail":             {func(t *testing.T, p place) { truncate(t, last(p), int64(p.head)-3) }, givenUp, 0},
-		"last index torn":       {func(t *testing.T, p place) { truncate(t, index(last(p)), 4096+64) }, "", 0},
-		"segment cut":           {func(t *testing.T, p place) { truncate(t, middle(p), 5000) }, lost, http.StatusGone},
-		"segment missing":       {func(t *testing.T, p place) { remove(t, middle(p), index(middle(p))) }, lost, http.StatusGone},
-		"first segment missing": {func(t *testing.T, p place) { remove(t, p.segments[0], index(p.segments[0])) }, lost, http.StatusGone},
-		"last segment missing":  {func(t *testing.T, p place) { remove(t, last(p), index(last(p))) }, "", 0},
-		"index missing":         {func(t *testing.T, p place) { remove(t, index(middle(p))) }, lost, http.StatusGone},
-		"head missing":          {func(t *testing.T, p place) { remove(t, filepath.Join(filepath.Dir(last(p)), "head")) }, "", http.StatusConflict},
+		"bit flip": {func(t *testing.T, p place) {
+			damage(t, middle(p), 1000, []byte{0})
+		}, lost, http.StatusGone},
+		"bit flip in an index": {func(t *testing.T, p place) {
+			damage(t, index(middle(p)), 4096+64*3+30, []byte{0xff, 0xff})
+		}, lost, http.StatusGone},
+		"bit flip at the end": {func(t *testing.T, p place) {
+			damage(t, last(p), int64(p.head)-3, []byte{0})
+		}, givenUp, 0},
+		"torn tail": {func(t *testing.T, p place) {
+			truncate(t, last(p), int64(p.head)-3)
+		}, givenUp, 0},
+		"last index torn": {func(t *testing.T, p place) { truncate(t, index(last(p)), 4096+64) }, "", 0},
+		"segment cut": {func(t *testing.T, p place) {
+			truncate(t, middle(p), 5000)
+		}, lost, http.StatusGone},
+		"segment missing": {func(t *testing.T, p place) {
+			remove(t, middle(p), index(middle(p)))
+		}, lost, http.StatusGone},
+		"first segment missing": {func(t *testing.T, p place) {
+			remove(t, p.segments[0], index(p.segments[0]))
+		}, lost, http.StatusGone},
+		"last segment missing": {func(t *testing.T, p place) { remove(t, last(p), index(last(p))) }, "", 0},
+		"index missing": {func(t *testing.T, p place) {
+			remove(t, index(middle(p)))
+		}, lost, http.StatusGone},
+		"head missing": {func(t *testing.T, p place) { remove(t, filepath.Join(filepath.Dir(last(p)), "head")) }, "", http.StatusConflict},
 		"head of garbage": {func(t *testing.T, p place) {
 			damage(t, filepath.Join(filepath.Dir(last(p)), "head"), 0, []byte(strings.Repeat("?", 200)))
 		}, "the head file is not usable", http.StatusConflict},
@@ -196,7 +214,8 @@ func TestDamagedState(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d, book := New(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 64 << 10}), NewBook()
-			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100, 3000}})
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+				Sizes: []int{100, 3000}})
 			d.Start()
 			fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
 			if err := archiver.Write(200); err != nil {
@@ -208,19 +227,24 @@ func TestDamagedState(t *testing.T) {
 			d.Stop()
 			p := place{d: d, segments: d.segments(t)}
 			var base uint64
-			if _, err := fmt.Sscanf(filepath.Base(last(p)), "%x.frames", &base); err != nil || len(p.segments) < 4 {
+			if _, err := fmt.Sscanf(filepath.Base(last(p)), "%x.frames", &base); err != nil ||
+				len(p.segments) < 4 {
 				t.Fatalf("%v: %v", p.segments, err)
 			}
 			p.head = head.Offset - base
 			rebooted(t, d)
 			c.do(t, p)
 			d.Start()
-			if said := d.Log(func(l Line) bool { return strings.Contains(l.Msg, c.says) }); c.says != "" && len(said) == 0 {
+			if said := d.Log(func(l Line) bool {
+				return strings.Contains(l.Msg, c.says)
+			}); c.says != "" && len(said) == 0 {
 				t.Errorf("the log does not say %q", c.says)
 			}
 			_, err := Connect(t, d.URL, PeerOptions{Key: newKey(t), From: floor.String()})
 			var refused *collector.RefusedError
-			if c.refused == 0 && err != nil || c.refused != 0 && (!errors.As(err, &refused) || refused.Status != c.refused || !strings.Contains(refused.Reason, `"floor"`)) {
+			if c.refused == 0 && err != nil || c.refused != 0 &&
+				(!errors.As(err, &refused) || refused.Status != c.refused ||
+					!strings.Contains(refused.Reason, `"floor"`)) {
 				t.Errorf("a collector with a position of before: %v", err)
 			}
 			if err := archiver.Write(50); err != nil {
@@ -239,7 +263,8 @@ func TestDamagedState(t *testing.T) {
 func TestTruncatedWhileServed(t *testing.T) {
 	t.Parallel()
 	d, book := New(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 64 << 10}), NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100, 3000}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{100, 3000}})
 	d.Start()
 	live := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
 	if err := archiver.Write(200); err != nil {
@@ -250,7 +275,8 @@ func TestTruncatedWhileServed(t *testing.T) {
 	if err := os.Truncate(d.segments(t)[1], 0); err != nil {
 		t.Fatal(err)
 	}
-	MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"}).WaitClosed(t, wsproto.InternalError.Code)
+	MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"}).WaitClosed(t,
+		wsproto.InternalError.Code)
 	if err := archiver.Write(50); err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +298,8 @@ func TestTruncatedWhileServed(t *testing.T) {
 func TestTruncatedWhileWritten(t *testing.T) {
 	t.Parallel()
 	d, book := New(t, nil), NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100, 3000}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{100, 3000}})
 	d.Start()
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
 	if err := archiver.Write(20); err != nil {
@@ -289,7 +316,9 @@ func TestTruncatedWhileWritten(t *testing.T) {
 	if how := d.WaitEnd(); how.ExitStatus() != 1 {
 		t.Errorf("it ended with %v", d.cmd.ProcessState)
 	}
-	d.WaitLog("why", func(l Line) bool { return l.Msg == "stopped" && strings.Contains(l.Text, "files are damaged") })
+	d.WaitLog("why", func(l Line) bool {
+		return l.Msg == "stopped" && strings.Contains(l.Text, "files are damaged")
+	})
 	d.Start()
 	late := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
 	late.WaitTotal(40)
@@ -331,8 +360,12 @@ func TestDescriptorsOfThePrimary(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer waiting.Close()
-	d.WaitLogAfter(mark, "accept fails", func(l Line) bool { return strings.Contains(l.Text, "too many open files") })
-	d.WaitLogAfter(mark, "it is tried once a second", func(l Line) bool { return strings.Contains(l.Text, "retrying in 1s") })
+	d.WaitLogAfter(mark, "accept fails", func(l Line) bool {
+		return strings.Contains(l.Text, "too many open files")
+	})
+	d.WaitLogAfter(mark, "it is tried once a second", func(l Line) bool {
+		return strings.Contains(l.Text, "retrying in 1s")
+	})
 	if said := d.Mark() - mark; said > 40 {
 		t.Errorf("%d lines of log within about two seconds", said)
 	}
@@ -383,7 +416,9 @@ func TestDescriptorsOfAWorker(t *testing.T) {
 		p, err = Connect(t, d.URL, PeerOptions{Key: newKey(t)})
 	}
 	if err != nil {
-		d.WaitLogAfter(mark, "the socket is lost", func(l Line) bool { return l.Msg == "a socket is lost" })
+		d.WaitLogAfter(mark, "the socket is lost", func(l Line) bool {
+			return l.Msg == "a socket is lost"
+		})
 	}
 	Until(t, "another worker takes collectors", func() bool {
 		p, err = Connect(t, d.URL, PeerOptions{Key: newKey(t)})

@@ -32,7 +32,8 @@ func loopMount(t *testing.T, d *Distributor, size int64, options string) (device
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, command := range [][]string{{"mkfs.ext4", "-q", "-F", image}, {"mount", "-o", "loop," + options, image, state}} {
+	for _, command := range [][]string{{"mkfs.ext4", "-q", "-F", image},
+		{"mount", "-o", "loop," + options, image, state}} {
 		if text, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
 			t.Skipf("no file system can be made here: %v: %v: %s", command, err, text)
 		}
@@ -59,7 +60,8 @@ func TestFileSystemFails(t *testing.T) {
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
 	device := loopMount(t, d, 64<<20, "errors=remount-ro")
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200, 4000}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{200, 4000}})
 	d.Start()
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
 	if err := archiver.Write(100); err != nil {
@@ -73,7 +75,8 @@ func TestFileSystemFails(t *testing.T) {
 	if err := archiver.Write(100); err != nil {
 		t.Fatal(err)
 	}
-	mustReport(t, d, map[string]string{"frame log": "read-only file system", "progress": "read-only file system"})
+	mustReport(t, d, map[string]string{"frame log": "read-only file system",
+		"progress": "read-only file system"})
 	if fleet.Cut() != 0 {
 		t.Errorf("it costs collectors their connection: %v", fleet)
 	}
@@ -82,7 +85,8 @@ func TestFileSystemFails(t *testing.T) {
 	if err := unmount(state); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := exec.Command("mount", "-o", "loop", filepath.Join(d.Dir, "disk.img"), state).CombinedOutput(); err != nil {
+	if text, err := exec.Command("mount", "-o", "loop", filepath.Join(d.Dir, "disk.img"),
+		state).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
 	d.Start()
@@ -102,8 +106,9 @@ func TestFileCannotBeWritten(t *testing.T) {
 			t.Parallel()
 			d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
 			book := NewBook()
-			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200, 4000},
-				Log: simulator.LogOptions{MaxBytes: 1 << 20, MaxFiles: 1000}})
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+				Sizes: []int{200, 4000},
+				Log:   simulator.LogOptions{MaxBytes: 1 << 20, MaxFiles: 1000}})
 			d.Start()
 			fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
 			write := func(total int) {
@@ -124,7 +129,9 @@ func TestFileCannotBeWritten(t *testing.T) {
 			t.Cleanup(func() { disktest.SetImmutable(t, path, false) })
 			if ext == ".frames" {
 				write(100) // in another segment
-				d.WaitLog("the frames move", func(l Line) bool { return strings.HasSuffix(l.Msg, "its last frames went to the next one") })
+				d.WaitLog("the frames move", func(l Line) bool {
+					return strings.HasSuffix(l.Msg, "its last frames went to the next one")
+				})
 			} else {
 				write(0)
 				ill(t, d, "frame log", fmt.Sprintf("%s: %v", path, unix.EIO))
@@ -157,10 +164,13 @@ func TestHandoverOnAFullDisk(t *testing.T) {
 			d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 4 << 20})
 			state := smallState(t, d, c.options)
 			book := NewBook()
-			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+				Sizes: []int{200}})
 			d.Start()
 			fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book, Forgetful: true})
-			Until(t, "the next segment is there", func() bool { return exists(filepath.Join(state, "frames", "spare.index")) }, nil)
+			Until(t, "the next segment is there", func() bool {
+				return exists(filepath.Join(state, "frames", "spare.index"))
+			}, nil)
 			var fillers []string
 			if name == "full" {
 				fillers = fill(state)
@@ -170,8 +180,11 @@ func TestHandoverOnAFullDisk(t *testing.T) {
 			for round := range 2 {
 				mark := d.Mark()
 				d.Signal(unix.SIGUSR2)
-				l := d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
-				if !strings.Contains(l.Text, c.says) || !strings.Contains(l.Text, "STATE_DIR") || !strings.Contains(l.Text, state) {
+				l := d.WaitLogAfter(mark, "the handover fails", func(l Line) bool {
+					return l.Msg == "handover failed; this process continues"
+				})
+				if !strings.Contains(l.Text, c.says) || !strings.Contains(l.Text, "STATE_DIR") ||
+					!strings.Contains(l.Text, state) {
 					t.Errorf("it does not say why: %s", l.Text)
 				}
 				if err := archiver.Write(100); err != nil {
@@ -228,7 +241,8 @@ func TestDiskFillsDuringHandover(t *testing.T) {
 	linked(t, d)
 	state := smallState(t, d, "size=16m,nr_inodes=256")
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{200}})
 	d.Start()
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
 	write := func() {
@@ -242,7 +256,9 @@ func TestDiskFillsDuringHandover(t *testing.T) {
 	replaceByBad(t, d)
 	mark := d.Mark()
 	d.Signal(unix.SIGUSR2)
-	d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
+	d.WaitLogAfter(mark, "the handover fails", func(l Line) bool {
+		return l.Msg == "handover failed; this process continues"
+	})
 	write()
 	mustReport(t, d, map[string]string{"progress": "no space left on device"})
 	fillers, err := filepath.Glob(filepath.Join(state, "filler*"))
@@ -263,8 +279,9 @@ func TestDiskFillsDuringHandover(t *testing.T) {
 	d.Stop()
 }
 
-// The disk hangs: nothing that is written to STATE_DIR returns. A stop closes collectors as ever, waits
-// for the disk for a bounded time, and says why it has ended with a failure. The next start goes on.
+// The disk hangs: nothing that is written to STATE_DIR returns. A stop closes collectors as ever,
+// waits for the disk for a bounded time, and says why it has ended with a failure. The next start
+// goes on.
 func TestStopWhileTheDiskHangs(t *testing.T) {
 	t.Parallel()
 	d := newHealthy(t, nil)
@@ -289,7 +306,8 @@ func TestStopWhileTheDiskHangs(t *testing.T) {
 		}
 	}()
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{200}})
 	d.Start()
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
 	write := func(n int) {
@@ -304,7 +322,8 @@ func TestStopWhileTheDiskHangs(t *testing.T) {
 	mark := d.Mark()
 	d.Signal(syscall.SIGTERM)
 	line := d.WaitLogAfter(mark, "the end", func(l Line) bool { return l.Msg == "stopped" })
-	if !strings.Contains(line.Text, "the disk does not answer") || !strings.Contains(line.Text, state.Name()) {
+	if !strings.Contains(line.Text, "the disk does not answer") ||
+		!strings.Contains(line.Text, state.Name()) {
 		t.Errorf("it says %s", line.Text)
 	}
 	if fleet.Cut() == 0 {

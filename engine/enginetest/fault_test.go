@@ -97,7 +97,8 @@ func TestReadOnlyWhileRunning(t *testing.T) {
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 64 << 10})
 	state := filepath.Join(d.Dir, "state")
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200, 4000}, Log: simulator.LogOptions{MaxBytes: 1 << 20, MaxFiles: 1000}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{200, 4000}, Log: simulator.LogOptions{MaxBytes: 1 << 20, MaxFiles: 1000}})
 	d.Start()
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
 	if err := archiver.Write(20); err != nil {
@@ -108,7 +109,8 @@ func TestReadOnlyWhileRunning(t *testing.T) {
 	if err := archiver.Write(300); err != nil {
 		t.Fatal(err)
 	}
-	mustReport(t, d, map[string]string{"frame log": "read-only file system", "progress": "read-only file system"})
+	mustReport(t, d, map[string]string{"frame log": "read-only file system",
+		"progress": "read-only file system"})
 	if fleet.Cut() != 0 {
 		t.Errorf("it costs collectors their connection: %v", fleet)
 	}
@@ -126,12 +128,16 @@ func TestNoRoomForProgress(t *testing.T) {
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 4 << 20})
 	state := smallState(t, d, "size=16m,nr_inodes=64")
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{200}})
 	d.Start()
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
-	Until(t, "the next segment is there", func() bool { return exists(filepath.Join(state, "frames", "spare.index")) }, nil)
+	Until(t, "the next segment is there", func() bool {
+		return exists(filepath.Join(state, "frames", "spare.index"))
+	}, nil)
 	var fillers []string
-	for n := 0; ; n++ { // takes all inodes: then no file can be made, while all that are there can grow
+	// takes all inodes: then no file can be made, while all that are there can grow
+	for n := 0; ; n++ {
 		name := filepath.Join(state, fmt.Sprint("filler", n))
 		if err := os.WriteFile(name, nil, 0o600); err != nil {
 			break
@@ -163,13 +169,14 @@ func TestNoRoomForProgress(t *testing.T) {
 	d.Stop()
 }
 
-// The checkpoint cannot be saved, the collectors' positions can: /is-healthy tells as long as that lasts, and the log
-// once.
+// The checkpoint cannot be saved, the collectors' positions can: /is-healthy tells as long as that
+// lasts, and the log once.
 func TestCheckpointCannotBeSaved(t *testing.T) {
 	t.Parallel()
 	d := newHealthy(t, nil)
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{200}})
 	d.Start()
 	state := filepath.Join(d.Dir, "state")
 	inTheWay := filepath.Join(state, "checkpoint.json.new")
@@ -187,11 +194,14 @@ func TestCheckpointCannotBeSaved(t *testing.T) {
 			text, _ := os.ReadFile(filepath.Join(state, "collectors.json"))
 			return strings.Contains(string(text), key.Public().String())
 		}, nil)
-		if status, body := d.Health(); status != http.StatusServiceUnavailable || !strings.Contains(body, `"progress"`) {
+		if status, body := d.Health(); status != http.StatusServiceUnavailable ||
+			!strings.Contains(body, `"progress"`) {
 			t.Errorf("%d: %s", status, body)
 		}
 	}
-	if said := d.Log(func(l Line) bool { return strings.HasPrefix(l.Msg, "progress not saved") }); len(said) != 1 {
+	if said := d.Log(func(l Line) bool {
+		return strings.HasPrefix(l.Msg, "progress not saved")
+	}); len(said) != 1 {
 		t.Errorf("said %d times", len(said))
 	}
 	if err := os.Remove(inTheWay); err != nil {
@@ -207,7 +217,8 @@ func TestSecondInstance(t *testing.T) {
 	first := New(t, nil)
 	second := New(t, Settings{"STATE_DIR": filepath.Join(first.Dir, "state")})
 	first.Start()
-	mustNotStart(t, second, "STATE_DIR", filepath.Join(first.Dir, "state"), fmt.Sprintf("process %d", first.Pid()))
+	mustNotStart(t, second, "STATE_DIR", filepath.Join(first.Dir, "state"),
+		fmt.Sprintf("process %d", first.Pid()))
 	if status, _ := first.Get("/is-alive"); status != http.StatusOK {
 		t.Errorf("the first is disturbed: %d", status)
 	}
@@ -236,11 +247,14 @@ func TestCrashLoopingWorker(t *testing.T) {
 	lost := func() []Line { return d.Log(func(l Line) bool { return l.Msg == "worker lost" }) }
 	Until(t, "six workers are lost", func() bool { return len(lost()) >= 6 }, nil)
 	// After the first 100 ms, 200, 400, 800, 1600, each with a jitter of a fifth.
-	if n, took := len(lost()), timeOf(t, lost()[5]).Sub(timeOf(t, lost()[0])); took.Seconds() < 3.1*0.8-0.05 {
+	if n, took := len(lost()), timeOf(t, lost()[5]).Sub(timeOf(t,
+		lost()[0])); took.Seconds() < 3.1*0.8-0.05 {
 		t.Errorf("%d workers were lost within %v: no back-off", n, took)
 	}
 	ill(t, d, "workers", "no worker can start")
-	d.WaitLogAfter(mark, "the worker's last words", func(l Line) bool { return strings.Contains(l.Text, "no log here") })
+	d.WaitLogAfter(mark, "the worker's last words", func(l Line) bool {
+		return strings.Contains(l.Text, "no log here")
+	})
 	refused := refusedUpgrade(t, d, "hand_off_failed")
 	if refused.header.Get("Retry-After") == "" || refused.took > handOffTimeout/2 {
 		t.Errorf("refused after %v, with %v", refused.took, refused.header)

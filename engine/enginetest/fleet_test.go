@@ -59,7 +59,9 @@ func TestFleet(t *testing.T) {
 	fleet.CheckSame()
 
 	// One that had everything in its socket already may notice last.
-	Until(t, "the killed worker's collectors have noticed", func() bool { return fleet.Cut() >= perWorker }, func() string { return fmt.Sprint(fleet.Ends()) })
+	Until(t, "the killed worker's collectors have noticed", func() bool {
+		return fleet.Cut() >= perWorker
+	}, func() string { return fmt.Sprint(fleet.Ends()) })
 	if cut := fleet.Cut(); cut != perWorker {
 		t.Errorf("%d collectors were cut, want the %d of the killed worker: %v", cut, perWorker, fleet.Ends())
 	}
@@ -71,7 +73,8 @@ func TestFleet(t *testing.T) {
 		t.Errorf("the log counts other clients: %s", lost.Text)
 	}
 	t.Logf("%d collectors on %d workers connected in %v; %d records each; the last %d, with a worker of %d collectors killed half-way, in %v: %.2f million messages a second in all",
-		size, len(workers), connected.Round(time.Millisecond), records, records-records/10, perWorker, took.Round(time.Millisecond),
+		size, len(workers), connected.Round(time.Millisecond), records, records-records/10, perWorker,
+		took.Round(time.Millisecond),
 		float64(size)*float64(records-records/10)/took.Seconds()/1e6)
 	d.Stop()
 }

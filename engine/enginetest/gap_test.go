@@ -18,7 +18,8 @@ import (
 // record one line. The last log that is written is the active one.
 func receipts(t *testing.T, d *Distributor, number, from, to int, ended bool) {
 	t.Helper()
-	f, err := os.OpenFile(filepath.Join(d.Logs, fmt.Sprintf("receipt-log%d.txt", number)), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(filepath.Join(d.Logs, fmt.Sprintf("receipt-log%d.txt", number)),
+		os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,8 @@ func receipts(t *testing.T, d *Distributor, number, from, to int, ended bool) {
 	if _, err := f.WriteString(text.String()); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"), fmt.Appendf(nil, "receipt-log%d.txt", number), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"),
+		fmt.Appendf(nil, "receipt-log%d.txt", number), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -99,29 +101,39 @@ func TestGapWhileDown(t *testing.T) {
 				}
 			}
 			d.Start()
-			line := d.WaitLog("the gap", func(l Line) bool { return l.Msg == "data log: records may be missing" })
-			if a := line.Attrs; a["stream"] != "receipt" || a["reason"] != "log-gone" || a["file"] != "receipt-log1.txt" || a["offset"] != 54.0 || a["next"] != "receipt-log3.txt" {
+			line := d.WaitLog("the gap", func(l Line) bool {
+				return l.Msg == "data log: records may be missing"
+			})
+			if a := line.Attrs; a["stream"] != "receipt" || a["reason"] != "log-gone" ||
+				a["file"] != "receipt-log1.txt" || a["offset"] != 54.0 || a["next"] != "receipt-log3.txt" {
 				t.Errorf("%v", a)
 			}
 			plain := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: floor.String()})
 			again := MustConnect(t, d.URL, asking)
-			resumed := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: reached.String(), Notices: "gap"})
+			resumed := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: reached.String(),
+				Notices: "gap"})
 			wait(plain, "2", "3", "10", "11", "12", "13")
 			wait(again, "2", "3", "gap", "10", "11", "12", "13")
 			wait(resumed, "gap", "10", "11", "12", "13")
 
 			url := d.admin()
 			var s status.Status
-			Until(t, "the status has it", func() bool { s = statusOf(t, url); return s.Streams[2].Gaps == 1 }, nil)
-			if g := s.Streams[2].LastGap; g == nil || g.Reason != "log-gone" || g.File != "receipt-log1.txt" || g.Next != "receipt-log3.txt" || g.Time.IsZero() {
+			Until(t, "the status has it", func() bool {
+				s = statusOf(t, url)
+				return s.Streams[2].Gaps == 1
+			}, nil)
+			if g := s.Streams[2].LastGap; g == nil || g.Reason != "log-gone" ||
+				g.File != "receipt-log1.txt" || g.Next != "receipt-log3.txt" || g.Time.IsZero() {
 				t.Errorf("%+v", g)
 			}
 			if !slices.ContainsFunc(s.Events, func(e status.Event) bool {
-				return e.Level == "error" && strings.Contains(e.Text, "records may be missing") && strings.Contains(e.Text, "receipt-log3.txt")
+				return e.Level == "error" && strings.Contains(e.Text, "records may be missing") &&
+					strings.Contains(e.Text, "receipt-log3.txt")
 			}) {
 				t.Errorf("%+v", s.Events)
 			}
-			if _, text := ask(t, "GET", url+"/metrics", ""); !strings.Contains(text, "\ndistributor_data_log_gaps_total{stream=\"receipt\"} 1\n") {
+			if _, text := ask(t, "GET", url+"/metrics", ""); !strings.Contains(text,
+				"\ndistributor_data_log_gaps_total{stream=\"receipt\"} 1\n") {
 				t.Errorf("%.2000s", text)
 			}
 
@@ -133,10 +145,14 @@ func TestGapWhileDown(t *testing.T) {
 			later := MustConnect(t, d.URL, asking)
 			wait(later, "2", "3", "gap", "10", "11", "12", "13", "14")
 			tail := Run(t, d.Dir, "tail", "--url", d.URL, "--from", floor.String(), "--count", "7")
-			if tail.Status != 6 || strings.Count(tail.Stdout, "\n") != 7 || !strings.Contains(tail.Stderr, `"reason":"log-gone"`) || !strings.Contains(tail.Stderr, "7 verified") {
+			if tail.Status != 6 || strings.Count(tail.Stdout, "\n") != 7 ||
+				!strings.Contains(tail.Stderr, `"reason":"log-gone"`) ||
+				!strings.Contains(tail.Stderr, "7 verified") {
 				t.Errorf("tail: exit status %d: %s", tail.Status, tail.Stderr)
 			}
-			if gaps := d.Log(func(l Line) bool { return l.Msg == "data log: records may be missing" }); len(gaps) > 0 {
+			if gaps := d.Log(func(l Line) bool {
+				return l.Msg == "data log: records may be missing"
+			}); len(gaps) > 0 {
 				t.Errorf("it is found again: %v", gaps[0].Text)
 			}
 			d.Stop()

@@ -73,12 +73,14 @@ func TestHandover(t *testing.T) {
 	if RaceEnabled || testing.Short() {
 		size = 12
 	}
-	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": size/2 + 1, "ADMIN_ADDR": "127.0.0.1:0"})
+	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20, "NUMBER_OF_WORKERS": 2,
+		"MAX_CLIENTS_PER_CHILD": size/2 + 1, "ADMIN_ADDR": "127.0.0.1:0"})
 	linked(t, d)
 	book := NewBook()
 	archiver := NewArchiver(t, ArchiverOptions{
 		Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{80, 150, 400, 6000}, Noise: 0.02,
-		Log: simulator.LogOptions{Generation: simulator.BytesBlank, MaxBytes: 50 << 10, MaxFiles: 1000, BatchLines: 4, Torn: 0.2, TornPause: time.Millisecond / 2},
+		Log: simulator.LogOptions{Generation: simulator.BytesBlank, MaxBytes: 50 << 10, MaxFiles: 1000,
+			BatchLines: 4, Torn: 0.2, TornPause: time.Millisecond / 2},
 	})
 	d.Start()
 	first := settled(t, d, d.admin())
@@ -107,12 +109,16 @@ func TestHandover(t *testing.T) {
 		t.Errorf("only %d of %d collectors were sent over", fleet.Cut(), size)
 	}
 	usual := []string{"a line of a data log is no record, skipped"}
-	for _, l := range d.Log(func(l Line) bool { return l.Level != "INFO" && !slices.Contains(usual, l.Msg) }) {
+	for _, l := range d.Log(func(l Line) bool {
+		return l.Level != "INFO" && !slices.Contains(usual, l.Msg)
+	}) {
 		t.Errorf("in the log: %s", l.Text)
 	}
 	t.Logf("%d records, %d rotations, %d answers, %d messages came twice to %d collectors; connections ended: %v",
 		book.Total(), archiver.Rotations(), calls.answers.Load(), fleet.Repeats(), size, ends)
-	Until(t, fmt.Sprintf("the last holds what the first did, %v", first), func() bool { return census(t, d, lastAdmin(d)).within(first) },
+	Until(t, fmt.Sprintf("the last holds what the first did, %v", first), func() bool {
+		return census(t, d, lastAdmin(d)).within(first)
+	},
 		func() string { return fmt.Sprint(census(t, d, lastAdmin(d))) })
 	d.Stop()
 }
@@ -127,14 +133,17 @@ func lastAdmin(d *Distributor) string {
 // A new process that does not come to serve, whatever keeps it from that, leaves
 // the old one as it was.
 func TestFailedHandover(t *testing.T) {
-	for _, mode := range []string{"exits", "talks", "ready", "released", "opens", "no binary", "bad configuration", "other state"} {
+	for _, mode := range []string{"exits", "talks", "ready", "released", "opens", "no binary",
+		"bad configuration", "other state"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			d := New(t, nil)
 			d.Env = []string{badSuccessor + "=" + mode}
 			linked(t, d)
 			book := NewBook()
-			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100}, Log: simulator.LogOptions{Generation: simulator.Entries, MaxEntries: 50, MaxFiles: 1000}})
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+				Sizes: []int{100}, Log: simulator.LogOptions{Generation: simulator.Entries, MaxEntries: 50,
+					MaxFiles: 1000}})
 			d.Start()
 			fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 3, Book: book, Forgetful: true})
 			calls := newCaller(d)
@@ -154,7 +163,9 @@ func TestFailedHandover(t *testing.T) {
 			}
 			mark := d.Mark()
 			d.Signal(syscall.SIGUSR2)
-			l := d.WaitLogAfter(mark, "handover failed", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
+			l := d.WaitLogAfter(mark, "handover failed", func(l Line) bool {
+				return l.Msg == "handover failed; this process continues"
+			})
 			t.Log(l.Attrs["error"])
 			if l.Level != "ERROR" {
 				t.Errorf("level %s", l.Level)
@@ -198,10 +209,14 @@ func TestStopDuringHandover(t *testing.T) {
 	replaceByBad(t, d)
 	p := MustConnect(t, d.URL, PeerOptions{Key: newKey(t)})
 	d.Signal(syscall.SIGUSR2)
-	d.WaitLog("the new process has all it needs", func(l Line) bool { return l.Msg == "the new process hangs" })
+	d.WaitLog("the new process has all it needs", func(l Line) bool {
+		return l.Msg == "the new process hangs"
+	})
 	mark := d.Mark()
 	d.Signal(syscall.SIGUSR2)
-	d.WaitLogAfter(mark, "a refusal", func(l Line) bool { return l.Msg == "handover refused: another handover is under way" })
+	d.WaitLogAfter(mark, "a refusal", func(l Line) bool {
+		return l.Msg == "handover refused: another handover is under way"
+	})
 	d.Reload(syscall.SIGHUP)
 	d.Stop()
 	p.WaitClosed(t, wsproto.ServerShutdown.Code)
@@ -224,12 +239,16 @@ func TestOneConnectionOverHandover(t *testing.T) {
 	Until(t, "one has all, and has not said so", func() bool { return len(p.Texts()) == 160 }, nil)
 	d.HandOver()
 	p.WaitClosed(t, wsproto.ServerShutdown.Code) // it is sent over, and says so to the old primary
-	Until(t, "its place is known to the new one", func() bool { return remembered(d, leaver.Public()) == head.Offset },
+	Until(t, "its place is known to the new one", func() bool {
+		return remembered(d, leaver.Public()) == head.Offset
+	},
 		func() string { return fmt.Sprint(remembered(d, leaver.Public()), " of ", head.Offset) })
 
 	mark := d.Mark()
 	newer := MustConnect(t, d.URL, PeerOptions{Key: key, From: head.String()})
-	Until(t, "the old connection is closed", func() bool { return connections(d.cmd.Process.Pid, d.Port) == 0 && oldConnections(d) == 1 },
+	Until(t, "the old connection is closed", func() bool {
+		return connections(d.cmd.Process.Pid, d.Port) == 0 && oldConnections(d) == 1
+	},
 		func() string { return fmt.Sprint(oldConnections(d)) })
 	again := MustConnect(t, d.URL, PeerOptions{Key: key})
 	newer.WaitClosed(t, wsproto.DuplicateConnection.Code)
@@ -237,7 +256,9 @@ func TestOneConnectionOverHandover(t *testing.T) {
 		t.Error("the newest connection was closed")
 	}
 	if at := remembered(d, key.Public()); at != head.Offset {
-		Until(t, "the place of its new connection is known", func() bool { return remembered(d, key.Public()) == head.Offset },
+		Until(t, "the place of its new connection is known", func() bool {
+			return remembered(d, key.Public()) == head.Offset
+		},
 			func() string { return fmt.Sprint(remembered(d, key.Public())) })
 	}
 	deaf.Terminate()
@@ -266,7 +287,9 @@ func TestEndWhileRetiring(t *testing.T) {
 		"stopped": func(_ *testing.T, d *Distributor) { d.Stop() },
 		"new one killed": func(t *testing.T, d *Distributor) {
 			d.Signal(syscall.SIGKILL)
-			d.WaitLog("its end is noticed", func(l Line) bool { return l.Msg == "the new process, which has taken over, is gone" })
+			d.WaitLog("its end is noticed", func(l Line) bool {
+				return l.Msg == "the new process, which has taken over, is gone"
+			})
 			if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}

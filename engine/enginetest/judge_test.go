@@ -66,7 +66,8 @@ func TestSoak(t *testing.T) {
 	take := func() (seed uint64, ok bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		if scenarios > 0 && taken == scenarios || time.Now().After(until) || len(failures) >= mostFailures {
+		if scenarios > 0 && taken == scenarios || time.Now().After(until) ||
+			len(failures) >= mostFailures {
 			return 0, false
 		}
 		if time.Since(told) >= 10*time.Second {
@@ -90,7 +91,8 @@ func TestSoak(t *testing.T) {
 		})
 	}
 	working.Wait()
-	fmt.Printf("seeds %d to %d in %v\n%v\n%s", first, first+taken-1, time.Since(began).Round(time.Second), tally, tally.Faults())
+	fmt.Printf("seeds %d to %d in %v\n%v\n%s", first, first+taken-1,
+		time.Since(began).Round(time.Second), tally, tally.Faults())
 	if len(failures) > 0 {
 		t.Errorf("failed: seeds %v", failures)
 	}

@@ -37,7 +37,8 @@ func TestMachineCrash(t *testing.T) {
 	}
 	crash := func(t *testing.T, s *scene, also func(s *scene)) {
 		s.d, s.book = New(t, nil), NewBook()
-		s.archiver = NewArchiver(t, ArchiverOptions{Dir: s.d.Logs, Book: s.book, Seed: *seed, Sizes: []int{100, 3000}})
+		s.archiver = NewArchiver(t, ArchiverOptions{Dir: s.d.Logs, Book: s.book, Seed: *seed,
+			Sizes: []int{100, 3000}})
 		s.d.Start()
 		s.tracking = NewFleet(t, FleetOptions{URL: s.d.URL, Size: 1, Book: s.book})
 		s.forgetful = NewFleet(t, FleetOptions{URL: s.d.URL, Size: 1, Book: s.book, Forgetful: true})
@@ -108,7 +109,8 @@ func TestMachineCrash(t *testing.T) {
 		_, err := Connect(t, s.d.URL, PeerOptions{Key: newKey(t), From: s.head.String()})
 		var refused *collector.RefusedError
 		var answer struct{ From, Reason string }
-		if !errors.As(err, &refused) || refused.Status != http.StatusConflict || json.Unmarshal([]byte(refused.Reason), &answer) != nil || answer.Reason != "from_other_log" {
+		if !errors.As(err, &refused) || refused.Status != http.StatusConflict ||
+			json.Unmarshal([]byte(refused.Reason), &answer) != nil || answer.Reason != "from_other_log" {
 			t.Fatalf("a collector that had what is lost: %v", err)
 		}
 		from, err := wsproto.ParsePosition(answer.From)
@@ -132,7 +134,8 @@ func TestMachineCrash(t *testing.T) {
 	t.Run("no frame was on disk", func(t *testing.T) {
 		t.Parallel()
 		d, book := New(t, nil), NewBook()
-		archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100, 3000}})
+		archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+			Sizes: []int{100, 3000}})
 		d.Start()
 		p := MustConnect(t, d.URL, PeerOptions{Key: newKey(t)})
 		key := newKey(t)
@@ -140,7 +143,9 @@ func TestMachineCrash(t *testing.T) {
 		if err := archiver.Write(20); err != nil {
 			t.Fatal(err)
 		}
-		Until(t, "they have it", func() bool { return len(p.Texts()) == 20 && len(forgetful.Texts()) == 20 }, nil)
+		Until(t, "they have it", func() bool {
+			return len(p.Texts()) == 20 && len(forgetful.Texts()) == 20
+		}, nil)
 		forgetful.Terminate()
 		d.Stop()
 		if err := os.RemoveAll(filepath.Dir(d.headFile())); err != nil {
@@ -161,11 +166,13 @@ func TestMachineCrash(t *testing.T) {
 // frames/ put back from a copy is older than checkpoint.json: that is said, reading resumes behind
 // the newest frames that are there, and no offset means two things under one ID.
 func TestFramesPutBack(t *testing.T) {
-	for name, running := range map[string]bool{"copied while it was stopped": false, "copied while it ran": true} {
+	for name, running := range map[string]bool{"copied while it was stopped": false,
+		"copied while it ran": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d, book := New(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 64 << 10}), NewBook()
-			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100, 3000}})
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+				Sizes: []int{100, 3000}})
 			d.Start()
 			forgetful := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book, Forgetful: true})
 			if err := archiver.Write(100); err != nil {
@@ -193,14 +200,17 @@ func TestFramesPutBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			d.Start()
-			if said := d.Log(func(l Line) bool { return strings.Contains(l.Msg, "older than checkpoint.json") }); len(said) != 1 || said[0].Level != "ERROR" {
+			if said := d.Log(func(l Line) bool {
+				return strings.Contains(l.Msg, "older than checkpoint.json")
+			}); len(said) != 1 || said[0].Level != "ERROR" {
 				t.Errorf("the log says %v", said)
 			}
 			if _, now := Bounds(t, d.URL); now.Log == head.Log {
 				t.Error("offsets mean two things under one ID")
 			}
 			var refused *collector.RefusedError
-			if _, err := Connect(t, d.URL, PeerOptions{Key: newKey(t), From: end.String()}); !errors.As(err, &refused) || refused.Status != http.StatusConflict {
+			if _, err := Connect(t, d.URL, PeerOptions{Key: newKey(t), From: end.String()}); !errors.As(err,
+				&refused) || refused.Status != http.StatusConflict {
 				t.Errorf("a position beyond what was put back: %v", err)
 			}
 			MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: head.String()})

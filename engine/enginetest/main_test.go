@@ -17,7 +17,8 @@ func run(m *testing.M) int {
 		return failTakingOver(mode)
 	}
 	flag.Parse()
-	// The parallel tests mostly wait, so the number of cores says nothing of how many may run at a time.
+	// The parallel tests mostly wait, so the number of cores says nothing of how many may run at a
+	// time.
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
 	if !given {

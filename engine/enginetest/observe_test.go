@@ -94,13 +94,16 @@ func TestObserved(t *testing.T) {
 			len(s.Clients.Slowest) == 1 && s.Refused["malformed_from"] == 1 && s.Latency.Max > 0 &&
 			s.Healthy && len(s.Processes) == 4
 	}, func() string { text, _ := json.Marshal(s); return string(text) })
-	if slow := s.Clients.Slowest[0]; !slow.Blocked || slow.Lag <= 0 || slow.Lag > int64(s.FrameLog.Head) || slow.Seconds <= 0 {
+	if slow := s.Clients.Slowest[0]; !slow.Blocked || slow.Lag <= 0 ||
+		slow.Lag > int64(s.FrameLog.Head) || slow.Seconds <= 0 {
 		t.Errorf("the deaf client: %+v", slow)
 	}
-	if n := s.Latency.Counts[len(s.Latency.Counts)-1]; n == 0 || s.Latency.SumSecs <= 0 || s.Latency.P99 > s.Latency.Max {
+	if n := s.Latency.Counts[len(s.Latency.Counts)-1]; n == 0 || s.Latency.SumSecs <= 0 ||
+		s.Latency.P99 > s.Latency.Max {
 		t.Errorf("%+v", s.Latency)
 	}
-	if s.Processes[0].PID != d.Pid() || s.Processes[1].Name != "worker 1" || s.Processes[3].Name != "query" || s.Processes[1].Private == 0 {
+	if s.Processes[0].PID != d.Pid() || s.Processes[1].Name != "worker 1" ||
+		s.Processes[3].Name != "query" || s.Processes[1].Private == 0 {
 		t.Errorf("%+v", s.Processes)
 	}
 	if s.FrameLog.Head == 0 || s.FrameLog.DiskSize == 0 || s.Version == "" {
@@ -116,7 +119,8 @@ func TestObserved(t *testing.T) {
 		s = statusOf(t, url)
 		for _, e := range s.Events {
 			if e.Level == "error" && strings.Contains(e.Text, "worker lost") {
-				return s.Starts.Failed["exit"] == 1 && s.Clients.Disconnects["worker_lost"] > 0 && len(s.Processes) == 4
+				return s.Starts.Failed["exit"] == 1 && s.Clients.Disconnects["worker_lost"] > 0 &&
+					len(s.Processes) == 4
 			}
 		}
 		return false
@@ -152,17 +156,21 @@ func TestAdminListener(t *testing.T) {
 	if code, text := ask(t, "GET", url+"/", ""); code != 200 || !strings.Contains(text, "<html") {
 		t.Errorf("/: %d %.200s", code, text)
 	}
-	if code, text := ask(t, "GET", url+"/metrics", ""); code != 200 || !strings.Contains(text, "\ndistributor_workers{state=\"ready\"} 1\n") {
+	if code, text := ask(t, "GET", url+"/metrics", ""); code != 200 ||
+		!strings.Contains(text, "\ndistributor_workers{state=\"ready\"} 1\n") {
 		t.Errorf("/metrics: %d %.500s", code, text)
 	}
 	// A profile is of the process that was asked: only a worker runs this.
-	if code, text := ask(t, "GET", url+"/debug/pprof/worker/1/goroutine?debug=1", ""); code != 200 || !strings.Contains(text, "engine/worker.Run") {
+	if code, text := ask(t, "GET", url+"/debug/pprof/worker/1/goroutine?debug=1", ""); code != 200 ||
+		!strings.Contains(text, "engine/worker.Run") {
 		t.Errorf("a worker's profile: %d %.500s", code, text)
 	}
-	if code, text := ask(t, "GET", url+"/debug/pprof/goroutine?debug=1", ""); code != 200 || !strings.Contains(text, "gateway") || strings.Contains(text, "engine/worker.Run") {
+	if code, text := ask(t, "GET", url+"/debug/pprof/goroutine?debug=1", ""); code != 200 ||
+		!strings.Contains(text, "gateway") || strings.Contains(text, "engine/worker.Run") {
 		t.Errorf("the primary's profile: %d", code)
 	}
-	if code, text := ask(t, "GET", url+"/debug/pprof/worker/1/profile?seconds=1", ""); code != 200 || !bytes.HasPrefix([]byte(text), []byte{0x1f, 0x8b}) {
+	if code, text := ask(t, "GET", url+"/debug/pprof/worker/1/profile?seconds=1", ""); code != 200 ||
+		!bytes.HasPrefix([]byte(text), []byte{0x1f, 0x8b}) {
 		t.Errorf("a worker's processor time: %d %.200q", code, text)
 	}
 	if code, text := ask(t, "GET", url+"/debug/pprof/worker/9/heap", ""); code != 404 {
@@ -190,7 +198,8 @@ func TestPublicMetrics(t *testing.T) {
 	t.Parallel()
 	const stored = 60
 	d := New(t, Settings{"ADMIN_ADDR": "off", "ARCHIVER_DB_DIR": "filled"})
-	if r := Run(t, d.Dir, "simulate", "--dir", "other-logs", "--db", "filled", "--count", fmt.Sprint(stored), "--rate", "0", "-q"); r.Status != 0 {
+	if r := Run(t, d.Dir, "simulate", "--dir", "other-logs", "--db", "filled", "--count",
+		fmt.Sprint(stored), "--rate", "0", "-q"); r.Status != 0 {
 		t.Fatal(r.Stderr)
 	}
 	book := NewBook()
@@ -199,7 +208,8 @@ func TestPublicMetrics(t *testing.T) {
 	var counts map[string]struct{ Count, LastUpdationTimestamp int64 }
 	look := func() int64 {
 		code, text := ask(t, "GET", d.URL+"/metrics", "", "Accept", "application/json, text/plain, */*")
-		if err := json.Unmarshal([]byte(text), &counts); err != nil || code != 200 || len(counts) != 3 || !strings.HasPrefix(text, `{"cycle":{"count":`) {
+		if err := json.Unmarshal([]byte(text), &counts); err != nil || code != 200 || len(counts) != 3 ||
+			!strings.HasPrefix(text, `{"cycle":{"count":`) {
 			t.Fatalf("%d %v %s", code, err, text)
 		}
 		return counts["cycle"].Count + counts["originalTx"].Count + counts["receipt"].Count
@@ -214,7 +224,8 @@ func TestPublicMetrics(t *testing.T) {
 		t.Error("the time of the last record stands still")
 	}
 	code, text := ask(t, "GET", d.URL+"/metrics", "", "Accept", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1")
-	if code != 200 || !strings.HasSuffix(text, "# EOF\n") || !strings.Contains(text, "distributor_healthy ") {
+	if code != 200 || !strings.HasSuffix(text, "# EOF\n") ||
+		!strings.Contains(text, "distributor_healthy ") {
 		t.Errorf("%d %.300s", code, text)
 	}
 	if code, text := ask(t, "HEAD", d.URL+"/metrics", ""); code != 200 || text != "" {
@@ -237,7 +248,9 @@ func TestAdminPortTaken(t *testing.T) {
 	first, second := New(t, unset), New(t, unset)
 	first.Start()
 	second.Start()
-	second.WaitLog("a warning", func(l Line) bool { return l.Level == "WARN" && strings.HasPrefix(l.Msg, "no admin listener") })
+	second.WaitLog("a warning", func(l Line) bool {
+		return l.Level == "WARN" && strings.HasPrefix(l.Msg, "no admin listener")
+	})
 	MustConnect(t, second.URL, PeerOptions{Key: newKey(t)}).Close(1000)
 	first.Stop()
 	second.Stop()

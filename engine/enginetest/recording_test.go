@@ -17,7 +17,9 @@ import (
 )
 
 // recording is read once.
-var recording = sync.OnceValues(func() (*Recording, error) { return LoadRecording("../../testdata/firehose.json.gz") })
+var recording = sync.OnceValues(func() (*Recording, error) {
+	return LoadRecording("../../testdata/firehose.json.gz")
+})
 
 func loadRecording(t *testing.T) *Recording {
 	t.Helper()
@@ -26,7 +28,8 @@ func loadRecording(t *testing.T) *Recording {
 		t.Fatal(err)
 	}
 	if len(r.Transcripts) < 50 || len(r.Scenarios) < 20 || len(r.Records) < 500 {
-		t.Fatalf("%d transcripts, %d scenarios, %d records: that is not all", len(r.Transcripts), len(r.Scenarios), len(r.Records))
+		t.Fatalf("%d transcripts, %d scenarios, %d records: that is not all", len(r.Transcripts),
+			len(r.Scenarios), len(r.Records))
 	}
 	return r
 }
@@ -93,7 +96,8 @@ func TestTranscripts(t *testing.T) {
 
 // sort names the messages by record, stream by stream. Of records with the same
 // message it takes one that is due.
-func (r *Recording) sort(texts []string, want map[string][]string, optional []string) map[string][]string {
+func (r *Recording) sort(texts []string, want map[string][]string,
+	optional []string) map[string][]string {
 	got := map[string][]string{"cycle": nil, "originalTx": nil, "receipt": nil}
 	for _, text := range texts {
 		var outer map[string]json.RawMessage
@@ -156,12 +160,15 @@ func TestScenarios(t *testing.T) {
 			s.configure(script.Config)
 			for _, stream := range []string{"cycle", "originalTx", "receipt"} {
 				if err := errors.Join(appendFile(filepath.Join(s.d.Logs, stream+"-log1.txt"), nil),
-					appendFile(filepath.Join(s.d.Logs, "active-"+stream+"-log.txt"), []byte(stream+"-log1.txt"))); err != nil {
+					appendFile(filepath.Join(s.d.Logs, "active-"+stream+"-log.txt"),
+						[]byte(stream+"-log1.txt"))); err != nil {
 					t.Fatal(err)
 				}
 			}
 			s.d.Start()
-			Until(t, "all workers are there", func() bool { return len(children(s.d.Pid(), "worker")) >= max(1, script.Workers) }, nil)
+			Until(t, "all workers are there", func() bool {
+				return len(children(s.d.Pid(), "worker")) >= max(1, script.Workers)
+			}, nil)
 			// Subscriptions last from now, however long the start took.
 			s.began = time.Now()
 			s.configure(script.Config)
@@ -214,7 +221,8 @@ func (s *stage) configure(c *ScenarioConfig) {
 		if sub.SubscriptionType != "" {
 			kind = sub.SubscriptionType
 		}
-		list = append(list, Settings{"publicKey": s.r.Keys[sub.Keys].PublicKey, "expirationTimestamp": expires, "subscriptionType": kind})
+		list = append(list, Settings{"publicKey": s.r.Keys[sub.Keys].PublicKey,
+			"expirationTimestamp": expires, "subscriptionType": kind})
 	}
 	if list != nil {
 		settings["subscribers"] = list
@@ -230,7 +238,8 @@ func (s *stage) play(step ScenarioStep) {
 		a = &actor{at: time.Now()}
 		s.peers[step.As] = a
 		var err error
-		if a.Peer, err = Connect(s.t, s.d.URL, PeerOptions{Key: s.r.key(s.t, step.Keys), Type: step.Type}); err != nil && !errors.As(err, &a.refused) {
+		if a.Peer, err = Connect(s.t, s.d.URL, PeerOptions{Key: s.r.key(s.t, step.Keys),
+			Type: step.Type}); err != nil && !errors.As(err, &a.refused) {
 			s.t.Fatalf("%s: %v", step.As, err)
 		}
 	case "append":
@@ -320,11 +329,15 @@ func (s *stage) judge(name string, want Outcome) {
 	if want.Got != nil && !slices.Equal(got, expand(want.Got)) {
 		s.t.Errorf("%s: got %q, want %q", name, got, want.Got)
 	}
-	if want.GotAny != nil && !slices.ContainsFunc(want.GotAny, func(w []string) bool { return slices.Equal(got, expand(w)) }) {
+	if want.GotAny != nil && !slices.ContainsFunc(want.GotAny, func(w []string) bool {
+		return slices.Equal(got, expand(w))
+	}) {
 		s.t.Errorf("%s: got %q, want one of %q", name, got, want.GotAny)
 	}
 	if want.Pongs != nil {
-		if !reached(func() bool { return len(a.Pongs()) >= len(want.Pongs) }) || !slices.Equal(a.Pongs(), want.Pongs) {
+		if !reached(func() bool {
+			return len(a.Pongs()) >= len(want.Pongs)
+		}) || !slices.Equal(a.Pongs(), want.Pongs) {
 			s.t.Errorf("%s: pongs %q, want %q", name, a.Pongs(), want.Pongs)
 		}
 	}
@@ -347,7 +360,8 @@ func (s *stage) judge(name string, want Outcome) {
 		return
 	}
 	if w := closing.WithinMs; w != nil {
-		if after := float64(a.endedAt.Sub(a.at).Milliseconds()); after < float64(w[0])*expirySpeed || after > float64(w[1])*expirySpeed {
+		if after := float64(a.endedAt.Sub(a.at).Milliseconds()); after < float64(w[0])*expirySpeed ||
+			after > float64(w[1])*expirySpeed {
 			s.t.Errorf("%s: closed after %v ms, want %v times %v", name, after, w, expirySpeed)
 		}
 	}

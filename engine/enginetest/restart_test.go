@@ -25,7 +25,8 @@ const (
 )
 
 func newStorm(a *Archiver) *storm {
-	s := &storm{archiver: a, stop: make(chan struct{}), done: make(chan error, 1), wrote: make(chan int)}
+	s := &storm{archiver: a, stop: make(chan struct{}), done: make(chan error, 1),
+		wrote: make(chan int)}
 	go func() {
 		pace := time.NewTicker(stormPause)
 		defer pace.Stop()
@@ -76,7 +77,8 @@ func (s *storm) end(t *testing.T) {
 // down. In the end its log holds every record once and in order, and so do
 // collectors that came back each time from their own position.
 func TestRestart(t *testing.T) {
-	for _, generation := range []simulator.Generation{simulator.Entries, simulator.Bytes, simulator.BytesBlank} {
+	for _, generation := range []simulator.Generation{simulator.Entries, simulator.Bytes,
+		simulator.BytesBlank} {
 		if testing.Short() && generation != simulator.BytesBlank { // the newest
 			continue
 		}
@@ -90,7 +92,8 @@ func TestRestart(t *testing.T) {
 			book := NewBook()
 			archiver := NewArchiver(t, ArchiverOptions{
 				Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{80, 150, 400, 6000}, Noise: 0.02,
-				Log: simulator.LogOptions{Generation: generation, MaxEntries: 100, MaxBytes: 100 << 10, MaxFiles: 1000, BatchLines: 4, Torn: 0.2, TornPause: time.Millisecond / 2},
+				Log: simulator.LogOptions{Generation: generation, MaxEntries: 100, MaxBytes: 100 << 10,
+					MaxFiles: 1000, BatchLines: 4, Torn: 0.2, TornPause: time.Millisecond / 2},
 			})
 			d.Start()
 			fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 4, Book: book})
@@ -118,7 +121,9 @@ func TestRestart(t *testing.T) {
 			if n := archiver.Rotations(); n < int64(3*2*rounds) {
 				t.Errorf("only %d rotations", n)
 			}
-			if missing := d.Log(func(l Line) bool { return l.Msg == "data log: records may be missing" }); len(missing) > 0 {
+			if missing := d.Log(func(l Line) bool {
+				return l.Msg == "data log: records may be missing"
+			}); len(missing) > 0 {
 				t.Errorf("it reports losses: %v", missing[0].Text)
 			}
 			t.Logf("%d records, %d rotations, %d kills and %d stops; connections ended: %v", book.Total(), archiver.Rotations(), rounds, rounds, ends)
@@ -144,7 +149,8 @@ func TestRecordsWrittenWhileStopped(t *testing.T) {
 			d.Start()
 			down(d)
 			book := NewBook()
-			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100}, Log: simulator.LogOptions{Generation: simulator.Entries, MaxEntries: 20}})
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+				Sizes: []int{100}, Log: simulator.LogOptions{Generation: simulator.Entries, MaxEntries: 20}})
 			if err := archiver.Write(60); err != nil {
 				t.Fatal(err)
 			}
@@ -181,7 +187,8 @@ func TestStateRemoved(t *testing.T) {
 	}
 	d.Start()
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{100}})
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
 	if err := archiver.Write(5); err != nil {
 		t.Fatal(err)

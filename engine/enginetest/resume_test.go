@@ -16,7 +16,8 @@ import (
 // numbered appends receipts {"n":from} … {"n":to-1}.
 func numbered(t *testing.T, d *Distributor, from, to int) {
 	t.Helper()
-	f, err := os.OpenFile(filepath.Join(d.Logs, "receipt-log1.txt"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(filepath.Join(d.Logs, "receipt-log1.txt"),
+		os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +65,10 @@ func remembered(d *Distributor, key shardus.PublicKey) uint64 {
 func TestUnmodifiedCollectorResumes(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *Distributor, *Peer){
 		"it cuts the connection": func(_ *testing.T, _ *Distributor, p *Peer) { p.Terminate() },
-		"it closes":              func(t *testing.T, _ *Distributor, p *Peer) { p.Close(1000); p.WaitClosed(t, 1000) },
+		"it closes": func(t *testing.T, _ *Distributor, p *Peer) {
+			p.Close(1000)
+			p.WaitClosed(t, 1000)
+		},
 		"its worker is killed": func(t *testing.T, d *Distributor, p *Peer) {
 			if err := syscall.Kill(d.Workers()[0].Pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
@@ -77,7 +81,8 @@ func TestUnmodifiedCollectorResumes(t *testing.T) {
 			t.Parallel()
 			d := New(t, nil)
 			numbered(t, d, 0, 0)
-			if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"), []byte("receipt-log1.txt"), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"),
+				[]byte("receipt-log1.txt"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			d.Start()
@@ -97,9 +102,13 @@ func TestUnmodifiedCollectorResumes(t *testing.T) {
 					want = append(want, i)
 				}
 				n += here
-				Until(t, "all records have come", func() bool { return len(p.Texts()) >= len(want) }, func() string { return fmt.Sprint(len(p.Texts())) })
+				Until(t, "all records have come", func() bool {
+					return len(p.Texts()) >= len(want)
+				}, func() string { return fmt.Sprint(len(p.Texts())) })
 				_, head := Bounds(t, d.URL)
-				Until(t, "its position is known and saved", func() bool { return remembered(d, key.Public()) == head.Offset },
+				Until(t, "its position is known and saved", func() bool {
+					return remembered(d, key.Public()) == head.Offset
+				},
 					func() string { return fmt.Sprint(remembered(d, key.Public()), " of ", head.Offset) })
 				if got := numbers(t, p); fmt.Sprint(got) != fmt.Sprint(want) {
 					t.Fatalf("round %d: got %v, want %v", round, got, want)
@@ -195,11 +204,13 @@ func TestNewCollectorIsKnownSoon(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)
 	numbered(t, d, 0, 0)
-	if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"), []byte("receipt-log1.txt"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"), []byte("receipt-log1.txt"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	d.Start()
-	const collectors, within = 8, 12 * time.Second // each would wait two seconds for the next regular save
+	// each would wait two seconds for the next regular save
+	const collectors, within = 8, 12 * time.Second
 	begun := time.Now()
 	var key shardus.SecretKey
 	for range collectors {
@@ -217,7 +228,9 @@ func TestNewCollectorIsKnownSoon(t *testing.T) {
 	numbered(t, d, 0, 20)
 	d.Start()
 	p := MustConnect(t, d.URL, PeerOptions{Key: key})
-	Until(t, "the records that it missed come", func() bool { return len(p.Texts()) == 20 }, func() string { return fmt.Sprint(len(p.Texts())) })
+	Until(t, "the records that it missed come", func() bool {
+		return len(p.Texts()) == 20
+	}, func() string { return fmt.Sprint(len(p.Texts())) })
 	d.Stop()
 }
 
@@ -226,7 +239,8 @@ func TestResumeOff(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"RESUME_WINDOW_MS": 0})
 	numbered(t, d, 0, 0)
-	if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"), []byte("receipt-log1.txt"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"), []byte("receipt-log1.txt"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	d.Start()
@@ -242,7 +256,9 @@ func TestResumeOff(t *testing.T) {
 	Until(t, "all five", func() bool { return len(watcher.Texts()) == 5 }, func() string { return "" })
 	p = MustConnect(t, d.URL, PeerOptions{Key: key})
 	numbered(t, d, 10, 12)
-	Until(t, "two records", func() bool { return len(p.Texts()) == 2 }, func() string { return fmt.Sprint(p.Texts()) })
+	Until(t, "two records", func() bool {
+		return len(p.Texts()) == 2
+	}, func() string { return fmt.Sprint(p.Texts()) })
 	if got := fmt.Sprint(numbers(t, p)); got != "[10 11]" {
 		t.Errorf("got %s", got)
 	}

@@ -85,7 +85,8 @@ func TestStalledCollectors(t *testing.T) {
 	}
 	d := New(t, Settings{"PING_TIMEOUT_MS": unhurried})
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{20_000}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{20_000}})
 	d.Start()
 	for range stalled {
 		MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest", Deaf: true})
@@ -136,12 +137,15 @@ func TestStoppedWorker(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 2, "MAX_WORKERS": 2})
 	numbered(t, d, 0, 0)
-	if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"), []byte("receipt-log1.txt"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"), []byte("receipt-log1.txt"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	d.Start()
 	ready := func(worker int) Line { // either may be the first
-		return d.WaitLog("a worker is ready", func(l Line) bool { return l.Msg == "worker ready" && l.Attrs["worker"] == float64(worker) })
+		return d.WaitLog("a worker is ready", func(l Line) bool {
+			return l.Msg == "worker ready" && l.Attrs["worker"] == float64(worker)
+		})
 	}
 	first := ready(1)
 	ready(2)
@@ -156,7 +160,9 @@ func TestStoppedWorker(t *testing.T) {
 		Until(t, "the first records", func() bool { return len(p.Texts()) == 20 }, nil)
 	}
 	workers := d.Workers()
-	at := slices.IndexFunc(workers, func(w *Process) bool { return float64(w.Pid) == first.Attrs["pid"] })
+	at := slices.IndexFunc(workers, func(w *Process) bool {
+		return float64(w.Pid) == first.Attrs["pid"]
+	})
 	if at < 0 {
 		t.Fatalf("worker 1 is not there: %s", first.Text)
 	}
@@ -168,10 +174,13 @@ func TestStoppedWorker(t *testing.T) {
 	}, nil)
 	numbered(t, d, 20, 40)
 	for _, p := range peers[2:] {
-		Until(t, "the records while the other worker stands still", func() bool { return len(p.Texts()) == 40 }, nil)
+		Until(t, "the records while the other worker stands still", func() bool {
+			return len(p.Texts()) == 40
+		}, nil)
 	}
 	lost := d.WaitLog("worker lost", func(l Line) bool { return l.Msg == "worker lost" })
-	if lost.Attrs["failure"] != "silent" || lost.Attrs["clients"] != float64(2) || !victim.Gone(patience) {
+	if lost.Attrs["failure"] != "silent" || lost.Attrs["clients"] != float64(2) ||
+		!victim.Gone(patience) {
 		t.Errorf("it was lost otherwise: %s", lost.Text)
 	}
 	numbered(t, d, 40, 60)
@@ -184,7 +193,10 @@ func TestStoppedWorker(t *testing.T) {
 			again, err = Connect(t, d.URL, PeerOptions{Key: keys[i]})
 			return err == nil
 		}, nil)
-		Until(t, "what it missed", func() bool { n := numbers(t, again); return len(n) > 0 && n[len(n)-1] == 59 }, func() string { return fmt.Sprint(numbers(t, again)) })
+		Until(t, "what it missed", func() bool {
+			n := numbers(t, again)
+			return len(n) > 0 && n[len(n)-1] == 59
+		}, func() string { return fmt.Sprint(numbers(t, again)) })
 		after := numbers(t, again)
 		if after[0] > len(before) || len(after) != 60-after[0] || !slices.IsSorted(after) {
 			t.Errorf("collector %d got %v, then %v", i, before, after)
@@ -204,7 +216,8 @@ func TestStoppedWorker(t *testing.T) {
 func TestTooSlowIsTold(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{
-		"SLOW_LAG_BYTES": 1 << 20, "SLOW_RATE": 1 << 20, "SLOW_WINDOW_MS": 1000, "PING_TIMEOUT_MS": unhurried,
+		"SLOW_LAG_BYTES": 1 << 20, "SLOW_RATE": 1 << 20, "SLOW_WINDOW_MS": 1000,
+		"PING_TIMEOUT_MS": unhurried,
 	})
 	d.Start()
 	stall(t, d)

@@ -46,7 +46,8 @@ func TestStop(t *testing.T) {
 		peers = append(peers, MustConnect(t, d.URL, PeerOptions{Key: newKey(t)}))
 	}
 	replaying := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"}) // 16 MB behind
-	for _, w := range d.Workers() {                                                   // as from a terminal, or systemd: to all processes
+	// as from a terminal, or systemd: to all processes
+	for _, w := range d.Workers() {
 		w.Signal(t, syscall.SIGINT)
 		w.Signal(t, syscall.SIGTERM)
 	}
@@ -56,7 +57,8 @@ func TestStop(t *testing.T) {
 	}()
 	d.Stop()
 	for _, p := range append(peers, replaying) {
-		if end := p.WaitClosed(t, wsproto.ServerShutdown.Code); end.Reason != wsproto.ServerShutdown.Reason {
+		if end := p.WaitClosed(t,
+			wsproto.ServerShutdown.Code); end.Reason != wsproto.ServerShutdown.Reason {
 			t.Errorf("closed with %v", end)
 		}
 	}
@@ -117,12 +119,15 @@ func TestNothingLeaks(t *testing.T) {
 	if testing.Short() || RaceEnabled {
 		visitors = 150
 	}
-	d := New(t, Settings{"NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 20, "ADMIN_ADDR": "127.0.0.1:0", "RATE_LIMIT": 1_000_000})
+	d := New(t, Settings{"NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 20,
+		"ADMIN_ADDR": "127.0.0.1:0", "RATE_LIMIT": 1_000_000})
 	book := NewBook()
 	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{300}})
 	d.Start()
 	admin := d.admin()
-	Until(t, "both workers are there", func() bool { return len(children(d.Pid(), "worker")) == 2 }, nil)
+	Until(t, "both workers are there", func() bool {
+		return len(children(d.Pid(), "worker")) == 2
+	}, nil)
 	// Descriptors that come with first use, such as a reader's mapping, are no leak.
 	for range 25 {
 		defer MustConnect(t, d.URL, PeerOptions{Key: newKey(t)}).Terminate()
@@ -160,7 +165,9 @@ func TestNothingLeaks(t *testing.T) {
 	visit(40)
 	before := settled(t, d, admin)
 	visit(visitors)
-	Until(t, fmt.Sprintf("descriptors and goroutines are back at %v", before), func() bool { return census(t, d, admin).within(before) },
+	Until(t, fmt.Sprintf("descriptors and goroutines are back at %v", before), func() bool {
+		return census(t, d, admin).within(before)
+	},
 		func() string { return fmt.Sprint(census(t, d, admin)) })
 	d.Stop()
 }
@@ -224,8 +231,10 @@ func TestStateAfterStop(t *testing.T) {
 	d := New(t, nil)
 	d.Start()
 	d.Kill()
-	for _, name := range []string{"checkpoint.json", "collectors.json", "notices.json"} { // as a kill leaves them
-		if err := os.WriteFile(filepath.Join(d.Dir, "state", name+".new"), []byte("{"), 0o600); err != nil {
+	// as a kill leaves them
+	for _, name := range []string{"checkpoint.json", "collectors.json", "notices.json"} {
+		if err := os.WriteFile(filepath.Join(d.Dir, "state", name+".new"), []byte("{"),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

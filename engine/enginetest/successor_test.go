@@ -47,7 +47,8 @@ func failTakingOver(mode string) int {
 		fill(old.Offer.StateDir)
 		return status
 	case "opens": // and is killed, as far as the frame log is concerned
-		if _, _, err := framelog.OpenWriter(framelog.Options{Dir: filepath.Join(old.Offer.StateDir, "frames"), SegmentBytes: 1 << 20, RetainBytes: 1 << 30}); err != nil {
+		if _, _, err := framelog.OpenWriter(framelog.Options{Dir: filepath.Join(old.Offer.StateDir,
+			"frames"), SegmentBytes: 1 << 20, RetainBytes: 1 << 30}); err != nil {
 			fmt.Fprintln(os.Stderr, "panic: ", err) // fails the test
 		}
 		return status

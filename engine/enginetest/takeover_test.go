@@ -75,7 +75,9 @@ func received(t *testing.T, peers []*Peer, written int) (all []int) {
 // unanswered tells whether a close frame was not answered within the second that a newer connection
 // waits.
 func unanswered(d *Distributor) bool {
-	return len(d.Log(func(l Line) bool { return strings.HasPrefix(l.Msg, "older connection has not ended in time") })) > 0
+	return len(d.Log(func(l Line) bool {
+		return strings.HasPrefix(l.Msg, "older connection has not ended in time")
+	})) > 0
 }
 
 // mustFollow checks that got is without holes, and without repeats if all was answered in time,
@@ -120,7 +122,8 @@ func TestTakeover(t *testing.T) {
 // So it does on another worker.
 func TestTakeoverAcrossWorkers(t *testing.T) {
 	t.Parallel()
-	d := New(t, Settings{"LOG_LEVEL": "debug", "NUMBER_OF_WORKERS": 2, "MAX_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 1})
+	d := New(t, Settings{"LOG_LEVEL": "debug", "NUMBER_OF_WORKERS": 2, "MAX_WORKERS": 2,
+		"MAX_CLIENTS_PER_CHILD": 1})
 	end := flow(t, d)
 	d.Start()
 	other := MustConnect(t, d.URL, PeerOptions{Key: newKey(t)})
@@ -190,7 +193,8 @@ func takeOverHandover(t *testing.T, d *Distributor, first int) (written, displac
 	for i := range keys {
 		mustFollow(t, d, received(t, []*Peer{older[i], newer[i]}, written))
 		within(t, older[i].done, func() {})
-		if _, closed := older[i].Ended(); closed != nil && closed.Code == wsproto.DuplicateConnection.Code {
+		if _, closed := older[i].Ended(); closed != nil &&
+			closed.Code == wsproto.DuplicateConnection.Code {
 			displaced++
 		}
 		newer[i].Terminate()
@@ -202,7 +206,8 @@ func takeOverHandover(t *testing.T, d *Distributor, first int) (written, displac
 // begin makes the data log that flow and write append to.
 func begin(t *testing.T, d *Distributor) {
 	t.Helper()
-	for name, text := range map[string]string{"receipt-log1.txt": "", "active-receipt-log.txt": "receipt-log1.txt"} {
+	for name, text := range map[string]string{"receipt-log1.txt": "",
+		"active-receipt-log.txt": "receipt-log1.txt"} {
 		if err := os.WriteFile(filepath.Join(d.Logs, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

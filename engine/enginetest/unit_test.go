@@ -61,7 +61,8 @@ func (u unit) restarts(t *testing.T, how syscall.WaitStatus) bool {
 		return false
 	}
 	clean := how.Exited() && how.ExitStatus() == 0 || listed("SuccessExitStatus") || how.Signaled() &&
-		slices.Contains([]syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGPIPE}, how.Signal())
+		slices.Contains([]syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGPIPE},
+			how.Signal())
 	switch {
 	case listed("RestartPreventExitStatus"):
 		return false
@@ -114,10 +115,12 @@ func TestUnitRestartsCrashes(t *testing.T) {
 				t.Fatal(err)
 			}
 			line := `{"counter":1,"cycleRecord":{"counter":1},"cycleMarker":"m"}` + "\n"
-			if err := os.WriteFile(filepath.Join(d.Logs, "cycle-log1.txt"), []byte(line), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(d.Logs, "cycle-log1.txt"), []byte(line),
+				0o644); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(d.Logs, "active-cycle-log.txt"), []byte("cycle-log1.txt"), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(d.Logs, "active-cycle-log.txt"), []byte("cycle-log1.txt"),
+				0o644); err != nil {
 				t.Fatal(err)
 			}
 		}, 2},

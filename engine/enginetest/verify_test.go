@@ -77,7 +77,8 @@ func (v *verifiers) verify(client *http.Client, key shardus.SecretKey, cycle int
 		if q.parameters != "" {
 			q.parameters += ","
 		}
-		object, err := shardus.Parse([]byte("{" + q.parameters + `"sender":"` + key.Public().String() + `"}`))
+		object, err := shardus.Parse([]byte("{" + q.parameters + `"sender":"` + key.Public().String() +
+			`"}`))
 		if err != nil {
 			return err
 		}
@@ -109,7 +110,9 @@ func (v *verifiers) verify(client *http.Client, key shardus.SecretKey, cycle int
 func (v *verifiers) more(t *testing.T, answers int64) {
 	t.Helper()
 	goal := v.answers.Load() + answers
-	Until(t, fmt.Sprintf("%d answers", goal), func() bool { return v.answers.Load() >= goal || v.failed() != nil }, nil)
+	Until(t, fmt.Sprintf("%d answers", goal), func() bool {
+		return v.answers.Load() >= goal || v.failed() != nil
+	}, nil)
 	if v.failed() != nil {
 		t.FailNow() // end says why
 	}
@@ -152,7 +155,8 @@ func TestVerificationNeverFails(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"LISTEN_ADDR": "", "RATE_LIMIT": 200, "ADMIN_ADDR": "off"})
 	linked(t, d)
-	if r := Run(t, d.Dir, "simulate", "--dir", "other-logs", "--db", "databases", "--count", "300", "--rate", "0", "-q"); r.Status != 0 {
+	if r := Run(t, d.Dir, "simulate", "--dir", "other-logs", "--db", "databases", "--count", "300",
+		"--rate", "0", "-q"); r.Status != 0 {
 		t.Fatalf("%+v", r)
 	}
 	d.Configure(Settings{"ARCHIVER_DB_DIR": filepath.Join(d.Dir, "databases")})
