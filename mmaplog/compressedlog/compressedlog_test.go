@@ -84,7 +84,8 @@ func TestEmpty(t *testing.T) {
 	r.at(1070, 20, true)
 }
 
-// Every boundary of the original is found, over segments and after the floor has moved, and nothing else is.
+// Every boundary of the original is found, over segments and after the floor has moved, and nothing
+// else is.
 func TestEveryBoundary(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -135,8 +136,8 @@ func one(b bool) uint64 {
 	return 0
 }
 
-// The writer may pass a whole retention between Refresh's two reads of the compressed log's bounds: the head
-// that was read first then lies below the floor. Refresh reads both anew.
+// The writer may pass a whole retention between Refresh's two reads of the compressed log's bounds:
+// the head that was read first then lies below the floor. Refresh reads both anew.
 func TestOvertakenBetweenHeadAndFloor(t *testing.T) {
 	r := newRig(t, framelog.Options{SegmentBytes: 64 << 10, RetainBytes: 64 << 10})
 	r.add(0, 2000, 1000, Other)

@@ -60,7 +60,8 @@ func TestSameInodeOnAnotherDevice(t *testing.T) {
 // The first write to a log in a lower layer of an overlay copies it up: a mapping stays one of the
 // lower file.
 func TestOverlayCopyUp(t *testing.T) {
-	for _, size := range []int{20, 4096 - 8, 4096, 3 * 4096} { // within a page of the end, and beyond it
+	// within a page of the end, and beyond it
+	for _, size := range []int{20, 4096 - 8, 4096, 3 * 4096} {
 		r := newRig(t)
 		base := filepath.Join(filepath.Dir(r.dir), "base")
 		mount(t, "tmpfs", base, "size=4m")
@@ -71,7 +72,8 @@ func TestOverlayCopyUp(t *testing.T) {
 		before := strings.Repeat("b", size-8) + "\nbefore\n"
 		r.must(os.WriteFile(filepath.Join(at("lower"), log1), []byte(before), 0o644))
 		r.must(os.WriteFile(filepath.Join(at("lower"), activeLog), []byte(log1), 0o644))
-		mount(t, "overlay", r.dir, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"), at("upper"), at("work")))
+		mount(t, "overlay", r.dir, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"),
+			at("upper"), at("work")))
 		r.start(Position{Number: 1, Inode: r.inode(log1), Check: slowCheck(nil)}) // maps it
 		r.want(strings.Repeat("b", size-8), "before")
 		for i := range 3 {
@@ -113,8 +115,12 @@ func TestOlderState(t *testing.T) {
 	}{
 		{"running, cut", false, false, func(r *rig) { r.truncate(log1, int64(cut)) }, anew + "\n", []string{anew}},
 		{"running, cut into a line", false, false, func(r *rig) { r.truncate(log1, int64(cut+50)) }, anew + "\n", []string{anew}},
-		{"running, cut and grown", false, false, func(r *rig) { r.put(log1, text[:cut]+anew+"\n") }, "", []string{anew}},
-		{"running, cut and grown further", false, false, func(r *rig) { r.put(log1, text[:cut]+anew+"\n"+strings.Repeat("x", len(text))+"\n") }, "", []string{anew, strings.Repeat("x", len(text))}},
+		{"running, cut and grown", false, false, func(r *rig) {
+			r.put(log1, text[:cut]+anew+"\n")
+		}, "", []string{anew}},
+		{"running, cut and grown further", false, false, func(r *rig) {
+			r.put(log1, text[:cut]+anew+"\n"+strings.Repeat("x", len(text))+"\n")
+		}, "", []string{anew, strings.Repeat("x", len(text))}},
 		{"running, replaced", false, false, func(r *rig) { r.replaceBy(log1, text[:cut]) }, anew + "\n", []string{anew}},
 		{"running, replaced and grown", false, false, func(r *rig) { r.replaceBy(log1, text[:cut]+anew+"\n") }, "", []string{anew}},
 		{"running, replaced, and back", false, false, func(r *rig) { r.replaceBy(log1, text[:cut]); r.want(); r.replaceBy(log1, text) }, anew + "\n", []string{anew}},
@@ -122,11 +128,16 @@ func TestOlderState(t *testing.T) {
 		{"stopped, cut", true, false, func(r *rig) { r.truncate(log1, int64(len(text)-10)) }, anew + "\n", []string{anew}},
 		{"stopped, cut, and the records known", true, true, func(r *rig) { r.truncate(log1, int64(cut)) }, anew + "\n", []string{anew}},
 		{"stopped, cut into a line, and the records known", true, true, func(r *rig) { r.truncate(log1, int64(cut+50)) }, anew + "\n", []string{anew}},
-		{"stopped, cut and grown", true, true, func(r *rig) { r.put(log1, text[:cut]+anew+"\n") }, "", []string{anew}},
-		{"stopped, cut and grown further", true, true, func(r *rig) { r.put(log1, text[:cut]+anew+"\n"+strings.Repeat("x", len(text))+"\n") }, "", []string{anew, strings.Repeat("x", len(text))}},
+		{"stopped, cut and grown", true, true, func(r *rig) {
+			r.put(log1, text[:cut]+anew+"\n")
+		}, "", []string{anew}},
+		{"stopped, cut and grown further", true, true, func(r *rig) {
+			r.put(log1, text[:cut]+anew+"\n"+strings.Repeat("x", len(text))+"\n")
+		}, "", []string{anew, strings.Repeat("x", len(text))}},
 		{"stopped, replaced", true, true, func(r *rig) { r.replaceBy(log1, text[:cut]) }, anew + "\n", []string{anew}},
 		{"stopped, and grown again", true, true, func(r *rig) { r.truncate(log1, int64(cut)) }, text[cut:] + anew + "\n", []string{anew}},
-		{"stopped, all of it lost", true, true, func(r *rig) { r.truncate(log1, 0) }, anew + "\n", []string{anew}},
+		{"stopped, all of it lost", true, true, func(r *rig) { r.truncate(log1, 0) }, anew + "\n",
+			[]string{anew}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRunningRig(t)
@@ -247,7 +258,9 @@ func TestTrailIsBounded(t *testing.T) {
 			t.Fatal(len(l.marks), l.end())
 		}
 	}
-	if len(l.marks) < maxMarks/2 || !slices.IsSortedFunc(l.marks, func(a, b mark) int { return int(a.offset - b.offset) }) {
+	if len(l.marks) < maxMarks/2 || !slices.IsSortedFunc(l.marks, func(a, b mark) int {
+		return int(a.offset - b.offset)
+	}) {
 		t.Error(len(l.marks))
 	}
 	if m, ok := l.after(l.marks[7].offset); !ok || m != l.marks[8] {
@@ -270,7 +283,8 @@ func TestTimesThatLie(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, stopped %v", name, stop), func(t *testing.T) {
 				r := newRig(t)
 				r.mkdir()
-				logs := []string{"receipt-log6.txt", "receipt-log7.txt", "receipt-log8.txt", "receipt-log9.txt", "receipt-log10.txt", log1, log2}
+				logs := []string{"receipt-log6.txt", "receipt-log7.txt", "receipt-log8.txt", "receipt-log9.txt",
+					"receipt-log10.txt", log1, log2}
 				r.put(logs[0], "")
 				r.point(6)
 				r.start(Position{})
@@ -305,7 +319,8 @@ func TestMirrorOutOfOrder(t *testing.T) {
 	}
 	all := long("a") + "\n" + long("b") + "\n"
 	t.Run("the rest comes late", func(t *testing.T) {
-		for _, wait := range []time.Duration{0, 3 * time.Second, incompleteWait - time.Second, 5 * time.Minute} {
+		for _, wait := range []time.Duration{0, 3 * time.Second, incompleteWait - time.Second,
+			5 * time.Minute} {
 			r := setup(t)
 			r.replaceBy("receipt-log9.txt", all)
 			r.want(long("b"))
@@ -491,7 +506,9 @@ func TestGrowthWhileStopped(t *testing.T) {
 		{"renamed and grown", func(r *rig) { r.append(log1, "late\n"); r.rename(log1, "old-"+log1) }, 1},
 		{"copied", func(r *rig) { r.replaceBy(log1, long("a")+"\n"+trailer) }, 0},
 		{"copied and grown", func(r *rig) { r.replaceBy(log1, long("a")+"\n"+trailer+"late\n") }, 1},
-		{"another log", func(r *rig) { r.replaceBy(log1, long("z")+"\n"+long("z")+"\n"+trailer+trailer) }, 0},
+		{"another log", func(r *rig) {
+			r.replaceBy(log1, long("z")+"\n"+long("z")+"\n"+trailer+trailer)
+		}, 0},
 		{"cut", func(r *rig) { r.truncate(log1, 100) }, 0},
 		{"gone", func(r *rig) { r.remove(log1) }, 0},
 	} {

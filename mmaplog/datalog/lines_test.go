@@ -25,11 +25,13 @@ func TestWhatIsALine(t *testing.T) {
 		{"trailers", "a\nEnd: Number of entries: 1\nb\nEnd: Number of bytes: 18446744073709551615\n\n", []string{"a", "b"}},
 		{"no trailers", strings.Join([]string{
 			`{"memo":"End: Number of entries: 3"}`, "End: Number of entries: ", "End: Number of entries: 3 ", " End: Number of entries: 3",
-			"End: Number of entries: -1", "End: Number of bytes: 1x", "End: Number of lines: 3", "end: number of bytes: 3",
+			"End: Number of entries: -1", "End: Number of bytes: 1x", "End: Number of lines: 3",
+			"end: number of bytes: 3",
 			"End: Number of bytes: 123456789012345678901", "End: Number of bytes:  1", "",
 		}, "\n"), []string{
 			`{"memo":"End: Number of entries: 3"}`, "End: Number of entries: ", "End: Number of entries: 3 ", " End: Number of entries: 3",
-			"End: Number of entries: -1", "End: Number of bytes: 1x", "End: Number of lines: 3", "end: number of bytes: 3",
+			"End: Number of entries: -1", "End: Number of bytes: 1x", "End: Number of lines: 3",
+			"end: number of bytes: 3",
 			"End: Number of bytes: 123456789012345678901", "End: Number of bytes:  1",
 		}},
 		{"16 MiB", "a\n" + big + "\nc\n", []string{"a", big, "c"}},
@@ -138,7 +140,8 @@ func TestLinesOverTheCap(t *testing.T) {
 // What Next hands out belongs to the batch, and is bounded.
 func TestBatchBounds(t *testing.T) {
 	r := newRunningRig(t)
-	r.append("receipt-log1.txt", strings.Repeat("x\n\n", 3000)+strings.Repeat(strings.Repeat("y", 99_999)+"\n", 50))
+	r.append("receipt-log1.txt", strings.Repeat("x\n\n",
+		3000)+strings.Repeat(strings.Repeat("y", 99_999)+"\n", 50))
 	var b Batch
 	total, batches := 0, 0
 	for total < 3050 {
@@ -218,7 +221,9 @@ func slowCheck(before []byte) uint64 {
 }
 
 func FuzzNames(f *testing.F) {
-	for _, s := range []string{"receipt-log1.txt", "old-receipt-log12.txt", "receipt-log0.txt", "receipt-log01.txt", "receipt-log4294967296.txt", " receipt-log7.txt\n", "receipt-log.txt", "cycle-log3.txt", "receiptOverwrite-log1.txt", ""} {
+	for _, s := range []string{"receipt-log1.txt", "old-receipt-log12.txt", "receipt-log0.txt",
+		"receipt-log01.txt", "receipt-log4294967296.txt", " receipt-log7.txt\n", "receipt-log.txt",
+		"cycle-log3.txt", "receiptOverwrite-log1.txt", ""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -255,8 +260,10 @@ func FuzzPosition(f *testing.F) {
 }
 
 func TestPositionGolden(t *testing.T) {
-	p := Position{Number: 0x01020304, Time: 0x05060708, Inode: 0x1112131415161718, Offset: 0x2122232425262728, Check: 0x3132333435363738}
-	if got := fmt.Sprintf("%x", p.Encode()); got != "0403020108070605"+"1817161514131211"+"2827262524232221"+"3837363534333231" {
+	p := Position{Number: 0x01020304, Time: 0x05060708, Inode: 0x1112131415161718,
+		Offset: 0x2122232425262728, Check: 0x3132333435363738}
+	if got := fmt.Sprintf("%x",
+		p.Encode()); got != "0403020108070605"+"1817161514131211"+"2827262524232221"+"3837363534333231" {
 		t.Error(got)
 	}
 	text := []byte(strings.Repeat("0123456789", 40))

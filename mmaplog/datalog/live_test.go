@@ -103,7 +103,8 @@ func TestInotifyOnANewDirectory(t *testing.T) {
 		ctx, stop := context.WithCancel(context.Background())
 		go func() {
 			defer stop()
-			for deadline := time.Now().Add(time.Minute); !f.Stats().Watching && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(time.Minute); !f.Stats().Watching &&
+				time.Now().Before(deadline); {
 				time.Sleep(time.Millisecond)
 			}
 		}()
@@ -124,7 +125,8 @@ func TestPollingOnly(t *testing.T) {
 	r.mkdir()
 	r.put(log1, "")
 	r.point(1)
-	f := startLive(t, Options{Dir: r.dir, Stream: Receipt, Interval: 2 * time.Millisecond, noWatch: true})
+	f := startLive(t, Options{Dir: r.dir, Stream: Receipt, Interval: 2 * time.Millisecond,
+		noWatch: true})
 	if f.Stats().Watching {
 		t.Error("watching")
 	}
@@ -167,17 +169,21 @@ func TestPositionAfterClose(t *testing.T) {
 // No state makes Next spin: looks come at Intervals, whatever the pointer says.
 func TestNoBusyLoop(t *testing.T) {
 	for name, spoil := range map[string]func(r *rig){
-		"idle":              func(r *rig) {},
-		"empty pointer":     func(r *rig) { r.put(activeLog, "") },
-		"garbage pointer":   func(r *rig) { r.put(activeLog, "x") },
-		"no pointer":        func(r *rig) { r.remove(activeLog) },
-		"pointer ahead":     func(r *rig) { r.point(2) },
-		"ended":             func(r *rig) { r.append(log1, trailer) },
-		"ended, and ahead":  func(r *rig) { r.append(log1, trailer); r.point(3) },
-		"no trailer":        func(r *rig) { r.put(log2, ""); r.point(2) },
-		"a gap":             func(r *rig) { r.append(log1, trailer); r.put(log3, "x"); r.point(3) },
-		"half a line":       func(r *rig) { r.append(log1, "half") },
-		"next is no file":   func(r *rig) { r.append(log1, trailer); mkfifo(r.t, r.path(log2)); r.point(2) },
+		"idle":             func(r *rig) {},
+		"empty pointer":    func(r *rig) { r.put(activeLog, "") },
+		"garbage pointer":  func(r *rig) { r.put(activeLog, "x") },
+		"no pointer":       func(r *rig) { r.remove(activeLog) },
+		"pointer ahead":    func(r *rig) { r.point(2) },
+		"ended":            func(r *rig) { r.append(log1, trailer) },
+		"ended, and ahead": func(r *rig) { r.append(log1, trailer); r.point(3) },
+		"no trailer":       func(r *rig) { r.put(log2, ""); r.point(2) },
+		"a gap":            func(r *rig) { r.append(log1, trailer); r.put(log3, "x"); r.point(3) },
+		"half a line":      func(r *rig) { r.append(log1, "half") },
+		"next is no file": func(r *rig) {
+			r.append(log1, trailer)
+			mkfifo(r.t, r.path(log2))
+			r.point(2)
+		},
 		"log deleted":       func(r *rig) { r.remove(log1) },
 		"log replaced":      func(r *rig) { r.remove(log1); r.put(log1, "") },
 		"directory deleted": func(r *rig) { r.must(os.RemoveAll(r.dir)) },
@@ -275,10 +281,12 @@ func TestCloseReleasesEverything(t *testing.T) {
 		t.Errorf("%d logs mapped", got)
 	}
 	r.f.Close()
-	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > goroutines && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > goroutines &&
+		time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
-	if g, d, m := runtime.NumGoroutine(), descriptors(), mappings(r.dir); g > goroutines || d != fds || m != 0 {
+	if g, d, m := runtime.NumGoroutine(), descriptors(), mappings(r.dir); g > goroutines || d != fds ||
+		m != 0 {
 		t.Errorf("%d goroutines, were %d; %d descriptors, were %d; %d mappings", g, goroutines, d, fds, m)
 	}
 }
@@ -370,7 +378,8 @@ func BenchmarkNext(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			f, err := NewFollower(Options{Dir: dir, Stream: Receipt, From: Position{Number: 1, Inode: idOf(fi).ino, Check: slowCheck(nil)}})
+			f, err := NewFollower(Options{Dir: dir, Stream: Receipt,
+				From: Position{Number: 1, Inode: idOf(fi).ino, Check: slowCheck(nil)}})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -124,7 +124,8 @@ func (m *modelRound) restart() {
 		m.settle()
 	}
 	lost := m.shortened()
-	choices := append(m.handed[max(0, len(m.handed)-8):len(m.handed):len(m.handed)], handedOut{m.f.Position(), m.current(), len(m.past)})
+	choices := append(m.handed[max(0, len(m.handed)-8):len(m.handed):len(m.handed)],
+		handedOut{m.f.Position(), m.current(), len(m.past)})
 	h := choices[m.rng.IntN(len(choices))]
 	if h.log == nil || h.p.IsZero() {
 		return

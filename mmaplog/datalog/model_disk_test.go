@@ -74,7 +74,8 @@ func (m *modelRound) freeze() {
 	m.must(os.CopyFS(at("lower"), os.DirFS(m.dir)))
 	m.must(os.Mkdir(at("upper"), 0o755))
 	m.must(os.Mkdir(at("work"), 0o755))
-	if m.mounted("overlay", m.dir, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"), at("upper"), at("work"))) {
+	if m.mounted("overlay", m.dir, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"),
+		at("upper"), at("work"))) {
 		m.note("overlay")
 	}
 }
@@ -85,7 +86,8 @@ func (m *modelRound) moveToDevice() {
 	if m.medium != devices || len(m.mounts) > 5 {
 		return
 	}
-	if m.settle(); m.f.Position().Offset < tailBytes || m.shortened() && len(m.active().content) < headBytes {
+	if m.settle(); m.f.Position().Offset < tailBytes || m.shortened() &&
+		len(m.active().content) < headBytes {
 		return // what was read does not prove which log it is
 	}
 	to := m.mountDevice()
@@ -95,7 +97,9 @@ func (m *modelRound) moveToDevice() {
 	m.note("move to another device")
 	entries, err := os.ReadDir(m.dir)
 	m.must(err)
-	slices.SortFunc(entries, func(a, b os.DirEntry) int { return cmp.Compare(m.inodeOf(a.Name()), m.inodeOf(b.Name())) })
+	slices.SortFunc(entries, func(a, b os.DirEntry) int {
+		return cmp.Compare(m.inodeOf(a.Name()), m.inodeOf(b.Name()))
+	})
 	for _, e := range entries {
 		m.copyTo(filepath.Join(m.dir, e.Name()), filepath.Join(to, e.Name()))
 	}

@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// The model test plays random writer actions on a real directory and keeps, beside it, a list of logs
-// in the order in which they were written, each with its bytes. What must come out follows from that
-// list alone: every whole line that is neither blank nor a trailer, once, in order.
+// The model test plays random writer actions on a real directory and keeps, beside it, a list of
+// logs in the order in which they were written, each with its bytes. What must come out follows
+// from that list alone: every whole line that is neither blank nor a trailer, once, in order.
 //
 // DATALOG_MODEL_SEED and DATALOG_MODEL_ROUNDS choose other rounds; a failure prints its seed.
 
@@ -58,8 +58,8 @@ func (l *modelLog) due() (lines []string) {
 	}
 }
 
-// begin is about text that is going to be appended: a writer may not know of a torn line at the end, what
-// came out of that is not waited for.
+// begin is about text that is going to be appended: a writer may not know of a torn line at the
+// end, what came out of that is not waited for.
 func (l *modelLog) begin(text string) {
 	if l.torn == 0 || text == "" {
 		return
@@ -121,8 +121,8 @@ type modelRound struct {
 }
 
 func TestModel(t *testing.T) {
-	// The same rounds each time, so that a failure belongs to the change that is tested; new ones are looked
-	// for with DATALOG_MODEL_SEED=$RANDOM DATALOG_MODEL_ROUNDS=5000.
+	// The same rounds each time, so that a failure belongs to the change that is tested; new ones are
+	// looked for with DATALOG_MODEL_SEED=$RANDOM DATALOG_MODEL_ROUNDS=5000.
 	seed, rounds := uint64(1), 200
 	for _, found := range []uint64{
 		1795444150211779150, // an empty log with the inode of an earlier one, and a late writer
@@ -238,7 +238,8 @@ func (m *modelRound) act() {
 			m.appendLine()
 		}
 	case n < 50:
-		m.write(m.active(), []string{"\n", " \t\n", "\r\n", "\n\n\n", "End: Number of entries: 7\n"}[m.rng.IntN(5)])
+		m.write(m.active(), []string{"\n", " \t\n", "\r\n", "\n\n\n",
+			"End: Number of entries: 7\n"}[m.rng.IntN(5)])
 	case n < 75:
 		m.rotate()
 	case n < 78:
@@ -361,8 +362,9 @@ func (m *modelRound) current() *modelLog {
 
 func (m *modelRound) start(from Position) {
 	f, err := NewFollower(Options{
-		Dir: m.dir, Stream: m.stream, From: from, Past: m.pastOf(), Left: m.left, Interval: time.Hour, noWatch: true,
-		now: func() time.Time { return m.clock },
+		Dir: m.dir, Stream: m.stream, From: from, Past: m.pastOf(), Left: m.left, Interval: time.Hour,
+		noWatch: true,
+		now:     func() time.Time { return m.clock },
 	})
 	m.must(err)
 	m.f = f

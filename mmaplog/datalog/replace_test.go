@@ -83,7 +83,8 @@ func TestTruncatedUnfinishedLine(t *testing.T) {
 	r.append(log1, "a\n"+strings.Repeat("x", 10_000))
 	r.want("a")
 	r.truncate(log1, 2)
-	r.append(log1, strings.Repeat("b", 100)+"\nc\n"+strings.Repeat("d", 20_000)+"\n") // longer than what was there
+	// longer than what was there
+	r.append(log1, strings.Repeat("b", 100)+"\nc\n"+strings.Repeat("d", 20_000)+"\n")
 	r.want(strings.Repeat("b", 100), "c", strings.Repeat("d", 20_000))
 }
 
@@ -229,8 +230,8 @@ func TestLogIsNoFile(t *testing.T) {
 	r.want("b")
 }
 
-// The file is cut between the look at its size and the touch of its mapping: a fault, not a crash; and
-// after the copy: not zeros.
+// The file is cut between the look at its size and the touch of its mapping: a fault, not a crash;
+// and after the copy: not zeros.
 func TestCutUnderTheMapping(t *testing.T) {
 	for _, at := range []string{"sized", "copied"} {
 		for _, size := range []int64{0, 5000, 8192, 300_000} {

@@ -70,7 +70,8 @@ func TestFirstStart(t *testing.T) {
 		r.put(log1, "before\nbefore")
 		r.point(1)
 		r.start(Position{})
-		if p := r.f.Position(); p.Number != 1 || p.Offset != 7 || p.Check != slowCheck([]byte("before\n")) || p.Inode != r.inode(log1) {
+		if p := r.f.Position(); p.Number != 1 || p.Offset != 7 ||
+			p.Check != slowCheck([]byte("before\n")) || p.Inode != r.inode(log1) {
 			t.Errorf("%+v", p)
 		}
 		r.want()
@@ -78,7 +79,8 @@ func TestFirstStart(t *testing.T) {
 		r.want("before and after", "a")
 	})
 	t.Run("at an ended log", func(t *testing.T) {
-		for _, end := range []string{trailer, "End: Number of bytes: 7\n\n", "End: Number of bytes: 7\r\n\r\n\r\n"} {
+		for _, end := range []string{trailer, "End: Number of bytes: 7\n\n",
+			"End: Number of bytes: 7\r\n\r\n\r\n"} {
 			r := newRig(t)
 			r.mkdir()
 			r.put(log1, "before\n"+end)
@@ -356,12 +358,13 @@ func TestResumeFromEveryRecord(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
-// Where the part that is looked at begins exactly with the words of a trailer, it may be the end of a
-// longer line.
+// Where the part that is looked at begins exactly with the words of a trailer, it may be the end of
+// a longer line.
 func TestEndsWithTrailer(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
 	for text, want := range map[string]bool{
-		"": false, "\n\n": false, trailer: true, "a\n" + trailer + "\n \r\n": true, trailer + "a\n": false, "a" + trailer: false,
+		"": false, "\n\n": false, trailer: true, "a\n" + trailer + "\n \r\n": true,
+		trailer + "a\n": false, "a" + trailer: false,
 		trailer + strings.Repeat("\n", 4096-len(trailer)):                     true,
 		"x\n" + trailer + strings.Repeat("\n", 4096-len(trailer)-1):           true,
 		"x" + trailer + strings.Repeat("\n", 4096-len(trailer)):               false,
@@ -383,7 +386,8 @@ func TestEndsWithTrailer(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	for _, o := range []Options{{}, {Stream: Cycle}, {Dir: "x"}, {Dir: "x", Stream: 4}, {Dir: "x", Stream: Cycle, Interval: -1}, {Dir: "x", Stream: Cycle, MaxLine: -1}} {
+	for _, o := range []Options{{}, {Stream: Cycle}, {Dir: "x"}, {Dir: "x", Stream: 4},
+		{Dir: "x", Stream: Cycle, Interval: -1}, {Dir: "x", Stream: Cycle, MaxLine: -1}} {
 		if f, err := NewFollower(o); err == nil {
 			f.Close()
 			t.Errorf("%+v accepted", o)
@@ -402,7 +406,8 @@ func TestLeftIsBounded(t *testing.T) {
 	for n := range uint32(3 * maxLeft) {
 		f.noteLeft(Position{Number: n, Offset: tailBytes})
 	}
-	if n := len(f.left); n != maxLeft || f.left[0].Number != 2*maxLeft || f.left[n-1].Number != 3*maxLeft-1 {
+	if n := len(f.left); n != maxLeft || f.left[0].Number != 2*maxLeft ||
+		f.left[n-1].Number != 3*maxLeft-1 {
 		t.Errorf("%d: %v", n, f.left)
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// rig is a directory of receipt logs and a follower that looks when told, by a clock that moves when told.
+// rig is a directory of receipt logs and a follower that looks when told, by a clock that moves
+// when told.
 type rig struct {
 	t     *testing.T
 	dir   string
@@ -21,7 +22,8 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	r := &rig{t: t, dir: filepath.Join(t.TempDir(), "logs"), clock: time.Unix(1e9, 0)}
-	r.opt = Options{Stream: Receipt, Dir: r.dir, noWatch: true, Interval: time.Hour, now: func() time.Time { return r.clock }}
+	r.opt = Options{Stream: Receipt, Dir: r.dir, noWatch: true, Interval: time.Hour,
+		now: func() time.Time { return r.clock }}
 	t.Cleanup(func() {
 		if r.f != nil {
 			r.f.Close()
@@ -56,7 +58,11 @@ func (r *rig) put(name, text string) {
 	r.must(os.WriteFile(r.path(name), []byte(text), 0o644))
 }
 
-func (r *rig) append(name, text string) { r.t.Helper(); r.must(appendTo(r.path(name), []byte(text))) }
+func (r *rig) append(name, text string) {
+	r.t.Helper()
+	r.must(appendTo(r.path(name),
+		[]byte(text)))
+}
 
 func (r *rig) rename(from, to string) { r.t.Helper(); r.must(os.Rename(r.path(from), r.path(to))) }
 
@@ -123,7 +129,8 @@ func (r *rig) want(lines ...string) {
 	}
 }
 
-// waitWant lets time go by, more than a log without a trailer is waited for, looking, and checks what came in all of it.
+// waitWant lets time go by, more than a log without a trailer is waited for, looking, and checks
+// what came in all of it.
 func (r *rig) waitWant(lines ...string) {
 	r.t.Helper()
 	var got []string

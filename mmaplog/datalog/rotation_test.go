@@ -26,9 +26,12 @@ func long(word string) string { return word + strings.Repeat("-", 400) }
 
 func TestPointerStates(t *testing.T) {
 	for name, text := range map[string]string{
-		"empty": "", "torn": "receipt-log2.tx", "torn in the number": "receipt-log", "garbage": "nothing here",
-		"of another stream": "cycle-log2.txt", "an old log": "old-receipt-log2.txt", "zero": "receipt-log0.txt",
-		"NULs": "\x00\x00\x00\x00", "huge": strings.Repeat("receipt-log2.txt", 1000), "leading zero": "receipt-log02.txt",
+		"empty": "", "torn": "receipt-log2.tx", "torn in the number": "receipt-log",
+		"garbage":           "nothing here",
+		"of another stream": "cycle-log2.txt", "an old log": "old-receipt-log2.txt",
+		"zero": "receipt-log0.txt",
+		"NULs": "\x00\x00\x00\x00", "huge": strings.Repeat("receipt-log2.txt", 1000),
+		"leading zero": "receipt-log02.txt",
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRunningRig(t)
@@ -107,7 +110,8 @@ func TestSeveralRotationsBetweenTwoLooks(t *testing.T) {
 	r.put("receipt-log7.txt", "")
 	r.point(7)
 	r.want(want...)
-	if s := r.f.Stats(); s.Rotations != 6 || s.Gaps != 0 || s.Number != 7 || s.BytesBehind != 0 || s.File != "receipt-log7.txt" {
+	if s := r.f.Stats(); s.Rotations != 6 || s.Gaps != 0 || s.Number != 7 || s.BytesBehind != 0 ||
+		s.File != "receipt-log7.txt" {
 		t.Errorf("%+v", s)
 	}
 }
@@ -340,7 +344,8 @@ func TestAWholeLapBehind(t *testing.T) {
 	r.wantGaps(1, GapLogGone)
 }
 
-// Old logs deleted by hand: then the writer does not rename the other half, and appends to what is there.
+// Old logs deleted by hand: then the writer does not rename the other half, and appends to what is
+// there.
 func TestWriterAppendsToLeftovers(t *testing.T) {
 	r := newRig(t)
 	r.mkdir()
@@ -350,7 +355,8 @@ func TestWriterAppendsToLeftovers(t *testing.T) {
 	r.put(log2, "")
 	r.point(2)
 	r.start(Position{})
-	for i := range 3 { // from what is there at the start; what was read in this life; what is there at a restart
+	// from what is there at the start; what was read in this life; what is there at a restart
+	for i := range 3 {
 		r.append(log2, "a\n"+trailer)
 		r.append(log3, "b\n"+trailer)
 		r.point(3)
@@ -422,7 +428,8 @@ func TestLeftoversOfMoreFiles(t *testing.T) {
 	}
 }
 
-// Logs that lie about with the next number, newer than ours, are not touched before the writer gets there.
+// Logs that lie about with the next number, newer than ours, are not touched before the writer gets
+// there.
 func TestNextNumberBeforeThePointer(t *testing.T) {
 	r := newRunningRig(t)
 	r.append(log1, "a\n")
@@ -451,8 +458,8 @@ func TestRotationBetweenLogAndPointer(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
-// Three rotations between our look at the pointer and our look at the directory: by the older pointer
-// the new logs would look like those of the lap before.
+// Three rotations between our look at the pointer and our look at the directory: by the older
+// pointer the new logs would look like those of the lap before.
 func TestRotationsBetweenPointerAndDirectory(t *testing.T) {
 	r := newRig(t)
 	r.mkdir()
@@ -481,8 +488,8 @@ func TestRotationsBetweenPointerAndDirectory(t *testing.T) {
 	r.wantGaps(1, GapLogGone)
 }
 
-// A log renamed while the directory is read is in no listing made of it; the one after it must not pass
-// for what comes next.
+// A log renamed while the directory is read is in no listing made of it; the one after it must not
+// pass for what comes next.
 func TestRenameWhileListing(t *testing.T) {
 	r := newRig(t)
 	r.mkdir()

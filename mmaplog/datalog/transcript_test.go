@@ -227,7 +227,8 @@ func appendTo(path string, b []byte) error {
 	return file.Close()
 }
 
-// play performs a transcript before three followers and returns the first difference to what it expects.
+// play performs a transcript before three followers and returns the first difference to what it
+// expects.
 func (p player) play(tr transcript, noWatch bool) error {
 	if err := p.perform(tr.Setup); err != nil {
 		return err
@@ -238,7 +239,8 @@ func (p player) play(tr transcript, noWatch bool) error {
 	var mu sync.Mutex
 	got := map[string][]string{}
 	for _, stream := range Streams {
-		f, err := NewFollower(Options{Dir: p.dir, Stream: stream, Interval: 15 * time.Millisecond, noWatch: noWatch})
+		f, err := NewFollower(Options{Dir: p.dir, Stream: stream, Interval: 15 * time.Millisecond,
+			noWatch: noWatch})
 		if err != nil {
 			return err
 		}
@@ -261,13 +263,14 @@ func (p player) play(tr transcript, noWatch bool) error {
 	for _, id := range tr.Optional {
 		optional[string(p.lines[id])] = true
 	}
-	// What comes out besides the records are lines that the encoder will refuse; stopDistributionAtCycle
-	// is not this package's.
+	// What comes out besides the records are lines that the encoder will refuse;
+	// stopDistributionAtCycle is not this package's.
 	keep := func(line string) bool {
 		var v struct{ Cycle, Counter float64 }
 		err := json.Unmarshal([]byte(line), &v)
 		stop := tr.Config.StopDistributionAtCycle
-		return !optional[line] && (err == nil || json.Valid([]byte(line))) && (stop == 0 || max(v.Cycle, v.Counter) <= stop)
+		return !optional[line] && (err == nil || json.Valid([]byte(line))) &&
+			(stop == 0 || max(v.Cycle, v.Counter) <= stop)
 	}
 	differs := func() error {
 		mu.Lock()
@@ -289,7 +292,8 @@ func (p player) play(tr transcript, noWatch bool) error {
 				for n < min(len(want), len(have)) && want[n] == have[n] {
 					n++
 				}
-				return fmt.Errorf("%s: %d of %d records, first difference at %d", stream, len(have), len(want), n)
+				return fmt.Errorf("%s: %d of %d records, first difference at %d", stream, len(have), len(want),
+					n)
 			}
 		}
 		return nil

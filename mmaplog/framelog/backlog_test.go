@@ -59,7 +59,8 @@ func TestHungSync(t *testing.T) {
 		return len(pairs)
 	}
 	eventually(t, func() bool { return segments() <= int(w.Stats().Segments)+1 })
-	eventually(t, func() bool { return descriptors() <= 2*(unfinishedMost+1+2)+2 }) // one is being synced, one written, one ahead; head, lock
+	// one is being synced, one written, one ahead; head, lock
+	eventually(t, func() bool { return descriptors() <= 2*(unfinishedMost+1+2)+2 })
 	if n := mapsOf(t, o.Dir); n > unfinishedMost+1+2+1 {
 		t.Errorf("%d mappings", n)
 	}
@@ -77,12 +78,14 @@ func TestHungSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustHoldOnlySegments(t, o.Dir)
-	if report, err := Inspect(o.Dir); err != nil || report.NewID != "" || len(report.Damaged)+len(report.GivenUp) != 0 {
+	if report, err := Inspect(o.Dir); err != nil || report.NewID != "" ||
+		len(report.Damaged)+len(report.GivenUp) != 0 {
 		t.Errorf("%+v, %v", report, err)
 	}
 }
 
-// While the disk answers neither a sync nor an unlink, at most one call of relieve waits for its turn.
+// While the disk answers neither a sync nor an unlink, at most one call of relieve waits for its
+// turn.
 func TestReliefIsQueuedOnce(t *testing.T) {
 	o := testOptions(t.TempDir())
 	o.RetainBytes = 4 * minSegmentBytes

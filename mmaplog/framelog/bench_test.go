@@ -10,8 +10,8 @@ import (
 
 const benchFrame = 4300 // bytes; the mean of the firehose
 
-// BenchmarkAppend appends and commits frames of 4.3 KB, a batch at a time, at full retention speed: rolls, preparation,
-// syncs and unlinks included. max-µs is the longest single call.
+// BenchmarkAppend appends and commits frames of 4.3 KB, a batch at a time, at full retention speed:
+// rolls, preparation, syncs and unlinks included. max-µs is the longest single call.
 func BenchmarkAppend(b *testing.B) {
 	for _, batch := range []int{1, 64} {
 		b.Run(map[int]string{1: "batch=1", 64: "batch=64"}[batch], func(b *testing.B) {
@@ -43,8 +43,9 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkAppendPaced appends at 250 MB/s, which is what two cores can sign, in batches of 16: the CPU and the waits of
-// a writer that the background work keeps ahead of. ns/op is of the call alone.
+// BenchmarkAppendPaced appends at 250 MB/s, which is what two cores can sign, in batches of 16: the
+// CPU and the waits of a writer that the background work keeps ahead of. ns/op is of the call
+// alone.
 func BenchmarkAppendPaced(b *testing.B) {
 	o := testOptions(benchDir(b))
 	o.SegmentBytes, o.RetainBytes = DefaultSegmentBytes, 4*DefaultSegmentBytes
@@ -170,7 +171,8 @@ func BenchmarkRecovery(b *testing.B) {
 	b.ReportMetric(float64(took.Milliseconds())/float64(b.N), "ms/GiB")
 }
 
-// benchDir is in memory unless FRAMELOG_BENCH_DISK is set: the disk of a shared machine would be what is measured.
+// benchDir is in memory unless FRAMELOG_BENCH_DISK is set: the disk of a shared machine would be
+// what is measured.
 func benchDir(b *testing.B) string {
 	if os.Getenv("FRAMELOG_BENCH_DISK") != "" {
 		return b.TempDir()

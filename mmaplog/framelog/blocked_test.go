@@ -34,7 +34,9 @@ func TestWriteFails(t *testing.T) {
 		for _, times := range []int{1, movesAfter, 5} {
 			for _, together := range []bool{true, false} {
 				for _, committed := range []uint64{0, 3} {
-					t.Run(fmt.Sprint(why, times, together, committed), func(t *testing.T) { writeFails(t, why, times, together, committed) })
+					t.Run(fmt.Sprint(why, times, together, committed), func(t *testing.T) {
+						writeFails(t, why, times, together, committed)
+					})
 				}
 			}
 		}
@@ -79,7 +81,8 @@ func writeFails(t *testing.T, why syscall.Errno, times int, together bool, commi
 	newest := 8 + committed
 	mustHave := func() {
 		t.Helper()
-		if first, last, err := readNumbered(r, r.Floor(), 9999); err != nil || first != 1 || last != newest {
+		if first, last, err := readNumbered(r, r.Floor(), 9999); err != nil || first != 1 ||
+			last != newest {
 			t.Fatal(first, last, err)
 		}
 	}
@@ -108,7 +111,8 @@ func mustVerify(t *testing.T, dir string, frames uint64) {
 	for _, s := range report.Segments {
 		got += s.Frames
 	}
-	if err != nil || uint64(got) != frames || report.NewID != "" || len(report.Damaged)+len(report.GivenUp) != 0 {
+	if err != nil || uint64(got) != frames || report.NewID != "" ||
+		len(report.Damaged)+len(report.GivenUp) != 0 {
 		t.Fatalf("%d frames of %d, %v: %+v", got, frames, err, report)
 	}
 }
@@ -191,7 +195,8 @@ func TestPageCannotBeWritten(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes the stores in a place where Go cannot recover")
 	}
-	for _, name := range []string{headName, "0000000000000000" + framesExt, "0000000000000000" + indexExt} {
+	for _, name := range []string{headName, "0000000000000000" + framesExt,
+		"0000000000000000" + indexExt} {
 		t.Run(name, func(t *testing.T) {
 			o := testOptions(t.TempDir())
 			o.RetainBytes = 1 << 30

@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// Readers with mappings of their own follow a writer that does not wait for them. Whatever they get is right, and in
-// order; the only excuse for a gap is ErrBelowFloor. (Readers in other processes: see the crash tests.)
+// Readers with mappings of their own follow a writer that does not wait for them. Whatever they get
+// is right, and in order; the only excuse for a gap is ErrBelowFloor. (Readers in other processes:
+// see the crash tests.)
 func TestReadersFollowARunningWriter(t *testing.T) {
 	dir := t.TempDir()
 	w, _ := mustOpen(t, testOptions(dir))
@@ -83,7 +84,8 @@ func follow(r *Reader, max int, last uint64) error {
 	return nil
 }
 
-// Nothing stays open or mapped after Close: of the writer, of readers, of recoveries, of failed opens.
+// Nothing stays open or mapped after Close: of the writer, of readers, of recoveries, of failed
+// opens.
 func TestNothingIsLeaked(t *testing.T) {
 	dir := t.TempDir()
 	open := func() (n int) {
@@ -136,7 +138,10 @@ func TestNothingIsLeaked(t *testing.T) {
 			t.Fatalf("%d descriptors, %d mappings are left", open(), mapped())
 		}
 	}
-	change(t, segmentPath(dir, func() uint64 { p, _ := listSegments(dir); return p[1].base }(), indexExt), otherVersion)
+	change(t, segmentPath(dir, func() uint64 {
+		p, _ := listSegments(dir)
+		return p[1].base
+	}(), indexExt), otherVersion)
 	if _, _, err := OpenWriter(o); !errors.Is(err, ErrVersion) {
 		t.Fatal(err)
 	}
@@ -170,7 +175,8 @@ func TestWriteZeros(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(f.Name())
-	if err != nil || len(got) != 3<<20+5 || string(got[:7]) != "content" || len(bytes.Trim(got[7:], "\x00")) > 0 {
+	if err != nil || len(got) != 3<<20+5 || string(got[:7]) != "content" ||
+		len(bytes.Trim(got[7:], "\x00")) > 0 {
 		t.Errorf("%d bytes, %q, %v", len(got), got[:10], err)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// TestMain also is the writer that the crash tests kill, and the one whose machine loses its power: the test binary runs
-// itself with the directory set.
+// TestMain also is the writer that the crash tests kill, and the one whose machine loses its power:
+// the test binary runs itself with the directory set.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("FRAMELOG_CRASH_DIR"); dir != "" {
 		crashWriter(dir, os.Getenv("FRAMELOG_CRASH_AT"))
@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// crashWriter appends numbered frames, in batches, after the newest that is in the log, until it is killed: from outside,
-// or by itself at its at'th file operation.
+// crashWriter appends numbered frames, in batches, after the newest that is in the log, until it is
+// killed: from outside, or by itself at its at'th file operation.
 func crashWriter(dir, at string) {
 	o := testOptions(dir)
 	if limit, err := strconv.ParseInt(at, 10, 64); err == nil {
@@ -94,13 +94,14 @@ func mustBeKilled(t *testing.T, cmd *exec.Cmd, said *bufio.Reader) {
 	t.Helper()
 	rest, _ := said.ReadString(0)
 	err := cmd.Wait()
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok ||
+		status.Signal() != syscall.SIGKILL {
 		t.Fatalf("the writer was not killed: %v, said %q", err, rest)
 	}
 }
 
-// Writers are killed at random moments, one after the other. A reader that has been there all the time finds every
-// committed frame, each once, and never anything else.
+// Writers are killed at random moments, one after the other. A reader that has been there all the
+// time finds every committed frame, each once, and never anything else.
 func TestCrashAtRandomMoments(t *testing.T) {
 	dir := t.TempDir()
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -138,7 +139,8 @@ func TestCrashAtRandomMoments(t *testing.T) {
 		newest = last
 	}
 	w, rec := mustOpen(t, testOptions(dir))
-	if rec.NewID != "" || len(rec.Damaged)+len(rec.GivenUp) != 0 || w.ID() != r.ID() || lastNumber(w) != newest {
+	if rec.NewID != "" || len(rec.Damaged)+len(rec.GivenUp) != 0 || w.ID() != r.ID() ||
+		lastNumber(w) != newest {
 		t.Fatalf("%+v, newest %d, want %d", rec, lastNumber(w), newest)
 	}
 	if newest < 1000 {
@@ -146,8 +148,8 @@ func TestCrashAtRandomMoments(t *testing.T) {
 	}
 }
 
-// The writer is killed before each of its first file operations in turn: in the making of the log, of segments, in
-// retention, and in the recovery from that.
+// The writer is killed before each of its first file operations in turn: in the making of the log,
+// of segments, in retention, and in the recovery from that.
 func TestCrashAtEveryOperation(t *testing.T) {
 	operations := 60
 	if testing.Short() {
@@ -188,7 +190,8 @@ func mustHoldOnlySegments(t *testing.T, dir string) {
 	t.Helper()
 	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		name := d.Name()
-		if _, ok := parseBase(name[:min(16, len(name))]); !d.IsDir() && !ok && name != headName && name != lockName {
+		if _, ok := parseBase(name[:min(16, len(name))]); !d.IsDir() && !ok && name != headName &&
+			name != lockName {
 			t.Errorf("%s was left behind", name)
 		}
 		return nil

@@ -47,7 +47,8 @@ func TestNoSpaceWhileRunning(t *testing.T) {
 			for ; ; n++ {
 				frame, m := numbered(n)
 				if err := w.Append(frame, m); err != nil {
-					if !errors.Is(err, ErrBlocked) || !errors.Is(err, ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) {
+					if !errors.Is(err, ErrBlocked) || !errors.Is(err, ErrNoSpace) ||
+						!errors.Is(err, syscall.ENOSPC) {
 						t.Fatal(err)
 					}
 					break
@@ -105,7 +106,8 @@ func TestTransient(t *testing.T) {
 	}
 }
 
-// A disk that fails in another way stops appending as a full one does, and when it works again, so does the log.
+// A disk that fails in another way stops appending as a full one does, and when it works again, so
+// does the log.
 func TestOtherFailuresWhileRunning(t *testing.T) {
 	for _, failing := range []op{opCreate, opAllocate, opMap, opRename} {
 		for _, why := range []syscall.Errno{syscall.EIO, syscall.EROFS, syscall.EMFILE} {
@@ -122,7 +124,8 @@ func TestOtherFailuresWhileRunning(t *testing.T) {
 					err = w.Append(frame, m)
 				}
 				n--
-				if !errors.Is(err, ErrBlocked) || !errors.Is(err, why) || errors.Is(err, ErrNoSpace) || w.Stats().NoSpace != 0 {
+				if !errors.Is(err, ErrBlocked) || !errors.Is(err, why) || errors.Is(err, ErrNoSpace) ||
+					w.Stats().NoSpace != 0 {
 					t.Fatal(err)
 				}
 				frame, m := numbered(n)
@@ -144,8 +147,8 @@ func TestOtherFailuresWhileRunning(t *testing.T) {
 	}
 }
 
-// An active segment that somebody truncates makes an error, not a dead process; what is lost of it is given up at the next
-// opening.
+// An active segment that somebody truncates makes an error, not a dead process; what is lost of it
+// is given up at the next opening.
 func TestTruncatedUnderTheWriter(t *testing.T) {
 	for _, ext := range []string{framesExt, indexExt} {
 		t.Run(ext, func(t *testing.T) {
@@ -192,7 +195,8 @@ func TestOldFailureToPrepareIsForgotten(t *testing.T) {
 	w, _ := mustOpen(t, o)
 	eventually(t, func() bool { return len(w.spare) == 1 })
 	b.set(opAllocate, syscall.ENOSPC)
-	for n := uint64(1); w.Stats().Rolls == 0; n++ { // takes the one that is there, and prepares the next in vain
+	// takes the one that is there, and prepares the next in vain
+	for n := uint64(1); w.Stats().Rolls == 0; n++ {
 		appendNumbered(t, w, n, n+1)
 	}
 	eventually(t, func() bool { return len(w.spare) == 1 })
@@ -240,7 +244,8 @@ func TestNoSpaceAtOpen(t *testing.T) {
 	mustOpen(t, o) // the lock is free again
 }
 
-// Once the disk has lost a write, nothing is said to be on disk any more; and the next start of the machine means a new ID.
+// Once the disk has lost a write, nothing is said to be on disk any more; and the next start of the
+// machine means a new ID.
 func TestSyncFailure(t *testing.T) {
 	var b broken
 	o := testOptions(t.TempDir())
@@ -266,7 +271,8 @@ func TestSyncFailure(t *testing.T) {
 	}
 }
 
-// What cannot be unlinked is below the floor all the same, and goes when the log is opened the next time.
+// What cannot be unlinked is below the floor all the same, and goes when the log is opened the next
+// time.
 func TestUnlinkFailure(t *testing.T) {
 	var b broken
 	o := testOptions(t.TempDir())
@@ -306,7 +312,8 @@ func TestTrimFailureIsHarmless(t *testing.T) {
 	}
 	w.Close() // it has trimmed them now
 	pairs, _ := listSegments(o.Dir)
-	if info, err := os.Stat(segmentPath(o.Dir, pairs[0].base, framesExt)); err != nil || uint64(info.Size()) != pairs[1].base-pairs[0].base {
+	if info, err := os.Stat(segmentPath(o.Dir, pairs[0].base, framesExt)); err != nil ||
+		uint64(info.Size()) != pairs[1].base-pairs[0].base {
 		t.Errorf("%d bytes, %v", info.Size(), err)
 	}
 }

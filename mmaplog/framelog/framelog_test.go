@@ -22,7 +22,8 @@ import (
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func testOptions(dir string) Options {
-	return Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: 4 * minSegmentBytes, Log: quiet}
+	return Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: 4 * minSegmentBytes,
+		Log: quiet}
 }
 
 // memoryDir is a directory where fsync costs nothing, if the machine has one.
@@ -98,8 +99,8 @@ func appendNumbered(t testing.TB, w *Writer, from, to uint64) {
 	}
 }
 
-// readNumbered reads all from an offset to the head, checks that it is whole frames with consecutive numbers, byte for
-// byte, and returns the first and the last number.
+// readNumbered reads all from an offset to the head, checks that it is whole frames with
+// consecutive numbers, byte for byte, and returns the first and the last number.
 func readNumbered(r *Reader, from uint64, max int) (first, last uint64, err error) {
 	var buf []byte
 	at := from
@@ -164,8 +165,10 @@ func TestAppendCommitRead(t *testing.T) {
 		max  int
 		want string
 	}{
-		{0, 100, "onetwo!three"}, {0, 12, "onetwo!three"}, {0, 11, "onetwo!"}, {0, 7, "onetwo!"}, {0, 6, "one"}, {0, 3, "one"},
-		{0, 2, "on"}, {0, 1, "o"}, {1, 2, "ne"}, {1, 6, "netwo!"}, {4, 3, "wo!"}, {4, 2, "wo"}, {3, 4, "two!"}, {7, 4, "thre"}, {7, 5, "three"}, {12, 5, ""},
+		{0, 100, "onetwo!three"}, {0, 12, "onetwo!three"}, {0, 11, "onetwo!"}, {0, 7, "onetwo!"},
+		{0, 6, "one"}, {0, 3, "one"},
+		{0, 2, "on"}, {0, 1, "o"}, {1, 2, "ne"}, {1, 6, "netwo!"}, {4, 3, "wo!"}, {4, 2, "wo"},
+		{3, 4, "two!"}, {7, 4, "thre"}, {7, 5, "three"}, {12, 5, ""},
 	} {
 		for range 2 { // the second time from memory
 			if b, err := r.Frames(c.from, c.max); err != nil || string(b) != c.want {
@@ -179,7 +182,8 @@ func TestAppendCommitRead(t *testing.T) {
 	if err := errors.Join(w.Append([]byte("4"), Meta{}), w.Commit()); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := r.Frames(7, 50); err != nil || string(b) != "three4" { // what it remembers is of an older head
+	// what it remembers is of an older head
+	if b, err := r.Frames(7, 50); err != nil || string(b) != "three4" {
 		t.Errorf("after more was committed: %q, %v", b, err)
 	}
 	for offset, want := range []uint64{0, 3, 3, 3, 7, 7, 7, 7, 12, 12, 12, 12, 12} {
@@ -187,7 +191,8 @@ func TestAppendCommitRead(t *testing.T) {
 			t.Errorf("FrameEnd(%d) = %d, %v; want %d", offset, end, err, want)
 		}
 		if offset > 0 {
-			if m, err := r.Meta(uint64(offset)); err != nil || m.Time != int64([]int{3, 4, 5}[map[uint64]int{3: 0, 7: 1, 12: 2}[want]]) {
+			if m, err := r.Meta(uint64(offset)); err != nil ||
+				m.Time != int64([]int{3, 4, 5}[map[uint64]int{3: 0, 7: 1, 12: 2}[want]]) {
 				t.Errorf("Meta(%d) = %+v, %v", offset, m, err)
 			}
 		}
@@ -246,7 +251,8 @@ func TestReopenGivesUpUncommitted(t *testing.T) {
 	for stream := uint8(0); stream < 4; stream++ {
 		src, at, ok := w.LastSource(stream)
 		n := binary.LittleEndian.Uint64(src[:])
-		if want := []uint64{99, 97, 98, 0}[stream]; n != want || ok != (want != 0) || ok && (at == 0 || at > head) {
+		if want := []uint64{99, 97, 98, 0}[stream]; n != want || ok != (want != 0) || ok &&
+			(at == 0 || at > head) {
 			t.Errorf("LastSource(%d) = frame %d at %d, %v", stream, n, at, ok)
 		}
 	}
@@ -260,12 +266,14 @@ func TestReopenGivesUpUncommitted(t *testing.T) {
 	}
 }
 
-// Entries and a seal of frames that were given up must not be taken for those of the frames that come in their place.
+// Entries and a seal of frames that were given up must not be taken for those of the frames that
+// come in their place.
 func TestGivenUpEntriesAndSealAreForgotten(t *testing.T) {
 	dir := t.TempDir()
 	w, _ := mustOpen(t, testOptions(dir))
 	frame := make([]byte, 1000)
-	if err := errors.Join(w.Append(frame, Meta{}), w.Commit()); err != nil { // or nothing of the segment is kept
+	// or nothing of the segment is kept
+	if err := errors.Join(w.Append(frame, Meta{}), w.Commit()); err != nil {
 		t.Fatal(err)
 	}
 	for range len(w.active.entries) + 6 { // the index is full: the segment is sealed early
@@ -427,7 +435,8 @@ func TestLockInAChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, lockName), []byte(strconv.Itoa(killed.Process.Pid)), fileMode); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, lockName), []byte(strconv.Itoa(killed.Process.Pid)),
+		fileMode); err != nil {
 		t.Fatal(err)
 	}
 	time.AfterFunc(lockPatience/5, func() { f.Close() })
@@ -455,7 +464,8 @@ func TestReaderBeforeAndAfterWriter(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	for _, o := range []Options{{}, {Dir: "x", SegmentBytes: 1}, {Dir: "x", SegmentBytes: 1 << 40}, {Dir: "x", RetainBytes: 1}, {Dir: "x", RetainBytes: 1 << 60}} {
+	for _, o := range []Options{{}, {Dir: "x", SegmentBytes: 1}, {Dir: "x", SegmentBytes: 1 << 40},
+		{Dir: "x", RetainBytes: 1}, {Dir: "x", RetainBytes: 1 << 60}} {
 		if _, err := o.withDefaults(); err == nil {
 			t.Errorf("%+v is accepted", o)
 		}
@@ -507,7 +517,8 @@ func TestGoesOnInGrownSegment(t *testing.T) {
 // What Frames gave can be told of when the floor has passed it.
 func TestGivenBelowTheFloor(t *testing.T) {
 	dir := memoryDir(t)
-	w, _ := mustOpen(t, Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: minSegmentBytes, Log: slog.New(slog.DiscardHandler)})
+	w, _ := mustOpen(t, Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: minSegmentBytes,
+		Log: slog.New(slog.DiscardHandler)})
 	write := func(n int) {
 		t.Helper()
 		for i := range n {
@@ -549,7 +560,8 @@ func TestGivenBelowTheFloor(t *testing.T) {
 // Where a segment ends a frame does: to know that, nothing of the next one is needed.
 func TestFrameEndAtTheEndOfASegment(t *testing.T) {
 	dir := memoryDir(t)
-	w, _ := mustOpen(t, Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: 1 << 30, Log: slog.New(slog.DiscardHandler)})
+	w, _ := mustOpen(t, Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: 1 << 30,
+		Log: slog.New(slog.DiscardHandler)})
 	for n := range uint64(100) {
 		if err := w.Append(numbered(n)); err != nil {
 			t.Fatal(err)

@@ -22,8 +22,8 @@ func fuzzLog(f *testing.F) (dir string, base uint64) {
 	return dir, pairs[0].base
 }
 
-// fuzzOpen opens a copy of the log with one file replaced. Whatever that file says: no panic, no wrong frame, and what
-// the writer made of it opens again in peace.
+// fuzzOpen opens a copy of the log with one file replaced. Whatever that file says: no panic, no
+// wrong frame, and what the writer made of it opens again in peace.
 func fuzzOpen(t *testing.T, from, name string, content []byte, boot bootID) {
 	dir := memoryDir(t)
 	names, err := readNames(from)
@@ -42,7 +42,8 @@ func fuzzOpen(t *testing.T, from, name string, content []byte, boot bootID) {
 			t.Fatal(err)
 		}
 	}
-	if r, err := OpenReader(dir); err == nil { // a reader may come first; it must not trust the file either
+	// a reader may come first; it must not trust the file either
+	if r, err := OpenReader(dir); err == nil {
 		for _, at := range []uint64{0, r.Floor(), r.Head() / 2, r.Head() - 1, r.Head()} {
 			r.Frames(at, 5000)
 			r.FrameEnd(at)
@@ -50,7 +51,8 @@ func fuzzOpen(t *testing.T, from, name string, content []byte, boot bootID) {
 		}
 		r.Close()
 	}
-	w, _, err := OpenWriter(Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: minSegmentBytes, Log: quiet, boot: boot})
+	w, _, err := OpenWriter(Options{Dir: dir, SegmentBytes: minSegmentBytes,
+		RetainBytes: minSegmentBytes, Log: quiet, boot: boot})
 	if errors.Is(err, ErrVersion) {
 		return
 	}
@@ -59,7 +61,8 @@ func fuzzOpen(t *testing.T, from, name string, content []byte, boot bootID) {
 	}
 	defer w.Close()
 	r := mustRead(t, dir)
-	if _, last, err := readNumbered(r, r.Floor(), 7000); err != nil || last != 0 && last != lastNumber(w) {
+	if _, last, err := readNumbered(r, r.Floor(), 7000); err != nil || last != 0 &&
+		last != lastNumber(w) {
 		t.Fatalf("last %d, source %d: %v", last, lastNumber(w), err)
 	}
 }

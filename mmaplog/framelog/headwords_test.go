@@ -15,14 +15,17 @@ var headWords = []struct {
 	name string
 	at   int
 }{
-	{"magic", 0}, {"version", 8}, {"ID", 16}, {"ID's end", 24}, {"check", 32}, {"boot", 40}, {"boot's end", 48}, {"lost", 56},
-	{"head", 64}, {"frames", 72}, {"marks", 80}, {"unused", 88}, {"floor", 128}, {"synced", 136}, {"state", 144}, {"gone", 152},
-	{"ancestor", 512}, {"ancestor's ID's end", 520}, {"ancestor's end", 528}, {"lineage's check", 512 + 24*maxAncestors},
+	{"magic", 0}, {"version", 8}, {"ID", 16}, {"ID's end", 24}, {"check", 32}, {"boot", 40},
+	{"boot's end", 48}, {"lost", 56},
+	{"head", 64}, {"frames", 72}, {"marks", 80}, {"unused", 88}, {"floor", 128}, {"synced", 136},
+	{"state", 144}, {"gone", 152},
+	{"ancestor", 512}, {"ancestor's ID's end", 520}, {"ancestor's end", 528},
+	{"lineage's check", 512 + 24*maxAncestors},
 }
 
 // Whatever word of the head is zero, has flipped bits or an old value: the log opens, serves what
-// verifies and nothing else, and an ID that goes on means the same frames. Reading goes on after the
-// newest frame that is left, and the next opening has nothing to say.
+// verifies and nothing else, and an ID that goes on means the same frames. Reading goes on after
+// the newest frame that is left, and the next opening has nothing to say.
 func TestHeadWords(t *testing.T) {
 	now, next := bootID{1}, bootID{2}
 	for _, last := range []uint64{30, 150} { // nothing is retired yet, and some segments are
@@ -77,7 +80,8 @@ func TestHeadWords(t *testing.T) {
 						c.o.boot = boot
 						// A head that a crash of the machine has left may be old, and its records are made again.
 						c.mayEnd = boot == next && state != stateClean
-						c.name = fmt.Sprintf("%d frames, state %d, boot %d: %s: %s", last, state, boot[0], word.name, what)
+						c.name = fmt.Sprintf("%d frames, state %d, boot %d: %s: %s", last, state, boot[0], word.name,
+							what)
 						c.check(t)
 					}
 				}

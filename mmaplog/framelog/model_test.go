@@ -21,7 +21,8 @@ type model struct {
 func (m *model) head() uint64 { return uint64(len(m.bytes)) }
 
 func (m *model) commit() {
-	m.bytes, m.ends, m.metas = append(m.bytes, m.staged...), append(m.ends, m.stEnds...), append(m.metas, m.stMeta...)
+	m.bytes, m.ends, m.metas = append(m.bytes, m.staged...), append(m.ends, m.stEnds...),
+		append(m.metas, m.stMeta...)
 	m.staged, m.stEnds, m.stMeta = nil, nil, nil
 }
 
@@ -42,7 +43,8 @@ func (m *model) checkFrames(from uint64, max int, got []byte) error {
 		}
 		return errors.New("nothing, below the head")
 	}
-	if len(got) > max || from+uint64(len(got)) > m.head() || !bytes.Equal(got, m.bytes[from:from+uint64(len(got))]) {
+	if len(got) > max || from+uint64(len(got)) > m.head() ||
+		!bytes.Equal(got, m.bytes[from:from+uint64(len(got))]) {
 		return fmt.Errorf("%d bytes, not those of the log", len(got))
 	}
 	end := from + uint64(len(got))
@@ -57,8 +59,8 @@ func (m *model) checkFrames(from uint64, max int, got []byte) error {
 	return fmt.Errorf("ends inside of a frame, at %d", end)
 }
 
-// Random operations, and after each the log must look like the model: through readers that come and go and stand
-// anywhere, over retention and re-opening.
+// Random operations, and after each the log must look like the model: through readers that come and
+// go and stand anywhere, over retention and re-opening.
 func TestModel(t *testing.T) {
 	steps := 1500
 	if testing.Short() {
@@ -101,7 +103,8 @@ func runModel(t *testing.T, seed uint64, steps int) {
 			floor := func() uint64 { r := mustRead(t, o.Dir); defer closeReader(t, r); return r.Floor() }()
 			var rec Recovery
 			w, rec = mustOpen(t, o)
-			if rec.NewID != "" || w.ID() != id || w.Head() != m.head() || w.Floor() != floor || len(rec.Damaged)+len(rec.GivenUp) > 0 {
+			if rec.NewID != "" || w.ID() != id || w.Head() != m.head() || w.Floor() != floor ||
+				len(rec.Damaged)+len(rec.GivenUp) > 0 {
 				t.Fatalf("step %d: reopened %+v, want head %d floor %d", step, rec, m.head(), floor)
 			}
 		case 1, 2, 3, 4, 5, 6, 7:

@@ -35,7 +35,9 @@ const (
 //   - the log holds exactly what it held, up to its new end: no hole, no frame of another life;
 //   - what was said to be on disk is there, and all of it after a close, under the old ID;
 //   - LastSource is of the newest frame, so that all behind it is made again;
-//   - an offset that is served under an earlier ID means the bytes that it meant, as far as there are any.
+//
+// - an offset that is served under an earlier ID means the bytes that it meant, as far as there are
+// any.
 func TestPowerLoss(t *testing.T) {
 	cuts, _ := strconv.Atoi(os.Getenv("CUTS"))
 	if cuts == 0 {
@@ -66,7 +68,8 @@ type outage struct{ cut, gone, closed, interrupted, killed, renamed int }
 
 func (o *outage) add(p outage) {
 	o.cut, o.gone, o.closed = o.cut+p.cut, o.gone+p.gone, o.closed+p.closed
-	o.interrupted, o.killed, o.renamed = o.interrupted+p.interrupted, o.killed+p.killed, o.renamed+p.renamed
+	o.interrupted, o.killed, o.renamed = o.interrupted+p.interrupted, o.killed+p.killed,
+		o.renamed+p.renamed
 }
 
 func (o *outage) String() string {
@@ -103,7 +106,8 @@ func newPower(t *testing.T, seed, n uint64) *power {
 	p := &power{t: t, rng: rand.New(rand.NewPCG(seed, n)), same: map[ID]uint64{}}
 	place := t.TempDir()
 	p.image, p.mnt = filepath.Join(place, "image"), filepath.Join(place, "mnt")
-	p.options = []string{"loop", "loop,noauto_da_alloc", "loop,data=writeback", "loop,commit=1", "loop,nodelalloc"}[n%5]
+	p.options = []string{"loop", "loop,noauto_da_alloc", "loop,data=writeback", "loop,commit=1",
+		"loop,nodelalloc"}[n%5]
 	if err := os.Mkdir(p.mnt, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -221,9 +225,12 @@ func (p *power) check(w *Writer, rec Recovery) {
 		bad("the newest frame is %d, sources say %d", last, newest)
 	}
 	now := p.read(r)
-	was := slices.DeleteFunc(slices.Clone(p.frames), func(m made) bool { return m.end <= rec.Floor || m.end > rec.Head })
+	was := slices.DeleteFunc(slices.Clone(p.frames), func(m made) bool {
+		return m.end <= rec.Floor || m.end > rec.Head
+	})
 	if !slices.Equal(now, was) {
-		bad("%d frames, not the %d of before: %v, %v", len(now), len(was), difference(now, was), difference(was, now))
+		bad("%d frames, not the %d of before: %v, %v", len(now), len(was), difference(now, was),
+			difference(was, now))
 	}
 	kept := len(p.frames)
 	p.frames = slices.DeleteFunc(p.frames, func(m made) bool { return m.end > rec.Head })
@@ -324,7 +331,8 @@ func (p *power) cutRecovery() {
 	p.interrupted++
 	p.boot++
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), powerLossDir+"="+p.mnt, fmt.Sprintf("%s=%d %d %d", powerLossCut, p.rng.IntN(25), p.boot, p.rng.Uint32()))
+	child.Env = append(os.Environ(), powerLossDir+"="+p.mnt,
+		fmt.Sprintf("%s=%d %d %d", powerLossCut, p.rng.IntN(25), p.boot, p.rng.Uint32()))
 	out, err := child.CombinedOutput()
 	var killed *exec.ExitError
 	if !errors.As(err, &killed) || killed.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
@@ -393,7 +401,8 @@ func powerOff(mnt string) {
 	}
 	defer dir.Close()
 	flag := uint32(2)
-	if _, _, e := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), 0x8004587d, uintptr(unsafe.Pointer(&flag))); e != 0 {
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), 0x8004587d,
+		uintptr(unsafe.Pointer(&flag))); e != 0 {
 		panic(e)
 	}
 }
@@ -417,7 +426,8 @@ func writeBack(rng *rand.Rand, mnt string) {
 		return
 	}
 	if pages := info.Size() / pageSize; rng.IntN(16) > 0 {
-		_ = unix.SyncFileRange(int(f.Fd()), rng.Int64N(pages)*pageSize, (1+rng.Int64N(pages))*pageSize, unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+		_ = unix.SyncFileRange(int(f.Fd()), rng.Int64N(pages)*pageSize, (1+rng.Int64N(pages))*pageSize,
+			unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
 	} else {
 		_ = unix.Fsync(int(f.Fd()))
 	}

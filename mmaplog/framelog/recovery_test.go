@@ -54,7 +54,8 @@ func mustEndBefore(t *testing.T, l *madeLog, w *Writer, rec Recovery, n uint64) 
 	if newest := lastNumber(w); newest != n-1 {
 		t.Errorf("reading goes on after record %d, and %d is missing", newest, n)
 	}
-	if all := mustRead(t, l.o.Dir).Ancestors(); len(all) == 0 || all[len(all)-1] != (Ancestor{l.id, rec.Head}) {
+	if all := mustRead(t, l.o.Dir).Ancestors(); len(all) == 0 ||
+		all[len(all)-1] != (Ancestor{l.id, rec.Head}) {
 		t.Errorf("the chain of IDs is %v, of %v up to %d", all, l.id, rec.Head)
 	}
 }
@@ -63,16 +64,24 @@ func mustEndBefore(t *testing.T, l *madeLog, w *Writer, rec Recovery, n uint64) 
 // the head says.
 func TestHoleAboveSynced(t *testing.T) {
 	for name, more := range map[string]func(*testing.T, *madeLog){
-		"nothing else":            func(*testing.T, *madeLog) {},
-		"the last entry missing":  withoutLastEntry,
-		"an interrupted recovery": func(t *testing.T, l *madeLog) { l.words(t, func(h *headPage) { h.State.Store(stateGone) }) },
+		"nothing else":           func(*testing.T, *madeLog) {},
+		"the last entry missing": withoutLastEntry,
+		"an interrupted recovery": func(t *testing.T, l *madeLog) {
+			l.words(t, func(h *headPage) { h.State.Store(stateGone) })
+		},
 		"an interrupted recovery of this boot": func(t *testing.T, l *madeLog) {
-			l.words(t, func(h *headPage) { h.State.Store(stateGone); h.Floor.Store(goneFloor); h.Boot = l.o.boot })
+			l.words(t, func(h *headPage) {
+				h.State.Store(stateGone)
+				h.Floor.Store(goneFloor)
+				h.Boot = l.o.boot
+			})
 		},
 		"the file system went down, not the machine": func(t *testing.T, l *madeLog) {
 			l.words(t, func(h *headPage) { h.Boot = l.o.boot })
 		},
-		"a head that is too high": func(t *testing.T, l *madeLog) { l.words(t, func(h *headPage) { h.Head.Store(l.head + 7777) }) },
+		"a head that is too high": func(t *testing.T, l *madeLog) {
+			l.words(t, func(h *headPage) { h.Head.Store(l.head + 7777) })
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -138,7 +147,8 @@ func TestHoleWithoutHead(t *testing.T) {
 	if err := os.Remove(filepath.Join(l.o.Dir, headName)); err != nil {
 		t.Fatal(err)
 	}
-	if w, rec := mustOpen(t, l.o); rec.Head != l.startOf(missing) || len(rec.Damaged) > 0 || lastNumber(w) != missing-1 {
+	if w, rec := mustOpen(t, l.o); rec.Head != l.startOf(missing) || len(rec.Damaged) > 0 ||
+		lastNumber(w) != missing-1 {
 		t.Errorf("%+v", rec)
 	}
 }
@@ -173,7 +183,10 @@ func TestLineage(t *testing.T) {
 		base := pairs[len(pairs)-1].base
 		if life%7 > 2 && want[2].End > base { // frames of three lives did not reach the disk
 			cut++
-			change(t, segmentPath(o.Dir, base, framesExt), func(b []byte) []byte { b[want[2].End-base-1] ^= 1; return b })
+			change(t, segmentPath(o.Dir, base, framesExt), func(b []byte) []byte {
+				b[want[2].End-base-1] ^= 1
+				return b
+			})
 		}
 	}
 	if cut < 5 {
@@ -255,14 +268,20 @@ func TestTrust(t *testing.T) {
 		trusted bool
 	}{
 		"closed": {func(*testing.T, *madeLog) {}, true},
-		"left":   {func(t *testing.T, l *madeLog) { l.words(t, func(h *headPage) { h.State.Store(stateLeft) }) }, true},
+		"left": {func(t *testing.T, l *madeLog) {
+			l.words(t, func(h *headPage) { h.State.Store(stateLeft) })
+		}, true},
 		"left, and another boot": {func(t *testing.T, l *madeLog) {
 			l.words(t, func(h *headPage) { h.State.Store(stateLeft) })
 			l.o.boot = bootID{1}
 		}, false},
-		"another boot":      {func(_ *testing.T, l *madeLog) { l.o.boot = bootID{1} }, false},
-		"open":              {func(t *testing.T, l *madeLog) { l.words(t, func(h *headPage) { h.State.Store(stateOpen) }) }, false},
-		"a sync had failed": {func(t *testing.T, l *madeLog) { l.words(t, func(h *headPage) { h.Lost.Store(1) }) }, false},
+		"another boot": {func(_ *testing.T, l *madeLog) { l.o.boot = bootID{1} }, false},
+		"open": {func(t *testing.T, l *madeLog) {
+			l.words(t, func(h *headPage) { h.State.Store(stateOpen) })
+		}, false},
+		"a sync had failed": {func(t *testing.T, l *madeLog) {
+			l.words(t, func(h *headPage) { h.Lost.Store(1) })
+		}, false},
 		"segment missing": {func(t *testing.T, l *madeLog) {
 			os.Remove(l.path(l.mid, framesExt))
 			os.Remove(l.path(l.mid, indexExt))
@@ -276,16 +295,28 @@ func TestTrust(t *testing.T) {
 			os.Remove(l.path(len(l.pairs)-1, indexExt))
 		}, false},
 		"index missing": {func(t *testing.T, l *madeLog) { os.Remove(l.path(l.mid, indexExt)) }, false},
-		"frames cut":    {func(t *testing.T, l *madeLog) { change(t, l.path(l.mid, framesExt), truncated(5000)) }, false},
+		"frames cut": {func(t *testing.T, l *madeLog) {
+			change(t, l.path(l.mid, framesExt), truncated(5000))
+		}, false},
 		"frames not trimmed": {func(t *testing.T, l *madeLog) {
 			change(t, l.path(l.mid, framesExt), func(b []byte) []byte { return append(b, 0) })
 		}, false},
-		"last frames cut":  {func(t *testing.T, l *madeLog) { change(t, l.path(len(l.pairs)-1, framesExt), truncated(20)) }, false},
-		"index header":     {func(t *testing.T, l *madeLog) { change(t, l.path(l.mid, indexExt), flip(200)) }, false},
-		"sealed end":       {func(t *testing.T, l *madeLog) { change(t, l.path(l.mid, indexExt), flip(64)) }, false},
-		"last entry":       {withoutLastEntry, false},
-		"head in a frame":  {func(t *testing.T, l *madeLog) { l.words(t, func(h *headPage) { h.Head.Store(l.head - 1) }) }, false},
-		"floor in a frame": {func(t *testing.T, l *madeLog) { l.words(t, func(h *headPage) { h.Floor.Store(l.floor + 1) }) }, false},
+		"last frames cut": {func(t *testing.T, l *madeLog) {
+			change(t, l.path(len(l.pairs)-1, framesExt), truncated(20))
+		}, false},
+		"index header": {func(t *testing.T, l *madeLog) {
+			change(t, l.path(l.mid, indexExt), flip(200))
+		}, false},
+		"sealed end": {func(t *testing.T, l *madeLog) {
+			change(t, l.path(l.mid, indexExt), flip(64))
+		}, false},
+		"last entry": {withoutLastEntry, false},
+		"head in a frame": {func(t *testing.T, l *madeLog) {
+			l.words(t, func(h *headPage) { h.Head.Store(l.head - 1) })
+		}, false},
+		"floor in a frame": {func(t *testing.T, l *madeLog) {
+			l.words(t, func(h *headPage) { h.Floor.Store(l.floor + 1) })
+		}, false},
 		"floor between frames": {func(t *testing.T, l *madeLog) {
 			l.words(t, func(h *headPage) { h.Floor.Store(l.ends[0]) })
 		}, true},
@@ -303,10 +334,12 @@ func TestTrust(t *testing.T) {
 			if rec.Trusted != c.trusted {
 				t.Fatalf("%+v", rec)
 			}
-			if name == "left, and another boot" && rec.NewID == "" { // more may have been sent than the disk has
+			// more may have been sent than the disk has
+			if name == "left, and another boot" && rec.NewID == "" {
 				t.Error("the ID goes on")
 			}
-			if rec.NewID == "" && (rec.ID != l.id || rec.Head != l.head || lastNumber(w) != 249 || w.Stats().Frames != 249) {
+			if rec.NewID == "" && (rec.ID != l.id || rec.Head != l.head || lastNumber(w) != 249 ||
+				w.Stats().Frames != 249) {
 				t.Errorf("%+v, newest %d, %d frames", rec, lastNumber(w), w.Stats().Frames)
 			}
 			appendNumbered(t, w, lastNumber(w)+1, 300)
@@ -331,7 +364,8 @@ func TestOlderHead(t *testing.T) {
 	l.o.boot = bootID{}
 	l.words(t, func(h *headPage) { h.Lost.Store(0); h.Lineage = lineage{} })
 	w, rec := mustOpen(t, l.o)
-	if rec.NewID != "" || !rec.Trusted || w.head.Lost.Load() != 0 || len(mustRead(t, l.o.Dir).Ancestors()) != 0 {
+	if rec.NewID != "" || !rec.Trusted || w.head.Lost.Load() != 0 ||
+		len(mustRead(t, l.o.Dir).Ancestors()) != 0 {
 		t.Errorf("%+v", rec)
 	}
 }
@@ -373,7 +407,8 @@ func TestSyncFailureIsRemembered(t *testing.T) {
 			}
 		}
 		appendNumbered(t, w, next, next+100)
-		if _, last, err := readNumbered(r, 0, 9999); err != nil || last != next+99 { // by who has mapped the old files, too
+		// by who has mapped the old files, too
+		if _, last, err := readNumbered(r, 0, 9999); err != nil || last != next+99 {
 			t.Fatal(last, err)
 		}
 	}
@@ -391,7 +426,8 @@ func TestSyncFailureIsRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := mustRead(t, o.Dir); r.head.Synced.Load() != head || r.head.State.Load() != stateClean {
-		t.Errorf("in another boot: synced %d of %d, state %d", r.head.Synced.Load(), head, r.head.State.Load())
+		t.Errorf("in another boot: synced %d of %d, state %d", r.head.Synced.Load(), head,
+			r.head.State.Load())
 	}
 }
 
@@ -476,14 +512,18 @@ func TestSyncFailureWhileClosingAndOpening(t *testing.T) {
 	}
 }
 
-// Segments that a killed writer had not synced may be retired before their turn comes: that is no failure.
+// Segments that a killed writer had not synced may be retired before their turn comes: that is no
+// failure.
 func TestOldSegmentsRetiredBeforeTheirTurn(t *testing.T) {
 	o := testOptions(t.TempDir())
 	o.RetainBytes = 1 << 30
 	w, _ := mustOpen(t, o)
 	appendNumbered(t, w, 1, 100)
 	abandon(w)
-	change(t, filepath.Join(o.Dir, headName), func(b []byte) []byte { asHead(b).Synced.Store(0); return b })
+	change(t, filepath.Join(o.Dir, headName), func(b []byte) []byte {
+		asHead(b).Synced.Store(0)
+		return b
+	})
 	gate := make(chan struct{})
 	o.fault = func(o op, _ string) error {
 		if o == opTrim { // in the background
@@ -539,7 +579,8 @@ func TestRetiredBeforeLeaving(t *testing.T) {
 		t.Fatalf("%+v", rec)
 	}
 	said := d.said()
-	synced, gone := slices.Index(said, "sync head"), slices.Index(said, "unlink 0000000000000000.frames")
+	synced, gone := slices.Index(said, "sync head"), slices.Index(said,
+		"unlink 0000000000000000.frames")
 	if gone < 0 || synced < 0 || synced > gone {
 		t.Errorf("%q", said)
 	}

@@ -47,11 +47,13 @@ func TestBriefReadErrors(t *testing.T) {
 			l := makeLog(t)
 			paused := brief(t, l.path(0, ext), 2) // the first that is mapped
 			w, rec := mustOpen(t, l.o)
-			if *paused != 2 || rec.NewID != "" || rec.Head != l.head || rec.Floor != l.floor || len(rec.Damaged)+len(rec.GivenUp) > 0 {
+			if *paused != 2 || rec.NewID != "" || rec.Head != l.head || rec.Floor != l.floor ||
+				len(rec.Damaged)+len(rec.GivenUp) > 0 {
 				t.Errorf("after %d pauses: %+v", *paused, rec)
 			}
 			r := mustRead(t, l.o.Dir)
-			if first, last, err := readNumbered(r, r.Floor(), 30_000); err != nil || first != l.first || last != 249 || lastNumber(w) != 249 {
+			if first, last, err := readNumbered(r, r.Floor(), 30_000); err != nil || first != l.first ||
+				last != 249 || lastNumber(w) != 249 {
 				t.Errorf("it serves %d to %d: %v", first, last, err)
 			}
 		})
@@ -85,7 +87,8 @@ func TestCannotLookIsNoDamage(t *testing.T) {
 		}
 	}
 	must(t, os.Rename(path+".away", path))
-	if _, rec := mustOpen(t, l.o); rec.ID != l.id || rec.Head != l.head || rec.Floor != l.floor || len(rec.Damaged) > 0 {
+	if _, rec := mustOpen(t, l.o); rec.ID != l.id || rec.Head != l.head || rec.Floor != l.floor ||
+		len(rec.Damaged) > 0 {
 		t.Errorf("%+v", rec)
 	}
 }
