@@ -172,7 +172,8 @@ type bench struct {
 	wsDir     string         // the directory of npm ws' server; "": no peers are measured
 	peers     []*peer        // that can be measured; nil before preparePeers
 
-	repeatUntil time.Time                   // until then a busy machine is waited for, and disturbed rounds repeated
+	// until then a busy machine is waited for, and disturbed rounds repeated
+	repeatUntil time.Time
 	disturbed   int                         // rounds that count all the same
 	quiet       func(context.Context) error // awaitQuiet; nil: nothing is waited for
 }

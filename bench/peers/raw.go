@@ -23,8 +23,8 @@ const (
 
 // raw is the baseline: the least that a process can do to deliver the same bytes. It has one
 // thread, edge-triggered epoll, and write(2) from a mapped file to every socket that takes more. It
-// has no protocol and no pings, and cannot resume. In a burst each client gets the frames as fast as
-// it takes them, in slices, the clients in turn; else one write a frame and client.
+// has no protocol and no pings, and cannot resume. In a burst each client gets the frames as fast
+// as it takes them, in slices, the clients in turn; else one write a frame and client.
 type raw struct {
 	loop     *loop.Loop
 	data     []byte // the mapped file
