@@ -18,7 +18,7 @@ import (
 	"distributor/wsproto"
 )
 
-// socketUnit makes a distributor whose port the test opens, as systemd does for
+// socketUnit returns a distributor whose listening socket the test opens, as systemd does for
 // deploy/distributor.socket.
 func socketUnit(t *testing.T, settings Settings) *Distributor {
 	t.Helper()
@@ -35,7 +35,7 @@ func socketUnit(t *testing.T, settings Settings) *Distributor {
 	return d
 }
 
-// ask sends a request on a connection of its own, and returns the status of the answer.
+// ask sends a request on a connection of its own, and returns the status and body of the answer.
 func (d *Distributor) status() (int, error) {
 	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", d.Port))
 	if err != nil {
@@ -55,8 +55,9 @@ func (d *Distributor) status() (int, error) {
 	return answer.StatusCode, answer.Body.Close()
 }
 
-// With a socket unit no connection is refused, whatever ends the service: those that come while
-// nothing runs wait, and are answered afterwards. A handover passes the socket on.
+// TestSocketActivation checks that with a socket unit no connection is refused, however the service
+// ends. Connections that come while nothing runs must wait and be answered after the next start. A
+// handover must pass the socket on.
 func TestSocketActivation(t *testing.T) {
 	t.Parallel()
 	d := socketUnit(t, nil)
@@ -69,12 +70,12 @@ func TestSocketActivation(t *testing.T) {
 			switch status, err := d.status(); {
 			case errors.Is(err, syscall.ECONNREFUSED):
 				refused.Add(1)
-			case status == http.StatusOK: // a kill may cut those that were accepted
+			case status == http.StatusOK: // a kill may cut accepted connections
 				answered.Add(1)
 			}
 		}
 	}()
-	// before a start, a connection that comes now is answered after it
+	// before a start: a connection that is made now is answered after the start
 	waits := func(start func()) {
 		t.Helper()
 		outcome := make(chan error, 1)
@@ -124,8 +125,8 @@ func TestSocketActivation(t *testing.T) {
 	d.Stop()
 }
 
-// mustBeOurs checks that neither the socket nor its variables have got into the other processes of
-// the newest primary, nor the variables into that one.
+// mustBeOurs checks that the newest primary has the socket, that its child processes do not, and
+// that none of them has the variables of socket activation.
 func mustBeOurs(t *testing.T, d *Distributor) {
 	t.Helper()
 	info, err := d.Socket.Stat()
@@ -159,8 +160,8 @@ func mustBeOurs(t *testing.T, d *Distributor) {
 	}
 }
 
-// A socket that is not the one of the settings ends the start with status 78, in words that name
-// the key and the unit.
+// TestSocketAndSettingsDiffer checks that a start fails with status 78 if the socket does not match
+// the settings, with a message that names the key and the unit.
 func TestSocketAndSettingsDiffer(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -251,7 +252,8 @@ func TestSocketAndSettingsDiffer(t *testing.T) {
 	}
 }
 
-// The socket unit as shipped fits the default settings and keeps a restart's connections.
+// TestSocketUnit checks that the shipped socket unit matches the default settings, and that its
+// backlog is large enough for the connections of a restart.
 func TestSocketUnit(t *testing.T) {
 	t.Parallel()
 	socket := readUnit(t, "distributor.socket")["Socket"]

@@ -11,8 +11,8 @@ import (
 	"distributor/engine/query/querytest"
 )
 
-// Every HTTP request that was recorded from the replaced service is answered
-// as it was there, or as is right where that was wrong.
+// TestAPICorpus sends every recorded HTTP request. The answer must be that of the replaced service,
+// or the correct one where that service was wrong.
 func TestAPICorpus(t *testing.T) {
 	t.Parallel()
 	corpus := querytest.Read()
@@ -43,7 +43,7 @@ func TestAPICorpus(t *testing.T) {
 					return err == nil
 				}
 				if c.Path == "/metrics" && c.Method == http.MethodGet {
-					reached(ask) // rows are counted after the start
+					reached(ask) // the counts of rows are known some time after the start
 				} else {
 					ask()
 				}

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// mischief sends bytes, waits a moment for the answer to begin, and ends the connection in its
-// middle, with a reset if that is asked for.
+// mischief sends bytes, waits at most wait for the beginning of an answer, and closes the
+// connection, with a reset if reset is true.
 func mischief(t testing.TB, address, send string, wait time.Duration, reset bool) {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
@@ -31,8 +31,8 @@ func mischief(t testing.TB, address, send string, wait time.Duration, reset bool
 	}
 }
 
-// Nothing that a client does, to either listener, is worth more than info: who reads warnings and
-// errors, or has an alert on them, is not to be called by strangers.
+// TestClientsRaiseNoAlert checks that nothing that a client does to either listener is logged above
+// info. Else strangers could raise the operator's alerts on warnings and errors.
 func TestClientsRaiseNoAlert(t *testing.T) {
 	t.Parallel()
 	d := newHealthy(t, Settings{"LOG_LEVEL": "debug", "COMPRESSION_LEVEL": 1, "RATE_LIMIT": 1_000_000,
@@ -82,8 +82,7 @@ func TestClientsRaiseNoAlert(t *testing.T) {
 			}
 		}
 	}
-	// Collectors that break the protocol, go without a word, stand still, come back too late, and
-	// come twice.
+	// Collectors that break the protocol, reset, do not read, reconnect too late, and connect twice.
 	for _, send := range [][]byte{{0x81, 0x01, 'x'}, {0xff, 0xff},
 		{0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe}, bytes.Repeat([]byte{0x82, 0xfe, 0xff, 0xff, 0, 0, 0, 0},
 			20_000),
@@ -106,7 +105,7 @@ func TestClientsRaiseNoAlert(t *testing.T) {
 		_, _ = Connect(t, d.URL, PeerOptions{Key: newKey(t), Type: "NONSENSE", From: from})
 		_, _ = Connect(t, d.URL, PeerOptions{Key: newKey(t), Notices: "nonsense", From: from})
 	}
-	// The log is there up to here, and something of it.
+	// Wait until the log has all of the above.
 	if code, _ := ask(t, "GET", d.URL+"/debug/nothing", ""); code != http.StatusNotFound {
 		t.Error(code)
 	}
@@ -129,7 +128,7 @@ func TestClientsRaiseNoAlert(t *testing.T) {
 	stalled.Terminate()
 	d.Stop()
 	raised := func(l Line) bool {
-		late := RaceEnabled && l.Msg == "worker killed" // the race detector's exit takes a second
+		late := RaceEnabled && l.Msg == "worker killed" // the race detector delays an exit by a second
 		return l.Level != "INFO" && l.Level != "DEBUG" && !late
 	}
 	for _, l := range d.Log(raised) {

@@ -14,9 +14,9 @@ import (
 	"distributor/wsproto/collector"
 )
 
-// Collectors that offer compression get the same messages in the same order as
-// those that do not, although a worker and then the primary are killed on the
-// way; what compressing leaves on disk goes with the primary's next life.
+// TestCompression checks that collectors with and without compression get the same messages in the
+// same order, while a worker and then the primary are killed. The compressed log that the killed
+// primary left must be removed by the next one.
 func TestCompression(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 3,
@@ -78,9 +78,9 @@ func TestCompression(t *testing.T) {
 	d.Stop()
 }
 
-// A handover that fails leaves collectors connected: for its time they get plain
-// messages. One that succeeds moves them over with nothing missing; then the
-// compressed log is the new process's, and is there when the old one has ended.
+// TestCompressionOverHandovers checks handovers with compression. A failed handover must leave
+// collectors connected; during it they get uncompressed messages. After a successful one collectors
+// must miss nothing, and the new process must have a compressed log when the old one has ended.
 func TestCompressionOverHandovers(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "FRAME_LOG_SEGMENT_BYTES": 1 << 20,
@@ -120,7 +120,7 @@ func TestCompressionOverHandovers(t *testing.T) {
 	replaceBinary(t, d, built)
 	old := d.Pid()
 	d.HandOver()
-	for _, open := range descriptors(old) { // it is there still: collectors leave a second later
+	for _, open := range descriptors(old) { // it still exists, because collectors leave a second later
 		if strings.Contains(open, "/deflate/") {
 			t.Errorf("the old process has not given its compressed log up: %s", open)
 		}

@@ -18,26 +18,26 @@ import (
 	"distributor/wsproto/collector"
 )
 
-// allCrashes has TestCrashPoints try every point, not a seeded few of them.
+// allCrashes is the environment variable that makes TestCrashPoints try every point, not a random
+// few of them.
 const allCrashes = "CRASH_POINTS" // =all
 
-// crash is a life of the primary that ends by SIGKILL at the n-th passing of a
-// point.
+// crash is a life of the primary that ends by SIGKILL when it passes a point for the n-th time.
 type crash struct {
 	point crashpoint.Point
 	n     int
-	stop  bool // it is passed when the distributor is asked to stop
+	stop  bool // the point is passed during a stop
 }
 
 func (c crash) String() string { return fmt.Sprintf("%s:%d", crashpoint.Names[c.point], c.n) }
 
-// Where the primary dies
+// The crash points:
 //
-//	whileRunning    in the life of a frame, over segments, checkpoints, recoveries and stops
-//	whileRetaining  when old segments go
-//	atFirst         in its first start
-//	whileNoticing   when a notice of a gap is saved
-//	whileRenewing   when damage at the log's end costs it its ID
+//	whileRunning    while frames, segments and checkpoints are written; in recoveries and stops
+//	whileRetaining  while old segments are removed
+//	atFirst         during the first start
+//	whileNoticing   while a notice of a gap is saved
+//	whileRenewing   while the log gets a new ID because of damage at its end
 var (
 	whileRunning = []crash{
 		{point: crashpoint.FramesWritten, n: 1}, {point: crashpoint.FramesWritten, n: 20},
@@ -93,7 +93,7 @@ var (
 	}
 )
 
-// some shuffles the crashes by the seed, and takes a few unless all are wanted.
+// some returns a few crashes, chosen by the seed; with CRASH_POINTS=all, all of them.
 func some(crashes []crash, few int) []crash {
 	crashes = slices.Clone(crashes)
 	rng := rand.New(rand.NewPCG(*seed, uint64(len(crashes))))
@@ -104,7 +104,7 @@ func some(crashes []crash, few int) []crash {
 	return crashes
 }
 
-// victim is a Distributor whose binary has the points.
+// victim is a Distributor whose binary has crash points.
 func victim(t *testing.T, settings Settings) *Distributor {
 	t.Helper()
 	d := New(t, settings)
@@ -115,14 +115,14 @@ func victim(t *testing.T, settings Settings) *Distributor {
 	return d
 }
 
-// arm has the next start die, and gives back how to make it not.
+// arm makes the next start end at a crash point. The returned function undoes that.
 func (d *Distributor) arm(c crash) (disarm func()) {
 	before := d.Env
 	d.Env = append(slices.Clone(before), crashpoint.Variable+"="+c.String())
 	return func() { d.Env = before }
 }
 
-// mustDie waits for the end that the point has.
+// mustDie waits for the end of the primary, which must be killed at the point.
 func mustDie(t *testing.T, d *Distributor, c crash) {
 	t.Helper()
 	if how := d.WaitEnd(); !how.Signaled() || how.Signal() != syscall.SIGKILL {
@@ -131,9 +131,9 @@ func mustDie(t *testing.T, d *Distributor, c crash) {
 	t.Logf("killed at %s", c)
 }
 
-// Between any two steps that last, the primary can be killed: the frame log then
-// holds every record once and in order, collectors that keep their position get
-// each once, and those that do not miss none.
+// TestCrashPoints kills the primary between any two durable steps. The frame log must have every
+// record once and in order. Collectors with a position must get each record once, and collectors
+// without one must miss none.
 func TestCrashPoints(t *testing.T) {
 	if testing.Short() {
 		t.Skip("many starts")
@@ -167,9 +167,9 @@ func TestCrashPoints(t *testing.T) {
 	}
 }
 
-// dieAgain kills the primary at one point after the other, in one directory,
-// under an archiver that is never further ahead of the collectors than the log
-// reaches back. all says that the log keeps everything.
+// dieAgain kills the primary at one point after the other, in one directory. The archiver is never
+// further ahead of the collectors than the log reaches back. all means that the log keeps
+// everything.
 func dieAgain(t *testing.T, crashes []crash, settings Settings, all bool) {
 	const ahead = 150 // records
 	// one in 33 needs a segment of its own
@@ -196,14 +196,14 @@ func dieAgain(t *testing.T, crashes []crash, settings Settings, all bool) {
 	for _, f := range fleets {
 		f.WaitTotal(book.Total())
 	}
-	d.Stop() // and with it, where the forgetful one is, is on disk
+	d.Stop() // saves the position of the forgetful collector
 	for _, c := range crashes {
 		disarm := d.arm(c)
 		d.Launch()
 		if c.stop {
 			d.WaitLog("distributing", func(l Line) bool { return l.Msg == "distributing" })
 			write(20)
-			fleets[len(fleets)-1].WaitTotal(book.Total()) // there is news to save
+			fleets[len(fleets)-1].WaitTotal(book.Total()) // so that there is something to save
 			d.Signal(syscall.SIGTERM)
 		} else {
 			Until(t, c.String()+" is reached", func() bool {
@@ -239,8 +239,7 @@ func dieAgain(t *testing.T, crashes []crash, settings Settings, all bool) {
 	mustBeTidy(t, d)
 }
 
-// dieAtFirst kills the very first start. What was there before it is not sent,
-// and what comes after it is.
+// dieAtFirst kills the first start. Records from before it must not be sent, records after it must.
 func dieAtFirst(t *testing.T, c crash) {
 	d := victim(t, nil)
 	old := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: NewBook(), Sizes: []int{100}})
@@ -265,8 +264,8 @@ func dieAtFirst(t *testing.T, c crash) {
 	mustBeTidy(t, d)
 }
 
-// dieRenewing kills the start that finds the newest frames damaged. Their
-// records are made again, under one new ID, however often it dies.
+// dieRenewing kills the start that finds the newest frames damaged. Their records must be read
+// again, under one new ID, however often the start is killed.
 func dieRenewing(t *testing.T, c crash) {
 	d, book := victim(t, nil), NewBook()
 	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
@@ -296,7 +295,7 @@ func dieRenewing(t *testing.T, c crash) {
 	if floor, _ := Bounds(t, d.URL); floor.Log == head.Log {
 		t.Error("the frame log has its old ID, though committed frames were given up")
 	}
-	// Positions under the old ID count as far as its frames are there.
+	// Positions under the old ID are valid as far as its frames are still there.
 	MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: begin.String()})
 	var refused *collector.RefusedError
 	_, err := Connect(t, d.URL, PeerOptions{Key: newKey(t), From: head.String()})
@@ -307,8 +306,8 @@ func dieRenewing(t *testing.T, c crash) {
 	mustBeTidy(t, d)
 }
 
-// dieNoticing kills the primary while it saves the notice of a gap. Collectors that ask for notices
-// get the notice in its place after the next start.
+// dieNoticing kills the primary while it saves the notice of a gap. After the next start,
+// collectors that ask for notices must get it at its place in the stream.
 func dieNoticing(t *testing.T, c crash) {
 	d := victim(t, nil)
 	receipts(t, d, 1, 1, 1, false)
@@ -333,7 +332,7 @@ func dieNoticing(t *testing.T, c crash) {
 	mustBeTidy(t, d)
 }
 
-// segments are the paths of the frames files, oldest first.
+// segments returns the paths of the frames files, oldest first.
 func (d *Distributor) segments(t testing.TB) []string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(d.Dir, "state", "frames", "*.frames"))
@@ -344,7 +343,7 @@ func (d *Distributor) segments(t testing.TB) []string {
 	return paths
 }
 
-// mustBeTidy checks that nothing was left behind by those that were killed.
+// mustBeTidy checks that killed processes have left no extra files.
 func mustBeTidy(t testing.TB, d *Distributor) {
 	t.Helper()
 	known := map[string]bool{"checkpoint.json": true, "collectors.json": true, "notices.json": true,
@@ -372,7 +371,7 @@ func mustBeTidy(t testing.TB, d *Distributor) {
 	}
 }
 
-// The binary that is shipped cannot be told to kill itself.
+// TestNoCrashPointsInTheBinary checks that the normal binary has no crash points.
 func TestNoCrashPointsInTheBinary(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile(built)

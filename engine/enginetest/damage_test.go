@@ -20,10 +20,10 @@ import (
 	"distributor/wsproto/collector"
 )
 
-// handOffTimeout is how long the gateway would wait for a worker.
+// handOffTimeout is how long the gateway waits for a worker.
 const handOffTimeout = 15 * time.Second
 
-// timeOf is when a line was logged.
+// timeOf returns when a line was logged.
 func timeOf(t *testing.T, l Line) time.Time {
 	t.Helper()
 	text, _ := l.Attrs["time"].(string)
@@ -34,7 +34,7 @@ func timeOf(t *testing.T, l Line) time.Time {
 	return at
 }
 
-// refusal is the complete answer to an upgrade that was refused.
+// refusal is the complete answer to a refused upgrade.
 type refusal struct {
 	status int
 	header http.Header
@@ -42,7 +42,7 @@ type refusal struct {
 	took   time.Duration
 }
 
-// refusedUpgrade asks for an upgrade, which must be refused for a reason.
+// refusedUpgrade requests an upgrade, which must be refused with a reason.
 func refusedUpgrade(t *testing.T, d *Distributor, reason string) refusal {
 	t.Helper()
 	target, err := upgradeTarget(PeerOptions{Key: newKey(t)}, time.Now())
@@ -53,7 +53,7 @@ func refusedUpgrade(t *testing.T, d *Distributor, reason string) refusal {
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", reason)
 }
 
-// mustRefuse sends a request, and reads to its end an answer of 503 for a reason.
+// mustRefuse sends a request, and reads the whole answer, which must be 503 with the reason.
 func mustRefuse(t *testing.T, d *Distributor, request, reason string) refusal {
 	t.Helper()
 	began := time.Now()
@@ -65,7 +65,7 @@ func mustRefuse(t *testing.T, d *Distributor, request, reason string) refusal {
 	if err := conn.SetDeadline(began.Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.WriteString(conn, request) // the answer may be there before it
+	_, _ = io.WriteString(conn, request) // the answer may come before the end of the request
 	text, err := io.ReadAll(conn)
 	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatal(err)
@@ -142,9 +142,9 @@ func streamOf(t *testing.T, text string) string {
 	return ""
 }
 
-// Damage to the frame log while nothing runs: what is damaged is not served, the
-// log says what is lost, a collector that wants it is refused by name, and what
-// is not distributed to the end is made again from the data logs.
+// TestDamagedState damages the frame log while nothing runs. Damaged frames must not be served, the
+// log must say what is lost, and a collector that asks for lost frames must be refused with the
+// floor. Records of lost frames at the end must be read again from the data logs.
 func TestDamagedState(t *testing.T) {
 	type place struct {
 		d        *Distributor
@@ -168,7 +168,8 @@ func TestDamagedState(t *testing.T) {
 	}
 	const lost, givenUp = "frame log: DAMAGE: committed frames are lost", "given up, to be made again"
 	for name, c := range map[string]struct {
-		// while the machine is started again: within a boot, a closed log is not read
+		// do runs before a simulated restart of the machine: within a boot, the frames of a closed
+		// log are not verified.
 		do      func(*testing.T, place)
 		says    string
 		refused int // a collector with the position of the log's beginning
@@ -258,8 +259,8 @@ func TestDamagedState(t *testing.T) {
 	}
 }
 
-// A segment that is truncated while it is mapped: the collectors that want its
-// bytes are closed with 1011, the others, the workers and the primary go on.
+// TestTruncatedWhileServed truncates a segment while it is mapped. Collectors that need its bytes
+// must be closed with 1011. The other collectors, the workers and the primary must continue.
 func TestTruncatedWhileServed(t *testing.T) {
 	t.Parallel()
 	d, book := New(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 64 << 10}), NewBook()
@@ -286,15 +287,15 @@ func TestTruncatedWhileServed(t *testing.T) {
 	}
 	live.CheckSame()
 	d.Stop()
-	d.Start() // the floor is above what was lost
+	d.Start() // raises the floor above the lost frames
 	if floor := mustServeRest(t, d, book); floor == 0 {
 		t.Error("nothing is lost?")
 	}
 	d.Stop()
 }
 
-// The segment that is being written is truncated: the primary says so and stops.
-// Its next start gives up what is lost, and makes it again.
+// TestTruncatedWhileWritten truncates the active segment. The primary must report it and stop. The
+// next start must read the lost records again.
 func TestTruncatedWhileWritten(t *testing.T) {
 	t.Parallel()
 	d, book := New(t, nil), NewBook()
@@ -326,8 +327,9 @@ func TestTruncatedWhileWritten(t *testing.T) {
 	d.Stop()
 }
 
-// A primary that is out of descriptors refuses with a complete answer as long as
-// it can answer at all, does not spin when it cannot, and goes on by itself.
+// TestDescriptorsOfThePrimary lets the primary run out of descriptors. It must refuse with a
+// complete answer while it can accept, must not use CPU time when it cannot, and must recover
+// without a restart.
 func TestDescriptorsOfThePrimary(t *testing.T) {
 	t.Parallel()
 	d, book := New(t, nil), NewBook()
@@ -353,7 +355,7 @@ func TestDescriptorsOfThePrimary(t *testing.T) {
 	}
 	fleet.WaitTotal(10)
 
-	limitDescriptors(t, d.Pid(), 3) // now nothing can be accepted
+	limitDescriptors(t, d.Pid(), 3) // so that no connection can be accepted
 	mark, before := d.Mark(), cpuTime(t, d.Pid())
 	waiting, err := net.Dial("tcp", strings.TrimPrefix(d.URL, "http://"))
 	if err != nil {
@@ -392,8 +394,8 @@ func TestDescriptorsOfThePrimary(t *testing.T) {
 	d.Stop()
 }
 
-// A worker that is out of descriptors costs nobody but the collector whose
-// socket was on its way to it; the next one goes to another worker.
+// TestDescriptorsOfAWorker lets a worker run out of descriptors. Only the collector whose socket
+// was just sent to it may be lost; the next one must go to another worker.
 func TestDescriptorsOfAWorker(t *testing.T) {
 	t.Parallel()
 	d, book := New(t, Settings{"MAX_WORKERS": 2}), NewBook()
@@ -408,7 +410,7 @@ func TestDescriptorsOfAWorker(t *testing.T) {
 	limitDescriptors(t, worker.Pid, 3)
 	mark := d.Mark()
 	p, err := Connect(t, d.URL, PeerOptions{Key: newKey(t)})
-	for err == nil { // until the primary is told, a second later at most, it goes to the first
+	for err == nil { // until the primary knows, at most a second later, sockets go to the first worker
 		t.Cleanup(p.Terminate)
 		if len(d.Workers()) > 1 {
 			break

@@ -15,7 +15,7 @@ import (
 	"distributor/mmaplog/disktest"
 )
 
-// loopMount puts d's STATE_DIR on an ext4 of its own, and returns the name of its block device.
+// loopMount mounts a new ext4 at d's STATE_DIR, and returns the name of its block device.
 func loopMount(t *testing.T, d *Distributor, size int64, options string) (device string) {
 	t.Helper()
 	image, state := filepath.Join(d.Dir, "disk.img"), filepath.Join(d.Dir, "state")
@@ -53,9 +53,9 @@ func loopMount(t *testing.T, d *Distributor, size int64, options string) (device
 	return filepath.Base(strings.TrimSpace(string(text)))
 }
 
-// The file system of STATE_DIR fails and goes read-only, as ext4 does after an error of the disk.
-// The distributor waits: collectors stay, /is-healthy says why. What could not be written is sent
-// when the file system has been repaired.
+// TestFileSystemFails makes the file system of STATE_DIR read-only, as ext4 does after an error of
+// the disk. The distributor must wait: collectors stay connected, and /is-healthy names the reason.
+// Records that could not be written must be sent after the file system was repaired.
 func TestFileSystemFails(t *testing.T) {
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
 	device := loopMount(t, d, 64<<20, "errors=remount-ro")
@@ -95,8 +95,8 @@ func TestFileSystemFails(t *testing.T) {
 	d.Stop()
 }
 
-// One file of the frame log cannot be written for a while. The distributor waits, or takes the next
-// segment, and loses nothing.
+// TestFileCannotBeWritten makes one file of the frame log unwritable for a while. The distributor
+// must wait or use the next segment, and lose nothing.
 func TestFileCannotBeWritten(t *testing.T) {
 	for _, ext := range []string{"head", ".frames", ".index"} {
 		t.Run(ext, func(t *testing.T) {
@@ -128,7 +128,7 @@ func TestFileCannotBeWritten(t *testing.T) {
 			disktest.SetImmutable(t, path, true)
 			t.Cleanup(func() { disktest.SetImmutable(t, path, false) })
 			if ext == ".frames" {
-				write(100) // in another segment
+				write(100) // goes to another segment
 				d.WaitLog("the frames move", func(l Line) bool {
 					return strings.HasSuffix(l.Msg, "its last frames went to the next one")
 				})
@@ -152,8 +152,8 @@ func TestFileCannotBeWritten(t *testing.T) {
 	}
 }
 
-// STATE_DIR takes no writes, and somebody asks for a handover: it is refused with the reason, and
-// nothing else happens. With room again, the next one is made.
+// TestHandoverOnAFullDisk starts a handover while STATE_DIR cannot be written. The handover must be
+// refused with the reason and without another effect. When there is room, the next one must work.
 func TestHandoverOnAFullDisk(t *testing.T) {
 	for name, c := range map[string]struct{ options, says string }{
 		"full":      {"size=16m,nr_inodes=256", "no space left on device"},
@@ -219,8 +219,8 @@ func TestHandoverOnAFullDisk(t *testing.T) {
 	}
 }
 
-// readOnly makes the path of a file system read-only; one with files open for writing cannot be
-// made so itself.
+// readOnly makes the path of a file system read-only. The file system itself cannot be made so
+// while files are open for writing.
 func readOnly(t *testing.T, d *Distributor, path string, on bool) {
 	t.Helper()
 	flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND)
@@ -233,8 +233,8 @@ func readOnly(t *testing.T, d *Distributor, path string, on bool) {
 	}
 }
 
-// The disk fills up while a new process has the state, and that process ends. The old one takes the
-// state back without room for anything, and goes on.
+// TestDiskFillsDuringHandover fills the disk while a new process has the state, and lets that
+// process end. The old process must take the state back on the full disk, and continue.
 func TestDiskFillsDuringHandover(t *testing.T) {
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
 	d.Env = []string{badSuccessor + "=fills"}
@@ -279,9 +279,9 @@ func TestDiskFillsDuringHandover(t *testing.T) {
 	d.Stop()
 }
 
-// The disk hangs: nothing that is written to STATE_DIR returns. A stop closes collectors as ever,
-// waits for the disk for a bounded time, and says why it has ended with a failure. The next start
-// goes on.
+// TestStopWhileTheDiskHangs freezes the file system, so that writes to STATE_DIR do not return. A
+// stop must close collectors as usual, wait for the disk for a bounded time, and log why it failed.
+// The next start must continue.
 func TestStopWhileTheDiskHangs(t *testing.T) {
 	t.Parallel()
 	d := newHealthy(t, nil)
@@ -318,7 +318,8 @@ func TestStopWhileTheDiskHangs(t *testing.T) {
 	}
 	write(20)
 	fleet.WaitTotal(20)
-	freeze(fifreeze) // no records now: a store into a mapped page would keep the whole process
+	// no records now, because a store into a mapped page would block the whole process
+	freeze(fifreeze)
 	mark := d.Mark()
 	d.Signal(syscall.SIGTERM)
 	line := d.WaitLogAfter(mark, "the end", func(l Line) bool { return l.Msg == "stopped" })
@@ -329,7 +330,7 @@ func TestStopWhileTheDiskHangs(t *testing.T) {
 	if fleet.Cut() == 0 {
 		t.Error("no collector was sent away")
 	}
-	freeze(fithaw) // a process ends when its calls have returned
+	freeze(fithaw) // a process ends only after its system calls have returned
 	if how := d.WaitEnd(); how.ExitStatus() != 1 {
 		t.Errorf("exit status %d", how.ExitStatus())
 	}

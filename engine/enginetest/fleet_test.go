@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// A thousand collectors on four workers get the same records, to the byte and
-// in order, although a worker is killed half-way: that cuts its own collectors
-// and no others, and they go on from where they were.
+// TestFleet checks that a thousand collectors on four workers get the same messages, byte for byte
+// and in order, while a worker is killed. The kill must cut the collectors of that worker only, and
+// they must continue from where they were.
 func TestFleet(t *testing.T) {
 	size, records, perWorker := 1000, 10_000, 300
 	switch {
@@ -58,7 +58,7 @@ func TestFleet(t *testing.T) {
 	took := time.Since(began)
 	fleet.CheckSame()
 
-	// One that had everything in its socket already may notice last.
+	// A collector that had everything in its socket buffer may notice the end last.
 	Until(t, "the killed worker's collectors have noticed", func() bool {
 		return fleet.Cut() >= perWorker
 	}, func() string { return fmt.Sprint(fleet.Ends()) })

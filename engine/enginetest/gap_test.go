@@ -14,8 +14,7 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// receipts writes data logs of receipts by hand: number is the log, and each
-// record one line. The last log that is written is the active one.
+// receipts appends receipts to log number, one line each, and makes this log the active one.
 func receipts(t *testing.T, d *Distributor, number, from, to int, ended bool) {
 	t.Helper()
 	f, err := os.OpenFile(filepath.Join(d.Logs, fmt.Sprintf("receipt-log%d.txt", number)),
@@ -40,8 +39,8 @@ func receipts(t *testing.T, d *Distributor, number, from, to int, ended bool) {
 	}
 }
 
-// told are the numbers of the records in messages, "gap" for a notice of a gap.
-// It verifies the notices; records are others' business.
+// told returns the numbers of the records in messages, with "gap" for a notice of a gap. It
+// verifies the notices and not the records.
 func told(t *testing.T, texts []string) (words []string) {
 	t.Helper()
 	for _, text := range texts {
@@ -61,10 +60,9 @@ func told(t *testing.T, texts []string) (words []string) {
 	return words
 }
 
-// While the distributor is down, stopped or killed, the logs rotate several
-// times, and the archiver deletes some that nobody has read. What is left is
-// sent, and the gap is in the log, the metrics, the status, and in its place in
-// the stream of whoever asked; others get frames and nothing else.
+// TestGapWhileDown rotates the logs several times while the distributor is down, and deletes some
+// unread ones. The remaining records must be sent. The gap must be in the log, the metrics and the
+// status. Collectors that asked for notices must get one at the gap's place; others must get none.
 func TestGapWhileDown(t *testing.T) {
 	for name, down := range map[string]func(*Distributor){
 		"stopped": func(d *Distributor) { d.Stop() },
@@ -91,7 +89,7 @@ func TestGapWhileDown(t *testing.T) {
 			_, reached := Bounds(t, d.URL)
 			down(d)
 
-			receipts(t, d, 1, 4, 5, true) // read from the checkpoint on, if it were there
+			receipts(t, d, 1, 4, 5, true) // would be read from the checkpoint on, if the log existed
 			receipts(t, d, 2, 6, 9, true)
 			receipts(t, d, 3, 10, 11, true)
 			receipts(t, d, 4, 12, 13, false)
@@ -137,7 +135,7 @@ func TestGapWhileDown(t *testing.T) {
 				t.Errorf("%.2000s", text)
 			}
 
-			// After another end it is still where it was, and nowhere else.
+			// After another restart the notice is at the same place, and only there.
 			receipts(t, d, 4, 14, 14, false)
 			wait(plain, "2", "3", "10", "11", "12", "13", "14")
 			down(d)
@@ -160,8 +158,8 @@ func TestGapWhileDown(t *testing.T) {
 	}
 }
 
-// A log that is cut while the distributor is behind, or deleted while it reads
-// on, is a gap for those that are connected.
+// TestGapWhileRunning checks that connected collectors get a notice of a gap if a log is cut while
+// the distributor is behind, or deleted before it is read.
 func TestGapWhileRunning(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)

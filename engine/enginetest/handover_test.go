@@ -16,8 +16,8 @@ import (
 	"distributor/wsproto"
 )
 
-// caller makes one HTTP request after the other, each on a connection of its
-// own, and wants an answer to all of them.
+// caller sends one HTTP request after the other, each on a connection of its own. All must be
+// answered.
 type caller struct {
 	answers atomic.Int64
 	fault   atomic.Pointer[error]
@@ -65,9 +65,8 @@ func (c *caller) end(t *testing.T) {
 	}
 }
 
-// Under load, one process takes over from the other, three times. No connection
-// is refused, collectors that know nothing of positions miss nothing, and nothing
-// is left of the old ones.
+// TestHandover does three handovers under load. No connection may be refused, collectors without a
+// position must miss nothing, and no old process may remain.
 func TestHandover(t *testing.T) {
 	size := 40
 	if RaceEnabled || testing.Short() {
@@ -123,15 +122,15 @@ func TestHandover(t *testing.T) {
 	d.Stop()
 }
 
-// lastAdmin is the admin listener of the newest process.
+// lastAdmin returns the URL of the newest process's admin listener.
 func lastAdmin(d *Distributor) string {
 	lines := d.Log(func(l Line) bool { return l.Msg == "admin listener" })
 	address, _ := lines[len(lines)-1].Attrs["address"].(string)
 	return "http://" + address
 }
 
-// A new process that does not come to serve, whatever keeps it from that, leaves
-// the old one as it was.
+// TestFailedHandover checks that the old process continues unchanged if the new process fails at
+// any step of a handover.
 func TestFailedHandover(t *testing.T) {
 	for _, mode := range []string{"exits", "talks", "ready", "released", "opens", "no binary",
 		"bad configuration", "other state"} {
@@ -182,7 +181,7 @@ func TestFailedHandover(t *testing.T) {
 				t.Errorf("%d workers are left", n)
 			}
 
-			// It can be tried again.
+			// The next handover can still be started.
 			d.Configure(Settings{"STATE_DIR": d.Dir + "/state"})
 			if mode == "no binary" || l.Attrs["error"] != nil {
 				_ = os.Remove(d.Binary)
@@ -198,8 +197,8 @@ func TestFailedHandover(t *testing.T) {
 	}
 }
 
-// While a handover is under way there is no second one, a reload works, and
-// SIGTERM stops everything.
+// TestStopDuringHandover checks that during a handover a second one is refused, a reload works, and
+// SIGTERM stops both processes.
 func TestStopDuringHandover(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)
@@ -222,15 +221,15 @@ func TestStopDuringHandover(t *testing.T) {
 	p.WaitClosed(t, wsproto.ServerShutdown.Code)
 }
 
-// A key has one connection, at the old primary or at the new one, and the
-// newest stays. What the old one's collector confirms is known to the new one at
-// once; and what it confirms after it has come to the new one is old news.
+// TestOneConnectionOverHandover checks that a key has one connection during a handover, at the old
+// or the new primary: the newest one. The new primary must know at once what the key confirms to
+// the old one, except after the key has connected to the new primary.
 func TestOneConnectionOverHandover(t *testing.T) {
 	t.Parallel()
-	// Nobody answers pings here, and on a busy machine the test takes longer than a minute.
+	// These peers answer no pings, and the test takes more than a minute on a busy machine.
 	d := New(t, Settings{"HANDOVER_DRAIN_MS": 3_600_000, "PING_TIMEOUT_MS": 3_600_000})
 	d.Start()
-	keeper := stall(t, d) // is behind, and so keeps the old primary
+	keeper := stall(t, d) // is behind, so the old primary keeps running
 	_, head := Bounds(t, d.URL)
 	key := newKey(t)
 	deaf := MustConnect(t, d.URL, PeerOptions{Key: key, From: "earliest", Deaf: true}) // as well
@@ -238,7 +237,7 @@ func TestOneConnectionOverHandover(t *testing.T) {
 	p := MustConnect(t, d.URL, PeerOptions{Key: leaver, From: "earliest", Late: true})
 	Until(t, "one has all, and has not said so", func() bool { return len(p.Texts()) == 160 }, nil)
 	d.HandOver()
-	p.WaitClosed(t, wsproto.ServerShutdown.Code) // it is sent over, and says so to the old primary
+	p.WaitClosed(t, wsproto.ServerShutdown.Code) // the old primary sends the collector to the new one
 	Until(t, "its place is known to the new one", func() bool {
 		return remembered(d, leaver.Public()) == head.Offset
 	},
@@ -272,7 +271,7 @@ func TestOneConnectionOverHandover(t *testing.T) {
 	d.Stop()
 }
 
-// oldConnections counts those that workers of the first primary hold.
+// oldConnections returns how many connections the workers of the first primary have.
 func oldConnections(d *Distributor) (n int) {
 	for _, pid := range children(d.cmd.Process.Pid, "") {
 		n += connections(pid, d.Port)
@@ -350,8 +349,8 @@ func TestNotify(t *testing.T) {
 	told("STOPPING=1")
 }
 
-// A worker is of its primary's binary, also when that has been replaced: by one
-// that speaks another language, perhaps.
+// TestWorkerOfReplacedBinary checks that workers run the primary's binary even after its file was
+// replaced, because the new version may use other messages.
 func TestWorkerOfReplacedBinary(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)

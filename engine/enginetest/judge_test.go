@@ -11,12 +11,11 @@ import (
 	"time"
 )
 
-// fixedSeeds are those of every run: all actions, and all kinds of records, are among them. The
-// first loses the power of an ext4, the second fills up a disk of its own.
+// fixedSeeds are the seeds of every run. They include all actions and all kinds of records. The
+// first has a loss of power of an ext4, the second a full disk.
 var fixedSeeds = []uint64{128681, 237656, 281443, 18593, 244091, 138570, 26638}
 
-// A few scenarios of faults, by the same seeds each time, and one by a seed of
-// its own.
+// TestJudge runs the scenarios of fixedSeeds, and one with a random seed.
 func TestJudge(t *testing.T) {
 	seeds := append([]uint64{rand.Uint64N(1e9)}, fixedSeeds...)
 	if RaceEnabled || testing.Short() {
@@ -37,13 +36,13 @@ func TestJudge(t *testing.T) {
 	t.Cleanup(func() { t.Log(tally) })
 }
 
-// sentence says what has failed, and how to see it again.
+// sentence returns the command that repeats a failed scenario, and its plan.
 func sentence(seed uint64) string {
 	return fmt.Sprintf("FAILED; again by: make soak SEED=%d SCENARIOS=1\n%v", seed, NewPlan(seed))
 }
 
-// TestSoak is make soak: SCENARIOS of them, or for the time SOAK, from SEED on,
-// JOBS at a time.
+// TestSoak is run by make soak: SCENARIOS scenarios, or those of the time SOAK, with seeds from
+// SEED on, JOBS at a time.
 func TestSoak(t *testing.T) {
 	scenarios, span := number(t, "SCENARIOS", 0), os.Getenv("SOAK")
 	if scenarios == 0 && span == "" {
@@ -98,10 +97,10 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// mostFailures end a soak: more of them tell nothing more.
+// mostFailures is the number of failures that ends a soak.
 const mostFailures = 20
 
-// number is an environment variable's.
+// number returns the value of an environment variable, or otherwise if it is not set.
 func number(t *testing.T, name string, otherwise uint64) uint64 {
 	text := os.Getenv(name)
 	if text == "" {

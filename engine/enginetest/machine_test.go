@@ -14,8 +14,8 @@ import (
 	"distributor/wsproto/collector"
 )
 
-// crashMachine leaves what a machine that went down leaves: a log that was not closed, of which no
-// more is sure to be on disk than its beginning.
+// crashMachine leaves the frame log as a crash of the machine would: not closed, and with only its
+// beginning surely on disk.
 func crashMachine(t testing.TB, d *Distributor) {
 	t.Helper()
 	d.Kill()
@@ -23,9 +23,9 @@ func crashMachine(t testing.TB, d *Distributor) {
 	damage(t, d.headFile(), headSynced, make([]byte, 8))
 }
 
-// After a crash of the machine the frame log has a new ID. Collectors go on where they were,
-// whether they say it or not, as far as their frames are still there; and what came meanwhile is
-// not missing.
+// TestMachineCrash checks that the frame log has a new ID after a crash of the machine. Collectors
+// with and without a position must continue where they were, as far as their frames are still
+// there, and miss no later record.
 func TestMachineCrash(t *testing.T) {
 	type scene struct {
 		d         *Distributor
@@ -47,7 +47,7 @@ func TestMachineCrash(t *testing.T) {
 		}
 		s.tracking.WaitTotal(100)
 		s.forgetful.WaitTotal(100)
-		// What the next start knows of the forgetful one is what was saved when it was stopped.
+		// The next start knows only the position of the forgetful collector that the stop saved.
 		s.d.Stop()
 		s.d.Start()
 		if err := s.archiver.Write(20); err != nil {
@@ -163,8 +163,9 @@ func TestMachineCrash(t *testing.T) {
 	})
 }
 
-// frames/ put back from a copy is older than checkpoint.json: that is said, reading resumes behind
-// the newest frames that are there, and no offset means two things under one ID.
+// TestFramesPutBack restores frames/ from a copy that is older than checkpoint.json. The log must
+// say so, reading must resume after the newest frames in the copy, and no offset may mean two
+// frames under one ID.
 func TestFramesPutBack(t *testing.T) {
 	for name, running := range map[string]bool{"copied while it was stopped": false,
 		"copied while it ran": true} {

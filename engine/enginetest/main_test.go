@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// seed decides what is written when, and when processes are killed.
+// seed is the seed of all random choices: records, times, and kills of processes.
 var seed = flag.Uint64("seed", 1, "seed of everything random")
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -17,8 +17,7 @@ func run(m *testing.M) int {
 		return failTakingOver(mode)
 	}
 	flag.Parse()
-	// The parallel tests mostly wait, so the number of cores says nothing of how many may run at a
-	// time.
+	// The parallel tests mostly wait, so more of them than cores may run at a time.
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
 	if !given {

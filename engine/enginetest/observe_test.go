@@ -52,9 +52,9 @@ func statusOf(t testing.TB, url string) (s status.Status) {
 	return s
 }
 
-// The status tells what happens: records, frames, clients, latency, a refusal,
-// a client that does not read, a worker that dies. Everything is looked at while
-// all of it runs, which is worth most under the race detector.
+// TestObserved checks that the status shows records, frames, clients, latency, a refusal, a client
+// that does not read, and a killed worker. It reads the status while everything runs, so the race
+// detector can find races.
 func TestObserved(t *testing.T) {
 	t.Parallel()
 	d := newHealthy(t, Settings{
@@ -80,7 +80,7 @@ func TestObserved(t *testing.T) {
 	var s status.Status
 	var read, frames uint64
 	Until(t, "the status tells of it", func() bool {
-		if s = statusOf(t, url); s.Latency.Max == 0 { // it is of the last ten seconds
+		if s = statusOf(t, url); s.Latency.Max == 0 { // covers the last ten seconds
 			if err := archiver.Write(1); err != nil {
 				t.Fatal(err)
 			}
@@ -110,7 +110,7 @@ func TestObserved(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 
-	// A worker that was ready late may have no clients.
+	// A worker that started late may have no clients.
 	victim := slices.MaxFunc(s.Workers, func(a, b status.Worker) int { return a.Clients - b.Clients })
 	if err := syscall.Kill(victim.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestAdminListener(t *testing.T) {
 		!strings.Contains(text, "\ndistributor_workers{state=\"ready\"} 1\n") {
 		t.Errorf("/metrics: %d %.500s", code, text)
 	}
-	// A profile is of the process that was asked: only a worker runs this.
+	// The profile must be that of the worker: only workers run this function.
 	if code, text := ask(t, "GET", url+"/debug/pprof/worker/1/goroutine?debug=1", ""); code != 200 ||
 		!strings.Contains(text, "engine/worker.Run") {
 		t.Errorf("a worker's profile: %d %.500s", code, text)
@@ -177,7 +177,7 @@ func TestAdminListener(t *testing.T) {
 		t.Errorf("no such worker: %d %s", code, text)
 	}
 
-	// The level is changed everywhere, and a reload takes it back.
+	// The level changes in all processes, and a reload restores it.
 	if code, text := ask(t, "PUT", url+"/log-level", "error"); code != 200 || text != "error\n" {
 		t.Errorf("%d %s", code, text)
 	}
@@ -192,8 +192,8 @@ func TestAdminListener(t *testing.T) {
 	}
 }
 
-// GET /metrics on the public port is the replaced service's, unless a scraper
-// asks.
+// TestPublicMetrics checks that GET /metrics on the public port is answered as by the replaced
+// service, except for requests of a scraper.
 func TestPublicMetrics(t *testing.T) {
 	t.Parallel()
 	const stored = 60
@@ -240,8 +240,8 @@ func TestPublicMetrics(t *testing.T) {
 	d.Stop()
 }
 
-// Two distributors with the default ADMIN_ADDR run beside each other: one has
-// it, at most.
+// TestAdminPortTaken checks that two distributors with the default ADMIN_ADDR run beside each
+// other, although only one can have the address.
 func TestAdminPortTaken(t *testing.T) {
 	t.Parallel()
 	unset := Settings{"ADMIN_ADDR": nil}

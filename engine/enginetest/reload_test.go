@@ -13,7 +13,7 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// subscribers is a list for the configuration, without ends.
+// subscribers returns a list for the configuration, of keys that do not expire.
 func subscribers(keys ...shardus.SecretKey) []Settings {
 	list := []Settings{}
 	for _, k := range keys {
@@ -33,8 +33,8 @@ func mustBeRefused(t *testing.T, d *Distributor, key shardus.SecretKey) {
 	}
 }
 
-// Either signal applies a changed list of subscribers; a file with an error
-// changes nothing, and what is wrong with it is said.
+// TestReload checks that both signals apply a changed list of subscribers, and that a file with an
+// error changes nothing and is logged with its line and key.
 func TestReload(t *testing.T) {
 	for name, signal := range map[string]syscall.Signal{"SIGHUP": syscall.SIGHUP,
 		"SIGUSR1": syscall.SIGUSR1} {
@@ -80,7 +80,7 @@ func TestReload(t *testing.T) {
 					strings.Contains(l.Text, "DISTRIBUTOR_PORT")
 			})
 
-			// Those who were not concerned have noticed nothing.
+			// Connections that the changes do not concern are unaffected.
 			if err := archiver.Write(10); err != nil {
 				t.Fatal(err)
 			}
@@ -97,8 +97,8 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// A list that is put into force closes those who are not in it, and one that is
-// no longer in force lets everybody in.
+// TestReloadLimit checks that switching the list of subscribers on closes collectors that are not
+// in it, and that switching it off accepts everybody.
 func TestReloadLimit(t *testing.T) {
 	t.Parallel()
 	listed, stranger := newKey(t), newKey(t)

@@ -9,16 +9,16 @@ import (
 	"distributor/engine/simulator"
 )
 
-// storm writes until it is stopped, a little at a time, and never more than the
-// distributor's log keeps or the archiver retires.
+// storm writes small batches of records until it is stopped. It stays below what the frame log
+// keeps and what the archiver deletes.
 type storm struct {
 	archiver *Archiver
 	stop     chan struct{}
 	done     chan error
-	wrote    chan int // the running total, from time to time
+	wrote    chan int // the number of records so far
 }
 
-// stormPiece is how many records come at a time, stormPause how far apart.
+// stormPiece is the number of records in a batch, stormPause the pause after one.
 const (
 	stormPiece = 20
 	stormPause = 10 * time.Millisecond
@@ -47,7 +47,7 @@ func newStorm(a *Archiver) *storm {
 	return s
 }
 
-// until waits for the moment at which so many records were written.
+// until waits until n records were written.
 func (s *storm) until(t *testing.T, records int) {
 	t.Helper()
 	for deadline := time.After(patience); ; {
@@ -72,10 +72,9 @@ func (s *storm) end(t *testing.T) {
 	}
 }
 
-// The primary is killed again and again, and stopped, in the middle of a storm
-// of records with torn writes, noise and rotations, which goes on while it is
-// down. In the end its log holds every record once and in order, and so do
-// collectors that came back each time from their own position.
+// TestRestart kills and stops the primary repeatedly during a storm of records with torn writes,
+// noise and rotations, which continues while the primary is down. At the end the frame log must
+// have every record once and in order. So must collectors that reconnect from their own position.
 func TestRestart(t *testing.T) {
 	for _, generation := range []simulator.Generation{simulator.Entries, simulator.Bytes,
 		simulator.BytesBlank} {
@@ -106,7 +105,7 @@ func TestRestart(t *testing.T) {
 				} else {
 					d.Stop()
 				}
-				s.until(t, before+rng.IntN(400)) // while it is down
+				s.until(t, before+rng.IntN(400)) // written while it is down
 				d.Start()
 				s.until(t, before+400)
 				s.end(t)
@@ -132,7 +131,8 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// What was written while nothing ran is sent after the start, and nothing else.
+// TestRecordsWrittenWhileStopped checks that exactly the records that were written since the last
+// stop are sent after a start.
 func TestRecordsWrittenWhileStopped(t *testing.T) {
 	for name, down := range map[string]func(*Distributor){
 		"stopped": func(d *Distributor) { d.Stop() },
@@ -141,7 +141,7 @@ func TestRecordsWrittenWhileStopped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := New(t, nil)
-			before := NewBook() // of what no distributor has to send
+			before := NewBook() // records that must not be sent
 			old := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: before, Sizes: []int{100}})
 			if err := old.Write(50); err != nil {
 				t.Fatal(err)
@@ -168,7 +168,7 @@ func TestRecordsWrittenWhileStopped(t *testing.T) {
 	}
 }
 
-// When the state is removed, a start is a first start.
+// TestStateRemoved checks that a start without its state is like a first start.
 func TestStateRemoved(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)

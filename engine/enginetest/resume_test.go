@@ -33,7 +33,7 @@ func numbered(t *testing.T, d *Distributor, from, to int) {
 	}
 }
 
-// numbers reads what a peer got back into numbers.
+// numbers returns the numbers of the records that a peer got.
 func numbers(t *testing.T, p *Peer) (out []int) {
 	t.Helper()
 	for _, text := range p.Texts() {
@@ -46,7 +46,7 @@ func numbers(t *testing.T, p *Peer) (out []int) {
 	return out
 }
 
-// remembered is what the state directory says of a collector.
+// remembered returns the position of a collector that collectors.json has.
 func remembered(d *Distributor, key shardus.PublicKey) uint64 {
 	b, err := os.ReadFile(filepath.Join(d.Dir, "state", "collectors.json"))
 	var f struct {
@@ -60,8 +60,8 @@ func remembered(d *Distributor, key shardus.PublicKey) uint64 {
 	return f.Collectors[key.String()].O
 }
 
-// A collector that knows nothing of positions and comes back misses nothing,
-// whatever ended its connection, and gets nothing twice that it had confirmed.
+// TestUnmodifiedCollectorResumes checks that a collector without a position misses nothing when it
+// reconnects, however its connection ended, and gets no confirmed message again.
 func TestUnmodifiedCollectorResumes(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *Distributor, *Peer){
 		"it cuts the connection": func(_ *testing.T, _ *Distributor, p *Peer) { p.Terminate() },
@@ -131,7 +131,7 @@ func TestUnmodifiedCollectorResumes(t *testing.T) {
 	}
 }
 
-// awayFor makes the state directory say that all collectors have been away for so long.
+// awayFor changes collectors.json as if all collectors had been away for a time.
 func awayFor(t *testing.T, d *Distributor, away time.Duration) {
 	t.Helper()
 	path := filepath.Join(d.Dir, "state", "collectors.json")
@@ -154,7 +154,8 @@ func awayFor(t *testing.T, d *Distributor, away time.Duration) {
 	}
 }
 
-// The window is as long as it is set to, at the start and by a reload.
+// TestWholeResumeWindow checks that RESUME_WINDOW_MS has its full length, at a start and after a
+// reload.
 func TestWholeResumeWindow(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -171,7 +172,7 @@ func TestWholeResumeWindow(t *testing.T) {
 	d.Start()
 	watcher := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"})
 	Until(t, "all is in the frame log", func() bool { return len(watcher.Texts()) == 5 }, nil)
-	back := func(key shardus.SecretKey) int { // how many of the five it gets
+	back := func(key shardus.SecretKey) int { // returns how many of the five records it gets
 		next := len(watcher.Texts())
 		p := MustConnect(t, d.URL, PeerOptions{Key: key})
 		numbered(t, d, next, next+1)
@@ -198,8 +199,8 @@ func TestWholeResumeWindow(t *testing.T) {
 	d.Stop()
 }
 
-// A collector that connects for the first time is on disk in a moment, not only
-// when progress is saved the next time: a kill -9 then costs it nothing.
+// TestNewCollectorIsKnownSoon checks that the position of a new collector is saved at once, not
+// only at the next regular save, so that a kill -9 does not lose it.
 func TestNewCollectorIsKnownSoon(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)
@@ -209,7 +210,7 @@ func TestNewCollectorIsKnownSoon(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Start()
-	// each would wait two seconds for the next regular save
+	// a regular save comes every two seconds
 	const collectors, within = 8, 12 * time.Second
 	begun := time.Now()
 	var key shardus.SecretKey
@@ -234,7 +235,8 @@ func TestNewCollectorIsKnownSoon(t *testing.T) {
 	d.Stop()
 }
 
-// With the window at 0 a collector begins live, as with the replaced service.
+// TestResumeOff checks that with RESUME_WINDOW_MS 0 a collector begins live, as with the replaced
+// service.
 func TestResumeOff(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"RESUME_WINDOW_MS": 0})

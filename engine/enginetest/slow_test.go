@@ -15,7 +15,7 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// privateMemory is what a process has to itself (RssAnon), in bytes.
+// privateMemory returns the private memory of a process (RssAnon) in bytes.
 func privateMemory(t *testing.T, pid int) int {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -35,10 +35,9 @@ func privateMemory(t *testing.T, pid int) int {
 	return 0
 }
 
-// waiting lists how many bytes the kernel holds of what was sent on each
-// connection of a local port, the most first, without those that have nothing.
-// The table is not read in one piece: while other connections come and go, some
-// may be missing, or be in it twice.
+// waiting returns how many sent bytes the kernel holds for each connection of a local port, in
+// descending order, without zeros. The kernel's table is not read atomically: while connections
+// come and go, some may be missing or repeated.
 func waiting(t *testing.T, pid, port int) (out []int) {
 	t.Helper()
 	table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", pid))
@@ -64,19 +63,18 @@ func waiting(t *testing.T, pid, port int) (out []int) {
 }
 
 const (
-	// unhurried is a PING_TIMEOUT_MS that no test outlasts: a collector that does not read stays.
+	// unhurried is a PING_TIMEOUT_MS longer than any test, so collectors that do not read stay.
 	unhurried = 3_600_000
-	// memoryMargin is how much a worker's private memory may grow while stalled
-	// collectors get further and further behind: what a garbage collector does
-	// by itself. One copy of what is due to each of the fifty would be 300 MB.
+	// memoryMargin is how much a worker's private memory may grow, by garbage, while stalled
+	// collectors fall behind. A copy of their messages for each of the fifty would be 300 MB.
 	memoryMargin = 4 << 20
-	// kernelMargin is what the kernel may hold for a collector that does not
-	// read. Without a limit it would be 4 MB.
+	// kernelMargin is how much the kernel may hold for a collector that does not read. Without a
+	// limit it would be 4 MB.
 	kernelMargin = 700 << 10
 )
 
-// A quarter of the collectors never read. The worker's memory stays what it was,
-// and so does the kernel's for them; all others get everything.
+// TestStalledCollectors has a quarter of the collectors never read. The worker's memory and the
+// kernel's for these collectors must not grow, and all others must get everything.
 func TestStalledCollectors(t *testing.T) {
 	t.Parallel()
 	size, stalled := 150, 50
@@ -102,9 +100,9 @@ func TestStalledCollectors(t *testing.T) {
 		fleet.WaitTotal(book.Total())
 	}
 	worker := d.Workers()[0].Pid
-	write(100) // 2 MB: the sockets of the stalled are full
+	write(100) // 2 MB fill the sockets of the stalled collectors
 	before := privateMemory(t, worker)
-	write(300) // 6 MB for each of them that it cannot give away
+	write(300) // 6 MB that the worker cannot send to each of them
 	after := privateMemory(t, worker)
 	if grown := after - before; grown > memoryMargin {
 		t.Errorf("the worker's private memory has grown from %d to %d bytes", before, after)
@@ -130,9 +128,9 @@ func TestStalledCollectors(t *testing.T) {
 	d.Stop()
 }
 
-// A worker that is stopped (SIGSTOP, a debugger) is found out by its silence,
-// killed and replaced. Nobody else notices, and its collectors, which know
-// nothing of positions, come back and miss nothing.
+// TestStoppedWorker stops a worker by SIGSTOP. The primary must detect its silence, kill it and
+// start another one. Collectors of other workers must not be affected. Those of the stopped worker,
+// which send no position, must miss nothing after they reconnect.
 func TestStoppedWorker(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 2, "MAX_WORKERS": 2})
@@ -142,7 +140,7 @@ func TestStoppedWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Start()
-	ready := func(worker int) Line { // either may be the first
+	ready := func(worker int) Line { // the two may start in any order
 		return d.WaitLog("a worker is ready", func(l Line) bool {
 			return l.Msg == "worker ready" && l.Attrs["worker"] == float64(worker)
 		})
@@ -211,8 +209,8 @@ func TestStoppedWorker(t *testing.T) {
 	d.Stop()
 }
 
-// A collector that is far behind and takes next to nothing is closed, and the
-// log says with which figures.
+// TestTooSlowIsTold checks that a collector that is far behind and reads almost nothing is closed,
+// and that the log has the figures.
 func TestTooSlowIsTold(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{

@@ -13,12 +13,12 @@ import (
 	"distributor/wsproto"
 )
 
-// stopMargin is what a stop may take beyond DRAIN_MS: two seconds for closing
-// handshakes, the end of the processes, and the rest for a busy machine.
+// stopMargin is how long a stop may take beyond DRAIN_MS: two seconds for closing handshakes, the
+// end of the processes, and a margin for a busy machine.
 const stopMargin = 15 * time.Second
 
-// stall connects a collector that never reads, and writes until its socket and
-// the worker's are full: more than any kernel buffers.
+// stall connects a collector that never reads, and writes more records than the sockets' buffers
+// can hold.
 func stall(t *testing.T, d *Distributor) *Peer {
 	t.Helper()
 	p := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest", Deaf: true})
@@ -33,8 +33,8 @@ func stall(t *testing.T, d *Distributor) *Peer {
 	return p
 }
 
-// SIGTERM: collectors get all that was committed and a close frame; whoever
-// does not read cannot hold up the end; the state is good for another start.
+// TestStop checks that after SIGTERM collectors get all committed messages and a close frame, that
+// a collector that does not read delays the end only for DRAIN_MS, and that the next start works.
 func TestStop(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"DRAIN_MS": 120_000, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 3})
@@ -46,12 +46,12 @@ func TestStop(t *testing.T) {
 		peers = append(peers, MustConnect(t, d.URL, PeerOptions{Key: newKey(t)}))
 	}
 	replaying := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"}) // 16 MB behind
-	// as from a terminal, or systemd: to all processes
+	// a terminal or systemd signals all processes
 	for _, w := range d.Workers() {
 		w.Signal(t, syscall.SIGINT)
 		w.Signal(t, syscall.SIGTERM)
 	}
-	go func() { // the one that does not read would hold up the end for DRAIN_MS
+	go func() { // the collector that does not read would delay the end for DRAIN_MS
 		<-replaying.done
 		stalled.Terminate()
 	}()
@@ -85,12 +85,12 @@ func TestStop(t *testing.T) {
 	if _, again := Bounds(t, d.URL); again != head {
 		t.Errorf("after the restart the head is %v, before it %v", again, head)
 	}
-	if took := d.Stop(); took > stopMargin { // nobody is connected: nothing to wait for
+	if took := d.Stop(); took > stopMargin { // without collectors there is nothing to wait for
 		t.Errorf("stopped only after %v", took)
 	}
 }
 
-// A second SIGTERM ends a stop that takes its time, however soon it comes.
+// TestSecondSignalEndsAtOnce checks that a second SIGTERM ends a stop at once.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"DRAIN_MS": 60_000})
@@ -113,7 +113,8 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	stalled.Terminate()
 }
 
-// Five hundred collectors that come and go in every way leave nothing behind.
+// TestNothingLeaks checks that five hundred collectors, which disconnect in every way, leave no
+// descriptor and no goroutine.
 func TestNothingLeaks(t *testing.T) {
 	visitors := 500
 	if testing.Short() || RaceEnabled {
@@ -128,7 +129,7 @@ func TestNothingLeaks(t *testing.T) {
 	Until(t, "both workers are there", func() bool {
 		return len(children(d.Pid(), "worker")) == 2
 	}, nil)
-	// Descriptors that come with first use, such as a reader's mapping, are no leak.
+	// Descriptors that the first use opens, such as a reader's mapping, are no leak.
 	for range 25 {
 		defer MustConnect(t, d.URL, PeerOptions{Key: newKey(t)}).Terminate()
 	}
@@ -172,7 +173,7 @@ func TestNothingLeaks(t *testing.T) {
 	d.Stop()
 }
 
-// usage is what the processes hold.
+// usage has the numbers of descriptors and goroutines of the processes.
 type usage struct{ workers, primary, workersDescriptors, goroutines int }
 
 // polls is how many connections the primary may have to the query process without a request: one
@@ -180,16 +181,16 @@ type usage struct{ workers, primary, workersDescriptors, goroutines int }
 // descriptor on both sides, and two goroutines of the primary.
 const polls = 2
 
-// within reports whether no more is held than before, but for polls, and a goroutine or two of the
-// runtime's own.
+// within reports whether the usage is not above before, except for polls and a goroutine or two of
+// the runtime.
 func (u usage) within(before usage) bool {
 	return u.workers == before.workers && u.primary <= before.primary+polls &&
 		u.workersDescriptors <= before.workersDescriptors+polls &&
 		u.goroutines <= before.goroutines+2*polls+2
 }
 
-// census leaves out the databases: how many of its connections to them the query process has used,
-// of those that it may have, is chance.
+// census returns the present usage. It does not count the databases, because the number of open
+// connections to them is random.
 func census(t *testing.T, d *Distributor, admin string) usage {
 	t.Helper()
 	u := usage{primary: len(descriptors(d.Pid()))}
@@ -210,7 +211,7 @@ func census(t *testing.T, d *Distributor, admin string) usage {
 	return u
 }
 
-// settled waits until the census stays the same: what has just left is gone.
+// settled waits until the census stays the same.
 func settled(t *testing.T, d *Distributor, admin string) usage {
 	t.Helper()
 	last, same := census(t, d, admin), 0
@@ -224,14 +225,14 @@ func settled(t *testing.T, d *Distributor, admin string) usage {
 	return last
 }
 
-// While it stops, a collector that comes is told so, and the checkpoint that is
-// left is whole.
+// TestStateAfterStop checks that a collector that connects during a stop is refused with the
+// reason, and that the saved checkpoint is complete.
 func TestStateAfterStop(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)
 	d.Start()
 	d.Kill()
-	// as a kill leaves them
+	// as a kill may leave them
 	for _, name := range []string{"checkpoint.json", "collectors.json", "notices.json"} {
 		if err := os.WriteFile(filepath.Join(d.Dir, "state", name+".new"), []byte("{"),
 			0o600); err != nil {
@@ -254,12 +255,13 @@ func TestStateAfterStop(t *testing.T) {
 	}
 }
 
-// Collectors are not sent away in the same instant: they would come back in it. A busy machine may
-// hold up the workers for as long as they would take, but not each time.
+// TestStopIsStaggered checks that a stop does not close all collectors at the same moment, because
+// they would all reconnect at the same moment. It tries several times, because a busy machine may
+// delay the workers.
 func TestStopIsStaggered(t *testing.T) {
 	t.Parallel()
 	const collectors, instant, tries = 200, 20 * time.Millisecond, 5
-	// For so few the stop need not wait: it would take longer than it is waited for.
+	// For so few collectors the stop does not wait.
 	d := New(t, Settings{
 		"DRAIN_MS": 600_000, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": collectors / 2,
 	})

@@ -43,8 +43,8 @@ func readUnit(t *testing.T, name string) unit {
 	return u
 }
 
-// restarts tells what systemd does with a service whose main process ended by itself like that:
-// the table of Restart= in systemd.service(5), and the lists of statuses that go before it.
+// restarts reports whether systemd restarts a service whose main process ended with this status. It
+// has the table of Restart= in systemd.service(5), and the lists of statuses that override it.
 func (u unit) restarts(t *testing.T, how syscall.WaitStatus) bool {
 	t.Helper()
 	service := u["Service"]
@@ -86,8 +86,8 @@ func (u unit) restarts(t *testing.T, how syscall.WaitStatus) bool {
 	}
 }
 
-// A distributor that crashes, however it does, is restarted by the unit as shipped. A configuration
-// that cannot be used is not, in whatever part of the command line, environment or file it is.
+// TestUnitRestartsCrashes checks that the shipped unit restarts the distributor after every kind of
+// crash, and does not restart it after a configuration error.
 func TestUnitRestartsCrashes(t *testing.T) {
 	t.Parallel()
 	unit := readUnit(t, "distributor.service")
@@ -175,7 +175,7 @@ func TestUnitRestartsCrashes(t *testing.T) {
 	}
 }
 
-// No command's own exit status is that of a crash.
+// TestUsageIsNoCrash checks that no usage error has an exit status that the unit takes for a crash.
 func TestUsageIsNoCrash(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"tail", "simulate", "demo", "keygen", "doctor"} {
