@@ -62,7 +62,7 @@ func TestInspect(t *testing.T) {
 			string(got.Last) != record("1") {
 			t.Errorf("%s: %+v", writer, got)
 		}
-		// It shows in the log before, and blank lines show at once.
+		// The generation shows in the previous log; blank lines show in this one.
 		r.put("receipt-log2.txt", strings.ReplaceAll(lines[:strings.Index(lines, "End")], "1", "2"))
 		r.point(2)
 		if got := inspect(Position{}); got.Writer != writer || got.Ended ||
@@ -72,7 +72,7 @@ func TestInspect(t *testing.T) {
 		os.Remove(r.path("receipt-log2.txt"))
 		r.point(1)
 	}
-	// However big it is.
+	// The same for a large log.
 	r.put("receipt-log1.txt", "")
 	if err := os.Truncate(r.path("receipt-log1.txt"), 1<<40); err != nil {
 		t.Skip(err)
@@ -83,7 +83,7 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// What is behind is what a follower would still deliver.
+// TestInspectPosition checks that the bytes behind are those that a follower would still read.
 func TestInspectPosition(t *testing.T) {
 	r := newRunningRig(t)
 	r.append("receipt-log1.txt", "{\"n\":1}\n{\"n\":2}\n")
@@ -107,7 +107,7 @@ func TestInspectPosition(t *testing.T) {
 			t.Errorf("want %d: %+v, %v", c.behind, got, err)
 		}
 	}
-	// Put out of the way, and gone.
+	// The log is renamed, and then removed.
 	if err := os.Rename(r.path("receipt-log1.txt"), r.path("old-receipt-log1.txt")); err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func TestArrange(t *testing.T) {
 		{"both of a number", "old-2 2 3", 3, "old-2:-1 2:0 3:0"},
 		{"active one renamed", "1 2 old-3", 3, "1:0 2:0 old-3:0"},
 	} {
-		for range 10 { // the order that the directory gives does not matter
+		for range 10 { // the order of the directory does not matter
 			entries := parseEntries(c.entries)
 			slices.Reverse(entries)
 			arrange(entries, c.pointer)
@@ -162,7 +162,7 @@ func TestNextLog(t *testing.T) {
 	}
 }
 
-// Files that are no logs of the stream cost next to nothing.
+// TestListLogsAmongForeignFiles checks that other files in the directory cost almost nothing.
 func TestListLogsAmongForeignFiles(t *testing.T) {
 	dir := t.TempDir()
 	const foreign = 5000

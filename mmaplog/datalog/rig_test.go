@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// rig is a directory of receipt logs and a follower that looks when told, by a clock that moves
-// when told.
+// rig is a directory of receipt logs and a follower. The test triggers each look and moves the
+// clock.
 type rig struct {
 	t     *testing.T
 	dir   string
@@ -32,7 +32,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// newRunningRig has an empty log 1 and a follower at its beginning.
+// newRunningRig returns a rig with an empty log 1 and a follower at its beginning.
 func newRunningRig(t *testing.T) *rig {
 	r := newRig(t)
 	r.mkdir()
@@ -102,10 +102,10 @@ func (r *rig) start(from Position) {
 	r.f = f
 }
 
-// restart is a stop and a start from where reading stood.
+// restart stops the follower and starts one from its position.
 func (r *rig) restart() { r.t.Helper(); r.start(r.f.Position()) }
 
-// got looks until two looks bring nothing.
+// got looks until two looks in a row return nothing, and returns the records.
 func (r *rig) got() (lines []string) {
 	var b Batch
 	for empty := 0; empty < 2; {
@@ -120,7 +120,7 @@ func (r *rig) got() (lines []string) {
 	return lines
 }
 
-// want checks what comes now.
+// want checks the records of the next looks.
 func (r *rig) want(lines ...string) {
 	r.t.Helper()
 	got := r.got()
@@ -129,8 +129,8 @@ func (r *rig) want(lines ...string) {
 	}
 }
 
-// waitWant lets time go by, more than a log without a trailer is waited for, looking, and checks
-// what came in all of it.
+// waitWant looks while the clock advances by more than incompleteWait, and checks all records of
+// that time.
 func (r *rig) waitWant(lines ...string) {
 	r.t.Helper()
 	var got []string

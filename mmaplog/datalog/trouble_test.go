@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// What keeps reading from going on is told, with the path that fails, and passes by itself.
+// TestTrouble checks that an error that stops reading is reported with its path, and disappears
+// when the cause is gone.
 func TestTrouble(t *testing.T) {
 	for _, c := range []struct {
 		name       string

@@ -42,7 +42,7 @@ func makeLog(t *testing.T) *madeLog {
 	}
 	w.Close()
 	closeReader(t, r)
-	l.o.boot = bootID{1} // the machine was started again: nothing is trusted
+	l.o.boot = bootID{1} // as after a restart of the machine, so that everything is verified
 	if l.pairs, err = listSegments(l.o.Dir); err != nil || len(l.pairs) < 5 {
 		t.Fatal(l.pairs, err)
 	}
@@ -61,8 +61,8 @@ func (l *madeLog) path(segment int, ext string) string {
 	return segmentPath(l.o.Dir, l.pairs[segment].base, ext)
 }
 
-// inSegment is the first frame number that begins in a segment, and how many do. The last segment
-// is -1.
+// inSegment returns the number of the first frame of a segment, and the number of its frames.
+// Segment -1 is the last one.
 func (l *madeLog) inSegment(i int) (first, count uint64) {
 	limit := l.head
 	if i+1 < len(l.pairs) {
@@ -106,7 +106,8 @@ func flip(at int64) func([]byte) []byte {
 
 func truncated(to int64) func([]byte) []byte { return func(b []byte) []byte { return b[:to] } }
 
-// Every kind of damage has its outcome: which frames are served afterwards, and under which ID.
+// TestDamage checks the outcome of every kind of damage: which frames are served afterwards, and
+// under which ID.
 func TestDamage(t *testing.T) {
 	type outcome struct {
 		first, last      uint64 // frames served; first 0: none
@@ -114,7 +115,7 @@ func TestDamage(t *testing.T) {
 		damaged, givenUp bool
 		trusted          bool
 	}
-	open := func(t *testing.T, l *madeLog) { // as a writer that died leaves it
+	open := func(t *testing.T, l *madeLog) { // as a killed writer leaves it
 		change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte {
 			asHead(b).State.Store(stateOpen)
 			return b
@@ -135,7 +136,7 @@ func TestDamage(t *testing.T) {
 		{"entry's end in the middle", func(t *testing.T, l *madeLog) outcome {
 			n, _ := l.inSegment(l.mid)
 			change(t, l.path(l.mid, indexExt), flip(pageSize+3*entrySize))
-			// the next one's beginning is lost with it
+			// the beginning of the next frame is lost too
 			return outcome{first: n + 5, last: 249, damaged: true}
 		}},
 		{"entry's end in the middle, wildly", func(t *testing.T, l *madeLog) outcome {
@@ -180,7 +181,7 @@ func TestDamage(t *testing.T) {
 		}},
 		{"sealed end in the middle", func(t *testing.T, l *madeLog) outcome {
 			change(t, l.path(l.mid, indexExt), flip(64))
-			return outcome{first: l.first, last: 249} // repaired: the next segment's name says it
+			return outcome{first: l.first, last: 249} // repaired from the next segment's name
 		}},
 		{"frames file truncated", func(t *testing.T, l *madeLog) outcome {
 			n, count := l.inSegment(l.mid)
@@ -270,7 +271,7 @@ func TestDamage(t *testing.T) {
 				asHead(b).Head.Store(l.ends[9] + 1)
 				return b
 			})
-			return outcome{first: l.first, last: 249} // the count of frames tells
+			return outcome{first: l.first, last: 249} // repaired from the count of frames
 		}},
 		{"head offset too high", func(t *testing.T, l *madeLog) outcome {
 			change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte {
@@ -376,7 +377,7 @@ func TestDamage(t *testing.T) {
 			if first != 0 && !want.newID && rec.Head != l.head {
 				t.Errorf("head %d, was %d", rec.Head, l.head)
 			}
-			// And it goes on from there, and opens again without a word.
+			// The log can be appended to, and opens again without a finding.
 			appendNumbered(t, w, last+1, last+80)
 			if _, newest, err := readNumbered(r, r.Floor(), 30_000); err != nil || newest != last+79 {
 				t.Fatalf("then serves up to %d: %v", newest, err)
@@ -395,8 +396,8 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// A reader that stayed over a recovery which gave committed frames up must not go on as if nothing
-// had happened.
+// TestReaderOfAnOldIDIsTold checks that a reader that was open during a recovery which gave up
+// committed frames gets an error.
 func TestReaderOfAnOldIDIsTold(t *testing.T) {
 	l := makeLog(t)
 	r := mustRead(t, l.o.Dir)
@@ -416,8 +417,8 @@ func TestReaderOfAnOldIDIsTold(t *testing.T) {
 	}
 }
 
-// otherVersion makes a head or an index one of another format version. That version alone, without
-// the check, would be damage.
+// otherVersion changes the format version in a head or an index, with its check, because the
+// version alone would be damage.
 func otherVersion(b []byte) []byte {
 	b[8]++
 	if h := asHead(b); h.Magic == headMagic {
@@ -452,7 +453,8 @@ func TestOtherVersionIsRefused(t *testing.T) {
 	}
 }
 
-// Files that somebody truncates while they are mapped make errors, not dead processes.
+// TestTruncatedUnderTheReader checks that a file that is truncated while it is mapped causes an
+// error and does not end the process.
 func TestTruncatedUnderTheReader(t *testing.T) {
 	l := makeLog(t)
 	r := mustRead(t, l.o.Dir)

@@ -26,7 +26,7 @@ func testOptions(dir string) Options {
 		Log: quiet}
 }
 
-// memoryDir is a directory where fsync costs nothing, if the machine has one.
+// memoryDir returns a directory in memory, where fsync costs nothing, if the machine has one.
 func memoryDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("/dev/shm", "framelog")
 	if err != nil {
@@ -68,7 +68,8 @@ func closeReader(t testing.TB, r *Reader) {
 	r.head = nil
 }
 
-// numbered is frame n of a test: its length and content follow from n, and say it.
+// numbered returns frame n of a test. Its length and content follow from n, and n can be read from
+// it.
 func numbered(n uint64) ([]byte, Meta) {
 	rng := rand.New(rand.NewPCG(n, 7))
 	size := 24 + rng.IntN(5000)
@@ -99,8 +100,8 @@ func appendNumbered(t testing.TB, w *Writer, from, to uint64) {
 	}
 }
 
-// readNumbered reads all from an offset to the head, checks that it is whole frames with
-// consecutive numbers, byte for byte, and returns the first and the last number.
+// readNumbered reads from an offset to the head, checks that there are whole numbered frames with
+// consecutive numbers, and returns the first and the last number.
 func readNumbered(r *Reader, from uint64, max int) (first, last uint64, err error) {
 	var buf []byte
 	at := from
@@ -182,7 +183,7 @@ func TestAppendCommitRead(t *testing.T) {
 	if err := errors.Join(w.Append([]byte("4"), Meta{}), w.Commit()); err != nil {
 		t.Fatal(err)
 	}
-	// what it remembers is of an older head
+	// The reader remembers an older head.
 	if b, err := r.Frames(7, 50); err != nil || string(b) != "three4" {
 		t.Errorf("after more was committed: %q, %v", b, err)
 	}
@@ -232,7 +233,7 @@ func TestReopenGivesUpUncommitted(t *testing.T) {
 	w, _ := mustOpen(t, testOptions(dir))
 	appendNumbered(t, w, 1, 100)
 	id, head := w.ID(), w.Head()
-	for n := uint64(1000); n < 1050; n++ { // over a segment's end, too
+	for n := uint64(1000); n < 1050; n++ { // also over a segment's end
 		frame, m := numbered(n)
 		if err := w.Append(frame, m); err != nil {
 			t.Fatal(err)
@@ -266,17 +267,17 @@ func TestReopenGivesUpUncommitted(t *testing.T) {
 	}
 }
 
-// Entries and a seal of frames that were given up must not be taken for those of the frames that
-// come in their place.
+// TestGivenUpEntriesAndSealAreForgotten checks that entries and a seal of frames that were given up
+// do not count for the frames that replace them.
 func TestGivenUpEntriesAndSealAreForgotten(t *testing.T) {
 	dir := t.TempDir()
 	w, _ := mustOpen(t, testOptions(dir))
 	frame := make([]byte, 1000)
-	// or nothing of the segment is kept
+	// The other case: no frame of the segment is kept.
 	if err := errors.Join(w.Append(frame, Meta{}), w.Commit()); err != nil {
 		t.Fatal(err)
 	}
-	for range len(w.active.entries) + 6 { // the index is full: the segment is sealed early
+	for range len(w.active.entries) + 6 { // fills the index, so the segment is sealed early
 		if err := w.Append([]byte("ten bytes."), Meta{}); err != nil {
 			t.Fatal(err)
 		}
@@ -302,7 +303,8 @@ func TestGivenUpEntriesAndSealAreForgotten(t *testing.T) {
 	}
 }
 
-// A stream that is silent for longer than the log keeps frames still resumes where it was.
+// TestLastSourceOutlivesRetention checks that LastSource of a stream is known after its last frame
+// was removed by retention.
 func TestLastSourceOutlivesRetention(t *testing.T) {
 	dir := t.TempDir()
 	w, _ := mustOpen(t, testOptions(dir))
@@ -355,7 +357,7 @@ func TestRetention(t *testing.T) {
 			t.Errorf("segment %x is still mapped", s.base)
 		}
 	}
-	if err := w.Close(); err != nil { // background work is done
+	if err := w.Close(); err != nil { // waits for the background work
 		t.Fatal(err)
 	}
 	pairs, err := listSegments(dir)
@@ -412,9 +414,9 @@ func TestSecondWriterIsRefused(t *testing.T) {
 	mustOpen(t, testOptions(dir))
 }
 
-// A child that is being started has a duplicate of the lock until it executes its
-// program: who closes the log is not held up by that, and who comes after one that
-// was killed waits for it.
+// TestLockInAChild checks the case of a child that is being forked, which has a duplicate of the
+// lock until it executes its program. Close must release the lock at once; after a kill, the next
+// writer must wait for the child.
 func TestLockInAChild(t *testing.T) {
 	dir := t.TempDir()
 	w, _ := mustOpen(t, testOptions(dir))
@@ -480,7 +482,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// The log says the id as positions have it, also in JSON.
+// TestIDInJSONLog checks that an ID in a JSON log has the same text as in positions.
 func TestIDInJSONLog(t *testing.T) {
 	var text bytes.Buffer
 	o := testOptions(memoryDir(t))
@@ -491,8 +493,8 @@ func TestIDInJSONLog(t *testing.T) {
 	}
 }
 
-// A segment that has grown for one frame is gone on with after a restart, in
-// what is left of its last page: its index is that of any other.
+// TestGoesOnInGrownSegment checks that a segment that has grown for one frame is used further after
+// a restart, in the rest of its last page.
 func TestGoesOnInGrownSegment(t *testing.T) {
 	o := testOptions(memoryDir(t))
 	w, _ := mustOpen(t, o)
@@ -504,7 +506,7 @@ func TestGoesOnInGrownSegment(t *testing.T) {
 			t.Fatal(err)
 		}
 		head := w.Head()
-		if err := w.Close(); err != nil { // waits for what is done in the background
+		if err := w.Close(); err != nil { // waits for the background work
 			t.Fatal(err)
 		}
 		w, _ = mustOpen(t, o)
@@ -514,7 +516,8 @@ func TestGoesOnInGrownSegment(t *testing.T) {
 	}
 }
 
-// What Frames gave can be told of when the floor has passed it.
+// TestGivenBelowTheFloor checks that Given works for the bytes of Frames after the floor has passed
+// them.
 func TestGivenBelowTheFloor(t *testing.T) {
 	dir := memoryDir(t)
 	w, _ := mustOpen(t, Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: minSegmentBytes,
@@ -557,7 +560,8 @@ func TestGivenBelowTheFloor(t *testing.T) {
 	}
 }
 
-// Where a segment ends a frame does: to know that, nothing of the next one is needed.
+// TestFrameEndAtTheEndOfASegment checks that FrameEnd at the end of a segment does not need the
+// next segment.
 func TestFrameEndAtTheEndOfASegment(t *testing.T) {
 	dir := memoryDir(t)
 	w, _ := mustOpen(t, Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: 1 << 30,

@@ -15,8 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// The bytes on disk are a contract between versions of this program: a change here needs another
-// formatVersion.
+// TestGoldenBytes checks the bytes on disk, which other versions of the program must be able to
+// read. A change of them needs another formatVersion.
 func TestGoldenBytes(t *testing.T) {
 	dir := t.TempDir()
 	o := testOptions(dir)
@@ -48,7 +48,7 @@ func TestGoldenBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if name == headName { // the only thing that is random, and its check
+		if name == headName { // the ID is random, and the check depends on it
 			if !bytes.Equal(content[16:32], id[:]) || asHead(content).Check != asHead(content).check() {
 				t.Errorf("the ID is not where it belongs: % x", content[16:40])
 			}

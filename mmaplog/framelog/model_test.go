@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// model is the log as it should be: all that was ever committed, and where frames end.
+// model is the expected log: all bytes that were ever committed, and the ends of the frames.
 type model struct {
 	bytes  []byte
 	ends   []uint64
@@ -35,7 +35,7 @@ func (m *model) frameWith(offset uint64) int {
 	return -1
 }
 
-// checkFrames judges an answer of Frames.
+// checkFrames checks a result of Frames.
 func (m *model) checkFrames(from uint64, max int, got []byte) error {
 	if len(got) == 0 {
 		if from == m.head() {
@@ -50,17 +50,17 @@ func (m *model) checkFrames(from uint64, max int, got []byte) error {
 	end := from + uint64(len(got))
 	i := m.frameWith(end - 1)
 	if m.ends[i] == end {
-		// A boundary. Was there a later one? Only if the segment ended here.
+		// It ends at a boundary. A later one within the limit is allowed only if the segment ends here.
 		return nil
 	}
 	if first := m.frameWith(from); first == i && len(got) == max && m.ends[i]-from > uint64(max) {
-		return nil // a single frame is longer
+		return nil // a single frame may be longer
 	}
 	return fmt.Errorf("ends inside of a frame, at %d", end)
 }
 
-// Random operations, and after each the log must look like the model: through readers that come and
-// go and stand anywhere, over retention and re-opening.
+// TestModel does random operations, and compares the log with the model after each: with readers
+// that open and close at any offset, over retention and reopening.
 func TestModel(t *testing.T) {
 	steps := 1500
 	if testing.Short() {
@@ -94,7 +94,7 @@ func runModel(t *testing.T, seed uint64, steps int) {
 		switch rng.IntN(20) {
 		case 0:
 			if rng.IntN(4) > 0 {
-				continue // it costs a few fsyncs
+				continue // because it takes a few fsyncs
 			}
 			if err := w.Close(); err != nil {
 				t.Fatal(err)

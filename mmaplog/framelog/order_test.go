@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// diary writes down what is done to the files, and before each operation what the head file has
-// come to say.
+// diary records the operations on the files, and before each operation the changes of the head
+// file.
 type diary struct {
 	dir string
 
@@ -43,7 +43,7 @@ func (d *diary) fault(o op, path string) error {
 	return nil
 }
 
-// look notes which words of the head are others than they were.
+// look records which words of the head have changed.
 func (d *diary) look() {
 	page, err := os.ReadFile(filepath.Join(d.dir, headName))
 	if err != nil || len(page) != pageSize {
@@ -63,7 +63,7 @@ func (d *diary) look() {
 	}
 }
 
-// said returns what was written down since the last time.
+// said returns the lines since the last call.
 func (d *diary) said() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -73,9 +73,9 @@ func (d *diary) said() []string {
 	return lines
 }
 
-// The order of syncs, names, removals and of what the head says is what a power loss is survived
-// by. Each line has its reason; a sync that is taken out makes this test fail, and TestPowerLoss
-// where the file system does not sync more than it is asked for.
+// TestOrder checks the order of syncs, renames, removals and changes of the head, on which
+// surviving a power loss depends. Each line has its reason. If a sync is missing, this test fails;
+// TestPowerLoss fails too if the file system does not sync more than requested.
 func TestOrder(t *testing.T) {
 	d := &diary{dir: filepath.Join(t.TempDir(), "log")}
 	o := Options{Dir: d.dir, SegmentBytes: minSegmentBytes, RetainBytes: 2 * minSegmentBytes,
@@ -338,7 +338,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// reasoned is the text without the reasons.
+// reasoned returns the text without the reasons.
 func reasoned(text string) string {
 	var lines []string
 	for line := range strings.Lines(strings.TrimSpace(text)) {
@@ -348,7 +348,7 @@ func reasoned(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// drain waits for what is done in the background.
+// drain waits for the background work.
 func drain(w *Writer) {
 	done := make(chan struct{})
 	w.behind.do(func() { close(done) })

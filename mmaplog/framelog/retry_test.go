@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// brief makes the file of a segment one that the disk cannot deliver, once it is mapped, until scan
-// pauses have passed. It returns how often the scan has paused.
+// brief makes a mapped file of a segment unreadable until the scan has paused pauses times. It
+// returns how often the scan has paused.
 func brief(t *testing.T, path string, pauses int) (paused *int) {
 	t.Helper()
 	content, err := os.ReadFile(path)
@@ -40,12 +40,12 @@ func brief(t *testing.T, path string, pauses int) (paused *int) {
 	return &n
 }
 
-// A read that the disk fails for a moment while a log is verified costs nothing.
+// TestBriefReadErrors checks that temporary read errors while a log is verified lose nothing.
 func TestBriefReadErrors(t *testing.T) {
 	for _, ext := range []string{framesExt, indexExt} {
 		t.Run(ext, func(t *testing.T) {
 			l := makeLog(t)
-			paused := brief(t, l.path(0, ext), 2) // the first that is mapped
+			paused := brief(t, l.path(0, ext), 2) // the first one that is mapped
 			w, rec := mustOpen(t, l.o)
 			if *paused != 2 || rec.NewID != "" || rec.Head != l.head || rec.Floor != l.floor ||
 				len(rec.Damaged)+len(rec.GivenUp) > 0 {
@@ -60,8 +60,8 @@ func TestBriefReadErrors(t *testing.T) {
 	}
 }
 
-// A disk that has lost a place for good is asked again for a bounded time, and what it has lost is
-// damage.
+// TestLastingReadErrors checks that a permanent read error is retried for a bounded time and then
+// counts as damage.
 func TestLastingReadErrors(t *testing.T) {
 	l := makeLog(t)
 	paused := brief(t, l.path(0, framesExt), -1)
@@ -74,8 +74,8 @@ func TestLastingReadErrors(t *testing.T) {
 	}
 }
 
-// What keeps a segment from being opened and says nothing about its bytes ends the start, and
-// nothing is given up.
+// TestCannotLookIsNoDamage checks that an error that prevents opening a segment, and says nothing
+// about its bytes, fails the start and gives up nothing.
 func TestCannotLookIsNoDamage(t *testing.T) {
 	l := makeLog(t)
 	path := l.path(l.mid, framesExt)
