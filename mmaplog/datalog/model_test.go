@@ -415,7 +415,7 @@ func (m *modelRound) check() {
 // lookUntilDone looks while the clock advances until all records were delivered, and a few times
 // more.
 func (m *modelRound) lookUntilDone() {
-	m.note("settle")
+	m.note("look until done")
 	m.expect()
 	for extra := 0; extra < 3; {
 		for had := -1; had < len(m.got); {
