@@ -120,7 +120,7 @@ func TestSocketActivation(t *testing.T) {
 	cancel()
 	<-done
 	if n := refused.Load(); n > 0 {
-		t.Errorf("%d connections were refused, %d answered", n, answered.Load())
+		t.Errorf("%d connections were refused, want none; %d were answered", n, answered.Load())
 	}
 	d.Stop()
 }
@@ -143,13 +143,13 @@ func mustBeOurs(t *testing.T, d *Distributor) {
 		return n
 	}
 	if n := holds(d.Pid()); n != 1 {
-		t.Errorf("the primary holds the socket %d times", n)
+		t.Errorf("the primary has %d descriptors of the socket, want 1", n)
 	}
 	pids := []int{d.Pid()}
 	for _, w := range append(d.Workers(), d.Query()) {
 		pids = append(pids, w.Pid)
 		if holds(w.Pid) > 0 {
-			t.Errorf("process %d holds the socket as well", w.Pid)
+			t.Errorf("child process %d has the socket", w.Pid)
 		}
 	}
 	for _, pid := range pids {
@@ -265,6 +265,6 @@ func TestSocketUnit(t *testing.T) {
 	var backlog int
 	if _, err := fmt.Sscan(strings.Join(socket["Backlog"], " "), &backlog); err != nil ||
 		backlog < 4096 {
-		t.Errorf("Backlog=%v", socket["Backlog"])
+		t.Errorf("Backlog=%v, want at least 4096", socket["Backlog"])
 	}
 }

@@ -107,7 +107,7 @@ func TestClientsRaiseNoAlert(t *testing.T) {
 	}
 	// Wait until the log has all of the above.
 	if code, _ := ask(t, "GET", d.URL+"/debug/nothing", ""); code != http.StatusNotFound {
-		t.Error(code)
+		t.Errorf("got status %d, want 404", code)
 	}
 	d.WaitLogAfter(mark, "a refusal", func(l Line) bool { return l.Msg == "request refused" })
 	d.WaitLogAfter(mark, "one that misses records", func(l Line) bool {
@@ -123,7 +123,7 @@ func TestClientsRaiseNoAlert(t *testing.T) {
 		return statusOf(t, d.admin()).HTTP.Missed > 0
 	}, nil)
 	if s := statusOf(t, d.admin()); s.Logged["warn"] != 0 || s.Logged["error"] != 0 {
-		t.Errorf("logged %v", s.Logged)
+		t.Errorf("log lines by level: got %v, want no warnings and no errors", s.Logged)
 	}
 	stalled.Terminate()
 	d.Stop()
@@ -132,6 +132,6 @@ func TestClientsRaiseNoAlert(t *testing.T) {
 		return l.Level != "INFO" && l.Level != "DEBUG" && !late
 	}
 	for _, l := range d.Log(raised) {
-		t.Errorf("a client has raised %s", l.Text)
+		t.Errorf("a client has caused this line: %s", l.Text)
 	}
 }

@@ -42,7 +42,7 @@ func TestCompression(t *testing.T) {
 	}
 	s := atWork("compressed frames are sent")
 	if c := s.Compression; c.OutBytes >= c.InBytes || c.Frames == 0 {
-		t.Errorf("%+v", c)
+		t.Errorf("got %+v, want fewer bytes out than in, and frames", c)
 	}
 	d.Workers()[0].Kill(t)
 	atWork("compressed frames are sent after the end of a worker")
@@ -60,7 +60,7 @@ func TestCompression(t *testing.T) {
 
 	d.Configure(Settings{"COMPRESSION_LEVEL": 0})
 	if l := d.Reload(syscall.SIGHUP); fmt.Sprint(l.Attrs["applied"], l.Attrs["refused"]) != "1 0" {
-		t.Errorf("the log says %s", l.Text)
+		t.Errorf("unexpected line in the log: %s", l.Text)
 	}
 	Until(t, "the compressed log has gone", func() bool { _, err := os.Stat(logs); return errors.Is(err, fs.ErrNotExist) }, func() string { return "" })
 	if err := archiver.Write(50); err != nil {
@@ -114,7 +114,7 @@ func TestCompressionOverHandovers(t *testing.T) {
 	})
 	sent()
 	if n := fleet.Cut(); n != 0 {
-		t.Errorf("%d collectors have noticed that a handover failed", n)
+		t.Errorf("a failed handover cut %d collectors, want none", n)
 	}
 
 	replaceBinary(t, d, built)
@@ -122,7 +122,7 @@ func TestCompressionOverHandovers(t *testing.T) {
 	d.HandOver()
 	for _, open := range descriptors(old) { // it still exists, because collectors leave a second later
 		if strings.Contains(open, "/deflate/") {
-			t.Errorf("the old process has not given its compressed log up: %s", open)
+			t.Errorf("the old process still has its compressed log open: %s", open)
 		}
 	}
 	d.Alone()
@@ -139,7 +139,7 @@ func TestCompressionOverHandovers(t *testing.T) {
 	fleet.WaitTotal(book.Total())
 	fleet.CheckSame()
 	if n := fleet.Cut(); n != size {
-		t.Errorf("only %d of %d collectors were sent over", n, size)
+		t.Errorf("%d collectors moved to the new process, want %d", n, size)
 	}
 	d.Stop()
 }

@@ -227,12 +227,12 @@ func dieAgain(t *testing.T, crashes []crash, settings Settings, all bool) {
 		late.WaitTotal(book.Total())
 		late.CheckSame()
 	} else if floor := mustServeRest(t, d, book); floor == 0 {
-		t.Error("no segment has gone")
+		t.Error("the floor is 0, want old segments removed")
 	}
 	for _, what := range []string{"frame log: DAMAGE", "data log: records may be missing",
 		"checkpoint not used", "returning collectors start live"} {
 		if said := d.Log(func(l Line) bool { return strings.Contains(l.Msg, what) }); len(said) > 0 {
-			t.Errorf("it reports losses: %s", said[0].Text)
+			t.Errorf("unexpected line in the log: %s", said[0].Text)
 		}
 	}
 	d.Stop()
@@ -293,7 +293,7 @@ func dieRenewing(t *testing.T, c crash) {
 	fleet.WaitTotal(120)
 	fleet.CheckSame()
 	if floor, _ := Bounds(t, d.URL); floor.Log == head.Log {
-		t.Error("the frame log has its old ID, though committed frames were given up")
+		t.Error("the frame log has its old ID, want a new one after committed frames were given up")
 	}
 	// Positions under the old ID are valid as far as its frames are still there.
 	MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: begin.String()})
@@ -326,7 +326,7 @@ func dieNoticing(t *testing.T, c crash) {
 	Until(t, "all", func() bool { return slices.Contains(told(t, p.Texts()), "3") }, nil)
 	// A notice that was saved when the process was killed may come twice.
 	if got := slices.Compact(told(t, p.Texts())); !slices.Equal(got, []string{"2", "gap", "3"}) {
-		t.Errorf("got %v", got)
+		t.Errorf("got %v, want [2 gap 3]", got)
 	}
 	d.Stop()
 	mustBeTidy(t, d)
@@ -380,7 +380,7 @@ func TestNoCrashPointsInTheBinary(t *testing.T) {
 	}
 	for _, words := range []string{crashpoint.Variable, crashpoint.Names[crashpoint.SegmentGrown]} {
 		if bytes.Contains(text, []byte(words)) {
-			t.Errorf("%q is in it", words)
+			t.Errorf("the binary contains %q", words)
 		}
 	}
 }

@@ -83,7 +83,7 @@ func mustRefuse(t *testing.T, d *Distributor, request, reason string) refusal {
 		}
 	}
 	if r.status != http.StatusServiceUnavailable || answer.Reason != reason {
-		t.Fatalf("answered %d: %s, not for %s", r.status, body, reason)
+		t.Fatalf("got status %d: %s, want reason %s", r.status, body, reason)
 	}
 	return r
 }
@@ -283,13 +283,13 @@ func TestTruncatedWhileServed(t *testing.T) {
 	}
 	live.WaitTotal(250)
 	if live.Cut() != 0 || worker.Gone(0) {
-		t.Errorf("the others do not go on: %v", live)
+		t.Errorf("the other collectors did not continue: %v", live)
 	}
 	live.CheckSame()
 	d.Stop()
 	d.Start() // raises the floor above the lost frames
 	if floor := mustServeRest(t, d, book); floor == 0 {
-		t.Error("nothing is lost?")
+		t.Error("no frame was lost")
 	}
 	d.Stop()
 }
@@ -315,7 +315,7 @@ func TestTruncatedWhileWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	if how := d.WaitEnd(); how.ExitStatus() != 1 {
-		t.Errorf("it ended with %v", d.cmd.ProcessState)
+		t.Errorf("got %v, want exit status 1", d.cmd.ProcessState)
 	}
 	d.WaitLog("why", func(l Line) bool {
 		return l.Msg == "stopped" && strings.Contains(l.Text, "files are damaged")
@@ -347,7 +347,7 @@ func TestDescriptorsOfThePrimary(t *testing.T) {
 		idle = append(idle, conn)
 	}
 	if refused := mustRefuse(t, d, "", "no_descriptors"); refused.header.Get("Retry-After") == "" {
-		t.Errorf("%+v", refused)
+		t.Errorf("the refusal has no Retry-After: %+v", refused)
 	}
 	refusedUpgrade(t, d, "no_descriptors")
 	if err := archiver.Write(10); err != nil {
@@ -369,10 +369,10 @@ func TestDescriptorsOfThePrimary(t *testing.T) {
 		return strings.Contains(l.Text, "retrying in 1s")
 	})
 	if said := d.Mark() - mark; said > 40 {
-		t.Errorf("%d lines of log within about two seconds", said)
+		t.Errorf("%d lines of log in about two seconds, want at most 40", said)
 	}
 	if used := cpuTime(t, d.Pid()) - before; used > time.Second {
-		t.Errorf("it has used %v of a processor: does it spin?", used)
+		t.Errorf("used %v of CPU time, want at most 1s", used)
 	}
 	if err := archiver.Write(10); err != nil {
 		t.Fatal(err)

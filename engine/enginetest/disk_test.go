@@ -78,7 +78,7 @@ func TestFileSystemFails(t *testing.T) {
 	mustReport(t, d, map[string]string{"frame log": "read-only file system",
 		"progress": "read-only file system"})
 	if fleet.Cut() != 0 {
-		t.Errorf("it costs collectors their connection: %v", fleet)
+		t.Errorf("collectors were cut: %v", fleet)
 	}
 	d.Kill() // only a new mount is writable
 	state := filepath.Join(d.Dir, "state")
@@ -141,7 +141,7 @@ func TestFileCannotBeWritten(t *testing.T) {
 			fleet.WaitTotal(100)
 			write(150)
 			if fleet.Cut() != 0 {
-				t.Errorf("it costs collectors their connection: %v", fleet)
+				t.Errorf("collectors were cut: %v", fleet)
 			}
 			d.Stop()
 			d.Start()
@@ -185,7 +185,7 @@ func TestHandoverOnAFullDisk(t *testing.T) {
 				})
 				if !strings.Contains(l.Text, c.says) || !strings.Contains(l.Text, "STATE_DIR") ||
 					!strings.Contains(l.Text, state) {
-					t.Errorf("it does not say why: %s", l.Text)
+					t.Errorf("the log line lacks the reason: %s", l.Text)
 				}
 				if err := archiver.Write(100); err != nil {
 					t.Fatal(err)
@@ -196,7 +196,7 @@ func TestHandoverOnAFullDisk(t *testing.T) {
 			}
 			mustReport(t, d, map[string]string{"progress": c.says})
 			if fleet.Cut() != 0 {
-				t.Errorf("it costs collectors their connection: %v", fleet)
+				t.Errorf("collectors were cut: %v", fleet)
 			}
 			for _, name := range fillers {
 				if err := os.Remove(name); err != nil {
@@ -273,7 +273,7 @@ func TestDiskFillsDuringHandover(t *testing.T) {
 	well(t, d)
 	write()
 	if fleet.Cut() != 0 {
-		t.Errorf("it costs collectors their connection: %v", fleet)
+		t.Errorf("collectors were cut: %v", fleet)
 	}
 	fleet.CheckSame()
 	d.Stop()
@@ -325,10 +325,10 @@ func TestStopWhileTheDiskHangs(t *testing.T) {
 	line := d.WaitLogAfter(mark, "the end", func(l Line) bool { return l.Msg == "stopped" })
 	if !strings.Contains(line.Text, "the disk does not answer") ||
 		!strings.Contains(line.Text, state.Name()) {
-		t.Errorf("it says %s", line.Text)
+		t.Errorf("the log line lacks the reason: %s", line.Text)
 	}
 	if fleet.Cut() == 0 {
-		t.Error("no collector was sent away")
+		t.Error("no collector was closed")
 	}
 	freeze(fithaw) // a process ends only after its system calls have returned
 	if how := d.WaitEnd(); how.ExitStatus() != 1 {

@@ -52,7 +52,7 @@ func mustNotStart(t *testing.T, d *Distributor, words ...string) {
 	lines := strings.Split(strings.TrimSpace(r.Stderr), "\n")
 	for _, w := range words {
 		if last := lines[len(lines)-1]; !strings.Contains(last, w) {
-			t.Errorf("%q is not in: %s", w, last)
+			t.Errorf("%q is not in the last line: %s", w, last)
 		}
 	}
 }
@@ -112,7 +112,7 @@ func TestReadOnlyWhileRunning(t *testing.T) {
 	mustReport(t, d, map[string]string{"frame log": "read-only file system",
 		"progress": "read-only file system"})
 	if fleet.Cut() != 0 {
-		t.Errorf("it costs collectors their connection: %v", fleet)
+		t.Errorf("collectors were cut: %v", fleet)
 	}
 	readOnly(t, d, state, false)
 	well(t, d)
@@ -196,13 +196,13 @@ func TestCheckpointCannotBeSaved(t *testing.T) {
 		}, nil)
 		if status, body := d.Health(); status != http.StatusServiceUnavailable ||
 			!strings.Contains(body, `"progress"`) {
-			t.Errorf("%d: %s", status, body)
+			t.Errorf("/is-healthy: got %d: %s, want 503 with \"progress\"", status, body)
 		}
 	}
 	if said := d.Log(func(l Line) bool {
 		return strings.HasPrefix(l.Msg, "progress not saved")
 	}); len(said) != 1 {
-		t.Errorf("said %d times", len(said))
+		t.Errorf("got %d lines \"progress not saved\", want 1", len(said))
 	}
 	if err := os.Remove(inTheWay); err != nil {
 		t.Fatal(err)
@@ -221,7 +221,7 @@ func TestSecondInstance(t *testing.T) {
 	mustNotStart(t, second, "STATE_DIR", filepath.Join(first.Dir, "state"),
 		fmt.Sprintf("process %d", first.Pid()))
 	if status, _ := first.Get("/is-alive"); status != http.StatusOK {
-		t.Errorf("the first is disturbed: %d", status)
+		t.Errorf("/is-healthy of the first distributor: got %d, want 200", status)
 	}
 	first.Kill()
 	second.Start()
@@ -250,15 +250,15 @@ func TestCrashLoopingWorker(t *testing.T) {
 	// The pauses are 100, 200, 400, 800 and 1600 ms, each with a jitter of a fifth.
 	if n, took := len(lost()), timeOf(t, lost()[5]).Sub(timeOf(t,
 		lost()[0])); took.Seconds() < 3.1*0.8-0.05 {
-		t.Errorf("%d workers were lost within %v: no back-off", n, took)
+		t.Errorf("%d workers were lost in %v, want pauses of 2.4s or more between the first six", n, took)
 	}
 	ill(t, d, "workers", "no worker can start")
-	d.WaitLogAfter(mark, "the worker's last words", func(l Line) bool {
+	d.WaitLogAfter(mark, "the worker's last line", func(l Line) bool {
 		return strings.Contains(l.Text, "no log here")
 	})
 	refused := refusedUpgrade(t, d, "hand_off_failed")
 	if refused.header.Get("Retry-After") == "" || refused.took > handOffTimeout/2 {
-		t.Errorf("refused after %v, with %v", refused.took, refused.header)
+		t.Errorf("refused after %v with %v, want Retry-After, and less than half of the hand-off timeout", refused.took, refused.header)
 	}
 	if err := archiver.Write(10); err != nil {
 		t.Fatal(err)

@@ -66,7 +66,7 @@ func TestFleet(t *testing.T) {
 		t.Errorf("%d collectors were cut, want the %d of the killed worker: %v", cut, perWorker, fleet.Ends())
 	}
 	if !victim.Gone(0) {
-		t.Error("the killed worker is there")
+		t.Error("the killed worker is still listed")
 	}
 	lost := d.WaitLog("worker lost", func(l Line) bool { return l.Msg == "worker lost" })
 	if fmt.Sprint(lost.Attrs["clients"]) != fmt.Sprint(perWorker) {

@@ -104,7 +104,7 @@ func TestGapWhileDown(t *testing.T) {
 			})
 			if a := line.Attrs; a["stream"] != "receipt" || a["reason"] != "log-gone" ||
 				a["file"] != "receipt-log1.txt" || a["offset"] != 54.0 || a["next"] != "receipt-log3.txt" {
-				t.Errorf("%v", a)
+				t.Errorf("the log line about the gap has %v", a)
 			}
 			plain := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: floor.String()})
 			again := MustConnect(t, d.URL, asking)
@@ -122,17 +122,17 @@ func TestGapWhileDown(t *testing.T) {
 			}, nil)
 			if g := s.Streams[2].LastGap; g == nil || g.Reason != "log-gone" ||
 				g.File != "receipt-log1.txt" || g.Next != "receipt-log3.txt" || g.Time.IsZero() {
-				t.Errorf("%+v", g)
+				t.Errorf("the status has the last gap %+v", g)
 			}
 			if !slices.ContainsFunc(s.Events, func(e status.Event) bool {
 				return e.Level == "error" && strings.Contains(e.Text, "records may be missing") &&
 					strings.Contains(e.Text, "receipt-log3.txt")
 			}) {
-				t.Errorf("%+v", s.Events)
+				t.Errorf("the gap is not in the events: %+v", s.Events)
 			}
 			if _, text := ask(t, "GET", url+"/metrics", ""); !strings.Contains(text,
 				"\ndistributor_data_log_gaps_total{stream=\"receipt\"} 1\n") {
-				t.Errorf("%.2000s", text)
+				t.Errorf("the gap is not in the metrics: %.2000s", text)
 			}
 
 			// After another restart the notice is at the same place, and only there.
@@ -151,7 +151,7 @@ func TestGapWhileDown(t *testing.T) {
 			if gaps := d.Log(func(l Line) bool {
 				return l.Msg == "data log: records may be missing"
 			}); len(gaps) > 0 {
-				t.Errorf("it is found again: %v", gaps[0].Text)
+				t.Errorf("the gap was reported again: %v", gaps[0].Text)
 			}
 			d.Stop()
 		})

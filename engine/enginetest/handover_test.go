@@ -61,7 +61,7 @@ func (c *caller) end(t *testing.T) {
 		t.Errorf("after %d answers: %v", c.answers.Load(), *err)
 	}
 	if c.answers.Load() == 0 {
-		t.Error("nobody was answered")
+		t.Error("no request was answered")
 	}
 }
 
@@ -105,13 +105,13 @@ func TestHandover(t *testing.T) {
 	ends := fleet.Ends()
 	fleet.CheckSame()
 	if fleet.Cut() != size {
-		t.Errorf("only %d of %d collectors were sent over", fleet.Cut(), size)
+		t.Errorf("%d collectors moved to the new process, want %d", fleet.Cut(), size)
 	}
 	usual := []string{"a line of a data log is no record, skipped"}
 	for _, l := range d.Log(func(l Line) bool {
 		return l.Level != "INFO" && !slices.Contains(usual, l.Msg)
 	}) {
-		t.Errorf("in the log: %s", l.Text)
+		t.Errorf("unexpected line in the log: %s", l.Text)
 	}
 	t.Logf("%d records, %d rotations, %d answers, %d messages came twice to %d collectors; connections ended: %v",
 		book.Total(), archiver.Rotations(), calls.answers.Load(), fleet.Repeats(), size, ends)
@@ -167,18 +167,18 @@ func TestFailedHandover(t *testing.T) {
 			})
 			t.Log(l.Attrs["error"])
 			if l.Level != "ERROR" {
-				t.Errorf("level %s", l.Level)
+				t.Errorf("got level %s, want ERROR", l.Level)
 			}
 			s.until(t, book.Total()+100)
 			s.end(t)
 			calls.end(t)
 			fleet.WaitTotal(book.Total())
 			if fleet.Cut() != 0 || fleet.Repeats() != 0 {
-				t.Errorf("collectors have noticed: %v", fleet)
+				t.Errorf("collectors were cut or got repeats: %v", fleet)
 			}
 			fleet.CheckSame()
 			if n := len(children(d.Pid(), "worker")); n != 1 {
-				t.Errorf("%d workers are left", n)
+				t.Errorf("got %d workers, want 1", n)
 			}
 
 			// The next handover can still be started.

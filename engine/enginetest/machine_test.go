@@ -62,7 +62,7 @@ func TestMachineCrash(t *testing.T) {
 		}
 		s.d.Start()
 		if _, now := Bounds(t, s.d.URL); now.Log == s.head.Log {
-			t.Fatal("the frame log has its old ID")
+			t.Fatal("the frame log has its old ID, want a new one")
 		}
 		if err := s.archiver.Write(20); err != nil {
 			t.Fatal(err)
@@ -125,7 +125,7 @@ func TestMachineCrash(t *testing.T) {
 			return len(texts) > 0 && texts[len(texts)-1] == all.Texts()[169]
 		}, nil)
 		if texts := p.Texts(); len(texts) <= 50 || !slices.Equal(texts, all.Texts()[170-len(texts):]) {
-			t.Errorf("it got %d records from there", len(texts))
+			t.Errorf("got %d records, want the last ones, more than 50", len(texts))
 		}
 		before := wsproto.Position{Log: s.head.Log, Offset: from.Offset}
 		MustConnect(t, s.d.URL, PeerOptions{Key: newKey(t), From: before.String()})
@@ -207,7 +207,7 @@ func TestFramesPutBack(t *testing.T) {
 				t.Errorf("the log says %v", said)
 			}
 			if _, now := Bounds(t, d.URL); now.Log == head.Log {
-				t.Error("offsets mean two things under one ID")
+				t.Error("the frame log has its old ID, want a new one")
 			}
 			var refused *collector.RefusedError
 			if _, err := Connect(t, d.URL, PeerOptions{Key: newKey(t), From: end.String()}); !errors.As(err,

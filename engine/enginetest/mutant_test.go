@@ -67,7 +67,7 @@ func TestMutants(t *testing.T) {
 			t.Error(err)
 			by = err.Error()
 		case by == "":
-			t.Errorf("%s survived: %s", m.Name, m.Why)
+			t.Errorf("mutant %s was not found: %s", m.Name, m.Why)
 			by = "SURVIVED"
 		default:
 			killed++
@@ -75,7 +75,7 @@ func TestMutants(t *testing.T) {
 		if m.Test == "" && err == nil && by != "SURVIVED" {
 			if !sound[seed] {
 				if failed, said := runTrial(t, seed, built, &Tally{}); failed {
-					t.Fatalf("without any bug, seed %d fails, so that its verdict means nothing: %s", seed, said)
+					t.Fatalf("seed %d fails without a mutant, so its result is not usable: %s", seed, said)
 				}
 				sound[seed] = true
 			}

@@ -47,7 +47,7 @@ func statusOf(t testing.TB, url string) (s status.Status) {
 	t.Helper()
 	code, text := ask(t, "GET", url+"/status", "")
 	if err := json.Unmarshal([]byte(text), &s); err != nil || code != 200 {
-		t.Fatalf("%d %v %s", code, err, text)
+		t.Fatalf("got status %d, %v: %s", code, err, text)
 	}
 	return s
 }
@@ -67,7 +67,7 @@ func TestObserved(t *testing.T) {
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 5, Book: book})
 	deaf := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), Deaf: true})
 	if _, err := Connect(t, d.URL, PeerOptions{Key: newKey(t), From: "nonsense"}); err == nil {
-		t.Fatal("not refused")
+		t.Fatal("from=nonsense was accepted, want a refusal")
 	}
 	const records = 1500
 	for range records / 10 {
@@ -96,18 +96,18 @@ func TestObserved(t *testing.T) {
 	}, func() string { text, _ := json.Marshal(s); return string(text) })
 	if slow := s.Clients.Slowest[0]; !slow.Blocked || slow.Lag <= 0 ||
 		slow.Lag > int64(s.FrameLog.Head) || slow.Seconds <= 0 {
-		t.Errorf("the deaf client: %+v", slow)
+		t.Errorf("the client that does not read: %+v", slow)
 	}
 	if n := s.Latency.Counts[len(s.Latency.Counts)-1]; n == 0 || s.Latency.SumSecs <= 0 ||
 		s.Latency.P99 > s.Latency.Max {
-		t.Errorf("%+v", s.Latency)
+		t.Errorf("latency: %+v", s.Latency)
 	}
 	if s.Processes[0].PID != d.Pid() || s.Processes[1].Name != "worker 1" ||
 		s.Processes[3].Name != "query" || s.Processes[1].Private == 0 {
-		t.Errorf("%+v", s.Processes)
+		t.Errorf("processes: %+v", s.Processes)
 	}
 	if s.FrameLog.Head == 0 || s.FrameLog.DiskSize == 0 || s.Version == "" {
-		t.Errorf("%+v", s)
+		t.Errorf("a value is missing in the status: %+v", s)
 	}
 
 	// A worker that started late may have no clients.
@@ -149,7 +149,7 @@ func TestAdminListener(t *testing.T) {
 		}
 		if data, ok := strings.CutPrefix(line, "data: "); ok {
 			if events++; !json.Valid([]byte(data)) {
-				t.Fatal(data)
+				t.Fatalf("an event that is not JSON: %s", data)
 			}
 		}
 	}
@@ -174,21 +174,21 @@ func TestAdminListener(t *testing.T) {
 		t.Errorf("a worker's processor time: %d %.200q", code, text)
 	}
 	if code, text := ask(t, "GET", url+"/debug/pprof/worker/9/heap", ""); code != 404 {
-		t.Errorf("no such worker: %d %s", code, text)
+		t.Errorf("profile of an unknown worker: got %d %s, want 404", code, text)
 	}
 
 	// The level changes in all processes, and a reload restores it.
 	if code, text := ask(t, "PUT", url+"/log-level", "error"); code != 200 || text != "error\n" {
-		t.Errorf("%d %s", code, text)
+		t.Errorf("got %d %s, want 200 error", code, text)
 	}
 	d.Configure(Settings{"LOG_LEVEL": "debug"})
 	d.Reload(syscall.SIGHUP)
 	if _, text := ask(t, "GET", url+"/log-level", ""); text != "debug\n" {
-		t.Errorf("after the reload: %s", text)
+		t.Errorf("log level after the reload: got %s, want debug", text)
 	}
 	d.Stop()
 	if _, err := in.ReadString(0); err == nil {
-		t.Error("the events go on")
+		t.Error("the event stream continues after the stop")
 	}
 }
 
@@ -210,7 +210,7 @@ func TestPublicMetrics(t *testing.T) {
 		code, text := ask(t, "GET", d.URL+"/metrics", "", "Accept", "application/json, text/plain, */*")
 		if err := json.Unmarshal([]byte(text), &counts); err != nil || code != 200 || len(counts) != 3 ||
 			!strings.HasPrefix(text, `{"cycle":{"count":`) {
-			t.Fatalf("%d %v %s", code, err, text)
+			t.Fatalf("got status %d, %v: %s", code, err, text)
 		}
 		return counts["cycle"].Count + counts["originalTx"].Count + counts["receipt"].Count
 	}
@@ -221,21 +221,21 @@ func TestPublicMetrics(t *testing.T) {
 	}
 	Until(t, "the counts grow by the records read", func() bool { return look() == stored+100 }, nil)
 	if counts["receipt"].LastUpdationTimestamp <= since {
-		t.Error("the time of the last record stands still")
+		t.Error("the time of the last record did not advance")
 	}
 	code, text := ask(t, "GET", d.URL+"/metrics", "", "Accept", "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1")
 	if code != 200 || !strings.HasSuffix(text, "# EOF\n") ||
 		!strings.Contains(text, "distributor_healthy ") {
-		t.Errorf("%d %.300s", code, text)
+		t.Errorf("got %d %.300s, want 200 with metrics in OpenMetrics", code, text)
 	}
 	if code, text := ask(t, "HEAD", d.URL+"/metrics", ""); code != 200 || text != "" {
-		t.Errorf("HEAD: %d %q", code, text)
+		t.Errorf("HEAD: got %d %q, want 200 without a body", code, text)
 	}
 	if code, _ := ask(t, "POST", d.URL+"/metrics", "{}"); code != 404 {
-		t.Errorf("POST: %d", code)
+		t.Errorf("POST: got %d, want 404", code)
 	}
 	if lines := d.Log(func(l Line) bool { return l.Msg == "admin listener" }); len(lines) != 0 {
-		t.Error("ADMIN_ADDR is off")
+		t.Error("there is an admin listener, want none with ADMIN_ADDR off")
 	}
 	d.Stop()
 }

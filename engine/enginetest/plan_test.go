@@ -32,7 +32,7 @@ func TestPlans(t *testing.T) {
 	}
 	for _, a := range actions {
 		if !taken[a.name] {
-			t.Errorf("%q is in none of the fixed plans: choose their seeds anew", a.name)
+			t.Errorf("%q is in none of the fixed plans: choose other seeds", a.name)
 		}
 	}
 	for _, h := range []Habit{Plain, Live, Tracks, Pinged} {

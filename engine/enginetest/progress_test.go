@@ -99,7 +99,7 @@ func TestCutAgainAndAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 		if fresh*10 < came*9 {
-			t.Errorf("of %d messages %d are new", came, fresh)
+			t.Errorf("of %d messages %d are new, want at least 90 %%", came, fresh)
 		}
 		known := func() uint64 { return remembered(d, p.key.Public()) }
 		Until(t, "what it has confirmed is known", func() bool { return known() >= p.told },

@@ -67,7 +67,7 @@ func TestReload(t *testing.T) {
 			if text := fmt.Sprint(l.Attrs["error"]); l.Level != "ERROR" ||
 				!strings.Contains(text, "distributor-config.json:3:") ||
 				!strings.Contains(text, "subscribers[0].publicKey") {
-				t.Errorf("about a broken file the log says %s", l.Text)
+				t.Errorf("broken file: got %s, want an error with line and key", l.Text)
 			}
 			mustBeRefused(t, d, goes)
 
@@ -111,7 +111,7 @@ func TestReloadLimit(t *testing.T) {
 	other.WaitClosed(t, wsproto.SubscriptionExpired.Code)
 	mustBeRefused(t, d, stranger)
 	if ended, end := first.Ended(); ended {
-		t.Errorf("the subscriber was closed with %v", end)
+		t.Errorf("the listed subscriber was closed with %v", end)
 	}
 	d.Configure(Settings{"limitToSubscribersOnly": false})
 	d.Reload(syscall.SIGHUP)

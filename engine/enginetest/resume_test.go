@@ -193,7 +193,7 @@ func TestWholeResumeWindow(t *testing.T) {
 			want = 0
 		}
 		if got := back(keys[i]); got != want {
-			t.Errorf("after 18 of %d hours it gets %d of 5", hours, got)
+			t.Errorf("away for 18 of %d hours: got %d records, want %d", hours, got, want)
 		}
 	}
 	d.Stop()
@@ -223,7 +223,7 @@ func TestNewCollectorIsKnownSoon(t *testing.T) {
 		}, nil)
 	}
 	if took := time.Since(begun); took > within {
-		t.Errorf("%d new collectors took %v to be saved one after the other", collectors, took)
+		t.Errorf("saving %d new collectors took %v, want at most %v", collectors, took, within)
 	}
 	d.Kill()
 	numbered(t, d, 0, 20)
@@ -262,7 +262,7 @@ func TestResumeOff(t *testing.T) {
 		return len(p.Texts()) == 2
 	}, func() string { return fmt.Sprint(p.Texts()) })
 	if got := fmt.Sprint(numbers(t, p)); got != "[10 11]" {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want [10 11]", got)
 	}
 	d.Stop()
 }

@@ -105,7 +105,8 @@ func TestStalledCollectors(t *testing.T) {
 	write(300) // 6 MB that the worker cannot send to each of them
 	after := privateMemory(t, worker)
 	if grown := after - before; grown > memoryMargin {
-		t.Errorf("the worker's private memory has grown from %d to %d bytes", before, after)
+		t.Errorf("the worker's private memory grew from %d to %d bytes, want at most %d more",
+			before, after, memoryMargin)
 	}
 	var held []int
 	Until(t, "something is held for the stalled alone", func() bool {
@@ -117,11 +118,12 @@ func TestStalledCollectors(t *testing.T) {
 		sum += n
 	}
 	if held[0] > kernelMargin {
-		t.Errorf("the kernel holds up to %d bytes for a stalled collector", held[0])
+		t.Errorf("the kernel holds %d bytes for a stalled collector, want at most %d",
+			held[0], kernelMargin)
 	}
 	fleet.CheckSame()
 	if cut := fleet.Cut(); cut != 0 {
-		t.Errorf("%d of those that read were cut: %v", cut, fleet.Ends())
+		t.Errorf("%d collectors that read were cut: %v", cut, fleet.Ends())
 	}
 	t.Logf("%d collectors, %d of them stalled: private memory %.1f MB, then %.1f MB; the kernel holds %d kB for each of the stalled",
 		size+stalled, stalled, float64(before)/1e6, float64(after)/1e6, sum/stalled/1000)
@@ -162,7 +164,7 @@ func TestStoppedWorker(t *testing.T) {
 		return float64(w.Pid) == first.Attrs["pid"]
 	})
 	if at < 0 {
-		t.Fatalf("worker 1 is not there: %s", first.Text)
+		t.Fatalf("worker 1 does not run: %s", first.Text)
 	}
 	victim := workers[at] // of the first two
 	victim.Signal(t, unix.SIGSTOP)
@@ -179,14 +181,14 @@ func TestStoppedWorker(t *testing.T) {
 	lost := d.WaitLog("worker lost", func(l Line) bool { return l.Msg == "worker lost" })
 	if lost.Attrs["failure"] != "silent" || lost.Attrs["clients"] != float64(2) ||
 		!victim.Gone(patience) {
-		t.Errorf("it was lost otherwise: %s", lost.Text)
+		t.Errorf("got %s, want failure silent and 2 clients", lost.Text)
 	}
 	numbered(t, d, 40, 60)
 	for i, p := range peers[:2] {
 		within(t, p.done, func() {})
 		before := numbers(t, p)
 		var again *Peer
-		Until(t, "it is let in again", func() bool {
+		Until(t, "it is accepted again", func() bool {
 			var err error
 			again, err = Connect(t, d.URL, PeerOptions{Key: keys[i]})
 			return err == nil
@@ -221,7 +223,7 @@ func TestTooSlowIsTold(t *testing.T) {
 	stall(t, d)
 	l := d.WaitLog("the disconnect", func(l Line) bool { return l.Msg == "collector disconnected" })
 	if l.Attrs["reason"] != wsproto.TooSlow.Name || !strings.HasPrefix(fmt.Sprint(l.Attrs["detail"]), "took ") || l.Attrs["behind"].(float64) <= 1<<20 {
-		t.Errorf("%s", l.Text)
+		t.Errorf("got %s, want reason, rate and lag", l.Text)
 	}
 	d.Stop()
 }

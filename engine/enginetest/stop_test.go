@@ -59,7 +59,7 @@ func TestStop(t *testing.T) {
 	for _, p := range append(peers, replaying) {
 		if end := p.WaitClosed(t,
 			wsproto.ServerShutdown.Code); end.Reason != wsproto.ServerShutdown.Reason {
-			t.Errorf("closed with %v", end)
+			t.Errorf("closed with %v, want reason %q", end, wsproto.ServerShutdown.Reason)
 		}
 	}
 	bytes := 0
@@ -67,7 +67,8 @@ func TestStop(t *testing.T) {
 		bytes += len(wsproto.AppendTextFrame(nil, []byte(text)))
 	}
 	if uint64(bytes) != head.Offset {
-		t.Errorf("the collector that was behind got %d bytes of %d before it was closed", bytes, head.Offset)
+		t.Errorf("the collector that was behind got %d bytes before it was closed, want %d",
+			bytes, head.Offset)
 	}
 
 	const drain = 2 * time.Second
@@ -83,7 +84,7 @@ func TestStop(t *testing.T) {
 
 	d.Start()
 	if _, again := Bounds(t, d.URL); again != head {
-		t.Errorf("after the restart the head is %v, before it %v", again, head)
+		t.Errorf("head after the restart: got %v, want %v", again, head)
 	}
 	if took := d.Stop(); took > stopMargin { // without collectors there is nothing to wait for
 		t.Errorf("stopped only after %v", took)
@@ -103,7 +104,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	d.Signal(syscall.SIGTERM)
 	within(t, d.ended, func() {})
 	if code := d.cmd.ProcessState.ExitCode(); code != 128+int(syscall.SIGTERM) {
-		t.Errorf("ended with %v", d.cmd.ProcessState)
+		t.Errorf("got %v, want exit status 128 + SIGTERM", d.cmd.ProcessState)
 	}
 	for _, w := range workers {
 		if !w.Gone(patience) {
@@ -282,5 +283,5 @@ func TestStopIsStaggered(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("%d times %d collectors were sent away within %v", tries, collectors, instant)
+	t.Errorf("%d times %d collectors were all closed within %v", tries, collectors, instant)
 }

@@ -246,7 +246,7 @@ func TestTakeoverOfADeadConnection(t *testing.T) {
 	got := received(t, peers, written)
 	mustFollow(t, d, got)
 	if first := numbers(t, dead)[0]; got[0] != first {
-		t.Errorf("it begins with %d, and the dead one had begun with %d", got[0], first)
+		t.Errorf("the newer connection begins with %d, want %d", got[0], first)
 	}
 	d.Stop()
 }

@@ -147,10 +147,10 @@ func TestUnitRestartsCrashes(t *testing.T) {
 			_ = within(t, ended, kill)
 			how := p.ProcessState.Sys().(syscall.WaitStatus)
 			if how.ExitStatus() != c.status {
-				t.Errorf("it ended with %v, not with status %d", p.ProcessState, c.status)
+				t.Errorf("got %v, want status %d", p.ProcessState, c.status)
 			}
 			if !unit.restarts(t, how) {
-				t.Errorf("after %v it is not restarted", p.ProcessState)
+				t.Errorf("after %v systemd does not restart it", p.ProcessState)
 			}
 		})
 	}
@@ -166,12 +166,12 @@ func TestUnitRestartsCrashes(t *testing.T) {
 				t.Errorf("exit status %d, and says %q", r.Status, r.Stderr)
 			}
 			if unit.restarts(t, syscall.WaitStatus(r.Status<<8)) {
-				t.Errorf("after status %d it is restarted", r.Status)
+				t.Errorf("after status %d systemd restarts it", r.Status)
 			}
 		})
 	}
 	if !unit.restarts(t, 1<<8) {
-		t.Error("a port that is taken, or a disk that is not there yet, is not waited for")
+		t.Error("systemd does not restart it while a port or a disk is missing")
 	}
 }
 

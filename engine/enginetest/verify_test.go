@@ -156,7 +156,7 @@ func TestVerificationNeverFails(t *testing.T) {
 	linked(t, d)
 	if r := Run(t, d.Dir, "simulate", "--dir", "other-logs", "--db", "databases", "--count", "300",
 		"--rate", "0", "-q"); r.Status != 0 {
-		t.Fatalf("%+v", r)
+		t.Fatalf("simulate: %+v", r)
 	}
 	d.Configure(Settings{"ARCHIVER_DB_DIR": filepath.Join(d.Dir, "databases")})
 	d.Start()
