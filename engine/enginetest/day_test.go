@@ -134,7 +134,7 @@ func TestDay(t *testing.T) {
 		})
 	}()
 
-	faults := day(t, d, standins, time.Duration(minutes*float64(time.Minute)))
+	faults := causeFaults(t, d, standins, time.Duration(minutes*float64(time.Minute)))
 
 	// A collector verifies a cycle only after some newer ones.
 	stop()
@@ -146,7 +146,7 @@ func TestDay(t *testing.T) {
 	})
 	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		behind := slices.DeleteFunc(slices.Clone(standins), func(c *standin) bool {
-			c.lives()
+			c.mustRun()
 			_, cycle, _ := c.state()
 			return cycle >= last
 		})
@@ -179,8 +179,8 @@ func archive(
 	}
 }
 
-// day causes a fault of the distributor every few seconds, and returns how often each happened.
-func day(t *testing.T, d *Distributor, standins []*standin, length time.Duration) map[string]int {
+// causeFaults causes a fault of the distributor every few seconds, and returns how often each happened.
+func causeFaults(t *testing.T, d *Distributor, standins []*standin, length time.Duration) map[string]int {
 	rng := rand.New(rand.NewPCG(*seed, 10))
 	faults := map[string]func(){
 		"kill -9": func() {
@@ -210,7 +210,7 @@ func day(t *testing.T, d *Distributor, standins []*standin, length time.Duration
 		pause := time.Now().Add(time.Duration(2000+rng.IntN(6000)) * time.Millisecond)
 		for ; time.Now().Before(pause); time.Sleep(20 * time.Millisecond) {
 			for _, c := range standins {
-				c.lives()
+				c.mustRun()
 			}
 		}
 		name := names[rng.IntN(len(names))]

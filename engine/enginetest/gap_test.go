@@ -39,9 +39,9 @@ func receipts(t *testing.T, d *Distributor, number, from, to int, ended bool) {
 	}
 }
 
-// told returns the numbers of the records in messages, with "gap" for a notice of a gap. It
+// numbersAndGaps returns the numbers of the records in messages, with "gap" for a notice of a gap. It
 // verifies the notices and not the records.
-func told(t *testing.T, texts []string) (words []string) {
+func numbersAndGaps(t *testing.T, texts []string) (words []string) {
 	t.Helper()
 	for _, text := range texts {
 		if !strings.HasPrefix(text, `{"notice":`) {
@@ -78,7 +78,7 @@ func TestGapWhileDown(t *testing.T) {
 			wait := func(p *Peer, want ...string) {
 				t.Helper()
 				Until(t, fmt.Sprint(want), func() bool { return len(p.Texts()) >= len(want) }, nil)
-				if got := told(t, p.Texts()); !slices.Equal(got, want) {
+				if got := numbersAndGaps(t, p.Texts()); !slices.Equal(got, want) {
 					t.Fatalf("got %v, want %v", got, want)
 				}
 			}
@@ -171,10 +171,10 @@ func TestGapWhileRunning(t *testing.T) {
 	Until(t, "the first record", func() bool { return len(p.Texts()) == 1 }, nil)
 	receipts(t, d, 3, 3, 3, false) // log 2 came and went
 	Until(t, "the rest", func() bool { return len(p.Texts()) == 3 && len(plain.Texts()) == 2 }, nil)
-	if got := told(t, p.Texts()); !slices.Equal(got, []string{"2", "gap", "3"}) {
+	if got := numbersAndGaps(t, p.Texts()); !slices.Equal(got, []string{"2", "gap", "3"}) {
 		t.Errorf("%v", got)
 	}
-	if got := told(t, plain.Texts()); !slices.Equal(got, []string{"2", "3"}) {
+	if got := numbersAndGaps(t, plain.Texts()); !slices.Equal(got, []string{"2", "3"}) {
 		t.Errorf("%v", got)
 	}
 	d.Stop()

@@ -17,22 +17,22 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// plodder is an unmodified collector that is cut repeatedly. It counts which messages are new to
+// cutCollector is an unmodified collector that is cut repeatedly. It counts which messages are new to
 // it.
-type plodder struct {
+type cutCollector struct {
 	url  string
 	key  shardus.SecretKey
 	seen map[[sha256.Size]byte]bool
 	told uint64 // offset of the last ping, which it has answered
 }
 
-func newPlodder(t *testing.T, d *Distributor) *plodder {
-	return &plodder{url: d.URL, key: newKey(t), seen: make(map[[sha256.Size]byte]bool)}
+func newCutCollector(t *testing.T, d *Distributor) *cutCollector {
+	return &cutCollector{url: d.URL, key: newKey(t), seen: make(map[[sha256.Size]byte]bool)}
 }
 
 // visit connects, reads messages while more returns true for their number, and resets the
 // connection. It returns how many messages came, and how many of them were new.
-func (p *plodder) visit(more func(n int) bool) (came, fresh int, err error) {
+func (p *cutCollector) visit(more func(n int) bool) (came, fresh int, err error) {
 	conn, in, _, err := handshake(p.url, PeerOptions{Key: p.key}, 0, nil)
 	if err != nil {
 		return 0, 0, err
@@ -83,7 +83,7 @@ func TestCutAgainAndAgain(t *testing.T) {
 		Dir: d.Logs, Book: NewBook(), Seed: *seed, Sizes: []int{400, 4500, 9000},
 	})
 	d.Start()
-	p := newPlodder(t, d)
+	p := newCutCollector(t, d)
 	if _, _, err := p.visit(func(int) bool { return false }); err != nil { // begin at the present head
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestProgress(t *testing.T) {
 		t.Cleanup(func() { _ = simulate.Process.Kill(); _ = simulate.Wait() })
 		d.Start()
 		running.Go(func() {
-			p := newPlodder(t, d)
+			p := newCutCollector(t, d)
 			for round := range rounds {
 				began := time.Now()
 				// The pause stands for the collector's work with the last message.

@@ -178,7 +178,7 @@ func TestScenarios(t *testing.T) {
 			}
 			s.waitConfirmed()
 			for name, want := range script.Expected {
-				s.judge(name, want)
+				s.check(name, want)
 			}
 		})
 	}
@@ -312,7 +312,7 @@ func (s *stage) waitConfirmed() {
 	})
 }
 
-func (s *stage) judge(name string, want Outcome) {
+func (s *stage) check(name string, want Outcome) {
 	s.t.Helper()
 	a := s.peers[name]
 	if want.Opened != (a.Peer != nil) {

@@ -154,8 +154,8 @@ func (c *standin) state() (opened int, cycle int64, f standinFigures) {
 	return c.opened, c.cycle, c.last
 }
 
-// lives fails the test if the stand-in has given up.
-func (c *standin) lives() {
+// mustRun fails the test if the stand-in has given up.
+func (c *standin) mustRun() {
 	c.t.Helper()
 	select {
 	case <-c.ended:
@@ -167,7 +167,7 @@ func (c *standin) lives() {
 // stop ends the stand-in by SIGTERM, as an operator does.
 func (c *standin) stop() {
 	c.t.Helper()
-	c.lives()
+	c.mustRun()
 	if err := c.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		c.t.Fatal(err)
 	}
