@@ -133,7 +133,7 @@ func (b *bench) startPeer(ctx context.Context, p *peer, st stage) (s *peerServer
 
 func (s *peerServer) dial() (receiver, error) { return dialFrames(s.target, s.stage.data) }
 
-// await waits until n clients get the broadcasts.
+// await waits until a number of clients get the broadcasts.
 func (s *peerServer) await(clients int) error {
 	var a peers.Answer
 	return s.Ask(peers.Command{Await: clients}, &a)

@@ -35,7 +35,8 @@ type part struct {
 	bytes   uint64 // of their frames
 }
 
-// first returns the shortest part whose frames have at least n bytes, or the whole stage.
+// first returns the shortest part whose frames have the given number of bytes, or the whole
+// stage.
 func (s stage) first(bytes uint64) (p part, err error) {
 	for p.bytes < min(bytes, s.FrameBytes) {
 		frame, _, _, err := frames.Cut(s.data[p.bytes:])

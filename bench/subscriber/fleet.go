@@ -83,7 +83,7 @@ func (f *Fleet) Connect(t Target, n int) error {
 	return err
 }
 
-// Until waits until each client has received at least n bytes. A lost connection is an error.
+// Until waits until each client has received a number of bytes. A lost connection is an error.
 func (f *Fleet) Until(bytes uint64) (Counts, error) { return f.ask(command{Until: bytes}) }
 
 // Counts returns the counts as of now.

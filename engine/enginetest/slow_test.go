@@ -211,9 +211,9 @@ func TestStoppedWorker(t *testing.T) {
 	d.Stop()
 }
 
-// TestTooSlowIsTold checks that a collector that is far behind and reads almost nothing is closed,
+// TestTooSlowCollectorIsLogged checks that a collector that is far behind and reads almost nothing is closed,
 // and that the log has the figures.
-func TestTooSlowIsTold(t *testing.T) {
+func TestTooSlowCollectorIsLogged(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{
 		"SLOW_LAG_BYTES": 1 << 20, "SLOW_RATE": 1 << 20, "SLOW_WINDOW_MS": 1000,

@@ -42,7 +42,7 @@ import (
 //	cut while it is being read                    TestCutUnderTheMapping
 //	deletion of the active log                    TestFaults/active log deleted
 //	deletion of logs not yet read                 TestFaults/next log deleted,
-//	                                              TestMissingLogIsAGap, TestAWholeLapBehind
+//	                                              TestMissingLogIsAGap, TestWholeRoundBehind
 //	directory replaced                            TestDirectoryReplaced
 //	permission lost and regained                  TestPermissions
 //	inotify absent                                TestPollingOnly, TestNoBusyLoop

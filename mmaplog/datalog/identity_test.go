@@ -273,8 +273,8 @@ func TestTrailIsBounded(t *testing.T) {
 	}
 }
 
-// TestTimesThatLie uses file times by which logs of the previous round seem to be leftovers.
-func TestTimesThatLie(t *testing.T) {
+// TestMisleadingFileTimes uses file times by which logs of the previous round seem to be leftovers.
+func TestMisleadingFileTimes(t *testing.T) {
 	for name, ages := range map[string][]int{ // in seconds, of 6 to 10, 1 and 2
 		"as written":           {70, 60, 50, 40, 30, 20, 10},
 		"copied without times": {570, 840, 660, 750, 1110, 1020, 930},

@@ -169,8 +169,8 @@ func TestReplacedByACopyOfItself(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
-// TestReplacedByAStranger checks that another log with a few equal bytes is not taken for a copy.
-func TestReplacedByAStranger(t *testing.T) {
+// TestReplacedByAnotherLog checks that another log with a few equal bytes is not taken for a copy.
+func TestReplacedByAnotherLog(t *testing.T) {
 	r := newRig(t)
 	r.mkdir()
 	r.put("old-"+log1, "a\nof a lap before\n")

@@ -245,8 +245,8 @@ func TestLogWithoutTrailerAndFurtherRotations(t *testing.T) {
 	t.Error("log 1 was never left")
 }
 
-// TestLogThatLingersForEver checks that a log that grows all the time is left after a bounded time.
-func TestLogThatLingersForEver(t *testing.T) {
+// TestLogThatGrowsForever checks that a log that grows all the time is left after a bounded time.
+func TestLogThatGrowsForever(t *testing.T) {
 	r := newRunningRig(t)
 	r.put(log2, "next\n")
 	r.point(2)
@@ -332,8 +332,8 @@ func TestMissingLogIsAGap(t *testing.T) {
 	r.wantGaps(2, GapLogsMissing)
 }
 
-// TestAWholeLapBehind has a follower with an open log that is a whole round behind the writer.
-func TestAWholeLapBehind(t *testing.T) {
+// TestWholeRoundBehind has a follower with an open log that is a whole round behind the writer.
+func TestWholeRoundBehind(t *testing.T) {
 	r := newRunningRig(t)
 	r.append(log1, "a\n"+trailer)
 	// Log 2 was written and removed. The old- logs of this round were deleted, then 3 and 4 renamed.

@@ -396,9 +396,9 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestReaderOfAnOldIDIsTold checks that a reader that was open during a recovery which gave up
+// TestReaderOfAnOldIDFails checks that a reader that was open during a recovery which gave up
 // committed frames gets an error.
-func TestReaderOfAnOldIDIsTold(t *testing.T) {
+func TestReaderOfAnOldIDFails(t *testing.T) {
 	l := makeLog(t)
 	r := mustRead(t, l.o.Dir)
 	if _, err := r.Frames(l.floor, 5000); err != nil {

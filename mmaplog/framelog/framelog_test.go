@@ -493,9 +493,9 @@ func TestIDInJSONLog(t *testing.T) {
 	}
 }
 
-// TestGoesOnInGrownSegment checks that a segment that has grown for one frame is used further after
+// TestGrownSegmentIsUsedAfterRestart checks that a segment that has grown for one frame is used further after
 // a restart, in the rest of its last page.
-func TestGoesOnInGrownSegment(t *testing.T) {
+func TestGrownSegmentIsUsedAfterRestart(t *testing.T) {
 	o := testOptions(memoryDir(t))
 	w, _ := mustOpen(t, o)
 	for n, size := range []int{8*minSegmentBytes + 24, 24, 24} {

@@ -74,9 +74,9 @@ func TestLastingReadErrors(t *testing.T) {
 	}
 }
 
-// TestCannotLookIsNoDamage checks that an error that prevents opening a segment, and says nothing
+// TestOpenErrorIsNoDamage checks that an error that prevents opening a segment, and says nothing
 // about its bytes, fails the start and gives up nothing.
-func TestCannotLookIsNoDamage(t *testing.T) {
+func TestOpenErrorIsNoDamage(t *testing.T) {
 	l := makeLog(t)
 	path := l.path(l.mid, framesExt)
 	must(t, os.Rename(path, path+".away"))
