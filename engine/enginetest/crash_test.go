@@ -325,7 +325,8 @@ func dieNoticing(t *testing.T, c crash) {
 	p = MustConnect(t, d.URL, asking)
 	Until(t, "all", func() bool { return slices.Contains(numbersAndGaps(t, p.Texts()), "3") }, nil)
 	// A notice that was saved when the process was killed may come twice.
-	if got := slices.Compact(numbersAndGaps(t, p.Texts())); !slices.Equal(got, []string{"2", "gap", "3"}) {
+	got := slices.Compact(numbersAndGaps(t, p.Texts()))
+	if !slices.Equal(got, []string{"2", "gap", "3"}) {
 		t.Errorf("got %v, want [2 gap 3]", got)
 	}
 	d.Stop()

@@ -180,7 +180,9 @@ func archive(
 }
 
 // causeFaults causes a fault of the distributor every few seconds, and returns how often each happened.
-func causeFaults(t *testing.T, d *Distributor, standins []*standin, length time.Duration) map[string]int {
+func causeFaults(
+	t *testing.T, d *Distributor, standins []*standin, length time.Duration,
+) map[string]int {
 	rng := rand.New(rand.NewPCG(*seed, 10))
 	faults := map[string]func(){
 		"kill -9": func() {
