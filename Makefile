@@ -7,7 +7,7 @@ FUZZ     ?= ^Fuzz
 RACETIME ?= 20m
 
 .DEFAULT_GOAL := help
-.PHONY: settings build run check test collectors day lint race fuzz soak floods progress mutants
+.PHONY: settings build run check short test collectors day lint race fuzz soak floods progress mutants
 .PHONY: powerloss bench bench-quick bench-publish bench-compare bench-test clean help
 
 build: ## build bin/distributor
@@ -17,7 +17,8 @@ run: build ## show the main job: a simulated archiver, the distributor, a verify
 	@exec bin/distributor demo
 
 test: build ## all Go tests, the real binary included
-	@echo "All Go tests: about five minutes on two cores. Each package prints a line as it ends."
+	@echo "All Go tests: about five minutes on two cores. A package prints its line when it" \
+	  "and those before it have ended."
 	$(GO) test ./...
 
 collectors: build ## real collectors (npm ws and lib-crypto-utils) against the real binary; needs Node.js 18 or newer
@@ -32,17 +33,21 @@ day: ## a day of two stand-ins for the real collector in MINUTES (default 10) of
 
 TOOL = $(GO) tool -modfile=$(CURDIR)/.ci/tools/go.mod
 
-lint: ## formatting, vet, staticcheck, errorlint (not of tests), lines of at most 100 columns
+lint: ## formatting, vet, staticcheck, errorlint, lines of at most 100 columns
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "not gofmt-ed: $$unformatted"; exit 1; }
 	.ci/width
 	$(GO) vet ./...
 	$(GO) -C bench vet ./...
 	$(TOOL) staticcheck ./...
 	cd bench && $(TOOL) staticcheck ./...
-	$(TOOL) go-errorlint -test=false ./...
+	$(GO) vet -vettool=$$($(GO) -C .ci/tools tool -n errorlint) ./...
 
-check: lint ## before each commit: lint, and short tests without those of the real binary
-	$(GO) test -short $$($(GO) list ./... | grep -v /enginetest)
+# Many tests wait, so lint and tests share the cores. lint vets the tests.
+check: ## before each commit: lint, and beside it the short tests, with a few of the real binary
+	@$(MAKE) --no-print-directory -j2 lint short
+
+short: ## the short tests of all packages
+	$(GO) test -short -vet=off ./...
 
 race: ## all Go tests under the race detector
 	$(GO) test -race -timeout $(RACETIME) ./...

@@ -66,7 +66,7 @@ func TestRecordedHandshakes(t *testing.T) {
 		}
 		u, err := CheckUpgrade(r)
 		if c.Status != http.StatusSwitchingProtocols {
-			if err == errVersion { // ws says 400, RFC 6455 §4.4 something else
+			if errors.Is(err, errVersion) { // ws says 400, RFC 6455 §4.4 something else
 				c.Status = http.StatusUpgradeRequired
 			}
 			_, body, _ := strings.Cut(c.Raw, "\r\n\r\n")
@@ -75,7 +75,7 @@ func TestRecordedHandshakes(t *testing.T) {
 				t.Errorf("%s: let through (%v)", c.Name, err)
 			} else if refusal.Text != body || refusal.Status != c.Status {
 				t.Errorf("%s: %d %q, want %d %q", c.Name, refusal.Status, refusal.Text, c.Status, body)
-			} else if (refusal.Header() != nil) != (err == errVersion) {
+			} else if (refusal.Header() != nil) != errors.Is(err, errVersion) {
 				t.Errorf("%s: header %v", c.Name, refusal.Header())
 			}
 			continue
@@ -124,7 +124,7 @@ func TestSubprotocols(t *testing.T) {
 		{"v1.x~_`|!#$%&'*+-^", "v1.x~_`|!#$%&'*+-^"},
 	} {
 		u, err := CheckUpgrade(request(t, "GET", upgradeHeaders("sec-websocket-protocol", c.header)))
-		if (c.first == "" && err != errProtocol) || (c.first != "" && (err != nil || u.Protocol != c.first)) {
+		if (c.first == "" && !errors.Is(err, errProtocol)) || (c.first != "" && (err != nil || u.Protocol != c.first)) {
 			t.Errorf("%q: %q, %v", c.header, u.Protocol, err)
 		}
 	}
@@ -133,11 +133,11 @@ func TestSubprotocols(t *testing.T) {
 func TestCheckUpgradeOrder(t *testing.T) {
 	bad := []string{"upgrade", "h2c", "sec-websocket-key", "short", "sec-websocket-version", "7", "sec-websocket-protocol", ","}
 	for i, want := range []error{errUpgrade, errKey, errVersion, errProtocol} {
-		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders(bad[2*i:]...))); err != want {
+		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders(bad[2*i:]...))); !errors.Is(err, want) {
 			t.Errorf("%v: %v, want %v", bad[2*i:], err, want)
 		}
 	}
-	if _, err := CheckUpgrade(request(t, "PUT", upgradeHeaders(bad...))); err != errMethod {
+	if _, err := CheckUpgrade(request(t, "PUT", upgradeHeaders(bad...))); !errors.Is(err, errMethod) {
 		t.Errorf("PUT: %v", err)
 	}
 }
@@ -161,7 +161,7 @@ func TestRepeatedHeaders(t *testing.T) {
 	} {
 		r := request(t, "GET", upgradeHeaders("sec-websocket-protocol", "a"))
 		r.Header.Add(name, map[bool]string{true: "b", false: r.Header.Get(name)}[want == nil])
-		if u, err := CheckUpgrade(r); err != want || (err == nil && u.Protocol != "a") {
+		if u, err := CheckUpgrade(r); !errors.Is(err, want) || (err == nil && u.Protocol != "a") {
 			t.Errorf("%s twice: %v, want %v", name, err, want)
 		}
 	}
@@ -195,13 +195,13 @@ func TestUpgradeByTheLetter(t *testing.T) {
 		"": errExtensions, "\"": errExtensions, ";": errExtensions, "a;": errExtensions, "a;b=": errExtensions, "a b": errExtensions, "a; b=\"c": errExtensions,
 		"a" + strings.Repeat(",a", 2*maxOffers) + ";": errExtensions,
 	} {
-		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders("sec-websocket-extensions", value))); err != want {
+		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders("sec-websocket-extensions", value))); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", value, err, want)
 		}
 	}
 	old := request(t, "GET", upgradeHeaders())
 	old.Proto, old.ProtoMajor, old.ProtoMinor = "HTTP/1.0", 1, 0
-	if _, err := CheckUpgrade(old); err != errHTTP10 {
+	if _, err := CheckUpgrade(old); !errors.Is(err, errHTTP10) {
 		t.Errorf("HTTP/1.0: %v", err)
 	}
 }

@@ -185,12 +185,22 @@ func (p *place) snapshot() map[string]string {
 		}
 		var content []byte
 		if !d.IsDir() {
-			content, err = os.ReadFile(path)
+			content, err = beginning(path)
 		}
 		all[path] = fmt.Sprint(fi.Mode(), fi.Size(), fi.ModTime(), string(content))
 		return err
 	}))
 	return all
+}
+
+// beginning returns the first MiB of a file: a WAL that has grown is a hole of hundreds of MiB.
+func beginning(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, 1<<20))
 }
 
 func (p *place) unchanged(before map[string]string) {

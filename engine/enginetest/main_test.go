@@ -10,6 +10,10 @@ import (
 // seed is the seed of all random choices: records, times, and kills of processes.
 var seed = flag.Uint64("seed", 1, "seed of everything random")
 
+// short are the tests that `go test -short` runs when no -run selects others: the real binary in a few
+// seconds.
+const short = "^(TestConfigurationErrors|TestReload|TestHandover|TestMutantsApply)$"
+
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
@@ -17,11 +21,14 @@ func run(m *testing.M) int {
 		return failTakingOver(mode)
 	}
 	flag.Parse()
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	// The parallel tests mostly wait, so more of them than cores may run at a time.
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
+	if !given["test.parallel"] {
 		_ = flag.Set("test.parallel", "12")
+	}
+	if testing.Short() && !given["test.run"] {
+		_ = flag.Set("test.run", short)
 	}
 	dir, err := os.MkdirTemp("", "enginetest-")
 	if err != nil {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -81,7 +82,7 @@ func BenchmarkUpgrade(b *testing.B) {
 				}
 				conn := must(net.Dial("tcp", addr))
 				_, _ = conn.Write(requests[i%many])
-				if k, err := conn.Read(buf); err != io.EOF {
+				if k, err := conn.Read(buf); !errors.Is(err, io.EOF) {
 					b.Fatalf("%s, %v", buf[:k], err)
 				}
 				conn.Close()

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -224,7 +225,7 @@ func TestShutdownAnswersWhatIsOnItsWay(t *testing.T) {
 		t.Errorf("one that waits: %+v", got)
 	}
 	waits.Close()
-	if _, err := silent.Read(make([]byte, 1)); err != io.EOF || time.Since(begun) < grace {
+	if _, err := silent.Read(make([]byte, 1)); !errors.Is(err, io.EOF) || time.Since(begun) < grace {
 		t.Errorf("without a request: %v after %v", err, time.Since(begun))
 	}
 	silent.Close()

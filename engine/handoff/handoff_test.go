@@ -127,7 +127,7 @@ func TestMessagesFromTheWorker(t *testing.T) {
 		t.Fatalf("%+v %v", m, err)
 	}
 	worker.Close()
-	if _, err := primary.Receive(); err != io.EOF {
+	if _, err := primary.Receive(); !errors.Is(err, io.EOF) {
 		t.Fatalf("the worker's end is closed: %v", err)
 	}
 }
@@ -139,14 +139,14 @@ func TestPrimaryGone(t *testing.T) {
 	}
 	defer worker.Close()
 	buf := make([]byte, MaxMessage)
-	if _, _, err := Receive(int(worker.Fd()), buf); err != ErrAgain {
+	if _, _, err := Receive(int(worker.Fd()), buf); !errors.Is(err, ErrAgain) {
 		t.Fatalf("nothing sent yet: %v", err)
 	}
 	primary.Close()
-	if _, _, err := Receive(int(worker.Fd()), buf); err != io.EOF {
+	if _, _, err := Receive(int(worker.Fd()), buf); !errors.Is(err, io.EOF) {
 		t.Fatalf("the primary's end is closed: %v", err)
 	}
-	if err := Send(int(worker.Fd()), []byte("{}")); err != io.EOF {
+	if err := Send(int(worker.Fd()), []byte("{}")); !errors.Is(err, io.EOF) {
 		t.Fatalf("send to nobody: %v", err)
 	}
 }
@@ -225,7 +225,7 @@ func TestLastWords(t *testing.T) {
 	if m, err := primary.Receive(); err != nil || m.Closed == nil || m.Closed.ID != 2 {
 		t.Fatalf("got %+v, %v", m, err)
 	}
-	if _, err := primary.Receive(); err != io.EOF {
+	if _, err := primary.Receive(); !errors.Is(err, io.EOF) {
 		t.Fatalf("then %v", err)
 	}
 }
@@ -255,7 +255,7 @@ func TestSendWithoutRoom(t *testing.T) {
 			t.Fatal("the channel is never full")
 		}
 	}
-	if err != ErrAgain {
+	if !errors.Is(err, ErrAgain) {
 		t.Fatalf("a send without room: %v", err)
 	}
 	for id := range sent + 1 {

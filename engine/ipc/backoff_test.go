@@ -21,7 +21,7 @@ func TestBackoff(t *testing.T) {
 		now = b.Until
 	}
 	b.Forget(now.Add(30 * time.Second))
-	if b.Failures == 0 || b.Err != boom {
+	if b.Failures == 0 || !errors.Is(b.Err, boom) {
 		t.Fatal("forgotten too early")
 	}
 	b.Forget(b.Last.Add(forgetAfter))

@@ -155,7 +155,7 @@ func TestErrorsSayWhich(t *testing.T) {
 	if !errors.As(err, &d) || d.public() != "database receipts (r.sqlite3): the database is locked: why" {
 		t.Error(d.public())
 	}
-	if once := classify(shardus.ErrKey); classify(once) != once || !errors.Is(once, ErrUnreadable) {
+	if once := classify(shardus.ErrKey); classify(once).Error() != once.Error() || !errors.Is(once, ErrUnreadable) {
 		t.Error(once)
 	}
 }

@@ -228,6 +228,9 @@ func TestFaults(t *testing.T) {
 }
 
 func TestBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skipf("%d keys take seconds", maxKeys)
+	}
 	c := &clock{at: time.Now().Truncate(time.Millisecond)}
 	s := mustOpen(t, t.TempDir(), "life", c)
 	for i := range maxKeys + 10 {

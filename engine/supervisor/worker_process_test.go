@@ -209,12 +209,12 @@ func (t *testClients) tell(m handoff.Message) {
 		panic(err)
 	}
 	for {
-		switch err := handoff.Send(control, b); err {
-		case nil:
+		switch err := handoff.Send(control, b); {
+		case err == nil:
 			return
-		case handoff.ErrAgain:
+		case errors.Is(err, handoff.ErrAgain):
 			time.Sleep(time.Millisecond)
-		case io.EOF:
+		case errors.Is(err, io.EOF):
 			os.Exit(0)
 		default:
 			panic(err)

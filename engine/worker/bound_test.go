@@ -2,6 +2,7 @@ package worker
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -63,7 +64,7 @@ func (h *handHeld) told(want func(handoff.Message) bool) handoff.Message {
 	h.t.Helper()
 	for b := make([]byte, handoff.MaxMessage); ; {
 		m, _, err := handoff.Receive(h.primary, b)
-		if err == handoff.ErrAgain && len(h.outbox) > 0 {
+		if errors.Is(err, handoff.ErrAgain) && len(h.outbox) > 0 {
 			h.flushOutbox() // there was no room for all that it had to tell
 			continue
 		}
@@ -159,7 +160,7 @@ func (w *wire) after(t testing.TB, mark string, sent func(), n int) []byte {
 func (h *handHeld) waitRoom(c *client) {
 	h.t.Helper()
 	ready := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}
-	for end := time.Now().Add(30 * time.Second); ; {
+	for end := time.Now().Add(2 * time.Minute); ; {
 		switch n, err := unix.Poll(ready, 1000); {
 		case n == 1:
 			return

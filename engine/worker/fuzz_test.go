@@ -97,7 +97,7 @@ func FuzzReceive(f *testing.F) {
 		if m := h.told(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.ID != c.id || m.Closed.Disconnect != why.Name {
 			t.Fatalf("told %+v, want %s", m.Closed, why.Name)
 		}
-		if err != io.EOF || s.closed != (code != 0) || s.code != code || code == 0 && s.next != n {
+		if !errors.Is(err, io.EOF) || s.closed != (code != 0) || s.code != code || code == 0 && s.next != n {
 			t.Fatalf("%v; closed: %v with %d, want %d; %d of %d frames", err, s.closed, s.code, code, s.next, n)
 		}
 		if last := len(want.pings) - 1; code == 0 && last >= 0 && (len(s.pongs) == 0 || s.pongs[len(s.pongs)-1] != want.pings[last]) {

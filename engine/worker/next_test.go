@@ -428,7 +428,11 @@ func TestPartialStepsAtEveryByte(t *testing.T) {
 // comes and goes, and control frames and notices become due. Each client gets one stream, with
 // control frames at frame boundaries only.
 func TestPartialStepsAtRandom(t *testing.T) {
-	for seed := range uint64(40) {
+	seeds := uint64(40)
+	if testing.Short() {
+		seeds = 10
+	}
+	for seed := range seeds {
 		r := rand.New(rand.NewPCG(seed, 12))
 		g := newLogs(t)
 		size := func() int { return []int{20, 200, 3000, 12_000}[r.IntN(4)] }

@@ -24,7 +24,7 @@ func TestOutboxIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := handoff.Send(h.control, packet); err == nil || err == handoff.ErrAgain {
+	if err := handoff.Send(h.control, packet); err == nil || errors.Is(err, handoff.ErrAgain) {
 		t.Fatalf("the kernel is to refuse it outright, not %v", err)
 	}
 	h.sendToPrimary(handoff.Message{Closed: &handoff.Closed{ID: 7, Detail: strings.Repeat("x", 16<<10)}})
@@ -63,7 +63,7 @@ func (h *handHeld) receiveNext() (m handoff.Message) {
 	b := make([]byte, handoff.MaxMessage)
 	until(h.t, func() bool {
 		var err error
-		if m, _, err = handoff.Receive(h.primary, b); err != nil && err != handoff.ErrAgain {
+		if m, _, err = handoff.Receive(h.primary, b); err != nil && !errors.Is(err, handoff.ErrAgain) {
 			h.t.Fatal(err)
 		}
 		return err == nil

@@ -2,6 +2,7 @@ package datalog
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -163,8 +164,10 @@ func runModel(t *testing.T, seed uint64) bool {
 		}
 		m.unmount()
 		if t.Failed() {
-			if r := recover(); r != nil && r != errModel {
-				panic(r)
+			if r := recover(); r != nil {
+				if err, _ := r.(error); !errors.Is(err, errModel) {
+					panic(r)
+				}
 			}
 			if *modelVerbose {
 				t.Log("\n" + strings.Join(m.trace, "\n"))

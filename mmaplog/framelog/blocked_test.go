@@ -123,7 +123,11 @@ func mustVerify(t *testing.T, dir string, frames uint64) {
 func TestRandomFailures(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	for round := range uint64(5) {
+	rounds := uint64(5)
+	if testing.Short() {
+		rounds = 1
+	}
+	for round := range rounds {
 		randomFailures(t, seed+round)
 	}
 }

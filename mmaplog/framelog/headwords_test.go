@@ -33,6 +33,9 @@ func TestHeadWords(t *testing.T) {
 			if state == stateLeft && last == 30 {
 				continue // the word has this value after a close
 			}
+			if testing.Short() && state != stateOpen {
+				continue
+			}
 			o := testOptions(memoryDir(t))
 			o.boot = now
 			var pages [][]byte // earlier contents of the head

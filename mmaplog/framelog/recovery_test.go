@@ -97,8 +97,12 @@ func TestHoleAboveSynced(t *testing.T) {
 // TestInterruptedRecovery checks that the recovery after an interrupted one has the same result, in
 // the same boot or another.
 func TestInterruptedRecovery(t *testing.T) {
+	step := 1
+	if testing.Short() {
+		step = 3
+	}
 	for _, boot := range []bootID{{1}, {2}} {
-		for at := 0; ; at++ {
+		for at := 0; ; at += step {
 			l, missing := crashed(t)
 			if at%2 == 1 {
 				withoutLastEntry(t, l)
