@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// patience is how long tests wait for a condition before they fail. It is long, because half a minute
-// was too short under the race detector on a machine with eighty runnable threads for two cores.
+// patience is how long tests wait for a condition before they fail. Half a minute was too short
+// under the race detector, on a machine with eighty runnable threads for two cores.
 var patience = 3 * time.Minute
 
 // look is the pause between two checks of a condition.
