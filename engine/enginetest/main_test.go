@@ -10,8 +10,8 @@ import (
 // seed is the seed of all random choices: records, times, and kills of processes.
 var seed = flag.Uint64("seed", 1, "seed of everything random")
 
-// short selects the tests that `go test -short` runs if no -run selects others: the real binary in a
-// few seconds.
+// short selects the tests that `go test -short` runs if no -run selects others: the real binary,
+// in a few seconds.
 const short = "^(TestConfigurationErrors|TestReload|TestHandover|TestMutantsApply)$"
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
