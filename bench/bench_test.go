@@ -20,7 +20,7 @@ import (
 
 var binaryDir string
 
-// The children that the tests start are this test's program.
+// TestMain lets the test binary act as the child processes that the tests start.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && roles[os.Args[1]] != nil {
 		main()
@@ -45,7 +45,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// testBench has the real binary, and processes that share what CPUs there are.
+// testBench returns a bench with the real binary, whose processes share all available CPUs.
 func testBench(t *testing.T) *bench {
 	t.Helper()
 	dir := t.TempDir()
@@ -86,13 +86,13 @@ func testStage(t *testing.T, b *bench, records int) (stage, part) {
 	return st, all
 }
 
-// once runs one as the only round of a scenario.
+// once runs a single round of a scenario.
 func (b *bench) once(ctx context.Context, one func(*turn)) (*comparison, error) {
 	return b.compare(ctx, "test", 1, true, one)
 }
 
-// Every server delivers the frames that the stage has foretold, to each client. Checkers read every
-// message. There are more messages than fit into a burst's window.
+// Every server delivers the frames of the stage to each client. Checkers read every message. There
+// are more messages than fit into a burst's window.
 func TestFanoutDeliversTheSameBytes(t *testing.T) {
 	b := testBench(t)
 	st, all := testStage(t, b, 400)
@@ -156,7 +156,7 @@ func TestPaceMeasuresEveryRecord(t *testing.T) {
 	}
 }
 
-// A frame that is not what was broadcast, or one too many, is an error.
+// A frame that differs from the broadcast one, or an extra frame, is an error.
 func TestFrameClientCompares(t *testing.T) {
 	b := testBench(t)
 	st, all := testStage(t, b, 20)
@@ -204,7 +204,7 @@ func TestPeersThatFailAreSkipped(t *testing.T) {
 	}
 }
 
-// A fleet tells of a lost connection and of a refusal, and does not hang.
+// A fleet reports a lost connection and a refusal, and does not hang.
 func TestFleetTellsOfWhatFails(t *testing.T) {
 	b := testBench(t)
 	st, _ := testStage(t, b, 10)
@@ -240,7 +240,7 @@ func TestFleetTellsOfWhatFails(t *testing.T) {
 	}
 }
 
-// The scenarios that are not about fan-out alone run through, and report positive figures.
+// The scenarios with more than fan-out run to their end, and report positive figures.
 func TestScenarios(t *testing.T) {
 	b := testBench(t)
 	small := size{
@@ -264,7 +264,7 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
-// Ctrl-C in the middle is an error, and leaves no process and no file.
+// Ctrl-C during a run is an error, and leaves no process and no file.
 func TestStoppedInTheMiddle(t *testing.T) {
 	b := testBench(t)
 	ctx, stop := context.WithCancel(t.Context())

@@ -23,9 +23,9 @@ import (
 )
 
 const (
-	// checkers is how many clients of a warm-up check everything that comes.
+	// checkers is how many clients of a warm-up check every message.
 	checkers = 2
-	// verifyEvery is which of the signatures they verify.
+	// verifyEvery means that they verify every verifyEvery-th signature.
 	verifyEvery = 50
 )
 
@@ -35,8 +35,7 @@ type receiver interface {
 	Close()
 }
 
-// check connects checkers before it returns, if they are wanted. wait fails unless each has got
-// n messages.
+// check connects the checkers, if they are wanted. wait fails unless each of them gets n messages.
 func check(
 	ctx context.Context, wanted bool, n int, dial func() (receiver, error),
 ) (wait func() error, err error) {
@@ -59,7 +58,7 @@ func check(
 	return group.Wait, nil
 }
 
-// dial connects a collector, which verifies some of what it gets.
+// dial connects a collector, which verifies some of the signatures.
 func (d *distributor) dial(ctx context.Context, from wsproto.From) (receiver, error) {
 	_, key, err := shardus.GenerateKey()
 	if err != nil {
@@ -75,8 +74,8 @@ func (d *distributor) dial(ctx context.Context, from wsproto.From) (receiver, er
 	})
 }
 
-// frameClient is a client of the baseline or of a peer. It compares every frame with what has to
-// come, byte for byte.
+// frameClient is a client of the baseline or of a peer. It compares every frame with the expected
+// one, byte for byte.
 type frameClient struct {
 	conn   net.Conn
 	readAt time.Time
@@ -113,14 +112,14 @@ func dialFrames(t subscriber.Target, frames []byte) (receiver, error) {
 	return c, nil
 }
 
-// Read notes when bytes came.
+// Read stores the time at which bytes came.
 func (c *frameClient) Read(p []byte) (int, error) {
 	n, err := c.conn.Read(p)
 	c.readAt = time.Now()
 	return n, err
 }
 
-// Next returns the next message. All calls have the same ctx, whose end ends the connection.
+// Next returns the next message. All calls must have the same ctx; its end closes the connection.
 func (c *frameClient) Next(ctx context.Context) (m collector.Message, err error) {
 	if c.stop == nil {
 		c.stop = context.AfterFunc(ctx, c.Close)

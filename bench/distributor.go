@@ -24,11 +24,10 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// patience is how long anything may take that takes moments.
+// patience is the time limit of operations that normally take moments.
 const patience = 20 * time.Second
 
-// distributor is the program under test: the real binary in a directory of its own, which begins
-// with nothing.
+// distributor is the program under test: the real binary in an empty directory of its own.
 type distributor struct {
 	dir     string
 	cmd     *exec.Cmd
@@ -39,7 +38,8 @@ type distributor struct {
 	frames  *framelog.Reader
 }
 
-// hashKey returns the network's key: every distributor and client here has the default.
+// hashKey returns the network's hash key. Every distributor and client of the benchmark has the
+// default.
 func hashKey() shardus.HashKey {
 	k, err := shardus.ParseHashKey(config.Default().HashKey)
 	if err != nil {
@@ -66,7 +66,7 @@ func (b *bench) distributor(cpus proc.CPUs) (d *distributor, err error) {
 		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": 0, "ADMIN_ADDR": "", "LOG_FORMAT": "json",
 		"DATA_LOG_DIR": d.logs(), "STATE_DIR": filepath.Join(dir, "state"),
 		"NUMBER_OF_WORKERS": 1, "MAX_WORKERS": 1, "MAX_CLIENTS_PER_CHILD": 100_000,
-		// Nothing may fall out of the frame log, and silent clients may stay.
+		// Retention removes no frame, and silent clients stay connected.
 		"FRAME_LOG_BYTES": 8 << 30, "PING_INTERVAL_MS": 3_600_000, "PING_TIMEOUT_MS": 86_400_000,
 		"RATE_LIMIT": 1_000_000, "DRAIN_MS": 0,
 	})
@@ -78,7 +78,8 @@ func (b *bench) distributor(cpus proc.CPUs) (d *distributor, err error) {
 	}
 	d.cmd = cpus.Command(context.Background(), b.binary, "serve")
 	d.cmd.Dir = dir
-	// Ctrl-C is for us, who then stop it; and it ends should we be killed.
+	// Only this process gets Ctrl-C, and then stops the distributor. If this process is killed, the
+	// kernel kills the distributor.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	out, err := d.cmd.StderrPipe()
 	if err != nil {
@@ -103,7 +104,8 @@ func (b *bench) distributor(cpus proc.CPUs) (d *distributor, err error) {
 	return d, err
 }
 
-// findChildren waits until both are there: a distributor distributes before that.
+// findChildren waits for the worker and the query process, because a distributor may distribute
+// before both have started.
 func (d *distributor) findChildren() error {
 	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		workers, queries := proc.Children(d.pid(), "worker"), proc.Children(d.pid(), "query")
@@ -121,7 +123,7 @@ func (d *distributor) logs() string { return filepath.Join(d.dir, "data-logs") }
 
 func (d *distributor) pid() int { return d.cmd.Process.Pid }
 
-// with returns the processes whose books are read, and who loads them.
+// with returns the processes whose CPU time is measured, with those that make the load.
 func (d *distributor) with(load ...*proc.Child) processes {
 	return processes{[]int{d.pid(), d.query}, []int{d.worker}, pids(load...)}
 }
@@ -133,13 +135,13 @@ func pids(children ...*proc.Child) (pids []int) {
 	return pids
 }
 
-// target is for clients that begin at from, as &from= says it.
+// target returns the target of clients that begin at from, a value of the URL's parameter.
 func (d *distributor) target(from string) subscriber.Target {
 	return subscriber.Target{Address: d.address, From: from, HashKey: hashKey()}
 }
 
-// awaitHead waits until the frame log has at least so many bytes, and returns when that was, to a
-// millisecond.
+// awaitHead waits until the head of the frame log is at least at, and returns the time of that, with
+// a precision of one millisecond.
 func (d *distributor) awaitHead(ctx context.Context, at uint64) (time.Time, error) {
 	for d.frames.Head() < at {
 		select {
@@ -154,7 +156,7 @@ func (d *distributor) awaitHead(ctx context.Context, at uint64) (time.Time, erro
 	return time.Now(), nil
 }
 
-// checkHead fails unless the frame log has exactly so many bytes.
+// checkHead returns an error unless the frame log has exactly want bytes.
 func (d *distributor) checkHead(want uint64) error {
 	if head := d.frames.Head(); head != want {
 		return fmt.Errorf("the frame log has %d bytes, its frames have %d", head, want)
@@ -162,8 +164,8 @@ func (d *distributor) checkHead(want uint64) error {
 	return nil
 }
 
-// fill has an archiver write records until their frames have so many bytes, and waits until they
-// are in the frame log, which has to be empty before.
+// fill makes an archiver write records until their frames have a number of bytes, and waits until the
+// frame log has them. The frame log must be empty before.
 func (d *distributor) fill(ctx context.Context, bytes uint64) error {
 	var written uint64
 	archiving, stop := context.WithCancel(ctx)
@@ -184,7 +186,7 @@ func (d *distributor) fill(ctx context.Context, bytes uint64) error {
 	return cmp.Or(err, d.checkHead(written))
 }
 
-// readLog shows what is a warning or worse, and finds the address.
+// readLog prints warnings and errors, and finds the address.
 func (d *distributor) readLog(r io.Reader, address chan<- string) {
 	defer close(d.ended)
 	lines := bufio.NewScanner(r)
@@ -203,7 +205,7 @@ func (d *distributor) readLog(r io.Reader, address chan<- string) {
 	_, _ = io.Copy(io.Discard, r)
 }
 
-// close stops it and removes its directory.
+// close stops the distributor and removes its directory.
 func (d *distributor) close() (err error) {
 	if d.frames != nil {
 		err = d.frames.Close()

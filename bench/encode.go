@@ -7,8 +7,8 @@ import (
 	"distributor/bench/proc"
 )
 
-// encode has a distributor without clients encode logs that appear all at once, on one core and on
-// two.
+// encode measures a distributor without clients that encodes logs which appear all at once, on one
+// core and on two.
 func encode(ctx context.Context, b *bench, name string, size size) error {
 	st, err := b.stage(ctx, name, size.records, 0)
 	if err != nil {
@@ -55,7 +55,8 @@ func (b *bench) encodeOnce(
 		last, err = d.awaitHead(ctx, st.FrameBytes)
 		return err
 	})
-	m.Seconds = last.Sub(first).Seconds() // finding the logs is not encoding; its CPU time counts
+	// the time to find the logs does not count, its CPU time does
+	m.Seconds = last.Sub(first).Seconds()
 	if err == nil {
 		err = d.checkHead(st.FrameBytes)
 	}

@@ -9,14 +9,14 @@ import (
 	"distributor/wsproto"
 )
 
-// fanout sends the same bytes to the same number of clients, as fast as they go, by turns:
+// fanout sends the same bytes to the same number of clients, as fast as possible, alternately by:
 //
 //	raw     the baseline; its clients wait too
 //	live    the clients wait at the head; the logs appear; all is encoded
 //	replay  the clients connect from=earliest, and get what is in the frame log
 //	peers   the clients wait; the first of the messages are broadcast
 //
-// Every round has fresh processes and connections. In the warm-up some clients check what comes.
+// Every round has new processes and connections. In the warm-up some clients check all messages.
 func fanout(ctx context.Context, b *bench, name string, size size) error {
 	st, err := b.stage(ctx, name, 0, size.total/uint64(size.clients))
 	if err != nil {
@@ -88,7 +88,7 @@ func (b *bench) fleetOn(ctx context.Context, cpus proc.CPUs) (*subscriber.Fleet,
 }
 
 // distribute measures a distributor: live, and then the replay of the same frames to other clients.
-// With checked some clients verify what they get, and the measurements are of less use.
+// If checked, some clients verify their messages, and the measurements are less exact.
 func (t *turn) distribute(ctx context.Context, st stage, clients int, checked bool) error {
 	d, err := t.distributor(t.server)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"distributor/wsproto"
 )
 
-// perDelivery is the CPU time for a record to a client, in microseconds.
+// perDelivery returns the CPU time for sending one record to one client, in microseconds.
 func perDelivery(cpu value) value { return cpu.over(extra("deliveries")).times(1e6) }
 
 var (
@@ -22,9 +22,9 @@ func (b *bench) stageFor(ctx context.Context, name string, size size) (stage, er
 	return b.stage(ctx, name, int(size.rate*took.Seconds())+100, 0)
 }
 
-// latency appends records at a steady rate, each by a write of its own, and takes the time from
-// just before that write until a client has the record. The baseline is told of each append, and
-// writes a frame of the same size to the same number of sockets.
+// latency appends records at a steady rate, each by a write of its own. It measures the time from
+// just before that write until a client has the record. The baseline gets a command for each
+// append, and writes a frame of the same size to the same number of sockets.
 func latency(ctx context.Context, b *bench, name string, size size) error {
 	st, err := b.stageFor(ctx, name, size)
 	if err != nil {

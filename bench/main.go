@@ -23,7 +23,7 @@ import (
 	"distributor/bench/subscriber"
 )
 
-// roles are what this program also is, as a child of itself.
+// roles are the roles of this program as a child process of itself.
 var roles = map[string]func() error{
 	subscriber.Role: subscriber.Run, peers.RawRole: peers.RunRaw,
 	peers.GorillaRole: peers.RunGorilla, peers.GwsRole: peers.RunGws,
@@ -31,7 +31,7 @@ var roles = map[string]func() error{
 
 func main() {
 	if len(os.Args) == 2 && roles[os.Args[1]] != nil {
-		signal.Ignore(syscall.SIGINT) // the end of our input ends us
+		signal.Ignore(syscall.SIGINT) // a child ends at the end of its input
 		if err := roles[os.Args[1]](); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -39,7 +39,7 @@ func main() {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends us at once
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -123,8 +123,8 @@ func (b *bench) runAll(ctx context.Context, chosen []scenario, quick bool) error
 	return nil
 }
 
-// against measures the binary and a base by turns, and reports each figure of the binary as a ratio
-// to the base's.
+// against measures the binary and a base alternately, and reports each figure of the binary as a
+// ratio to that of the base.
 func (b *bench) against(
 	ctx context.Context, base string, times int, chosen []scenario, quick bool,
 ) error {
@@ -158,23 +158,25 @@ func (b *bench) against(
 	return nil
 }
 
-// bench is what scenarios work with.
+// bench has what all scenarios use.
 type bench struct {
 	binary    string
 	dir       string    // temporary
-	all       proc.CPUs // those we may use
-	server    proc.CPUs // one, for what is measured
-	generator proc.CPUs // the others, for the clients, the archiver and ourselves
-	softirq   []int     // the kernel's threads for the network, of all CPUs
+	all       proc.CPUs // the CPUs that this process may use
+	server    proc.CPUs // one CPU, for the server under test
+	generator proc.CPUs // the others, for the clients, the archiver and this process
+	softirq   []int     // the kernel's network threads, of all CPUs
 	report    *report
 	dirs      int            // made so far
 	started   []func() error // what ends what has been started
 	wsDir     string         // the directory of npm ws' server; "": no peers are measured
 	peers     []*peer        // that can be measured; nil before preparePeers
 
-	repeatUntil time.Time                   // until then a busy machine is waited for, and disturbed rounds repeated
-	disturbed   int                         // rounds that count all the same
-	quiet       func(context.Context) error // awaitQuiet; nil: nothing is waited for
+	// repeatUntil is the time until which disturbed rounds are repeated and a busy machine is waited
+	// for.
+	repeatUntil time.Time
+	disturbed   int                         // disturbed rounds that count
+	quiet       func(context.Context) error // awaitQuiet; nil: do not wait
 }
 
 func newBench(binary, parent, out string, progress io.Writer) (*bench, error) {
@@ -216,7 +218,7 @@ func (b *bench) close() error {
 	return errors.Join(b.end(), b.report.close(), os.RemoveAll(b.dir))
 }
 
-// end ends what was started since the last end, the newest first.
+// end ends everything that was started since the last end, the newest first.
 func (b *bench) end() (err error) {
 	for _, end := range slices.Backward(b.started) {
 		err = errors.Join(err, end())
@@ -225,13 +227,13 @@ func (b *bench) end() (err error) {
 	return err
 }
 
-// newDir names a directory that is not there yet.
+// newDir returns the name of a directory that does not exist yet.
 func (b *bench) newDir(name string) string {
 	b.dirs++
 	return filepath.Join(b.dir, fmt.Sprintf("%s-%d", name, b.dirs))
 }
 
-// results prints the tables, and leaves them beside the JSON lines and in a readme if there is one.
+// results prints the tables, and writes them beside the JSON lines and into the readme, if given.
 func (b *bench) results(start time.Time, args []string, stdout io.Writer, readme string) error {
 	text := b.report.markdown(b.heading(start, args))
 	columns := tabwriter.NewWriter(stdout, 0, 0, 1, ' ', 0)
@@ -244,7 +246,7 @@ func (b *bench) results(start time.Time, args []string, stdout io.Writer, readme
 	return err
 }
 
-// heading says when and on what this was measured, and how well.
+// heading returns the time, the machine and the quality of the measurement.
 func (b *bench) heading(start time.Time, args []string) string {
 	disturbed := "No round that counts was disturbed."
 	if b.disturbed > 0 {

@@ -11,27 +11,27 @@ import (
 	"distributor/bench/proc"
 )
 
-// measurement is what the kernel has booked for the processes between two moments, and what else
-// was measured meanwhile.
+// measurement has the CPU time that the kernel counted for the processes between two moments, and
+// other values of that time.
 type measurement struct {
 	Seconds   float64 `json:"seconds"`
 	Primary   float64 `json:"primary_cpu"`   // CPU seconds, with the query process; 0 without one
 	Server    float64 `json:"server_cpu"`    // of the processes that send: workers, raw, or a peer
 	Generator float64 `json:"generator_cpu"` // subscribers, what else makes load, and this process
 	Softirq   float64 `json:"softirq_cpu"`   // of the kernel's threads, for server and generator
-	// Other is what everything else took of our CPUs: other programs, writing to disk, interrupts.
-	// Much of it means that the machine was not quiet.
+	// Other is the CPU time of everything else on these CPUs: other programs, writes to disk,
+	// interrupts. A high value means that the machine was not quiet.
 	Other   float64            `json:"other_cpu"`
 	Private float64            `json:"server_private_bytes"` // at the end
 	Extra   map[string]float64 `json:"extra,omitempty"`
 }
 
-// disturbedShare is the share of one CPU that may go elsewhere in an undisturbed measurement.
+// disturbedShare is the largest share of one CPU for other things in an undisturbed measurement.
 const disturbedShare = 0.1
 
 func (m measurement) disturbed() bool { return m.Other > disturbedShare*m.Seconds }
 
-// value is something that a measurement says.
+// value is a value of a measurement.
 type value func(measurement) float64
 
 func sender(m measurement) float64    { return m.Server }
@@ -40,7 +40,7 @@ func generator(m measurement) float64 { return m.Generator }
 func seconds(m measurement) float64   { return m.Seconds }
 func privateMB(m measurement) float64 { return m.Private / 1e6 }
 
-// extra is a value by the name that it has in the JSON lines.
+// extra returns a value by its name in the JSON lines.
 func extra(name string) value { return func(m measurement) float64 { return m.Extra[name] } }
 
 // times is a value times a factor.
@@ -58,7 +58,7 @@ type turn struct {
 	err      error // of the first way that failed; those after it are not measured
 }
 
-// run does a part of the round, and ends what it has started.
+// run does a part of the round, and ends everything that this part has started.
 func (t *turn) run(do func() error) {
 	if t.err == nil {
 		t.err = errors.Join(do(), t.end())
@@ -81,8 +81,7 @@ func (t *turn) add(way string, m measurement) {
 	t.report.round(t.scenario, way, t.round, m)
 }
 
-// comparison is what the rounds of a scenario that count have measured: one measurement a round of
-// each way.
+// comparison has the measurements of a scenario's counted rounds: one of each way per round.
 type comparison struct {
 	*bench
 	scenario string
@@ -143,13 +142,14 @@ func (c *comparison) figure(name, unit, way string, v value) {
 	c.report.figure(c.scenario, name, unit, c.of(way, v))
 }
 
-// ratio reports a value of one way over that of another, round by round: what disturbs a round
-// disturbs both.
+// ratio reports a value of one way divided by that of another, round by round, because a
+// disturbance of a round affects both.
 func (c *comparison) ratio(name, way string, v value, base string, w value) {
 	c.report.figure(c.scenario, name, "×", ratios(c.of(way, v), c.of(base, w)))
 }
 
-// each reports how much more a value of bytes is with n clients than without, for each client.
+// each reports by how many bytes a value grows per client, from a measurement without clients and
+// one with n.
 func (c *comparison) each(name string, n int, with, without string, bytes value) {
 	more, base := c.of(with, bytes), c.of(without, bytes)
 	for i := range more {
@@ -172,21 +172,21 @@ func (b *bench) awaitQuiet(ctx context.Context) error {
 	return nil
 }
 
-// processes are those whose books are read.
+// processes are the processes whose CPU time is measured.
 type processes struct {
 	primary []int // with the query process
-	servers []int // that send
-	load    []int // that make load, beside this one
+	servers []int // processes that send
+	load    []int // processes that make load, in addition to this one
 }
 
-// books is what the kernel has booked up to a moment, the measurement's since the beginning.
+// books has the CPU times that the kernel has counted up to a moment.
 type books struct {
 	at time.Time
 	measurement
 	busy time.Duration
 }
 
-// during measures what do takes.
+// during measures do.
 func (b *bench) during(p processes, do func() error) (measurement, error) {
 	before, err := b.read(p)
 	if err != nil {
@@ -225,7 +225,7 @@ func (b *bench) read(p processes) (now books, err error) {
 	return now, failed
 }
 
-// since returns what was booked from then to b.
+// since returns the difference between two books.
 func (b books) since(then books) measurement {
 	m := b.measurement
 	m.Seconds = b.at.Sub(then.at).Seconds()
@@ -233,12 +233,12 @@ func (b books) since(then books) measurement {
 	m.Server -= then.Server
 	m.Generator -= then.Generator
 	m.Softirq -= then.Softirq
-	// The books of CPUs are kept in coarser steps, so the rest may come out below zero.
+	// The times of CPUs have coarser steps, so the rest may be below zero.
 	m.Other = max(0, (b.busy-then.busy).Seconds()-m.Primary-m.Server-m.Generator-m.Softirq)
 	return m
 }
 
-// loadAverage returns the machine's, over the last minute.
+// loadAverage returns the machine's load average of the last minute.
 func loadAverage() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -248,7 +248,7 @@ func loadAverage() string {
 	return one
 }
 
-// machine says what figures have to be read with.
+// machine describes the machine, for readers of the figures.
 func machine(b *bench) (cpu, kernel string) {
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		_, rest, _ := strings.Cut(string(text), "model name\t: ")

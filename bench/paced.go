@@ -14,21 +14,21 @@ import (
 )
 
 const (
-	// sampled is how many clients take the time of each record. They live in the process that is
-	// the archiver, so that both have one clock.
+	// sampled is how many clients measure the time of each record. They are in the process of the
+	// archiver, so that both have one clock.
 	sampled = 8
-	// runOn is how long the archiver goes on after the measurement.
+	// runOn is how long the archiver continues after the measurement.
 	runOn = time.Second
-	// leastRecords is how many records are measured, if that takes longer.
+	// leastRecords is the least number of measured records, even if they take longer.
 	leastRecords = 10
 )
 
-// underPace is what records are appended for.
+// underPace describes the server that is measured at a steady rate.
 type underPace struct {
 	processes
 	logs   string // where the archiver writes
 	target subscriber.Target
-	dial   func() (receiver, error) // a client that takes the time
+	dial   func() (receiver, error) // connects a sampled client
 
 	// Hooks, which may be nil: when all are connected, and for each record, if nobody reads the logs.
 	ready, appended func() error
@@ -41,8 +41,7 @@ func hook(f func() error) error {
 	return f()
 }
 
-// paced measures CPU and the latency of each record that is appended meanwhile, for each sampled
-// client.
+// paced measures CPU time, and the latency of each record at each sampled client.
 func (b *bench) paced(ctx context.Context, size size, u underPace) (m measurement, err error) {
 	fleet, err := b.fleet(ctx)
 	if err != nil {
@@ -155,8 +154,9 @@ func (u underPace) archive(
 	return errors.Join(err, failed)
 }
 
-// timetable says when each record was appended, by stream. Within a stream records arrive in the
-// order in which they were appended. The archiver fills it; it is read when the archiver has ended.
+// timetable has the times at which records were appended, by stream. Within a stream records arrive
+// in the order in which they were appended. The archiver fills the timetable, and it is read after
+// the archiver has ended.
 type timetable map[string][]time.Time
 
 func (t timetable) total() (n int) {
@@ -178,7 +178,8 @@ func (t timetable) between(from, to time.Time) (n int) {
 	return n
 }
 
-// latencies returns those of the records appended from a moment until another, in milliseconds.
+// latencies returns the latencies, in milliseconds, of the records appended from a moment until
+// another.
 func (t timetable) latencies(a *arrivals, from, to time.Time) (took []float64) {
 	for stream, received := range a.at {
 		for i, r := range received {
@@ -190,8 +191,8 @@ func (t timetable) latencies(a *arrivals, from, to time.Time) (took []float64) {
 	return took
 }
 
-// arrivals says when one client received each record, by stream. All but count and err belong to
-// receive's goroutine until that has ended.
+// arrivals has the times at which one client received each record, by stream. All fields but count
+// and err belong to receive's goroutine until that has ended.
 type arrivals struct {
 	at    map[string][]time.Time
 	reads int // that brought one record or more
@@ -199,7 +200,7 @@ type arrivals struct {
 	err   atomic.Pointer[error]
 }
 
-// receive takes what comes until ctx ends.
+// receive receives messages until ctx ends.
 func (a *arrivals) receive(ctx context.Context, c receiver) {
 	a.at = make(map[string][]time.Time)
 	for last := (time.Time{}); ; {
@@ -216,7 +217,7 @@ func (a *arrivals) receive(ctx context.Context, c receiver) {
 	}
 }
 
-// await waits until n records are there.
+// await waits until n records have come.
 func (a *arrivals) await(ctx context.Context, n int) error {
 	for end := time.Now().Add(patience); ; {
 		count := int(a.count.Load())

@@ -16,7 +16,7 @@ import (
 	"distributor/bench/subscriber"
 )
 
-// peer is a server to compare with, made with a WebSocket library; or the baseline.
+// peer is a server to compare with: one that uses a WebSocket library, or the baseline.
 type peer struct {
 	name string
 	role string // of this program; "" for npm ws
@@ -31,8 +31,8 @@ var libraries = []*peer{
 	{name: "npm ws"},
 }
 
-// peerPatience is how long a peer may take for a round. One that loses a message never has
-// delivered all.
+// peerPatience is how long a peer may take for a round. A peer that loses a message would never
+// finish.
 const peerPatience = 60 * time.Second
 
 // preparePeers installs what is missing. A peer that cannot be installed is skipped.
@@ -72,13 +72,13 @@ func (b *bench) installWS(ctx context.Context) error {
 	return nil
 }
 
-// skip leaves a peer out from now on.
+// skip excludes a peer from now on.
 func (b *bench) skip(p *peer, why error) {
 	b.peers = slices.DeleteFunc(slices.Clone(b.peers), func(x *peer) bool { return x == p })
 	b.report.note(fmt.Sprintf("%s is left out: %v", p.name, why))
 }
 
-// eachPeer measures all that are left. One that fails is skipped from then on.
+// eachPeer measures all remaining peers. A peer that fails is skipped from then on.
 func (t *turn) eachPeer(
 	ctx context.Context, one func(context.Context, *peer) (measurement, error),
 ) {
@@ -102,7 +102,7 @@ func (t *turn) eachPeer(
 	}
 }
 
-// peerServer is a peer that runs.
+// peerServer is a running peer.
 type peerServer struct {
 	*proc.Child
 	target subscriber.Target
@@ -133,17 +133,17 @@ func (b *bench) startPeer(ctx context.Context, p *peer, st stage) (s *peerServer
 
 func (s *peerServer) dial() (receiver, error) { return dialFrames(s.target, s.stage.data) }
 
-// await waits until so many clients get what is broadcast.
+// await waits until a number of clients get the broadcasts.
 func (s *peerServer) await(clients int) error {
 	var a peers.Answer
 	return s.Ask(peers.Command{Await: clients}, &a)
 }
 
-// burst has the next messages sent as fast as the clients take them.
+// burst makes the peer send the next n messages as fast as the clients take them.
 func (s *peerServer) burst(messages int) error { return s.Send(peers.Command{Burst: messages}) }
 
 // peerBurst measures a peer that broadcasts a part of a stage, from the first message until all
-// clients have all. With checked some clients compare what they get.
+// clients have all. If checked, some clients compare every frame.
 func (b *bench) peerBurst(
 	ctx context.Context, p *peer, st stage, of part, clients int, checked bool,
 ) (m measurement, err error) {

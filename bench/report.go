@@ -12,17 +12,17 @@ import (
 	"time"
 )
 
-// report writes a line of JSON for each round as it ends and for each figure, and keeps the figures
-// for tables.
+// report writes a line of JSON for each round, when the round ends, and for each figure. It stores
+// the figures for the tables.
 type report struct {
 	file     *os.File
 	progress io.Writer
 	figures  []figure
-	notes    []string // what a reader of the figures has to know
+	notes    []string // for readers of the figures
 	err      error    // of the first line that could not be written
 }
 
-// figure is something that was measured in several rounds.
+// figure is a value that was measured in several rounds.
 type figure struct {
 	Scenario string  `json:"scenario"`
 	Name     string  `json:"figure"`
@@ -71,14 +71,14 @@ func (r *report) line(kind string, v any) {
 	}
 }
 
-// note says something now, and again with the figures.
+// note prints a text now, and again with the figures.
 func (r *report) note(text string) {
 	r.notes = append(r.notes, text)
 	r.line("note", map[string]string{"text": text})
 	r.say("%s", text)
 }
 
-// say shows progress.
+// say prints progress.
 func (r *report) say(format string, args ...any) { fmt.Fprintf(r.progress, format+"\n", args...) }
 
 // round writes one measurement and shows it.
@@ -130,7 +130,7 @@ func (f figure) short() string {
 	return fmt.Sprintf("%s (%s–%s)", digits(f.Median), digits(f.Min), digits(f.Max))
 }
 
-// digits prints three significant ones, or all before the point.
+// digits formats a number with three significant digits, or with all digits before the point.
 func digits(v float64) string {
 	switch {
 	case v >= 100:

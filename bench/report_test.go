@@ -35,7 +35,7 @@ func TestArithmetic(t *testing.T) {
 	}
 }
 
-// The lines of a report are JSON. Its tables stand between the marks of a README.
+// The lines of a report are JSON. Its tables are between the marks of a README.
 func TestReport(t *testing.T) {
 	dir := t.TempDir()
 	r, err := newReport(dir, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), io.Discard)
@@ -89,7 +89,7 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// Each target is for a scenario that there is.
+// Each target is for an existing scenario.
 func TestTargets(t *testing.T) {
 	for _, target := range targets {
 		if _, err := choose(strings.Fields(target.scenarios), false); err != nil {
@@ -200,7 +200,7 @@ func quietBench(t *testing.T) *bench {
 	return &bench{report: r}
 }
 
-// What was started ends with its part of a round. A failure to end spoils the run.
+// Everything that was started ends with its part of a round. A failure to end fails the run.
 func TestRoundsEndWithAFailure(t *testing.T) {
 	b := quietBench(t)
 	calls := 0
@@ -217,7 +217,7 @@ func TestRoundsEndWithAFailure(t *testing.T) {
 	}
 }
 
-// Two programs are measured by turns, and their figures divided.
+// Two programs are measured alternately, and their figures divided.
 func TestAgainst(t *testing.T) {
 	b := quietBench(t)
 	b.binary = "/new"

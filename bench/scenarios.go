@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// scenario is one thing to measure.
+// scenario is one kind of measurement.
 type scenario struct {
 	name, about string
-	onDemand    bool // a quick run has it only when it is named
+	onDemand    bool // a quick run includes it only if it is named
 	run         func(ctx context.Context, b *bench, name string, size size) error
 	full, quick size
 }
 
-// size is how much there is of a scenario. Each scenario has some of these.
+// size has the quantities of a scenario. Each scenario uses some of them.
 type size struct {
 	rounds, clients, records int
 
 	total   uint64 // bytes to all clients together
-	peers   uint64 // the same for each peer, which take longer; 0: no peers are measured
+	peers   uint64 // the same for each peer, which needs more time; 0: no peers are measured
 	history uint64 // bytes that were sent before
 	others  int    // clients that stall
 
@@ -33,9 +33,9 @@ type size struct {
 const (
 	warm, measured           = 1500 * time.Millisecond, 4 * time.Second
 	warmQuick, measuredQuick = 300 * time.Millisecond, 1500 * time.Millisecond
-	// probed is a warm-up in which the kernel has asked clients that have just stopped reading for
-	// room, all of them at the same time: after 0.2, 0.4, 0.8 s and so on. After that it does so
-	// less than once in a measurement.
+	// probed is a warm-up for clients that have just stopped reading. The kernel probes their windows
+	// all at the same time, after 0.2, 0.4, 0.8 s and so on. After the warm-up there is less than one
+	// probe in a measurement.
 	probed = 8 * time.Second
 )
 
@@ -106,7 +106,7 @@ func (s scenario) title() string {
 	return fmt.Sprintf("%-15s%s %s", s.name, either(s.onDemand, "*", " "), s.about)
 }
 
-// choose returns the scenarios of these names, or those that run without being named.
+// choose returns the scenarios with these names; without names, the default ones.
 func choose(names []string, quick bool) (chosen []scenario, err error) {
 	var all []string
 	for _, s := range scenarios {

@@ -16,9 +16,9 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// stage is a set of data logs with the frames that they become, made before anything is measured.
-// play puts the logs where a distributor reads, whole and at once, by hard links: so writing them
-// costs nothing while it works, and every round gets the same bytes.
+// stage is a set of data logs with their frames, made before anything is measured. play links the
+// whole logs into the directory that a distributor reads, all at once. So writing the logs costs
+// nothing during a measurement, and every round has the same bytes.
 type stage struct {
 	dir        string
 	Scenario   string  `json:"scenario"`
@@ -29,13 +29,14 @@ type stage struct {
 	data       []byte  // the same, mapped
 }
 
-// part is the first so many records of a stage.
+// part is a number of records from the beginning of a stage.
 type part struct {
 	records int
 	bytes   uint64 // of their frames
 }
 
-// first returns the shortest part whose frames have so many bytes, or all.
+// first returns the shortest part whose frames have the given number of bytes, or the whole
+// stage.
 func (s stage) first(bytes uint64) (p part, err error) {
 	for p.bytes < min(bytes, s.FrameBytes) {
 		frame, _, _, err := frames.Cut(s.data[p.bytes:])
@@ -47,7 +48,7 @@ func (s stage) first(bytes uint64) (p part, err error) {
 	return p, nil
 }
 
-// stage makes up records in the standard mix until there are so many, in frames of so many bytes.
+// stage makes records in the standard mix until it has enough records and bytes of frames.
 func (b *bench) stage(
 	ctx context.Context, scenario string, records int, bytes uint64,
 ) (s stage, err error) {
@@ -73,12 +74,12 @@ func (b *bench) stage(
 	_, err = simulator.Run(ctx, simulator.Options{
 		Dir: filepath.Join(s.dir, "logs"), Seed: "bench", Unpaced: true, ShardKeys: true,
 		Rates: simulator.Spread(1, simulator.Streams[:]...),
-		Log:   simulator.LogOptions{MaxFiles: 1000}, // numbers never begin anew
+		Log:   simulator.LogOptions{MaxFiles: 1000}, // numbers do not wrap around
 		OnWrite: func(stream string, line []byte, _ time.Time) {
 			// Simulated records are canonical, and are sent as they are.
 			frame = wsproto.AppendTextHeader(frame[:0], shardus.MessageSize(stream, len(line)))
 			frame = signer.AppendMessage(frame, stream, line)
-			_, _ = out.Write(frame) // Flush tells
+			_, _ = out.Write(frame) // Flush returns the error
 			s.Records++
 			s.LogBytes += float64(len(line))
 			s.FrameBytes += uint64(len(frame))

@@ -5,8 +5,8 @@ import (
 	"errors"
 )
 
-// stalled measures a steady rate to clients that read, alone and beside others that never do, whose
-// sockets are full.
+// stalled measures a steady rate to clients that read, with and without other clients that never
+// read and whose sockets are full.
 func stalled(ctx context.Context, b *bench, name string, size size) error {
 	c, err := b.compare(ctx, name, size.rounds, true, func(t *turn) {
 		t.measure("without", func() (measurement, error) { return b.besideDeaf(ctx, size, 0) })
@@ -26,7 +26,7 @@ func stalled(ctx context.Context, b *bench, name string, size size) error {
 	return nil
 }
 
-// besideDeaf measures beside clients that never read, which begin with the history.
+// besideDeaf measures with additional clients that never read, which begin with the history.
 func (b *bench) besideDeaf(ctx context.Context, size size, deaf int) (measurement, error) {
 	return b.pacedDistributor(ctx, size, func(d *distributor) error {
 		fleet, err := b.fleet(ctx)

@@ -11,9 +11,9 @@ import (
 // stormAtOnce is how many clients of a storm wait for an answer at the same time.
 const stormAtOnce = 128
 
-// storm has clients with requests that are signed beforehand connect as fast as they are let in: to
-// a server with one core, where they leave at once, and where they stay; and to one that shares all
-// cores with them.
+// storm measures clients with requests signed beforehand that connect as fast as they are accepted.
+// The server has one core, and the clients leave at once or stay; or the server shares all cores
+// with the clients.
 func storm(ctx context.Context, b *bench, name string, size size) error {
 	ways := []struct {
 		name   string
@@ -99,7 +99,7 @@ func memory(ctx context.Context, b *bench, name string, size size) error {
 	return nil
 }
 
-// settled is how long a distributor is left alone before its memory is read.
+// settled is the pause before a distributor's memory is read.
 const settled = 300 * time.Millisecond
 
 func (t *turn) footprint(ctx context.Context, way string, d *distributor) error {

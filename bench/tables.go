@@ -19,8 +19,8 @@ var (
 	paces   = []string{"latency-100", "latency-1000", "latency-5000"}
 )
 
-// markdown returns the figures as tables: targets, servers side by side, and all the rest folded
-// away.
+// markdown returns the figures as tables: targets, servers side by side, and all others in a folded
+// section.
 func (r *report) markdown(heading string) string {
 	w := &strings.Builder{}
 	fmt.Fprintf(w, "%s\n\n", heading)
@@ -60,7 +60,7 @@ func (r *report) markdown(heading string) string {
 	return w.String()
 }
 
-// relative names the figure that has a server's CPU time over the baseline's.
+// relative returns the name of the figure with a server's CPU time divided by the baseline's.
 func relative(server, way string) string {
 	switch server {
 	case workers:
@@ -124,13 +124,13 @@ func servers() []string {
 	return all
 }
 
-// The figures stand between these lines of README.md.
+// The figures are between these lines of README.md.
 const (
 	figuresBegin = "<!-- figures -->\n"
 	figuresEnd   = "<!-- /figures -->\n"
 )
 
-// publish puts tables into a README.
+// publish writes tables into a README.
 func publish(readme, tables string) error {
 	text, err := os.ReadFile(readme)
 	if err != nil {

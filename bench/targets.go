@@ -2,13 +2,13 @@ package main
 
 import "strings"
 
-// target is what a figure has to be in some scenarios. Targets are ratios where they can be, so
-// that they hold on any machine; the others are for one like that of README.md.
+// target is the required value of a figure in some scenarios. Most targets are ratios, so that they
+// hold on any machine. The others are for a machine like that of README.md.
 type target struct {
 	figure    string
 	least     bool // the bound is a lower one
 	bound     float64
-	scenarios string // separated by blanks
+	scenarios string // names, separated by blanks
 }
 
 const atMost, atLeast = false, true
@@ -41,10 +41,10 @@ func (t target) met(median float64) bool {
 	return median == t.bound || median > t.bound == t.least
 }
 
-// verdict says whether the median of a figure meets its target.
+// verdict reports whether the median of a figure meets its target.
 type verdict struct{ scenario, figure, limit, short, unit, met string }
 
-// verdicts judges each figure that was measured and has a target.
+// verdicts compares each measured figure that has a target with it.
 func (r *report) verdicts() (all []verdict) {
 	for _, t := range targets {
 		for _, scenario := range strings.Fields(t.scenarios) {

@@ -1,6 +1,7 @@
 // Package loop runs a child process of the benchmark: one thread, one epoll, commands as JSON lines
-// on standard input, one JSON line of answer for each that the parent waits for. A Role says what
-// the child does with sockets. Nothing runs beside the loop: no goroutine, no garbage collection.
+// on standard input, and a JSON line as the answer to each command that the parent waits for. A
+// Role implements the child's work with sockets. Nothing runs beside the loop: no goroutine, no
+// garbage collection.
 package loop
 
 import (
@@ -18,10 +19,9 @@ import (
 // eventsAtOnce is how many events one epoll_wait takes.
 const eventsAtOnce = 1024
 
-// Role is what a child does. Run's goroutine calls all methods; an error ends the child.
+// Role implements the work of a child. Run's goroutine calls all methods; an error ends the child.
 type Role[Command any] interface {
-	// Command does what the parent asks for. If the parent waits, Command or a later method calls
-	// Answer once.
+	// Command executes a command. If the parent waits, Command or a later method calls Answer once.
 	Command(Command) error
 	// Event handles the events of a descriptor that was given to Watch.
 	Event(fd int, events uint32) error
@@ -36,7 +36,7 @@ type Loop struct {
 	out   *json.Encoder
 }
 
-// New makes the loop of this process, of which there is one.
+// New returns the loop of this process. A process has only one.
 func New() (*Loop, error) {
 	epoll, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -45,7 +45,7 @@ func New() (*Loop, error) {
 	return &Loop{epoll: epoll, out: json.NewEncoder(os.Stdout)}, nil
 }
 
-// Watch has Event called for these events of fd, which are epoll's.
+// Watch makes Run call Event for these epoll events of fd.
 func (l *Loop) Watch(fd int, events uint32) error {
 	e := &unix.EpollEvent{Events: events, Fd: int32(fd)}
 	if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, e); err != nil {
@@ -54,7 +54,7 @@ func (l *Loop) Watch(fd int, events uint32) error {
 	return nil
 }
 
-// Forget ends what Watch began.
+// Forget ends a Watch.
 func (l *Loop) Forget(fd int) error {
 	return unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, fd, nil)
 }
@@ -98,7 +98,7 @@ func Run[Command any](l *Loop, role Role[Command]) error {
 	}
 }
 
-// commands reads what standard input has, and does what whole lines ask for.
+// commands reads standard input, and executes the commands of whole lines.
 func commands[Command any](input *[]byte, role Role[Command]) (ended bool, err error) {
 	var chunk [4096]byte
 	n, err := unix.Read(0, chunk[:])

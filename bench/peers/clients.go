@@ -8,21 +8,22 @@ import (
 	"sync/atomic"
 )
 
-// clients are the connections of a server, with the bytes that each has taken. For concurrent use.
+// clients has the connections of a server, with the bytes that each has taken. It is safe for
+// concurrent use.
 type clients struct {
 	mu     sync.Mutex // guards all
 	all    []*client
 	joined atomic.Int64
 }
 
-// client is one connection. It embeds the interface, because the method by which net.Buffers writes
-// to a *net.TCPConn would go past Write.
+// client is one connection. It embeds the interface net.Conn, because net.Buffers would not call
+// Write of a type that embeds *net.TCPConn.
 type client struct {
 	net.Conn
 	written atomic.Uint64
 }
 
-// listen listens, and counts what the connections take.
+// listen returns a listener whose connections count the bytes that they take.
 func (cs *clients) listen() (net.Listener, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -54,8 +55,8 @@ func (c *client) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// watch returns a function that says how many bytes of those broadcast from now on wait for the
-// client for which most do.
+// watch returns a function that returns the largest backlog of a client, in bytes broadcast from
+// now on.
 func (cs *clients) watch() (waiting func(broadcast uint64) uint64) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -73,7 +74,7 @@ func (cs *clients) watch() (waiting func(broadcast uint64) uint64) {
 	}
 }
 
-// set holds what gets the broadcasts. For concurrent use.
+// set holds the receivers of the broadcasts. It is safe for concurrent use.
 type set[T comparable] struct {
 	mu  sync.Mutex
 	all []T // never changed in place

@@ -41,7 +41,7 @@ func (s *gorilla) upgrade(w http.ResponseWriter, r *http.Request) {
 	messages := make(chan *websocket.PreparedMessage, gorillaQueue)
 	s.channels.add(messages)
 	s.clients.joined.Add(1)
-	go func() { // write pump; it goes on after an error, so that nobody waits for it
+	go func() { // write pump; it continues after an error, so that no broadcast waits for it
 		for m := range messages {
 			if conn.WritePreparedMessage(m) != nil {
 				conn.Close()

@@ -15,27 +15,27 @@ import (
 )
 
 const (
-	// slice is the most that raw gives to a write; the worker's slices are as long.
+	// slice is the most bytes that raw passes to a write, as many as the worker's slices.
 	slice = 256 << 10
-	// workBytes is how much raw sends before it takes events again.
+	// workBytes is how many bytes raw sends before it handles events again.
 	workBytes = 2 << 20
 )
 
 // raw is the baseline: the least that a process can do to deliver the same bytes. It has one
 // thread, edge-triggered epoll, and write(2) from a mapped file to every socket that takes more. It
-// has no protocol and no pings, and cannot resume. In a burst each client gets the frames as fast as
-// it takes them, in slices, the clients in turn; else one write a frame and client.
+// has no protocol and no pings, and cannot resume. In a burst each client gets the frames as fast
+// as it takes them, in slices, the clients in turn; else one write a frame and client.
 type raw struct {
 	loop     *loop.Loop
 	data     []byte // the mapped file
 	listener int
 	clients  []*rawClient // by descriptor
 	all      []*rawClient
-	ready    []*rawClient // take more of a burst, in turn
+	ready    []*rawClient // clients that take more of a burst, in turn
 	await    int          // clients that the parent waits for
 	bursting bool
 	head     uint64 // end of the newest frame that is due
-	sentHead uint64 // what it was when it was last sent to all
+	sentHead uint64 // head when it was last sent to all
 }
 
 type rawClient struct {
@@ -129,8 +129,8 @@ func (s *raw) Event(fd int, events uint32) error {
 	c := s.clients[fd]
 	switch {
 	case events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0:
-		// It has all it wanted, or the other end notices that it has not.
-		c.full = true // what may still hold it sends nothing
+		// The client has all it wanted, or the other end detects that it has not.
+		c.full = true // so that nothing more is sent to it
 		s.all = slices.DeleteFunc(s.all, func(x *rawClient) bool { return x == c })
 		return unix.Close(fd)
 	case !c.full:

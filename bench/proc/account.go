@@ -23,7 +23,7 @@ func CPU(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// Children lists the child processes of pid whose last argument is command; with "" all of them.
+// Children returns the child processes of pid whose last argument is command; "": all.
 func Children(pid int, command string) (pids []int) {
 	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, list := range lists {
@@ -77,8 +77,8 @@ func Busy(cpus CPUs) (busy time.Duration, err error) {
 	return busy, nil
 }
 
-// Memory returns what a process shares with no file (its heap and stacks), and all that it has in
-// memory, mapped files included. In bytes.
+// Memory returns the private memory of a process (heap and stacks), and all of its memory with
+// mapped files, both in bytes.
 func Memory(pid int) (private, resident float64, err error) {
 	p, err := procfs.NewProc(pid)
 	if err != nil {

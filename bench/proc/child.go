@@ -22,7 +22,7 @@ const (
 
 // Child is another process: this program once more, in the role that its first argument names, or
 // another program. A child reads commands in lines, answers in lines, and ends when its input ends,
-// so none is left over however we end. One goroutine at a time may use a Child.
+// so no child remains however the parent ends. One goroutine at a time may use a Child.
 type Child struct {
 	role    string
 	cmd     *exec.Cmd
@@ -82,7 +82,7 @@ func (c *Child) Send(command any) error {
 	return nil
 }
 
-// Close ends the child and waits until it has. Calling it again does nothing.
+// Close ends the child and waits for its end. A second call does nothing.
 func (c *Child) Close() error {
 	c.closing.Do(func() {
 		_ = c.in.Close()

@@ -1,6 +1,6 @@
-// Package proc starts processes on chosen CPUs, talks to children of our own in JSON lines, and
-// reads what the kernel has booked for processes and CPUs. The kernel keeps the books of a process
-// as a whole, so nothing that is measured has to measure itself. Linux only.
+// Package proc starts processes on chosen CPUs, exchanges JSON lines with child processes, and
+// reads the CPU times that the kernel counts for processes and CPUs. The kernel counts a whole
+// process, so a measured process need not measure itself. Linux only.
 package proc
 
 import (
@@ -47,8 +47,8 @@ func PinSelf(cpus CPUs) error {
 	return nil
 }
 
-// Command is exec.CommandContext on cpus from the first instruction, so that a Go program takes
-// them for all that the machine has.
+// Command is exec.CommandContext on cpus from the first instruction, so that a Go program sees only
+// these CPUs.
 func (c CPUs) Command(ctx context.Context, path string, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, "taskset", append([]string{"-c", c.String(), path}, args...)...)
 }

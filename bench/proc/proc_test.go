@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The books of a process that has worked agree with its CPUs'.
+// The CPU time of a process agrees with that of its CPUs.
 func TestBooks(t *testing.T) {
 	pid := os.Getpid()
 	start, err := CPU(pid)

@@ -1,14 +1,14 @@
 // Package subscriber is the benchmark's crowd of cheap clients: one process with any number of
-// connections, which throws away in the kernel what comes (recv with MSG_TRUNC copies nothing) and
-// counts the bytes.
+// connections, which discards received bytes in the kernel (recv with MSG_TRUNC copies nothing) and
+// counts them.
 //
 // Each client authenticates with a key pair of its own and a signed upgrade request. After the 101
 // nothing is parsed and no ping is answered, so a server under test needs a ping timeout that is
 // longer than the run. The counts include control frames: some hundred bytes a client in a run.
 //
-// Fleet is the parent's end, Run the child's. A client receives while others still connect. If
-// clients waited for each other, the server's kernel would pile up megabytes for each, and the
-// measurement would be of making room (three times the CPU at 1,000 clients).
+// Fleet is used by the parent, Run by the child. A client receives while others still connect. If
+// clients waited for each other, the server's kernel would buffer megabytes for each, and the
+// measurement would be that of allocation (three times the CPU time at 1,000 clients).
 package subscriber
 
 import (
@@ -22,11 +22,11 @@ import (
 // Role is the child's role, its first argument.
 const Role = "subscriber"
 
-// Target is what to connect to, and how the clients behave.
+// Target describes the server, and how the clients behave.
 type Target struct {
 	Address  string          `json:"address"`  // host:port
 	Bare     bool            `json:"bare"`     // no WebSocket: data begins with the first byte
-	Unsigned bool            `json:"unsigned"` // the server asks nobody who he is
+	Unsigned bool            `json:"unsigned"` // the server does not authenticate
 	From     string          `json:"from"`     // where the stream begins, as &from= says it
 	HashKey  shardus.HashKey `json:"hashKey"`
 	AtOnce   int             `json:"atOnce"` // clients that connect at the same time; 0: one
@@ -35,7 +35,7 @@ type Target struct {
 	Deaf  bool `json:"deaf"`  // clients never read
 }
 
-// Counts is what the clients have received up to now, handshakes not counted.
+// Counts has the bytes that the clients have received up to now, without handshakes.
 type Counts struct {
 	Clients int    `json:"clients"` // that are connected
 	Bytes   uint64 `json:"bytes"`   // of all clients
@@ -83,7 +83,7 @@ func (f *Fleet) Connect(t Target, n int) error {
 	return err
 }
 
-// Until waits until each client has received at least so many bytes. A lost connection is an error.
+// Until waits until each client has received a number of bytes. A lost connection is an error.
 func (f *Fleet) Until(bytes uint64) (Counts, error) { return f.ask(command{Until: bytes}) }
 
 // Counts returns the counts as of now.

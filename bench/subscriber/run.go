@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// mostTaken is the most that one recv throws away: more than a socket holds.
+	// mostTaken is the most bytes that one recv discards: more than a socket holds.
 	mostTaken = 1 << 28
-	// origins is how many addresses 127.0.1.x the clients come from in turn: the ports of one
-	// address would not last for all that have just gone.
+	// origins is how many addresses 127.0.1.x the clients use in turn. One address would not have
+	// enough ports, because those of closed connections stay in use for a while.
 	origins = 200
 )
 
@@ -81,7 +81,7 @@ func (c *crowd) Command(m command) (err error) {
 	return nil // Work answers
 }
 
-// Work has the next clients connect, and answers when what the parent waits for has happened.
+// Work connects the next clients, and answers when the parent's condition is true.
 func (c *crowd) Work() (more bool, err error) {
 	if c.joining > 0 && c.connecting < max(c.target.AtOnce, 1) && c.lost == nil {
 		if err := c.join(); err != nil {
@@ -160,7 +160,7 @@ func (c *crowd) Event(fd int, events uint32) error {
 	return nil
 }
 
-// connect goes on with a connection; done says that the client is upgraded and reads.
+// connect continues with a connection; done reports that the client is upgraded and reads.
 func (c *crowd) connect(one *client, events uint32) (done bool, err error) {
 	if events&unix.EPOLLERR != 0 {
 		number, _ := unix.GetsockoptInt(one.fd, unix.SOL_SOCKET, unix.SO_ERROR)
@@ -220,7 +220,7 @@ func recv(fd int, p []byte, flags int) (n int, err error) {
 	}
 }
 
-// drain throws away what a socket has.
+// drain discards the bytes in a socket.
 func (c *crowd) drain(one *client) {
 	const flags = unix.MSG_TRUNC | unix.MSG_DONTWAIT
 	for {

@@ -10,8 +10,8 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// UpgradeRequest returns the request of a client: a collector's with a new key pair, or one that
-// nobody has signed.
+// UpgradeRequest returns the request of a client: a collector's with a new key pair, or an unsigned
+// one.
 func UpgradeRequest(t Target, now time.Time) ([]byte, error) {
 	uri := "/"
 	if !t.Unsigned {

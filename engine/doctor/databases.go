@@ -55,7 +55,7 @@ func databases(ctx context.Context, v visit) []Finding {
 	}
 	dir := v.cfg.ArchiverDBDir
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return []Finding{problem("databases", absolute(dir)+" is not there",
+		return []Finding{problem("databases", absolute(dir)+" does not exist",
 			problems.DatabaseFailing.Remedy(nil, ""))}
 	}
 	d := v.cfg.ArchiverData
@@ -74,7 +74,7 @@ func database(ctx context.Context, path string, tables []string) Finding {
 		text := err.Error()
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			text = absolute(path) + " is not there"
+			text = absolute(path) + " does not exist"
 		case errors.Is(err, io.EOF):
 			text = "the file is empty"
 		}

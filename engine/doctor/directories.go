@@ -37,7 +37,7 @@ func dataLogDir(v visit) []Finding {
 	fi, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return unusable(absolute(dir)+" is not there", err)
+		return unusable(absolute(dir)+" does not exist", err)
 	case err != nil:
 		return unusable(err.Error(), err)
 	case !fi.IsDir():
@@ -121,7 +121,7 @@ func writable(dir string) error {
 		return fmt.Errorf("%s cannot be written to by this user (%d): %w", absolute(dir), os.Geteuid(),
 			err)
 	}
-	return fmt.Errorf("%s is not there and cannot be created in %s by this user (%d): %w",
+	return fmt.Errorf("%s does not exist and cannot be created in %s by this user (%d): %w",
 		absolute(dir), absolute(there), os.Geteuid(), err)
 }
 

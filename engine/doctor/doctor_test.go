@@ -418,7 +418,7 @@ func TestFaults(t *testing.T) {
 				"subscriptionType": "FIREHOSE"}, map[string]any{"publicKey": strings.Repeat("ac", 32),
 				"expirationTimestamp": 0, "subscriptionType": "FIREHOSE"}}), "subscribers", Warning,
 			"1 may connect, the subscription of 1 has expired"},
-		"no data logs":    {remove("data-logs"), "DATA_LOG_DIR", Problem, "is not there"},
+		"no data logs":    {remove("data-logs"), "DATA_LOG_DIR", Problem, "does not exist"},
 		"a file for them": {set("DATA_LOG_DIR", "/dev/null"), "DATA_LOG_DIR", Problem, "no directory"},
 		"state under a file": {func(p *place) {
 			p.write("file", "")
@@ -443,7 +443,7 @@ func TestFaults(t *testing.T) {
 		"torn pointer": {write("data-logs/active-receipt-log.txt", "receipt-l"), "data logs: receipt",
 			Warning, "names none"},
 		"pointer ahead": {write("data-logs/active-receipt-log.txt", "receipt-log99.txt"),
-			"data logs: receipt", Warning, "receipt-log99.txt, which is not there"},
+			"data logs: receipt", Warning, "receipt-log99.txt, which does not exist"},
 		"silence": {func(p *place) {
 			logs, _ := filepath.Glob(p.path("data-logs", "*"))
 			for _, l := range logs {
@@ -470,9 +470,9 @@ func TestFaults(t *testing.T) {
 			"frame log", Warning, "new id"},
 		"another version": {func(p *place) { p.frames(); p.laterVersion("state/frames/head") },
 			"frame log", Problem, "version"},
-		"no databases": {remove("db"), "databases", Problem, "is not there"},
+		"no databases": {remove("db"), "databases", Problem, "does not exist"},
 		"a database missing": {remove("db/receipts.sqlite3"), "databases: receipts.sqlite3", Problem,
-			"is not there"},
+			"does not exist"},
 		"an empty one": {write("db/receipts.sqlite3", ""), "databases: receipts.sqlite3",
 			Problem, "empty"},
 		"no database": {write("db/receipts.sqlite3", strings.Repeat("x", 5000)),

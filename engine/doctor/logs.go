@@ -67,7 +67,7 @@ func stream(v visit, s datalog.Stream, r datalog.Report, from datalog.Position,
 		return warning(name, fmt.Sprintf("%d logs, but %s names none: %v", r.Logs, pointer, r.Problem),
 			"wait a moment, the archiver rewrites that file when it rotates; if nothing changes, "+remedy)
 	case r.Problem != nil && errors.Is(r.Problem, fs.ErrNotExist):
-		return warning(name, fmt.Sprintf("%s names %s, which is not there", pointer, r.Active),
+		return warning(name, fmt.Sprintf("%s names %s, which does not exist", pointer, r.Active),
 			"wait a moment, the archiver creates that log soon; if nothing changes, "+remedy)
 	case r.Problem != nil:
 		return problem(name, r.Problem.Error(), remedy)

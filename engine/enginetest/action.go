@@ -13,29 +13,32 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"distributor/engine/simulator"
+	"distributor/mmaplog/datalog"
 	"distributor/wsproto"
 )
 
-// action is something that happens in a trial, by the trial's goroutine. What
-// it chooses it chooses by rng. One that may end connections calls mayCut
-// before it does and after.
+// action is one event of a trial. It runs in the trial's goroutine, and takes all random choices
+// from rng. If it may end connections, it calls mayCut before and after.
 type action struct {
 	name   string
 	weight int
 	do     func(t *Trial, rng *rand.Rand)
 }
 
-// actions are all there are. A new one is a line here.
+// actions lists all actions.
 var actions []action
 
-func init() { // not a literal: the functions refer to the table, by way of the plan
+func init() { // not a literal, because the functions refer to the table through the plan
 	actions = []action{
 		{"nothing", 1, func(*Trial, *rand.Rand) {}},
 		{"a worker is killed", 4, killWorker},
-		{"all workers are killed", 2, func(t *Trial, _ *rand.Rand) { t.killWorkers(t.d.Workers()...) }},
+		{"all workers are killed", 2, func(t *Trial, _ *rand.Rand) {
+			t.killWorkers(t.d.Workers()...)
+		}},
 		{"the primary is killed", 4, func(t *Trial, rng *rand.Rand) { t.down(rng, t.kill) }},
-		{"a worker and the primary are killed", 2, func(t *Trial, rng *rand.Rand) { t.down(rng, func() { killWorker(t, rng); t.kill() }) }},
+		{"a worker and the primary are killed", 2, func(t *Trial, rng *rand.Rand) {
+			t.down(rng, func() { killWorker(t, rng); t.kill() })
+		}},
 		{"the distributor is stopped", 4, func(t *Trial, rng *rand.Rand) { t.down(rng, t.stop) }},
 		{"another process takes over", 4, takeOver},
 		{"a handover fails", 4, failHandover},
@@ -51,26 +54,46 @@ func init() { // not a literal: the functions refer to the table, by way of the 
 		{"a process is frozen", 3, freeze},
 		{"the configuration is reloaded", 2, reload},
 		{"a broken configuration is reloaded", 1, reloadBroken},
-		{"the archiver is restarted", 2, func(t *Trial, _ *rand.Rand) { t.ok(t.archiver.Reopen()) }},
+		{"the archiver is restarted", 2, func(t *Trial, _ *rand.Rand) {
+			t.ok(t.archiver.Reopen())
+		}},
 		{"logs that were read are deleted", 2, deleteLogs},
-		{"a collector resets its connection", 3, func(t *Trial, rng *rand.Rand) { w := t.someone(rng); w.leave(t, reset); w.come() }},
-		{"a collector closes and comes back", 3, func(t *Trial, rng *rand.Rand) { w := t.someone(rng); w.leave(t, closing(rng)); w.come() }},
+		{"a collector resets its connection", 3, func(t *Trial, rng *rand.Rand) {
+			w := t.anyWitness(rng)
+			w.disconnect(t, reset)
+			w.connect()
+		}},
+		{"a collector closes and comes back", 3, func(t *Trial, rng *rand.Rand) {
+			w := t.anyWitness(rng)
+			w.disconnect(t, closeCode(rng))
+			w.connect()
+		}},
 		{"a collector is away for a while", 4, away},
-		{"a collector does not read for a while", 3, deaf},
-		{"a collector stops reading", 3, func(t *Trial, rng *rand.Rand) { t.someone(rng).hold() }},
-		{"a collector that does not answer is cut", 2, cutMute},
-		{"a collector answers late, and is cut", 4, answerLate},
+		{"a collector does not read for a while", 3, doNotRead},
+		{"a collector stops reading", 3, func(t *Trial, rng *rand.Rand) {
+			t.anyWitness(rng).pauseReading()
+		}},
+		{"a collector that does not answer is cut", 2, cutUnanswering},
+		{"a collector answers late, and is cut", 4, answerLateThenCut},
 		{"a collector is cut again and again", 4, cutAgain},
-		{"a collector connects twice", 3, func(t *Trial, rng *rand.Rand) { t.someone(rng).double(t) }},
-		{"a collector talks", 2, func(t *Trial, rng *rand.Rand) { talk(t.someone(rng), rng) }},
+		{"a collector connects twice", 3, func(t *Trial, rng *rand.Rand) {
+			t.anyWitness(rng).connectTwice(t)
+		}},
+		{"a collector talks", 2, func(t *Trial, rng *rand.Rand) {
+			sendUnexpected(t.anyWitness(rng), rng)
+		}},
 		{"a collector breaks the protocol", 2, breakProtocol},
-		{"a collector comes", 2, func(t *Trial, rng *rand.Rand) { t.cast(t.plan.part(rng)) }},
-		{"all is quiet", 4, func(t *Trial, _ *rand.Rand) { t.rest() }},
+		{"a collector comes", 2, func(t *Trial, rng *rand.Rand) {
+			t.addWitness(t.plan.part(rng))
+		}},
+		{"all is quiet", 4, func(t *Trial, _ *rand.Rand) { t.waitQuiet() }},
 	}
 }
 
-// losesPower are the actions after which the machine has been started again.
-var losesPower = map[string]bool{"the power is lost": true, "the file system fails, and the power is lost": true}
+// losesPower has the actions that include a loss of power.
+var losesPower = map[string]bool{
+	"the power is lost": true, "the file system fails, and the power is lost": true,
+}
 
 func drawAction(rng *rand.Rand) action {
 	total := 0
@@ -94,7 +117,7 @@ func killWorker(t *Trial, rng *rand.Rand) {
 
 func (t *Trial) killWorkers(workers ...*Process) {
 	t.mayCut()
-	t.killed = true
+	t.workerKilled = true
 	for _, w := range workers {
 		w.kill()
 	}
@@ -104,27 +127,27 @@ func (t *Trial) killWorkers(workers ...*Process) {
 	t.mayCut()
 }
 
-// takeOver is a handover while records are written, and sometimes while a
-// collector does not read: that one keeps the old process.
+// takeOver does a handover while records are written, in one of three cases with a collector that
+// does not read and so keeps the old process running.
 func takeOver(t *Trial, rng *rand.Rand) {
-	w := t.someone(rng)
+	w := t.anyWitness(rng)
 	if rng.IntN(3) == 0 {
-		w.hold()
+		w.pauseReading()
 	}
 	t.mayCut()
-	t.handing.Store(true)
+	t.inHandover.Store(true)
 	taken := t.d.BeginHandOver()
 	t.write(rng.IntN(60))
 	taken()
 	t.write(rng.IntN(60))
-	w.release()
+	w.resumeReading()
 	t.d.Alone()
-	t.handing.Store(false)
+	t.inHandover.Store(false)
 	t.mayCut()
 }
 
-// freeze holds a process up while records are written: for less than what it
-// would be killed for.
+// freeze stops a process by SIGSTOP while records are written, for a shorter time than the one
+// after which the primary would kill a worker.
 func freeze(t *Trial, rng *rand.Rand) {
 	pid := t.d.Pid()
 	if workers := t.d.Workers(); len(workers) > 0 && rng.IntN(3) > 0 {
@@ -132,54 +155,55 @@ func freeze(t *Trial, rng *rand.Rand) {
 	}
 	p := OpenProcess(t.t, pid)
 	p.Signal(t.t, syscall.SIGSTOP)
-	t.frozen = true
+	t.noWait = true
 	t.write(rng.IntN(60))
-	t.frozen = false
+	t.noWait = false
 	p.Signal(t.t, syscall.SIGCONT)
 }
 
 func reload(t *Trial, rng *rand.Rand) {
 	t.d.Configure(Settings{
-		"MAX_CLIENTS_PER_CHILD": 1 + rng.IntN(4), "NUMBER_OF_WORKERS": rng.IntN(3), "PING_INTERVAL_MS": [...]int{50, 25_000}[rng.IntN(2)],
-		"DRAIN_MS": [...]int{0, 300}[rng.IntN(2)],
+		"MAX_CLIENTS_PER_CHILD": 1 + rng.IntN(4), "NUMBER_OF_WORKERS": rng.IntN(3),
+		"PING_INTERVAL_MS": [...]int{50, 25_000}[rng.IntN(2)],
+		"DRAIN_MS":         [...]int{0, 300}[rng.IntN(2)],
 	})
-	if l := t.d.Reload([...]syscall.Signal{syscall.SIGHUP, syscall.SIGUSR1}[rng.IntN(2)]); l.Msg != "configuration reloaded" {
-		t.t.Fatalf("a good configuration was not taken: %s", l.Text)
-	}
+	t.reloadBy([...]syscall.Signal{syscall.SIGHUP, syscall.SIGUSR1}[rng.IntN(2)])
 }
 
 func reloadBroken(t *Trial, _ *rand.Rand) {
 	t.d.WriteConfig(`{"MAX_WORKERS": "many"`)
 	if l := t.d.Reload(syscall.SIGHUP); l.Msg == "configuration reloaded" {
-		t.t.Fatalf("a broken configuration was taken: %s", l.Text)
+		t.t.Fatalf("a broken configuration was accepted: %s", l.Text)
 	}
 	t.d.Configure(nil)
 }
 
-// deleteLogs is an operator, or a cron job, that makes room: it deletes logs that
-// were read. It leaves the newest of those that are renamed together: an archiver
-// that finds no old- log does not rename, and later goes back to logs of the lap
-// before. What a distributor has read of these is not known to the next one.
+// deleteLogs deletes logs that were read, as an operator or a cron job does to make room. It leaves
+// the newest log of each group that the archiver renames together. Without an old- log, an archiver
+// does not rename, and later appends to logs of its previous round. After a restart the distributor
+// does not know what was read of those.
 func deleteLogs(t *Trial, _ *rand.Rand) {
 	t.catchUp()
-	if t.plan.Power || t.touched { // they may be needed, or cannot be told from one another by their times
+	// After a loss of power the logs may be needed. Without their times the order is unknown.
+	if t.plan.Power || t.timesChanged {
 		return
 	}
-	for _, stream := range simulator.Streams {
-		active, err := os.ReadFile(filepath.Join(t.d.Logs, "active-"+stream+"-log.txt"))
+	for _, stream := range datalog.Streams {
+		active, err := os.ReadFile(filepath.Join(t.d.Logs, "active-"+stream.String()+"-log.txt"))
 		t.ok(err)
 		together := make(map[string][]string)
-		logs, err := filepath.Glob(filepath.Join(t.d.Logs, "*"+stream+"-log*.txt"))
+		logs, err := filepath.Glob(filepath.Join(t.d.Logs, "*"+stream.String()+"-log*.txt"))
 		t.ok(err)
 		for _, path := range logs {
-			old, digits, _ := strings.Cut(strings.TrimSuffix(filepath.Base(path), ".txt"), stream+"-log")
+			name := strings.TrimSuffix(filepath.Base(path), ".txt")
+			old, digits, _ := strings.Cut(name, stream.String()+"-log")
 			if n, err := strconv.Atoi(digits); err == nil && filepath.Base(path) != string(active) {
 				half := fmt.Sprint(old, n <= t.plan.Log.MaxFiles/2)
 				together[half] = append(together[half], path)
 			}
 		}
 		for _, logs := range together {
-			slices.SortFunc(logs, func(a, b string) int { return changed(t, a).Compare(changed(t, b)) })
+			slices.SortFunc(logs, func(a, b string) int { return modTime(t, a).Compare(modTime(t, b)) })
 			for _, path := range logs[:len(logs)-1] {
 				t.ok(os.Remove(path))
 			}
@@ -187,56 +211,55 @@ func deleteLogs(t *Trial, _ *rand.Rand) {
 	}
 }
 
-func changed(t *Trial, path string) time.Time {
+func modTime(t *Trial, path string) time.Time {
 	info, err := os.Stat(path)
 	t.ok(err)
 	return info.ModTime()
 }
 
 func away(t *Trial, rng *rand.Rand) {
-	w := t.someone(rng)
+	w := t.anyWitness(rng)
 	if rng.IntN(2) == 0 {
-		w.leave(t, reset)
+		w.disconnect(t, reset)
 	} else {
-		w.leave(t, closing(rng))
+		w.disconnect(t, closeCode(rng))
 	}
 	t.write(rng.IntN(100))
-	if rng.IntN(3) > 0 { // else at the end, or when it is chosen again
-		w.come()
+	if rng.IntN(3) > 0 { // else it connects at the end, or when it is chosen again
+		w.connect()
 	}
 }
 
-// deaf is a collector that does not read while records come; large ones are
-// more than the sockets hold.
-func deaf(t *Trial, rng *rand.Rand) {
-	w := t.someone(rng)
-	w.hold()
+// doNotRead makes a collector read nothing while records are sent. Large records are more than the
+// socket buffers hold.
+func doNotRead(t *Trial, rng *rand.Rand) {
+	w := t.anyWitness(rng)
+	w.pauseReading()
 	t.write(30 + rng.IntN(60))
 	if rng.IntN(2) == 0 {
 		t.catchUp()
 	}
-	w.release()
+	w.resumeReading()
 }
 
-// answerLate is a collector that answers a ping when it has got, or its sockets
-// have, what came behind that, reads nothing of it, and is gone: it has confirmed
-// what the ping said, and no more.
-func answerLate(t *Trial, rng *rand.Rand) {
-	w := t.answering(rng)
-	w.set(func() { w.tardy, w.held = true, false })
+// answerLateThenCut makes a collector answer a ping only after newer records were sent, of which it
+// reads nothing, and then cuts it. So it has confirmed the position in the ping, and no more.
+func answerLateThenCut(t *Trial, rng *rand.Rand) {
+	w := t.anyAnswering(rng)
+	w.update(func() { w.deferPong, w.readPaused = true, false })
 	t.write(1 + rng.IntN(20))
-	t.until("a ping comes", func() bool { return !w.here() || w.owing() })
-	w.hold()
+	t.until("a ping comes", func() bool { return !w.wantsConnection() || w.owesPong() })
+	w.pauseReading()
 	t.write(10 + rng.IntN(20))
 	t.catchUp()
-	w.answer()
-	w.set(func() { w.tardy, w.owes = false, nil })
-	w.leave(t, reset)
-	w.come()
+	w.sendPendingPong()
+	w.update(func() { w.deferPong, w.pendingPing = false, nil })
+	w.disconnect(t, reset)
+	w.connect()
 }
 
-// cutAgain is an unmodified collector that comes back to more than it can read
-// before it is cut, again and again: it has to get on all the same (verdict.progress).
+// cutAgain cuts an unmodified collector repeatedly before it has read all that it missed. It must
+// advance all the same (verdict.progress).
 func cutAgain(t *Trial, rng *rand.Rand) {
 	var plain []*Witness
 	for _, w := range t.witnesses {
@@ -245,65 +268,70 @@ func cutAgain(t *Trial, rng *rand.Rand) {
 		}
 	}
 	w := plain[rng.IntN(len(plain))]
-	w.leave(t, reset)
+	w.disconnect(t, reset)
 	t.write(t.plan.Most + rng.IntN(t.plan.Most))
 	t.catchUp()
 	quota := 1 + rng.IntN(t.plan.Most/2)
 	for range 2 {
-		w.set(func() { w.quota, w.present = quota, true })
+		w.update(func() { w.quota, w.wanted = quota, true })
 		t.until("a collector is let in", func() bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return w.now != nil
 		})
-		t.write(quota) // for one that begins live
+		t.write(quota) // for a collector that begins live
 		var v *visit
 		t.until("a collector has its quota", func() bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			if w.now == nil || w.came < quota {
+			if w.now == nil || w.inVisit < quota {
 				return false
 			}
 			v = w.now
-			v.short = true
+			v.cutAtQuota = true
 			return true
 		})
-		w.leave(t, reset)
+		w.disconnect(t, reset)
 		t.until("what it has confirmed is known", func() bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return !t.plan.Resume || t.remembered()[w.key.Public().String()] >= v.confirmed
 		})
 	}
-	w.come()
+	w.connect()
 }
 
-// cutMute has a collector answer no ping for so long that it is closed. Others may be, on a machine
-// that has no time for them.
-func cutMute(t *Trial, rng *rand.Rand) {
-	w := t.answering(rng)
+// cutUnanswering makes a collector answer no ping until it is closed. On a busy machine other
+// collectors may be closed too.
+func cutUnanswering(t *Trial, rng *rand.Rand) {
+	w := t.anyAnswering(rng)
 	w.mu.Lock()
 	v := w.now
-	w.mute, w.held = v != nil, false
+	w.noPongs, w.readPaused = v != nil, false
 	w.changed.Broadcast()
 	w.mu.Unlock()
 	if v == nil {
 		return
 	}
-	t.impatience.Add(1)
+	t.pingTimeouts.Add(1)
 	interval := t.d.settings["PING_INTERVAL_MS"]
 	t.setAndReload(Settings{"PING_INTERVAL_MS": 50, "PING_TIMEOUT_MS": 500})
 	t.write(rng.IntN(20))
 	t.until("a collector that does not answer is cut", func() bool { return isClosed(v.closed) })
-	w.set(func() { w.mute = false })
+	w.update(func() { w.noPongs = false })
 	t.setAndReload(Settings{"PING_INTERVAL_MS": interval, "PING_TIMEOUT_MS": nil})
-	t.impatience.Add(1)
+	t.pingTimeouts.Add(1)
 }
 
 func (t *Trial) setAndReload(s Settings) {
 	t.d.Configure(s)
-	if l := t.d.Reload(syscall.SIGHUP); l.Msg != "configuration reloaded" {
-		t.t.Fatalf("a good configuration was not taken: %s", l.Text)
+	t.reloadBy(syscall.SIGHUP)
+}
+
+// reloadBy sends a signal for a valid configuration, which must be accepted.
+func (t *Trial) reloadBy(s syscall.Signal) {
+	if l := t.d.Reload(s); l.Msg != "configuration reloaded" {
+		t.t.Fatalf("a valid configuration was not accepted: %s", l.Text)
 	}
 }
 
@@ -316,8 +344,8 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// talk says what a collector has no reason to say, and may.
-func talk(w *Witness, rng *rand.Rand) {
+// sendUnexpected sends frames that the protocol allows and that no collector has a reason to send.
+func sendUnexpected(w *Witness, rng *rand.Rand) {
 	for range 1 + rng.IntN(4) {
 		switch rng.IntN(4) {
 		case 0:
@@ -325,27 +353,30 @@ func talk(w *Witness, rng *rand.Rand) {
 		case 1:
 			w.send(ws.OpBinary, make([]byte, rng.IntN(300)))
 		case 2:
-			w.send(ws.OpPong, []byte(fmt.Sprintf("%032x-%d", rng.Uint64(), rng.IntN(5)))) // a position of no log
+			position := fmt.Sprintf("%032x-%d", rng.Uint64(), rng.IntN(5)) // of no log
+			w.send(ws.OpPong, []byte(position))
 		case 3:
 			w.send(ws.OpPing, nil)
 		}
 	}
 }
 
-// breakProtocol must end with the code that RFC 6455 has for it.
+// breakProtocol sends an invalid frame. The connection must end with the code of RFC 6455 for it.
 func breakProtocol(t *Trial, rng *rand.Rand) {
-	w := t.someone(rng)
+	w := t.anyWitness(rng)
 	switch rng.IntN(3) {
 	case 0:
-		w.misbehave(t, []byte{0x81, 0x01, 'x'}, wsproto.ProtocolError) // not masked
+		w.sendInvalid(t, []byte{0x81, 0x01, 'x'}, wsproto.ProtocolError) // not masked
 	case 1:
-		w.misbehave(t, []byte{0xff, 0x80, 0, 0, 0, 0}, wsproto.ProtocolError) // an extension that nobody has agreed to
+		unknownExtension := []byte{0xff, 0x80, 0, 0, 0, 0}
+		w.sendInvalid(t, unknownExtension, wsproto.ProtocolError)
 	case 2:
-		w.misbehave(t, []byte{0x81, 0xff, 0, 0, 0, 0, 0x10, 0, 0, 0, 1, 2, 3, 4}, wsproto.MessageTooBig)
+		large := []byte{0x81, 0xff, 0, 0, 0, 0, 0x10, 0, 0, 0, 1, 2, 3, 4}
+		w.sendInvalid(t, large, wsproto.MessageTooBig)
 	}
 }
 
-// closing is how a collector leaves by a close frame. 0: without a code.
-func closing(rng *rand.Rand) departure {
+// closeCode returns the code of a collector's close frame; 0: a close frame without a code.
+func closeCode(rng *rand.Rand) departure {
 	return departure([...]uint16{0, 1000, 1001, 1011, 3000, 4999}[rng.IntN(6)])
 }

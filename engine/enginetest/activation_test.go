@@ -18,7 +18,7 @@ import (
 	"distributor/wsproto"
 )
 
-// socketUnit makes a distributor whose port the test opens, as systemd does for
+// socketUnit returns a distributor whose listening socket the test opens, as systemd does for
 // deploy/distributor.socket.
 func socketUnit(t *testing.T, settings Settings) *Distributor {
 	t.Helper()
@@ -35,7 +35,7 @@ func socketUnit(t *testing.T, settings Settings) *Distributor {
 	return d
 }
 
-// ask sends a request on a connection of its own, and returns the status of the answer.
+// ask sends a request on a connection of its own, and returns the status and body of the answer.
 func (d *Distributor) status() (int, error) {
 	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", d.Port))
 	if err != nil {
@@ -55,8 +55,9 @@ func (d *Distributor) status() (int, error) {
 	return answer.StatusCode, answer.Body.Close()
 }
 
-// With a socket unit no connection is refused, whatever ends the service: those that come while
-// nothing runs wait, and are answered afterwards. A handover passes the socket on.
+// TestSocketActivation checks that with a socket unit no connection is refused, however the service
+// ends. Connections that come while nothing runs must wait and be answered after the next start. A
+// handover must pass the socket on.
 func TestSocketActivation(t *testing.T) {
 	t.Parallel()
 	d := socketUnit(t, nil)
@@ -69,12 +70,12 @@ func TestSocketActivation(t *testing.T) {
 			switch status, err := d.status(); {
 			case errors.Is(err, syscall.ECONNREFUSED):
 				refused.Add(1)
-			case status == http.StatusOK: // a kill may cut those that were accepted
+			case status == http.StatusOK: // a kill may cut accepted connections
 				answered.Add(1)
 			}
 		}
 	}()
-	// before a start, a connection that comes now is answered after it
+	// before a start: a connection that is made now is answered after the start
 	waits := func(start func()) {
 		t.Helper()
 		outcome := make(chan error, 1)
@@ -119,13 +120,13 @@ func TestSocketActivation(t *testing.T) {
 	cancel()
 	<-done
 	if n := refused.Load(); n > 0 {
-		t.Errorf("%d connections were refused, %d answered", n, answered.Load())
+		t.Errorf("%d connections were refused, want none; %d were answered", n, answered.Load())
 	}
 	d.Stop()
 }
 
-// mustBeOurs checks that neither the socket nor its variables have got into the other processes of
-// the newest primary, nor the variables into that one.
+// mustBeOurs checks that the newest primary has the socket, that its child processes do not, and
+// that none of them has the variables of socket activation.
 func mustBeOurs(t *testing.T, d *Distributor) {
 	t.Helper()
 	info, err := d.Socket.Stat()
@@ -142,32 +143,35 @@ func mustBeOurs(t *testing.T, d *Distributor) {
 		return n
 	}
 	if n := holds(d.Pid()); n != 1 {
-		t.Errorf("the primary holds the socket %d times", n)
+		t.Errorf("the primary has %d descriptors of the socket, want 1", n)
 	}
 	pids := []int{d.Pid()}
 	for _, w := range append(d.Workers(), d.Query()) {
 		pids = append(pids, w.Pid)
 		if holds(w.Pid) > 0 {
-			t.Errorf("process %d holds the socket as well", w.Pid)
+			t.Errorf("child process %d has the socket", w.Pid)
 		}
 	}
 	for _, pid := range pids {
-		if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); err != nil || strings.Contains(string(env), "LISTEN_") {
+		if env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid)); err != nil ||
+			strings.Contains(string(env), "LISTEN_") {
 			t.Errorf("the environment of process %d: %q, %v", pid, env, err)
 		}
 	}
 }
 
-// A socket that is not the one of the settings ends the start with status 78, in words that name
-// the key and the unit.
+// TestSocketAndSettingsDiffer checks that a start fails with status 78 if the socket does not match
+// the settings, with a message that names the key and the unit.
 func TestSocketAndSettingsDiffer(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		settings Settings
 		says     []string
 	}{
-		"port":    {Settings{"DISTRIBUTOR_PORT": 1}, []string{"DISTRIBUTOR_PORT is 1,", "distributor.socket listens on 127.0.0.1:"}},
-		"address": {Settings{"LISTEN_ADDR": "127.0.0.2"}, []string{"LISTEN_ADDR is 127.0.0.2,", "distributor.socket listens on 127.0.0.1:"}},
+		"port": {Settings{"DISTRIBUTOR_PORT": 1}, []string{"DISTRIBUTOR_PORT is 1,",
+			"distributor.socket listens on 127.0.0.1:"}},
+		"address": {Settings{"LISTEN_ADDR": "127.0.0.2"},
+			[]string{"LISTEN_ADDR is 127.0.0.2,", "distributor.socket listens on 127.0.0.1:"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -177,7 +181,9 @@ func TestSocketAndSettingsDiffer(t *testing.T) {
 				t.Errorf("it ended with %v", how)
 			}
 			for _, words := range append(c.says, "ListenStream=") {
-				d.WaitLog(words, func(l Line) bool { return l.Msg == "stopped" && strings.Contains(l.Text, words) })
+				d.WaitLog(words, func(l Line) bool {
+					return l.Msg == "stopped" && strings.Contains(l.Text, words)
+				})
 			}
 		})
 	}
@@ -190,8 +196,12 @@ func TestSocketAndSettingsDiffer(t *testing.T) {
 		}
 		d.Configure(Settings{"DISTRIBUTOR_PORT": freePort(t)})
 		d.Signal(syscall.SIGUSR2)
-		d.WaitLog("a refusal", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
-		d.WaitLog("why", func(l Line) bool { return strings.Contains(l.Text, "distributor.socket has the port") })
+		d.WaitLog("a refusal", func(l Line) bool {
+			return l.Msg == "handover failed; this process continues"
+		})
+		d.WaitLog("why", func(l Line) bool {
+			return strings.Contains(l.Text, "distributor.socket has the port")
+		})
 		if status, err := d.status(); status != http.StatusOK {
 			t.Errorf("after a refused handover: answered %d, %v", status, err)
 		}
@@ -235,12 +245,15 @@ func TestSocketAndSettingsDiffer(t *testing.T) {
 			if how := d.WaitEnd(); how.ExitStatus() != exitConfig {
 				t.Errorf("it ended with %v", how)
 			}
-			d.WaitLog("why", func(l Line) bool { return strings.Contains(l.Text, "distributor.socket cannot be used") })
+			d.WaitLog("why", func(l Line) bool {
+				return strings.Contains(l.Text, "distributor.socket cannot be used")
+			})
 		})
 	}
 }
 
-// The socket unit as shipped fits the default settings and keeps a restart's connections.
+// TestSocketUnit checks that the shipped socket unit matches the default settings, and that its
+// backlog is large enough for the connections of a restart.
 func TestSocketUnit(t *testing.T) {
 	t.Parallel()
 	socket := readUnit(t, "distributor.socket")["Socket"]
@@ -250,7 +263,8 @@ func TestSocketUnit(t *testing.T) {
 		}
 	}
 	var backlog int
-	if _, err := fmt.Sscan(strings.Join(socket["Backlog"], " "), &backlog); err != nil || backlog < 4096 {
-		t.Errorf("Backlog=%v", socket["Backlog"])
+	if _, err := fmt.Sscan(strings.Join(socket["Backlog"], " "), &backlog); err != nil ||
+		backlog < 4096 {
+		t.Errorf("Backlog=%v, want at least 4096", socket["Backlog"])
 	}
 }

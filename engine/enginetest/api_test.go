@@ -11,8 +11,8 @@ import (
 	"distributor/engine/query/querytest"
 )
 
-// Every HTTP request that was recorded from the replaced service is answered
-// as it was there, or as is right where that was wrong.
+// TestAPICorpus sends every recorded HTTP request. The answer must be that of the replaced service,
+// or the correct one where that service was wrong.
 func TestAPICorpus(t *testing.T) {
 	t.Parallel()
 	corpus := querytest.Read()
@@ -24,7 +24,8 @@ func TestAPICorpus(t *testing.T) {
 				t.Fatal(err)
 			}
 			d := New(t, settings)
-			d.Configure(Settings{"ARCHIVER_DB_DIR": filepath.Join(d.Dir, "databases"), "RATE_LIMIT": 1_000_000})
+			d.Configure(Settings{"ARCHIVER_DB_DIR": filepath.Join(d.Dir, "databases"),
+				"RATE_LIMIT": 1_000_000})
 			if err := os.Mkdir(filepath.Join(d.Dir, "databases"), 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -42,7 +43,7 @@ func TestAPICorpus(t *testing.T) {
 					return err == nil
 				}
 				if c.Path == "/metrics" && c.Method == http.MethodGet {
-					reached(ask) // rows are counted after the start
+					reached(ask) // the counts of rows are known some time after the start
 				} else {
 					ask()
 				}

@@ -7,56 +7,56 @@ import (
 	"testing"
 
 	"distributor/engine/simulator"
+	"distributor/mmaplog/datalog"
 )
 
-// ArchiverOptions say what is written and how.
+// ArchiverOptions describe what an Archiver writes and how.
 type ArchiverOptions struct {
 	Dir   string
 	Book  *Book
 	Seed  uint64
-	Log   simulator.LogOptions // generation, sizes and torn writes; the rest is set here
-	Sizes []int                // of the records, in bytes, about; each is as likely
-	Noise float64              // share, 0 to 1, of lines between the records that are blank or damaged
+	Log   simulator.LogOptions // generation, sizes, torn writes; NewArchiver sets the rest
+	Sizes []int                // approximate sizes of records, in bytes; all equally likely
+	Noise float64              // probability, 0 to 1, of a blank or damaged line after a record
 }
 
-// Archiver appends records to the data logs of all streams, and enters them
-// into the book. It belongs to one goroutine.
+// Archiver appends records to the data logs of all streams, and adds them to the book. It belongs
+// to one goroutine.
 type Archiver struct {
 	o    ArchiverOptions
-	logs [len(simulator.Streams)]*simulator.LogWriter
+	logs datalog.PerStream[*simulator.LogWriter]
 	rng  *rand.Rand
 	n    int // records so far
 	line []byte
 
-	rotated [len(simulator.Streams)]int64 // by the logs before the last Reopen
+	rotated datalog.PerStream[int64] // rotations before the last Close
 }
 
-// NewArchiver opens the logs; they are there, and empty or as they were left,
-// when it returns. They are closed at the end of the test.
+// NewArchiver opens the logs, new or where they were left. They are closed at the end of the test.
 func NewArchiver(t testing.TB, o ArchiverOptions) *Archiver {
 	t.Helper()
 	a := &Archiver{o: o, rng: rand.New(rand.NewPCG(o.Seed, 0))}
 	if err := a.open(); err != nil {
 		t.Fatal(err)
 	}
-	for i := range a.logs {
-		t.Cleanup(func() { _ = a.logs[i].Close() })
+	for _, s := range datalog.Streams {
+		t.Cleanup(func() { _ = a.logs[s].Close() })
 	}
 	return a
 }
 
 func (a *Archiver) open() (err error) {
-	for i, stream := range simulator.Streams {
+	for _, s := range datalog.Streams {
 		lo := a.o.Log
-		lo.Dir, lo.Stream, lo.Seed = a.o.Dir, stream, fmt.Sprint(a.o.Seed)
-		if a.logs[i], err = simulator.NewLogWriter(lo); err != nil {
+		lo.Dir, lo.Stream, lo.Seed = a.o.Dir, s.String(), fmt.Sprint(a.o.Seed)
+		if a.logs[s], err = simulator.NewLogWriter(lo); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Reopen ends the archiver and starts it again: it goes on where it was.
+// Reopen restarts the archiver, which continues where the logs end.
 func (a *Archiver) Reopen() error {
 	if err := a.Close(); err != nil {
 		return err
@@ -64,24 +64,25 @@ func (a *Archiver) Reopen() error {
 	return a.Resume()
 }
 
-// Close ends the archiver, until Resume.
+// Close stops the archiver until Resume.
 func (a *Archiver) Close() error {
-	for i, l := range a.logs {
-		a.rotated[i] += l.Stats().Rotations
-		if err := l.Close(); err != nil {
+	for _, s := range datalog.Streams {
+		a.rotated[s] += a.logs[s].Stats().Rotations
+		if err := a.logs[s].Close(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Resume starts an archiver that was closed: it goes on where the logs end.
+// Resume starts a closed archiver, which continues where the logs end.
 func (a *Archiver) Resume() error { return a.open() }
 
-// Write writes so many records, over all streams, most of them receipts.
+// Write writes a number of records to random streams, most of them receipts.
 func (a *Archiver) Write(records int) error {
+	const c, t, r = datalog.Cycle, datalog.OriginalTx, datalog.Receipt
 	for range records {
-		if err := a.write([...]int{0, 1, 1, 1, 2, 2, 2, 2, 2, 2}[a.rng.IntN(10)]); err != nil {
+		if err := a.write([...]datalog.Stream{c, t, t, t, r, r, r, r, r, r}[a.rng.IntN(10)]); err != nil {
 			return err
 		}
 	}
@@ -90,15 +91,15 @@ func (a *Archiver) Write(records int) error {
 
 // WriteEach writes one record to each stream.
 func (a *Archiver) WriteEach() error {
-	for stream := range a.logs {
-		if err := a.write(stream); err != nil {
+	for _, s := range datalog.Streams {
+		if err := a.write(s); err != nil {
 			return err
 		}
 	}
 	return a.flush()
 }
 
-func (a *Archiver) write(stream int) error {
+func (a *Archiver) write(stream datalog.Stream) error {
 	a.record()
 	a.n++
 	if err := a.o.Book.Add(stream, a.line); err != nil {
@@ -108,20 +109,21 @@ func (a *Archiver) write(stream int) error {
 		return err
 	}
 	if a.o.Noise > 0 && a.rng.Float64() < a.o.Noise {
-		return a.logs[stream].AppendNoise([]byte([...]string{"", `{"cut":`, "\xff", `{"a":1}}`}[a.rng.IntN(4)]))
+		noise := [...]string{"", `{"cut":`, "\xff", `{"a":1}}`}[a.rng.IntN(4)]
+		return a.logs[stream].AppendNoise([]byte(noise))
 	}
 	return nil
 }
 
 func (a *Archiver) flush() error {
 	var errs []error
-	for _, l := range a.logs {
-		errs = append(errs, l.Flush())
+	for _, s := range datalog.Streams {
+		errs = append(errs, a.logs[s].Flush())
 	}
 	return errors.Join(errs...)
 }
 
-// record makes up a.line. Every tenth is not canonical.
+// record sets a.line to a new record. Each tenth record is not canonical JSON.
 func (a *Archiver) record() {
 	size := a.o.Sizes[a.rng.IntN(len(a.o.Sizes))]
 	a.line = fmt.Appendf(a.line[:0], `{"cycle":%d,"n":%d,"pad":"`, a.n/100, a.n)
@@ -133,14 +135,14 @@ func (a *Archiver) record() {
 	}
 }
 
-// Rotations counts them over all streams.
+// Rotations returns the number of rotations of all streams.
 func (a *Archiver) Rotations() (n int64) {
-	for i := range a.logs {
-		n += a.rotations(i)
+	for _, s := range datalog.Streams {
+		n += a.rotations(s)
 	}
 	return n
 }
 
-func (a *Archiver) rotations(stream int) int64 {
+func (a *Archiver) rotations(stream datalog.Stream) int64 {
 	return a.rotated[stream] + a.logs[stream].Stats().Rotations
 }

@@ -9,15 +9,16 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"distributor/engine/config"
-	"distributor/engine/simulator"
+	"distributor/mmaplog/datalog"
 	"distributor/wsproto/shardus"
 )
 
 // The sample keys, which a Distributor has unless its settings say otherwise.
 var (
-	hashKey = must(shardus.ParseHashKey(config.Default().HashKey))
-	owner   = must(shardus.ParsePublicKey(config.Default().PublicKey))
-	signer  = shardus.NewSigner(must(shardus.ParseSecretKey(string(config.Default().SecretKey))), hashKey)
+	hashKey   = must(shardus.ParseHashKey(config.Default().HashKey))
+	owner     = must(shardus.ParsePublicKey(config.Default().PublicKey))
+	secretKey = must(shardus.ParseSecretKey(string(config.Default().SecretKey)))
+	signer    = shardus.NewSigner(secretKey, hashKey)
 )
 
 func must[T any](v T, err error) T {
@@ -27,74 +28,76 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// Book is what is due: of each stream the messages for the records written, in
-// order. It keeps their hashes.
+// Book holds, for each stream, the expected messages of all written records, in order. It stores
+// hashes of them. It is safe for concurrent use.
 type Book struct {
-	mu      sync.Mutex // of those who add
-	streams [len(simulator.Streams)]atomic.Pointer[[]uint64]
+	mu     sync.Mutex // serialises Add
+	hashes datalog.PerStream[atomic.Pointer[[]uint64]]
 }
 
-// NewBook makes an empty book.
+// NewBook returns an empty book.
 func NewBook() *Book {
 	b := &Book{}
-	for i := range b.streams {
-		b.streams[i].Store(new([]uint64))
+	for _, s := range datalog.Streams {
+		b.hashes[s].Store(new([]uint64))
 	}
 	return b
 }
 
-// Add notes a record, before it is written: nobody can receive what is not in
-// the book.
-func (b *Book) Add(stream int, line []byte) error {
+// Add adds the message of a record. It must be called before the record is written, because a
+// collector may receive the message at once.
+func (b *Book) Add(stream datalog.Stream, line []byte) error {
 	record, err := shardus.AppendRecord(nil, line)
 	if err != nil {
 		return fmt.Errorf("enginetest: %.80q is no record: %w", line, err)
 	}
-	h := xxhash.Sum64(signer.AppendMessage(nil, simulator.Streams[stream], record))
+	h := xxhash.Sum64(signer.AppendMessage(nil, stream.String(), record))
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	grown := append(*b.streams[stream].Load(), h) // readers have the shorter slice, and never look behind its end
-	b.streams[stream].Store(&grown)
+	// Readers that have the shorter slice never read beyond its end.
+	grown := append(*b.hashes[stream].Load(), h)
+	b.hashes[stream].Store(&grown)
 	return nil
 }
 
-// Counts are the numbers of messages due, by stream.
-func (b *Book) Counts() (n [len(simulator.Streams)]int) {
-	for i := range b.streams {
-		n[i] = len(*b.streams[i].Load())
+// Counts returns the number of expected messages of each stream.
+func (b *Book) Counts() (n datalog.PerStream[int]) {
+	for _, s := range datalog.Streams {
+		n[s] = len(*b.hashes[s].Load())
 	}
 	return n
 }
 
-// Find tells which message of a stream a text is, tried first at a guess; -1: none.
-func (b *Book) Find(stream int, text []byte, guess int) int {
-	all, h := *b.streams[stream].Load(), xxhash.Sum64(text)
+// Find returns the number of a message in its stream, or -1. It compares with number guess first.
+func (b *Book) Find(stream datalog.Stream, text []byte, guess int) int {
+	all, h := *b.hashes[stream].Load(), xxhash.Sum64(text)
 	if guess >= 0 && guess < len(all) && all[guess] == h {
 		return guess
 	}
 	return slices.Index(all, h)
 }
 
-// Total is the number of messages due.
+// Total returns the number of expected messages of all streams.
 func (b *Book) Total() (n int) {
-	for i := range b.streams {
-		n += len(*b.streams[i].Load())
+	for _, s := range datalog.Streams {
+		n += len(*b.hashes[s].Load())
 	}
 	return n
 }
 
-// Reading is how far one reader has come in a book. It belongs to one goroutine.
+// Reading checks the messages of one collector against a book. It belongs to one goroutine.
 type Reading struct {
-	book    *Book
-	next    [len(simulator.Streams)]int
-	most    [len(simulator.Streams)]int  // of next, ever
-	again   [len(simulator.Streams)]bool // the next message may be one that it had
-	view    [len(simulator.Streams)][]uint64
-	chain   uint64 // over all messages so far, of all streams: equal for readers that got the same in the same order
-	repeats int    // messages that came again
+	book      *Book
+	next      datalog.PerStream[int]      // number of the next message
+	most      datalog.PerStream[int]      // highest value that next has had
+	mayRepeat datalog.PerStream[bool]     // the next message may be an earlier one
+	hashes    datalog.PerStream[[]uint64] // from the book, as far as loaded
+	// chain depends on all messages so far, of all streams, and on their order.
+	chain   uint64
+	repeats int // messages that came again
 }
 
-// Total is how many different messages were taken.
+// Total returns how many different messages came.
 func (r *Reading) Total() (n int) {
 	for _, most := range r.most {
 		n += most
@@ -102,48 +105,57 @@ func (r *Reading) Total() (n int) {
 	return n
 }
 
-// Again says that the next message of each stream may be one that was taken
-// already; from it on they come in order.
+// Again allows the next message of each stream to be an earlier one. The following messages must
+// continue from there in order.
 func (r *Reading) Again() {
-	for i := range r.again {
-		r.again[i] = true
+	for _, s := range datalog.Streams {
+		r.mayRepeat[s] = true
 	}
 }
 
-// Take judges a message: it must be the next of its stream, to the byte.
+// Take checks a message: it must equal the next message of its stream.
 func (r *Reading) Take(stream string, text []byte) error {
-	i := slices.Index(simulator.Streams[:], stream)
-	if i < 0 {
+	s, ok := streamNamed(stream)
+	if !ok {
 		return fmt.Errorf("a message of the stream %q", stream)
 	}
-	if r.next[i] >= len(r.view[i]) {
-		r.view[i] = *r.book.streams[i].Load()
+	if r.next[s] >= len(r.hashes[s]) {
+		r.hashes[s] = *r.book.hashes[s].Load()
 	}
 	h := xxhash.Sum64(text)
-	if r.again[i] {
-		r.again[i], r.next[i] = false, r.most[i]
-		if n := slices.Index(r.view[i][:r.most[i]], h); n >= 0 {
-			r.next[i] = n
+	if r.mayRepeat[s] {
+		r.mayRepeat[s], r.next[s] = false, r.most[s]
+		if n := slices.Index(r.hashes[s][:r.most[s]], h); n >= 0 {
+			r.next[s] = n
 		}
 	}
-	if n := r.next[i]; n >= len(r.view[i]) || r.view[i][n] != h {
-		return r.unexpected(i, h, text)
+	if n := r.next[s]; n >= len(r.hashes[s]) || r.hashes[s][n] != h {
+		return r.unexpected(s, h, text)
 	}
-	r.next[i]++
-	if r.next[i] <= r.most[i] {
+	r.next[s]++
+	if r.next[s] <= r.most[s] {
 		r.repeats++
 	}
-	r.most[i] = max(r.most[i], r.next[i])
+	r.most[s] = max(r.most[s], r.next[s])
 	r.chain = (r.chain<<7 | r.chain>>57) ^ h*0x9e3779b97f4a7c15
 	return nil
 }
 
-func (r *Reading) unexpected(i int, h uint64, text []byte) error {
-	what := fmt.Sprintf("no message that was due: %.120q", text)
-	if n := slices.Index(*r.book.streams[i].Load(), h); n >= 0 && n < r.next[i] {
-		what = fmt.Sprintf("record %d again", n)
+func (r *Reading) unexpected(s datalog.Stream, h uint64, text []byte) error {
+	got := fmt.Sprintf("a message that is not in the book: %.120q", text)
+	if n := slices.Index(*r.book.hashes[s].Load(), h); n >= 0 && n < r.next[s] {
+		got = fmt.Sprintf("record %d again", n)
 	} else if n >= 0 {
-		what = fmt.Sprintf("record %d: %d are missing", n, n-r.next[i])
+		got = fmt.Sprintf("record %d: %d are missing", n, n-r.next[s])
 	}
-	return fmt.Errorf("%s: where record %d was due, came %s", simulator.Streams[i], r.next[i], what)
+	return fmt.Errorf("%s: got %s; want record %d", s, got, r.next[s])
+}
+
+func streamNamed(name string) (datalog.Stream, bool) {
+	for _, s := range datalog.Streams {
+		if s.String() == name {
+			return s, true
+		}
+	}
+	return 0, false
 }

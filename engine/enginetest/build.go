@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// built is what Build has made.
+// built is the path of the binary that Build made.
 var built string
 
 // Build compiles cmd/distributor into dir, for all tests of this process.
@@ -23,8 +23,8 @@ func Build(dir string) error {
 	return nil
 }
 
-// crashing is the binary that can be told where to kill itself (package
-// crashpoint), made when the first test asks for it.
+// crashing returns the path of a binary with crash points (package crashpoint), which is built at
+// the first call.
 var crashing = sync.OnceValues(func() (path string, err error) {
 	path = built + "-crashpoints"
 	return path, compile(path, "-tags", "crashpoints")
@@ -42,13 +42,13 @@ func compile(path string, flags ...string) error {
 	return nil
 }
 
-// Result is what a finished command left.
+// Result is the result of a finished command.
 type Result struct {
 	Status         int
 	Stdout, Stderr string
 }
 
-// Run runs the binary in dir to its end.
+// Run runs the binary in dir and waits for its end.
 func Run(t testing.TB, dir string, args ...string) Result {
 	t.Helper()
 	cmd := command(built, dir, args...)

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// drains connects n collectors that read and look at nothing.
+// drains connects n collectors that read and discard all bytes.
 func drains(b *testing.B, d *Distributor, n int, compressed bool) {
 	b.Helper()
 	extension := ""
@@ -37,21 +37,24 @@ func drains(b *testing.B, d *Distributor, n int, compressed bool) {
 		}
 		in := bufio.NewReader(conn)
 		answer, err := http.ReadResponse(in, nil)
-		if err != nil || answer.StatusCode != http.StatusSwitchingProtocols || (answer.Header.Get("Sec-WebSocket-Extensions") != "") != compressed {
+		if err != nil || answer.StatusCode != http.StatusSwitchingProtocols ||
+			(answer.Header.Get("Sec-WebSocket-Extensions") != "") != compressed {
 			b.Fatalf("%v %v", answer, err)
 		}
 		go func() { _, _ = io.Copy(io.Discard, in) }()
 	}
 }
 
-// cost is what a run cost the distributor, all processes.
-type cost struct{ cpu, sent, small float64 } // seconds, bytes given to the kernel, part of them compressed
+// cost is the cost of a run in all processes of the distributor: seconds of CPU time, bytes that
+// were given to the kernel, and the part of them that was compressed.
+type cost struct{ cpu, sent, small float64 }
 
 // distribute sends the simulator's records, at a rate, to n collectors.
 func distribute(b *testing.B, n, level, rate int, seconds float64) cost {
 	b.Helper()
 	d := New(b, Settings{"COMPRESSION_LEVEL": level, "ADMIN_ADDR": "127.0.0.1:0"})
-	NewArchiver(b, ArchiverOptions{Dir: d.Logs, Book: NewBook()}) // makes the logs, so that following begins before the first record
+	// Make the logs, so that the distributor follows them before the first record.
+	NewArchiver(b, ArchiverOptions{Dir: d.Logs, Book: NewBook()})
 	d.Start()
 	drains(b, d, n, level > 0)
 	of := func() (c cost, frames uint64) {
@@ -66,14 +69,16 @@ func distribute(b *testing.B, n, level, rate int, seconds float64) cost {
 		return c, frames
 	}
 	before, _ := of()
-	cmd := exec.Command(d.Binary, "simulate", "--quiet", "--seed", "same", "--dir", d.Logs, "--rate", fmt.Sprint(rate), "--seconds", fmt.Sprint(seconds))
+	cmd := exec.Command(d.Binary, "simulate", "--quiet", "--seed", "same", "--dir", d.Logs, "--rate",
+		fmt.Sprint(rate), "--seconds", fmt.Sprint(seconds))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}
 	var last cost
 	Until(b, "all is sent", func() bool {
 		now, frames := of()
-		done := now.sent == last.sent && frames > 0 // an idle distributor takes a little processor time too
+		// An idle distributor uses a little CPU time too.
+		done := now.sent == last.sent && frames > 0
 		last = now
 		time.Sleep(1500 * time.Millisecond) // figures are a second old
 		return done
@@ -82,9 +87,8 @@ func distribute(b *testing.B, n, level, rate int, seconds float64) cost {
 	return cost{last.cpu - before.cpu, last.sent, last.small}
 }
 
-// BenchmarkCompression distributes the same records without and with
-// compression, in turn, and compares what it costs: ratios of each pair, their
-// median.
+// BenchmarkCompression distributes the same records without and with compression, alternately. It
+// reports the median of the ratios of each pair.
 func BenchmarkCompression(b *testing.B) {
 	const rate, seconds, pairs = 400, 6, 3
 	for _, n := range []int{1, 10, 100} {

@@ -14,14 +14,16 @@ import (
 	"distributor/wsproto/collector"
 )
 
-// Collectors that offer compression get the same messages in the same order as
-// those that do not, although a worker and then the primary are killed on the
-// way; what compressing leaves on disk goes with the primary's next life.
+// TestCompression checks that collectors with and without compression get the same messages in the
+// same order, while a worker and then the primary are killed. The compressed log that the killed
+// primary left must be removed by the next one.
 func TestCompression(t *testing.T) {
 	t.Parallel()
-	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 3, "ADMIN_ADDR": "127.0.0.1:0"})
+	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 3,
+		"ADMIN_ADDR": "127.0.0.1:0"})
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{300, 20_000}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{300, 20_000}})
 	d.Start()
 	const size, compress = 6, 4
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: size, Compress: compress, Book: book})
@@ -40,7 +42,7 @@ func TestCompression(t *testing.T) {
 	}
 	s := atWork("compressed frames are sent")
 	if c := s.Compression; c.OutBytes >= c.InBytes || c.Frames == 0 {
-		t.Errorf("%+v", c)
+		t.Errorf("got %+v, want fewer bytes out than in, and frames", c)
 	}
 	d.Workers()[0].Kill(t)
 	atWork("compressed frames are sent after the end of a worker")
@@ -58,14 +60,15 @@ func TestCompression(t *testing.T) {
 
 	d.Configure(Settings{"COMPRESSION_LEVEL": 0})
 	if l := d.Reload(syscall.SIGHUP); fmt.Sprint(l.Attrs["applied"], l.Attrs["refused"]) != "1 0" {
-		t.Errorf("the log says %s", l.Text)
+		t.Errorf("unexpected line in the log: %s", l.Text)
 	}
 	Until(t, "the compressed log has gone", func() bool { _, err := os.Stat(logs); return errors.Is(err, fs.ErrNotExist) }, func() string { return "" })
 	if err := archiver.Write(50); err != nil {
 		t.Fatal(err)
 	}
 	fleet.WaitTotal(book.Total())
-	c, err := collector.Dial(t.Context(), collector.Options{URL: d.URL, Keys: newKey(t), HashKey: hashKey, Compress: true})
+	c, err := collector.Dial(t.Context(), collector.Options{URL: d.URL, Keys: newKey(t),
+		HashKey: hashKey, Compress: true})
 	if err != nil || c.Compressed() {
 		t.Errorf("with level 0: compressed, or %v", err)
 	}
@@ -75,19 +78,22 @@ func TestCompression(t *testing.T) {
 	d.Stop()
 }
 
-// A handover that fails leaves collectors connected: for its time they get plain
-// messages. One that succeeds moves them over with nothing missing; then the
-// compressed log is the new process's, and is there when the old one has ended.
+// TestCompressionOverHandovers checks handovers with compression. A failed handover must leave
+// collectors connected; during it they get uncompressed messages. After a successful one collectors
+// must miss nothing, and the new process must have a compressed log when the old one has ended.
 func TestCompressionOverHandovers(t *testing.T) {
 	t.Parallel()
-	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "FRAME_LOG_SEGMENT_BYTES": 1 << 20, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 4, "ADMIN_ADDR": "127.0.0.1:0"})
+	d := New(t, Settings{"COMPRESSION_LEVEL": 1, "FRAME_LOG_SEGMENT_BYTES": 1 << 20,
+		"NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 4, "ADMIN_ADDR": "127.0.0.1:0"})
 	d.Env = []string{badSuccessor + "=opens"}
 	linked(t, d)
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{300, 20_000}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{300, 20_000}})
 	d.Start()
 	const size, compress = 6, 4
-	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: size, Compress: compress, Book: book, Forgetful: true})
+	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: size, Compress: compress, Book: book,
+		Forgetful: true})
 	s := newStorm(archiver)
 	sent := func() (s status.Compression) {
 		t.Helper()
@@ -103,18 +109,20 @@ func TestCompressionOverHandovers(t *testing.T) {
 	replaceByBad(t, d)
 	mark := d.Mark()
 	d.Signal(syscall.SIGUSR2)
-	d.WaitLogAfter(mark, "handover failed", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
+	d.WaitLogAfter(mark, "handover failed", func(l Line) bool {
+		return l.Msg == "handover failed; this process continues"
+	})
 	sent()
 	if n := fleet.Cut(); n != 0 {
-		t.Errorf("%d collectors have noticed that a handover failed", n)
+		t.Errorf("a failed handover cut %d collectors, want none", n)
 	}
 
 	replaceBinary(t, d, built)
 	old := d.Pid()
 	d.HandOver()
-	for _, open := range descriptors(old) { // it is there still: collectors leave a second later
+	for _, open := range descriptors(old) { // it still exists, because collectors leave a second later
 		if strings.Contains(open, "/deflate/") {
-			t.Errorf("the old process has not given its compressed log up: %s", open)
+			t.Errorf("the old process still has its compressed log open: %s", open)
 		}
 	}
 	d.Alone()
@@ -123,14 +131,15 @@ func TestCompressionOverHandovers(t *testing.T) {
 			t.Errorf("%d compressed logs of the new process have ended: %s", n, of)
 		}
 	}
-	if logs, err := os.ReadDir(filepath.Join(d.Dir, "state", "deflate")); err != nil || len(logs) != 1 {
+	if logs, err := os.ReadDir(filepath.Join(d.Dir, "state", "deflate")); err != nil ||
+		len(logs) != 1 {
 		t.Errorf("compressed logs: %v, %v", logs, err)
 	}
 	s.end(t)
 	fleet.WaitTotal(book.Total())
 	fleet.CheckSame()
 	if n := fleet.Cut(); n != size {
-		t.Errorf("only %d of %d collectors were sent over", n, size)
+		t.Errorf("%d collectors moved to the new process, want %d", n, size)
 	}
 	d.Stop()
 }

@@ -15,14 +15,15 @@ import (
 	"time"
 
 	"distributor/engine/simulator"
+	"distributor/mmaplog/datalog"
 	"distributor/wsproto"
 	"distributor/wsproto/collector"
 )
 
-// handOffTimeout is how long the gateway would wait for a worker.
+// handOffTimeout is how long the gateway waits for a worker.
 const handOffTimeout = 15 * time.Second
 
-// timeOf is when a line was logged.
+// timeOf returns when a line was logged.
 func timeOf(t *testing.T, l Line) time.Time {
 	t.Helper()
 	text, _ := l.Attrs["time"].(string)
@@ -33,7 +34,7 @@ func timeOf(t *testing.T, l Line) time.Time {
 	return at
 }
 
-// refusal is the complete answer to an upgrade that was refused.
+// refusal is the complete answer to a refused upgrade.
 type refusal struct {
 	status int
 	header http.Header
@@ -41,7 +42,7 @@ type refusal struct {
 	took   time.Duration
 }
 
-// refusedUpgrade asks for an upgrade, which must be refused for a reason.
+// refusedUpgrade requests an upgrade, which must be refused with a reason.
 func refusedUpgrade(t *testing.T, d *Distributor, reason string) refusal {
 	t.Helper()
 	target, err := upgradeTarget(PeerOptions{Key: newKey(t)}, time.Now())
@@ -52,7 +53,7 @@ func refusedUpgrade(t *testing.T, d *Distributor, reason string) refusal {
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", reason)
 }
 
-// mustRefuse sends a request, and reads to its end an answer of 503 for a reason.
+// mustRefuse sends a request, and reads the whole answer, which must be 503 with the reason.
 func mustRefuse(t *testing.T, d *Distributor, request, reason string) refusal {
 	t.Helper()
 	began := time.Now()
@@ -64,7 +65,7 @@ func mustRefuse(t *testing.T, d *Distributor, request, reason string) refusal {
 	if err := conn.SetDeadline(began.Add(patience)); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.WriteString(conn, request) // the answer may be there before it
+	_, _ = io.WriteString(conn, request) // the answer may come before the end of the request
 	text, err := io.ReadAll(conn)
 	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatal(err)
@@ -72,7 +73,8 @@ func mustRefuse(t *testing.T, d *Distributor, request, reason string) refusal {
 	head, body, _ := strings.Cut(string(text), "\r\n\r\n")
 	r := refusal{body: body, header: http.Header{}, took: time.Since(began)}
 	var answer struct{ Reason string }
-	if _, err := fmt.Sscanf(head, "HTTP/1.1 %d", &r.status); err != nil || json.Unmarshal([]byte(body), &answer) != nil {
+	if _, err := fmt.Sscanf(head, "HTTP/1.1 %d", &r.status); err != nil ||
+		json.Unmarshal([]byte(body), &answer) != nil {
 		t.Fatalf("no complete answer: %q", text)
 	}
 	for line := range strings.Lines(head) {
@@ -81,32 +83,32 @@ func mustRefuse(t *testing.T, d *Distributor, request, reason string) refusal {
 		}
 	}
 	if r.status != http.StatusServiceUnavailable || answer.Reason != reason {
-		t.Fatalf("answered %d: %s, not for %s", r.status, body, reason)
+		t.Fatalf("got status %d: %s, want reason %s", r.status, body, reason)
 	}
 	return r
 }
 
-// mustServeRest checks that what is kept is the end of the book, of each stream
-// without a gap, and returns where it begins.
+// mustServeRest checks that the distributor serves the end of the book, each stream without a gap.
+// It returns the floor.
 func mustServeRest(t *testing.T, d *Distributor, book *Book) (floor uint64) {
 	t.Helper()
 	p := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"})
 	defer p.Terminate()
 	reading, taken := Reading{book: book}, 0
-	for i := range reading.most { // as if it had had all: it begins anywhere
-		reading.view[i] = *book.streams[i].Load()
-		reading.most[i] = len(reading.view[i])
+	for _, s := range datalog.Streams { // as if it had had all, so that it may begin anywhere
+		reading.hashes[s] = *book.hashes[s].Load()
+		reading.most[s] = len(reading.hashes[s])
 	}
 	reading.Again()
 	last := func() bool {
 		for i := range reading.next {
-			if reading.next[i] != len(reading.view[i]) {
+			if reading.next[i] != len(reading.hashes[i]) {
 				return false
 			}
 		}
 		return true
 	}
-	Until(t, "the end of the book has come", func() bool {
+	Until(t, "the last message of each stream has come", func() bool {
 		texts := p.Texts()
 		for _, text := range texts[taken:] {
 			if err := reading.Take(streamOf(t, text), []byte(text)); err != nil {
@@ -140,9 +142,9 @@ func streamOf(t *testing.T, text string) string {
 	return ""
 }
 
-// Damage to the frame log while nothing runs: what is damaged is not served, the
-// log says what is lost, a collector that wants it is refused by name, and what
-// is not distributed to the end is made again from the data logs.
+// TestDamagedState damages the frame log while nothing runs. Damaged frames must not be served, the
+// log must say what is lost, and a collector that asks for lost frames must be refused with the
+// floor. Records of lost frames at the end must be read again from the data logs.
 func TestDamagedState(t *testing.T) {
 	type place struct {
 		d        *Distributor
@@ -166,21 +168,39 @@ func TestDamagedState(t *testing.T) {
 	}
 	const lost, givenUp = "frame log: DAMAGE: committed frames are lost", "given up, to be made again"
 	for name, c := range map[string]struct {
-		do      func(*testing.T, place) // while the machine is started again: within a boot, a closed log is not read
+		// do runs before a simulated restart of the machine: within a boot, the frames of a closed
+		// log are not verified.
+		do      func(*testing.T, place)
 		says    string
 		refused int // a collector with the position of the log's beginning
 	}{
-		"bit flip":              {func(t *testing.T, p place) { damage(t, middle(p), 1000, []byte{0}) }, lost, http.StatusGone},
-		"bit flip in an index":  {func(t *testing.T, p place) { damage(t, index(middle(p)), 4096+64*3+30, []byte{0xff, 0xff}) }, lost, http.StatusGone},
-		"bit flip at the end":   {func(t *testing.T, p place) { damage(t, last(p), int64(p.head)-3, []byte{0}) }, givenUp, 0},
-		"torn tail":             {func(t *testing.T, p place) { truncate(t, last(p), int64(p.head)-3) }, givenUp, 0},
-		"last index torn":       {func(t *testing.T, p place) { truncate(t, index(last(p)), 4096+64) }, "", 0},
-		"segment cut":           {func(t *testing.T, p place) { truncate(t, middle(p), 5000) }, lost, http.StatusGone},
-		"segment missing":       {func(t *testing.T, p place) { remove(t, middle(p), index(middle(p))) }, lost, http.StatusGone},
-		"first segment missing": {func(t *testing.T, p place) { remove(t, p.segments[0], index(p.segments[0])) }, lost, http.StatusGone},
-		"last segment missing":  {func(t *testing.T, p place) { remove(t, last(p), index(last(p))) }, "", 0},
-		"index missing":         {func(t *testing.T, p place) { remove(t, index(middle(p))) }, lost, http.StatusGone},
-		"head missing":          {func(t *testing.T, p place) { remove(t, filepath.Join(filepath.Dir(last(p)), "head")) }, "", http.StatusConflict},
+		"bit flip": {func(t *testing.T, p place) {
+			damage(t, middle(p), 1000, []byte{0})
+		}, lost, http.StatusGone},
+		"bit flip in an index": {func(t *testing.T, p place) {
+			damage(t, index(middle(p)), 4096+64*3+30, []byte{0xff, 0xff})
+		}, lost, http.StatusGone},
+		"bit flip at the end": {func(t *testing.T, p place) {
+			damage(t, last(p), int64(p.head)-3, []byte{0})
+		}, givenUp, 0},
+		"torn tail": {func(t *testing.T, p place) {
+			truncate(t, last(p), int64(p.head)-3)
+		}, givenUp, 0},
+		"last index torn": {func(t *testing.T, p place) { truncate(t, index(last(p)), 4096+64) }, "", 0},
+		"segment cut": {func(t *testing.T, p place) {
+			truncate(t, middle(p), 5000)
+		}, lost, http.StatusGone},
+		"segment missing": {func(t *testing.T, p place) {
+			remove(t, middle(p), index(middle(p)))
+		}, lost, http.StatusGone},
+		"first segment missing": {func(t *testing.T, p place) {
+			remove(t, p.segments[0], index(p.segments[0]))
+		}, lost, http.StatusGone},
+		"last segment missing": {func(t *testing.T, p place) { remove(t, last(p), index(last(p))) }, "", 0},
+		"index missing": {func(t *testing.T, p place) {
+			remove(t, index(middle(p)))
+		}, lost, http.StatusGone},
+		"head missing": {func(t *testing.T, p place) { remove(t, filepath.Join(filepath.Dir(last(p)), "head")) }, "", http.StatusConflict},
 		"head of garbage": {func(t *testing.T, p place) {
 			damage(t, filepath.Join(filepath.Dir(last(p)), "head"), 0, []byte(strings.Repeat("?", 200)))
 		}, "the head file is not usable", http.StatusConflict},
@@ -195,7 +215,8 @@ func TestDamagedState(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d, book := New(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 64 << 10}), NewBook()
-			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100, 3000}})
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+				Sizes: []int{100, 3000}})
 			d.Start()
 			fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
 			if err := archiver.Write(200); err != nil {
@@ -207,19 +228,24 @@ func TestDamagedState(t *testing.T) {
 			d.Stop()
 			p := place{d: d, segments: d.segments(t)}
 			var base uint64
-			if _, err := fmt.Sscanf(filepath.Base(last(p)), "%x.frames", &base); err != nil || len(p.segments) < 4 {
+			if _, err := fmt.Sscanf(filepath.Base(last(p)), "%x.frames", &base); err != nil ||
+				len(p.segments) < 4 {
 				t.Fatalf("%v: %v", p.segments, err)
 			}
 			p.head = head.Offset - base
 			rebooted(t, d)
 			c.do(t, p)
 			d.Start()
-			if said := d.Log(func(l Line) bool { return strings.Contains(l.Msg, c.says) }); c.says != "" && len(said) == 0 {
+			if said := d.Log(func(l Line) bool {
+				return strings.Contains(l.Msg, c.says)
+			}); c.says != "" && len(said) == 0 {
 				t.Errorf("the log does not say %q", c.says)
 			}
 			_, err := Connect(t, d.URL, PeerOptions{Key: newKey(t), From: floor.String()})
 			var refused *collector.RefusedError
-			if c.refused == 0 && err != nil || c.refused != 0 && (!errors.As(err, &refused) || refused.Status != c.refused || !strings.Contains(refused.Reason, `"floor"`)) {
+			if c.refused == 0 && err != nil || c.refused != 0 &&
+				(!errors.As(err, &refused) || refused.Status != c.refused ||
+					!strings.Contains(refused.Reason, `"floor"`)) {
 				t.Errorf("a collector with a position of before: %v", err)
 			}
 			if err := archiver.Write(50); err != nil {
@@ -233,12 +259,13 @@ func TestDamagedState(t *testing.T) {
 	}
 }
 
-// A segment that is truncated while it is mapped: the collectors that want its
-// bytes are closed with 1011, the others, the workers and the primary go on.
+// TestTruncatedWhileServed truncates a segment while it is mapped. Collectors that need its bytes
+// must be closed with 1011. The other collectors, the workers and the primary must continue.
 func TestTruncatedWhileServed(t *testing.T) {
 	t.Parallel()
 	d, book := New(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 64 << 10}), NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100, 3000}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{100, 3000}})
 	d.Start()
 	live := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
 	if err := archiver.Write(200); err != nil {
@@ -249,29 +276,31 @@ func TestTruncatedWhileServed(t *testing.T) {
 	if err := os.Truncate(d.segments(t)[1], 0); err != nil {
 		t.Fatal(err)
 	}
-	MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"}).WaitClosed(t, wsproto.InternalError.Code)
+	MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"}).WaitClosed(t,
+		wsproto.InternalError.Code)
 	if err := archiver.Write(50); err != nil {
 		t.Fatal(err)
 	}
 	live.WaitTotal(250)
 	if live.Cut() != 0 || worker.Gone(0) {
-		t.Errorf("the others do not go on: %v", live)
+		t.Errorf("the other collectors did not continue: %v", live)
 	}
 	live.CheckSame()
 	d.Stop()
-	d.Start() // the floor is above what was lost
+	d.Start() // raises the floor above the lost frames
 	if floor := mustServeRest(t, d, book); floor == 0 {
-		t.Error("nothing is lost?")
+		t.Error("no frame was lost")
 	}
 	d.Stop()
 }
 
-// The segment that is being written is truncated: the primary says so and stops.
-// Its next start gives up what is lost, and makes it again.
+// TestTruncatedWhileWritten truncates the active segment. The primary must report it and stop. The
+// next start must read the lost records again.
 func TestTruncatedWhileWritten(t *testing.T) {
 	t.Parallel()
 	d, book := New(t, nil), NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100, 3000}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{100, 3000}})
 	d.Start()
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
 	if err := archiver.Write(20); err != nil {
@@ -286,9 +315,11 @@ func TestTruncatedWhileWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	if how := d.WaitEnd(); how.ExitStatus() != 1 {
-		t.Errorf("it ended with %v", d.cmd.ProcessState)
+		t.Errorf("got %v, want exit status 1", d.cmd.ProcessState)
 	}
-	d.WaitLog("why", func(l Line) bool { return l.Msg == "stopped" && strings.Contains(l.Text, "files are damaged") })
+	d.WaitLog("why", func(l Line) bool {
+		return l.Msg == "stopped" && strings.Contains(l.Text, "files are damaged")
+	})
 	d.Start()
 	late := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
 	late.WaitTotal(40)
@@ -296,8 +327,9 @@ func TestTruncatedWhileWritten(t *testing.T) {
 	d.Stop()
 }
 
-// A primary that is out of descriptors refuses with a complete answer as long as
-// it can answer at all, does not spin when it cannot, and goes on by itself.
+// TestDescriptorsOfThePrimary lets the primary run out of descriptors. It must refuse with a
+// complete answer while it can accept, must not use CPU time when it cannot, and must recover
+// without a restart.
 func TestDescriptorsOfThePrimary(t *testing.T) {
 	t.Parallel()
 	d, book := New(t, nil), NewBook()
@@ -315,7 +347,7 @@ func TestDescriptorsOfThePrimary(t *testing.T) {
 		idle = append(idle, conn)
 	}
 	if refused := mustRefuse(t, d, "", "no_descriptors"); refused.header.Get("Retry-After") == "" {
-		t.Errorf("%+v", refused)
+		t.Errorf("the refusal has no Retry-After: %+v", refused)
 	}
 	refusedUpgrade(t, d, "no_descriptors")
 	if err := archiver.Write(10); err != nil {
@@ -323,20 +355,24 @@ func TestDescriptorsOfThePrimary(t *testing.T) {
 	}
 	fleet.WaitTotal(10)
 
-	limitDescriptors(t, d.Pid(), 3) // now nothing can be accepted
+	limitDescriptors(t, d.Pid(), 3) // so that no connection can be accepted
 	mark, before := d.Mark(), cpuTime(t, d.Pid())
 	waiting, err := net.Dial("tcp", strings.TrimPrefix(d.URL, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer waiting.Close()
-	d.WaitLogAfter(mark, "accept fails", func(l Line) bool { return strings.Contains(l.Text, "too many open files") })
-	d.WaitLogAfter(mark, "it is tried once a second", func(l Line) bool { return strings.Contains(l.Text, "retrying in 1s") })
+	d.WaitLogAfter(mark, "accept fails", func(l Line) bool {
+		return strings.Contains(l.Text, "too many open files")
+	})
+	d.WaitLogAfter(mark, "it is tried once a second", func(l Line) bool {
+		return strings.Contains(l.Text, "retrying in 1s")
+	})
 	if said := d.Mark() - mark; said > 40 {
-		t.Errorf("%d lines of log within about two seconds", said)
+		t.Errorf("%d lines of log in about two seconds, want at most 40", said)
 	}
 	if used := cpuTime(t, d.Pid()) - before; used > time.Second {
-		t.Errorf("it has used %v of a processor: does it spin?", used)
+		t.Errorf("used %v of CPU time, want at most 1s", used)
 	}
 	if err := archiver.Write(10); err != nil {
 		t.Fatal(err)
@@ -358,8 +394,8 @@ func TestDescriptorsOfThePrimary(t *testing.T) {
 	d.Stop()
 }
 
-// A worker that is out of descriptors costs nobody but the collector whose
-// socket was on its way to it; the next one goes to another worker.
+// TestDescriptorsOfAWorker lets a worker run out of descriptors. Only the collector whose socket
+// was just sent to it may be lost; the next one must go to another worker.
 func TestDescriptorsOfAWorker(t *testing.T) {
 	t.Parallel()
 	d, book := New(t, Settings{"MAX_WORKERS": 2}), NewBook()
@@ -374,7 +410,7 @@ func TestDescriptorsOfAWorker(t *testing.T) {
 	limitDescriptors(t, worker.Pid, 3)
 	mark := d.Mark()
 	p, err := Connect(t, d.URL, PeerOptions{Key: newKey(t)})
-	for err == nil { // until the primary is told, a second later at most, it goes to the first
+	for err == nil { // until the primary knows, at most a second later, sockets go to the first worker
 		t.Cleanup(p.Terminate)
 		if len(d.Workers()) > 1 {
 			break
@@ -382,7 +418,9 @@ func TestDescriptorsOfAWorker(t *testing.T) {
 		p, err = Connect(t, d.URL, PeerOptions{Key: newKey(t)})
 	}
 	if err != nil {
-		d.WaitLogAfter(mark, "the socket is lost", func(l Line) bool { return l.Msg == "a socket is lost" })
+		d.WaitLogAfter(mark, "the socket is lost", func(l Line) bool {
+			return l.Msg == "a socket is lost"
+		})
 	}
 	Until(t, "another worker takes collectors", func() bool {
 		p, err = Connect(t, d.URL, PeerOptions{Key: newKey(t)})

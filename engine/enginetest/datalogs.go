@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// least is how much of a log must be there for it to be known again (mmaplog/datalog/doc.go).
-const least = 256
+// minIdentified is the size in bytes from which on the follower can identify a log by its content
+// (mmaplog/datalog/doc.go).
+const minIdentified = 256
 
-// mirrorLogs has the data logs copied while nothing runs, and the copy put in their place: other
-// files, which come in any order, under the old names.
+// mirrorLogs replaces all data logs by copies, in random order, while nothing runs.
 func mirrorLogs(t *Trial, rng *rand.Rand) {
 	t.down(rng, func() {
 		if rng.IntN(2) == 0 {
@@ -24,7 +24,7 @@ func mirrorLogs(t *Trial, rng *rand.Rand) {
 	})
 }
 
-// copyLogs copies the data logs, in any order, with their times, as rsync does.
+// copyLogs copies the data logs with their times, as rsync does, in random order.
 func (t *Trial) copyLogs(rng *rand.Rand) (dir string) {
 	dir, err := os.MkdirTemp(t.d.Dir, "copy-")
 	t.ok(err)
@@ -51,7 +51,7 @@ func (t *Trial) copyLog(from, to string) {
 	t.ok(os.Chtimes(to, info.ModTime(), info.ModTime()))
 }
 
-// swapLogs puts a directory in the place of the data logs, and has the archiver go on there.
+// swapLogs replaces the directory of the data logs by dir, where the archiver then continues.
 func (t *Trial) swapLogs(dir string) {
 	t.ok(t.archiver.Close())
 	t.ok(os.RemoveAll(t.d.Logs))
@@ -59,8 +59,8 @@ func (t *Trial) swapLogs(dir string) {
 	t.ok(t.archiver.Resume())
 }
 
-// replaceLogs has a job put copies in the place of logs while all runs: those that are written no
-// more, and with the archiver stopped the others too.
+// replaceLogs replaces some data logs by copies while the distributor runs. The archiver is stopped
+// meanwhile, so that the active logs can be replaced too.
 func replaceLogs(t *Trial, rng *rand.Rand) {
 	t.ok(t.archiver.Close())
 	entries, err := os.ReadDir(t.d.Logs)
@@ -78,7 +78,7 @@ func replaceLogs(t *Trial, rng *rand.Rand) {
 	t.ok(t.archiver.Resume())
 }
 
-// touchLogs gives data logs other times, while all runs or is down.
+// touchLogs changes the modification times of the data logs while the distributor runs or is down.
 func touchLogs(t *Trial, rng *rand.Rand) {
 	touch := func() {
 		paths, err := filepath.Glob(filepath.Join(t.d.Logs, "*.txt"))
@@ -93,7 +93,7 @@ func touchLogs(t *Trial, rng *rand.Rand) {
 			t.ok(os.Chtimes(path, at, at))
 		}
 	}
-	t.touched = true
+	t.timesChanged = true
 	if rng.IntN(2) == 0 {
 		touch()
 		return
@@ -101,9 +101,9 @@ func touchLogs(t *Trial, rng *rand.Rand) {
 	t.down(rng, func() { t.kill(); touch() })
 }
 
-// restoreLogs has the data logs put back from a copy that lacks their last records, after these
-// were read: the archiver goes on where the copy ends. Only a log that the copy has in a part is an
-// older state of it: none may have been begun or ended meanwhile.
+// restoreLogs restores the data logs from a copy that lacks their last records, after these were
+// read. The archiver continues where the copy ends. If a log was started or left since the copy was
+// made, restoreLogs does nothing, because the copy is then no older state of that log.
 func restoreLogs(t *Trial, rng *rand.Rand) {
 	sizes := func() map[string]int64 {
 		m := make(map[string]int64)
@@ -116,20 +116,20 @@ func restoreLogs(t *Trial, rng *rand.Rand) {
 		}
 		return m
 	}
-	t.ok(t.archiver.Reopen()) // it has ended all lines
+	t.ok(t.archiver.Reopen()) // completes all lines
 	copied, before, rotated := t.copyLogs(rng), sizes(), t.archiver.Rotations()
 	t.write(1 + rng.IntN(10))
 	t.catchUp()
-	apt := t.archiver.Rotations() == rotated
+	olderState := t.archiver.Rotations() == rotated
 	for path, size := range sizes() {
-		apt = apt && (size == before[path] || before[path] >= least)
+		olderState = olderState && (size == before[path] || before[path] >= minIdentified)
 	}
-	if !apt {
+	if !olderState {
 		t.ok(os.RemoveAll(copied))
 		return
 	}
 	t.tally.restored.Add(1)
-	if rng.IntN(3) == 0 { // while all runs
+	if rng.IntN(3) == 0 { // while the distributor runs
 		t.swapLogs(copied)
 		return
 	}

@@ -25,7 +25,7 @@ import (
 // minute; here it lasts a second, and what the stand-ins wait for is shorter in proportion.
 var dayRates = [...]float64{1, 8, 12}
 
-// ledger is what the archiver logs, as collectors must hear it.
+// ledger has the records that the archiver logs, as collectors must receive them.
 type ledger struct {
 	mu  sync.Mutex // guards due
 	due map[string]map[string]bool
@@ -49,7 +49,7 @@ func (l *ledger) note(t testing.TB, stream string, line []byte) {
 	l.due[stream][hex.EncodeToString(sum[:12])] = true
 }
 
-// withShardKey is what ADD_EXECUTION_SHARD_KEY makes of a receipt, by a parse of the whole.
+// withShardKey returns the receipt that ADD_EXECUTION_SHARD_KEY makes, by a full JSON parse.
 func withShardKey(t testing.TB, receipt []byte) []byte {
 	v, err := shardus.Parse(receipt)
 	if err != nil {
@@ -71,11 +71,11 @@ func withShardKey(t testing.TB, receipt []byte) []byte {
 	return with
 }
 
-// TestDay is a collector's day in MINUTES: two stand-ins for the real one, of npm ws 7 and 8, in a
-// network namespace of their own, and the binary on a socket that a service manager holds, which is
-// killed, restarted and replaced all the time. Neither ever gives up, both hear every record that
-// was logged while they were there, and in the end their tables are the archiver's. `make day` runs
-// it.
+// TestDay runs two stand-ins for the real collector, with npm ws 7 and 8, for MINUTES in a network
+// namespace of their own. The binary listens on a socket as a service manager passes it, and is
+// killed, restarted and replaced all the time. Neither stand-in may give up. Both must receive
+// every record that was logged while they ran, and at the end have the archiver's tables. `make
+// day` runs the test.
 func TestDay(t *testing.T) {
 	minutes, err := strconv.ParseFloat(os.Getenv("MINUTES"), 64)
 	if err != nil {
@@ -96,7 +96,7 @@ func TestDay(t *testing.T) {
 	})
 	d.Socket = here.listen("10.231.0.1:6100")
 
-	// History, which collectors get over the HTTP API alone.
+	// Records from before the start, which collectors get only over the HTTP API.
 	archiver := simulator.Options{
 		Dir: d.Logs, Databases: databases, Rates: dayRates,
 		Log: simulator.LogOptions{MaxBytes: 2 << 20},
@@ -134,9 +134,9 @@ func TestDay(t *testing.T) {
 		})
 	}()
 
-	faults := day(t, d, standins, time.Duration(minutes*float64(time.Minute)))
+	faults := causeFaults(t, d, standins, time.Duration(minutes*float64(time.Minute)))
 
-	// The last cycles are verified when enough newer ones have come.
+	// A collector verifies a cycle only after some newer ones.
 	stop()
 	<-writing
 	last := maxCycle(t, databases)
@@ -146,7 +146,7 @@ func TestDay(t *testing.T) {
 	})
 	for end := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
 		behind := slices.DeleteFunc(slices.Clone(standins), func(c *standin) bool {
-			c.lives()
+			c.mustRun()
 			_, cycle, _ := c.state()
 			return cycle >= last
 		})
@@ -168,7 +168,7 @@ func TestDay(t *testing.T) {
 	d.Stop()
 }
 
-// archive runs an archiver until ctx ends, or as o says.
+// archive runs an archiver until ctx ends, or until the limits in o.
 func archive(
 	ctx context.Context, t testing.TB, o simulator.Options, seed string, set func(*simulator.Options),
 ) {
@@ -179,8 +179,10 @@ func archive(
 	}
 }
 
-// day does to the distributor what happens to one, a fault every few seconds.
-func day(t *testing.T, d *Distributor, standins []*standin, length time.Duration) map[string]int {
+// causeFaults causes a fault of the distributor every few seconds, and returns how often each happened.
+func causeFaults(
+	t *testing.T, d *Distributor, standins []*standin, length time.Duration,
+) map[string]int {
 	rng := rand.New(rand.NewPCG(*seed, 10))
 	faults := map[string]func(){
 		"kill -9": func() {
@@ -210,7 +212,7 @@ func day(t *testing.T, d *Distributor, standins []*standin, length time.Duration
 		pause := time.Now().Add(time.Duration(2000+rng.IntN(6000)) * time.Millisecond)
 		for ; time.Now().Before(pause); time.Sleep(20 * time.Millisecond) {
 			for _, c := range standins {
-				c.lives()
+				c.mustRun()
 			}
 		}
 		name := names[rng.IntN(len(names))]
@@ -240,8 +242,8 @@ func openReadOnly(t testing.TB, path string) *sql.DB {
 	return db
 }
 
-// complete holds a stand-in's tables against the archiver's, and what it heard against what was
-// logged. A real collector begins to verify with cycle 1.
+// complete compares a stand-in's tables with the archiver's, and the records that it received with
+// those that were logged. A real collector verifies from cycle 1 on.
 func complete(t *testing.T, c *standin, databases string, last int64, l *ledger) {
 	t.Helper()
 	db := openReadOnly(t, c.database)

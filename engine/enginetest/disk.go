@@ -16,13 +16,13 @@ import (
 	"distributor/mmaplog/disktest"
 )
 
-// fill takes all bytes and all inodes that a file system has, and returns the files that hold them.
+// fill uses up all bytes and inodes of a file system, and returns the files that hold them.
 func fill(dir string) (fillers []string) {
 	for size := 1 << 20; ; {
 		name := filepath.Join(dir, fmt.Sprint("filler", len(fillers)))
 		err := os.WriteFile(name, make([]byte, size), 0o600)
 		if exists(name) {
-			fillers = append(fillers, name) // with what there was room for
+			fillers = append(fillers, name) // it may be shorter
 		}
 		switch {
 		case err == nil:
@@ -34,15 +34,16 @@ func fill(dir string) (fillers []string) {
 	}
 }
 
-// setImmutable keeps a file of STATE_DIR from being written, on any file system that can.
+// setImmutable sets or clears the immutable flag of a file, so that writes to it fail. It skips the
+// test if the file system does not have that flag.
 func setImmutable(t testing.TB, path string, on bool) {
 	t.Helper()
 	if err := disktest.Immutable(path, on); err != nil {
-		t.Skipf("no file can be made immutable here: %v", err)
+		t.Skipf("files cannot be made immutable here: %v", err)
 	}
 }
 
-// disks are the file systems that STATE_DIR may have for itself, as far as they can be made here.
+// disks returns the kinds of file systems that can be made here for STATE_DIR alone.
 var disks = sync.OnceValue(func() map[string]bool {
 	can := map[string]bool{"": true}
 	dir, err := os.MkdirTemp("", "disks-")
@@ -56,7 +57,8 @@ var disks = sync.OnceValue(func() map[string]bool {
 	_ = unix.Unmount(dir, 0)
 	can["tmpfs"] = true
 	image := filepath.Join(dir, "image")
-	if exec.Command("truncate", "-s", "16M", image).Run() == nil && exec.Command("mkfs.ext4", "-q", image).Run() == nil &&
+	if exec.Command("truncate", "-s", "16M", image).Run() == nil &&
+		exec.Command("mkfs.ext4", "-q", image).Run() == nil &&
 		exec.Command("mount", "-o", "loop", image, dir).Run() == nil {
 		_ = unix.Unmount(dir, 0)
 		can["ext4"] = true
@@ -64,7 +66,8 @@ var disks = sync.OnceValue(func() map[string]bool {
 	return can
 })
 
-// mountState gives STATE_DIR the file system of the plan; where it cannot be made, a directory.
+// mountState mounts the plan's file system at STATE_DIR. If it cannot be made here, STATE_DIR is a
+// plain directory.
 func (t *Trial) mountState() {
 	if !disks()[t.plan.Disk] {
 		t.plan.Disk = ""
@@ -77,8 +80,9 @@ func (t *Trial) mountState() {
 	if t.plan.Disk == "tmpfs" {
 		t.ok(unix.Mount("enginetest", state, "tmpfs", 0, "size=128m,nr_inodes=16384"))
 	} else {
-		t.run1("truncate", "-s", "160M", t.image())
-		t.run1("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0", "-J", "size=4", t.image())
+		t.runTool("truncate", "-s", "160M", t.image())
+		t.runTool("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0",
+			"-J", "size=4", t.image())
 		t.mountImage()
 	}
 	t.t.Cleanup(func() {
@@ -106,39 +110,40 @@ func unmount(path string) (err error) {
 func (t *Trial) image() string { return filepath.Join(t.d.Dir, "disk.img") }
 
 func (t *Trial) mountImage() {
-	options := "loop,errors=remount-ro," + [...]string{"data=ordered", "noauto_da_alloc", "data=writeback", "nodelalloc"}[t.plan.Seed%4]
-	t.run1("mount", "-o", options, t.image(), filepath.Join(t.d.Dir, "state"))
+	variants := [...]string{"data=ordered", "noauto_da_alloc", "data=writeback", "nodelalloc"}
+	options := "loop,errors=remount-ro," + variants[t.plan.Seed%4]
+	t.runTool("mount", "-o", options, t.image(), filepath.Join(t.d.Dir, "state"))
 }
 
-func (t *Trial) run1(name string, args ...string) {
+func (t *Trial) runTool(name string, args ...string) {
 	if text, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		t.t.Fatalf("%s %v: %v: %s", name, args, err, text)
 	}
 }
 
-// ill writes records while something is wrong with the disk: nothing is waited for.
-func (t *Trial) ill(rng *rand.Rand) {
-	t.frozen = true
+// writeDuringFault writes records while the disk has a fault, and does not wait for the chronicle.
+func (t *Trial) writeDuringFault(rng *rand.Rand) {
+	t.noWait = true
 	t.write(10 + rng.IntN(t.plan.Most))
-	t.frozen = false
+	t.noWait = false
 }
 
-// fillDisk has STATE_DIR full for a while. What is written meanwhile comes when there is room, and
-// nobody is cut.
+// fillDisk fills STATE_DIR for a while. Records that are written meanwhile must arrive when there
+// is room again, and no collector may be cut.
 func fillDisk(t *Trial, rng *rand.Rand) {
 	if t.plan.Disk == "" {
 		readOnlyDisk(t, rng)
 		return
 	}
-	t.sick = true
+	t.diskFailed = true
 	var fillers []string
-	for round := range 1 + rng.IntN(3) { // room that others give back is taken as well
+	for round := range 1 + rng.IntN(3) { // later rounds fill what the distributor freed
 		if round > 0 {
-			t.ill(rng)
+			t.writeDuringFault(rng)
 		}
 		fillers = append(fillers, t.fill(round)...)
 	}
-	t.ill(rng)
+	t.writeDuringFault(rng)
 	killed := rng.IntN(3) == 0
 	if killed {
 		t.kill()
@@ -152,7 +157,7 @@ func fillDisk(t *Trial, rng *rand.Rand) {
 	t.catchUp()
 }
 
-// fill takes the room that there is on a disk of the trial's.
+// fill allocates all free space of the trial's disk.
 func (t *Trial) fill(round int) (fillers []string) {
 	for size, n := int64(256<<20), 0; size >= 4096; n++ {
 		name := filepath.Join(t.d.Dir, "state", fmt.Sprint("filler", round, "-", n))
@@ -169,16 +174,16 @@ func (t *Trial) fill(round int) (fillers []string) {
 	return fillers
 }
 
-// readOnlyDisk has the path of STATE_DIR read-only for a while: files that are open stay as they
-// are, and no other can be made.
+// readOnlyDisk mounts STATE_DIR read-only over itself for a while. Open files stay writable, but no
+// new file can be made.
 func readOnlyDisk(t *Trial, rng *rand.Rand) {
 	if !disks()["tmpfs"] {
 		return
 	}
-	t.sick = true
+	t.diskFailed = true
 	state := filepath.Join(t.d.Dir, "state")
-	// It gets its place when it is read-only: a file that is open for writing below would keep it
-	// from that.
+	// The mount is made read-only elsewhere first: over STATE_DIR this would fail, because files
+	// below are open for writing.
 	aside, err := os.MkdirTemp(t.d.Dir, "read-only-")
 	t.ok(err)
 	t.ok(unix.Mount(state, aside, "", unix.MS_BIND, ""))
@@ -187,17 +192,17 @@ func readOnlyDisk(t *Trial, rng *rand.Rand) {
 		err = unix.Mount(aside, state, "", unix.MS_BIND, "")
 	}
 	t.ok(errors.Join(err, unix.Unmount(aside, unix.MNT_DETACH)))
-	t.ill(rng)
+	t.writeDuringFault(rng)
 	t.ok(unix.Unmount(state, unix.MNT_DETACH))
 	t.catchUp()
 }
 
-// failFile has one file of the frame log refuse what is written for a while.
+// failFile makes writes to one file of the frame log fail for a while.
 func failFile(t *Trial, rng *rand.Rand) {
 	if !disks()["ext4"] || t.plan.Disk == "tmpfs" || RaceEnabled {
 		return
 	}
-	t.sick = true
+	t.diskFailed = true
 	path := t.d.headFile()
 	if kind := [...]string{"", ".frames", ".index"}[rng.IntN(3)]; kind != "" {
 		segments, err := filepath.Glob(filepath.Join(filepath.Dir(path), "????????????????"+kind))
@@ -213,24 +218,25 @@ func failFile(t *Trial, rng *rand.Rand) {
 			setImmutable(t.t, path, false)
 		}
 	})
-	t.ill(rng)
+	t.writeDuringFault(rng)
 	setImmutable(t.t, path, false)
 	t.catchUp()
 }
 
-// failDisk has the file system fail, as after an error of the disk, and then the machine started
-// again.
+// failDisk makes the file system fail, as after an error of the disk, and then restarts the machine
+// as losePower does.
 func failDisk(t *Trial, rng *rand.Rand) {
 	if t.plan.Disk != "ext4" {
 		losePower(t, rng)
 		return
 	}
-	t.sick = true
-	t.syncSpared()
-	source, err := exec.Command("findmnt", "-n", "-o", "SOURCE", filepath.Join(t.d.Dir, "state")).Output()
+	t.diskFailed = true
+	t.syncKept()
+	state := filepath.Join(t.d.Dir, "state")
+	source, err := exec.Command("findmnt", "-n", "-o", "SOURCE", state).Output()
 	t.ok(err)
 	device := filepath.Base(strings.TrimSpace(string(source)))
 	t.ok(os.WriteFile("/sys/fs/ext4/"+device+"/trigger_fs_error", []byte("1"), 0))
-	t.ill(rng)
+	t.writeDuringFault(rng)
 	losePower(t, rng)
 }

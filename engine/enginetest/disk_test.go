@@ -15,7 +15,7 @@ import (
 	"distributor/mmaplog/disktest"
 )
 
-// loopMount puts d's STATE_DIR on an ext4 of its own, and returns the name of its block device.
+// loopMount mounts a new ext4 at d's STATE_DIR, and returns the name of its block device.
 func loopMount(t *testing.T, d *Distributor, size int64, options string) (device string) {
 	t.Helper()
 	image, state := filepath.Join(d.Dir, "disk.img"), filepath.Join(d.Dir, "state")
@@ -32,7 +32,8 @@ func loopMount(t *testing.T, d *Distributor, size int64, options string) (device
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, command := range [][]string{{"mkfs.ext4", "-q", "-F", image}, {"mount", "-o", "loop," + options, image, state}} {
+	for _, command := range [][]string{{"mkfs.ext4", "-q", "-F", image},
+		{"mount", "-o", "loop," + options, image, state}} {
 		if text, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
 			t.Skipf("no file system can be made here: %v: %v: %s", command, err, text)
 		}
@@ -52,14 +53,15 @@ func loopMount(t *testing.T, d *Distributor, size int64, options string) (device
 	return filepath.Base(strings.TrimSpace(string(text)))
 }
 
-// The file system of STATE_DIR fails and goes read-only, as ext4 does after an error of the disk.
-// The distributor waits: collectors stay, /is-healthy says why. What could not be written is sent
-// when the file system has been repaired.
+// TestFileSystemFails makes the file system of STATE_DIR read-only, as ext4 does after an error of
+// the disk. The distributor must wait: collectors stay connected, and /is-healthy names the reason.
+// Records that could not be written must be sent after the file system was repaired.
 func TestFileSystemFails(t *testing.T) {
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
 	device := loopMount(t, d, 64<<20, "errors=remount-ro")
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200, 4000}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{200, 4000}})
 	d.Start()
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
 	if err := archiver.Write(100); err != nil {
@@ -73,16 +75,18 @@ func TestFileSystemFails(t *testing.T) {
 	if err := archiver.Write(100); err != nil {
 		t.Fatal(err)
 	}
-	mustReport(t, d, map[string]string{"frame log": "read-only file system", "progress": "read-only file system"})
+	mustReport(t, d, map[string]string{"frame log": "read-only file system",
+		"progress": "read-only file system"})
 	if fleet.Cut() != 0 {
-		t.Errorf("it costs collectors their connection: %v", fleet)
+		t.Errorf("collectors were cut: %v", fleet)
 	}
 	d.Kill() // only a new mount is writable
 	state := filepath.Join(d.Dir, "state")
 	if err := unmount(state); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := exec.Command("mount", "-o", "loop", filepath.Join(d.Dir, "disk.img"), state).CombinedOutput(); err != nil {
+	if text, err := exec.Command("mount", "-o", "loop", filepath.Join(d.Dir, "disk.img"),
+		state).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
 	d.Start()
@@ -91,8 +95,8 @@ func TestFileSystemFails(t *testing.T) {
 	d.Stop()
 }
 
-// One file of the frame log cannot be written for a while. The distributor waits, or takes the next
-// segment, and loses nothing.
+// TestFileCannotBeWritten makes one file of the frame log unwritable for a while. The distributor
+// must wait or use the next segment, and lose nothing.
 func TestFileCannotBeWritten(t *testing.T) {
 	for _, ext := range []string{"head", ".frames", ".index"} {
 		t.Run(ext, func(t *testing.T) {
@@ -102,8 +106,9 @@ func TestFileCannotBeWritten(t *testing.T) {
 			t.Parallel()
 			d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
 			book := NewBook()
-			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200, 4000},
-				Log: simulator.LogOptions{MaxBytes: 1 << 20, MaxFiles: 1000}})
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+				Sizes: []int{200, 4000},
+				Log:   simulator.LogOptions{MaxBytes: 1 << 20, MaxFiles: 1000}})
 			d.Start()
 			fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
 			write := func(total int) {
@@ -123,8 +128,10 @@ func TestFileCannotBeWritten(t *testing.T) {
 			disktest.SetImmutable(t, path, true)
 			t.Cleanup(func() { disktest.SetImmutable(t, path, false) })
 			if ext == ".frames" {
-				write(100) // in another segment
-				d.WaitLog("the frames move", func(l Line) bool { return strings.HasSuffix(l.Msg, "its last frames went to the next one") })
+				write(100) // goes to another segment
+				d.WaitLog("the frames move", func(l Line) bool {
+					return strings.HasSuffix(l.Msg, "its last frames went to the next one")
+				})
 			} else {
 				write(0)
 				ill(t, d, "frame log", fmt.Sprintf("%s: %v", path, unix.EIO))
@@ -134,7 +141,7 @@ func TestFileCannotBeWritten(t *testing.T) {
 			fleet.WaitTotal(100)
 			write(150)
 			if fleet.Cut() != 0 {
-				t.Errorf("it costs collectors their connection: %v", fleet)
+				t.Errorf("collectors were cut: %v", fleet)
 			}
 			d.Stop()
 			d.Start()
@@ -145,8 +152,8 @@ func TestFileCannotBeWritten(t *testing.T) {
 	}
 }
 
-// STATE_DIR takes no writes, and somebody asks for a handover: it is refused with the reason, and
-// nothing else happens. With room again, the next one is made.
+// TestHandoverOnAFullDisk starts a handover while STATE_DIR cannot be written. The handover must be
+// refused with the reason and without another effect. When there is room, the next one must work.
 func TestHandoverOnAFullDisk(t *testing.T) {
 	for name, c := range map[string]struct{ options, says string }{
 		"full":      {"size=16m,nr_inodes=256", "no space left on device"},
@@ -157,10 +164,13 @@ func TestHandoverOnAFullDisk(t *testing.T) {
 			d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 4 << 20})
 			state := smallState(t, d, c.options)
 			book := NewBook()
-			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+				Sizes: []int{200}})
 			d.Start()
 			fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book, Forgetful: true})
-			Until(t, "the next segment is there", func() bool { return exists(filepath.Join(state, "frames", "spare.index")) }, nil)
+			Until(t, "the next segment is there", func() bool {
+				return exists(filepath.Join(state, "frames", "spare.index"))
+			}, nil)
 			var fillers []string
 			if name == "full" {
 				fillers = fill(state)
@@ -170,9 +180,12 @@ func TestHandoverOnAFullDisk(t *testing.T) {
 			for round := range 2 {
 				mark := d.Mark()
 				d.Signal(unix.SIGUSR2)
-				l := d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
-				if !strings.Contains(l.Text, c.says) || !strings.Contains(l.Text, "STATE_DIR") || !strings.Contains(l.Text, state) {
-					t.Errorf("it does not say why: %s", l.Text)
+				l := d.WaitLogAfter(mark, "the handover fails", func(l Line) bool {
+					return l.Msg == "handover failed; this process continues"
+				})
+				if !strings.Contains(l.Text, c.says) || !strings.Contains(l.Text, "STATE_DIR") ||
+					!strings.Contains(l.Text, state) {
+					t.Errorf("the log line lacks the reason: %s", l.Text)
 				}
 				if err := archiver.Write(100); err != nil {
 					t.Fatal(err)
@@ -183,7 +196,7 @@ func TestHandoverOnAFullDisk(t *testing.T) {
 			}
 			mustReport(t, d, map[string]string{"progress": c.says})
 			if fleet.Cut() != 0 {
-				t.Errorf("it costs collectors their connection: %v", fleet)
+				t.Errorf("collectors were cut: %v", fleet)
 			}
 			for _, name := range fillers {
 				if err := os.Remove(name); err != nil {
@@ -206,8 +219,8 @@ func TestHandoverOnAFullDisk(t *testing.T) {
 	}
 }
 
-// readOnly makes the path of a file system read-only; one with files open for writing cannot be
-// made so itself.
+// readOnly makes the path of a file system read-only. The file system itself cannot be made so
+// while files are open for writing.
 func readOnly(t *testing.T, d *Distributor, path string, on bool) {
 	t.Helper()
 	flags := uintptr(unix.MS_REMOUNT | unix.MS_BIND)
@@ -220,15 +233,16 @@ func readOnly(t *testing.T, d *Distributor, path string, on bool) {
 	}
 }
 
-// The disk fills up while a new process has the state, and that process ends. The old one takes the
-// state back without room for anything, and goes on.
+// TestDiskFillsDuringHandover fills the disk while a new process has the state, and lets that
+// process end. The old process must take the state back on the full disk, and continue.
 func TestDiskFillsDuringHandover(t *testing.T) {
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
 	d.Env = []string{badSuccessor + "=fills"}
 	linked(t, d)
 	state := smallState(t, d, "size=16m,nr_inodes=256")
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{200}})
 	d.Start()
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
 	write := func() {
@@ -242,7 +256,9 @@ func TestDiskFillsDuringHandover(t *testing.T) {
 	replaceByBad(t, d)
 	mark := d.Mark()
 	d.Signal(unix.SIGUSR2)
-	d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
+	d.WaitLogAfter(mark, "the handover fails", func(l Line) bool {
+		return l.Msg == "handover failed; this process continues"
+	})
 	write()
 	mustReport(t, d, map[string]string{"progress": "no space left on device"})
 	fillers, err := filepath.Glob(filepath.Join(state, "filler*"))
@@ -257,14 +273,15 @@ func TestDiskFillsDuringHandover(t *testing.T) {
 	well(t, d)
 	write()
 	if fleet.Cut() != 0 {
-		t.Errorf("it costs collectors their connection: %v", fleet)
+		t.Errorf("collectors were cut: %v", fleet)
 	}
 	fleet.CheckSame()
 	d.Stop()
 }
 
-// The disk hangs: nothing that is written to STATE_DIR returns. A stop closes collectors as ever, waits
-// for the disk for a bounded time, and says why it has ended with a failure. The next start goes on.
+// TestStopWhileTheDiskHangs freezes the file system, so that writes to STATE_DIR do not return. A
+// stop must close collectors as usual, wait for the disk for a bounded time, and log why it failed.
+// The next start must continue.
 func TestStopWhileTheDiskHangs(t *testing.T) {
 	t.Parallel()
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
@@ -289,7 +306,8 @@ func TestStopWhileTheDiskHangs(t *testing.T) {
 		}
 	}()
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{200}})
 	d.Start()
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
 	write := func(n int) {
@@ -300,17 +318,19 @@ func TestStopWhileTheDiskHangs(t *testing.T) {
 	}
 	write(20)
 	fleet.WaitTotal(20)
-	freeze(fifreeze) // no records now: a store into a mapped page would keep the whole process
+	// no records now, because a store into a mapped page would block the whole process
+	freeze(fifreeze)
 	mark := d.Mark()
 	d.Signal(syscall.SIGTERM)
 	line := d.WaitLogAfter(mark, "the end", func(l Line) bool { return l.Msg == "stopped" })
-	if !strings.Contains(line.Text, "the disk does not answer") || !strings.Contains(line.Text, state.Name()) {
-		t.Errorf("it says %s", line.Text)
+	if !strings.Contains(line.Text, "the disk does not answer") ||
+		!strings.Contains(line.Text, state.Name()) {
+		t.Errorf("the log line lacks the reason: %s", line.Text)
 	}
 	if fleet.Cut() == 0 {
-		t.Error("no collector was sent away")
+		t.Error("no collector was closed")
 	}
-	freeze(fithaw) // a process ends when its calls have returned
+	freeze(fithaw) // a process ends only after its system calls have returned
 	if how := d.WaitEnd(); how.ExitStatus() != 1 {
 		t.Errorf("exit status %d", how.ExitStatus())
 	}

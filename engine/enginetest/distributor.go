@@ -23,41 +23,47 @@ import (
 // Settings are keys of distributor-config.json.
 type Settings map[string]any
 
-// Distributor is a place where the binary runs, several times if need be: a
-// directory with configuration, data logs and state, and a port.
+// Distributor is a directory with configuration, data logs and state, and a port, where the binary
+// runs one or more times. It belongs to one goroutine.
 type Distributor struct {
 	Dir  string // working directory
-	Logs string // DATA_LOG_DIR, made
+	Logs string // DATA_LOG_DIR, which exists
 	Port int
 	URL  string // "http://127.0.0.1:<port>"
 
-	// Binary is what is started; by default what Build made.
+	// Binary is the path of the binary; by default the one that Build made.
 	Binary string
-	// Args are flags, beside the settings in the file.
+	// Args are flags in addition to the settings in the file.
 	Args []string
-	// Env are NAME=value for its environment, beside the few that it always has.
+	// Env has NAME=value for the environment, in addition to the few variables that are always set.
 	Env []string
-	// Socket, if it is set, is passed on as a service manager does (sd_listen_fds(3)).
+	// Socket, if not nil, is passed on as a service manager does (sd_listen_fds(3)).
 	Socket *os.File
 
 	t          testing.TB
 	settings   Settings
-	out        *output // of the run now, or the last one
+	out        *output // of the present run, or of the last one
 	cmd        *exec.Cmd
-	successors []*Process    // that have taken over since, one from the other
-	ended      chan struct{} // closed when the process has ended and all its output was read
+	successors []*Process    // new processes of handovers, in order
+	ended      chan struct{} // closed when the run has ended and all its output was read
 }
 
-// New makes the place; nothing runs yet. What still runs at the end of the test
-// is killed.
+// New makes the directory with its configuration. Nothing runs yet. Processes that still run at the
+// end of the test are killed.
 func New(t testing.TB, settings Settings) *Distributor {
 	t.Helper()
 	dir := t.TempDir()
 	port := freePort(t)
-	d := &Distributor{Dir: dir, Logs: filepath.Join(dir, "data-logs"), Port: port, URL: "http://127.0.0.1:" + strconv.Itoa(port), Binary: built, t: t, settings: Settings{
-		"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": port, "LOG_FORMAT": "json", "NUMBER_OF_WORKERS": 1, "ADMIN_ADDR": "off",
-		"DATA_LOG_DIR": filepath.Join(dir, "data-logs"), "STATE_DIR": filepath.Join(dir, "state"),
-	}}
+	d := &Distributor{
+		Dir: dir, Logs: filepath.Join(dir, "data-logs"), Port: port,
+		URL: "http://127.0.0.1:" + strconv.Itoa(port), Binary: built, t: t,
+		settings: Settings{
+			"LISTEN_ADDR": "127.0.0.1", "DISTRIBUTOR_PORT": port, "LOG_FORMAT": "json",
+			"NUMBER_OF_WORKERS": 1, "ADMIN_ADDR": "off",
+			"DATA_LOG_DIR": filepath.Join(dir, "data-logs"),
+			"STATE_DIR":    filepath.Join(dir, "state"),
+		},
+	}
 	if err := os.Mkdir(d.Logs, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -66,8 +72,8 @@ func New(t testing.TB, settings Settings) *Distributor {
 	return d
 }
 
-// Configure changes settings in the file; one that is nil is taken out. A
-// running process does not know before it is told to reload.
+// Configure changes settings in the file; a nil value removes its key. A running process reads them
+// at the next Reload.
 func (d *Distributor) Configure(settings Settings) {
 	d.t.Helper()
 	maps.Copy(d.settings, settings)
@@ -79,10 +85,10 @@ func (d *Distributor) Configure(settings Settings) {
 	d.WriteConfig(string(text))
 }
 
-// ConfigFile is the path of the configuration.
+// ConfigFile returns the path of the configuration.
 func (d *Distributor) ConfigFile() string { return filepath.Join(d.Dir, "distributor-config.json") }
 
-// WriteConfig replaces the file by text, which may be anything.
+// WriteConfig replaces the configuration by text, which need not be valid.
 func (d *Distributor) WriteConfig(text string) {
 	d.t.Helper()
 	if err := os.WriteFile(d.ConfigFile(), []byte(text), 0o644); err != nil {
@@ -97,7 +103,7 @@ func (d *Distributor) Start() {
 	d.WaitLog("distributing", func(l Line) bool { return l.Msg == "distributing" })
 }
 
-// Launch starts the binary and waits for nothing.
+// Launch starts the binary and does not wait.
 func (d *Distributor) Launch() {
 	d.t.Helper()
 	if d.Running() {
@@ -106,7 +112,8 @@ func (d *Distributor) Launch() {
 	d.successors = nil
 	d.cmd = command(d.Binary, d.Dir, append([]string{"serve"}, d.Args...)...)
 	if d.Socket != nil {
-		d.cmd = command("/bin/sh", d.Dir, "-c", `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=distributor.socket exec "$0" serve`, d.Binary)
+		const script = `LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=distributor.socket exec "$0" serve`
+		d.cmd = command("/bin/sh", d.Dir, "-c", script, d.Binary)
 		d.cmd.ExtraFiles = []*os.File{d.Socket}
 	}
 	d.cmd.Env = append(d.cmd.Env, d.Env...)
@@ -126,7 +133,7 @@ func (d *Distributor) Launch() {
 	}()
 }
 
-// WaitEnd waits until the primary has ended by itself, and returns how.
+// WaitEnd waits until the primary has ended by itself, and returns its status.
 func (d *Distributor) WaitEnd() syscall.WaitStatus {
 	d.t.Helper()
 	within(d.t, d.ended, func() { _ = d.cmd.Process.Kill() })
@@ -134,8 +141,8 @@ func (d *Distributor) WaitEnd() syscall.WaitStatus {
 	return d.cmd.ProcessState.Sys().(syscall.WaitStatus)
 }
 
-// command is the binary with an environment of its own, so that nothing of the
-// developer's reaches it. It dies with the test.
+// command returns a command with a small environment that has nothing of the developer's. The
+// process is killed when the test process ends.
 func command(binary, dir string, args ...string) *exec.Cmd {
 	cmd := exec.Command(binary, args...)
 	cmd.Dir = dir
@@ -144,7 +151,7 @@ func command(binary, dir string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Running tells whether the process that was started is still there.
+// Running reports whether the run has not ended.
 func (d *Distributor) Running() bool {
 	if d.ended == nil {
 		return false
@@ -157,7 +164,7 @@ func (d *Distributor) Running() bool {
 	}
 }
 
-// Pid is that of the primary, the newest one.
+// Pid returns the process ID of the newest primary.
 func (d *Distributor) Pid() int {
 	if n := len(d.successors); n > 0 {
 		return d.successors[n-1].Pid
@@ -165,14 +172,14 @@ func (d *Distributor) Pid() int {
 	return d.cmd.Process.Pid
 }
 
-// HandOver has a new process take over, as an operator does, and waits until it
-// distributes. The old one may still have collectors.
+// HandOver does a handover, as an operator does, and waits until the new process distributes. The
+// old process may still have collectors.
 func (d *Distributor) HandOver() {
 	d.t.Helper()
 	d.BeginHandOver()()
 }
 
-// BeginHandOver is the first half of HandOver; the second is taken.
+// BeginHandOver sends the signal for a handover. taken waits until the new process distributes.
 func (d *Distributor) BeginHandOver() (taken func()) {
 	d.t.Helper()
 	mark := d.Mark()
@@ -180,7 +187,8 @@ func (d *Distributor) BeginHandOver() (taken func()) {
 	return func() {
 		d.t.Helper()
 		l := d.WaitLogAfter(mark, "distributing", func(l Line) bool {
-			return l.Msg == "distributing" || l.Msg == "handover failed; this process continues" || strings.HasPrefix(l.Msg, "handover refused")
+			return l.Msg == "distributing" || l.Msg == handoverFailed ||
+				strings.HasPrefix(l.Msg, "handover refused")
 		})
 		pid, _ := l.Attrs["pid"].(float64)
 		if l.Msg != "distributing" {
@@ -194,40 +202,45 @@ func (d *Distributor) BeginHandOver() (taken func()) {
 func (d *Distributor) Alone() {
 	d.t.Helper()
 	Until(d.t, "the old primary has ended", func() bool {
-		return len(d.Log(func(l Line) bool { return l.Msg == "the old process has ended" })) == len(d.successors)
+		ended := d.Log(func(l Line) bool { return l.Msg == "the old process has ended" })
+		return len(ended) == len(d.successors)
 	}, nil)
 }
 
-// Workers are the worker processes that are there just now.
+// Workers returns the worker processes that run now.
 func (d *Distributor) Workers() []*Process { return d.children("worker") }
 
-// Query is the process that reads the databases.
+// Query returns the query process, after it has started.
 func (d *Distributor) Query() *Process {
 	d.t.Helper()
 	var found []*Process
-	Until(d.t, "the query process is there", func() bool { found = d.children("query"); return len(found) == 1 }, nil)
+	Until(d.t, "one query process runs", func() bool {
+		found = d.children("query")
+		return len(found) == 1
+	}, nil)
 	return found[0]
 }
 
+// children returns the child processes of the primary that run a command; "": all.
 func (d *Distributor) children(command string) []*Process {
 	d.t.Helper()
 	var out []*Process
 	for _, pid := range children(d.Pid(), command) {
-		if p, err := openProcess(d.t, pid); err == nil { // else it has just gone
+		if p, err := openProcess(d.t, pid); err == nil { // else it has just ended
 			out = append(out, p)
 		}
 	}
 	return out
 }
 
-// WaitLog waits for a line of this run's log, and returns the first that
-// matches; what names it in the failure.
+// WaitLog waits for a line of this run's log, and returns the first one that matches. what names
+// the line in a failure.
 func (d *Distributor) WaitLog(what string, match func(Line) bool) Line {
 	d.t.Helper()
 	return d.WaitLogAfter(0, what, match)
 }
 
-// Mark is the number of log lines so far, for WaitLogAfter.
+// Mark returns the number of log lines so far, for WaitLogAfter.
 func (d *Distributor) Mark() int {
 	lines, _, _ := d.out.since(0)
 	return len(lines)
@@ -280,13 +293,14 @@ func (d *Distributor) Signal(s syscall.Signal) {
 	}
 }
 
-// Reload sends the signal and waits for what the log says about it.
+// Reload sends the signal and returns the log line about the result.
 func (d *Distributor) Reload(s syscall.Signal) Line {
 	d.t.Helper()
 	mark := d.Mark()
 	d.Signal(s)
 	return d.WaitLogAfter(mark, "configuration (not) reloaded", func(l Line) bool {
-		return l.Msg == "configuration reloaded" || l.Msg == "configuration not reloaded, nothing was changed"
+		return l.Msg == "configuration reloaded" ||
+			l.Msg == "configuration not reloaded, nothing was changed"
 	})
 }
 
@@ -295,12 +309,13 @@ func (d *Distributor) Stop() time.Duration {
 	d.t.Helper()
 	began := time.Now()
 	d.finish(syscall.SIGTERM, 0)
-	// Processes that have taken over are no children of ours, with a status to ask for.
-	if n := len(d.Log(func(l Line) bool { return l.Msg == "stopped" && l.Level == "INFO" })); n != len(d.successors)+1 {
-		d.t.Errorf("of %d processes, %d say that they have stopped as asked", len(d.successors)+1, n)
+	// The new processes of handovers are no children of the test, so they have no exit status here.
+	stopped := d.Log(func(l Line) bool { return l.Msg == "stopped" && l.Level == "INFO" })
+	if want := len(d.successors) + 1; len(stopped) != want {
+		d.t.Errorf("got %d log lines \"stopped\", want %d, one of each process", len(stopped), want)
 	}
 	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
-		d.t.Errorf("after SIGTERM: %v, not exit status 0", d.cmd.ProcessState)
+		d.t.Errorf("after SIGTERM: got %v, want exit status 0", d.cmd.ProcessState)
 	}
 	return time.Since(began)
 }
@@ -311,8 +326,8 @@ func (d *Distributor) Kill() {
 	d.finish(syscall.SIGKILL, patience)
 }
 
-// finish ends the primary and checks what must hold after any end: no child is
-// left after orphans at most, and the port is free.
+// finish ends the primary by a signal. It checks that all child processes end within orphans, and
+// that the port is free then.
 func (d *Distributor) finish(s syscall.Signal, orphans time.Duration) {
 	d.t.Helper()
 	all := d.children("")
@@ -320,7 +335,7 @@ func (d *Distributor) finish(s syscall.Signal, orphans time.Duration) {
 	within(d.t, d.ended, d.killAll)
 	for _, p := range all {
 		if !p.Gone(orphans) {
-			d.t.Errorf("process %d has outlived the primary, which was sent %v", p.Pid, s)
+			d.t.Errorf("process %d runs after the primary was ended by %v", p.Pid, s)
 		}
 	}
 	if d.Socket != nil { // the port is the test's
@@ -328,7 +343,8 @@ func (d *Distributor) finish(s syscall.Signal, orphans time.Duration) {
 		return
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(d.Port))
-	for end := time.Now().Add(orphans); err != nil && time.Now().Before(end); { // a child that was just being started may have it
+	// A child that was being forked may still hold the port.
+	for end := time.Now().Add(orphans); err != nil && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 		l, err = net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(d.Port))
 	}
@@ -346,18 +362,19 @@ func (d *Distributor) checkOutput() {
 	}
 }
 
-// killAll kills what was started, and what that has started: our end of its
-// output is read until the last one has gone.
+// killAll kills the processes of this run and their child processes. The end of the output is
+// reached when the last of them has ended.
 func (d *Distributor) killAll() {
-	doomed := append(children(d.Pid(), ""), children(d.cmd.Process.Pid, "")...)
+	all := append(children(d.Pid(), ""), children(d.cmd.Process.Pid, "")...)
 	_ = d.cmd.Process.Kill()
 	for _, h := range d.successors {
 		_ = unix.PidfdSendSignal(h.fd, unix.SIGKILL, nil, 0)
 	}
-	for _, pid := range doomed { // a failed test's; the workers among them are gone by themselves
+	for _, pid := range all {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	for _, l := range d.Log(func(l Line) bool { return l.Msg == "distributing" }) { // a new process that nobody has waited for
+	// New processes of handovers whose end no test waited for:
+	for _, l := range d.Log(func(l Line) bool { return l.Msg == "distributing" }) {
 		pid, _ := l.Attrs["pid"].(float64)
 		if dir, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", int(pid))); err == nil && dir == d.Dir {
 			_ = syscall.Kill(int(pid), syscall.SIGKILL)
@@ -365,7 +382,7 @@ func (d *Distributor) killAll() {
 	}
 }
 
-// end is for the end of the test, however that came.
+// end cleans up at the end of the test.
 func (d *Distributor) end() {
 	if d.Running() {
 		d.killAll()
@@ -380,13 +397,13 @@ func (d *Distributor) end() {
 	}
 }
 
-// Health asks /is-healthy.
+// Health requests /is-healthy.
 func (d *Distributor) Health() (status int, body string) {
 	d.t.Helper()
 	return d.Get("/is-healthy")
 }
 
-// Get is one HTTP request on a connection of its own.
+// Get sends a GET request on a connection of its own.
 func (d *Distributor) Get(path string) (status int, body string) {
 	d.t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
@@ -402,8 +419,8 @@ func (d *Distributor) Get(path string) (status int, body string) {
 	return r.StatusCode, string(text)
 }
 
-// Ports are taken from below those that the kernel gives to outgoing
-// connections, or one of these could sit on a port between two runs.
+// Ports of tests are below those that the kernel gives to outgoing connections. Else an outgoing
+// connection could take a port between two runs.
 const (
 	firstPort = 20000
 	portCount = 10000
@@ -413,7 +430,7 @@ var portTurn atomic.Uint32
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	start := uint32(os.Getpid()) * 97 // two test processes at a time begin far apart
+	start := uint32(os.Getpid()) * 97 // so that two test processes begin far apart
 	for range portCount {
 		port := firstPort + int((start+portTurn.Add(1))%portCount)
 		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {

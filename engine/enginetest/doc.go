@@ -1,104 +1,108 @@
-// Package enginetest judges the whole: the real binary as real processes, with
-// real files, sockets and signals. What it knows of the distributor is what an
-// operator, an archiver and a collector can see from outside.
+// Package enginetest tests the whole distributor: the real binary runs as real processes, with real
+// files, sockets and signals. The tests see what an operator, an archiver and a collector can see
+// from outside.
 //
 //	Archiver ──data logs──▶ Distributor ──WebSocket──▶ Fleet, Peer
-//	    └───── what was written ──▶ Book ◀── what came ─────┘
+//	    └── records written ──▶ Book ◀── messages received ──┘
 //
-// It owns
+// The package provides:
 //
-//	Build        makes the binary, race-enabled when the test is; another one has crash points (package crashpoint)
-//	Distributor  a directory with configuration, data logs and state; starts, hands over, stops and kills the binary there
-//	Process      a process by pidfd, so that "it has gone" is certain
-//	Archiver     writes seeded records as archivers do, torn writes, rotations and noise included
-//	Book         the model: for each stream the messages that are due, in order
-//	Fleet        many collectors that come back whenever they are cut: from their own position, or forgetful as unmodified ones
-//	Peer         one WebSocket client that does as it is told, well-behaved or not
-//	Recording    what the replaced service was seen to do: transcripts and scenarios
-//	Plan         what a seed means: records, witnesses, and what happens after how many records
-//	Trial        one plan carried out with the real binary
-//	Witness      a collector of a trial, of one habit, that keeps all it saw
+//	Build        compiles the binary, with the race detector if the test has it; a second binary
+//	             has crash points (package crashpoint)
+//	Distributor  a directory with configuration, data logs and state; starts, hands over, stops and
+//	             kills the binary there
+//	Process      a process held by a pidfd, so that its end is certain
+//	Archiver     writes seeded records as archivers do, with torn writes, rotations and noise
+//	Book         the expected messages of each stream, in order
+//	Fleet        many collectors that reconnect when they are cut: from their own position, or
+//	             without a position as unmodified collectors do
+//	Peer         one WebSocket client that the test controls, correct or not
+//	Recording    observed behaviour of the replaced service: transcripts and scenarios
+//	Plan         everything that follows from a seed: records, witnesses, actions
+//	Trial        one plan, carried out with the real binary
+//	Witness      a collector of a trial, with one habit, that stores all that it received
 //	stranger     one client of a flood: TestFloods
-//	standin      a stand-in for the real collector, in a network namespace (netns): TestDay
+//	standin      a replacement for the real collector, in a network namespace (netns): TestDay
 //	Mutant       a deliberate bug that the trials must find
 //
 // # The judge
 //
-// A seed makes a Plan: a generation of writers, sizes of records and logs, a
-// few settings, four to seven witnesses, and three to six turns. A turn writes
-// records, waits until the first witness, the chronicle, has a share of them, and
-// takes an action (action.go lists them): processes are killed, frozen, stopped,
-// started and replaced by handovers while the archiver goes on, collectors stall,
-// leave, answer late, are cut again and again while they are behind, talk and break the
-// protocol; some have compressed messages. Nothing waits for a time, so a seed means the
-// same scenario as
-// exactly as processes allow. The plan is independent of the outcome.
+// The judge is the oracle with its trials. A seed makes a Plan: a generation of writers, sizes of
+// records and logs, a few settings, four to seven witnesses, and three to six turns. In a turn, the
+// trial writes records, waits until the first witness, the chronicle, has a share of them, and runs
+// an action. Actions (action.go) kill, freeze, stop, start and hand over processes while the
+// archiver continues. They make collectors stall, leave, answer late, send unexpected frames and
+// break the protocol, and cut collectors that are behind. Some witnesses use compression. No step
+// waits for a time, so a seed means the same scenario each time, except for the timing of
+// processes. The plan does not depend on the outcome.
 //
-// A witness judges at once what can be judged at once: that a message is in the
-// Book, is the next of its stream, and that a connection ends for a reason
-// that the trial knows. The rest is the verdict's, at the end: the chronicle
-// gives the order of the frame log, in which all of the book must stand once; and
-// for every connection of every other witness the model says where it must have
-// begun, from what the witness was told by pings and has confirmed (a handover is within
-// one life: what the old process had been told before counts), and that
-// from there on it got every byte, to where it ended (verdict.go has the rules).
-// What is repeated or passed over is counted, and only where these rules allow it:
+// A witness checks at once that a message is in the Book and is the next of its stream, and that a
+// connection ends for a reason that the trial knows. The verdict checks the rest at the end. The
+// chronicle gives the order of the frame log, which must hold all of the book once. For each
+// connection of each other witness, the verdict computes where it must have begun, from the pings
+// that the witness got and the pongs that it sent. A handover counts as the same life of the
+// distributor: confirmations to the old process are valid for the new one. From its beginning, a
+// connection must have every byte up to its end (verdict.go has the rules). Repeated and missed
+// records are counted, and allowed only by these rules:
 //
-//	plain    from what it has confirmed; live where the window is off, or after a
-//	         kill -9 of the primary that had not yet saved it
-//	tracks   nothing twice, nothing missing
+//	plain    from what it has confirmed; live if the window is off, or after a kill -9 of a primary
+//	         that had not saved the position yet
+//	tracks   nothing repeated, nothing missing
 //	pinged   from the last ping that it got, exactly
 //	live     from the head
 //
-// A loss of power kills all processes, and the frame log is left as the machine would leave it: a
-// real ext4 that is shut down without its journal, or files out of which pages were taken that the
-// head does not call synced, with an older copy of the head and of the files beside it. The frame
-// log must then end where the last frame lies of which all is there (on ext4: not before what was
-// synced), under a new ID. What it has lost is read again, in any order of the streams: the verdict
-// has one order for each ID, holds that each has every record of its streams without a gap, carries
-// what was known of a collector over the cut, and judges where a refusal (from_other_log) sends a
-// collector: to where its frames and the log's part. A log that keeps little (FRAME_LOG_BYTES) loses
-// at most half of that: what comes again must not push out what the chronicle needs next. Its floor
-// is where it was, or where the disk has it, until the next segment begins.
+// A loss of power kills all processes, and leaves the frame log as a machine would leave it. On a
+// real ext4, the file system is shut down without its journal. Elsewhere, pages are removed from
+// the files that the head does not call synced, and the head and the files beside it may become
+// older copies. The frame log must then end after the last frame that is complete (on ext4: not
+// before what was synced), under a new ID. The lost records are read again, in any order of the
+// streams. So the verdict has one order for each ID, and checks that each order has every record of
+// its streams without a gap. It carries the known positions of a collector over the loss, and
+// checks where a refusal (from_other_log) sends a collector: to the offset up to which both logs
+// are equal. A log with a small FRAME_LOG_BYTES loses at most half of that, because the records
+// that are read again must not push out what the chronicle needs next. Its floor stays where it
+// was, or is the floor on the disk, until the next segment begins.
 //
-// A new kind of fault is one line of actions, and a function: whatever may end
-// connections says so by mayCut, before and after; a new life of the primary is
-// kill, stop, or down around one of them.
+// A new kind of fault is a function and one line in actions. An action that may end connections
+// calls mayCut before and after. An action that starts a new life of the primary uses kill, stop,
+// or down around one of them.
 //
-//	go test ./engine/enginetest -run TestJudge       a few scenarios, one of them by chance
+//	go test ./engine/enginetest -run TestJudge       a few scenarios, one with a random seed
 //	make soak SOAK=10m                               or SCENARIOS=1000, SEED=…, JOBS=…
 //	make mutants                                     or MUTANT=worker
-//	make floods MINUTES=10                           each flood of strangers for so long
-//	make progress                                    how far slow collectors get that are cut
+//	make floods MINUTES=10                           each flood for this time
+//	make progress                                    progress of slow collectors that are cut
 //
-// A failure says the seed, and the command for that scenario alone. The mutants
-// are patches in mutants/: a line on what is broken, what finds it, and the edit. They are built
-// by an overlay, so that the module stays as it is. "# test:" names a test of a package, which
-// takes least; "# seeds:" the scenarios that are known to fail. Where these pass after all, the
-// seeds from 1 on are tried. A test holds that all patches still apply.
+// A failure prints the seed and the command that runs this scenario alone.
 //
-// # Invariants checked everywhere
+// The mutants are patches in mutants/. Each has a line that says what is broken, says what finds
+// it, and has the edit. They are built with an overlay, so the module stays unchanged. "# test:"
+// names a test of a package, which is faster; "# seeds:" lists the scenarios that are known to
+// fail. If these pass, the seeds from 1 on are tried. TestMutantsApply checks that all patches
+// apply.
 //
-// Whatever a test is about: Stop and Kill check that no worker outlives the
-// primary and that the port is free; Stop, that the exit status is 0; and every
-// Distributor fails its test for a data race or a panic in its output. A Fleet
-// judges each message against the Book as it comes: exactly once, in order, or,
-// of collectors that do not say from where, at least once after they came back.
+// # Checks of every test
+//
+// Stop and Kill check that no worker outlives the primary and that the port is free. Stop checks
+// that the exit status is 0. A Distributor fails its test if its output has a data race or a panic.
+// A Fleet checks each message against the Book when it arrives: exactly once and in order; for
+// collectors without a position, at least once after they have reconnected.
 //
 // # Time
 //
-// Nothing sleeps to synchronise. Waiting is for a condition, with a deadline
-// (patience) that is generous, because it costs nothing when all is well. The
-// pauses of recordings are part of what was recorded.
+// Tests do not sleep to synchronise. They wait for a condition, with a deadline (patience) that is
+// generous because it costs nothing if the test passes. Only recordings have pauses: they are part
+// of what was recorded.
 //
-// # How much
+// # Random choices
 //
-// What is random follows from -seed. TestCrashPoints tries some of its points by
-// the seed, and all with CRASH_POINTS=all (ten seconds more).
+// Random choices follow from -seed. TestCrashPoints chooses some of its points by the seed;
+// CRASH_POINTS=all tries all of them (ten seconds more).
 //
 // # Concurrency and failure
 //
-// A Distributor, an Archiver and a Trial belong to one goroutine each; Book and Fleet are
-// safe for many. A Witness runs by itself; what it keeps is read when it has ended. What goes wrong in the rig itself ends the test with Fatal, so
-// their methods are for the test's goroutine unless they return an error.
+// Distributor, Archiver and Trial are each used by one goroutine. Book and Fleet are safe for many
+// goroutines. A Witness runs in its own goroutine; its visits are read when that has ended. If the
+// test setup itself fails, methods call Fatal. So methods that return no error are for the test's
+// goroutine.
 package enginetest

@@ -9,21 +9,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// badSuccessor is the environment variable that makes this test binary, when it is
-// started in a distributor's place, one that does not take over.
+// badSuccessor is the environment variable that makes this test binary fail a handover when it is
+// started as the new process.
 const badSuccessor = "ENGINETEST_SUCCESSOR"
 
-// A distributor whose environment has badSuccessor=toldByFile has a bad new process read its mode from
-// badSuccessorFile, in the working directory: each handover may fail at another step.
+// If the environment has badSuccessor=toldByFile, the failing new process reads its mode from
+// badSuccessorFile in the working directory. So each handover may fail at another step.
 const (
 	toldByFile       = "told"
 	badSuccessorFile = "successor-mode"
 )
 
-// badSuccessorModes are the steps of a handover at which a new process of the judge's fails.
+// badSuccessorModes are the steps of a handover at which a trial's new process fails.
 var badSuccessorModes = [...]string{"exits", "talks", "ready", "released", "opens", "hangs"}
 
-// linked gives d a binary of its own, which can be replaced.
+// linked makes d.Binary a link of its own, which can be replaced.
 func linked(t testing.TB, d *Distributor) {
 	t.Helper()
 	d.Binary = filepath.Join(d.Dir, "distributor")
@@ -41,7 +41,7 @@ func replaceBinary(t testing.TB, d *Distributor, by string) {
 	}
 }
 
-// replaceByBad puts this test binary in the place of d's.
+// replaceByBad replaces d's binary by this test binary.
 func replaceByBad(t testing.TB, d *Distributor) {
 	t.Helper()
 	self, err := os.Executable()
@@ -51,27 +51,29 @@ func replaceByBad(t testing.TB, d *Distributor) {
 	replaceBinary(t, d, self)
 }
 
-// failHandover is a handover to a process that fails at some step, while records are written. The
-// old process goes on, and nobody's connection ends.
+// failHandover starts a handover to a process that fails at some step, while records are written.
+// The old process must continue, and no connection may end.
 func failHandover(t *Trial, rng *rand.Rand) {
 	mode := badSuccessorModes[rng.IntN(len(badSuccessorModes))]
 	t.ok(os.WriteFile(filepath.Join(t.d.Dir, badSuccessorFile), []byte(mode), 0o644))
 	replaceByBad(t.t, t.d)
 	mark := t.d.Mark()
-	t.failing, t.frozen = true, true // it reads nothing on while the new process has the frame log
+	// The old process reads no records while the new process has the frame log.
+	t.handoverMayFail, t.noWait = true, true
 	t.d.Signal(unix.SIGUSR2)
 	t.write(rng.IntN(60))
 	if mode == "hangs" {
-		t.d.WaitLogAfter(mark, "the new process hangs", func(l Line) bool { return l.Msg == "the new process hangs" })
+		const hangs = "the new process hangs"
+		t.d.WaitLogAfter(mark, hangs, func(l Line) bool { return l.Msg == hangs })
 		t.write(rng.IntN(20))
 		for _, p := range t.d.children("serve") {
 			p.kill()
 		}
 	}
-	t.d.WaitLogAfter(mark, "the handover fails", func(l Line) bool { return l.Msg == handoverFailed })
-	t.frozen = false
+	t.d.WaitLogAfter(mark, handoverFailed, func(l Line) bool { return l.Msg == handoverFailed })
+	t.noWait = false
 	replaceBinary(t.t, t.d, t.binary)
 }
 
-// handoverFailed is what the log says of it, as an error.
+// handoverFailed is the error in the log after a failed handover.
 const handoverFailed = "handover failed; this process continues"

@@ -13,8 +13,8 @@ import (
 	"distributor/engine/simulator"
 )
 
-// smallState puts d's STATE_DIR on a file system of its own, which options
-// limit. Without the right to mount there is no test.
+// smallState puts d's STATE_DIR on a tmpfs, which options limit. It skips the test if it may not
+// mount.
 func smallState(t *testing.T, d *Distributor, options string) (state string) {
 	t.Helper()
 	state = filepath.Join(d.Dir, "state")
@@ -25,7 +25,7 @@ func smallState(t *testing.T, d *Distributor, options string) (state string) {
 	return state
 }
 
-// mount mounts until the end of the test, which ends d before.
+// mount mounts a file system until the end of the test. It kills d before it unmounts.
 func mount(t *testing.T, d *Distributor, what, where, kind string, flags uintptr, options string) {
 	t.Helper()
 	if err := unix.Mount(what, where, kind, flags, options); err != nil {
@@ -41,8 +41,8 @@ func mount(t *testing.T, d *Distributor, what, where, kind string, flags uintptr
 	})
 }
 
-// mustNotStart checks that a start ends with exit status 1 and says these words,
-// on the log's last line.
+// mustNotStart checks that a start ends with exit status 1, and that the last line of the log has
+// all words.
 func mustNotStart(t *testing.T, d *Distributor, words ...string) {
 	t.Helper()
 	r := Run(t, d.Dir, "serve")
@@ -52,13 +52,13 @@ func mustNotStart(t *testing.T, d *Distributor, words ...string) {
 	lines := strings.Split(strings.TrimSpace(r.Stderr), "\n")
 	for _, w := range words {
 		if last := lines[len(lines)-1]; !strings.Contains(last, w) {
-			t.Errorf("%q is not in: %s", w, last)
+			t.Errorf("%q is not in the last line: %s", w, last)
 		}
 	}
 }
 
-// A start that finds no room, or may not write, says so, and what helps. When
-// that is done, it starts.
+// TestStateCannotBeWritten checks that a start without room or permission in STATE_DIR fails with a
+// message that names the remedy, and that the next start works after the remedy.
 func TestStateCannotBeWritten(t *testing.T) {
 	t.Run("full", func(t *testing.T) {
 		t.Parallel()
@@ -75,7 +75,7 @@ func TestStateCannotBeWritten(t *testing.T) {
 		t.Parallel()
 		d := New(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20})
 		state := smallState(t, d, "size=64m")
-		for range 2 { // without a frame log, and with one
+		for range 2 { // first without a frame log, then with one
 			if err := unix.Mount("", state, "tmpfs", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 				t.Fatal(err)
 			}
@@ -89,15 +89,16 @@ func TestStateCannotBeWritten(t *testing.T) {
 	})
 }
 
-// STATE_DIR becomes read-only while it runs: collectors keep their connections
-// and what was committed, /is-healthy says what is wrong, and everything goes on
-// by itself when it is mended.
+// TestReadOnlyWhileRunning makes STATE_DIR read-only while the distributor runs. Collectors must
+// keep their connections and get all committed frames, and /is-healthy must name the problem.
+// Everything must continue without a restart when STATE_DIR is writable again.
 func TestReadOnlyWhileRunning(t *testing.T) {
 	t.Parallel()
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 64 << 10})
 	state := filepath.Join(d.Dir, "state")
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200, 4000}, Log: simulator.LogOptions{MaxBytes: 1 << 20, MaxFiles: 1000}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{200, 4000}, Log: simulator.LogOptions{MaxBytes: 1 << 20, MaxFiles: 1000}})
 	d.Start()
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
 	if err := archiver.Write(20); err != nil {
@@ -108,9 +109,10 @@ func TestReadOnlyWhileRunning(t *testing.T) {
 	if err := archiver.Write(300); err != nil {
 		t.Fatal(err)
 	}
-	mustReport(t, d, map[string]string{"frame log": "read-only file system", "progress": "read-only file system"})
+	mustReport(t, d, map[string]string{"frame log": "read-only file system",
+		"progress": "read-only file system"})
 	if fleet.Cut() != 0 {
-		t.Errorf("it costs collectors their connection: %v", fleet)
+		t.Errorf("collectors were cut: %v", fleet)
 	}
 	readOnly(t, d, state, false)
 	well(t, d)
@@ -119,19 +121,23 @@ func TestReadOnlyWhileRunning(t *testing.T) {
 	d.Stop()
 }
 
-// There is room for frames, but none for checkpoint.json and collectors.json:
-// nothing is held up, and /is-healthy tells.
+// TestNoRoomForProgress leaves room for frames, but none for checkpoint.json and collectors.json.
+// Records must still be distributed, and /is-healthy must name the problem.
 func TestNoRoomForProgress(t *testing.T) {
 	t.Parallel()
 	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 4 << 20})
 	state := smallState(t, d, "size=16m,nr_inodes=64")
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{200}})
 	d.Start()
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 2, Book: book})
-	Until(t, "the next segment is there", func() bool { return exists(filepath.Join(state, "frames", "spare.index")) }, nil)
+	Until(t, "the next segment is there", func() bool {
+		return exists(filepath.Join(state, "frames", "spare.index"))
+	}, nil)
 	var fillers []string
-	for n := 0; ; n++ { // takes all inodes: then no file can be made, while all that are there can grow
+	// Use up all inodes, so that no file can be made, but existing files can grow.
+	for n := 0; ; n++ {
 		name := filepath.Join(state, fmt.Sprint("filler", n))
 		if err := os.WriteFile(name, nil, 0o600); err != nil {
 			break
@@ -163,13 +169,14 @@ func TestNoRoomForProgress(t *testing.T) {
 	d.Stop()
 }
 
-// The checkpoint cannot be saved, the collectors' positions can: /is-healthy tells as long as that lasts, and the log
-// once.
+// TestCheckpointCannotBeSaved makes checkpoint.json unwritable, but not collectors.json. As long as
+// this lasts, /is-healthy must name the problem; the log must name it once.
 func TestCheckpointCannotBeSaved(t *testing.T) {
 	t.Parallel()
 	d := newHealthy(t, nil)
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{200}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{200}})
 	d.Start()
 	state := filepath.Join(d.Dir, "state")
 	inTheWay := filepath.Join(state, "checkpoint.json.new")
@@ -187,12 +194,15 @@ func TestCheckpointCannotBeSaved(t *testing.T) {
 			text, _ := os.ReadFile(filepath.Join(state, "collectors.json"))
 			return strings.Contains(string(text), key.Public().String())
 		}, nil)
-		if status, body := d.Health(); status != http.StatusServiceUnavailable || !strings.Contains(body, `"progress"`) {
-			t.Errorf("%d: %s", status, body)
+		if status, body := d.Health(); status != http.StatusServiceUnavailable ||
+			!strings.Contains(body, `"progress"`) {
+			t.Errorf("/is-healthy: got %d: %s, want 503 with \"progress\"", status, body)
 		}
 	}
-	if said := d.Log(func(l Line) bool { return strings.HasPrefix(l.Msg, "progress not saved") }); len(said) != 1 {
-		t.Errorf("said %d times", len(said))
+	if said := d.Log(func(l Line) bool {
+		return strings.HasPrefix(l.Msg, "progress not saved")
+	}); len(said) != 1 {
+		t.Errorf("got %d lines \"progress not saved\", want 1", len(said))
 	}
 	if err := os.Remove(inTheWay); err != nil {
 		t.Fatal(err)
@@ -201,15 +211,17 @@ func TestCheckpointCannotBeSaved(t *testing.T) {
 	d.Stop()
 }
 
-// Two distributors cannot have one STATE_DIR, and a dead one does not keep it.
+// TestSecondInstance checks that a second distributor cannot use a STATE_DIR in use, and that it
+// can after the first was killed.
 func TestSecondInstance(t *testing.T) {
 	t.Parallel()
 	first := New(t, nil)
 	second := New(t, Settings{"STATE_DIR": filepath.Join(first.Dir, "state")})
 	first.Start()
-	mustNotStart(t, second, "STATE_DIR", filepath.Join(first.Dir, "state"), fmt.Sprintf("process %d", first.Pid()))
+	mustNotStart(t, second, "STATE_DIR", filepath.Join(first.Dir, "state"),
+		fmt.Sprintf("process %d", first.Pid()))
 	if status, _ := first.Get("/is-alive"); status != http.StatusOK {
-		t.Errorf("the first is disturbed: %d", status)
+		t.Errorf("/is-healthy of the first distributor: got %d, want 200", status)
 	}
 	first.Kill()
 	second.Start()
@@ -217,9 +229,9 @@ func TestSecondInstance(t *testing.T) {
 	second.Stop()
 }
 
-// Workers that cannot open the frame log die one after the other: their starts
-// are held back more and more, /is-healthy says why, and collectors that come
-// are told so at once. When it is mended they are let in, and miss nothing.
+// TestCrashLoopingWorker makes workers fail because they cannot open the frame log. Their restarts
+// must back off, /is-healthy must name the reason, and new collectors must be refused at once. When
+// the log can be opened again, collectors must be accepted and miss nothing.
 func TestCrashLoopingWorker(t *testing.T) {
 	t.Parallel()
 	d := newHealthy(t, nil)
@@ -235,15 +247,18 @@ func TestCrashLoopingWorker(t *testing.T) {
 	d.Workers()[0].Kill(t)
 	lost := func() []Line { return d.Log(func(l Line) bool { return l.Msg == "worker lost" }) }
 	Until(t, "six workers are lost", func() bool { return len(lost()) >= 6 }, nil)
-	// After the first 100 ms, 200, 400, 800, 1600, each with a jitter of a fifth.
-	if n, took := len(lost()), timeOf(t, lost()[5]).Sub(timeOf(t, lost()[0])); took.Seconds() < 3.1*0.8-0.05 {
-		t.Errorf("%d workers were lost within %v: no back-off", n, took)
+	// The pauses are 100, 200, 400, 800 and 1600 ms, each with a jitter of a fifth.
+	if n, took := len(lost()), timeOf(t, lost()[5]).Sub(timeOf(t,
+		lost()[0])); took.Seconds() < 3.1*0.8-0.05 {
+		t.Errorf("%d workers were lost in %v, want pauses of 2.4s or more between the first six", n, took)
 	}
 	ill(t, d, "workers", "no worker can start")
-	d.WaitLogAfter(mark, "the worker's last words", func(l Line) bool { return strings.Contains(l.Text, "no log here") })
+	d.WaitLogAfter(mark, "the worker's last line", func(l Line) bool {
+		return strings.Contains(l.Text, "no log here")
+	})
 	refused := refusedUpgrade(t, d, "hand_off_failed")
 	if refused.header.Get("Retry-After") == "" || refused.took > handOffTimeout/2 {
-		t.Errorf("refused after %v, with %v", refused.took, refused.header)
+		t.Errorf("refused after %v with %v, want Retry-After, and less than half of the hand-off timeout", refused.took, refused.header)
 	}
 	if err := archiver.Write(10); err != nil {
 		t.Fatal(err)

@@ -14,23 +14,24 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// FleetOptions say who connects where.
+// FleetOptions describe the collectors of a Fleet.
 type FleetOptions struct {
 	URL  string
 	Size int   // number of collectors, each with a key of its own
-	Book *Book // what is due from the oldest frame kept on
+	Book *Book // the expected messages from the oldest frame on
 
-	// Forgetful collectors keep no position, as unmodified ones: they begin
-	// live, go on where the distributor remembers them, and may get again what
-	// they had; but in order, and nothing may be missing.
+	// Forgetful collectors send no position, as unmodified ones do. They begin live, and resume from
+	// the position that the distributor has saved. Messages may be repeated, but must be in order
+	// and complete.
 	Forgetful bool
-	// Compress is how many of them offer permessage-deflate, the last ones.
+	// Compress is how many collectors, the last ones, offer permessage-deflate.
 	Compress int
 }
 
-// Fleet is a number of collectors that begin at the oldest frame kept, judge
-// every message by the book and, whenever they are cut off, come back from their
-// own last position. The first one verifies every signature too.
+// Fleet is a number of collectors. They begin at the oldest frame, check every message against the
+// book, and reconnect from their own last position whenever they are cut. The first collector also
+// verifies every signature. Methods may be called from any goroutine, except where they fail the
+// test.
 type Fleet struct {
 	t       testing.TB
 	members []*member
@@ -38,11 +39,11 @@ type Fleet struct {
 	running sync.WaitGroup
 }
 
-// dialAtOnce is how many of a fleet connect at a time, at first: a thousand at
-// the same instant would wait in the listener's backlog for one another.
+// dialAtOnce is how many collectors of a fleet dial at a time. A thousand at once would overflow
+// the listener's backlog.
 const dialAtOnce = 64
 
-// NewFleet connects all collectors. They stop with Stop or the test.
+// NewFleet connects all collectors. Stop, or the end of the test, disconnects them.
 func NewFleet(t testing.TB, o FleetOptions) *Fleet {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -51,18 +52,22 @@ func NewFleet(t testing.TB, o FleetOptions) *Fleet {
 	floor, _ := Bounds(t, o.URL)
 	turn := make(chan struct{}, dialAtOnce)
 	for i := range o.Size {
-		m := &member{options: o, from: floor, key: newKey(t), verifyAll: i == 0, compress: i >= o.Size-o.Compress, turn: turn, reading: Reading{book: o.Book}}
+		m := &member{
+			options: o, from: floor, key: newKey(t), verifyAll: i == 0,
+			compress: i >= o.Size-o.Compress, turn: turn, reading: Reading{book: o.Book},
+		}
 		f.members = append(f.members, m)
 		f.running.Go(func() { m.run(ctx) })
 	}
 	Until(t, "every collector is connected", func() bool {
-		return f.count(func(m *member) bool { return m.connections.Load() > 0 }) == o.Size || f.fault() != nil
+		connected := f.count(func(m *member) bool { return m.connections.Load() > 0 })
+		return connected == o.Size || f.fault() != nil
 	}, f.String)
 	f.check()
 	return f
 }
 
-// WaitTotal waits until every collector has so many messages.
+// WaitTotal waits until every collector has n messages.
 func (f *Fleet) WaitTotal(n int) {
 	f.t.Helper()
 	all := int64(n) * int64(len(f.members))
@@ -78,14 +83,16 @@ func (f *Fleet) WaitTotal(n int) {
 	f.check()
 }
 
-// WaitSum waits until all collectors together have so many messages.
+// WaitSum waits until all collectors together have n messages.
 func (f *Fleet) WaitSum(n int64) {
 	f.t.Helper()
-	Until(f.t, fmt.Sprintf("%d messages in all", n), func() bool { return f.Sum() >= n || f.fault() != nil }, f.String)
+	Until(f.t, fmt.Sprintf("the fleet has %d messages", n), func() bool {
+		return f.Sum() >= n || f.fault() != nil
+	}, f.String)
 	f.check()
 }
 
-// Least is how many messages the collector has that is furthest behind.
+// Least returns how many messages the collector with the fewest has.
 func (f *Fleet) Least() int {
 	least := f.members[0].got.Load()
 	for _, m := range f.members {
@@ -94,7 +101,7 @@ func (f *Fleet) Least() int {
 	return int(least)
 }
 
-// Sum is how many messages were received, by all together.
+// Sum returns how many messages all collectors together have.
 func (f *Fleet) Sum() (n int64) {
 	for _, m := range f.members {
 		n += m.got.Load()
@@ -102,7 +109,7 @@ func (f *Fleet) Sum() (n int64) {
 	return n
 }
 
-// Repeats is how many messages came again to forgetful collectors, after Stop.
+// Repeats returns how many messages were repeated to forgetful collectors. It is called after Stop.
 func (f *Fleet) Repeats() (n int) {
 	for _, m := range f.members {
 		n += m.reading.repeats
@@ -110,15 +117,15 @@ func (f *Fleet) Repeats() (n int) {
 	return n
 }
 
-// Cut is how many collectors have lost a connection.
+// Cut returns how many collectors have lost a connection.
 func (f *Fleet) Cut() int { return f.count(func(m *member) bool { return m.cuts.Load() > 0 }) }
 
-// Connected is how many collectors have a connection now.
+// Connected returns how many collectors have a connection now.
 func (f *Fleet) Connected() int {
 	return f.count(func(m *member) bool { return m.connections.Load() > m.cuts.Load() })
 }
 
-// Ends tells why connections ended, each reason with its count.
+// Ends returns the reasons why connections ended, with their counts.
 func (f *Fleet) Ends() map[string]int {
 	ends := make(map[string]int)
 	for _, m := range f.members {
@@ -131,14 +138,14 @@ func (f *Fleet) Ends() map[string]int {
 	return ends
 }
 
-// Stop ends all connections. After it the fleet's counts stand still.
+// Stop ends all connections and waits for the collectors. The counts do not change afterwards.
 func (f *Fleet) Stop() {
 	f.cancel()
 	f.running.Wait()
 }
 
-// CheckSame stops the fleet and fails the test unless every collector has got
-// the whole book, and the same messages in the same order, over all streams.
+// CheckSame stops the fleet. It fails the test if a collector has not got the whole book, or if the
+// order of the messages of all streams differs between collectors.
 func (f *Fleet) CheckSame() {
 	f.t.Helper()
 	f.Stop()
@@ -146,10 +153,10 @@ func (f *Fleet) CheckSame() {
 	first := &f.members[0].reading
 	for i, m := range f.members {
 		if n, due := int(m.got.Load()), first.book.Total(); n != due {
-			f.t.Errorf("collector %d got %d messages, %d were due", i, n, due)
+			f.t.Errorf("collector %d: got %d messages, want %d", i, n, due)
 		}
 		if m.reading.chain != first.chain && !m.options.Forgetful {
-			f.t.Errorf("collector %d got the messages in another order than the first", i)
+			f.t.Errorf("collector %d: got another order of messages than the first collector", i)
 		}
 	}
 }
@@ -179,7 +186,7 @@ func (f *Fleet) check() {
 	}
 }
 
-// String tells where the fleet stands.
+// String describes the state for a failure.
 func (f *Fleet) String() string {
 	got := func(a, b *member) int { return cmp.Compare(a.got.Load(), b.got.Load()) }
 	least, most := slices.MinFunc(f.members, got), slices.MaxFunc(f.members, got)
@@ -187,25 +194,25 @@ func (f *Fleet) String() string {
 		f.Connected(), len(f.members), least.got.Load(), most.got.Load(), f.Cut(), f.Ends())
 }
 
-// member is one collector of a fleet. All but the atomics and ends belong to
-// the goroutine of run.
+// member is one collector of a fleet. All fields but the atomics and ends belong to the goroutine
+// of run.
 type member struct {
 	options   FleetOptions
 	from      wsproto.Position
 	key       shardus.SecretKey
 	verifyAll bool
 	compress  bool
-	turn      chan struct{} // to dial
+	turn      chan struct{} // a semaphore for dialling
 	reading   Reading
 
 	got         atomic.Int64
 	connections atomic.Int64
 	cuts        atomic.Int64          // connections that were lost or closed by the server
-	fault       atomic.Pointer[error] // why it has given up
+	fault       atomic.Pointer[error] // why the collector has stopped
 
 	mu   sync.Mutex
-	ends []string // how each of cuts came
+	ends []string // the error of each cut
 }
 
-// redial is the pause before a collector that was cut or refused tries again.
+// redial is the pause before a collector that was cut or refused dials again.
 const redial = 20 * time.Millisecond

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// A thousand collectors on four workers get the same records, to the byte and
-// in order, although a worker is killed half-way: that cuts its own collectors
-// and no others, and they go on from where they were.
+// TestFleet checks that a thousand collectors on four workers get the same messages, byte for byte
+// and in order, while a worker is killed. The kill must cut the collectors of that worker only, and
+// they must continue from where they were.
 func TestFleet(t *testing.T) {
 	size, records, perWorker := 1000, 10_000, 300
 	switch {
@@ -58,20 +58,23 @@ func TestFleet(t *testing.T) {
 	took := time.Since(began)
 	fleet.CheckSame()
 
-	// One that had everything in its socket already may notice last.
-	Until(t, "the killed worker's collectors have noticed", func() bool { return fleet.Cut() >= perWorker }, func() string { return fmt.Sprint(fleet.Ends()) })
+	// A collector that had everything in its socket buffer may notice the end last.
+	Until(t, "the killed worker's collectors have noticed", func() bool {
+		return fleet.Cut() >= perWorker
+	}, func() string { return fmt.Sprint(fleet.Ends()) })
 	if cut := fleet.Cut(); cut != perWorker {
 		t.Errorf("%d collectors were cut, want the %d of the killed worker: %v", cut, perWorker, fleet.Ends())
 	}
 	if !victim.Gone(0) {
-		t.Error("the killed worker is there")
+		t.Error("the killed worker is still listed")
 	}
 	lost := d.WaitLog("worker lost", func(l Line) bool { return l.Msg == "worker lost" })
 	if fmt.Sprint(lost.Attrs["clients"]) != fmt.Sprint(perWorker) {
 		t.Errorf("the log counts other clients: %s", lost.Text)
 	}
 	t.Logf("%d collectors on %d workers connected in %v; %d records each; the last %d, with a worker of %d collectors killed half-way, in %v: %.2f million messages a second in all",
-		size, len(workers), connected.Round(time.Millisecond), records, records-records/10, perWorker, took.Round(time.Millisecond),
+		size, len(workers), connected.Round(time.Millisecond), records, records-records/10, perWorker,
+		took.Round(time.Millisecond),
 		float64(size)*float64(records-records/10)/took.Seconds()/1e6)
 	d.Stop()
 }

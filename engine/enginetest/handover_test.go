@@ -16,8 +16,8 @@ import (
 	"distributor/wsproto"
 )
 
-// caller makes one HTTP request after the other, each on a connection of its
-// own, and wants an answer to all of them.
+// caller sends one HTTP request after the other, each on a connection of its own. All must be
+// answered.
 type caller struct {
 	answers atomic.Int64
 	fault   atomic.Pointer[error]
@@ -61,24 +61,25 @@ func (c *caller) end(t *testing.T) {
 		t.Errorf("after %d answers: %v", c.answers.Load(), *err)
 	}
 	if c.answers.Load() == 0 {
-		t.Error("nobody was answered")
+		t.Error("no request was answered")
 	}
 }
 
-// Under load, one process takes over from the other, three times. No connection
-// is refused, collectors that know nothing of positions miss nothing, and nothing
-// is left of the old ones.
+// TestHandover does three handovers under load. No connection may be refused, collectors without a
+// position must miss nothing, and no old process may remain.
 func TestHandover(t *testing.T) {
 	size := 40
 	if RaceEnabled || testing.Short() {
 		size = 12
 	}
-	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": size/2 + 1, "ADMIN_ADDR": "127.0.0.1:0"})
+	d := newHealthy(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 1 << 20, "NUMBER_OF_WORKERS": 2,
+		"MAX_CLIENTS_PER_CHILD": size/2 + 1, "ADMIN_ADDR": "127.0.0.1:0"})
 	linked(t, d)
 	book := NewBook()
 	archiver := NewArchiver(t, ArchiverOptions{
 		Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{80, 150, 400, 6000}, Noise: 0.02,
-		Log: simulator.LogOptions{Generation: simulator.BytesBlank, MaxBytes: 50 << 10, MaxFiles: 1000, BatchLines: 4, Torn: 0.2, TornPause: time.Millisecond / 2},
+		Log: simulator.LogOptions{Generation: simulator.BytesBlank, MaxBytes: 50 << 10, MaxFiles: 1000,
+			BatchLines: 4, Torn: 0.2, TornPause: time.Millisecond / 2},
 	})
 	d.Start()
 	first := settled(t, d, d.admin())
@@ -104,37 +105,44 @@ func TestHandover(t *testing.T) {
 	ends := fleet.Ends()
 	fleet.CheckSame()
 	if fleet.Cut() != size {
-		t.Errorf("only %d of %d collectors were sent over", fleet.Cut(), size)
+		t.Errorf("%d collectors moved to the new process, want %d", fleet.Cut(), size)
 	}
 	usual := []string{"a line of a data log is no record, skipped"}
-	for _, l := range d.Log(func(l Line) bool { return l.Level != "INFO" && !slices.Contains(usual, l.Msg) }) {
-		t.Errorf("in the log: %s", l.Text)
+	for _, l := range d.Log(func(l Line) bool {
+		return l.Level != "INFO" && !slices.Contains(usual, l.Msg)
+	}) {
+		t.Errorf("unexpected line in the log: %s", l.Text)
 	}
 	t.Logf("%d records, %d rotations, %d answers, %d messages came twice to %d collectors; connections ended: %v",
 		book.Total(), archiver.Rotations(), calls.answers.Load(), fleet.Repeats(), size, ends)
-	Until(t, fmt.Sprintf("the last holds what the first did, %v", first), func() bool { return census(t, d, lastAdmin(d)).within(first) },
+	Until(t, fmt.Sprintf("the last holds what the first did, %v", first), func() bool {
+		return census(t, d, lastAdmin(d)).within(first)
+	},
 		func() string { return fmt.Sprint(census(t, d, lastAdmin(d))) })
 	d.Stop()
 }
 
-// lastAdmin is the admin listener of the newest process.
+// lastAdmin returns the URL of the newest process's admin listener.
 func lastAdmin(d *Distributor) string {
 	lines := d.Log(func(l Line) bool { return l.Msg == "admin listener" })
 	address, _ := lines[len(lines)-1].Attrs["address"].(string)
 	return "http://" + address
 }
 
-// A new process that does not come to serve, whatever keeps it from that, leaves
-// the old one as it was.
+// TestFailedHandover checks that the old process continues unchanged if the new process fails at
+// any step of a handover.
 func TestFailedHandover(t *testing.T) {
-	for _, mode := range []string{"exits", "talks", "ready", "released", "opens", "no binary", "bad configuration", "other state"} {
+	for _, mode := range []string{"exits", "talks", "ready", "released", "opens", "no binary",
+		"bad configuration", "other state"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			d := New(t, nil)
 			d.Env = []string{badSuccessor + "=" + mode}
 			linked(t, d)
 			book := NewBook()
-			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100}, Log: simulator.LogOptions{Generation: simulator.Entries, MaxEntries: 50, MaxFiles: 1000}})
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+				Sizes: []int{100}, Log: simulator.LogOptions{Generation: simulator.Entries, MaxEntries: 50,
+					MaxFiles: 1000}})
 			d.Start()
 			fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 3, Book: book, Forgetful: true})
 			calls := newCaller(d)
@@ -154,24 +162,26 @@ func TestFailedHandover(t *testing.T) {
 			}
 			mark := d.Mark()
 			d.Signal(syscall.SIGUSR2)
-			l := d.WaitLogAfter(mark, "handover failed", func(l Line) bool { return l.Msg == "handover failed; this process continues" })
+			l := d.WaitLogAfter(mark, "handover failed", func(l Line) bool {
+				return l.Msg == "handover failed; this process continues"
+			})
 			t.Log(l.Attrs["error"])
 			if l.Level != "ERROR" {
-				t.Errorf("level %s", l.Level)
+				t.Errorf("got level %s, want ERROR", l.Level)
 			}
 			s.until(t, book.Total()+100)
 			s.end(t)
 			calls.end(t)
 			fleet.WaitTotal(book.Total())
 			if fleet.Cut() != 0 || fleet.Repeats() != 0 {
-				t.Errorf("collectors have noticed: %v", fleet)
+				t.Errorf("collectors were cut or got repeats: %v", fleet)
 			}
 			fleet.CheckSame()
 			if n := len(children(d.Pid(), "worker")); n != 1 {
-				t.Errorf("%d workers are left", n)
+				t.Errorf("got %d workers, want 1", n)
 			}
 
-			// It can be tried again.
+			// The next handover can still be started.
 			d.Configure(Settings{"STATE_DIR": d.Dir + "/state"})
 			if mode == "no binary" || l.Attrs["error"] != nil {
 				_ = os.Remove(d.Binary)
@@ -187,8 +197,8 @@ func TestFailedHandover(t *testing.T) {
 	}
 }
 
-// While a handover is under way there is no second one, a reload works, and
-// SIGTERM stops everything.
+// TestStopDuringHandover checks that during a handover a second one is refused, a reload works, and
+// SIGTERM stops both processes.
 func TestStopDuringHandover(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)
@@ -198,24 +208,28 @@ func TestStopDuringHandover(t *testing.T) {
 	replaceByBad(t, d)
 	p := MustConnect(t, d.URL, PeerOptions{Key: newKey(t)})
 	d.Signal(syscall.SIGUSR2)
-	d.WaitLog("the new process has all it needs", func(l Line) bool { return l.Msg == "the new process hangs" })
+	d.WaitLog("the new process has all it needs", func(l Line) bool {
+		return l.Msg == "the new process hangs"
+	})
 	mark := d.Mark()
 	d.Signal(syscall.SIGUSR2)
-	d.WaitLogAfter(mark, "a refusal", func(l Line) bool { return l.Msg == "handover refused: another handover is under way" })
+	d.WaitLogAfter(mark, "a refusal", func(l Line) bool {
+		return l.Msg == "handover refused: another handover is under way"
+	})
 	d.Reload(syscall.SIGHUP)
 	d.Stop()
 	p.WaitClosed(t, wsproto.ServerShutdown.Code)
 }
 
-// A key has one connection, at the old primary or at the new one, and the
-// newest stays. What the old one's collector confirms is known to the new one at
-// once; and what it confirms after it has come to the new one is old news.
+// TestOneConnectionOverHandover checks that a key has one connection during a handover, at the old
+// or the new primary: the newest one. The new primary must know at once what the key confirms to
+// the old one, except after the key has connected to the new primary.
 func TestOneConnectionOverHandover(t *testing.T) {
 	t.Parallel()
-	// Nobody answers pings here, and on a busy machine the test takes longer than a minute.
+	// These peers answer no pings, and the test takes more than a minute on a busy machine.
 	d := New(t, Settings{"HANDOVER_DRAIN_MS": 3_600_000, "PING_TIMEOUT_MS": 3_600_000})
 	d.Start()
-	keeper := stall(t, d) // is behind, and so keeps the old primary
+	keeper := stall(t, d) // is behind, so the old primary keeps running
 	_, head := Bounds(t, d.URL)
 	key := newKey(t)
 	deaf := MustConnect(t, d.URL, PeerOptions{Key: key, From: "earliest", Deaf: true}) // as well
@@ -223,13 +237,17 @@ func TestOneConnectionOverHandover(t *testing.T) {
 	p := MustConnect(t, d.URL, PeerOptions{Key: leaver, From: "earliest", Late: true})
 	Until(t, "one has all, and has not said so", func() bool { return len(p.Texts()) == 160 }, nil)
 	d.HandOver()
-	p.WaitClosed(t, wsproto.ServerShutdown.Code) // it is sent over, and says so to the old primary
-	Until(t, "its place is known to the new one", func() bool { return remembered(d, leaver.Public()) == head.Offset },
+	p.WaitClosed(t, wsproto.ServerShutdown.Code) // the old primary sends the collector to the new one
+	Until(t, "its place is known to the new one", func() bool {
+		return remembered(d, leaver.Public()) == head.Offset
+	},
 		func() string { return fmt.Sprint(remembered(d, leaver.Public()), " of ", head.Offset) })
 
 	mark := d.Mark()
 	newer := MustConnect(t, d.URL, PeerOptions{Key: key, From: head.String()})
-	Until(t, "the old connection is closed", func() bool { return connections(d.cmd.Process.Pid, d.Port) == 0 && oldConnections(d) == 1 },
+	Until(t, "the old connection is closed", func() bool {
+		return connections(d.cmd.Process.Pid, d.Port) == 0 && oldConnections(d) == 1
+	},
 		func() string { return fmt.Sprint(oldConnections(d)) })
 	again := MustConnect(t, d.URL, PeerOptions{Key: key})
 	newer.WaitClosed(t, wsproto.DuplicateConnection.Code)
@@ -237,7 +255,9 @@ func TestOneConnectionOverHandover(t *testing.T) {
 		t.Error("the newest connection was closed")
 	}
 	if at := remembered(d, key.Public()); at != head.Offset {
-		Until(t, "the place of its new connection is known", func() bool { return remembered(d, key.Public()) == head.Offset },
+		Until(t, "the place of its new connection is known", func() bool {
+			return remembered(d, key.Public()) == head.Offset
+		},
 			func() string { return fmt.Sprint(remembered(d, key.Public())) })
 	}
 	deaf.Terminate()
@@ -251,7 +271,7 @@ func TestOneConnectionOverHandover(t *testing.T) {
 	d.Stop()
 }
 
-// oldConnections counts those that workers of the first primary hold.
+// oldConnections returns how many connections the workers of the first primary have.
 func oldConnections(d *Distributor) (n int) {
 	for _, pid := range children(d.cmd.Process.Pid, "") {
 		n += connections(pid, d.Port)
@@ -266,7 +286,9 @@ func TestEndWhileRetiring(t *testing.T) {
 		"stopped": func(_ *testing.T, d *Distributor) { d.Stop() },
 		"new one killed": func(t *testing.T, d *Distributor) {
 			d.Signal(syscall.SIGKILL)
-			d.WaitLog("its end is noticed", func(l Line) bool { return l.Msg == "the new process, which has taken over, is gone" })
+			d.WaitLog("its end is noticed", func(l Line) bool {
+				return l.Msg == "the new process, which has taken over, is gone"
+			})
 			if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
@@ -327,8 +349,8 @@ func TestNotify(t *testing.T) {
 	told("STOPPING=1")
 }
 
-// A worker is of its primary's binary, also when that has been replaced: by one
-// that speaks another language, perhaps.
+// TestWorkerOfReplacedBinary checks that workers run the primary's binary even after its file was
+// replaced, because the new version may use other messages.
 func TestWorkerOfReplacedBinary(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)

@@ -11,12 +11,11 @@ import (
 	"time"
 )
 
-// fixedSeeds are those of every run: all actions, and all kinds of records, are among them. The
-// first loses the power of an ext4, the second fills up a disk of its own.
+// fixedSeeds are the seeds of every run. They include all actions and all kinds of records. The
+// first has a loss of power of an ext4, the second a full disk.
 var fixedSeeds = []uint64{128681, 237656, 281443, 18593, 244091, 138570, 26638}
 
-// A few scenarios of faults, by the same seeds each time, and one by a seed of
-// its own.
+// TestJudge runs the scenarios of fixedSeeds, and one with a random seed.
 func TestJudge(t *testing.T) {
 	seeds := append([]uint64{rand.Uint64N(1e9)}, fixedSeeds...)
 	if RaceEnabled || testing.Short() {
@@ -29,7 +28,7 @@ func TestJudge(t *testing.T) {
 			if disk := NewPlan(seed).Disk; !disks()[disk] {
 				t.Logf("no %s can be made here: STATE_DIR is a directory", disk)
 			}
-			if failed, said := try(t, seed, built, tally); failed {
+			if failed, said := runTrial(t, seed, built, tally); failed {
 				t.Errorf("%s\n%s", sentence(seed), said)
 			}
 		})
@@ -37,13 +36,13 @@ func TestJudge(t *testing.T) {
 	t.Cleanup(func() { t.Log(tally) })
 }
 
-// sentence says what has failed, and how to see it again.
+// sentence returns the command that repeats a failed scenario, and its plan.
 func sentence(seed uint64) string {
 	return fmt.Sprintf("FAILED; again by: make soak SEED=%d SCENARIOS=1\n%v", seed, NewPlan(seed))
 }
 
-// TestSoak is make soak: SCENARIOS of them, or for the time SOAK, from SEED on,
-// JOBS at a time.
+// TestSoak is run by make soak: SCENARIOS scenarios, or those of the time SOAK, with seeds from
+// SEED on, JOBS at a time.
 func TestSoak(t *testing.T) {
 	scenarios, span := number(t, "SCENARIOS", 0), os.Getenv("SOAK")
 	if scenarios == 0 && span == "" {
@@ -66,7 +65,8 @@ func TestSoak(t *testing.T) {
 	take := func() (seed uint64, ok bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		if scenarios > 0 && taken == scenarios || time.Now().After(until) || len(failures) >= mostFailures {
+		if scenarios > 0 && taken == scenarios || time.Now().After(until) ||
+			len(failures) >= mostFailures {
 			return 0, false
 		}
 		if time.Since(told) >= 10*time.Second {
@@ -80,7 +80,7 @@ func TestSoak(t *testing.T) {
 	for range jobs {
 		working.Go(func() {
 			for seed, ok := take(); ok; seed, ok = take() {
-				if failed, said := try(t, seed, built, tally); failed {
+				if failed, said := runTrial(t, seed, built, tally); failed {
 					mu.Lock()
 					failures = append(failures, seed)
 					fmt.Printf("seed %d %s\n%s\n", seed, sentence(seed), said)
@@ -90,16 +90,17 @@ func TestSoak(t *testing.T) {
 		})
 	}
 	working.Wait()
-	fmt.Printf("seeds %d to %d in %v\n%v\n%s", first, first+taken-1, time.Since(began).Round(time.Second), tally, tally.Faults())
+	fmt.Printf("seeds %d to %d in %v\n%v\n%s", first, first+taken-1,
+		time.Since(began).Round(time.Second), tally, tally.Faults())
 	if len(failures) > 0 {
 		t.Errorf("failed: seeds %v", failures)
 	}
 }
 
-// mostFailures end a soak: more of them tell nothing more.
+// mostFailures is the number of failures that ends a soak.
 const mostFailures = 20
 
-// number is an environment variable's.
+// number returns the value of an environment variable, or otherwise if it is not set.
 func number(t *testing.T, name string, otherwise uint64) uint64 {
 	text := os.Getenv(name)
 	if text == "" {

@@ -14,8 +14,8 @@ import (
 	"distributor/wsproto/collector"
 )
 
-// crashMachine leaves what a machine that went down leaves: a log that was not closed, of which no
-// more is sure to be on disk than its beginning.
+// crashMachine leaves the frame log as a crash of the machine would: not closed, and with only its
+// beginning surely on disk.
 func crashMachine(t testing.TB, d *Distributor) {
 	t.Helper()
 	d.Kill()
@@ -23,9 +23,9 @@ func crashMachine(t testing.TB, d *Distributor) {
 	damage(t, d.headFile(), headSynced, make([]byte, 8))
 }
 
-// After a crash of the machine the frame log has a new ID. Collectors go on where they were,
-// whether they say it or not, as far as their frames are still there; and what came meanwhile is
-// not missing.
+// TestMachineCrash checks that the frame log has a new ID after a crash of the machine. Collectors
+// with and without a position must continue where they were, as far as their frames are still
+// there, and miss no later record.
 func TestMachineCrash(t *testing.T) {
 	type scene struct {
 		d         *Distributor
@@ -37,7 +37,8 @@ func TestMachineCrash(t *testing.T) {
 	}
 	crash := func(t *testing.T, s *scene, also func(s *scene)) {
 		s.d, s.book = New(t, nil), NewBook()
-		s.archiver = NewArchiver(t, ArchiverOptions{Dir: s.d.Logs, Book: s.book, Seed: *seed, Sizes: []int{100, 3000}})
+		s.archiver = NewArchiver(t, ArchiverOptions{Dir: s.d.Logs, Book: s.book, Seed: *seed,
+			Sizes: []int{100, 3000}})
 		s.d.Start()
 		s.tracking = NewFleet(t, FleetOptions{URL: s.d.URL, Size: 1, Book: s.book})
 		s.forgetful = NewFleet(t, FleetOptions{URL: s.d.URL, Size: 1, Book: s.book, Forgetful: true})
@@ -46,7 +47,7 @@ func TestMachineCrash(t *testing.T) {
 		}
 		s.tracking.WaitTotal(100)
 		s.forgetful.WaitTotal(100)
-		// What the next start knows of the forgetful one is what was saved when it was stopped.
+		// The next start knows only the position of the forgetful collector that the stop saved.
 		s.d.Stop()
 		s.d.Start()
 		if err := s.archiver.Write(20); err != nil {
@@ -61,7 +62,7 @@ func TestMachineCrash(t *testing.T) {
 		}
 		s.d.Start()
 		if _, now := Bounds(t, s.d.URL); now.Log == s.head.Log {
-			t.Fatal("the frame log has its old ID")
+			t.Fatal("the frame log has its old ID, want a new one")
 		}
 		if err := s.archiver.Write(20); err != nil {
 			t.Fatal(err)
@@ -108,7 +109,8 @@ func TestMachineCrash(t *testing.T) {
 		_, err := Connect(t, s.d.URL, PeerOptions{Key: newKey(t), From: s.head.String()})
 		var refused *collector.RefusedError
 		var answer struct{ From, Reason string }
-		if !errors.As(err, &refused) || refused.Status != http.StatusConflict || json.Unmarshal([]byte(refused.Reason), &answer) != nil || answer.Reason != "from_other_log" {
+		if !errors.As(err, &refused) || refused.Status != http.StatusConflict ||
+			json.Unmarshal([]byte(refused.Reason), &answer) != nil || answer.Reason != "from_other_log" {
 			t.Fatalf("a collector that had what is lost: %v", err)
 		}
 		from, err := wsproto.ParsePosition(answer.From)
@@ -123,7 +125,7 @@ func TestMachineCrash(t *testing.T) {
 			return len(texts) > 0 && texts[len(texts)-1] == all.Texts()[169]
 		}, nil)
 		if texts := p.Texts(); len(texts) <= 50 || !slices.Equal(texts, all.Texts()[170-len(texts):]) {
-			t.Errorf("it got %d records from there", len(texts))
+			t.Errorf("got %d records, want the last ones, more than 50", len(texts))
 		}
 		before := wsproto.Position{Log: s.head.Log, Offset: from.Offset}
 		MustConnect(t, s.d.URL, PeerOptions{Key: newKey(t), From: before.String()})
@@ -132,7 +134,8 @@ func TestMachineCrash(t *testing.T) {
 	t.Run("no frame was on disk", func(t *testing.T) {
 		t.Parallel()
 		d, book := New(t, nil), NewBook()
-		archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100, 3000}})
+		archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+			Sizes: []int{100, 3000}})
 		d.Start()
 		p := MustConnect(t, d.URL, PeerOptions{Key: newKey(t)})
 		key := newKey(t)
@@ -140,7 +143,9 @@ func TestMachineCrash(t *testing.T) {
 		if err := archiver.Write(20); err != nil {
 			t.Fatal(err)
 		}
-		Until(t, "they have it", func() bool { return len(p.Texts()) == 20 && len(forgetful.Texts()) == 20 }, nil)
+		Until(t, "they have it", func() bool {
+			return len(p.Texts()) == 20 && len(forgetful.Texts()) == 20
+		}, nil)
 		forgetful.Terminate()
 		d.Stop()
 		if err := os.RemoveAll(filepath.Dir(d.headFile())); err != nil {
@@ -158,14 +163,17 @@ func TestMachineCrash(t *testing.T) {
 	})
 }
 
-// frames/ put back from a copy is older than checkpoint.json: that is said, reading resumes behind
-// the newest frames that are there, and no offset means two things under one ID.
+// TestFramesPutBack restores frames/ from a copy that is older than checkpoint.json. The log must
+// say so, reading must resume after the newest frames in the copy, and no offset may mean two
+// frames under one ID.
 func TestFramesPutBack(t *testing.T) {
-	for name, running := range map[string]bool{"copied while it was stopped": false, "copied while it ran": true} {
+	for name, running := range map[string]bool{"copied while it was stopped": false,
+		"copied while it ran": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d, book := New(t, Settings{"FRAME_LOG_SEGMENT_BYTES": 64 << 10}), NewBook()
-			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100, 3000}})
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+				Sizes: []int{100, 3000}})
 			d.Start()
 			forgetful := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book, Forgetful: true})
 			if err := archiver.Write(100); err != nil {
@@ -193,14 +201,17 @@ func TestFramesPutBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			d.Start()
-			if said := d.Log(func(l Line) bool { return strings.Contains(l.Msg, "older than checkpoint.json") }); len(said) != 1 || said[0].Level != "ERROR" {
+			if said := d.Log(func(l Line) bool {
+				return strings.Contains(l.Msg, "older than checkpoint.json")
+			}); len(said) != 1 || said[0].Level != "ERROR" {
 				t.Errorf("the log says %v", said)
 			}
 			if _, now := Bounds(t, d.URL); now.Log == head.Log {
-				t.Error("offsets mean two things under one ID")
+				t.Error("the frame log has its old ID, want a new one")
 			}
 			var refused *collector.RefusedError
-			if _, err := Connect(t, d.URL, PeerOptions{Key: newKey(t), From: end.String()}); !errors.As(err, &refused) || refused.Status != http.StatusConflict {
+			if _, err := Connect(t, d.URL, PeerOptions{Key: newKey(t), From: end.String()}); !errors.As(err,
+				&refused) || refused.Status != http.StatusConflict {
 				t.Errorf("a position beyond what was put back: %v", err)
 			}
 			MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: head.String()})

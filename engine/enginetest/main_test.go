@@ -7,11 +7,11 @@ import (
 	"testing"
 )
 
-// seed decides what is written when, and when processes are killed.
+// seed is the seed of all random choices: records, times, and kills of processes.
 var seed = flag.Uint64("seed", 1, "seed of everything random")
 
-// short are the tests that `go test -short` runs when no -run selects others: the real binary in a few
-// seconds.
+// short selects the tests that `go test -short` runs if no -run selects others: the real binary,
+// in a few seconds.
 const short = "^(TestConfigurationErrors|TestReload|TestHandover|TestMutantsApply)$"
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -23,8 +23,7 @@ func run(m *testing.M) int {
 	flag.Parse()
 	given := map[string]bool{}
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	// The parallel tests mostly wait, so the number of cores says nothing of how many may run at a
-	// time.
+	// The parallel tests mostly wait, so more of them than cores may run at a time.
 	if !given["test.parallel"] {
 		_ = flag.Set("test.parallel", "12")
 	}

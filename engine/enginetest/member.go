@@ -11,15 +11,14 @@ import (
 	"distributor/wsproto/collector"
 )
 
-// run is a collector's life: connect, follow, come back. It ends with ctx, or
-// with a fault.
+// run connects, reads and reconnects until ctx ends or a fault is found.
 func (m *member) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		c, err := m.dial(ctx)
 		if err == nil {
 			m.connections.Add(1)
 			err = m.follow(ctx, c)
-			m.from, _ = c.Position() // known from the start
+			m.from, _ = c.Position() // always known, because from was a position
 			c.Close()
 			if ctx.Err() != nil {
 				return
@@ -54,12 +53,12 @@ func (m *member) dial(ctx context.Context) (*collector.Collector, error) {
 		m.reading.Again()
 	}
 	return collector.Dial(ctx, collector.Options{
-		URL: m.options.URL, Keys: m.key, HashKey: hashKey, ExpectOwner: owner, From: from, VerifyEvery: verify, DialTimeout: patience,
-		Compress: m.compress,
+		URL: m.options.URL, Keys: m.key, HashKey: hashKey, ExpectOwner: owner, From: from,
+		VerifyEvery: verify, DialTimeout: patience, Compress: m.compress,
 	})
 }
 
-// follow judges what comes, until something ends it.
+// follow checks messages until the connection ends or a message is wrong.
 func (m *member) follow(ctx context.Context, c *collector.Collector) error {
 	for {
 		message, err := c.Next(ctx)
@@ -80,8 +79,8 @@ func (m *member) cut(err error) {
 	m.cuts.Add(1)
 }
 
-// comesBack tells an end that is the server's to give from a fault in what it
-// sent.
+// comesBack reports whether a collector reconnects after err: a lost connection, a shutdown, or a
+// refusal with status 503. Every other error is a fault.
 func comesBack(err error) bool {
 	var refused *collector.RefusedError
 	var closed *collector.CloseError

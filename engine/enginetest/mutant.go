@@ -10,18 +10,17 @@ import (
 	"strings"
 )
 
-// Mutant is a deliberate bug: a small edit of the product that the judge must
-// not let pass; or, where the judge has no such fault, a test of the product, as
-// "# test: <package> <name>" says. Its file is a patch whose first line says
-// what it breaks; "# seeds: <seed>..." says which scenarios are known to find it.
-// The line numbers in it mean nothing: the text that a hunk takes out, with its
-// context, must stand in the file exactly once.
+// Mutant is a deliberate bug: a small edit of the product that the judge must find. If no fault of
+// the judge can find it, "# test: <package> <name>" names a test that must. Its file is a patch.
+// The first line says what it breaks, and "# seeds: <seed>..." lists scenarios that are known to
+// find it. Line numbers are ignored: the removed text with its context must occur exactly once in
+// the file.
 type Mutant struct {
 	Name    string
 	Why     string
 	Package string   // of Test, as "./engine"
-	Test    string   // that finds it; none: the judge
-	Seeds   []uint64 // of the judge's scenarios that are tried first
+	Test    string   // name of the test that finds it; "": the judge finds it
+	Seeds   []uint64 // of the scenarios that are tried first
 	edits   []edit
 }
 
@@ -58,13 +57,13 @@ func (m *Mutant) parse(text string) error {
 		switch {
 		case strings.HasPrefix(line, "# test: "):
 			if _, err := fmt.Sscan(strings.TrimPrefix(line, "# test: "), &m.Package, &m.Test); err != nil {
-				return fmt.Errorf("which test? %w", err)
+				return fmt.Errorf("invalid \"# test:\" line: %w", err)
 			}
 		case strings.HasPrefix(line, "# seeds: "):
 			for word := range strings.FieldsSeq(strings.TrimPrefix(line, "# seeds: ")) {
 				seed, err := strconv.ParseUint(word, 10, 64)
 				if err != nil {
-					return fmt.Errorf("which seeds? %w", err)
+					return fmt.Errorf("invalid \"# seeds:\" line: %w", err)
 				}
 				m.Seeds = append(m.Seeds, seed)
 			}
@@ -88,13 +87,13 @@ func (m *Mutant) parse(text string) error {
 		}
 	}
 	if m.Why == "" || len(m.edits) == 0 {
-		return fmt.Errorf("it does not say what it breaks, or breaks nothing")
+		return fmt.Errorf("no description or no hunk")
 	}
 	return nil
 }
 
-// Apply writes the files that it changes of the module at root into dir, and
-// returns where each of them is: what "go build -overlay" wants.
+// Apply writes changed copies of the files of the module at root into dir. It returns the path of
+// each copy by that of its original, as "go build -overlay" takes it.
 func (m *Mutant) Apply(root, dir string) (replace map[string]string, err error) {
 	replace = make(map[string]string)
 	for _, e := range m.edits {
@@ -108,17 +107,19 @@ func (m *Mutant) Apply(root, dir string) (replace map[string]string, err error) 
 			return nil, fmt.Errorf("enginetest: mutant %s: %w", m.Name, err)
 		}
 		if n := strings.Count(string(text), e.old); n != 1 {
-			return nil, fmt.Errorf("enginetest: mutant %s: what it is to replace stands %d times in %s:\n%s", m.Name, n, e.path, e.old)
+			return nil, fmt.Errorf("enginetest: mutant %s: the text to replace occurs %d times in %s:\n%s",
+				m.Name, n, e.path, e.old)
 		}
 		replace[path] = filepath.Join(dir, filepath.Base(path))
-		if err := os.WriteFile(replace[path], []byte(strings.Replace(string(text), e.old, e.new, 1)), 0o644); err != nil {
+		mutated := strings.Replace(string(text), e.old, e.new, 1)
+		if err := os.WriteFile(replace[path], []byte(mutated), 0o644); err != nil {
 			return nil, fmt.Errorf("enginetest: mutant %s: %w", m.Name, err)
 		}
 	}
 	return replace, nil
 }
 
-// overlay writes what "go -overlay" wants into dir.
+// overlay writes the changed files and the file for "go build -overlay" into dir.
 func (m *Mutant) overlay(root, dir string) (file string, err error) {
 	replace, err := m.Apply(root, dir)
 	if err != nil {
@@ -135,23 +136,24 @@ func (m *Mutant) overlay(root, dir string) (file string, err error) {
 	return file, nil
 }
 
-// RunTest runs the test that is to find the bug, and tells whether it does.
+// RunTest runs the test that must find the bug, and reports whether it fails.
 func (m *Mutant) RunTest(root, dir string) (found bool, err error) {
 	file, err := m.overlay(root, dir)
 	if err != nil {
 		return false, err
 	}
-	test := exec.Command("go", "test", "-overlay", file, "-count=1", "-run", "^"+m.Test+"$", m.Package)
+	test := exec.Command("go", "test", "-overlay", file, "-count=1",
+		"-run", "^"+m.Test+"$", m.Package)
 	test.Dir = root
 	out, err := test.CombinedOutput()
 	if err != nil && !strings.Contains(string(out), "--- FAIL: "+m.Test) {
-		return false, fmt.Errorf("enginetest: mutant %s: %s does not run: %w\n%s", m.Name, m.Test, err, out)
+		return false, fmt.Errorf("enginetest: mutant %s: %s does not run: %w\n%s",
+			m.Name, m.Test, err, out)
 	}
 	return err != nil, nil
 }
 
-// Build compiles the binary with the bug in it into dir, and leaves the module
-// as it is.
+// Build compiles the binary with the bug into dir. The module stays unchanged.
 func (m *Mutant) Build(root, dir string) (binary string, err error) {
 	file, err := m.overlay(root, dir)
 	if err != nil {

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// mutantSeeds are how many scenarios a mutant has to survive: the seeds from 1 on.
+// mutantSeeds is how many scenarios, with the seeds from 1 on, are tried before a mutant counts as
+// not found.
 const mutantSeeds = 60
 
 func loadMutants(t *testing.T) []Mutant {
@@ -28,7 +29,8 @@ func loadMutants(t *testing.T) []Mutant {
 	return mutants
 }
 
-// Whoever changes what a mutant edits has to change the mutant.
+// TestMutantsApply checks that all patches apply. A change of the code that a mutant edits must
+// change the mutant too.
 func TestMutantsApply(t *testing.T) {
 	for _, m := range loadMutants(t) {
 		if _, err := m.Apply(filepath.Join("..", ".."), t.TempDir()); err != nil {
@@ -37,13 +39,14 @@ func TestMutantsApply(t *testing.T) {
 	}
 }
 
-// TestMutants is make mutants: each is built, and judged until it is found out. Those that a test
-// finds come first, because they take least. MUTANT takes those alone whose names contain it.
+// TestMutants is run by make mutants: it builds each mutant and runs tests or scenarios until one
+// fails. Mutants with a test come first, because they take least time. MUTANT selects mutants by a
+// part of their names.
 func TestMutants(t *testing.T) {
 	if os.Getenv("MUTANTS") == "" {
 		t.Skip("only when asked for: make mutants")
 	}
-	patience = min(patience, 10*time.Second) // what hangs is found out
+	patience = min(patience, 10*time.Second) // a mutant that hangs is found
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
 		t.Fatal(err)
@@ -64,15 +67,15 @@ func TestMutants(t *testing.T) {
 			t.Error(err)
 			by = err.Error()
 		case by == "":
-			t.Errorf("%s survived: %s", m.Name, m.Why)
+			t.Errorf("mutant %s was not found: %s", m.Name, m.Why)
 			by = "SURVIVED"
 		default:
 			killed++
 		}
 		if m.Test == "" && err == nil && by != "SURVIVED" {
 			if !sound[seed] {
-				if failed, said := try(t, seed, built, &Tally{}); failed {
-					t.Fatalf("without any bug, seed %d fails, so that its verdict means nothing: %s", seed, said)
+				if failed, said := runTrial(t, seed, built, &Tally{}); failed {
+					t.Fatalf("seed %d fails without a mutant, so its result is not usable: %s", seed, said)
 				}
 				sound[seed] = true
 			}
@@ -85,7 +88,7 @@ func TestMutants(t *testing.T) {
 	fmt.Printf("%d of %d mutants killed\n", killed, len(tried))
 }
 
-// rank sorts mutants by what finds them.
+// rank is the sort key of a mutant: those with a test come before those with known seeds.
 func rank(m Mutant) int {
 	if m.Test != "" {
 		return 0
@@ -93,7 +96,7 @@ func rank(m Mutant) int {
 	return 1
 }
 
-// find tells what has found a mutant out, a test or a seed of the judge's; "": nothing.
+// find returns what found a mutant, a test or a seed of the judge; "": nothing did.
 func find(t *testing.T, m Mutant, root string) (by string, seed uint64, err error) {
 	dir := t.TempDir()
 	if m.Test != "" {
@@ -112,8 +115,8 @@ func find(t *testing.T, m Mutant, root string) (by string, seed uint64, err erro
 	return by, seed, nil
 }
 
-// judgeMutant tells by what, and by which seed, the mutant was found out. The seeds that are known
-// to find it come first, and twice: what processes do depends on their timing.
+// judgeMutant returns what found the mutant, with its seed. It tries the known seeds first, each
+// twice, because the outcome depends on the timing of processes.
 func judgeMutant(t *testing.T, binary string, known []uint64) (by string, seed uint64) {
 	seeds := slices.Concat(known, known)
 	for n := uint64(1); n <= mutantSeeds; n++ {
@@ -134,7 +137,7 @@ func judgeMutant(t *testing.T, binary string, known []uint64) (by string, seed u
 	for range 2 * runtime.NumCPU() {
 		working.Go(func() {
 			for n, ok := take(); ok; n, ok = take() {
-				if failed, said := try(t, n, binary, &Tally{}); failed {
+				if failed, said := runTrial(t, n, binary, &Tally{}); failed {
 					mu.Lock()
 					if by == "" {
 						by, seed = fmt.Sprintf("seed %d: %s", n, strings.Join(strings.Fields(said), " ")), n

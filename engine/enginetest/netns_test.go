@@ -14,14 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// netns is a network namespace. It lasts as long as its holder, a process that ends when the test's
-// process does, however that ends; with the namespace go its interfaces.
+// netns is a network namespace. A holder process keeps it, and ends with the test process. The
+// kernel then removes the namespace with its interfaces.
 type netns struct {
 	t   testing.TB
 	pid int // of the holder
 }
 
-// newNetns makes a namespace with loopback; where that is not to be had, the test is skipped.
+// newNetns makes a namespace with a loopback interface, and skips the test if that is not possible.
 func newNetns(t testing.TB) netns {
 	t.Helper()
 	for _, tool := range []string{"nsenter", "ip"} {
@@ -47,7 +47,7 @@ func newNetns(t testing.TB) netns {
 	return n
 }
 
-// connect joins two namespaces by a pair of interfaces with these addresses.
+// connect connects two namespaces by a pair of interfaces with the given addresses.
 func (n netns) connect(other netns, address, otherAddress string) {
 	n.t.Helper()
 	n.run("ip", "link", "add", "veth0", "type", "veth",
@@ -70,7 +70,7 @@ func (n netns) run(args ...string) {
 	}
 }
 
-// enter has the command run in the namespace.
+// enter makes the command run in the namespace.
 func (n netns) enter(cmd *exec.Cmd) {
 	n.t.Helper()
 	path, err := exec.LookPath("nsenter")
@@ -82,7 +82,7 @@ func (n netns) enter(cmd *exec.Cmd) {
 	cmd.Path = path
 }
 
-// listen returns a socket that listens in the namespace, as a service manager holds one.
+// listen returns a listening socket in the namespace, as a service manager has one.
 func (n netns) listen(address string) *os.File {
 	n.t.Helper()
 	type result struct {
@@ -91,7 +91,7 @@ func (n netns) listen(address string) *os.File {
 	}
 	done := make(chan result)
 	go func() {
-		runtime.LockOSThread() // for good: the thread stays in the namespace, and ends with the goroutine
+		runtime.LockOSThread() // never unlocked, so the thread in the namespace ends with the goroutine
 		file, err := n.listenHere(address)
 		done <- result{file, err}
 	}()

@@ -16,15 +16,15 @@ type Line struct {
 	Text  string         // the whole line
 }
 
-// output is what one run of a distributor has said.
+// output has the log lines of one run of a distributor. It is safe for concurrent use.
 type output struct {
 	mu    sync.Mutex
 	lines []Line
-	more  chan struct{} // closed when there is another line, or no more
+	more  chan struct{} // closed when there is another line, or when the output has ended
 	ended bool
 }
 
-// read takes everything until the other end is closed.
+// read reads lines until the end of r.
 func (o *output) read(r io.Reader) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 8<<20)
@@ -56,14 +56,14 @@ func (o *output) add(l Line, end bool) {
 	o.more = make(chan struct{})
 }
 
-// since returns the lines from number n on, and what tells of further ones.
+// since returns the lines from number n on. more is closed when there are further lines.
 func (o *output) since(n int) (lines []Line, more <-chan struct{}, ended bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.lines[min(n, len(o.lines)):len(o.lines):len(o.lines)], o.more, o.ended
 }
 
-// last returns the end of the output, for a failed test.
+// last returns the last n lines, for a failed test.
 func (o *output) last(n int) string {
 	lines, _, _ := o.since(0)
 	var b strings.Builder
@@ -74,11 +74,12 @@ func (o *output) last(n int) string {
 	return b.String()
 }
 
-// fault finds what no run may say, whatever the test is about.
+// fault returns the lines of a data race or a panic, or "". No run may have any.
 func (o *output) fault() string {
 	lines, _, _ := o.since(0)
 	for i, l := range lines {
-		if strings.Contains(l.Text, "DATA RACE") || strings.Contains(l.Text, "panic: ") || strings.Contains(l.Text, "fatal error: ") {
+		if strings.Contains(l.Text, "DATA RACE") || strings.Contains(l.Text, "panic: ") ||
+			strings.Contains(l.Text, "fatal error: ") {
 			var b strings.Builder
 			for _, l := range lines[i:min(len(lines), i+60)] {
 				b.WriteString(l.Text)

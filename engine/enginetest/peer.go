@@ -23,42 +23,42 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// PeerOptions say how a Peer connects.
+// PeerOptions describe how a Peer connects and behaves.
 type PeerOptions struct {
 	Key  shardus.SecretKey
 	Type string // subscription type; default "FIREHOSE"
-	From string // of the URL, as it is
-	// Notices asks for notices: the parameter of the URL, as it is.
+	From string // value of the URL's parameter; may be invalid
+	// Notices is the value of the URL's parameter that asks for notices; may be invalid.
 	Notices string
 	// Compress offers permessage-deflate, as npm ws does.
 	Compress bool
-	Deaf     bool            // never reads, with a small receive buffer
-	Late     bool            // answers no ping before the close frame has come, and then the last
-	Mute     bool            // answers no ping, but the close frame
-	Silent   bool            // answers neither
-	Gate     <-chan struct{} // reads nothing before it is closed
+	Deaf     bool            // never reads, and has a small receive buffer
+	Late     bool            // answers only the last ping, and only after the close frame has come
+	Mute     bool            // answers no ping, only the close frame
+	Silent   bool            // answers neither pings nor the close frame
+	Gate     <-chan struct{} // reads nothing until Gate is closed
 }
 
-// Peer is one WebSocket client that says and does what the test wants, and
-// notes all it gets. A Deaf one gets nothing.
+// Peer is one WebSocket client that the test controls. It stores all that it receives. Methods may
+// be called from any goroutine.
 type Peer struct {
 	conn net.Conn
-	done chan struct{} // closed when nothing more comes
+	done chan struct{} // closed when the connection has ended
 
-	mu    sync.Mutex
-	texts []string
-	pongs []string
-	told  bool                  // the last that came, but for pongs, was a ping: the server knows, by our pong, that we have all
-	close *collector.CloseError // the server's close frame; nil: none came
-	out   bool                  // our close frame is out
+	mu           sync.Mutex // guards what follows
+	texts        []string
+	pongs        []string
+	allConfirmed bool                  // a ping, whose pong confirms all, came after the last text
+	close        *collector.CloseError // the server's close frame; nil: none came
+	closeSent    bool                  // the peer has sent its close frame
 
-	endedAt time.Time // read it when done is closed
+	endedAt time.Time // valid when done is closed
 
 	writing sync.Mutex
 }
 
-// Connect makes the handshake. The error of a refusal is a
-// *collector.RefusedError with the whole body as its reason.
+// Connect dials and upgrades. If the distributor refuses, the error is a *collector.RefusedError
+// with the whole body as its reason.
 func Connect(t testing.TB, address string, o PeerOptions) (*Peer, error) {
 	t.Helper()
 	buffer := 0
@@ -77,9 +77,11 @@ func Connect(t testing.TB, address string, o PeerOptions) (*Peer, error) {
 	return p, nil
 }
 
-// handshake connects, with a receive buffer of that size unless it is 0; behind
-// goes out with the request. deflate tells whether the offer was taken.
-func handshake(address string, o PeerOptions, buffer int, behind []byte) (_ net.Conn, _ *bufio.Reader, deflate bool, err error) {
+// handshake dials and upgrades, with a receive buffer of buffer bytes unless that is 0. behind is
+// sent with the request. deflate reports whether permessage-deflate was negotiated.
+func handshake(address string, o PeerOptions, buffer int, behind []byte) (
+	_ net.Conn, _ *bufio.Reader, deflate bool, err error,
+) {
 	target, err := upgradeTarget(o, time.Now())
 	if err != nil {
 		return nil, nil, false, err
@@ -105,8 +107,10 @@ func handshake(address string, o PeerOptions, buffer int, behind []byte) (_ net.
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return nil, nil, false, err
 	}
-	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n%s", target, host, offer, behind); err != nil {
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\n"+
+		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"+
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n%s",
+		target, host, offer, behind); err != nil {
 		return nil, nil, false, err
 	}
 	in := bufio.NewReader(conn)
@@ -125,7 +129,7 @@ func handshake(address string, o PeerOptions, buffer int, behind []byte) (_ net.
 	return conn, in, deflate, conn.SetDeadline(time.Time{})
 }
 
-// MustConnect is Connect for those that must be let in.
+// MustConnect is Connect, and fails the test if the peer is refused.
 func MustConnect(t testing.TB, address string, o PeerOptions) *Peer {
 	t.Helper()
 	p, err := Connect(t, address, o)
@@ -135,15 +139,15 @@ func MustConnect(t testing.TB, address string, o PeerOptions) *Peer {
 	return p
 }
 
-// Bounds asks a distributor for the positions of the oldest frame that it keeps
-// and of the one to come, by asking for one that cannot be.
+// Bounds returns a distributor's floor and head. It asks for a position of an unknown log, because
+// the refusal names them.
 func Bounds(t testing.TB, address string) (floor, head wsproto.Position) {
 	t.Helper()
 	_, err := Connect(t, address, PeerOptions{Key: newKey(t), From: wsproto.Position{}.String()})
 	var refused *collector.RefusedError
 	var answer struct{ Floor, Head string }
 	if !errors.As(err, &refused) || json.Unmarshal([]byte(refused.Reason), &answer) != nil {
-		t.Fatalf("asked for a position of no log: %v", err)
+		t.Fatalf("asked for a position of an unknown log: got %v, want a refusal with floor and head", err)
 	}
 	var errs [2]error
 	floor, errs[0] = wsproto.ParsePosition(answer.Floor)
@@ -163,7 +167,7 @@ func newKey(t testing.TB) shardus.SecretKey {
 	return key
 }
 
-// upgradeTarget is the signed request, as collectors make it.
+// upgradeTarget returns the request target of an upgrade, signed as collectors do.
 func upgradeTarget(o PeerOptions, now time.Time) (string, error) {
 	if o.Type == "" {
 		o.Type = "FIREHOSE"
@@ -189,10 +193,10 @@ func upgradeTarget(o PeerOptions, now time.Time) (string, error) {
 	return target, nil
 }
 
-// read notes what comes, and answers pings and the close frame, until the end. Then it closes the
-// connection, as every WebSocket library does: the worker waits for that.
+// read stores messages, and answers pings and the close frame. At the end it closes the connection,
+// as every WebSocket library does, because the worker waits for that.
 func (p *Peer) read(in *bufio.Reader, o PeerOptions) {
-	var held []byte // the ping to answer late
+	var held []byte // payload of the last ping, if Late
 	if o.Gate != nil {
 		<-o.Gate
 	}
@@ -211,18 +215,18 @@ func (p *Peer) read(in *bufio.Reader, o PeerOptions) {
 		p.mu.Lock()
 		switch h.OpCode {
 		case ws.OpText:
-			p.texts, p.told = append(p.texts, string(payload)), false
+			p.texts, p.allConfirmed = append(p.texts, string(payload)), false
 		case ws.OpPong:
 			p.pongs = append(p.pongs, string(payload))
 		case ws.OpPing:
-			p.told = true
+			p.allConfirmed = true
 		case ws.OpClose:
 			p.close = &collector.CloseError{Code: wsproto.NoStatus}
 			if len(payload) >= 2 {
 				p.close.Code, p.close.Reason = binary.BigEndian.Uint16(payload), string(payload[2:])
 			}
 		}
-		answered := p.out
+		answered := p.closeSent
 		p.mu.Unlock()
 		switch {
 		case o.Silent, o.Mute && h.OpCode == ws.OpPing:
@@ -239,7 +243,7 @@ func (p *Peer) read(in *bufio.Reader, o PeerOptions) {
 	}
 }
 
-// send sends a frame. The server may be gone: that shows when reading.
+// send sends a frame. If the server has gone, the next read fails.
 func (p *Peer) send(op ws.OpCode, payload []byte) {
 	p.writing.Lock()
 	defer p.writing.Unlock()
@@ -252,10 +256,10 @@ func (p *Peer) Say(text string) { p.send(ws.OpText, []byte(text)) }
 // Ping sends a ping.
 func (p *Peer) Ping(text string) { p.send(ws.OpPing, []byte(text)) }
 
-// Close sends a close frame; code 0 is none.
+// Close sends a close frame; code 0: without a code.
 func (p *Peer) Close(code uint16) {
 	p.mu.Lock()
-	p.out = true
+	p.closeSent = true
 	p.mu.Unlock()
 	var body []byte
 	if code != 0 {
@@ -264,32 +268,31 @@ func (p *Peer) Close(code uint16) {
 	p.send(ws.OpClose, body)
 }
 
-// Terminate cuts the connection without a word.
+// Terminate closes the connection without a close frame.
 func (p *Peer) Terminate() { _ = p.conn.Close() }
 
-// Texts are the messages so far.
+// Texts returns the messages so far.
 func (p *Peer) Texts() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clip(p.texts)
 }
 
-// Confirmed tells whether all that came was confirmed by the pong to a ping.
+// Confirmed reports whether a ping came after the last message, so that its pong confirms all.
 func (p *Peer) Confirmed() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.told || len(p.texts) == 0
+	return p.allConfirmed || len(p.texts) == 0
 }
 
-// Pongs are the payloads of the pongs so far.
+// Pongs returns the payloads of the pongs so far.
 func (p *Peer) Pongs() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clip(p.pongs)
 }
 
-// Ended tells whether the connection has come to its end, and by which close
-// frame of the server; nil: by none.
+// Ended reports whether the connection has ended, and returns the server's close frame; nil: none.
 func (p *Peer) Ended() (bool, *collector.CloseError) {
 	select {
 	case <-p.done:
@@ -301,14 +304,14 @@ func (p *Peer) Ended() (bool, *collector.CloseError) {
 	}
 }
 
-// WaitClosed waits for the end of the connection, which must come by a close
-// frame with that code.
+// WaitClosed waits for the end of the connection, and fails the test unless the server sent a close
+// frame with the code.
 func (p *Peer) WaitClosed(t testing.TB, code uint16) *collector.CloseError {
 	t.Helper()
 	within(t, p.done, func() {})
 	_, end := p.Ended()
 	if end == nil || end.Code != code {
-		t.Fatalf("the connection ended with %v, not with code %d", end, code)
+		t.Fatalf("the connection ended with %v, want code %d", end, code)
 	}
 	return end
 }

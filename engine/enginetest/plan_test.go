@@ -6,10 +6,11 @@ import (
 	"testing"
 )
 
-// A seed means the same each time, and the seeds of every run leave no action out.
+// TestPlans checks that a seed always gives the same plan, and that the fixed seeds use all
+// actions.
 func TestPlans(t *testing.T) {
 	taken, habits := make(map[string]bool), make(map[Habit]bool)
-	// The first two run under the race detector too.
+	// The race detector's runs have only the first two.
 	for i, want := range []string{"the power is lost", "the disk is full for a while"} {
 		p := NewPlan(fixedSeeds[i])
 		takes := func(s Turn) bool { return s.Action == want }
@@ -31,7 +32,7 @@ func TestPlans(t *testing.T) {
 	}
 	for _, a := range actions {
 		if !taken[a.name] {
-			t.Errorf("%q is in none of the fixed plans: choose their seeds anew", a.name)
+			t.Errorf("%q is in none of the fixed plans: choose other seeds", a.name)
 		}
 	}
 	for _, h := range []Habit{Plain, Live, Tracks, Pinged} {

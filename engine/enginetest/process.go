@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Process is a running process that is not our child. It is held by a pidfd,
-// so another process that gets its number is never taken for it.
+// Process is a process that is no child of the test process. It is held by a pidfd, so another
+// process that gets the same ID is never mistaken for it.
 type Process struct {
 	Pid int
 	fd  int
 }
 
-// OpenProcess holds on to a process until the test ends.
+// OpenProcess returns a running process; the test fails if it has ended.
 func OpenProcess(t testing.TB, pid int) *Process {
 	t.Helper()
 	p, err := openProcess(t, pid)
@@ -44,7 +44,7 @@ func openProcess(t testing.TB, pid int) (*Process, error) {
 // Kill sends SIGKILL.
 func (p *Process) Kill(t testing.TB) { t.Helper(); p.Signal(t, unix.SIGKILL) }
 
-// kill is Kill for one that may have gone.
+// kill is Kill for a process that may have ended.
 func (p *Process) kill() { _ = unix.PidfdSendSignal(p.fd, unix.SIGKILL, nil, 0) }
 
 // Signal sends a signal.
@@ -55,7 +55,7 @@ func (p *Process) Signal(t testing.TB, s syscall.Signal) {
 	}
 }
 
-// Gone waits for the end of the process, at most for so long.
+// Gone waits at most wait for the end of the process, and reports whether it has ended.
 func (p *Process) Gone(wait time.Duration) bool {
 	for end := time.Now().Add(wait); ; {
 		ready := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
@@ -66,8 +66,7 @@ func (p *Process) Gone(wait time.Duration) bool {
 	}
 }
 
-// children lists the child processes of all threads of pid that run a command,
-// such as "worker"; with "" all of them.
+// children returns the child processes of pid that run a command, such as "worker"; "": all.
 func children(pid int, command string) []int {
 	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	var out []int
@@ -75,7 +74,8 @@ func children(pid int, command string) []int {
 		text, _ := os.ReadFile(list) // the thread may have ended
 		for word := range strings.FieldsSeq(string(text)) {
 			args, _ := os.ReadFile("/proc/" + word + "/cmdline")
-			if child, err := strconv.Atoi(word); err == nil && (command == "" || strings.HasSuffix(string(args), "\x00"+command+"\x00")) {
+			matches := command == "" || strings.HasSuffix(string(args), "\x00"+command+"\x00")
+			if child, err := strconv.Atoi(word); err == nil && matches {
 				out = append(out, child)
 			}
 		}
@@ -83,7 +83,7 @@ func children(pid int, command string) []int {
 	return out
 }
 
-// descriptors lists what the descriptors of pid are, as "socket:[12345]".
+// descriptors returns the targets of pid's file descriptors, such as "socket:[12345]".
 func descriptors(pid int) []string {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, _ := os.ReadDir(dir)
@@ -96,8 +96,7 @@ func descriptors(pid int) []string {
 	return out
 }
 
-// connections counts the established connections to a local TCP port that pid
-// holds the server's end of.
+// connections returns how many established connections to a local TCP port pid has accepted.
 func connections(pid, port int) int {
 	table, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/tcp", pid))
 	const established = "01"
@@ -118,7 +117,7 @@ func connections(pid, port int) int {
 	return n
 }
 
-// inMemory looks for any of the texts in the private memory of a process.
+// inMemory reports whether the private memory of a process contains any of the texts.
 func inMemory(t testing.TB, pid int, texts ...[]byte) bool {
 	t.Helper()
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
@@ -140,7 +139,7 @@ func inMemory(t testing.TB, pid int, texts ...[]byte) bool {
 			continue
 		}
 		piece := make([]byte, to-from)
-		n, _ := memory.ReadAt(piece, int64(from)) // what is not there is not read
+		n, _ := memory.ReadAt(piece, int64(from)) // fails at pages that are not there
 		for _, text := range texts {
 			if bytes.Contains(piece[:n], text) {
 				return true
@@ -150,8 +149,7 @@ func inMemory(t testing.TB, pid int, texts ...[]byte) bool {
 	return false
 }
 
-// freeDescriptor is the number that pid's next descriptor will have, after so
-// many others.
+// freeDescriptor returns the number that pid's next descriptor will have after a number of others.
 func freeDescriptor(pid, others int) uint64 {
 	for n := uint64(0); ; n++ {
 		if exists(fmt.Sprintf("/proc/%d/fd/%d", pid, n)) {
@@ -169,8 +167,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// limitDescriptors lowers the limit of a running process, and gives back what
-// restores it.
+// limitDescriptors sets RLIMIT_NOFILE of a running process. restore sets it back.
 func limitDescriptors(t testing.TB, pid int, to uint64) (restore func()) {
 	t.Helper()
 	var before unix.Rlimit
@@ -187,7 +184,7 @@ func limitDescriptors(t testing.TB, pid int, to uint64) (restore func()) {
 	return func() { t.Helper(); set(before) }
 }
 
-// cpuTime is what pid has used of the processors.
+// cpuTime returns the CPU time that pid has used.
 func cpuTime(t testing.TB, pid int) time.Duration {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

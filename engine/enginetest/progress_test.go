@@ -17,23 +17,22 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// plodder is an unmodified collector that is cut again and again. It knows which
-// messages it has had.
-type plodder struct {
+// cutCollector is an unmodified collector that is cut repeatedly. It counts which messages are new to
+// it.
+type cutCollector struct {
 	url  string
 	key  shardus.SecretKey
 	seen map[[sha256.Size]byte]bool
 	told uint64 // offset of the last ping, which it has answered
 }
 
-func newPlodder(t *testing.T, d *Distributor) *plodder {
-	return &plodder{url: d.URL, key: newKey(t), seen: make(map[[sha256.Size]byte]bool)}
+func newCutCollector(t *testing.T, d *Distributor) *cutCollector {
+	return &cutCollector{url: d.URL, key: newKey(t), seen: make(map[[sha256.Size]byte]bool)}
 }
 
-// visit connects, reads messages while more says so, of how many there were,
-// and resets the connection. It returns how many messages came, and how many for
-// the first time.
-func (p *plodder) visit(more func(n int) bool) (came, fresh int, err error) {
+// visit connects, reads messages while more returns true for their number, and resets the
+// connection. It returns how many messages came, and how many of them were new.
+func (p *cutCollector) visit(more func(n int) bool) (came, fresh int, err error) {
 	conn, in, _, err := handshake(p.url, PeerOptions{Key: p.key}, 0, nil)
 	if err != nil {
 		return 0, 0, err
@@ -75,8 +74,8 @@ func (p *plodder) visit(more func(n int) bool) (came, fresh int, err error) {
 	return came, fresh, conn.(*net.TCPConn).SetLinger(0)
 }
 
-// A collector that is never caught up and cut again and again gets on: of what it
-// reads on a connection nine tenths are new to it on the next.
+// TestCutAgainAndAgain checks the progress of a collector that is cut repeatedly before it has
+// caught up: nine tenths of the messages of a connection must not come again on the next one.
 func TestCutAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)
@@ -84,8 +83,8 @@ func TestCutAgainAndAgain(t *testing.T) {
 		Dir: d.Logs, Book: NewBook(), Seed: *seed, Sizes: []int{400, 4500, 9000},
 	})
 	d.Start()
-	p := newPlodder(t, d)
-	if _, _, err := p.visit(func(int) bool { return false }); err != nil { // from now on
+	p := newCutCollector(t, d)
+	if _, _, err := p.visit(func(int) bool { return false }); err != nil { // begin at the present head
 		t.Fatal(err)
 	}
 	for range 300 {
@@ -93,13 +92,14 @@ func TestCutAgainAndAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, n := range []int{100, 200, 500, 1000} { // ten seconds' of 10, 20, 50 and 100 a second
+	// Ten seconds of 10, 20, 50 and 100 messages a second:
+	for _, n := range []int{100, 200, 500, 1000} {
 		came, fresh, err := p.visit(func(came int) bool { return came < n })
 		if err != nil {
 			t.Fatal(err)
 		}
 		if fresh*10 < came*9 {
-			t.Errorf("of %d messages %d are new", came, fresh)
+			t.Errorf("of %d messages %d are new, want at least 90 %%", came, fresh)
 		}
 		known := func() uint64 { return remembered(d, p.key.Public()) }
 		Until(t, "what it has confirmed is known", func() bool { return known() >= p.told },
@@ -108,9 +108,9 @@ func TestCutAgainAndAgain(t *testing.T) {
 	d.Stop()
 }
 
-// TestProgress is make progress: collectors that handle so many messages a second,
-// of a stream with four times as many, are cut every ten seconds. Each has to get
-// on by 90 % of what it could receive.
+// TestProgress is run by make progress. Collectors with a limited rate of messages follow a stream
+// with four times that rate, and are cut every ten seconds. New messages must be at least 90 % of
+// what each collector could receive.
 func TestProgress(t *testing.T) {
 	rounds, err := strconv.Atoi(os.Getenv("PROGRESS"))
 	if err != nil {
@@ -129,10 +129,11 @@ func TestProgress(t *testing.T) {
 		t.Cleanup(func() { _ = simulate.Process.Kill(); _ = simulate.Wait() })
 		d.Start()
 		running.Go(func() {
-			p := newPlodder(t, d)
+			p := newCutCollector(t, d)
 			for round := range rounds {
 				began := time.Now()
-				came, fresh, err := p.visit(func(n int) bool { // its work with the one before takes that long
+				// The pause stands for the collector's work with the last message.
+				came, fresh, err := p.visit(func(n int) bool {
 					time.Sleep(time.Until(began.Add(time.Duration(n) * time.Second / time.Duration(rate))))
 					return time.Since(began) < cutAfter
 				})

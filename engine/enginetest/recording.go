@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Recording is what the replaced service was seen to do, and what a right one
-// must do: testdata/firehose.json.gz of the repository.
+// Recording has the observed behaviour of the replaced service, and the correct behaviour where
+// that differs: testdata/firehose.json.gz of the repository.
 type Recording struct {
 	Records     []RecordedLine
 	Transcripts []Transcript
@@ -26,24 +26,24 @@ type Recording struct {
 	byText map[string][]string // message → ids
 }
 
-// RecordedLine is a line of a data log and the message that is due for it.
+// RecordedLine is a line of a data log and its expected message.
 type RecordedLine struct {
 	ID, Stream, Line string
-	LineB64          string `json:"line_b64"` // where it is no UTF-8
+	LineB64          string `json:"line_b64"` // instead of Line if that is not valid UTF-8
 	Message          string
 }
 
-// Transcript is a history of a directory of data logs, and what a collector
-// gets that is connected from Steps on.
+// Transcript has the changes of a directory of data logs, and the messages of a collector that
+// connects between Setup and Steps.
 type Transcript struct {
 	Name         string
 	Setup, Steps []Step
 	Expected     map[string][]string // by stream, in order
-	Optional     []string            // ids that may come or not
+	Optional     []string            // ids of messages that may be missing
 	Config       Settings
 }
 
-// Step is one thing that a writer did.
+// Step is one change that a writer made.
 type Step struct {
 	Op, File, To, Stream, How, Then string
 	IDs                             []string
@@ -51,7 +51,7 @@ type Step struct {
 	N, Cut                          int
 	Ms, Size                        int64
 	NoLastEol                       bool            `json:"no_last_eol"`
-	From                            json.RawMessage // a number of bytes, or the name to rename
+	From                            json.RawMessage // a number of bytes, or the old name
 }
 
 // LoadRecording reads the file.
@@ -79,7 +79,7 @@ func LoadRecording(path string) (*Recording, error) {
 
 var idRange = regexp.MustCompile(`^(\w+):(\d+)\.\.(\d+)(?:\*(\d+))?$`)
 
-// expand writes out ranges: "receipt:1..3*2" is receipt-1 to receipt-3, twice.
+// expand expands ranges: "receipt:1..3*2" is receipt-1 to receipt-3, twice.
 func expand(ids []string) []string {
 	var out []string
 	for _, id := range ids {
@@ -103,7 +103,7 @@ func expand(ids []string) []string {
 	return out
 }
 
-// data is what a step writes.
+// data returns the bytes that a step writes.
 func (r *Recording) data(s Step) ([]byte, error) {
 	switch {
 	case s.B64 != nil:
@@ -134,7 +134,7 @@ func (r *Recording) data(s Step) ([]byte, error) {
 	} else {
 		b = b[:len(b)+s.Cut]
 	}
-	from, _ := strconv.Atoi(string(s.From)) // not there: 0
+	from, _ := strconv.Atoi(string(s.From)) // 0 if it is missing
 	if from < 0 {
 		from += len(b)
 	}
@@ -152,7 +152,7 @@ func (r *Recording) line(id string) ([]byte, error) {
 	return []byte(l.Line), nil
 }
 
-// Perform does the steps in dir, with the recorded pauses times speed.
+// Perform does the steps in dir. It multiplies the recorded pauses by speed.
 func (r *Recording) Perform(steps []Step, dir string, speed float64) error {
 	for i, s := range steps {
 		if err := r.perform(s, dir, speed); err != nil {
@@ -199,7 +199,7 @@ func (r *Recording) perform(s Step, dir string, speed float64) error {
 				return err
 			}
 			return os.Rename(path+".tmp", path)
-		case "slow": // truncated, and written a while later
+		case "slow": // truncated now, written after a pause
 			if err := os.WriteFile(path, nil, 0o644); err != nil {
 				return err
 			}

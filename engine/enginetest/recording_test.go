@@ -16,8 +16,10 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// recording is read once.
-var recording = sync.OnceValues(func() (*Recording, error) { return LoadRecording("../../testdata/firehose.json.gz") })
+// recording loads the recording at the first call.
+var recording = sync.OnceValues(func() (*Recording, error) {
+	return LoadRecording("../../testdata/firehose.json.gz")
+})
 
 func loadRecording(t *testing.T) *Recording {
 	t.Helper()
@@ -26,7 +28,8 @@ func loadRecording(t *testing.T) *Recording {
 		t.Fatal(err)
 	}
 	if len(r.Transcripts) < 50 || len(r.Scenarios) < 20 || len(r.Records) < 500 {
-		t.Fatalf("%d transcripts, %d scenarios, %d records: that is not all", len(r.Transcripts), len(r.Scenarios), len(r.Records))
+		t.Fatalf("%d transcripts, %d scenarios, %d records: that is not all", len(r.Transcripts),
+			len(r.Scenarios), len(r.Records))
 	}
 	return r
 }
@@ -40,15 +43,15 @@ func (r *Recording) key(t *testing.T, name string) shardus.SecretKey {
 	return key
 }
 
-// quiet is how long nothing more may come after all that was due: several looks
-// at the data logs (FILE_STREAM_INTERVAL_MS is 100).
+// quiet is how long no message may come after the last expected one. It covers several reads of the
+// data logs (FILE_STREAM_INTERVAL_MS is 100).
 const quiet = 350 * time.Millisecond
 
-// shortShare: with -short, one recording of so many is played.
+// shortShare is the share of the recordings that -short plays: one in shortShare.
 const shortShare = 4
 
-// What a writer was seen to do, done again under the real binary: a collector
-// gets exactly the messages that are due, to the byte, in order.
+// TestTranscripts replays recorded changes of data logs with the real binary. A collector must get
+// exactly the expected messages, byte for byte and in order.
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
 	r := loadRecording(t)
@@ -91,9 +94,10 @@ func TestTranscripts(t *testing.T) {
 	}
 }
 
-// sort names the messages by record, stream by stream. Of records with the same
-// message it takes one that is due.
-func (r *Recording) sort(texts []string, want map[string][]string, optional []string) map[string][]string {
+// sort returns the record ids of messages, by stream. If several records have the same message, it
+// returns one that is expected.
+func (r *Recording) sort(texts []string, want map[string][]string,
+	optional []string) map[string][]string {
 	got := map[string][]string{"cycle": nil, "originalTx": nil, "receipt": nil}
 	for _, text := range texts {
 		var outer map[string]json.RawMessage
@@ -123,7 +127,7 @@ func without(ids, optional []string) []string {
 	return slices.DeleteFunc(ids, func(id string) bool { return slices.Contains(optional, id) })
 }
 
-// difference shows where two lists part.
+// difference describes where two lists begin to differ.
 func difference(got, want []string) string {
 	i := 0
 	for i < len(got) && i < len(want) && got[i] == want[i] {
@@ -133,11 +137,11 @@ func difference(got, want []string) string {
 		got[i:min(len(got), i+4)], want[i:min(len(want), i+4)])
 }
 
-// expirySpeed shortens the time that subscriptions last, and that the end of a
-// connection may take then.
+// expirySpeed is a factor for how long subscriptions last, and for the time limits of the closes
+// when they expire.
 const expirySpeed = 0.4
 
-// What collectors were seen to do to one another.
+// TestScenarios replays recorded scenarios of several collectors with the real binary.
 func TestScenarios(t *testing.T) {
 	t.Parallel()
 	r := loadRecording(t)
@@ -150,28 +154,31 @@ func TestScenarios(t *testing.T) {
 			s := &stage{t: t, r: r, began: time.Now(), peers: make(map[string]*actor)}
 			s.d = New(t, Settings{"NUMBER_OF_WORKERS": max(1, script.Workers)})
 			if script.Workers > 1 {
-				// Else the lowest worker gets them all, and nothing is between workers.
+				// Else the first worker would get all clients.
 				s.d.Configure(Settings{"MAX_CLIENTS_PER_CHILD": 1})
 			}
 			s.configure(script.Config)
 			for _, stream := range []string{"cycle", "originalTx", "receipt"} {
 				if err := errors.Join(appendFile(filepath.Join(s.d.Logs, stream+"-log1.txt"), nil),
-					appendFile(filepath.Join(s.d.Logs, "active-"+stream+"-log.txt"), []byte(stream+"-log1.txt"))); err != nil {
+					appendFile(filepath.Join(s.d.Logs, "active-"+stream+"-log.txt"),
+						[]byte(stream+"-log1.txt"))); err != nil {
 					t.Fatal(err)
 				}
 			}
 			s.d.Start()
-			Until(t, "all workers are there", func() bool { return len(children(s.d.Pid(), "worker")) >= max(1, script.Workers) }, nil)
-			// Subscriptions last from now, however long the start took.
+			Until(t, "all workers are there", func() bool {
+				return len(children(s.d.Pid(), "worker")) >= max(1, script.Workers)
+			}, nil)
+			// Expiry times count from now, not from before the start.
 			s.began = time.Now()
 			s.configure(script.Config)
 			s.d.Reload(syscall.SIGUSR1)
 			for _, step := range script.Steps {
 				s.play(step)
 			}
-			s.settle()
+			s.waitConfirmed()
 			for name, want := range script.Expected {
-				s.judge(name, want)
+				s.check(name, want)
 			}
 		})
 	}
@@ -214,7 +221,8 @@ func (s *stage) configure(c *ScenarioConfig) {
 		if sub.SubscriptionType != "" {
 			kind = sub.SubscriptionType
 		}
-		list = append(list, Settings{"publicKey": s.r.Keys[sub.Keys].PublicKey, "expirationTimestamp": expires, "subscriptionType": kind})
+		list = append(list, Settings{"publicKey": s.r.Keys[sub.Keys].PublicKey,
+			"expirationTimestamp": expires, "subscriptionType": kind})
 	}
 	if list != nil {
 		settings["subscribers"] = list
@@ -230,7 +238,8 @@ func (s *stage) play(step ScenarioStep) {
 		a = &actor{at: time.Now()}
 		s.peers[step.As] = a
 		var err error
-		if a.Peer, err = Connect(s.t, s.d.URL, PeerOptions{Key: s.r.key(s.t, step.Keys), Type: step.Type}); err != nil && !errors.As(err, &a.refused) {
+		if a.Peer, err = Connect(s.t, s.d.URL, PeerOptions{Key: s.r.key(s.t, step.Keys),
+			Type: step.Type}); err != nil && !errors.As(err, &a.refused) {
 			s.t.Fatalf("%s: %v", step.As, err)
 		}
 	case "append":
@@ -253,7 +262,7 @@ func (s *stage) play(step ScenarioStep) {
 			s.t.Fatal(err)
 		}
 	case "wait":
-		s.settle()
+		s.waitConfirmed()
 		time.Sleep(time.Duration(step.Ms) * time.Millisecond)
 	case "wait-closed":
 		if a.Peer != nil {
@@ -286,10 +295,10 @@ func (s *stage) play(step ScenarioStep) {
 	}
 }
 
-// settle waits until all who are still connected have what is due to them, and
-// the server can know it: what it does not know it may send again when the key
-// comes back. So the recorded pauses need not be long enough for a busy machine.
-func (s *stage) settle() {
+// waitConfirmed waits until all connected actors have their messages and have confirmed them. Else
+// the distributor might repeat messages when the key reconnects, because a recorded pause can be
+// too short for a busy machine.
+func (s *stage) waitConfirmed() {
 	reached(func() bool {
 		for _, a := range s.peers {
 			if a.Peer == nil || a.left {
@@ -303,7 +312,7 @@ func (s *stage) settle() {
 	})
 }
 
-func (s *stage) judge(name string, want Outcome) {
+func (s *stage) check(name string, want Outcome) {
 	s.t.Helper()
 	a := s.peers[name]
 	if want.Opened != (a.Peer != nil) {
@@ -320,11 +329,15 @@ func (s *stage) judge(name string, want Outcome) {
 	if want.Got != nil && !slices.Equal(got, expand(want.Got)) {
 		s.t.Errorf("%s: got %q, want %q", name, got, want.Got)
 	}
-	if want.GotAny != nil && !slices.ContainsFunc(want.GotAny, func(w []string) bool { return slices.Equal(got, expand(w)) }) {
+	if want.GotAny != nil && !slices.ContainsFunc(want.GotAny, func(w []string) bool {
+		return slices.Equal(got, expand(w))
+	}) {
 		s.t.Errorf("%s: got %q, want one of %q", name, got, want.GotAny)
 	}
 	if want.Pongs != nil {
-		if !reached(func() bool { return len(a.Pongs()) >= len(want.Pongs) }) || !slices.Equal(a.Pongs(), want.Pongs) {
+		if !reached(func() bool {
+			return len(a.Pongs()) >= len(want.Pongs)
+		}) || !slices.Equal(a.Pongs(), want.Pongs) {
 			s.t.Errorf("%s: pongs %q, want %q", name, a.Pongs(), want.Pongs)
 		}
 	}
@@ -347,7 +360,8 @@ func (s *stage) judge(name string, want Outcome) {
 		return
 	}
 	if w := closing.WithinMs; w != nil {
-		if after := float64(a.endedAt.Sub(a.at).Milliseconds()); after < float64(w[0])*expirySpeed || after > float64(w[1])*expirySpeed {
+		if after := float64(a.endedAt.Sub(a.at).Milliseconds()); after < float64(w[0])*expirySpeed ||
+			after > float64(w[1])*expirySpeed {
 			s.t.Errorf("%s: closed after %v ms, want %v times %v", name, after, w, expirySpeed)
 		}
 	}

@@ -9,23 +9,24 @@ import (
 	"distributor/engine/simulator"
 )
 
-// storm writes until it is stopped, a little at a time, and never more than the
-// distributor's log keeps or the archiver retires.
+// storm writes small batches of records until it is stopped. It stays below what the frame log
+// keeps and what the archiver deletes.
 type storm struct {
 	archiver *Archiver
 	stop     chan struct{}
 	done     chan error
-	wrote    chan int // the running total, from time to time
+	wrote    chan int // the number of records so far
 }
 
-// stormPiece is how many records come at a time, stormPause how far apart.
+// stormPiece is the number of records in a batch, stormPause the pause after one.
 const (
 	stormPiece = 20
 	stormPause = 10 * time.Millisecond
 )
 
 func newStorm(a *Archiver) *storm {
-	s := &storm{archiver: a, stop: make(chan struct{}), done: make(chan error, 1), wrote: make(chan int)}
+	s := &storm{archiver: a, stop: make(chan struct{}), done: make(chan error, 1),
+		wrote: make(chan int)}
 	go func() {
 		pace := time.NewTicker(stormPause)
 		defer pace.Stop()
@@ -46,7 +47,7 @@ func newStorm(a *Archiver) *storm {
 	return s
 }
 
-// until waits for the moment at which so many records were written.
+// until waits until n records were written.
 func (s *storm) until(t *testing.T, records int) {
 	t.Helper()
 	for deadline := time.After(patience); ; {
@@ -71,12 +72,12 @@ func (s *storm) end(t *testing.T) {
 	}
 }
 
-// The primary is killed again and again, and stopped, in the middle of a storm
-// of records with torn writes, noise and rotations, which goes on while it is
-// down. In the end its log holds every record once and in order, and so do
-// collectors that came back each time from their own position.
+// TestRestart kills and stops the primary repeatedly during a storm of records with torn writes,
+// noise and rotations, which continues while the primary is down. At the end the frame log must
+// have every record once and in order. So must collectors that reconnect from their own position.
 func TestRestart(t *testing.T) {
-	for _, generation := range []simulator.Generation{simulator.Entries, simulator.Bytes, simulator.BytesBlank} {
+	for _, generation := range []simulator.Generation{simulator.Entries, simulator.Bytes,
+		simulator.BytesBlank} {
 		if testing.Short() && generation != simulator.BytesBlank { // the newest
 			continue
 		}
@@ -90,7 +91,8 @@ func TestRestart(t *testing.T) {
 			book := NewBook()
 			archiver := NewArchiver(t, ArchiverOptions{
 				Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{80, 150, 400, 6000}, Noise: 0.02,
-				Log: simulator.LogOptions{Generation: generation, MaxEntries: 100, MaxBytes: 100 << 10, MaxFiles: 1000, BatchLines: 4, Torn: 0.2, TornPause: time.Millisecond / 2},
+				Log: simulator.LogOptions{Generation: generation, MaxEntries: 100, MaxBytes: 100 << 10,
+					MaxFiles: 1000, BatchLines: 4, Torn: 0.2, TornPause: time.Millisecond / 2},
 			})
 			d.Start()
 			fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 4, Book: book})
@@ -103,7 +105,7 @@ func TestRestart(t *testing.T) {
 				} else {
 					d.Stop()
 				}
-				s.until(t, before+rng.IntN(400)) // while it is down
+				s.until(t, before+rng.IntN(400)) // written while it is down
 				d.Start()
 				s.until(t, before+400)
 				s.end(t)
@@ -118,8 +120,10 @@ func TestRestart(t *testing.T) {
 			if n := archiver.Rotations(); n < int64(3*2*rounds) {
 				t.Errorf("only %d rotations", n)
 			}
-			if missing := d.Log(func(l Line) bool { return l.Msg == "data log: records may be missing" }); len(missing) > 0 {
-				t.Errorf("it reports losses: %v", missing[0].Text)
+			if missing := d.Log(func(l Line) bool {
+				return l.Msg == "data log: records may be missing"
+			}); len(missing) > 0 {
+				t.Errorf("unexpected line in the log: %v", missing[0].Text)
 			}
 			t.Logf("%d records, %d rotations, %d kills and %d stops; connections ended: %v", book.Total(), archiver.Rotations(), rounds, rounds, ends)
 			d.Stop()
@@ -127,7 +131,8 @@ func TestRestart(t *testing.T) {
 	}
 }
 
-// What was written while nothing ran is sent after the start, and nothing else.
+// TestRecordsWrittenWhileStopped checks that exactly the records that were written since the last
+// stop are sent after a start.
 func TestRecordsWrittenWhileStopped(t *testing.T) {
 	for name, down := range map[string]func(*Distributor){
 		"stopped": func(d *Distributor) { d.Stop() },
@@ -136,7 +141,7 @@ func TestRecordsWrittenWhileStopped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := New(t, nil)
-			before := NewBook() // of what no distributor has to send
+			before := NewBook() // records that must not be sent
 			old := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: before, Sizes: []int{100}})
 			if err := old.Write(50); err != nil {
 				t.Fatal(err)
@@ -144,7 +149,8 @@ func TestRecordsWrittenWhileStopped(t *testing.T) {
 			d.Start()
 			down(d)
 			book := NewBook()
-			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100}, Log: simulator.LogOptions{Generation: simulator.Entries, MaxEntries: 20}})
+			archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+				Sizes: []int{100}, Log: simulator.LogOptions{Generation: simulator.Entries, MaxEntries: 20}})
 			if err := archiver.Write(60); err != nil {
 				t.Fatal(err)
 			}
@@ -162,7 +168,7 @@ func TestRecordsWrittenWhileStopped(t *testing.T) {
 	}
 }
 
-// When the state is removed, a start is a first start.
+// TestStateRemoved checks that a start without its state is like a first start.
 func TestStateRemoved(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)
@@ -181,7 +187,8 @@ func TestStateRemoved(t *testing.T) {
 	}
 	d.Start()
 	book := NewBook()
-	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed, Sizes: []int{100}})
+	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Seed: *seed,
+		Sizes: []int{100}})
 	fleet := NewFleet(t, FleetOptions{URL: d.URL, Size: 1, Book: book})
 	if err := archiver.Write(5); err != nil {
 		t.Fatal(err)

@@ -16,7 +16,8 @@ import (
 // numbered appends receipts {"n":from} … {"n":to-1}.
 func numbered(t *testing.T, d *Distributor, from, to int) {
 	t.Helper()
-	f, err := os.OpenFile(filepath.Join(d.Logs, "receipt-log1.txt"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(filepath.Join(d.Logs, "receipt-log1.txt"),
+		os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func numbered(t *testing.T, d *Distributor, from, to int) {
 	}
 }
 
-// numbers reads what a peer got back into numbers.
+// numbers returns the numbers of the records that a peer got.
 func numbers(t *testing.T, p *Peer) (out []int) {
 	t.Helper()
 	for _, text := range p.Texts() {
@@ -45,7 +46,7 @@ func numbers(t *testing.T, p *Peer) (out []int) {
 	return out
 }
 
-// remembered is what the state directory says of a collector.
+// remembered returns the position of a collector that collectors.json has.
 func remembered(d *Distributor, key shardus.PublicKey) uint64 {
 	b, err := os.ReadFile(filepath.Join(d.Dir, "state", "collectors.json"))
 	var f struct {
@@ -59,12 +60,15 @@ func remembered(d *Distributor, key shardus.PublicKey) uint64 {
 	return f.Collectors[key.String()].O
 }
 
-// A collector that knows nothing of positions and comes back misses nothing,
-// whatever ended its connection, and gets nothing twice that it had confirmed.
+// TestUnmodifiedCollectorResumes checks that a collector without a position misses nothing when it
+// reconnects, however its connection ended, and gets no confirmed message again.
 func TestUnmodifiedCollectorResumes(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *Distributor, *Peer){
 		"it cuts the connection": func(_ *testing.T, _ *Distributor, p *Peer) { p.Terminate() },
-		"it closes":              func(t *testing.T, _ *Distributor, p *Peer) { p.Close(1000); p.WaitClosed(t, 1000) },
+		"it closes": func(t *testing.T, _ *Distributor, p *Peer) {
+			p.Close(1000)
+			p.WaitClosed(t, 1000)
+		},
 		"its worker is killed": func(t *testing.T, d *Distributor, p *Peer) {
 			if err := syscall.Kill(d.Workers()[0].Pid, syscall.SIGKILL); err != nil {
 				t.Fatal(err)
@@ -77,7 +81,8 @@ func TestUnmodifiedCollectorResumes(t *testing.T) {
 			t.Parallel()
 			d := New(t, nil)
 			numbered(t, d, 0, 0)
-			if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"), []byte("receipt-log1.txt"), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"),
+				[]byte("receipt-log1.txt"), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			d.Start()
@@ -97,9 +102,13 @@ func TestUnmodifiedCollectorResumes(t *testing.T) {
 					want = append(want, i)
 				}
 				n += here
-				Until(t, "all records have come", func() bool { return len(p.Texts()) >= len(want) }, func() string { return fmt.Sprint(len(p.Texts())) })
+				Until(t, "all records have come", func() bool {
+					return len(p.Texts()) >= len(want)
+				}, func() string { return fmt.Sprint(len(p.Texts())) })
 				_, head := Bounds(t, d.URL)
-				Until(t, "its position is known and saved", func() bool { return remembered(d, key.Public()) == head.Offset },
+				Until(t, "its position is known and saved", func() bool {
+					return remembered(d, key.Public()) == head.Offset
+				},
 					func() string { return fmt.Sprint(remembered(d, key.Public()), " of ", head.Offset) })
 				if got := numbers(t, p); fmt.Sprint(got) != fmt.Sprint(want) {
 					t.Fatalf("round %d: got %v, want %v", round, got, want)
@@ -122,7 +131,7 @@ func TestUnmodifiedCollectorResumes(t *testing.T) {
 	}
 }
 
-// awayFor makes the state directory say that all collectors have been away for so long.
+// awayFor changes collectors.json as if all collectors had been away for a time.
 func awayFor(t *testing.T, d *Distributor, away time.Duration) {
 	t.Helper()
 	path := filepath.Join(d.Dir, "state", "collectors.json")
@@ -145,7 +154,8 @@ func awayFor(t *testing.T, d *Distributor, away time.Duration) {
 	}
 }
 
-// The window is as long as it is set to, at the start and by a reload.
+// TestWholeResumeWindow checks that RESUME_WINDOW_MS has its full length, at a start and after a
+// reload.
 func TestWholeResumeWindow(t *testing.T) {
 	t.Parallel()
 	const day = 24 * time.Hour
@@ -162,7 +172,7 @@ func TestWholeResumeWindow(t *testing.T) {
 	d.Start()
 	watcher := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"})
 	Until(t, "all is in the frame log", func() bool { return len(watcher.Texts()) == 5 }, nil)
-	back := func(key shardus.SecretKey) int { // how many of the five it gets
+	back := func(key shardus.SecretKey) int { // returns how many of the five records it gets
 		next := len(watcher.Texts())
 		p := MustConnect(t, d.URL, PeerOptions{Key: key})
 		numbered(t, d, next, next+1)
@@ -183,23 +193,25 @@ func TestWholeResumeWindow(t *testing.T) {
 			want = 0
 		}
 		if got := back(keys[i]); got != want {
-			t.Errorf("after 18 of %d hours it gets %d of 5", hours, got)
+			t.Errorf("away for 18 of %d hours: got %d records, want %d", hours, got, want)
 		}
 	}
 	d.Stop()
 }
 
-// A collector that connects for the first time is on disk in a moment, not only
-// when progress is saved the next time: a kill -9 then costs it nothing.
+// TestNewCollectorIsKnownSoon checks that the position of a new collector is saved at once, not
+// only at the next regular save, so that a kill -9 does not lose it.
 func TestNewCollectorIsKnownSoon(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)
 	numbered(t, d, 0, 0)
-	if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"), []byte("receipt-log1.txt"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"), []byte("receipt-log1.txt"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	d.Start()
-	const collectors, within = 8, 12 * time.Second // each would wait two seconds for the next regular save
+	// a regular save comes every two seconds
+	const collectors, within = 8, 12 * time.Second
 	begun := time.Now()
 	var key shardus.SecretKey
 	for range collectors {
@@ -211,22 +223,26 @@ func TestNewCollectorIsKnownSoon(t *testing.T) {
 		}, nil)
 	}
 	if took := time.Since(begun); took > within {
-		t.Errorf("%d new collectors took %v to be saved one after the other", collectors, took)
+		t.Errorf("saving %d new collectors took %v, want at most %v", collectors, took, within)
 	}
 	d.Kill()
 	numbered(t, d, 0, 20)
 	d.Start()
 	p := MustConnect(t, d.URL, PeerOptions{Key: key})
-	Until(t, "the records that it missed come", func() bool { return len(p.Texts()) == 20 }, func() string { return fmt.Sprint(len(p.Texts())) })
+	Until(t, "the records that it missed come", func() bool {
+		return len(p.Texts()) == 20
+	}, func() string { return fmt.Sprint(len(p.Texts())) })
 	d.Stop()
 }
 
-// With the window at 0 a collector begins live, as with the replaced service.
+// TestResumeOff checks that with RESUME_WINDOW_MS 0 a collector begins live, as with the replaced
+// service.
 func TestResumeOff(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"RESUME_WINDOW_MS": 0})
 	numbered(t, d, 0, 0)
-	if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"), []byte("receipt-log1.txt"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(d.Logs, "active-receipt-log.txt"), []byte("receipt-log1.txt"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	d.Start()
@@ -242,9 +258,11 @@ func TestResumeOff(t *testing.T) {
 	Until(t, "all five", func() bool { return len(watcher.Texts()) == 5 }, func() string { return "" })
 	p = MustConnect(t, d.URL, PeerOptions{Key: key})
 	numbered(t, d, 10, 12)
-	Until(t, "two records", func() bool { return len(p.Texts()) == 2 }, func() string { return fmt.Sprint(p.Texts()) })
+	Until(t, "two records", func() bool {
+		return len(p.Texts()) == 2
+	}, func() string { return fmt.Sprint(p.Texts()) })
 	if got := fmt.Sprint(numbers(t, p)); got != "[10 11]" {
-		t.Errorf("got %s", got)
+		t.Errorf("got %s, want [10 11]", got)
 	}
 	d.Stop()
 }

@@ -2,7 +2,7 @@ package enginetest
 
 import "encoding/json"
 
-// Scenario is a history of connections, and what each side must see.
+// Scenario has the steps of clients and writers, and the expected outcome of each connection.
 type Scenario struct {
 	Name     string
 	Workers  int
@@ -11,8 +11,7 @@ type Scenario struct {
 	Expected map[string]Outcome // by connection
 }
 
-// ScenarioConfig are the settings of a scenario; subscribers are named by their
-// keys.
+// ScenarioConfig has the settings of a scenario. Subscribers are named by their keys.
 type ScenarioConfig struct {
 	LimitToSubscribersOnly bool
 	MaxClientsPerChild     int `json:"MAX_CLIENTS_PER_CHILD"`
@@ -23,7 +22,7 @@ type ScenarioConfig struct {
 	}
 }
 
-// ScenarioStep is one thing that happens.
+// ScenarioStep is one action of a client or a writer.
 type ScenarioStep struct {
 	Op, As, Keys, Type, Stream, Text, Name, To string
 	IDs                                        []string
@@ -32,17 +31,17 @@ type ScenarioStep struct {
 	Set                                        *ScenarioConfig
 }
 
-// Outcome is what one connection must have seen.
+// Outcome is the expected outcome of one connection.
 type Outcome struct {
 	Opened bool
-	Got    []string   // nil: whatever
-	GotAny [][]string `json:"got_any"`
+	Got    []string   // ids of the messages; nil: any
+	GotAny [][]string `json:"got_any"` // allowed alternatives of Got
 	Pongs  []string
-	Close  json.RawMessage // a Closing; null: still open; nothing: whatever
+	Close  json.RawMessage // a Closing; null: still open; missing: any
 }
 
-// Closing is how a connection must have been closed.
+// Closing is the expected end of a connection.
 type Closing struct {
 	Code     uint16
-	WithinMs []int64 `json:"within_ms"` // after connecting, at least and at most
+	WithinMs []int64 `json:"within_ms"` // least and most time after connecting
 }

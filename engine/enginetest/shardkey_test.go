@@ -9,9 +9,9 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// What the newest archiver logs goes out as it is, with a line in the log that says what to set;
-// with that set, every receipt has executionShardKey and verifies, and nothing else of it is
-// changed.
+// TestAddExecutionShardKey checks that receipts of the newest archiver are sent unchanged, and that
+// the log names the setting. With the setting, every receipt has executionShardKey and verifies,
+// and no other member is changed.
 func TestAddExecutionShardKey(t *testing.T) {
 	t.Parallel()
 	const without = "receipts come without executionShardKey"

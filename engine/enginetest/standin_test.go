@@ -14,10 +14,10 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// collectorsDir is where the stand-in for the real collector is, with its packages.
+// collectorsDir is the directory of the stand-in for the real collector and of its packages.
 const collectorsDir = "../../testdata/collectors"
 
-// samplePublicKey is the distributor's key where none is configured.
+// samplePublicKey is the distributor's default key.
 const samplePublicKey = "758b1c119412298802cd28dbfa394cdfeecc4074492d60844cc192d632d84de3"
 
 // standin is a running testdata/collectors/standin.mjs.
@@ -53,7 +53,7 @@ type standinSettings struct {
 	Lose        float64           `json:"lose"`
 }
 
-// needStandin skips the test where the stand-in cannot run.
+// needStandin skips the test if the stand-in cannot run here.
 func needStandin(t testing.TB) {
 	t.Helper()
 	if _, err := exec.LookPath("node"); err != nil {
@@ -137,7 +137,7 @@ func (c *standin) note(line []byte) {
 		case "open":
 			c.opened++
 		case "unstored":
-			// A receipt that the archiver did not store either. Any other member has to be there.
+			// The archiver did not store this receipt either. Any other member must be there.
 			if !strings.Contains(string(line), "receipts.applyTimestamp") {
 				c.t.Errorf("%s: %s", c.name, line)
 			}
@@ -154,8 +154,8 @@ func (c *standin) state() (opened int, cycle int64, f standinFigures) {
 	return c.opened, c.cycle, c.last
 }
 
-// lives fails the test if the stand-in has given up.
-func (c *standin) lives() {
+// mustRun fails the test if the stand-in has given up.
+func (c *standin) mustRun() {
 	c.t.Helper()
 	select {
 	case <-c.ended:
@@ -164,10 +164,10 @@ func (c *standin) lives() {
 	}
 }
 
-// stop ends it as an operator does.
+// stop ends the stand-in by SIGTERM, as an operator does.
 func (c *standin) stop() {
 	c.t.Helper()
-	c.lives()
+	c.mustRun()
 	if err := c.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		c.t.Fatal(err)
 	}
@@ -177,8 +177,8 @@ func (c *standin) stop() {
 	}
 }
 
-// newSubscriber returns the keys of a collector, for the stand-in, and how the configuration lists
-// it.
+// newSubscriber returns the keys of a new collector for the stand-in, and its entry in the
+// configuration.
 func newSubscriber(t testing.TB) (keys map[string]string, entry map[string]any) {
 	t.Helper()
 	public, secret, err := shardus.GenerateKey()

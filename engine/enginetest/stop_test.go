@@ -13,12 +13,12 @@ import (
 	"distributor/wsproto"
 )
 
-// stopMargin is what a stop may take beyond DRAIN_MS: two seconds for closing
-// handshakes, the end of the processes, and the rest for a busy machine.
+// stopMargin is how long a stop may take beyond DRAIN_MS: two seconds for closing handshakes, the
+// end of the processes, and a margin for a busy machine.
 const stopMargin = 15 * time.Second
 
-// stall connects a collector that never reads, and writes until its socket and
-// the worker's are full: more than any kernel buffers.
+// stall connects a collector that never reads, and writes more records than the sockets' buffers
+// can hold.
 func stall(t *testing.T, d *Distributor) *Peer {
 	t.Helper()
 	p := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest", Deaf: true})
@@ -33,8 +33,8 @@ func stall(t *testing.T, d *Distributor) *Peer {
 	return p
 }
 
-// SIGTERM: collectors get all that was committed and a close frame; whoever
-// does not read cannot hold up the end; the state is good for another start.
+// TestStop checks that after SIGTERM collectors get all committed messages and a close frame, that
+// a collector that does not read delays the end only for DRAIN_MS, and that the next start works.
 func TestStop(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"DRAIN_MS": 120_000, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 3})
@@ -46,18 +46,20 @@ func TestStop(t *testing.T) {
 		peers = append(peers, MustConnect(t, d.URL, PeerOptions{Key: newKey(t)}))
 	}
 	replaying := MustConnect(t, d.URL, PeerOptions{Key: newKey(t), From: "earliest"}) // 16 MB behind
-	for _, w := range d.Workers() {                                                   // as from a terminal, or systemd: to all processes
+	// a terminal or systemd signals all processes
+	for _, w := range d.Workers() {
 		w.Signal(t, syscall.SIGINT)
 		w.Signal(t, syscall.SIGTERM)
 	}
-	go func() { // the one that does not read would hold up the end for DRAIN_MS
+	go func() { // the collector that does not read would delay the end for DRAIN_MS
 		<-replaying.done
 		stalled.Terminate()
 	}()
 	d.Stop()
 	for _, p := range append(peers, replaying) {
-		if end := p.WaitClosed(t, wsproto.ServerShutdown.Code); end.Reason != wsproto.ServerShutdown.Reason {
-			t.Errorf("closed with %v", end)
+		if end := p.WaitClosed(t,
+			wsproto.ServerShutdown.Code); end.Reason != wsproto.ServerShutdown.Reason {
+			t.Errorf("closed with %v, want reason %q", end, wsproto.ServerShutdown.Reason)
 		}
 	}
 	bytes := 0
@@ -65,7 +67,8 @@ func TestStop(t *testing.T) {
 		bytes += len(wsproto.AppendTextFrame(nil, []byte(text)))
 	}
 	if uint64(bytes) != head.Offset {
-		t.Errorf("the collector that was behind got %d bytes of %d before it was closed", bytes, head.Offset)
+		t.Errorf("the collector that was behind got %d bytes before it was closed, want %d",
+			bytes, head.Offset)
 	}
 
 	const drain = 2 * time.Second
@@ -81,14 +84,14 @@ func TestStop(t *testing.T) {
 
 	d.Start()
 	if _, again := Bounds(t, d.URL); again != head {
-		t.Errorf("after the restart the head is %v, before it %v", again, head)
+		t.Errorf("head after the restart: got %v, want %v", again, head)
 	}
-	if took := d.Stop(); took > stopMargin { // nobody is connected: nothing to wait for
+	if took := d.Stop(); took > stopMargin { // without collectors there is nothing to wait for
 		t.Errorf("stopped only after %v", took)
 	}
 }
 
-// A second SIGTERM ends a stop that takes its time, however soon it comes.
+// TestSecondSignalEndsAtOnce checks that a second SIGTERM ends a stop at once.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"DRAIN_MS": 60_000})
@@ -101,7 +104,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	d.Signal(syscall.SIGTERM)
 	within(t, d.ended, func() {})
 	if code := d.cmd.ProcessState.ExitCode(); code != 128+int(syscall.SIGTERM) {
-		t.Errorf("ended with %v", d.cmd.ProcessState)
+		t.Errorf("got %v, want exit status 128 + SIGTERM", d.cmd.ProcessState)
 	}
 	for _, w := range workers {
 		if !w.Gone(patience) {
@@ -111,19 +114,23 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	stalled.Terminate()
 }
 
-// Five hundred collectors that come and go in every way leave nothing behind.
+// TestNothingLeaks checks that five hundred collectors, which disconnect in every way, leave no
+// descriptor and no goroutine.
 func TestNothingLeaks(t *testing.T) {
 	visitors := 500
 	if testing.Short() || RaceEnabled {
 		visitors = 150
 	}
-	d := New(t, Settings{"NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 20, "ADMIN_ADDR": "127.0.0.1:0", "RATE_LIMIT": 1_000_000})
+	d := New(t, Settings{"NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 20,
+		"ADMIN_ADDR": "127.0.0.1:0", "RATE_LIMIT": 1_000_000})
 	book := NewBook()
 	archiver := NewArchiver(t, ArchiverOptions{Dir: d.Logs, Book: book, Sizes: []int{300}})
 	d.Start()
 	admin := d.admin()
-	Until(t, "both workers are there", func() bool { return len(children(d.Pid(), "worker")) == 2 }, nil)
-	// Descriptors that come with first use, such as a reader's mapping, are no leak.
+	Until(t, "both workers are there", func() bool {
+		return len(children(d.Pid(), "worker")) == 2
+	}, nil)
+	// Descriptors that the first use opens, such as a reader's mapping, are no leak.
 	for range 25 {
 		defer MustConnect(t, d.URL, PeerOptions{Key: newKey(t)}).Terminate()
 	}
@@ -160,12 +167,14 @@ func TestNothingLeaks(t *testing.T) {
 	visit(40)
 	before := settled(t, d, admin)
 	visit(visitors)
-	Until(t, fmt.Sprintf("descriptors and goroutines are back at %v", before), func() bool { return census(t, d, admin).within(before) },
+	Until(t, fmt.Sprintf("descriptors and goroutines are back at %v", before), func() bool {
+		return census(t, d, admin).within(before)
+	},
 		func() string { return fmt.Sprint(census(t, d, admin)) })
 	d.Stop()
 }
 
-// usage is what the processes hold.
+// usage has the numbers of descriptors and goroutines of the processes.
 type usage struct{ workers, primary, workersDescriptors, goroutines int }
 
 // polls is how many connections the primary may have to the query process without a request: one
@@ -173,16 +182,16 @@ type usage struct{ workers, primary, workersDescriptors, goroutines int }
 // descriptor on both sides, and two goroutines of the primary.
 const polls = 2
 
-// within reports whether no more is held than before, but for polls, and a goroutine or two of the
-// runtime's own.
+// within reports whether the usage is not above before, except for polls and a goroutine or two of
+// the runtime.
 func (u usage) within(before usage) bool {
 	return u.workers == before.workers && u.primary <= before.primary+polls &&
 		u.workersDescriptors <= before.workersDescriptors+polls &&
 		u.goroutines <= before.goroutines+2*polls+2
 }
 
-// census leaves out the databases: how many of its connections to them the query process has used,
-// of those that it may have, is chance.
+// census returns the present usage. It does not count the databases, because the number of open
+// connections to them is random.
 func census(t *testing.T, d *Distributor, admin string) usage {
 	t.Helper()
 	u := usage{primary: len(descriptors(d.Pid()))}
@@ -203,7 +212,7 @@ func census(t *testing.T, d *Distributor, admin string) usage {
 	return u
 }
 
-// settled waits until the census stays the same: what has just left is gone.
+// settled waits until the census stays the same.
 func settled(t *testing.T, d *Distributor, admin string) usage {
 	t.Helper()
 	last, same := census(t, d, admin), 0
@@ -217,15 +226,17 @@ func settled(t *testing.T, d *Distributor, admin string) usage {
 	return last
 }
 
-// While it stops, a collector that comes is told so, and the checkpoint that is
-// left is whole.
+// TestStateAfterStop checks that a collector that connects during a stop is refused with the
+// reason, and that the saved checkpoint is complete.
 func TestStateAfterStop(t *testing.T) {
 	t.Parallel()
 	d := New(t, nil)
 	d.Start()
 	d.Kill()
-	for _, name := range []string{"checkpoint.json", "collectors.json", "notices.json"} { // as a kill leaves them
-		if err := os.WriteFile(filepath.Join(d.Dir, "state", name+".new"), []byte("{"), 0o600); err != nil {
+	// as a kill may leave them
+	for _, name := range []string{"checkpoint.json", "collectors.json", "notices.json"} {
+		if err := os.WriteFile(filepath.Join(d.Dir, "state", name+".new"), []byte("{"),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -245,12 +256,13 @@ func TestStateAfterStop(t *testing.T) {
 	}
 }
 
-// Collectors are not sent away in the same instant: they would come back in it. A busy machine may
-// hold up the workers for as long as they would take, but not each time.
+// TestStopIsStaggered checks that a stop does not close all collectors at the same moment, because
+// they would all reconnect at the same moment. It tries several times, because a busy machine may
+// delay the workers.
 func TestStopIsStaggered(t *testing.T) {
 	t.Parallel()
 	const collectors, instant, tries = 200, 20 * time.Millisecond, 5
-	// For so few the stop need not wait: it would take longer than it is waited for.
+	// For so few collectors the stop does not wait.
 	d := New(t, Settings{
 		"DRAIN_MS": 600_000, "NUMBER_OF_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": collectors / 2,
 	})
@@ -271,5 +283,5 @@ func TestStopIsStaggered(t *testing.T) {
 			return
 		}
 	}
-	t.Errorf("%d times %d collectors were sent away within %v", tries, collectors, instant)
+	t.Errorf("%d times %d collectors were all closed within %v", tries, collectors, instant)
 }

@@ -48,7 +48,7 @@ func newStranger(t *testing.T, d *Distributor, f flood, number uint64) *stranger
 	return s
 }
 
-// beginFlood has strangers take turns until end is called.
+// beginFlood starts the strangers, which repeat their turns until end is called.
 func beginFlood(strangers []*stranger) (end func()) {
 	stop := make(chan struct{})
 	var running sync.WaitGroup
@@ -78,12 +78,13 @@ func (s *stranger) wait(pause time.Duration) bool {
 	}
 }
 
-// upTo is a duration by chance.
+// upTo returns a random duration.
 func (s *stranger) upTo(most time.Duration) time.Duration {
 	return time.Duration(s.rng.Int64N(int64(most)))
 }
 
-// dial connects. Nothing may take longer than patience. The distributor never refuses a connection.
+// dial connects, with patience as the time limit of everything on the connection. The distributor
+// never refuses a TCP connection.
 func (s *stranger) dial() (*net.TCPConn, error) {
 	conn, err := net.DialTimeout("tcp", s.host, patience)
 	if err != nil {
@@ -92,7 +93,7 @@ func (s *stranger) dial() (*net.TCPConn, error) {
 	return conn.(*net.TCPConn), conn.SetDeadline(time.Now().Add(patience))
 }
 
-// leave closes a connection, in order or by a reset.
+// leave closes a connection, with or without a reset.
 func (s *stranger) leave(conn *net.TCPConn) {
 	if s.rng.IntN(2) == 0 {
 		_ = conn.SetLinger(0)
@@ -138,7 +139,7 @@ func (s *stranger) givesUp() error {
 	if err != nil {
 		return err
 	}
-	_, _ = conn.Write(s.api) // a connection may be turned away
+	_, _ = conn.Write(s.api) // the distributor may close it
 	if s.rng.IntN(2) == 0 {
 		s.wait(s.upTo(20 * time.Millisecond))
 	}
@@ -160,7 +161,7 @@ func (s *stranger) doesNotRead() error {
 	_ = conn.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
 	for {
 		if _, err := conn.Write(requests); err != nil {
-			break // it is full, or was turned away
+			break // the socket is full, or was closed by the distributor
 		}
 	}
 	s.wait(s.upTo(time.Second))
@@ -182,15 +183,15 @@ func (s *stranger) saysHalf() error {
 	return nil
 }
 
-// isRefused makes upgrades that must be refused, and reads the whole answers.
+// isRefused sends upgrades that must be refused, and reads the whole answers.
 func (s *stranger) isRefused() error {
 	target, err := upgradeTarget(PeerOptions{Key: s.key}, time.Now())
 	if err != nil {
 		return err
 	}
-	status, err := s.upgrade(target, 13) // is accepted, and leaves
+	status, err := s.upgrade(target, 13) // is accepted, and closed at once
 	if err != nil || status != http.StatusSwitchingProtocols {
-		return err // what was refused for want of room is not used
+		return err // refused because there was no room
 	}
 	forged, err := upgradeTarget(PeerOptions{Key: s.key}, time.Now())
 	if err != nil {
@@ -217,7 +218,7 @@ func (s *stranger) isRefused() error {
 	return nil
 }
 
-// upgrade makes an upgrade request, and returns the status of the answer.
+// upgrade sends an upgrade request, and returns the status of the answer.
 func (s *stranger) upgrade(target string, version int) (status int, err error) {
 	conn, err := s.dial()
 	if err != nil {
@@ -242,7 +243,7 @@ func (s *stranger) upgrade(target string, version int) (status int, err error) {
 	return answer.StatusCode, nil
 }
 
-// breaksOff connects as a collector does, with a new key, and leaves or sends what is no frame.
+// breaksOff connects as a collector does, with a new key, and closes or sends an invalid frame.
 func (s *stranger) breaksOff() error {
 	_, key, err := shardus.GenerateKey()
 	if err != nil {
@@ -274,12 +275,12 @@ func (s *stranger) breaksOff() error {
 	_, _ = conn.Write(garbage)
 	if s.rng.IntN(2) == 0 {
 		_ = conn.SetReadDeadline(time.Now().Add(s.upTo(200 * time.Millisecond)))
-		_, _ = io.Copy(io.Discard, conn) // to the close frame, if it comes
+		_, _ = io.Copy(io.Discard, conn) // up to the close frame, if one comes
 	}
 	return nil
 }
 
-// holdsMany opens more connections than there may be, and keeps them for a while.
+// holdsMany opens more connections than are allowed, and keeps them for a while.
 func (s *stranger) holdsMany() error {
 	for range s.hold {
 		conn, err := s.dial()
@@ -287,7 +288,7 @@ func (s *stranger) holdsMany() error {
 			return err
 		}
 		defer s.leave(conn)
-		// It may be turned away.
+		// The distributor may close it.
 		_, _ = io.WriteString(conn, "GET /is-alive HTTP/1.1\r\nHost: x\r\n\r\n")
 	}
 	s.wait(s.upTo(500 * time.Millisecond))

@@ -11,7 +11,7 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-// failTakingOver goes some way of a new process's, and then not on.
+// failTakingOver does the steps of a new process up to one of them, and then fails.
 func failTakingOver(mode string) int {
 	if mode == toldByFile {
 		text, err := os.ReadFile(badSuccessorFile) // in the distributor's working directory
@@ -43,11 +43,12 @@ func failTakingOver(mode string) int {
 	switch mode {
 	case "released":
 		return status
-	case "fills": // what the old process has let go of
+	case "fills": // uses the room that the old process has freed
 		fill(old.Offer.StateDir)
 		return status
-	case "opens": // and is killed, as far as the frame log is concerned
-		if _, _, err := framelog.OpenWriter(framelog.Options{Dir: filepath.Join(old.Offer.StateDir, "frames"), SegmentBytes: 1 << 20, RetainBytes: 1 << 30}); err != nil {
+	case "opens": // does not close the frame log, like a killed process
+		if _, _, err := framelog.OpenWriter(framelog.Options{Dir: filepath.Join(old.Offer.StateDir,
+			"frames"), SegmentBytes: 1 << 20, RetainBytes: 1 << 30}); err != nil {
 			fmt.Fprintln(os.Stderr, "panic: ", err) // fails the test
 		}
 		return status
@@ -56,7 +57,7 @@ func failTakingOver(mode string) int {
 	select {}
 }
 
-// copied gives d a binary of its own that is no link.
+// copied gives d a copy of the binary instead of a link.
 func copied(t *testing.T, d *Distributor) {
 	t.Helper()
 	program, err := os.ReadFile(built)
@@ -64,8 +65,8 @@ func copied(t *testing.T, d *Distributor) {
 		t.Fatal(err)
 	}
 	d.Binary = filepath.Join(d.Dir, "distributor")
-	// Whoever is forked meanwhile would hold the file open for writing, and such a
-	// one cannot be executed.
+	// A child that is forked meanwhile would have the file open for writing, and then the file
+	// could not be executed.
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(d.Binary, program, 0o755); err != nil {

@@ -14,7 +14,7 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// flow appends a receipt {"n":…} each millisecond, until it is ended; then it tells how many.
+// flow appends a receipt {"n":…} each millisecond until end is called, which returns their number.
 func flow(t *testing.T, d *Distributor) (end func() int) {
 	t.Helper()
 	begin(t, d)
@@ -44,8 +44,8 @@ func flow(t *testing.T, d *Distributor) (end func() int) {
 	return end
 }
 
-// takeovers has one key connect n times under load, each time beside its connection before, and
-// returns all of them.
+// takeovers connects one key n times under load, each time while its previous connection is open.
+// It returns all connections.
 func takeovers(t *testing.T, d *Distributor, key shardus.SecretKey, n int, o PeerOptions) []*Peer {
 	t.Helper()
 	o.Key = key
@@ -58,8 +58,8 @@ func takeovers(t *testing.T, d *Distributor, key shardus.SecretKey, n int, o Pee
 	return peers
 }
 
-// received waits until the last record has come, and returns what all of peers got, one after the
-// other. The newest may have got nothing, when the one before it has all.
+// received waits until the last record has come, and returns the numbers that all peers got, in the
+// order of the peers. The newest peer may have none, if the one before it has all.
 func received(t *testing.T, peers []*Peer, written int) (all []int) {
 	t.Helper()
 	Until(t, "the last record has come", func() bool {
@@ -72,14 +72,16 @@ func received(t *testing.T, peers []*Peer, written int) (all []int) {
 	return all
 }
 
-// unanswered tells whether a close frame was not answered within the second that a newer connection
-// waits.
+// unanswered reports whether a close frame was not answered within the second that a newer
+// connection waits.
 func unanswered(d *Distributor) bool {
-	return len(d.Log(func(l Line) bool { return strings.HasPrefix(l.Msg, "older connection has not ended in time") })) > 0
+	return len(d.Log(func(l Line) bool {
+		return strings.HasPrefix(l.Msg, "older connection has not ended in time")
+	})) > 0
 }
 
-// mustFollow checks that got is without holes, and without repeats if all was answered in time,
-// which a machine that stood still for a second prevents.
+// mustFollow checks that no number is missing in got, and that none is repeated if all close frames
+// were answered in time. They are not if the machine stood still for a second.
 func mustFollow(t *testing.T, d *Distributor, got []int) {
 	t.Helper()
 	if unanswered(d) {
@@ -94,8 +96,8 @@ func mustFollow(t *testing.T, d *Distributor, got []int) {
 	}
 }
 
-// A key that connects again goes on exactly where its connection before has ended, whichever of the
-// two frames that confirm it answers.
+// TestTakeover checks that a newer connection of a key continues exactly where the older one has
+// ended, whichever of the two confirming frames (ping or close) the older one answers.
 func TestTakeover(t *testing.T) {
 	for name, o := range map[string]PeerOptions{
 		"answers all":                      {},
@@ -117,10 +119,11 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
-// So it does on another worker.
+// TestTakeoverAcrossWorkers is TestTakeover with the newer connection on another worker.
 func TestTakeoverAcrossWorkers(t *testing.T) {
 	t.Parallel()
-	d := New(t, Settings{"LOG_LEVEL": "debug", "NUMBER_OF_WORKERS": 2, "MAX_WORKERS": 2, "MAX_CLIENTS_PER_CHILD": 1})
+	d := New(t, Settings{"LOG_LEVEL": "debug", "NUMBER_OF_WORKERS": 2, "MAX_WORKERS": 2,
+		"MAX_CLIENTS_PER_CHILD": 1})
 	end := flow(t, d)
 	d.Start()
 	other := MustConnect(t, d.URL, PeerOptions{Key: newKey(t)})
@@ -134,15 +137,15 @@ func TestTakeoverAcrossWorkers(t *testing.T) {
 	d.Stop()
 }
 
-// So it does when the connection before is one of the process that has handed over. That keeps its
-// collectors, because they have not read yet what there is.
+// TestTakeoverOverHandover is TestTakeover with the older connection at the old process of a
+// handover, which keeps its collectors because they are behind.
 func TestTakeoverOverHandover(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"LOG_LEVEL": "debug", "HANDOVER_DRAIN_MS": 3_600_000})
 	begin(t, d)
 	d.Start()
 	written, displaced := 0, 0
-	for range 10 { // a slow machine may have sent them over before they are displaced
+	for range 10 { // on a slow machine they may move to the new process before they are displaced
 		var n int
 		if written, n = takeOverHandover(t, d, written); n > 0 {
 			displaced += n
@@ -155,8 +158,8 @@ func TestTakeoverOverHandover(t *testing.T) {
 	d.Stop()
 }
 
-// takeOverHandover hands over with some collectors that are behind, and has each connect again. It
-// returns how many records there are then, and how many connections of the old process were
+// takeOverHandover does a handover with some collectors that are behind, and connects each of them
+// again. It returns the number of records then, and how many connections of the old process were
 // displaced.
 func takeOverHandover(t *testing.T, d *Distributor, first int) (written, displaced int) {
 	t.Helper()
@@ -190,7 +193,8 @@ func takeOverHandover(t *testing.T, d *Distributor, first int) (written, displac
 	for i := range keys {
 		mustFollow(t, d, received(t, []*Peer{older[i], newer[i]}, written))
 		within(t, older[i].done, func() {})
-		if _, closed := older[i].Ended(); closed != nil && closed.Code == wsproto.DuplicateConnection.Code {
+		if _, closed := older[i].Ended(); closed != nil &&
+			closed.Code == wsproto.DuplicateConnection.Code {
 			displaced++
 		}
 		newer[i].Terminate()
@@ -202,7 +206,8 @@ func takeOverHandover(t *testing.T, d *Distributor, first int) (written, displac
 // begin makes the data log that flow and write append to.
 func begin(t *testing.T, d *Distributor) {
 	t.Helper()
-	for name, text := range map[string]string{"receipt-log1.txt": "", "active-receipt-log.txt": "receipt-log1.txt"} {
+	for name, text := range map[string]string{"receipt-log1.txt": "",
+		"active-receipt-log.txt": "receipt-log1.txt"} {
 		if err := os.WriteFile(filepath.Join(d.Logs, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -226,8 +231,8 @@ func write(t *testing.T, d *Distributor, from, to int, more string) {
 	}
 }
 
-// A connection that answers nothing is not waited for longer than a moment, and what it was sent
-// comes again.
+// TestTakeoverOfADeadConnection checks that a newer connection waits only a moment for an older one
+// that answers nothing, and that the messages of the older one are sent again.
 func TestTakeoverOfADeadConnection(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"LOG_LEVEL": "debug"})
@@ -241,13 +246,13 @@ func TestTakeoverOfADeadConnection(t *testing.T) {
 	got := received(t, peers, written)
 	mustFollow(t, d, got)
 	if first := numbers(t, dead)[0]; got[0] != first {
-		t.Errorf("it begins with %d, and the dead one had begun with %d", got[0], first)
+		t.Errorf("the newer connection begins with %d, want %d", got[0], first)
 	}
 	d.Stop()
 }
 
-// Of many connections of one key at a time all but the newest are refused or closed, and the newest
-// gets all that they had not.
+// TestTakeoverStorm makes many connections of one key at a time. All but the newest must be refused
+// or closed, and the newest must get all that the others had not.
 func TestTakeoverStorm(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"LOG_LEVEL": "debug"})

@@ -9,18 +9,18 @@ import (
 	"sync/atomic"
 )
 
-// Tally sums up trials.
+// Tally has the sums of many trials. It is safe for concurrent use.
 type Tally struct {
 	written     atomic.Int64 // records
 	delivered   atomic.Int64 // messages, to all witnesses together
-	compressed  atomic.Int64 // of them
-	repeated    atomic.Int64 // of them, what the witness had already: only as the promise allows
-	missed      atomic.Int64 // records between two connections of a witness that began live, as the promise allows
-	lost        atomic.Int64 // trials that did not end well
+	compressed  atomic.Int64 // compressed messages among delivered
+	repeated    atomic.Int64 // repeated messages among delivered, as the promise allows
+	missed      atomic.Int64 // records between two connections of a witness, as the promise allows
+	lost        atomic.Int64 // failed trials
 	connections atomic.Int64
-	unwritten   atomic.Int64 // bytes of the frame log that losses of power took
-	restored    atomic.Int64 // data logs were put back from an older copy so often
-	gone        atomic.Int64 // positions that were refused because the log had given them up
+	unwritten   atomic.Int64 // bytes of the frame log that losses of power removed
+	restored    atomic.Int64 // how often data logs were restored from an older copy
+	gone        atomic.Int64 // refusals of positions below the floor
 
 	mu     sync.Mutex // guards what follows
 	trials int
@@ -42,7 +42,7 @@ func (t *Tally) done(p *Plan, failed bool) {
 	}
 }
 
-// String is the sum in one line.
+// String returns the sums in one line.
 func (t *Tally) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -50,11 +50,17 @@ func (t *Tally) String() string {
 	for _, n := range t.faults {
 		faults += n
 	}
-	return fmt.Sprintf("%d scenarios, %d faults; records: %d written, %d delivered (%d compressed) over %d connections, %d repeated as allowed, %d passed over as allowed; %d KiB of frames were not on disk when the power went, and came again; data logs put back from an older copy %d times; %d scenarios failed",
-		t.trials, faults, t.written.Load(), t.delivered.Load(), t.compressed.Load(), t.connections.Load(), t.repeated.Load(), t.missed.Load(), t.unwritten.Load()>>10, t.restored.Load(), t.lost.Load())
+	return fmt.Sprintf("%d scenarios, %d faults; "+
+		"records: %d written, %d delivered (%d compressed) over %d connections, "+
+		"%d repeated as allowed, %d missed as allowed; "+
+		"%d KiB of frames lost in losses of power, and read again; "+
+		"data logs restored from an older copy %d times; %d scenarios failed",
+		t.trials, faults, t.written.Load(), t.delivered.Load(), t.compressed.Load(),
+		t.connections.Load(), t.repeated.Load(), t.missed.Load(), t.unwritten.Load()>>10,
+		t.restored.Load(), t.lost.Load())
 }
 
-// Faults lists how often each action was taken.
+// Faults returns a line for each action with how often it ran.
 func (t *Tally) Faults() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -16,12 +16,12 @@ import (
 	"testing"
 	"time"
 
-	"distributor/engine/simulator"
+	"distributor/mmaplog/datalog"
 	"distributor/wsproto"
 )
 
-// Trial is one plan, carried out with the real binary. All of it but the
-// witnesses runs on one goroutine.
+// Trial carries out one plan with the real binary. It belongs to one goroutine; each witness runs
+// in its own.
 type Trial struct {
 	t        testing.TB
 	plan     Plan
@@ -31,54 +31,54 @@ type Trial struct {
 	archiver *Archiver
 
 	chronicle *Witness
-	witnesses []*Witness // all of them
+	witnesses []*Witness // all, the chronicle first
 	running   sync.WaitGroup
 
-	origin  wsproto.Position // of the frame log, before the first record
-	life    atomic.Int64     // of the distributor: how many have ended
-	cuts    atomic.Int64     // calls of mayCut: odd while connections may end
-	handing atomic.Bool      // there are two primaries
-	ends    []ending         // of each life
+	origin     wsproto.Position // head of the frame log before the first record
+	life       atomic.Int64     // number of the distributor's lives that have ended
+	cuts       atomic.Int64     // calls of mayCut; odd: connections may end now
+	inHandover atomic.Bool      // an old and a new primary run
+	ends       []ending         // of each life
 
-	frozen  bool // a process does not run: nothing is waited for
-	killed  bool // a worker, in this life
-	sick    bool // the disk was, in this life
-	lacking bool // the same, since the machine was started: a sync that has failed is remembered
-	failing bool // a handover has failed, in this life
-	touched bool // the times of data logs mean nothing
+	noWait          bool // the distributor cannot read on, so write must not wait for it
+	workerKilled    bool // an action killed a worker in this life
+	diskFailed      bool // the disk had a fault in this life
+	syncFailed      bool // the disk had a fault since the machine started: syncs may have failed
+	handoverMayFail bool // an action made a handover fail in this life
+	timesChanged    bool // the data logs' times do not tell their order
 
-	binary     string       // what is judged; the distributor's is a link to it
-	impatience atomic.Int64 // odd while who does not answer is cut soon
-	lost       atomic.Bool  // the power is, and where the frame log ends now is not known
-	epochsMu   sync.Mutex   // guards epochs, for witnesses
-	epochs     []epoch
-	noted      noted
+	binary       string       // under test; the distributor's binary is a link to it
+	pingTimeouts atomic.Int64 // odd: collectors that answer no ping are closed soon
+	endUnknown   atomic.Bool  // after a loss of power, until the frame log's end is known
+	epochsMu     sync.Mutex   // guards epochs, which witnesses read
+	epochs       []epoch
+	oldFiles     oldState
 
-	since  [len(simulator.Streams)]int64 // rotations when the chronicle was last seen to have all
-	unread int64                         // bytes written since then
+	// rotationsRead are the rotations when the chronicle last had all records.
+	rotationsRead datalog.PerStream[int64]
+	unread        int64 // bytes written since then
 }
 
-// ending is how a life of the distributor ended, and what it left of the
-// collectors' positions.
+// ending says how a life of the distributor ended and which positions of collectors it saved.
 type ending struct {
 	killed     bool
 	remembered map[string]uint64
-	log        string // ID that these are offsets under
+	log        string // ID of the frame log that the offsets belong to
 }
 
-// piece is how many records are written at a time.
-const piece = 20
+// batchRecords is how many records write writes at a time.
+const batchRecords = 20
 
-// try carries out the plan of a seed; binary is what Build made, or a mutant.
-// It tells whether something was wrong, and what.
-func try(t testing.TB, seed uint64, binary string, tally *Tally) (failed bool, said string) {
+// runTrial carries out the plan of a seed. binary is the one that Build made, or a mutant. It
+// returns whether the trial failed and its messages.
+func runTrial(t testing.TB, seed uint64, binary string, tally *Tally) (failed bool, log string) {
 	plan := NewPlan(seed)
-	failed, said = hear(t, func(tb testing.TB) {
+	failed, log = capture(t, func(tb testing.TB) {
 		tr := &Trial{t: tb, plan: plan, tally: tally, book: NewBook()}
 		tr.run(binary)
 	})
 	tally.done(&plan, failed)
-	return failed, said
+	return failed, log
 }
 
 func (t *Trial) run(binary string) {
@@ -88,24 +88,33 @@ func (t *Trial) run(binary string) {
 	t.d.Env = append(t.d.Env, badSuccessor+"="+toldByFile)
 	t.mountState()
 	if t.plan.Before > 0 {
-		NewArchiver(t.t, ArchiverOptions{Dir: t.d.Logs, Book: NewBook(), Seed: ^t.plan.Seed, Sizes: []int{100}, Log: t.plan.Log}).mustWrite(t.t, t.plan.Before)
+		NewArchiver(t.t, ArchiverOptions{
+			Dir: t.d.Logs, Book: NewBook(), Seed: ^t.plan.Seed, Sizes: []int{100}, Log: t.plan.Log,
+		}).mustWrite(t.t, t.plan.Before)
 	}
 	t.d.Start()
 	_, t.origin = Bounds(t.t, t.d.URL)
 	begin := t.origin.Offset
-	t.epochs = []epoch{{id: t.origin.Log, start: begin, floor: span{begin, begin}, cut: math.MaxUint64}}
-	t.archiver = NewArchiver(t.t, ArchiverOptions{Dir: t.d.Logs, Book: t.book, Seed: t.plan.Seed, Sizes: t.plan.Sizes, Noise: t.plan.Noise, Log: t.plan.Log})
-	t.t.Cleanup(t.dismiss)
+	t.epochs = []epoch{{
+		id: t.origin.Log, start: begin, floor: span{begin, begin}, cut: math.MaxUint64,
+	}}
+	t.archiver = NewArchiver(t.t, ArchiverOptions{
+		Dir: t.d.Logs, Book: t.book, Seed: t.plan.Seed, Sizes: t.plan.Sizes, Noise: t.plan.Noise,
+		Log: t.plan.Log,
+	})
+	t.t.Cleanup(t.endWitnesses)
 	for _, p := range t.plan.Parts {
-		t.cast(p)
+		t.addWitness(p)
 	}
-	t.until("every witness is connected", func() bool { return t.all(func(w *Witness) bool { return len(w.visits) > 0 }) })
+	t.until("every witness is connected", func() bool {
+		return t.all(func(w *Witness) bool { return len(w.visits) > 0 })
+	})
 	for _, s := range t.plan.Turns {
 		before := t.book.Total()
-		t.note()
+		t.saveOldFiles()
 		t.write(s.Write)
 		due := before + int(s.Share*float64(s.Write))
-		t.until("the chronicle goes on", func() bool { return t.chronicled() >= due })
+		t.until("the chronicle has its share", func() bool { return t.chronicleCount() >= due })
 		t.action(s)
 		t.check()
 	}
@@ -122,43 +131,45 @@ func (t *Trial) action(s Turn) {
 	t.t.Fatalf("there is no action %q", s.Action)
 }
 
-// conclude lets everybody come to the end, and judges.
+// conclude waits until every witness has the last records, stops the distributor, and judges.
 func (t *Trial) conclude() {
 	for _, w := range t.witnesses {
-		w.hurry()
-		w.come()
+		w.readFast()
+		w.connect()
 	}
-	// The last record of each stream must come to everybody; but for those who
-	// notice only now that they were cut, and begin live behind it.
+	// Every witness must get the last record of each stream. If a witness finds only now that it
+	// was cut and begins live after that record, one more round is needed.
 	for done := false; !done; {
 		t.ok(t.archiver.WriteEach())
 		t.catchUp()
 		t.until("every witness has the last records", func() bool { return t.complete(false) })
 		done = t.complete(true)
 	}
-	t.until("what came with an upgrade request is answered", func() bool {
-		return t.all(func(w *Witness) bool { return !w.part.Eager || w.now != nil && w.now.early })
+	t.until("pings that came with an upgrade request are answered", func() bool {
+		return t.all(func(w *Witness) bool {
+			return !w.part.Eager || w.now != nil && w.now.eagerAnswered
+		})
 	})
 	if t.plan.Seed%3 == 0 {
-		t.rest()
+		t.waitQuiet()
 	}
 	floor, head := Bounds(t.t, t.d.URL)
-	t.cast(Part{Habit: Tracks, Earliest: true})
+	t.addWitness(Part{Habit: Tracks, Earliest: true})
 	t.until("a late collector has all that is kept", func() bool { return t.complete(true) })
 	t.check()
 	t.mayCut()
 	t.checkLog()
 	t.d.Stop()
 	t.ended(false)
-	t.dismiss()
+	t.endWitnesses()
 	v := verdict{trial: t, floor: floor, head: head}
-	if err := v.judge(); err != nil {
+	if err := v.check(); err != nil {
 		t.t.Fatal(err)
 	}
 }
 
-// cast adds a witness.
-func (t *Trial) cast(p Part) *Witness {
+// addWitness adds a witness and starts it. The first is the chronicle.
+func (t *Trial) addWitness(p Part) *Witness {
 	w := newWitness(t, fmt.Sprint(len(t.witnesses)), p)
 	if t.chronicle == nil {
 		t.chronicle = w
@@ -171,36 +182,37 @@ func (t *Trial) cast(p Part) *Witness {
 	return w
 }
 
-// dismiss ends all witnesses.
-func (t *Trial) dismiss() {
+// endWitnesses ends all witnesses and waits for their goroutines.
+func (t *Trial) endWitnesses() {
 	for _, w := range t.witnesses {
-		w.finish()
+		w.stop()
 	}
 	t.running.Wait()
 }
 
-// answering is any witness but the chronicle that answers its pings, and reads as fast as it can.
-func (t *Trial) answering(rng *rand.Rand) *Witness {
+// anyAnswering returns a random witness, not the chronicle, that answers its pings and reads
+// without a limit.
+func (t *Trial) anyAnswering(rng *rand.Rand) *Witness {
 	for {
-		if w := t.someone(rng); w.part.Answers == "" && !w.part.Thin { // the second one always is
+		// The second witness always fits.
+		if w := t.anyWitness(rng); w.part.Answers == "" && !w.part.Thin {
 			return w
 		}
 	}
 }
 
-// someone is any witness but the chronicle.
-func (t *Trial) someone(rng *rand.Rand) *Witness {
+// anyWitness returns a random witness, not the chronicle.
+func (t *Trial) anyWitness(rng *rand.Rand) *Witness {
 	return t.witnesses[1+rng.IntN(len(t.witnesses)-1)]
 }
 
-// write writes records, a piece at a time, and waits where more would be more
-// than is kept: of the data logs by the archiver, of the frame log by the
-// distributor. Where it cannot wait it writes less.
+// write writes n records in batches. It waits for the chronicle if more records could push out data
+// logs or frames that were not read. If it cannot wait, it writes fewer records.
 func (t *Trial) write(n int) {
 	for n > 0 {
-		k := min(piece, n, t.room())
+		k := min(batchRecords, n, t.room())
 		if k <= 0 {
-			if t.frozen || !t.d.Running() {
+			if t.noWait || !t.d.Running() {
 				return
 			}
 			t.catchUp()
@@ -213,63 +225,66 @@ func (t *Trial) write(n int) {
 	}
 }
 
-// room is how many records can be written without an end to anything that is
-// not known to be read. A log is deleted MaxFiles-1 rotations after it was left;
-// a record, and the noise behind it, are a rotation each at most.
+// room returns how many records can be written before a data log or frame may be deleted that the
+// chronicle has not read. A log is deleted MaxFiles-1 rotations after it was left. A record, and
+// the noise after it, cause at most one rotation each.
 func (t *Trial) room() int {
 	if t.plan.Retain > 0 && t.unread > t.plan.Retain/4 {
 		return 0
 	}
 	left := int64(t.plan.Log.MaxFiles - 1)
-	for i := range t.since {
-		left = min(left, int64(t.plan.Log.MaxFiles-1)-(t.archiver.rotations(i)-t.since[i]))
+	for _, s := range datalog.Streams {
+		rotations := t.archiver.rotations(s) - t.rotationsRead[s]
+		left = min(left, int64(t.plan.Log.MaxFiles-1)-rotations)
 	}
 	return int(left / 2)
 }
 
-// archived is how many bytes there are in the data logs, about.
+// archived returns about how many bytes the data logs have.
 func (t *Trial) archived() (n int64) {
-	for _, l := range t.archiver.logs {
-		n += l.Stats().Bytes
+	for _, s := range datalog.Streams {
+		n += t.archiver.logs[s].Stats().Bytes
 	}
 	return n
 }
 
 // catchUp waits until the chronicle has all that was written.
 func (t *Trial) catchUp() {
-	t.until("the chronicle has all that was written", func() bool { return t.chronicle.complete(t.book.Counts(), true) })
-	for i := range t.since {
-		t.since[i] = t.archiver.rotations(i)
+	t.until("the chronicle has all that was written", func() bool {
+		return t.chronicle.complete(t.book.Counts(), true)
+	})
+	for _, s := range datalog.Streams {
+		t.rotationsRead[s] = t.archiver.rotations(s)
 	}
 	t.unread = 0
 }
 
-// rest waits until everybody has all, and the server knows it.
-func (t *Trial) rest() {
+// waitQuiet waits until every witness has all records and was pinged after the last one.
+func (t *Trial) waitQuiet() {
 	for _, w := range t.witnesses {
-		w.hurry()
+		w.readFast()
 	}
 	defer func() {
 		for _, w := range t.witnesses {
-			w.set(func() { w.hurried = false })
+			w.update(func() { w.fast = false })
 		}
 	}()
-	t.until("every witness was pinged behind all that it has", func() bool {
-		return t.chronicle.complete(t.book.Counts(), true) && t.settled()
+	t.until("every witness was pinged after its last message", func() bool {
+		return t.chronicle.complete(t.book.Counts(), true) && t.pingedAtEnd()
 	})
 }
 
-func (t *Trial) settled() bool {
+func (t *Trial) pingedAtEnd() bool {
 	for _, w := range t.witnesses {
-		if !w.settled() {
+		if !w.pingedAtEnd() {
 			return false
 		}
 	}
 	return true
 }
 
-// complete tells whether everybody has the newest records; strictly, or but for
-// those who came behind them.
+// complete reports whether every witness has the newest records. If not strictly, a witness that
+// connected after these were written need not have them.
 func (t *Trial) complete(strictly bool) bool {
 	counts := t.book.Counts()
 	for _, w := range t.witnesses {
@@ -283,7 +298,7 @@ func (t *Trial) complete(strictly bool) bool {
 func (t *Trial) all(is func(*Witness) bool) bool {
 	for _, w := range t.witnesses {
 		w.mu.Lock()
-		ok := !w.present || is(w)
+		ok := !w.wanted || is(w)
 		w.mu.Unlock()
 		if !ok {
 			return false
@@ -292,25 +307,25 @@ func (t *Trial) all(is func(*Witness) bool) bool {
 	return true
 }
 
-// chronicled is how many records the chronicle has.
-func (t *Trial) chronicled() int {
+// chronicleCount returns how many messages the chronicle has.
+func (t *Trial) chronicleCount() int {
 	t.chronicle.mu.Lock()
 	defer t.chronicle.mu.Unlock()
-	return t.chronicle.got
+	return t.chronicle.messages
 }
 
-// reached is the chronicle's offset: the head was there. While nobody knows what a loss of power has
-// left, it is the beginning.
-func (t *Trial) reached() uint64 {
-	if t.lost.Load() {
+// leastHead returns an offset that the head has reached: that of the chronicle. After a loss of
+// power, until the frame log's end is known, it returns the start of the trial.
+func (t *Trial) leastHead() uint64 {
+	if t.endUnknown.Load() {
 		return t.origin.Offset
 	}
-	return t.charted()
+	return t.chronicleEnd()
 }
 
-// charted is the chronicle's offset under the newest ID of the frame log: of what it had under an
-// earlier one, only what is left.
-func (t *Trial) charted() uint64 {
+// chronicleEnd returns the end of the chronicle's messages as an offset under the newest ID of the
+// frame log. Frames that a loss of power removed do not count.
+func (t *Trial) chronicleEnd() uint64 {
 	t.epochsMu.Lock()
 	epochs := slices.Clone(t.epochs)
 	t.epochsMu.Unlock()
@@ -332,12 +347,11 @@ func (t *Trial) charted() uint64 {
 	return at
 }
 
-// mayCut says that connections may end, until it is called again: those that
-// are there, and those that are made meanwhile.
+// mayCut allows connections to end until it is called again. This includes connections that are
+// made meanwhile.
 func (t *Trial) mayCut() { t.cuts.Add(1) }
 
-// cutSince tells whether a connection may have ended that was dialled when cuts
-// stood at n.
+// cutSince reports whether a connection may have ended that was dialled when cuts was n.
 func (t *Trial) cutSince(n int64) bool {
 	now := t.cuts.Load()
 	return now > n || now%2 == 1
@@ -353,8 +367,8 @@ func (t *Trial) kill() {
 
 func (t *Trial) stop() {
 	for _, w := range t.witnesses {
-		w.release() // a stop would wait for one that does not read
-		w.set(func() { w.hurried = true })
+		w.resumeReading() // else the stop would wait for it
+		w.update(func() { w.fast = true })
 	}
 	t.mayCut()
 	t.checkLog()
@@ -362,25 +376,25 @@ func (t *Trial) stop() {
 	t.mayCut()
 	t.ended(false)
 	for _, w := range t.witnesses {
-		w.set(func() { w.hurried = false })
+		w.update(func() { w.fast = false })
 	}
 }
 
-// down ends the distributor, writes nothing, a little, or all that there is room
-// for, so that the log that was being read is renamed meanwhile, and starts it again.
+// down ends the distributor, writes nothing, a little, or all that there is room for, and starts
+// the distributor again. In the last case the log that was being read is renamed meanwhile.
 func (t *Trial) down(rng *rand.Rand, end func()) {
 	end()
 	t.write([...]int{0, rng.IntN(t.plan.Most), 10 * t.plan.Most}[rng.IntN(3)])
 	t.d.Start()
 }
 
-// remembered is what the distributor has saved of the collectors' positions.
+// remembered returns the offsets that collectors.json has, by public key.
 func (t *Trial) remembered() map[string]uint64 {
 	positions, _ := t.rememberedIn()
 	return positions
 }
 
-// rememberedIn is remembered, and the ID of the frame log that these are offsets of.
+// rememberedIn returns remembered and the ID of the frame log that the offsets belong to.
 func (t *Trial) rememberedIn() (positions map[string]uint64, log string) {
 	var f struct {
 		Log        string `json:"frameLog"`
@@ -402,25 +416,29 @@ func (t *Trial) rememberedIn() (positions map[string]uint64, log string) {
 	return positions, f.Log
 }
 
-// ended notes what a life has left.
+// ended stores how a life of the distributor ended.
 func (t *Trial) ended(killed bool) {
 	positions, log := t.rememberedIn()
 	t.ends = append(t.ends, ending{killed, positions, log})
 	t.life.Add(1)
-	t.lacking = t.lacking || t.sick
-	t.killed, t.sick, t.failing = false, false, false
+	t.syncFailed = t.syncFailed || t.diskFailed
+	t.workerKilled, t.diskFailed, t.handoverMayFail = false, false, false
 }
 
-// checkLog fails for what a distributor may not have to say: an error that we
-// have not caused.
+// checkLog fails if the log has an error that the trial did not cause.
 func (t *Trial) checkLog() {
+	afterPowerLoss := t.epochs[len(t.epochs)-1].first == int(t.life.Load())
 	bad := t.d.Log(func(l Line) bool {
 		switch {
-		case l.Level != "ERROR", l.Msg == "worker lost" && t.killed, strings.HasPrefix(l.Msg, "configuration not reloaded"),
+		case l.Level != "ERROR",
+			l.Msg == "worker lost" && t.workerKilled,
+			strings.HasPrefix(l.Msg, "configuration not reloaded"),
 			strings.HasPrefix(l.Msg, "database does not answer"), // there is none
-			t.sick && !strings.Contains(l.Msg, "DAMAGE"), t.failing && l.Msg == handoverFailed,
-			t.lacking && strings.HasPrefix(l.Msg, "frame log: cannot vouch for what is on disk"),
-			l.Msg == "frame log: committed frames at the end are given up, to be made again" && t.epochs[len(t.epochs)-1].first == int(t.life.Load()):
+			t.diskFailed && !strings.Contains(l.Msg, "DAMAGE"),
+			t.handoverMayFail && l.Msg == handoverFailed,
+			t.syncFailed && strings.HasPrefix(l.Msg, "frame log: cannot vouch for what is on disk"),
+			afterPowerLoss &&
+				l.Msg == "frame log: committed frames at the end are given up, to be made again":
 			return false
 		}
 		return true
@@ -430,7 +448,7 @@ func (t *Trial) checkLog() {
 	}
 }
 
-// check fails for what a witness has seen.
+// check fails if a witness has a fault.
 func (t *Trial) check() {
 	for _, w := range t.witnesses {
 		w.mu.Lock()
@@ -448,12 +466,13 @@ func (t *Trial) ok(err error) {
 	}
 }
 
-// until waits for a condition, or a fault.
+// until waits for a condition, and fails early if a witness has a fault.
 func (t *Trial) until(what string, condition func() bool) {
 	for end := time.Now().Add(patience); !condition(); time.Sleep(look) {
 		t.check()
 		if time.Now().After(end) {
-			t.t.Fatalf("not within %v: %s; of %v records: %v", patience, what, t.book.Counts(), t.witnesses)
+			t.t.Fatalf("not within %v: %s; records written: %v; witnesses: %v",
+				patience, what, t.book.Counts(), t.witnesses)
 		}
 	}
 }
@@ -463,8 +482,8 @@ func (a *Archiver) mustWrite(t testing.TB, records int) {
 	if err := a.Write(records); err != nil {
 		t.Fatal(err)
 	}
-	for _, l := range a.logs {
-		if err := l.Close(); err != nil {
+	for _, s := range datalog.Streams {
+		if err := a.logs[s].Close(); err != nil {
 			t.Fatal(err)
 		}
 	}

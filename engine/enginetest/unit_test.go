@@ -43,8 +43,8 @@ func readUnit(t *testing.T, name string) unit {
 	return u
 }
 
-// restarts tells what systemd does with a service whose main process ended by itself like that:
-// the table of Restart= in systemd.service(5), and the lists of statuses that go before it.
+// restarts reports whether systemd restarts a service whose main process ended with this status. It
+// has the table of Restart= in systemd.service(5), and the lists of statuses that override it.
 func (u unit) restarts(t *testing.T, how syscall.WaitStatus) bool {
 	t.Helper()
 	service := u["Service"]
@@ -61,7 +61,8 @@ func (u unit) restarts(t *testing.T, how syscall.WaitStatus) bool {
 		return false
 	}
 	clean := how.Exited() && how.ExitStatus() == 0 || listed("SuccessExitStatus") || how.Signaled() &&
-		slices.Contains([]syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGPIPE}, how.Signal())
+		slices.Contains([]syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGPIPE},
+			how.Signal())
 	switch {
 	case listed("RestartPreventExitStatus"):
 		return false
@@ -85,8 +86,8 @@ func (u unit) restarts(t *testing.T, how syscall.WaitStatus) bool {
 	}
 }
 
-// A distributor that crashes, however it does, is restarted by the unit as shipped. A configuration
-// that cannot be used is not, in whatever part of the command line, environment or file it is.
+// TestUnitRestartsCrashes checks that the shipped unit restarts the distributor after every kind of
+// crash, and does not restart it after a configuration error.
 func TestUnitRestartsCrashes(t *testing.T) {
 	t.Parallel()
 	unit := readUnit(t, "distributor.service")
@@ -114,10 +115,12 @@ func TestUnitRestartsCrashes(t *testing.T) {
 				t.Fatal(err)
 			}
 			line := `{"counter":1,"cycleRecord":{"counter":1},"cycleMarker":"m"}` + "\n"
-			if err := os.WriteFile(filepath.Join(d.Logs, "cycle-log1.txt"), []byte(line), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(d.Logs, "cycle-log1.txt"), []byte(line),
+				0o644); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(d.Logs, "active-cycle-log.txt"), []byte("cycle-log1.txt"), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(d.Logs, "active-cycle-log.txt"), []byte("cycle-log1.txt"),
+				0o644); err != nil {
 				t.Fatal(err)
 			}
 		}, 2},
@@ -144,10 +147,10 @@ func TestUnitRestartsCrashes(t *testing.T) {
 			_ = within(t, ended, kill)
 			how := p.ProcessState.Sys().(syscall.WaitStatus)
 			if how.ExitStatus() != c.status {
-				t.Errorf("it ended with %v, not with status %d", p.ProcessState, c.status)
+				t.Errorf("got %v, want status %d", p.ProcessState, c.status)
 			}
 			if !unit.restarts(t, how) {
-				t.Errorf("after %v it is not restarted", p.ProcessState)
+				t.Errorf("after %v systemd does not restart it", p.ProcessState)
 			}
 		})
 	}
@@ -163,16 +166,16 @@ func TestUnitRestartsCrashes(t *testing.T) {
 				t.Errorf("exit status %d, and says %q", r.Status, r.Stderr)
 			}
 			if unit.restarts(t, syscall.WaitStatus(r.Status<<8)) {
-				t.Errorf("after status %d it is restarted", r.Status)
+				t.Errorf("after status %d systemd restarts it", r.Status)
 			}
 		})
 	}
 	if !unit.restarts(t, 1<<8) {
-		t.Error("a port that is taken, or a disk that is not there yet, is not waited for")
+		t.Error("systemd does not restart it while a port or a disk is missing")
 	}
 }
 
-// No command's own exit status is that of a crash.
+// TestUsageIsNoCrash checks that no usage error has an exit status that the unit takes for a crash.
 func TestUsageIsNoCrash(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"tail", "simulate", "demo", "keygen", "doctor"} {

@@ -5,16 +5,14 @@ import (
 	"time"
 )
 
-// patience is how long a condition is waited for before it counts as never coming true. Only a test
-// that fails waits so long: on a machine with eighty runnable threads for two cores, and under the
-// race detector, half a minute was too short.
+// patience is how long tests wait for a condition before they fail. Half a minute was too short
+// under the race detector, on a machine with eighty runnable threads for two cores.
 var patience = 3 * time.Minute
 
-// look is how often a condition is looked at.
+// look is the pause between two checks of a condition.
 const look = 5 * time.Millisecond
 
-// Until waits for a condition. explain, which may be nil, tells what is there
-// instead.
+// Until waits for a condition. explain, which may be nil, describes the state for a failure.
 func Until(t testing.TB, what string, condition func() bool, explain func() string) {
 	t.Helper()
 	if reached(condition) {
@@ -27,8 +25,8 @@ func Until(t testing.TB, what string, condition func() bool, explain func() stri
 	t.Fatalf("not within %v: %s%s", patience, what, now)
 }
 
-// UntilAt waits until a figure is at least want, however long that takes a busy machine. It gives
-// up when the figure has not grown for patience.
+// UntilAt waits until a figure is at least want. It fails when the figure has not grown for
+// patience, and has no other time limit.
 func UntilAt(t testing.TB, what string, want int64, figure func() int64, explain func() string) {
 	t.Helper()
 	for last := figure(); last < want; last = figure() {
@@ -36,6 +34,7 @@ func UntilAt(t testing.TB, what string, want int64, figure func() int64, explain
 	}
 }
 
+// reached waits for a condition, and reports whether it became true within patience.
 func reached(condition func() bool) bool {
 	for end := time.Now().Add(patience); !condition(); time.Sleep(look) {
 		if time.Now().After(end) {
@@ -45,7 +44,7 @@ func reached(condition func() bool) bool {
 	return true
 }
 
-// within waits for a value, and gives up loudly.
+// within waits for a value. After patience it calls giveUp and fails the test.
 func within[T any](t testing.TB, c <-chan T, giveUp func()) T {
 	t.Helper()
 	select {
@@ -53,7 +52,7 @@ func within[T any](t testing.TB, c <-chan T, giveUp func()) T {
 		return v
 	case <-time.After(patience):
 		giveUp()
-		t.Fatalf("not over within %v", patience)
+		t.Fatalf("no value within %v", patience)
 		panic("unreachable")
 	}
 }

@@ -18,10 +18,9 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// verifiers are collectors' verification loops: each asks /cycleData for a cycle and then for what
-// the cycle has, one request after the other without a pause, on one connection as long as it
-// lasts. A real one tries again three times at once after any answer but 200, and exits then; these
-// may not get one at all.
+// verifiers are verification loops of collectors. Each requests a cycle from /cycleData and then
+// what the cycle has, without a pause, on one connection as long as it lasts. A real collector
+// exits after four answers in a row that are not 200. Here no such answer is allowed.
 type verifiers struct {
 	url     string
 	done    chan struct{}
@@ -77,7 +76,8 @@ func (v *verifiers) verify(client *http.Client, key shardus.SecretKey, cycle int
 		if q.parameters != "" {
 			q.parameters += ","
 		}
-		object, err := shardus.Parse([]byte("{" + q.parameters + `"sender":"` + key.Public().String() + `"}`))
+		object, err := shardus.Parse([]byte("{" + q.parameters + `"sender":"` + key.Public().String() +
+			`"}`))
 		if err != nil {
 			return err
 		}
@@ -105,13 +105,15 @@ func (v *verifiers) verify(client *http.Client, key shardus.SecretKey, cycle int
 	return nil
 }
 
-// more waits until they have got so many answers more.
+// more waits for n more answers.
 func (v *verifiers) more(t *testing.T, answers int64) {
 	t.Helper()
 	goal := v.answers.Load() + answers
-	Until(t, fmt.Sprintf("%d answers", goal), func() bool { return v.answers.Load() >= goal || v.failed() != nil }, nil)
+	Until(t, fmt.Sprintf("%d answers", goal), func() bool {
+		return v.answers.Load() >= goal || v.failed() != nil
+	}, nil)
 	if v.failed() != nil {
-		t.FailNow() // end says why
+		t.FailNow() // end reports why
 	}
 }
 
@@ -134,7 +136,8 @@ func (v *verifiers) end(t *testing.T) {
 	}
 }
 
-// notLoopback is an address of this machine for which limits hold, or 127.0.0.1 where it has none.
+// notLoopback returns an address of this machine to which rate limits apply, or 127.0.0.1 if there
+// is none.
 func notLoopback() string {
 	addresses, _ := net.InterfaceAddrs()
 	for _, a := range addresses {
@@ -145,15 +148,15 @@ func notLoopback() string {
 	return "127.0.0.1"
 }
 
-// No collector that verifies gets anything but 200, at a rate that is over the limit, while the
-// configuration is reloaded, the process that reads the databases is killed, and another process
-// takes over.
+// TestVerificationNeverFails checks that verifying collectors get only answers with status 200: at
+// a rate above the limit, during reloads, after kills of the query process, and during handovers.
 func TestVerificationNeverFails(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{"LISTEN_ADDR": "", "RATE_LIMIT": 200, "ADMIN_ADDR": "off"})
 	linked(t, d)
-	if r := Run(t, d.Dir, "simulate", "--dir", "other-logs", "--db", "databases", "--count", "300", "--rate", "0", "-q"); r.Status != 0 {
-		t.Fatalf("%+v", r)
+	if r := Run(t, d.Dir, "simulate", "--dir", "other-logs", "--db", "databases", "--count", "300",
+		"--rate", "0", "-q"); r.Status != 0 {
+		t.Fatalf("simulate: %+v", r)
 	}
 	d.Configure(Settings{"ARCHIVER_DB_DIR": filepath.Join(d.Dir, "databases")})
 	d.Start()

@@ -18,61 +18,62 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"distributor/engine/simulator"
+	"distributor/mmaplog/datalog"
 	"distributor/wsproto"
 	"distributor/wsproto/collector"
 	"distributor/wsproto/shardus"
 )
 
-// Witness is a collector of a trial: it comes back as its habit is, whenever it
-// was cut, and keeps all that it saw for the verdict.
+// Witness is a collector of a trial. It reconnects whenever it was cut, as its habit says, and
+// stores all that it received for the verdict.
 type Witness struct {
 	name  string
 	part  Part
 	trial *Trial
 	key   shardus.SecretKey
 
-	mu       sync.Mutex // guards what follows
-	changed  *sync.Cond // any of it
-	present  bool       // wants to be connected
-	held     bool       // does not read
-	hurried  bool       // reads as fast as it can, though it is thin
-	mute     bool       // answers no ping
-	asked    *visit     // the last attempt
-	moved    []move     // what refusals said of where positions are now
-	quota    int        // messages of a visit after which it reads no more; 0: no limit
-	tardy    bool       // does not answer pings, but keeps the last one's payload:
-	owes     []byte
-	over     bool     // the trial is
-	doubles  int      // how often it has connected beside itself
-	doubling bool     // it is about to: the connection that goes for it is not made again
-	visits   []*visit // in the order in which they were let in
-	vain     []*visit // attempts without an answer: they may have been let in
-	now      *visit   // the last of them, while it is open
-	next     *visit   // one that double has made, and nobody reads yet
-	fault    error    // what it saw that must not be, as far as one can tell at once
+	mu      sync.Mutex // guards what follows
+	changed *sync.Cond // signals a change of what follows
 
-	has   [len(simulator.Streams)]int // how many records of each stream there are up to the newest it got
-	got   int                         // messages
-	fresh int                         // messages of this visit since its last ping
-	came  int                         // messages of this visit
-	end   *wsproto.Position           // behind the last message; nil: not known
-	pings *wsproto.Position           // in the last ping
+	wanted          bool     // the witness wants to be connected
+	readPaused      bool     // reads nothing
+	fast            bool     // reads as fast as it can, even if its part is Thin
+	noPongs         bool     // answers no ping
+	lastAttempt     *visit   // the last attempt to connect
+	moved           []move   // where refusals have sent it
+	quota           int      // reads at most this many messages of a visit; 0: no limit
+	deferPong       bool     // answers no ping; pendingPing has the payload of the last one
+	pendingPing     []byte   // nil: none
+	trialOver       bool     // the witness must end
+	duplicates      int      // how often it connected while it was connected
+	connectingTwice bool     // connectTwice dials now, so run must not
+	visits          []*visit // in the order of their 101
+	unanswered      []*visit // attempts without an answer, which may have been accepted
+	now             *visit   // the last of visits, while it is open
+	unread          *visit   // a visit of connectTwice that run has to read
+	fault           error    // the first fault that was found before the verdict
+
+	newest    datalog.PerStream[int] // number of the newest record, plus 1
+	messages  int                    // number of all messages
+	sincePing int                    // messages of this visit since its last ping
+	inVisit   int                    // messages of this visit
+	end       *wsproto.Position      // the end of the last message; nil: not known
+	lastPing  *wsproto.Position      // the position in the last ping
 }
 
-// item is a record that came: number n of its stream.
+// item is record n of a stream.
 type item struct {
-	stream uint8
+	stream datalog.Stream
 	n      int32
 }
 
-// move is a refusal that told where to go on.
+// move is a refusal that named another position.
 type move struct {
 	asked *visit
 	to    wsproto.Position
 }
 
-// sighting is a position that a ping has told, after so many messages of its visit.
+// sighting is the position in a ping that came after a number of messages of its visit.
 type sighting struct {
 	after int
 	at    wsproto.Position
@@ -84,62 +85,60 @@ type visit struct {
 	in      *bufio.Reader
 	writing sync.Mutex
 	deflate bool          // permessage-deflate was negotiated
-	closed  chan struct{} // when it has ended
+	closed  chan struct{} // closed when the visit has ended
 
-	// As of its beginning.
-	from       wsproto.From
-	life       int                         // of the distributor
-	cuts       int64                       // of the trial, before it was dialled
-	doubles    int                         // of the witness, likewise
-	impatience int64                       // of the trial, likewise
-	after      int                         // how many visits there were before
-	reached    uint64                      // the chronicle's offset before it was dialled
-	begun      [len(simulator.Streams)]int // records in the book when the 101 had come
-	unsure     bool                        // the distributor was restarted meanwhile: nobody knows by which life it was let in
+	// Set when the visit begins.
+	from          wsproto.From
+	life          int                    // Trial.life, before the dial
+	cuts          int64                  // Trial.cuts, before the dial
+	duplicates    int                    // Witness.duplicates, before the dial
+	pingTimeouts  int64                  // Trial.pingTimeouts, before the dial
+	after         int                    // number of earlier visits
+	leastHead     uint64                 // Trial.leastHead, before the dial
+	recordsBefore datalog.PerStream[int] // records in the book when the 101 had come
+	unsure        bool                   // the distributor was restarted during the dial
 
-	// Of the witness's goroutine, until it has ended.
-	expect [len(simulator.Streams)]int // record that must come next; -1: none has come
-	items  []item
-	sizes  []int // of the frames
-	pings  []sighting
-	sure   int // pings that the primary surely has the answer to
+	// Owned by the witness's goroutine until the visit has ended.
+	expect    datalog.PerStream[int] // number of the next record; -1: none came yet
+	items     []item
+	sizes     []int // bytes of the frames
+	pings     []sighting
+	surePings int // number of pings whose pongs the primary surely has
 
-	told []uint64 // offsets of pongs that were about to be sent; guarded by Witness.mu
-	// confirmed is the offset of the last pong that was sent, guarded by Witness.mu. A reset may come
-	// between told and the send.
-	confirmed uint64
-
-	reset   bool               // by us: nothing more is read; guarded by Witness.mu
-	late    []byte             // of the ping that is answered when the next one comes
-	short   bool               // cut by us after its quota, with more to come; guarded by Witness.mu
-	early   bool               // the ping behind the request was answered; guarded by Witness.mu
-	leaving bool               // by us, guarded by Witness.mu
-	owed    wsproto.Disconnect // how the server has to end it, if it is set; guarded by Witness.mu
-	cause   time.Time          // when we gave the server cause to close it, if we did; guarded by Witness.mu
-	close   *collector.CloseError
-	echo    bool // we have sent our close frame
+	// Guarded by Witness.mu.
+	ponged        []uint64           // offsets of pongs that were sent or about to be sent
+	confirmed     uint64             // offset of the last pong that was sent
+	reset         bool               // reset by the witness, which reads nothing more
+	deferredPing  []byte             // payload of a ping that is answered when the next one comes
+	cutAtQuota    bool               // cut by the witness after its quota, with more to come
+	eagerAnswered bool               // the ping that came with the request was answered
+	leftByUs      bool               // the witness ended it
+	wantClose     wsproto.Disconnect // how the server must end it; zero: not required
+	closeCause    time.Time          // when the witness gave the server a cause to close; zero: never
+	close         *collector.CloseError
+	closeSent     bool // the witness has sent its close frame
 }
 
 // eager is the payload of the ping that goes out with an upgrade request.
 const eager = "early"
 
-// closeWait is how long a server that closes waits for its peer to take that (engine/worker). On a
-// busy machine a witness may not read for so long, and then it sees no close frame.
+// closeWait is how long a closing server waits until its peer has read the close frame
+// (engine/worker). If a witness on a busy machine reads later, it sees no close frame.
 const closeWait = 2 * time.Second
 
-// gaveUp tells whether the server may have ended the connection before we read its close frame.
-// Called with Witness.mu held.
-func (v *visit) gaveUp() bool {
-	return v.close == nil && !v.cause.IsZero() && time.Since(v.cause) >= closeWait
+// closeMissed reports whether the server may have ended the connection before the witness read the
+// close frame. Witness.mu must be held.
+func (v *visit) closeMissed() bool {
+	return v.close == nil && !v.closeCause.IsZero() && time.Since(v.closeCause) >= closeWait
 }
 
-// departure is how a witness leaves: a close code, 0 for none, or reset.
+// departure is how a witness disconnects: a close code, 0 for none, or reset.
 type departure int
 
 const reset departure = -1
 
-// A slow witness reads slowRead bytes at a time, out of a receive buffer of
-// slowBuffer, and then pauses.
+// A slow witness has a receive buffer of slowBuffer bytes, and pauses for slowPause after each
+// slowRead bytes.
 const (
 	slowRead   = 32 << 10
 	slowPause  = time.Millisecond
@@ -147,21 +146,21 @@ const (
 )
 
 func newWitness(t *Trial, name string, part Part) *Witness {
-	w := &Witness{name: name, part: part, trial: t, key: newKey(t.t), present: true}
+	w := &Witness{name: name, part: part, trial: t, key: newKey(t.t), wanted: true}
 	w.changed = sync.NewCond(&w.mu)
 	return w
 }
 
-// run is its life, until the trial is over.
+// run connects and reads until the trial is over.
 func (w *Witness) run() {
 	for {
 		w.mu.Lock()
-		for w.doubling || !w.present && !w.over && w.next == nil {
+		for w.connectingTwice || !w.wanted && !w.trialOver && w.unread == nil {
 			w.changed.Wait()
 		}
-		v := w.next
-		w.next = nil
-		over := w.over
+		v := w.unread
+		w.unread = nil
+		over := w.trialOver
 		w.mu.Unlock()
 		if over && v == nil {
 			return
@@ -172,18 +171,18 @@ func (w *Witness) run() {
 				if !w.refused(err) {
 					return
 				}
-				time.Sleep(redial / 4) // nothing tells a collector when it would be let in
+				time.Sleep(redial / 4) // a collector cannot know when it will be accepted
 				continue
 			}
 		}
 		err := w.read(v)
 		_ = v.conn.Close()
-		w.left(v, err)
+		w.connectionEnded(v, err)
 	}
 }
 
-// where tells from where it asks to go on.
-func (w *Witness) where() wsproto.From {
+// from returns the start that the witness asks for.
+func (w *Witness) from() wsproto.From {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
@@ -191,21 +190,24 @@ func (w *Witness) where() wsproto.From {
 		return wsproto.From{Start: wsproto.Live}
 	case w.part.Habit == Tracks && w.end != nil:
 		return wsproto.From{Start: wsproto.At, Position: *w.end}
-	case w.part.Habit == Pinged && w.pings != nil:
-		return wsproto.From{Start: wsproto.At, Position: *w.pings}
+	case w.part.Habit == Pinged && w.lastPing != nil:
+		return wsproto.From{Start: wsproto.At, Position: *w.lastPing}
 	case w.part.Earliest && len(w.visits) == 0:
 		return wsproto.From{Start: wsproto.Earliest}
 	}
 	return wsproto.From{}
 }
 
-// dial connects. On success there is a new visit.
+// dial connects. If it succeeds, the new visit is in visits and now.
 func (w *Witness) dial() (*visit, error) {
-	v := &visit{from: w.where(), closed: make(chan struct{}), expect: [len(simulator.Streams)]int{-1, -1, -1}}
-	v.impatience = w.trial.impatience.Load()
-	v.life, v.cuts, v.reached = int(w.trial.life.Load()), w.trial.cuts.Load(), w.trial.reached()
+	v := &visit{
+		from: w.from(), closed: make(chan struct{}),
+		expect: datalog.PerStream[int]{-1, -1, -1, -1},
+	}
+	v.pingTimeouts = w.trial.pingTimeouts.Load()
+	v.life, v.cuts, v.leastHead = int(w.trial.life.Load()), w.trial.cuts.Load(), w.trial.leastHead()
 	w.mu.Lock()
-	v.doubles = w.doubles
+	v.duplicates = w.duplicates
 	w.mu.Unlock()
 	o := PeerOptions{Key: w.key, From: v.from.String(), Compress: w.part.Compress}
 	buffer := 0
@@ -219,17 +221,17 @@ func (w *Witness) dial() (*visit, error) {
 	conn, in, deflate, err := handshake(w.trial.d.URL, o, buffer, behind)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	v.conn, v.in, v.deflate, v.begun = conn, in, deflate, w.trial.book.Counts()
+	v.conn, v.in, v.deflate, v.recordsBefore = conn, in, deflate, w.trial.book.Counts()
 	v.after, v.unsure = len(w.visits), v.life != int(w.trial.life.Load())
-	w.asked = v
+	w.lastAttempt = v
 	if err != nil {
 		var no *collector.RefusedError
 		if !errors.As(err, &no) && !errors.Is(err, syscall.ECONNREFUSED) {
-			w.vain = append(w.vain, v)
+			w.unanswered = append(w.unanswered, v)
 		}
 		return nil, err
 	}
-	if v.unsure || w.over {
+	if v.unsure || w.trialOver {
 		_ = conn.Close()
 	}
 	if v.from.Start == wsproto.At {
@@ -237,49 +239,50 @@ func (w *Witness) dial() (*visit, error) {
 	} else {
 		w.end = nil
 	}
-	w.visits, w.now, w.fresh, w.came, w.owes = append(w.visits, v), v, 0, 0, nil
+	w.visits, w.now, w.sincePing, w.inVisit, w.pendingPing = append(w.visits, v), v, 0, 0, nil
 	w.changed.Broadcast()
 	return v, nil
 }
 
-// refused tells whether to try again. What a refusal may be for depends on what
-// has happened.
+// refused reports whether to try again. Other refusals than a trial's events explain are a fault.
 func (w *Witness) refused(err error) bool {
 	var no *collector.RefusedError
 	if !errors.As(err, &no) || no.Status == http.StatusServiceUnavailable {
-		return true // not there, or just going
+		return true // the distributor is down or stopping
 	}
 	var answer struct{ Reason, From string }
 	_ = json.Unmarshal([]byte(no.Reason), &answer)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if no.Status == http.StatusGone && answer.Reason == "from_below_floor" && w.trial.plan.Retain > 0 && w != w.trial.chronicle {
-		w.end, w.pings = nil, nil // and goes on as an unmodified one
+	if no.Status == http.StatusGone && answer.Reason == "from_below_floor" &&
+		w.trial.plan.Retain > 0 && w != w.trial.chronicle {
+		w.end, w.lastPing = nil, nil // connect without a position
 		w.trial.tally.gone.Add(1)
 		return true
 	}
-	if no.Status == http.StatusConflict && answer.Reason == "from_other_log" && answer.From != "" && w.trial.plan.Power {
+	if no.Status == http.StatusConflict && answer.Reason == "from_other_log" &&
+		answer.From != "" && w.trial.plan.Power {
 		to, err := wsproto.ParsePosition([]byte(answer.From))
 		if err == nil {
-			w.moved = append(w.moved, move{w.asked, to})
-			w.end, w.pings = &to, &to
+			w.moved = append(w.moved, move{w.lastAttempt, to})
+			w.end, w.lastPing = &to, &to
 			return true
 		}
 	}
-	w.accuse(fmt.Errorf("refused: %w", err))
+	w.setFault(fmt.Errorf("refused: %w", err))
 	return false
 }
 
-// accuse notes the first fault. Called with mu held.
-func (w *Witness) accuse(err error) {
+// setFault stores the first fault. mu must be held.
+func (w *Witness) setFault(err error) {
 	if w.fault == nil {
 		w.fault = fmt.Errorf("witness %s, connection %d: %w", w.name, len(w.visits), err)
 	}
 	w.changed.Broadcast()
 }
 
-// left judges the end of a visit, by what has happened since it was dialled.
-func (w *Witness) left(v *visit, err error) {
+// connectionEnded checks the end of a visit against the trial's events since it was dialled.
+func (w *Witness) connectionEnded(v *visit, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	defer close(v.closed)
@@ -289,44 +292,48 @@ func (w *Witness) left(v *visit, err error) {
 	w.changed.Broadcast()
 	var wrong *faultError
 	cut, retain := w.trial.cutSince(v.cuts), w.trial.plan.Retain > 0
-	impatient := w.trial.impatience.Load() > v.impatience || v.impatience%2 == 1
+	timeouts := w.trial.pingTimeouts.Load() > v.pingTimeouts || v.pingTimeouts%2 == 1
 	switch {
 	case errors.As(err, &wrong):
-		w.accuse(err)
-	case v.owed != (wsproto.Disconnect{}) && v.close != nil && v.close.Code == v.owed.Code:
-	case v.leaving || w.over || v.unsure || cut && v.close == nil:
-	case v.close == nil && (retain || impatient) || v.gaveUp(): // there was no room for a close frame
+		w.setFault(err)
+	case v.wantClose != (wsproto.Disconnect{}) && v.close != nil && v.close.Code == v.wantClose.Code:
+	case v.leftByUs || w.trialOver || v.unsure || cut && v.close == nil:
+	case v.close == nil && (retain || timeouts) || v.closeMissed(): // no room for a close frame
 	case v.close == nil:
-		w.accuse(fmt.Errorf("the connection was lost, and nothing had happened: %w", err))
-	case v.close.Code == wsproto.ServerShutdown.Code && v.close.Reason == wsproto.ServerShutdown.Reason && cut:
-	case (v.close.Code == wsproto.PingTimeout.Code && v.close.Reason == wsproto.PingTimeout.Reason ||
-		v.close.Code == wsproto.TooSlow.Code && v.close.Reason == wsproto.TooSlow.Reason) && impatient:
-	case v.close.Code == wsproto.DuplicateConnection.Code && w.doubles > v.doubles:
-	case v.close.Code == wsproto.BehindFloor.Code && v.close.Reason == wsproto.BehindFloor.Reason && retain:
+		w.setFault(fmt.Errorf("the connection was lost without an event of the trial: %w", err))
+	case v.closedAs(wsproto.ServerShutdown) && cut:
+	case (v.closedAs(wsproto.PingTimeout) || v.closedAs(wsproto.TooSlow)) && timeouts:
+	case v.close.Code == wsproto.DuplicateConnection.Code && w.duplicates > v.duplicates:
+	case v.closedAs(wsproto.BehindFloor) && retain:
 	default:
-		w.accuse(fmt.Errorf("closed for no reason: %w", v.close))
+		w.setFault(fmt.Errorf("closed for no reason: %w", v.close))
 	}
 }
 
-// faultError is what must not come over a connection.
+// closedAs reports whether the close frame has the code and reason of d.
+func (v *visit) closedAs(d wsproto.Disconnect) bool {
+	return v.close.Code == d.Code && v.close.Reason == d.Reason
+}
+
+// faultError is an invalid frame or message on a connection.
 type faultError struct{ error }
 
 func faultf(format string, args ...any) error { return &faultError{fmt.Errorf(format, args...)} }
 
-// read takes what comes, until the end.
+// read reads and checks frames until the connection ends.
 func (w *Witness) read(v *visit) error {
 	var buf []byte
 	for paused := 0; ; {
 		w.mu.Lock()
-		for (w.held || w.now == v && w.quota > 0 && w.came >= w.quota) && !w.over {
+		for (w.readPaused || w.now == v && w.quota > 0 && w.inVisit >= w.quota) && !w.trialOver {
 			w.changed.Wait()
 		}
 		gone := v.reset
 		w.mu.Unlock()
-		if gone { // what its buffer has was not heard
+		if gone { // frames in the buffer count as not received
 			return net.ErrClosed
 		}
-		for w.full(v) {
+		for w.atThinLimit(v) {
 			time.Sleep(slowPause)
 		}
 		h, err := ws.ReadHeader(v.in)
@@ -352,7 +359,7 @@ func (w *Witness) read(v *visit) error {
 				text, err = inflate(payload)
 			}
 			if err == nil {
-				err = w.take(v, text)
+				err = w.checkMessage(v, text)
 			}
 		case ws.OpPing:
 			err = w.pinged(v, payload)
@@ -368,100 +375,106 @@ func (w *Witness) read(v *visit) error {
 		}
 		if paused += len(payload); w.part.Slow && paused >= slowRead {
 			paused = 0
-			time.Sleep(slowPause) // that is what slow means
+			time.Sleep(slowPause) // so that the witness is slow
 		}
 	}
 }
 
-// full tells whether a thin witness has so much that it takes no more just now.
-func (w *Witness) full(v *visit) bool {
+// atThinLimit reports whether a thin witness has more than half of the chronicle's messages, so
+// that it must not read now.
+func (w *Witness) atThinLimit(v *visit) bool {
 	if !w.part.Thin {
 		return false
 	}
-	half := w.trial.chronicled() / 2
+	half := w.trial.chronicleCount() / 2
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return !w.hurried && !w.over && !v.leaving && w.now == v && w.got > half
+	return !w.fast && !w.trialOver && !v.leftByUs && w.now == v && w.messages > half
 }
 
-// inflate reads a compressed message, which needs none before it (RFC 7692 §7.2.2).
+// inflate decompresses a message, which does not depend on earlier ones (RFC 7692 §7.2.2).
 func inflate(payload []byte) ([]byte, error) {
-	text, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
+	const tail = "\x00\x00\xff\xff\x01\x00\x00\xff\xff"
+	in := io.MultiReader(bytes.NewReader(payload), strings.NewReader(tail))
+	text, err := io.ReadAll(flate.NewReader(in))
 	if err != nil {
 		return nil, faultf("a compressed message: %v", err)
 	}
 	return text, nil
 }
 
-// messageStream tells of which stream a message is; -1: of none.
-func messageStream(text []byte) int {
-	for i, s := range simulator.Streams {
-		if strings.HasPrefix(string(text[:min(len(text), 20)]), `{"`+s+`":`) {
-			return i
+// messageStream returns the stream of a message; ok is false if it has none.
+func messageStream(text []byte) (s datalog.Stream, ok bool) {
+	for _, s := range datalog.Streams {
+		if strings.HasPrefix(string(text[:min(len(text), 20)]), `{"`+s.String()+`":`) {
+			return s, true
 		}
 	}
-	return -1
+	return 0, false
 }
 
-// take judges what can be judged at once: it must be a message of the book, and
-// the next of its stream in this visit.
-func (w *Witness) take(v *visit, text []byte) error {
-	stream := messageStream(text)
-	if stream < 0 {
-		return faultf("no message: %.60q", text)
+// checkMessage checks that a message is in the book and is the next of its stream in this visit,
+// and stores it.
+func (w *Witness) checkMessage(v *visit, text []byte) error {
+	stream, ok := messageStream(text)
+	if !ok {
+		return faultf("a text of no stream: %.60q", text)
 	}
 	n := w.trial.book.Find(stream, text, v.expect[stream])
 	switch {
 	case n < 0:
-		return faultf("%s: a message that is not due: %.120q", simulator.Streams[stream], text)
+		return faultf("%s: a message that is not in the book: %.120q", stream, text)
 	case v.expect[stream] >= 0 && n != v.expect[stream]:
-		return faultf("%s: record %d, where %d was due", simulator.Streams[stream], n, v.expect[stream])
+		return faultf("%s: got record %d, want %d", stream, n, v.expect[stream])
 	}
 	v.expect[stream] = n + 1
-	v.items = append(v.items, item{uint8(stream), int32(n)})
+	v.items = append(v.items, item{stream, int32(n)})
 	v.sizes = append(v.sizes, len(wsproto.AppendTextHeader(nil, len(text)))+len(text))
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.has[stream] = max(w.has[stream], n+1)
-	w.got++
-	if w.now != v { // it has connected beside itself, and counts from where that began
+	w.newest[stream] = max(w.newest[stream], n+1)
+	w.messages++
+	if w.now != v { // an older connection: the counts belong to the newer one
 		w.changed.Broadcast()
 		return nil
 	}
-	w.fresh++
-	w.came++
+	w.sincePing++
+	w.inVisit++
 	if w.end != nil {
-		w.end = &wsproto.Position{Log: w.end.Log, Offset: w.end.Offset + uint64(v.sizes[len(v.sizes)-1])}
+		size := uint64(v.sizes[len(v.sizes)-1])
+		w.end = &wsproto.Position{Log: w.end.Log, Offset: w.end.Offset + size}
 	}
 	w.changed.Broadcast()
 	return nil
 }
 
-// Our own pings are "1" or "2", and the number of the server's ping that they
-// follow. The answer to the second says that the primary has been told of our
-// pong: the worker has come round to its own wake-up since the first.
+// pinged stores and answers a ping.
+//
+// If the witness Asks, it then sends a ping "1 n", where n is the number of the server's ping, and
+// after the pong to that a ping "2 n". The pong to the second one proves that the worker has passed
+// a wake-up of its own since the first, so the primary knows of the witness's pong n.
 func (w *Witness) pinged(v *visit, payload []byte) error {
 	p, err := wsproto.ParsePosition(payload)
 	if err != nil {
-		return faultf("a ping that says %q", payload)
+		return faultf("a ping with the payload %q", payload)
 	}
 	v.pings = append(v.pings, sighting{len(v.items), p})
 	w.mu.Lock()
 	if w.now == v {
-		w.end, w.pings, w.fresh = &p, &p, 0
+		w.end, w.lastPing, w.sincePing = &p, &p, 0
 	}
-	silent := w.tardy || w.mute || w.part.Answers == "never"
-	if w.tardy {
-		w.owes = bytes.Clone(payload)
+	silent := w.deferPong || w.noPongs || w.part.Answers == "never"
+	if w.deferPong {
+		w.pendingPing = bytes.Clone(payload)
 	}
 	answer := payload
 	if w.part.Answers == "late" {
-		v.late, answer = bytes.Clone(payload), v.late
+		v.deferredPing, answer = bytes.Clone(payload), v.deferredPing
 		silent = silent || answer == nil
 	}
 	if !silent {
-		told, _ := wsproto.ParsePosition(answer)
-		v.told = append(v.told, told.Offset)
+		position, _ := wsproto.ParsePosition(answer)
+		v.ponged = append(v.ponged, position.Offset)
 	}
 	w.changed.Broadcast()
 	w.mu.Unlock()
@@ -469,7 +482,7 @@ func (w *Witness) pinged(v *visit, payload []byte) error {
 		return nil
 	}
 	if v.send(ws.OpPong, answer) == nil {
-		w.set(func() { v.confirmed = v.told[len(v.told)-1] })
+		w.update(func() { v.confirmed = v.ponged[len(v.ponged)-1] })
 	}
 	if w.part.Asks {
 		v.send(ws.OpPing, fmt.Appendf(nil, "1 %d", len(v.pings)))
@@ -477,22 +490,23 @@ func (w *Witness) pinged(v *visit, payload []byte) error {
 	return nil
 }
 
+// answered checks a pong, which must answer a ping of the witness.
 func (w *Witness) answered(v *visit, payload []byte) error {
 	var round, n int
 	switch string(payload) {
 	case "":
-		return nil // we have talked
+		return nil // the answer to a ping of sendUnexpected
 	case eager:
-		w.set(func() { v.early = true })
+		w.update(func() { v.eagerAnswered = true })
 		return nil
 	}
 	if _, err := fmt.Sscanf(string(payload), "%d %d", &round, &n); err != nil || n > len(v.pings) {
-		return faultf("a pong that says %q", payload)
+		return faultf("a pong with the payload %q", payload)
 	}
 	if round == 1 {
 		v.send(ws.OpPing, fmt.Appendf(nil, "2 %d", n))
-	} else if !w.trial.handing.Load() { // else the old process knows, and the new one will
-		v.sure = n
+	} else if !w.trial.inHandover.Load() { // else only the old process may know it yet
+		v.surePings = n
 	}
 	return nil
 }
@@ -505,7 +519,7 @@ func (w *Witness) closed(v *visit, payload []byte) error {
 	}
 	w.mu.Lock()
 	v.close = end
-	echoed := v.echo
+	echoed := v.closeSent
 	w.mu.Unlock()
 	if !echoed {
 		v.send(ws.OpClose, payload)
@@ -513,7 +527,7 @@ func (w *Witness) closed(v *visit, payload []byte) error {
 	return end
 }
 
-// send sends a frame. That the server has gone shows when reading.
+// send sends a frame. If the server has gone, the next read fails.
 func (v *visit) send(op ws.OpCode, payload []byte) error {
 	return v.raw(ws.MustCompileFrame(ws.MaskFrame(ws.NewFrame(op, true, payload))))
 }
@@ -526,9 +540,9 @@ func (v *visit) raw(b []byte) error {
 	return err
 }
 
-// What follows is for the trial's goroutine.
+// The methods below are called by the trial's goroutine.
 
-// send sends a frame, if it is connected.
+// send sends a frame if the witness is connected.
 func (w *Witness) send(op ws.OpCode, payload []byte) {
 	w.mu.Lock()
 	v := w.now
@@ -538,26 +552,26 @@ func (w *Witness) send(op ws.OpCode, payload []byte) {
 	}
 }
 
-// here tells whether it is, or wants to be, connected.
-func (w *Witness) here() bool {
+// wantsConnection reports whether the witness is or wants to be connected.
+func (w *Witness) wantsConnection() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.present
+	return w.wanted
 }
 
-// owing tells whether it owes the answer to a ping.
-func (w *Witness) owing() bool {
+// owesPong reports whether a ping waits for its answer.
+func (w *Witness) owesPong() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.owes != nil
+	return w.pendingPing != nil
 }
 
-// answer gives the answer that it owes.
-func (w *Witness) answer() {
+// sendPendingPong answers the ping that waits.
+func (w *Witness) sendPendingPong() {
 	w.mu.Lock()
-	owed := w.owes
+	owed := w.pendingPing
 	if p, err := wsproto.ParsePosition(owed); err == nil && w.now != nil {
-		w.now.told = append(w.now.told, p.Offset)
+		w.now.ponged = append(w.now.ponged, p.Offset)
 	}
 	w.mu.Unlock()
 	if owed != nil {
@@ -565,12 +579,12 @@ func (w *Witness) answer() {
 	}
 }
 
-func (w *Witness) come()    { w.set(func() { w.present = true }) }
-func (w *Witness) hold()    { w.set(func() { w.held = true }) }
-func (w *Witness) release() { w.set(func() { w.held = false }) }
-func (w *Witness) hurry()   { w.set(func() { w.held, w.hurried = false, true }) }
+func (w *Witness) connect()       { w.update(func() { w.wanted = true }) }
+func (w *Witness) pauseReading()  { w.update(func() { w.readPaused = true }) }
+func (w *Witness) resumeReading() { w.update(func() { w.readPaused = false }) }
+func (w *Witness) readFast()      { w.update(func() { w.readPaused, w.fast = false, true }) }
 
-// closedNow is closed when the connection that it has now has ended.
+// closedNow returns a channel that is closed when the present connection has ended.
 func (w *Witness) closedNow() <-chan struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -582,31 +596,31 @@ func (w *Witness) closedNow() <-chan struct{} {
 	return none
 }
 
-// forget has it wait for the newest records, whatever it has: they come again.
-func (w *Witness) forget() {
-	w.set(func() { w.has = [len(simulator.Streams)]int{} })
+// expectRepeats makes complete wait until the newest records have come again.
+func (w *Witness) expectRepeats() {
+	w.update(func() { w.newest = datalog.PerStream[int]{} })
 }
 
-func (w *Witness) set(f func()) {
+func (w *Witness) update(f func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	f()
 	w.changed.Broadcast()
 }
 
-// leave ends its connection and waits for the end.
-func (w *Witness) leave(t *Trial, how departure) {
+// disconnect ends the connection and waits for its end. The witness does not reconnect.
+func (w *Witness) disconnect(t *Trial, how departure) {
 	w.mu.Lock()
 	v := w.now
 	if v != nil {
-		v.leaving, v.echo = true, how != reset
+		v.leftByUs, v.closeSent = true, how != reset
 	}
-	if v != nil && how == reset { // one that is held reads nothing more
+	if v != nil && how == reset { // a paused witness reads nothing more
 		v.reset = true
 		_ = v.conn.(*net.TCPConn).SetLinger(0)
 		_ = v.conn.Close()
 	}
-	w.present, w.held, w.quota = false, false, 0
+	w.wanted, w.readPaused, w.quota = false, false, 0
 	w.changed.Broadcast()
 	w.mu.Unlock()
 	if v == nil {
@@ -623,98 +637,105 @@ func (w *Witness) leave(t *Trial, how departure) {
 	if how == reset || v.close == nil || t.cutSince(v.cuts) {
 		return
 	}
-	if want := uint16(how); v.close.Code != want && (how != 0 || v.close.Code != wsproto.NoStatus) && w.doubles == v.doubles {
-		t.t.Errorf("witness %s closed with %d and got %v", w.name, how, v.close)
+	same := v.close.Code == uint16(how) || how == 0 && v.close.Code == wsproto.NoStatus
+	if !same && w.duplicates == v.duplicates {
+		t.t.Errorf("witness %s closed with %d: got %v, want the same code", w.name, how, v.close)
 	}
 }
 
-// double connects beside the connection that is there, which must end by that.
-func (w *Witness) double(t *Trial) {
+// connectTwice makes a second connection, which must end the first one.
+func (w *Witness) connectTwice(t *Trial) {
 	w.mu.Lock()
 	old := w.now
-	if old == nil || w.held {
+	if old == nil || w.readPaused {
 		w.mu.Unlock()
 		return
 	}
-	if w.part.Thin && !w.hurried {
+	if w.part.Thin && !w.fast {
 		w.mu.Unlock()
 		return
 	}
-	w.doubles++
-	w.doubling = true
-	old.cause = time.Now()
+	w.duplicates++
+	w.connectingTwice = true
+	old.closeCause = time.Now()
 	w.mu.Unlock()
 	v, err := w.dial()
-	w.set(func() { w.next, w.doubling = v, false })
+	w.update(func() { w.unread, w.connectingTwice = v, false })
 	if err != nil {
 		return // in the middle of a restart
 	}
 	within(t.t, old.closed, func() {})
-	if old.close != nil && old.close.Code != wsproto.DuplicateConnection.Code && !t.cutSince(old.cuts) {
-		t.t.Errorf("witness %s connected twice, and the older connection got %v", w.name, old.close)
+	if old.close != nil && old.close.Code != wsproto.DuplicateConnection.Code &&
+		!t.cutSince(old.cuts) {
+		t.t.Errorf("witness %s connected twice: the older connection got %v, want code %d",
+			w.name, old.close, wsproto.DuplicateConnection.Code)
 	}
 }
 
-// misbehave sends bytes that the server must answer by that disconnect.
-func (w *Witness) misbehave(t *Trial, b []byte, owed wsproto.Disconnect) {
+// sendInvalid sends bytes for which the server must close the connection as owed says.
+func (w *Witness) sendInvalid(t *Trial, b []byte, owed wsproto.Disconnect) {
 	w.mu.Lock()
 	v := w.now
-	if v == nil || w.held || w.part.Thin && !w.hurried {
+	if v == nil || w.readPaused || w.part.Thin && !w.fast {
 		w.mu.Unlock()
 		return
 	}
-	v.owed, v.leaving, v.cause = owed, true, time.Now()
+	v.wantClose, v.leftByUs, v.closeCause = owed, true, time.Now()
 	w.mu.Unlock()
 	v.raw(b)
 	within(t.t, v.closed, func() {})
-	if t.cutSince(v.cuts) || v.gaveUp() {
+	if t.cutSince(v.cuts) || v.closeMissed() {
 		return
 	}
 	if v.close == nil || v.close.Code != owed.Code {
-		t.t.Errorf("witness %s broke the protocol and got %v, not %d", w.name, v.close, owed.Code)
+		t.t.Errorf("witness %s broke the protocol: got %v, want code %d",
+			w.name, v.close, owed.Code)
 	}
 }
 
-// finish ends it with the trial.
-func (w *Witness) finish() {
+// stop ends the witness with the trial.
+func (w *Witness) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.over, w.present, w.held = true, false, false
-	for _, v := range w.visits { // two of them are open if an older one was not closed
+	w.trialOver, w.wanted, w.readPaused = true, false, false
+	for _, v := range w.visits { // an older one may still be open
 		_ = v.conn.Close()
 	}
 	w.changed.Broadcast()
 }
 
-// complete tells whether it has the newest record of each stream, of so many;
-// if not strictly: or has come when they were written already.
-func (w *Witness) complete(counts [len(simulator.Streams)]int, strictly bool) bool {
+// complete reports whether the witness has the newest record of each stream. counts are the numbers
+// of records. If not strictly, records that were written before its connection do not count.
+func (w *Witness) complete(counts datalog.PerStream[int], strictly bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.present || w.has == counts {
+	if !w.wanted || w.newest == counts {
 		return true
 	}
 	if strictly || w.now == nil {
 		return false
 	}
-	for i, n := range counts {
-		if w.has[i] < n && w.now.begun[i] < n {
+	for s, n := range counts {
+		if w.newest[s] < n && w.now.recordsBefore[s] < n {
 			return false
 		}
 	}
 	return true
 }
 
-// settled tells whether a ping has come behind all that it has.
-func (w *Witness) settled() bool {
+// pingedAtEnd reports whether a ping has come after the last message.
+func (w *Witness) pingedAtEnd() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return !w.present || w.part.Answers != "" || w.now != nil && w.fresh == 0
+	return !w.wanted || w.part.Answers != "" || w.now != nil && w.sincePing == 0
 }
 
-// String tells where it stands.
+// String describes the state for a failure.
 func (w *Witness) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return fmt.Sprintf("%s (%s): present %v, connected %v, held %v, %d messages over %d connections, up to %v", w.name, w.part.Habit, w.present, w.now != nil, w.held, w.got, len(w.visits), w.has)
+	return fmt.Sprintf("%s (%s): wants a connection %v, connected %v, reading paused %v, "+
+		"%d messages over %d connections, up to %v",
+		w.name, w.part.Habit, w.wanted, w.now != nil, w.readPaused,
+		w.messages, len(w.visits), w.newest)
 }

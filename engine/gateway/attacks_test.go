@@ -519,7 +519,7 @@ func signedDeep(levels int) string {
 }
 
 // Refused clients leave nothing in memory: neither their signatures nor their keys.
-func TestStrangersAreNotRemembered(t *testing.T) {
+func TestRefusedClientsTakeNoMemory(t *testing.T) {
 	g := newGateway(t, "subs", nil)
 	addr := serve(t, g)
 	for i := range 50 {

@@ -38,7 +38,7 @@ func taken(c <-chan struct{}) bool {
 
 func TestSet(t *testing.T) {
 	s := NewSet()
-	s.Ring() // of nobody
+	s.Ring() // without bells
 	first, second := s.Listen(), s.Listen()
 	if s.Filled() || taken(first) || taken(s.Changed()) {
 		t.Error("a set of no readers was rung or filled")

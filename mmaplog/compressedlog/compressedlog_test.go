@@ -10,7 +10,7 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-// rig is a compressed log whose original exists in numbers only.
+// rig is a compressed log whose original log is only a list of offsets.
 type rig struct {
 	t      *testing.T
 	log    *framelog.Writer
@@ -37,7 +37,7 @@ func newRig(t *testing.T, o framelog.Options) *rig {
 	return &rig{t: t, log: log, reader: reader}
 }
 
-// add appends a frame of n bytes that stands for one of original bytes.
+// add appends a compressed frame of n bytes for an original frame of original bytes.
 func (r *rig) add(start uint64, original, n int, k Kind) {
 	r.t.Helper()
 	at := uint64(0)
@@ -77,14 +77,15 @@ func TestEmpty(t *testing.T) {
 	r.at(0, 0, false)
 	r.at(1000, 0, false)
 	r.add(1000, 70, 20, Other)
-	r.at(1000, 0, false) // not looked yet
+	r.at(1000, 0, false) // before the first Refresh
 	r.refresh(true)
 	r.refresh(false)
 	r.at(1000, 0, true)
 	r.at(1070, 20, true)
 }
 
-// Every boundary of the original is found, over segments and after the floor has moved, and nothing else is.
+// TestEveryBoundary checks that exactly the frame boundaries of the original log are found, over
+// segments and after the floor has moved.
 func TestEveryBoundary(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -135,8 +136,8 @@ func one(b bool) uint64 {
 	return 0
 }
 
-// The writer may pass a whole retention between Refresh's two reads of the compressed log's bounds: the head
-// that was read first then lies below the floor. Refresh reads both anew.
+// TestOvertakenBetweenHeadAndFloor has the writer pass the whole retention between the two reads of
+// Refresh, so that the head that was read first is below the floor. Refresh must read both again.
 func TestOvertakenBetweenHeadAndFloor(t *testing.T) {
 	r := newRig(t, framelog.Options{SegmentBytes: 64 << 10, RetainBytes: 64 << 10})
 	r.add(0, 2000, 1000, Other)

@@ -2,9 +2,9 @@ package datalog
 
 import "bytes"
 
-// A log that lost its last bytes is an older state of the log that was read: a copy was restored,
-// or the archiver's machine went down before the bytes were on its disk. Reading goes on where the
-// two part, by the marks of the trail.
+// If a log lost its last bytes, it is an older state of the log that was read. Either a copy was
+// restored, or the archiver's machine crashed before the bytes were on its disk. Reading goes on
+// where the two states differ, which the marks of the trail tell.
 
 // cut handles a file that is now shorter than what was read of it.
 func (l *logFile) cut() (outcome, error) {
@@ -30,8 +30,8 @@ func (l *logFile) cut() (outcome, error) {
 	return truncated, nil
 }
 
-// goBack treats the file as an older state of what was read. Both have the bytes before an offset
-// in common.
+// goBack goes on at an offset in a file that is an older state of what was read. Both have the same
+// bytes before the offset.
 func (l *logFile) goBack(offset int64) error {
 	if err := l.seek(offset); err != nil {
 		return err
@@ -39,9 +39,9 @@ func (l *logFile) goBack(offset int64) error {
 	return l.endTorn(l.size)
 }
 
-// endTorn is called when an older state of the file is at the place where reading goes on. If the
-// bytes from there to end are a torn line, they were read before. If they are a whole record, this
-// record and all behind it were written since.
+// endTorn is called when reading goes on in an older state of the file. If the bytes from the
+// offset to end are a torn line, they were read before. If they have a whole record, this record
+// and all after it are new.
 func (l *logFile) endTorn(end int64) error {
 	start, err := lineStart(l.file, end)
 	if err != nil {
@@ -57,8 +57,8 @@ func (l *logFile) endTorn(end int64) error {
 	return err
 }
 
-// part finds out where a file has parted from what was read, whose bytes before the offset it no
-// longer has.
+// part handles a file that no longer has the bytes that were read before the offset. Reading goes
+// on where the file begins to differ, or at its beginning.
 func (l *logFile) part() (outcome, error) {
 	m, ok, err := l.trail.common(l.file, l.size)
 	if err != nil {
@@ -75,13 +75,12 @@ func (l *logFile) part() (outcome, error) {
 	return truncated, nil
 }
 
-// rejoin is called when a file that was cut has grown by a whole line. If the file again holds what
-// was read, these bytes are skipped; else the line, and all behind it, is new. end is the end of
-// whole lines.
+// rejoin is called when a file that was cut has grown by a whole line. If the file has again what
+// was read before, these bytes are skipped. Else the line and all after it are new. end is the end
+// of the whole lines.
 func (l *logFile) rejoin(end int64) (outcome, error) {
 	if end <= l.torn {
-		// A blank line behind the last record that the file and its trail have in common decides
-		// nothing.
+		// A blank line after the last common record does not tell whether the file differs.
 		if record, err := holdsRecord(l.file, l.fp.offset, end); err != nil {
 			return l.cutShort(err)
 		} else if !record {
@@ -104,7 +103,7 @@ func (l *logFile) rejoin(end int64) (outcome, error) {
 	torn := l.torn
 	l.torn = 0
 	if torn > l.fp.offset && torn < end {
-		// A restarted writer does not know that the last line is torn.
+		// A restarted writer may have appended a line to the torn one.
 		var first [1]byte
 		if err := readAt(l.file, first[:], torn); err != nil {
 			return l.cutShort(err)
@@ -116,8 +115,9 @@ func (l *logFile) rejoin(end int64) (outcome, error) {
 	return advanced, nil
 }
 
-// keepTorn makes a copy remember where the log was seen to end in a torn line, because the copy may
-// have grown since. The copy stands at a mark, and the log maybe behind blank lines after the mark.
+// keepTorn passes the offset at which the log ended in a torn line to a copy, because the copy may
+// have grown since. The copy's offset is at a mark, the log's may be after blank lines that follow
+// the mark.
 func (l *logFile) keepTorn(in *logFile) {
 	if l.torn == 0 || in.size < l.torn || in.fp.offset > l.fp.offset {
 		return
@@ -132,11 +132,11 @@ func (l *logFile) keepTorn(in *logFile) {
 	}
 }
 
-// beginsLine reports whether a writer's line may begin so: a record, a trailer, a blank line. Of
-// the bytes inside of a record few are one of these.
+// beginsLine reports whether a record, a trailer or a blank line may begin with c. Few bytes inside
+// a record are one of these.
 func beginsLine(c byte) bool { return c == '{' || c == 'E' || c == '\n' || c == '\r' }
 
-// shrunk notes how many unread bytes a cut has removed.
+// shrunk counts the unread bytes that a cut has removed.
 func (l *logFile) shrunk() {
 	if l.size >= l.seen {
 		return
@@ -152,7 +152,7 @@ func (l *logFile) shrunk() {
 	}
 }
 
-// anew restarts at the beginning of a file that has other content.
+// anew goes on at the beginning of a file that has other content.
 func (l *logFile) anew() (outcome, error) {
 	l.lose(l.cutLost + max(0, l.seen-max(l.fp.offset, l.had)))
 	l.seen, l.had, l.passed, l.cutAt, l.cutLost = 0, 0, 0, 0, 0
@@ -160,6 +160,7 @@ func (l *logFile) anew() (outcome, error) {
 	return rewritten, l.seek(0)
 }
 
+// lose adds to the bytes that were not read and are gone.
 func (l *logFile) lose(bytes int64) {
 	if bytes <= 0 {
 		return

@@ -16,47 +16,48 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What may happen to data logs, row by row, and the test that holds what comes of it. Those without another file's
-// name are below.
+// Faults of data logs, and the test of each:
 //
-//	line cut at every byte                         TestLineCutAtEveryByte                         lines_test.go
-//	line cut at 4 KiB edges                        TestLineCutAtPageEdges                         lines_test.go
-//	no newline at the end, then rotation           TestLogWithoutTrailer, …AndFurtherRotations    rotation_test.go
-//	blank lines, CR LF, BOM, NUL, 16 MiB           TestWhatIsALine                                lines_test.go
-//	line over the cap                              TestLinesOverTheCap                            lines_test.go
-//	trailer with a wrong count                     TestFaults/trailer with a wrong count
-//	trailer text inside a JSON string              TestWhatIsALine/no trailers                    lines_test.go
-//	pointer empty, torn, garbage                   TestPointerStates                              rotation_test.go
-//	pointer ahead of its file                      TestPointerStates/ahead of its file            rotation_test.go
-//	pointer rewritten with the same value          TestFaults/pointer rewritten with the same value
-//	two or more rotations between looks            TestSeveralRotationsBetweenTwoLooks            rotation_test.go
-//	wrap-around, old- renames of both halves       TestWrapAround, TestModel                      rotation_test.go
-//	rename while open                              TestRenameWhileOpen, TestRenameWhileListing    rotation_test.go
-//	name reused by a new file                      TestNameUsedAgain                              replace_test.go
-//	the same, with the inode number                TestFaults/name and inode reused, TestNameAndInodeUsedAgain,
-//	                                               TestRememberedInodeUsedAgain                   replace_, rotation_test.go
-//	truncation to nothing, to the middle           TestTruncation                                 replace_test.go
-//	the same, before all was read                  TestFaults/truncated, not all read: …
-//	other content, of the same size or not         TestOtherContent                               replace_test.go
-//	the same, before all was read                  TestFaults/other content, not all read
-//	cut while it is being read                     TestCutUnderTheMapping                         replace_test.go
-//	deletion of the active log                     TestFaults/active log deleted
-//	deletion of logs not yet read                  TestFaults/next log deleted; TestMissingLogIsAGap, TestAWholeLapBehind
-//	directory replaced                             TestDirectoryReplaced                          replace_test.go
-//	permission lost and regained                   TestPermissions
-//	inotify absent                                 TestPollingOnly, TestNoBusyLoop                live_test.go
-//	inotify overflowing                            TestInotifyOverflow
-//	start before the directory exists              TestFirstStart, TestInotifyOnANewDirectory     resume_, live_test.go
-//	start in the middle of a file                  TestFirstStart/in the middle of a file         resume_test.go
-//	start after many rotations                     TestFaults/start after many rotations
-//	clock steps                                    TestClockSteps
+//	line cut at every byte                        TestLineCutAtEveryByte
+//	line cut at 4 KiB edges                       TestLineCutAtPageEdges
+//	no newline at the end, then rotation          TestLogWithoutTrailer, …AndFurtherRotations
+//	blank lines, CR LF, BOM, NUL, 16 MiB          TestWhatIsALine
+//	line over the limit                           TestLinesOverTheCap
+//	trailer with a wrong count                    TestFaults/trailer with a wrong count
+//	trailer text inside a JSON string             TestWhatIsALine/no trailers
+//	pointer empty, torn, garbage                  TestPointerStates
+//	pointer ahead of its file                     TestPointerStates/ahead of its file
+//	pointer rewritten with the same value         TestFaults/pointer rewritten with the same value
+//	two or more rotations between looks           TestSeveralRotationsBetweenTwoLooks
+//	wrap-around, old- renames of both halves      TestWrapAround, TestModel
+//	rename while open                             TestRenameWhileOpen, TestRenameWhileListing
+//	name reused by a new file                     TestNameUsedAgain
+//	the same, with the inode number               TestFaults/name and inode reused,
+//	                                              TestNameAndInodeUsedAgain,
+//	                                              TestRememberedInodeUsedAgain
+//	truncation to nothing, to the middle          TestTruncation
+//	the same, before all was read                 TestFaults/truncated, not all read: …
+//	other content, of the same size or not        TestOtherContent
+//	the same, before all was read                 TestFaults/other content, not all read
+//	cut while it is being read                    TestCutUnderTheMapping
+//	deletion of the active log                    TestFaults/active log deleted
+//	deletion of logs not yet read                 TestFaults/next log deleted,
+//	                                              TestMissingLogIsAGap, TestWholeRoundBehind
+//	directory replaced                            TestDirectoryReplaced
+//	permission lost and regained                  TestPermissions
+//	inotify absent                                TestPollingOnly, TestNoBusyLoop
+//	inotify overflowing                           TestInotifyOverflow
+//	start before the directory exists             TestFirstStart, TestInotifyOnANewDirectory
+//	start in the middle of a file                 TestFirstStart/in the middle of a file
+//	start after many rotations                    TestFaults/start after many rotations
+//	clock steps                                   TestClockSteps
 
 // fault is a row: a running follower at the end of log 1, which holds the line "a".
 type fault struct {
 	name string
 	do   func(r *rig)
 	want []string
-	gaps []Gap // Reason, Next and Bytes
+	gaps []Gap // only Reason, Next and Bytes are compared
 }
 
 var faults = []fault{
@@ -87,7 +88,8 @@ var faults = []fault{
 		r.point(2)
 	}, nil, nil},
 
-	{"name and inode reused", func(r *rig) { // the name goes and comes, the file is the same, what is in it is not
+	// The name is removed and comes back for the same file, with other content.
+	{"name and inode reused", func(r *rig) {
 		r.must(os.Link(r.path(log1), r.path("aside")))
 		r.remove(log1)
 		r.want()
@@ -114,7 +116,7 @@ var faults = []fault{
 	{"truncated, all read", func(r *rig) {
 		r.append(log1, "b\n")
 		r.want("b")
-		r.truncate(log1, 3) // into a line that is delivered
+		r.truncate(log1, 3) // inside a line that was delivered
 		r.want()
 		r.truncate(log1, 2)
 		r.want()
@@ -190,7 +192,8 @@ func TestFaults(t *testing.T) {
 			}
 			for _, want := range c.gaps {
 				s := r.f.Stats()
-				if g := s.LastGap; g.Reason != want.Reason || g.Next != want.Next || g.Bytes != want.Bytes || s.GapBytes != want.Bytes || g.Time.IsZero() {
+				if g := s.LastGap; g.Reason != want.Reason || g.Next != want.Next || g.Bytes != want.Bytes ||
+					s.GapBytes != want.Bytes || g.Time.IsZero() {
 					t.Errorf("%+v, want %+v", g, want)
 				}
 			}
@@ -198,7 +201,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A gap is delivered behind the records before it and before those after it, once.
+// TestGapsInBatches checks that a gap is delivered once, after the records before it and before the
+// records after it.
 func TestGapsInBatches(t *testing.T) {
 	words := func(r *rig) (words []string) {
 		for range 6 {
@@ -283,7 +287,8 @@ func TestGapsInBatches(t *testing.T) {
 	})
 }
 
-// The times of files mean nothing for as long as numbers tell the order; where they have to, what is left out is said.
+// TestClockSteps checks that wrong times of files do not matter while numbers tell the order, and
+// that records that they make the follower miss are reported as a gap.
 func TestClockSteps(t *testing.T) {
 	for name, step := range map[string]time.Duration{"back": -time.Hour, "forward": 24 * time.Hour} {
 		for _, restart := range []bool{false, true} {
@@ -338,13 +343,13 @@ func TestClockSteps(t *testing.T) {
 	})
 }
 
-// child is a follower in a process of its own, which says what it logs and what it reads.
+// child is a follower in a process of its own, which prints its log and the records that it reads.
 type child struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	lines chan string
 
-	watching bool // inotify is at work
+	watching bool // inotify is used
 }
 
 const childEnv = "DATALOG_FAULTS_CHILD" // directory, then the Interval
@@ -356,7 +361,8 @@ func TestChild(t *testing.T) {
 		t.Skip("only in a process of its own")
 	}
 	if os.Getuid() == 0 { // root reads everything
-		for _, err := range []error{syscall.Setgroups(nil), syscall.Setresgid(65534, 65534, 65534), syscall.Setresuid(65534, 65534, 65534)} {
+		for _, err := range []error{syscall.Setgroups(nil), syscall.Setresgid(65534, 65534, 65534),
+			syscall.Setresuid(65534, 65534, 65534)} {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -371,12 +377,13 @@ func TestChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	var f *Follower
-	idle := func(step string) { // all is read, and there is no cause for another look
+	idle := func(step string) { // everything is read, and nothing causes another look
 		if step == "advance" && f != nil && len(f.watch.wake) == 0 {
 			fmt.Println("idle")
 		}
 	}
-	f = startLive(t, Options{Dir: dir, Stream: Receipt, Interval: every, Log: slog.New(slog.NewTextHandler(os.Stdout, nil)), seam: idle})
+	f = startLive(t, Options{Dir: dir, Stream: Receipt, Interval: every,
+		Log: slog.New(slog.NewTextHandler(os.Stdout, nil)), seam: idle})
 	fmt.Println("watching:", f.Stats().Watching)
 	for {
 		var b Batch
@@ -397,7 +404,8 @@ func startChild(r *rig, interval time.Duration) *child {
 	for _, dir := range []string{r.dir, filepath.Dir(r.dir), filepath.Dir(filepath.Dir(r.dir))} {
 		r.must(os.Chmod(dir, 0o755)) // it may be another user's
 	}
-	c := &child{t: r.t, lines: make(chan string, 100), cmd: exec.Command(os.Args[0], "-test.run=^TestChild$", "-test.timeout=5m")}
+	c := &child{t: r.t, lines: make(chan string, 100),
+		cmd: exec.Command(os.Args[0], "-test.run=^TestChild$", "-test.timeout=5m")}
 	c.cmd.Env = append(os.Environ(), childEnv+"="+r.dir+"|"+interval.String())
 	c.cmd.Stderr = os.Stderr
 	out, err := c.cmd.StdoutPipe()
@@ -428,7 +436,8 @@ func startChild(r *rig, interval time.Duration) *child {
 	return nil
 }
 
-// wait reads up to a line that contains text, and returns it. No record and no gap may come before.
+// wait reads up to a line that contains text, and returns that line. No record and no gap may come
+// before it.
 func (c *child) wait(text string) string {
 	c.t.Helper()
 	for deadline := time.After(60 * time.Second); ; {
@@ -448,7 +457,8 @@ func (c *child) wait(text string) string {
 	}
 }
 
-// A log, the pointer or the directory cannot be read for a while: it is said, once, and nothing is lost.
+// TestPermissions makes a log, the pointer or the directory unreadable for a while. This must be
+// logged once, and nothing may be lost.
 func TestPermissions(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -484,8 +494,8 @@ func TestPermissions(t *testing.T) {
 	c.wait("record: e")
 }
 
-// The kernel drops notifications while nobody takes them: the record whose own one was among them is found all the same,
-// and only the overflow tells of it.
+// TestInotifyOverflow lets the kernel drop notifications, so that only the overflow event tells of
+// a record. The record must be found.
 func TestInotifyOverflow(t *testing.T) {
 	t.Parallel()
 	limit := 16384
@@ -505,7 +515,8 @@ func TestInotifyOverflow(t *testing.T) {
 	if !c.watching {
 		t.Skip("this user's inotify instances are used up")
 	}
-	for _, line := range []string{"a", "b", "c"} { // the second look for its being there is long over by the third
+	// By the third look, the second look for the file has ended.
+	for _, line := range []string{"a", "b", "c"} {
 		r.append(log1, line+"\n")
 		c.wait("record: " + line)
 		c.wait("idle")
@@ -523,11 +534,12 @@ func TestInotifyOverflow(t *testing.T) {
 			t.Fatal("it does not stop")
 		}
 	}
-	// Another stream's files take the room. An event that is the same as the one before is merged with it.
+	// Events of another stream's files fill the queue. The kernel merges equal consecutive events.
 	var others [2]*os.File
 	for i := range others {
 		var err error
-		others[i], err = os.OpenFile(r.path(fmt.Sprintf("cycle-log%d.txt", i+1)), os.O_APPEND|os.O_WRONLY, 0)
+		others[i], err = os.OpenFile(r.path(fmt.Sprintf("cycle-log%d.txt", i+1)), os.O_APPEND|os.O_WRONLY,
+			0)
 		r.must(err)
 		defer others[i].Close()
 	}

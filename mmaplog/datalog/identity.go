@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fileID names a file while the machine runs. A Position stores the inode alone, because device
-// numbers change at a reboot; Check is what proves there that a file is the same.
+// fileID identifies a file until the next reboot. A Position stores only the inode, because device
+// numbers change at a reboot; its Check proves that a file is the same.
 type fileID struct {
 	dev, ino uint64
 }
@@ -28,7 +28,7 @@ func idOfStat(st *unix.Stat_t) fileID { return fileID{uint64(st.Dev), st.Ino} }
 // 2,400 receipts, so that each of its records has a mark.
 const maxMarks = 8192
 
-// mark proves what stood before an offset of a log: check is the Check of a Position there.
+// mark identifies the bytes before an offset of a log: check is the Check of a Position there.
 type mark struct {
 	offset int64
 	check  uint64
@@ -39,7 +39,7 @@ type mark struct {
 type trail struct {
 	marks []mark
 	// earlier returns the marks before the first one; nil: there are none. It may read much of a
-	// frame log, so it is called when a log has parted from what was read, and not before.
+	// frame log, so it is called only when a log differs from what was read.
 	earlier func() []mark
 }
 
@@ -54,7 +54,7 @@ func (t *trail) end() int64 {
 // add appends a mark. Marks that do not lie beyond the last one are left out.
 func (t *trail) add(offset int64, check uint64) {
 	if offset <= t.end() || offset < tailBytes {
-		return // fewer bytes than fill the fingerprint's tail prove nothing
+		return // too few bytes for the fingerprint's tail identify nothing
 	}
 	if len(t.marks) == maxMarks {
 		for i := range maxMarks / 2 {
@@ -77,7 +77,7 @@ func (t *trail) load() {
 	}
 }
 
-// dropAfter forgets what was read beyond an offset.
+// dropAfter removes the marks beyond an offset.
 func (t *trail) dropAfter(offset int64) {
 	if len(t.marks) > 0 && offset < t.marks[0].offset {
 		t.load()
@@ -100,7 +100,8 @@ func (t *trail) after(offset int64) (mark, bool) {
 	return t.marks[n], true
 }
 
-// common returns the furthest mark before which a file of that size holds what was read.
+// common returns the furthest mark up to which a file of that size has what was read. ok is false
+// if there is none.
 func (t *trail) common(f *os.File, size int64) (m mark, ok bool, err error) {
 	t.load()
 	// What matches at one mark matches at all marks before it.
@@ -117,7 +118,7 @@ func (t *trail) common(f *os.File, size int64) (m mark, ok bool, err error) {
 	return t.marks[n-1], true, nil
 }
 
-// fits reports whether a file holds before the mark what was read there.
+// fits reports whether a file has before the mark what was read there.
 func (m mark) fits(f *os.File) (bool, error) {
 	fp, err := fingerprintAt(f, m.offset)
 	if errors.Is(err, io.EOF) { // the file has just been cut

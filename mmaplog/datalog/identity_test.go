@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mount mounts a file system for the test, or skips it.
+// mount mounts a file system until the end of the test. It skips the test if that is not allowed.
 func mount(t *testing.T, kind, at, data string) {
 	t.Helper()
 	if err := os.MkdirAll(at, 0o755); err != nil {
@@ -24,7 +24,8 @@ func mount(t *testing.T, kind, at, data string) {
 	t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
 }
 
-// The directory is switched to another file system, on which the log has the same inode number.
+// TestSameInodeOnAnotherDevice switches the directory to another file system, on which the log has
+// the same inode number.
 func TestSameInodeOnAnotherDevice(t *testing.T) {
 	r := newRig(t)
 	base := filepath.Dir(r.dir)
@@ -57,10 +58,11 @@ func TestSameInodeOnAnotherDevice(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
-// The first write to a log in a lower layer of an overlay copies it up: a mapping stays one of the
-// lower file.
+// TestOverlayCopyUp follows a log in the lower layer of an overlay. The first write copies the log
+// up, but a mapping stays one of the lower file.
 func TestOverlayCopyUp(t *testing.T) {
-	for _, size := range []int{20, 4096 - 8, 4096, 3 * 4096} { // within a page of the end, and beyond it
+	// within a page of the end, and beyond it
+	for _, size := range []int{20, 4096 - 8, 4096, 3 * 4096} {
 		r := newRig(t)
 		base := filepath.Join(filepath.Dir(r.dir), "base")
 		mount(t, "tmpfs", base, "size=4m")
@@ -71,7 +73,8 @@ func TestOverlayCopyUp(t *testing.T) {
 		before := strings.Repeat("b", size-8) + "\nbefore\n"
 		r.must(os.WriteFile(filepath.Join(at("lower"), log1), []byte(before), 0o644))
 		r.must(os.WriteFile(filepath.Join(at("lower"), activeLog), []byte(log1), 0o644))
-		mount(t, "overlay", r.dir, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"), at("upper"), at("work")))
+		mount(t, "overlay", r.dir, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"),
+			at("upper"), at("work")))
 		r.start(Position{Number: 1, Inode: r.inode(log1), Check: slowCheck(nil)}) // maps it
 		r.want(strings.Repeat("b", size-8), "before")
 		for i := range 3 {
@@ -86,15 +89,15 @@ func TestOverlayCopyUp(t *testing.T) {
 	}
 }
 
-// replaceBy puts another file into the place of a log.
+// replaceBy replaces a log by another file.
 func (r *rig) replaceBy(name, text string) {
 	r.t.Helper()
 	r.put("."+name+".new", text)
 	r.rename("."+name+".new", name)
 }
 
-// A log that lost its end, in place or by a copy that is older, running or stopped, is not sent
-// again.
+// TestOlderState checks that no record is sent again if a log lost its end, by a cut or by an older
+// copy, while the follower runs or is stopped.
 func TestOlderState(t *testing.T) {
 	var lines []string
 	for i := range 40 {
@@ -113,8 +116,12 @@ func TestOlderState(t *testing.T) {
 	}{
 		{"running, cut", false, false, func(r *rig) { r.truncate(log1, int64(cut)) }, anew + "\n", []string{anew}},
 		{"running, cut into a line", false, false, func(r *rig) { r.truncate(log1, int64(cut+50)) }, anew + "\n", []string{anew}},
-		{"running, cut and grown", false, false, func(r *rig) { r.put(log1, text[:cut]+anew+"\n") }, "", []string{anew}},
-		{"running, cut and grown further", false, false, func(r *rig) { r.put(log1, text[:cut]+anew+"\n"+strings.Repeat("x", len(text))+"\n") }, "", []string{anew, strings.Repeat("x", len(text))}},
+		{"running, cut and grown", false, false, func(r *rig) {
+			r.put(log1, text[:cut]+anew+"\n")
+		}, "", []string{anew}},
+		{"running, cut and grown further", false, false, func(r *rig) {
+			r.put(log1, text[:cut]+anew+"\n"+strings.Repeat("x", len(text))+"\n")
+		}, "", []string{anew, strings.Repeat("x", len(text))}},
 		{"running, replaced", false, false, func(r *rig) { r.replaceBy(log1, text[:cut]) }, anew + "\n", []string{anew}},
 		{"running, replaced and grown", false, false, func(r *rig) { r.replaceBy(log1, text[:cut]+anew+"\n") }, "", []string{anew}},
 		{"running, replaced, and back", false, false, func(r *rig) { r.replaceBy(log1, text[:cut]); r.want(); r.replaceBy(log1, text) }, anew + "\n", []string{anew}},
@@ -122,11 +129,16 @@ func TestOlderState(t *testing.T) {
 		{"stopped, cut", true, false, func(r *rig) { r.truncate(log1, int64(len(text)-10)) }, anew + "\n", []string{anew}},
 		{"stopped, cut, and the records known", true, true, func(r *rig) { r.truncate(log1, int64(cut)) }, anew + "\n", []string{anew}},
 		{"stopped, cut into a line, and the records known", true, true, func(r *rig) { r.truncate(log1, int64(cut+50)) }, anew + "\n", []string{anew}},
-		{"stopped, cut and grown", true, true, func(r *rig) { r.put(log1, text[:cut]+anew+"\n") }, "", []string{anew}},
-		{"stopped, cut and grown further", true, true, func(r *rig) { r.put(log1, text[:cut]+anew+"\n"+strings.Repeat("x", len(text))+"\n") }, "", []string{anew, strings.Repeat("x", len(text))}},
+		{"stopped, cut and grown", true, true, func(r *rig) {
+			r.put(log1, text[:cut]+anew+"\n")
+		}, "", []string{anew}},
+		{"stopped, cut and grown further", true, true, func(r *rig) {
+			r.put(log1, text[:cut]+anew+"\n"+strings.Repeat("x", len(text))+"\n")
+		}, "", []string{anew, strings.Repeat("x", len(text))}},
 		{"stopped, replaced", true, true, func(r *rig) { r.replaceBy(log1, text[:cut]) }, anew + "\n", []string{anew}},
 		{"stopped, and grown again", true, true, func(r *rig) { r.truncate(log1, int64(cut)) }, text[cut:] + anew + "\n", []string{anew}},
-		{"stopped, all of it lost", true, true, func(r *rig) { r.truncate(log1, 0) }, anew + "\n", []string{anew}},
+		{"stopped, all of it lost", true, true, func(r *rig) { r.truncate(log1, 0) }, anew + "\n",
+			[]string{anew}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRunningRig(t)
@@ -195,8 +207,8 @@ func TestOlderState(t *testing.T) {
 	})
 }
 
-// An older state grows by whole lines before it is first looked at, and again before it is first
-// read: none of them was read before.
+// TestOlderStateGrowsTwice appends whole lines to an older state before the follower sees it, and
+// again before it is read. All these lines are new.
 func TestOlderStateGrowsTwice(t *testing.T) {
 	var lines []string
 	for i := range 40 {
@@ -238,7 +250,7 @@ func TestOlderStateGrowsTwice(t *testing.T) {
 	}
 }
 
-// A trail is bounded, and keeps what is furthest.
+// TestTrailIsBounded checks that a trail has at most maxMarks marks, and keeps the furthest one.
 func TestTrailIsBounded(t *testing.T) {
 	var l trail
 	for i := int64(1); i <= 5*maxMarks; i++ {
@@ -247,7 +259,9 @@ func TestTrailIsBounded(t *testing.T) {
 			t.Fatal(len(l.marks), l.end())
 		}
 	}
-	if len(l.marks) < maxMarks/2 || !slices.IsSortedFunc(l.marks, func(a, b mark) int { return int(a.offset - b.offset) }) {
+	if len(l.marks) < maxMarks/2 || !slices.IsSortedFunc(l.marks, func(a, b mark) int {
+		return int(a.offset - b.offset)
+	}) {
 		t.Error(len(l.marks))
 	}
 	if m, ok := l.after(l.marks[7].offset); !ok || m != l.marks[8] {
@@ -259,8 +273,8 @@ func TestTrailIsBounded(t *testing.T) {
 	}
 }
 
-// By the times of the files, logs of the lap before seem to be leftovers.
-func TestTimesThatLie(t *testing.T) {
+// TestMisleadingFileTimes uses file times by which logs of the previous round seem to be leftovers.
+func TestMisleadingFileTimes(t *testing.T) {
 	for name, ages := range map[string][]int{ // in seconds, of 6 to 10, 1 and 2
 		"as written":           {70, 60, 50, 40, 30, 20, 10},
 		"copied without times": {570, 840, 660, 750, 1110, 1020, 930},
@@ -270,7 +284,8 @@ func TestTimesThatLie(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, stopped %v", name, stop), func(t *testing.T) {
 				r := newRig(t)
 				r.mkdir()
-				logs := []string{"receipt-log6.txt", "receipt-log7.txt", "receipt-log8.txt", "receipt-log9.txt", "receipt-log10.txt", log1, log2}
+				logs := []string{"receipt-log6.txt", "receipt-log7.txt", "receipt-log8.txt", "receipt-log9.txt",
+					"receipt-log10.txt", log1, log2}
 				r.put(logs[0], "")
 				r.point(6)
 				r.start(Position{})
@@ -293,7 +308,8 @@ func TestTimesThatLie(t *testing.T) {
 	}
 }
 
-// A mirror replaces each file by a longer copy, in an order that is not that of the writing.
+// TestMirrorOutOfOrder replaces each file by a longer copy, in another order than the files were
+// written.
 func TestMirrorOutOfOrder(t *testing.T) {
 	setup := func(t *testing.T) *rig {
 		r := newRig(t)
@@ -305,7 +321,8 @@ func TestMirrorOutOfOrder(t *testing.T) {
 	}
 	all := long("a") + "\n" + long("b") + "\n"
 	t.Run("the rest comes late", func(t *testing.T) {
-		for _, wait := range []time.Duration{0, 3 * time.Second, incompleteWait - time.Second, 5 * time.Minute} {
+		for _, wait := range []time.Duration{0, 3 * time.Second, incompleteWait - time.Second,
+			5 * time.Minute} {
 			r := setup(t)
 			r.replaceBy("receipt-log9.txt", all)
 			r.want(long("b"))
@@ -373,8 +390,8 @@ func TestMirrorOutOfOrder(t *testing.T) {
 	})
 }
 
-// An older copy, grown, takes the place of a log of which no record is known that early, because
-// the frames of those are gone: the open file tells what was read.
+// TestOlderStateBeforeAllMarks replaces a log by an older copy that has grown. No mark is that
+// early, because those frames are gone, so the follower must use the open file.
 func TestOlderStateBeforeAllMarks(t *testing.T) {
 	var text strings.Builder
 	for i := range 40 {
@@ -404,8 +421,8 @@ func TestOlderStateBeforeAllMarks(t *testing.T) {
 
 const anewLine = `{"new":1}` + "\n"
 
-// A copy that was cut inside of a line, behind which a blank line stands, is replaced by one that
-// has grown behind the torn line.
+// TestTornCopyGrowsInACopy replaces a copy that ends inside a line, after a blank line, by a copy
+// that has grown after the torn line.
 func TestTornCopyGrowsInACopy(t *testing.T) {
 	r := newRunningRig(t)
 	whole := ""
@@ -422,7 +439,8 @@ func TestTornCopyGrowsInACopy(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
-// The same in one file: a writer that was started again appends to the torn line.
+// TestTornLineBehindABlankLine is the same in one file: a restarted writer appends to the torn
+// line.
 func TestTornLineBehindABlankLine(t *testing.T) {
 	r := newRunningRig(t)
 	whole := long("a") + "\n\n" + long("b") + "\n"
@@ -435,7 +453,8 @@ func TestTornLineBehindABlankLine(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
-// A copy takes the place of a log that was left, and has the inode number of another such log.
+// TestCopyWithTheInodeOfAnotherLog replaces a log that was left by a copy with the inode number of
+// another log that was left.
 func TestCopyWithTheInodeOfAnotherLog(t *testing.T) {
 	r := newRunningRig(t)
 	texts := []string{long("a") + "\n" + trailer, long("b") + "\n" + trailer}
@@ -450,14 +469,15 @@ func TestCopyWithTheInodeOfAnotherLog(t *testing.T) {
 		r.must(err)
 		return idOf(fi)
 	}
-	r.f.known[id(log1)] = r.f.known[id(log2)] // as if the second log had been replaced before
+	r.f.known[id(log1)] = r.f.known[id(log2)] // as if the second log had been replaced earlier
 	r.remove(log3)
 	r.replaceBy(log3, long("c")+"\n")
 	r.waitWant(long("c"))
 	r.wantGaps(0, "")
 }
 
-// The first log is seen when the next one has just been created, by a clock that was set back.
+// TestFirstLogBesideAnEmptyOlderOne starts when the next log was just created with an earlier time,
+// because the clock was set back.
 func TestFirstLogBesideAnEmptyOlderOne(t *testing.T) {
 	for _, c := range []struct{ first, next int }{{1, 2}, {2, 1}} {
 		r := newRig(t)
@@ -476,8 +496,8 @@ func TestFirstLogBesideAnEmptyOlderOne(t *testing.T) {
 	}
 }
 
-// A log that was left grows while nothing runs: a gap at the next start, once. Nothing else that
-// happens to logs meanwhile is one.
+// TestGrowthWhileStopped checks that growth of a log that was left, while nothing runs, is reported
+// once as a gap at the next start, and that no other change of such logs is.
 func TestGrowthWhileStopped(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -491,7 +511,9 @@ func TestGrowthWhileStopped(t *testing.T) {
 		{"renamed and grown", func(r *rig) { r.append(log1, "late\n"); r.rename(log1, "old-"+log1) }, 1},
 		{"copied", func(r *rig) { r.replaceBy(log1, long("a")+"\n"+trailer) }, 0},
 		{"copied and grown", func(r *rig) { r.replaceBy(log1, long("a")+"\n"+trailer+"late\n") }, 1},
-		{"another log", func(r *rig) { r.replaceBy(log1, long("z")+"\n"+long("z")+"\n"+trailer+trailer) }, 0},
+		{"another log", func(r *rig) {
+			r.replaceBy(log1, long("z")+"\n"+long("z")+"\n"+trailer+trailer)
+		}, 0},
 		{"cut", func(r *rig) { r.truncate(log1, 100) }, 0},
 		{"gone", func(r *rig) { r.remove(log1) }, 0},
 	} {
@@ -523,7 +545,8 @@ func TestGrowthWhileStopped(t *testing.T) {
 	}
 }
 
-// A mapping that shows other bytes than the file has, where the last of them that were copied are.
+// TestStaleMappingOfABatch uses a mapping that differs from the file at the end of the copied
+// bytes.
 func TestStaleMappingOfABatch(t *testing.T) {
 	r := newRunningRig(t)
 	r.append(log1, long("a")+"\n")
@@ -542,8 +565,8 @@ func TestStaleMappingOfABatch(t *testing.T) {
 	}
 }
 
-// A log of which no record is known was cut, and a longer copy took its place, changed later: lines
-// of the copy may be new.
+// TestCopyOfWhichNothingIsKnown cuts a log without known records, and replaces it by a longer copy
+// with a later time. Lines of the copy may be new.
 func TestCopyOfWhichNothingIsKnown(t *testing.T) {
 	r := newRunningRig(t)
 	whole := strings.Repeat(long("a")+"\n", 40)

@@ -33,19 +33,23 @@ func TestInspect(t *testing.T) {
 		t.Errorf("no pointer: %+v", got)
 	}
 	r.put("active-receipt-log.txt", "receipt-lo")
-	if got := inspect(Position{}); got.Problem == nil || !strings.Contains(got.Problem.Error(), "names no log") {
+	if got := inspect(Position{}); got.Problem == nil ||
+		!strings.Contains(got.Problem.Error(), "names no log") {
 		t.Errorf("torn pointer: %+v", got)
 	}
 	r.point(2)
-	if got := inspect(Position{}); got.Active != "receipt-log2.txt" || !errors.Is(got.Problem, fs.ErrNotExist) {
+	if got := inspect(Position{}); got.Active != "receipt-log2.txt" ||
+		!errors.Is(got.Problem, fs.ErrNotExist) {
 		t.Errorf("no such log: %+v", got)
 	}
 	r.point(1)
-	if got := inspect(Position{}); got.Active != "receipt-log1.txt" || got.Problem != nil || got.Last != nil || got.Writer != "" {
+	if got := inspect(Position{}); got.Active != "receipt-log1.txt" || got.Problem != nil ||
+		got.Last != nil || got.Writer != "" {
 		t.Errorf("empty log: %+v", got)
 	}
 	r.append("receipt-log1.txt", record("1")+"\n"+record("2")+"\r\n"+`{"n":`)
-	if got := inspect(Position{}); string(got.Last) != record("2") || got.Ended || got.Writer != "" || got.Size != 22 || got.Bytes != 22 || got.Changed.IsZero() {
+	if got := inspect(Position{}); string(got.Last) != record("2") || got.Ended || got.Writer != "" ||
+		got.Size != 22 || got.Bytes != 22 || got.Changed.IsZero() {
 		t.Errorf("two records: %+v", got)
 	}
 	for writer, lines := range map[string]string{
@@ -54,19 +58,21 @@ func TestInspect(t *testing.T) {
 		"bytes-blank": record("1") + "\n\nEnd: Number of bytes: 7\n\n",
 	} {
 		r.put("receipt-log1.txt", lines)
-		if got := inspect(Position{}); got.Writer != writer || !got.Ended || string(got.Last) != record("1") {
+		if got := inspect(Position{}); got.Writer != writer || !got.Ended ||
+			string(got.Last) != record("1") {
 			t.Errorf("%s: %+v", writer, got)
 		}
-		// It shows in the log before, and blank lines show at once.
+		// The generation shows in the previous log; blank lines show in this one.
 		r.put("receipt-log2.txt", strings.ReplaceAll(lines[:strings.Index(lines, "End")], "1", "2"))
 		r.point(2)
-		if got := inspect(Position{}); got.Writer != writer || got.Ended || string(got.Last) != record("2") {
+		if got := inspect(Position{}); got.Writer != writer || got.Ended ||
+			string(got.Last) != record("2") {
 			t.Errorf("%s, rotated: %+v", writer, got)
 		}
 		os.Remove(r.path("receipt-log2.txt"))
 		r.point(1)
 	}
-	// However big it is.
+	// The same for a large log.
 	r.put("receipt-log1.txt", "")
 	if err := os.Truncate(r.path("receipt-log1.txt"), 1<<40); err != nil {
 		t.Skip(err)
@@ -77,7 +83,7 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// What is behind is what a follower would still deliver.
+// TestInspectPosition checks that the bytes behind are those that a follower would still read.
 func TestInspectPosition(t *testing.T) {
 	r := newRunningRig(t)
 	r.append("receipt-log1.txt", "{\"n\":1}\n{\"n\":2}\n")
@@ -101,7 +107,7 @@ func TestInspectPosition(t *testing.T) {
 			t.Errorf("want %d: %+v, %v", c.behind, got, err)
 		}
 	}
-	// Put out of the way, and gone.
+	// The log is renamed, and then removed.
 	if err := os.Rename(r.path("receipt-log1.txt"), r.path("old-receipt-log1.txt")); err != nil {
 		t.Fatal(err)
 	}

@@ -25,11 +25,13 @@ func TestWhatIsALine(t *testing.T) {
 		{"trailers", "a\nEnd: Number of entries: 1\nb\nEnd: Number of bytes: 18446744073709551615\n\n", []string{"a", "b"}},
 		{"no trailers", strings.Join([]string{
 			`{"memo":"End: Number of entries: 3"}`, "End: Number of entries: ", "End: Number of entries: 3 ", " End: Number of entries: 3",
-			"End: Number of entries: -1", "End: Number of bytes: 1x", "End: Number of lines: 3", "end: number of bytes: 3",
+			"End: Number of entries: -1", "End: Number of bytes: 1x", "End: Number of lines: 3",
+			"end: number of bytes: 3",
 			"End: Number of bytes: 123456789012345678901", "End: Number of bytes:  1", "",
 		}, "\n"), []string{
 			`{"memo":"End: Number of entries: 3"}`, "End: Number of entries: ", "End: Number of entries: 3 ", " End: Number of entries: 3",
-			"End: Number of entries: -1", "End: Number of bytes: 1x", "End: Number of lines: 3", "end: number of bytes: 3",
+			"End: Number of entries: -1", "End: Number of bytes: 1x", "End: Number of lines: 3",
+			"end: number of bytes: 3",
 			"End: Number of bytes: 123456789012345678901", "End: Number of bytes:  1",
 		}},
 		{"16 MiB", "a\n" + big + "\nc\n", []string{"a", big, "c"}},
@@ -54,7 +56,7 @@ func TestWhatIsALine(t *testing.T) {
 	}
 }
 
-// A line may be cut anywhere by a look.
+// TestLineCutAtEveryByte reads a log after each byte that is written.
 func TestLineCutAtEveryByte(t *testing.T) {
 	text := "{\"a\":1}\n\n{\"b\":\"End: Number of bytes: 1\"}\r\nc\nEnd: Number of bytes: 12\n\n"
 	want := []string{`{"a":1}`, `{"b":"End: Number of bytes: 1"}`, "c"}
@@ -67,7 +69,7 @@ func TestLineCutAtEveryByte(t *testing.T) {
 			t.Fatalf("cut at %d: %q", cut, got)
 		}
 	}
-	for i := range text { // and a look after each byte
+	for i := range text { // with a look after each byte
 		r.append("receipt-log1.txt", text[i:i+1])
 		if got := r.got(); len(got) > 0 {
 			if text[i] != '\n' || got[0] != want[0] {
@@ -125,7 +127,7 @@ func TestLinesOverTheCap(t *testing.T) {
 			if s := r.f.Stats(); s.Oversized != 3 {
 				t.Errorf("%d oversized, want 3", s.Oversized)
 			}
-			r.start(before) // inside the long line nothing may be taken for a line
+			r.start(before) // nothing inside the long line may count as a line
 			r.want("c")
 			r.append("receipt-log1.txt", over) // at the end of a log, without a newline
 			r.put("receipt-log2.txt", "d\n")
@@ -135,10 +137,11 @@ func TestLinesOverTheCap(t *testing.T) {
 	}
 }
 
-// What Next hands out belongs to the batch, and is bounded.
+// TestBatchBounds checks that the records of Next belong to the batch, and the limits of a batch.
 func TestBatchBounds(t *testing.T) {
 	r := newRunningRig(t)
-	r.append("receipt-log1.txt", strings.Repeat("x\n\n", 3000)+strings.Repeat(strings.Repeat("y", 99_999)+"\n", 50))
+	r.append("receipt-log1.txt", strings.Repeat("x\n\n",
+		3000)+strings.Repeat(strings.Repeat("y", 99_999)+"\n", 50))
 	var b Batch
 	total, batches := 0, 0
 	for total < 3050 {
@@ -172,7 +175,7 @@ func FuzzSplit(f *testing.F) {
 				want = append(want, bytes.TrimSuffix(line, []byte("\r")))
 			}
 		}
-		// In pieces that end with lines, each with the tail of the one before.
+		// The pieces end with lines, and each begins with the tail of the one before.
 		var fp fingerprint
 		var got [][]byte
 		ended := false
@@ -209,7 +212,7 @@ func FuzzSplit(f *testing.F) {
 	})
 }
 
-// slowCheck is Check from all the bytes before an offset.
+// slowCheck computes Check from all bytes before an offset.
 func slowCheck(before []byte) uint64 {
 	var fp fingerprint
 	fp.extendHead(before)
@@ -218,7 +221,9 @@ func slowCheck(before []byte) uint64 {
 }
 
 func FuzzNames(f *testing.F) {
-	for _, s := range []string{"receipt-log1.txt", "old-receipt-log12.txt", "receipt-log0.txt", "receipt-log01.txt", "receipt-log4294967296.txt", " receipt-log7.txt\n", "receipt-log.txt", "cycle-log3.txt", "receiptOverwrite-log1.txt", ""} {
+	for _, s := range []string{"receipt-log1.txt", "old-receipt-log12.txt", "receipt-log0.txt",
+		"receipt-log01.txt", "receipt-log4294967296.txt", " receipt-log7.txt\n", "receipt-log.txt",
+		"cycle-log3.txt", "receiptOverwrite-log1.txt", ""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -255,8 +260,10 @@ func FuzzPosition(f *testing.F) {
 }
 
 func TestPositionGolden(t *testing.T) {
-	p := Position{Number: 0x01020304, Time: 0x05060708, Inode: 0x1112131415161718, Offset: 0x2122232425262728, Check: 0x3132333435363738}
-	if got := fmt.Sprintf("%x", p.Encode()); got != "0403020108070605"+"1817161514131211"+"2827262524232221"+"3837363534333231" {
+	p := Position{Number: 0x01020304, Time: 0x05060708, Inode: 0x1112131415161718,
+		Offset: 0x2122232425262728, Check: 0x3132333435363738}
+	if got := fmt.Sprintf("%x",
+		p.Encode()); got != "0403020108070605"+"1817161514131211"+"2827262524232221"+"3837363534333231" {
 		t.Error(got)
 	}
 	text := []byte(strings.Repeat("0123456789", 40))
@@ -266,7 +273,7 @@ func TestPositionGolden(t *testing.T) {
 	var fp fingerprint
 	fp.extendHead(text)
 	fp.moveTo(int64(len(text)), text)
-	const before = 0x187785f4e0fb5a9d // as it was made before its halves told head and tail apart
+	const before = 0x187785f4e0fb5a9d // of the older format
 	if !fp.fits(before) || !fp.fits(fp.check()) || fp.fits(before+1) || fp.fits(fp.check()+1) {
 		t.Error("stored positions no longer match, or all do")
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// These run a Follower as it is used: real time, Next in a goroutine of its own.
+// The tests of this file run a Follower in real time, with Next in a goroutine of its own.
 
 func startLive(t *testing.T, opt Options) *Follower {
 	t.Helper()
@@ -45,7 +45,7 @@ func nextLine(t *testing.T, f *Follower) string {
 	return string(b.Records[0].Line)
 }
 
-// With an Interval of an hour only inotify can wake Next.
+// TestInotifyWakes uses an Interval of an hour, so that only inotify can wake Next.
 func TestInotifyWakes(t *testing.T) {
 	r := newRig(t)
 	r.mkdir()
@@ -65,7 +65,7 @@ func TestInotifyWakes(t *testing.T) {
 		line := fmt.Sprint(i)
 		done := make(chan time.Time, 1)
 		go func() {
-			time.Sleep(time.Millisecond) // so that Next waits, mostly; it may not
+			time.Sleep(time.Millisecond) // so that Next usually waits
 			at := time.Now()
 			if i == 20 {
 				r.append(log1, trailer)
@@ -85,7 +85,8 @@ func TestInotifyWakes(t *testing.T) {
 	t.Logf("append to Next: median %v, worst %v", waits[len(waits)/2], waits[len(waits)-1])
 }
 
-// The directory comes, goes and is replaced: the watch stands again soon.
+// TestInotifyOnANewDirectory creates, removes and replaces the directory. Each time the follower
+// must watch it again.
 func TestInotifyOnANewDirectory(t *testing.T) {
 	r := newRig(t)
 	f := startLive(t, Options{Dir: r.dir, Stream: Receipt, Interval: time.Millisecond})
@@ -103,7 +104,8 @@ func TestInotifyOnANewDirectory(t *testing.T) {
 		ctx, stop := context.WithCancel(context.Background())
 		go func() {
 			defer stop()
-			for deadline := time.Now().Add(time.Minute); !f.Stats().Watching && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(time.Minute); !f.Stats().Watching &&
+				time.Now().Before(deadline); {
 				time.Sleep(time.Millisecond)
 			}
 		}()
@@ -124,7 +126,8 @@ func TestPollingOnly(t *testing.T) {
 	r.mkdir()
 	r.put(log1, "")
 	r.point(1)
-	f := startLive(t, Options{Dir: r.dir, Stream: Receipt, Interval: 2 * time.Millisecond, noWatch: true})
+	f := startLive(t, Options{Dir: r.dir, Stream: Receipt, Interval: 2 * time.Millisecond,
+		noWatch: true})
 	if f.Stats().Watching {
 		t.Error("watching")
 	}
@@ -151,7 +154,7 @@ func TestNextEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// After Close the position is still what it was: it may be saved last of all.
+// TestPositionAfterClose checks that Position works after Close, because it is saved last.
 func TestPositionAfterClose(t *testing.T) {
 	r := newRunningRig(t)
 	r.append(log1, "a\n")
@@ -164,20 +167,24 @@ func TestPositionAfterClose(t *testing.T) {
 	}
 }
 
-// No state makes Next spin: looks come at Intervals, whatever the pointer says.
+// TestNoBusyLoop checks that Next looks once per Interval in every state of the pointer.
 func TestNoBusyLoop(t *testing.T) {
 	for name, spoil := range map[string]func(r *rig){
-		"idle":              func(r *rig) {},
-		"empty pointer":     func(r *rig) { r.put(activeLog, "") },
-		"garbage pointer":   func(r *rig) { r.put(activeLog, "x") },
-		"no pointer":        func(r *rig) { r.remove(activeLog) },
-		"pointer ahead":     func(r *rig) { r.point(2) },
-		"ended":             func(r *rig) { r.append(log1, trailer) },
-		"ended, and ahead":  func(r *rig) { r.append(log1, trailer); r.point(3) },
-		"no trailer":        func(r *rig) { r.put(log2, ""); r.point(2) },
-		"a gap":             func(r *rig) { r.append(log1, trailer); r.put(log3, "x"); r.point(3) },
-		"half a line":       func(r *rig) { r.append(log1, "half") },
-		"next is no file":   func(r *rig) { r.append(log1, trailer); mkfifo(r.t, r.path(log2)); r.point(2) },
+		"idle":             func(r *rig) {},
+		"empty pointer":    func(r *rig) { r.put(activeLog, "") },
+		"garbage pointer":  func(r *rig) { r.put(activeLog, "x") },
+		"no pointer":       func(r *rig) { r.remove(activeLog) },
+		"pointer ahead":    func(r *rig) { r.point(2) },
+		"ended":            func(r *rig) { r.append(log1, trailer) },
+		"ended, and ahead": func(r *rig) { r.append(log1, trailer); r.point(3) },
+		"no trailer":       func(r *rig) { r.put(log2, ""); r.point(2) },
+		"a gap":            func(r *rig) { r.append(log1, trailer); r.put(log3, "x"); r.point(3) },
+		"half a line":      func(r *rig) { r.append(log1, "half") },
+		"next is no file": func(r *rig) {
+			r.append(log1, trailer)
+			mkfifo(r.t, r.path(log2))
+			r.point(2)
+		},
 		"log deleted":       func(r *rig) { r.remove(log1) },
 		"log replaced":      func(r *rig) { r.remove(log1); r.put(log1, "") },
 		"directory deleted": func(r *rig) { r.must(os.RemoveAll(r.dir)) },
@@ -186,7 +193,7 @@ func TestNoBusyLoop(t *testing.T) {
 			r := newRunningRig(t)
 			spoil(r)
 			var b Batch
-			r.f.look(&b) // what there is to be done is done
+			r.f.look(&b) // does all pending work
 			r.f.look(&b)
 			looks := 0
 			for range 100 {
@@ -204,7 +211,8 @@ func TestNoBusyLoop(t *testing.T) {
 	}
 }
 
-// Errors are logged once for each change, and counted every time.
+// TestErrorsAreLoggedOnce checks that an error is logged once until it changes, and counted each
+// time.
 func TestErrorsAreLoggedOnce(t *testing.T) {
 	r := newRig(t)
 	r.mkdir()
@@ -275,15 +283,18 @@ func TestCloseReleasesEverything(t *testing.T) {
 		t.Errorf("%d logs mapped", got)
 	}
 	r.f.Close()
-	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > goroutines && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > goroutines &&
+		time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
-	if g, d, m := runtime.NumGoroutine(), descriptors(), mappings(r.dir); g > goroutines || d != fds || m != 0 {
+	if g, d, m := runtime.NumGoroutine(), descriptors(), mappings(r.dir); g > goroutines || d != fds ||
+		m != 0 {
 		t.Errorf("%d goroutines, were %d; %d descriptors, were %d; %d mappings", g, goroutines, d, fds, m)
 	}
 }
 
-// A writer, a follower and a reader of Stats, each in its own goroutine, through many small logs.
+// TestConcurrently runs a writer, a follower and a reader of Stats, each in its own goroutine, over
+// many small logs.
 func TestConcurrently(t *testing.T) {
 	dir := t.TempDir()
 	const n = 4000
@@ -295,7 +306,7 @@ func TestConcurrently(t *testing.T) {
 	defer stop()
 	var wg sync.WaitGroup
 	read := make(chan int, 1)
-	wg.Go(func() { // rotates every 50 records, at most 20 logs, never a lap ahead
+	wg.Go(func() { // rotates after 50 records, at most 20 logs, never a round ahead
 		log, rotations := 1, 0
 		for i := range n {
 			if i > 0 && i%50 == 0 {
@@ -351,7 +362,7 @@ func TestConcurrently(t *testing.T) {
 	}
 }
 
-// BenchmarkNext reads a large log: MB/s is of file bytes.
+// BenchmarkNext reads a large log. MB/s counts bytes of the file.
 func BenchmarkNext(b *testing.B) {
 	for _, size := range []int{100, 1200, 6000} {
 		b.Run(fmt.Sprintf("lines of %d", size), func(b *testing.B) {
@@ -370,7 +381,8 @@ func BenchmarkNext(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			f, err := NewFollower(Options{Dir: dir, Stream: Receipt, From: Position{Number: 1, Inode: idOf(fi).ino, Check: slowCheck(nil)}})
+			f, err := NewFollower(Options{Dir: dir, Stream: Receipt,
+				From: Position{Number: 1, Inode: idOf(fi).ino, Check: slowCheck(nil)}})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -396,7 +408,7 @@ func BenchmarkNext(b *testing.B) {
 	}
 }
 
-// BenchmarkAppend is the time from an append to the return of Next, with inotify.
+// BenchmarkAppend measures the time from an append to the return of Next, with inotify.
 func BenchmarkAppend(b *testing.B) {
 	dir := b.TempDir()
 	r := &rig{dir: dir}

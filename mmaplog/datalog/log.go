@@ -25,7 +25,8 @@ const (
 	zeros                    // zero bytes inside a line were skipped, with the bytes before them
 )
 
-// logFile is one open data log and the place of reading in it. It knows nothing of other logs.
+// logFile is one open data log, and the offset up to which it was read. It does not depend on other
+// logs.
 type logFile struct {
 	number uint32
 	name   string // without "old-"
@@ -38,19 +39,19 @@ type logFile struct {
 	ended  bool        // the last line before the offset that is not blank is a trailer
 	trail  trail       // of what was read, also beyond the offset after a cut
 
-	size     int64     // as of the last look
-	mtime    time.Time // as of the last look
+	size     int64     // from the last stat
+	mtime    time.Time // from the last stat
 	searched int64     // no newline in [offset, searched)
-	zerosAt  int64     // where the zero bytes begin that the file ends in; -1: in none
-	seen     int64     // size when the file last had what was read of it, without such zero bytes
-	had      int64     // bytes before it were delivered before a cut, though the offset is below
+	zerosAt  int64     // start of the zero bytes at the end of the file; -1: none
+	seen     int64     // size, without such zero bytes, when the file last had all that was read
+	had      int64     // after a cut: bytes before had were delivered, even beyond the offset
 	passed   int64     // the furthest offset that was read of this content
-	guessed  bool      // no record before the offset proves that the offset is where reading goes on
-	torn     int64     // after a cut: where the file ended, in the line that begins at the offset
-	cutAt    int64     // what cutLost says was beyond it; 0: nothing
-	cutLost  int64     // bytes that a cut has taken unread, behind lines that are still to come
-	lost     loss      // to be told, and cleared, after a read
-	hole     hole      // zero bytes with something behind them
+	guessed  bool      // no record before the offset proves that reading goes on at the offset
+	torn     int64     // after a cut: end of the file then, in the line that begins at the offset
+	cutAt    int64     // the bytes of cutLost were beyond this offset; 0: cutLost is 0
+	cutLost  int64     // unread bytes that a cut removed, after lines that are still to be read
+	lost     loss      // the caller of read reports and clears it
+	hole     hole      // zero bytes with other bytes after them
 
 	maxLine int
 	linger  time.Duration
@@ -120,8 +121,8 @@ func (l *logFile) seek(offset int64) error {
 	return nil
 }
 
-// matches reports whether the file may be the one that p was made of: long enough, same bytes
-// before p.
+// matches reports whether p may be a position in this file: the file is long enough, and has the
+// same bytes before p.
 func (l *logFile) matches(p Position) (bool, error) {
 	if p.Number != l.number || p.Offset > uint64(l.size) {
 		return false, nil
@@ -133,7 +134,7 @@ func (l *logFile) matches(p Position) (bool, error) {
 	return err == nil && fp.fits(p.Check), err
 }
 
-// begins reports whether the file is shorter than p and begins as the log that p was made of.
+// begins reports whether the file is shorter than p and begins like the log of p.
 func (l *logFile) begins(p Position) (bool, error) {
 	head := min(int64(p.Offset), headBytes)
 	if p.Number != l.number || p.Offset <= uint64(l.size) || l.size < head {
@@ -185,8 +186,8 @@ func (l *logFile) read(b *Batch) (outcome, error) {
 	if max(l.trail.end(), l.torn) > l.fp.offset {
 		return l.rejoin(end)
 	}
-	// extent takes a line longer than a batch alone; one that is over the cap need not be copied to
-	// be passed over. (One more byte may be a carriage return.)
+	// extent takes a line longer than a batch alone. A line over the limit is skipped without a
+	// copy. (One more byte may be a carriage return.)
 	if length := end - l.fp.offset - 1; length > batchBytes && length > int64(l.maxLine)+1 {
 		return l.passOversized(b, end)
 	}
@@ -199,7 +200,7 @@ func (l *logFile) passOversized(b *Batch, end int64) (outcome, error) {
 	if out != advanced || err != nil {
 		return out, err
 	}
-	// A hole that a writer has left is no line: the record behind the hole is wanted.
+	// A hole is no part of a line: the record after the hole must be read.
 	if zero, err := l.zeroIn(l.fp.offset, end); err != nil {
 		return l.retry(err)
 	} else if zero >= 0 {
@@ -209,7 +210,7 @@ func (l *logFile) passOversized(b *Batch, end int64) (outcome, error) {
 	return advanced, l.seek(end)
 }
 
-// rest takes the last line of a log that is no longer written, although the line lacks its newline.
+// rest takes the last line of a log that is no longer written, even without a newline.
 func (l *logFile) rest(b *Batch) (outcome, error) {
 	end := l.dataEnd()
 	if end < l.size && !l.ended {
@@ -234,8 +235,8 @@ func (l *logFile) dataEnd() int64 {
 	return l.size
 }
 
-// take copies [offset, end) out of the file, makes sure that it still is what it was when its place
-// was found, and cuts it into records.
+// take copies [offset, end) out of the file, checks that the file has not changed since the end was
+// found, and splits the bytes into records.
 func (l *logFile) take(b *Batch, end int64) (outcome, error) {
 	context := len(l.fp.tails())
 	raw := b.room(context + int(end-l.fp.offset))
@@ -248,7 +249,7 @@ func (l *logFile) take(b *Batch, end int64) (outcome, error) {
 		return l.retry(err)
 	}
 	l.seam.at("copied")
-	// A file that was cut meanwhile may have given zeros, or bytes of another line.
+	// If the file was cut meanwhile, the copy may have zeros or bytes of another line.
 	st, err := l.stat()
 	if err != nil {
 		return idle, err
@@ -283,10 +284,10 @@ func (l *logFile) take(b *Batch, end int64) (outcome, error) {
 	return advanced, nil
 }
 
-// stale reports whether bytes that were copied out of the mapping, and end at an offset, are not
-// those that the file has there. A mapping of a lower file of an overlay file system stays one of
-// that file when the first write copies the file up; its last page shows zeros where the file has
-// grown.
+// stale reports whether bytes that were copied from the mapping differ from the file. The bytes end
+// at offset end. In an overlay file system, a mapping of a lower file stays a mapping of that file
+// after the first write has copied the file up. Its last page then shows zeros where the upper file
+// has grown.
 func (l *logFile) stale(copied []byte, end int64) (bool, error) {
 	if l.win.direct {
 		return false, nil
@@ -299,8 +300,8 @@ func (l *logFile) stale(copied []byte, end int64) (bool, error) {
 	return !bytes.Equal(t, copied[len(copied)-len(t):]), nil
 }
 
-// retry distinguishes a fault because the file was cut, which the next read detects, from a mapping
-// that cannot be used. In that case the file is read instead, and a disk error gets its true name.
+// retry handles an error from the mapping. If the file was cut, the next read handles that. Else
+// the next reads do not use the mapping, so that a disk error is returned as such.
 func (l *logFile) retry(err error) (outcome, error) {
 	st, serr := l.stat()
 	size := l.size
@@ -314,15 +315,14 @@ func (l *logFile) retry(err error) (outcome, error) {
 	return idle, err
 }
 
-// giveUpMapping makes the next read begin anew, and read the file.
+// giveUpMapping makes the next reads use pread instead of the mapping, from the offset on.
 func (l *logFile) giveUpMapping() (outcome, error) {
 	l.win.giveUpMapping()
 	l.size, l.searched, l.zerosAt = -1, l.fp.offset, -1
 	return advanced, nil
 }
 
-// extent finds the end of the lines that one batch takes, or the offset itself where no line is
-// whole.
+// extent returns the end of the lines for one batch, or the offset itself if no line is whole.
 func (l *logFile) extent() (end int64, err error) {
 	l.searched = min(max(l.searched, l.fp.offset), l.size)
 	if err := l.overwritten(); err != nil {
@@ -363,8 +363,8 @@ func (l *logFile) extent() (end int64, err error) {
 	return first + int64(more), err
 }
 
-// verify returns out if what stands before the offset is still what was read there, and else finds
-// out where the file has parted from what it was.
+// verify returns out if the file still has before the offset what was read there. Else it calls
+// part.
 func (l *logFile) verify(out outcome) (outcome, error) {
 	var head [headBytes]byte
 	var tail [tailBytes]byte
@@ -382,7 +382,7 @@ func (l *logFile) verify(out outcome) (outcome, error) {
 	return l.part()
 }
 
-// cutShort makes the next read look again where the file ended before bytes that were there.
+// cutShort handles an error of a pread. If the file ended too early, the next read handles the cut.
 func (l *logFile) cutShort(err error) (outcome, error) {
 	l.size = -1
 	if errors.Is(err, io.EOF) {

@@ -11,44 +11,44 @@ import (
 	"time"
 )
 
-// What happens to the logs of a model round: cuts, other content, deletion, rotation, restarts of
-// the follower.
+// The functions of this file change the logs of a model round: cuts, other content, deletion,
+// rotation, restarts of the follower.
 
-// deleteOne deletes a log that was read to its end and left.
+// deleteOne deletes a log that was read completely and left.
 func (m *modelRound) deleteOne() {
 	l := m.logs[m.rng.IntN(len(m.logs))]
 	if l.deleted || l == m.active() {
 		return
 	}
-	m.settle()
+	m.lookUntilDone()
 	m.delete(l)
 }
 
-// replaceActive deletes the active log when all of it was read, and begins another one under its
-// name, as an archiver does whose log was deleted while it did not run.
+// replaceActive deletes the active log after all of it was read, and begins another one of the same
+// name, as an archiver does if its log was deleted while it was stopped.
 func (m *modelRound) replaceActive() {
 	if m.chaos != timesTell {
-		return // where a log stood that is gone is told by the times
+		return // the place of a deleted log in the order follows from the times
 	}
-	m.settle()
+	m.lookUntilDone()
 	l := m.active()
 	if m.f.cur.ended {
-		return // a log that is complete and comes again under its number may mean that a lap was missed
+		return // a new log with the number of a complete one may mean that a round was missed
 	}
 	m.delete(l)
 	l.closed = true
 	m.maybeLook()
-	if l.due() != nil { // an unterminated line is still to come
+	if l.due() != nil { // an unterminated line was not read yet
 		l.consumed = bytes.LastIndexByte(l.content, '\n') + 1
 	}
 	m.create(l.number)
-	m.settle()
+	m.lookUntilDone()
 }
 
-// truncate cuts the active log, all of which was read. The follower looks before it grows again: a
-// cut that is overtaken by growth between two looks cannot be told from other content.
+// truncate cuts the active log after all of it was read. The follower looks before the log grows
+// again, because a cut and growth between two looks are like other content.
 func (m *modelRound) truncate() {
-	m.settle()
+	m.lookUntilDone()
 	l := m.active()
 	size := 0
 	if m.chance(70) {
@@ -64,13 +64,13 @@ func (m *modelRound) truncate() {
 	if l.torn = min(l.torn, size); l.consumed > size {
 		l.consumed, l.had, l.torn = bytes.LastIndexByte(l.content, '\n')+1, size, size
 	}
-	m.handed = nil // positions behind the cut are no more
+	m.handed = nil // positions after the cut are no longer valid
 	m.lookAtCut(certainly, unread)
 }
 
-// lookAtCut expects a gap that tells of what was cut off unread: the line without its newline. The
-// rest of a line that was delivered before an earlier cut counts only if the follower was started
-// again since.
+// lookAtCut expects a gap for the unread bytes that were cut off: the line without its newline. The
+// rest of a line that was delivered before an earlier cut counts only if the follower was restarted
+// since.
 func (m *modelRound) lookAtCut(least, most int) {
 	m.mayCut, m.lost = true, 0
 	if m.look(); m.lost < uint64(max(0, least)) || m.lost > uint64(max(0, most)) {
@@ -79,14 +79,14 @@ func (m *modelRound) lookAtCut(least, most int) {
 	m.mayCut = false
 }
 
-// rewrite puts other content into the active log, of at least its size.
+// rewrite replaces the content of the active log by other content of at least the same size.
 func (m *modelRound) rewrite() {
-	m.settle()
+	m.lookUntilDone()
 	l := m.active()
 	m.seq++
 	text := fmt.Sprintf(`{"n":%d,"rewritten":%q}`, m.seq, strings.Repeat("r", len(l.content))) + "\n"
 	if l.consumed == 0 {
-		return // nothing was read of it: then it just is another beginning
+		return // nothing was read of it, so this is only another beginning
 	}
 	m.note("rewrite %d: %q", l.number, text)
 	m.must(os.WriteFile(m.path(l), []byte(text), 0o644))
@@ -121,10 +121,11 @@ func (m *modelRound) copyDirectory() {
 // out.
 func (m *modelRound) restart() {
 	if m.shortened() {
-		m.settle()
+		m.lookUntilDone()
 	}
 	lost := m.shortened()
-	choices := append(m.handed[max(0, len(m.handed)-8):len(m.handed):len(m.handed)], handedOut{m.f.Position(), m.current(), len(m.past)})
+	choices := append(m.handed[max(0, len(m.handed)-8):len(m.handed):len(m.handed)],
+		handedOut{m.f.Position(), m.current(), len(m.past)})
 	h := choices[m.rng.IntN(len(choices))]
 	if h.log == nil || h.p.IsZero() {
 		return
@@ -277,7 +278,7 @@ func (m *modelRound) rotate() {
 func (m *modelRound) retire(from, to int) {
 	for _, l := range m.logs[m.index(m.current()):] {
 		if l.old && !l.deleted {
-			m.settle() // else it would be gone before the follower gets there
+			m.lookUntilDone() // else it would be gone before the follower gets there
 			break
 		}
 	}

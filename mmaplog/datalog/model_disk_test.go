@@ -74,19 +74,21 @@ func (m *modelRound) freeze() {
 	m.must(os.CopyFS(at("lower"), os.DirFS(m.dir)))
 	m.must(os.Mkdir(at("upper"), 0o755))
 	m.must(os.Mkdir(at("work"), 0o755))
-	if m.mounted("overlay", m.dir, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"), at("upper"), at("work"))) {
+	if m.mounted("overlay", m.dir, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"),
+		at("upper"), at("work"))) {
 		m.note("overlay")
 	}
 }
 
-// moveToDevice copies all files to a new file system, in the order in which they were made, so that
-// they get the same inode numbers, and switches the link.
+// moveToDevice copies all files to a new file system and switches the link. It copies in the order
+// of creation, so that the files get the same inode numbers.
 func (m *modelRound) moveToDevice() {
 	if m.medium != devices || len(m.mounts) > 5 {
 		return
 	}
-	if m.settle(); m.f.Position().Offset < tailBytes || m.shortened() && len(m.active().content) < headBytes {
-		return // what was read does not prove which log it is
+	if m.lookUntilDone(); m.f.Position().Offset < tailBytes || m.shortened() &&
+		len(m.active().content) < headBytes {
+		return // what was read is too short to identify the log
 	}
 	to := m.mountDevice()
 	if to == "" {
@@ -95,7 +97,9 @@ func (m *modelRound) moveToDevice() {
 	m.note("move to another device")
 	entries, err := os.ReadDir(m.dir)
 	m.must(err)
-	slices.SortFunc(entries, func(a, b os.DirEntry) int { return cmp.Compare(m.inodeOf(a.Name()), m.inodeOf(b.Name())) })
+	slices.SortFunc(entries, func(a, b os.DirEntry) int {
+		return cmp.Compare(m.inodeOf(a.Name()), m.inodeOf(b.Name()))
+	})
 	for _, e := range entries {
 		m.copyTo(filepath.Join(m.dir, e.Name()), filepath.Join(to, e.Name()))
 	}
@@ -121,27 +125,27 @@ func (m *modelRound) copyTo(from, to string) {
 
 // mirror replaces a log by a copy of itself.
 func (m *modelRound) mirror(l *modelLog) {
-	if m.settle(); l.deleted || l.consumed < tailBytes {
-		return // what was read of it does not prove what it is
+	if m.lookUntilDone(); l.deleted || l.consumed < tailBytes {
+		return // what was read of it is too short to identify it
 	}
 	m.note("replace %d by a copy", l.number)
 	m.replace(l, l.content)
 }
 
-// replace puts a file with this content into the place of a log, as rsync does.
+// replace replaces a log by a file with the given content, as rsync does.
 func (m *modelRound) replace(l *modelLog, content []byte) {
 	m.must(os.WriteFile(m.path(l)+".new", content, 0o644))
 	m.must(os.Rename(m.path(l)+".new", m.path(l)))
 	m.touch(l)
 }
 
-// restoreOlder replaces the active log, all of which was read, by what it was before, and maybe
-// puts it back.
+// restoreOlder replaces the active log, all of which was read, by an older state, and sometimes
+// restores the newer state afterwards.
 func (m *modelRound) restoreOlder() {
-	m.settle()
+	m.lookUntilDone()
 	l := m.active()
 	if len(l.content) < 2*headBytes || l.consumed < len(l.content) || m.shortened() {
-		return // too short to prove what it is
+		return // too short to identify it
 	}
 	size := headBytes + m.rng.IntN(len(l.content)-headBytes)
 	if at := bytes.LastIndexByte(l.content[:size], '\n') + 1; at >= headBytes && m.chance(50) {
@@ -152,7 +156,7 @@ func (m *modelRound) restoreOlder() {
 		l.content, l.lineAt = append(l.content[:at:at], line...), min(l.lineAt, at)
 		l.consumed, l.had, l.torn = at, at, 0
 		m.handed = nil
-		m.settle()
+		m.lookUntilDone()
 		return
 	}
 	m.note("replace %d by its first %d bytes", l.number, size)
@@ -161,13 +165,13 @@ func (m *modelRound) restoreOlder() {
 	l.content, l.lineAt = l.content[:size:size], min(l.lineAt, size)
 	l.consumed, l.had, l.torn = bytes.LastIndexByte(l.content, '\n')+1, size, size
 	m.handed = nil
-	m.settle()
+	m.lookUntilDone()
 	if m.chance(50) {
 		m.note("put %d back", l.number)
 		m.replace(l, whole)
 		*l = before
 		m.handed = nil
-		m.settle()
+		m.lookUntilDone()
 	}
 }
 
@@ -189,12 +193,12 @@ func (m *modelRound) hide() {
 	m.must(os.Rename(aside, path))
 }
 
-// chaos is what the times of the files of a round tell.
+// chaos says how wrong the times of a round's files are.
 type chaos uint8
 
 const (
 	timesTell  chaos = iota
-	timesApart       // neighbours may stand the wrong way round, by less than leftoverAge
+	timesApart       // neighbours may be in the wrong order, by less than leftoverAge
 	timesBack        // the clock goes backwards
 )
 

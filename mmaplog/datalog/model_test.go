@@ -16,11 +16,11 @@ import (
 	"time"
 )
 
-// The model test plays random writer actions on a real directory and keeps, beside it, a list of logs
-// in the order in which they were written, each with its bytes. What must come out follows from that
-// list alone: every whole line that is neither blank nor a trailer, once, in order.
+// The model test does random writer actions in a real directory. The model is a list of the logs in
+// the order in which they were written, with their bytes. The expected records follow from the list
+// alone: every whole line that is neither blank nor a trailer, once, in order.
 //
-// DATALOG_MODEL_SEED and DATALOG_MODEL_ROUNDS choose other rounds; a failure prints its seed.
+// DATALOG_MODEL_SEED and DATALOG_MODEL_ROUNDS select other rounds; a failure prints its seed.
 
 var modelVerbose = flag.Bool("model.v", false, "print the actions of every round")
 
@@ -29,10 +29,10 @@ type modelLog struct {
 	old      bool // its file is named old-…
 	deleted  bool
 	content  []byte
-	consumed int  // what has come out, or was skipped
-	had      int  // before it, all came out before a cut that has put consumed further back
-	lineAt   int  // a line begins here though no newline stands before
-	torn     int  // where a cut has left a line torn that came out; 0: nowhere
+	consumed int  // bytes that were delivered or skipped
+	had      int  // bytes that were delivered before a cut, which has reduced consumed
+	lineAt   int  // a line begins here although no newline is before it
+	torn     int  // end of a delivered line that a cut has left torn; 0: none
 	closed   bool // the pointer has moved on
 }
 
@@ -45,7 +45,7 @@ func (l *modelLog) due() (lines []string) {
 		if !whole && (!l.closed || line == "") {
 			return lines
 		}
-		if !whole && l.torn == len(l.content) { // it came out when it was whole
+		if !whole && l.torn == len(l.content) { // it was delivered when it was whole
 			l.consumed = l.torn
 			return lines
 		}
@@ -59,8 +59,8 @@ func (l *modelLog) due() (lines []string) {
 	}
 }
 
-// begin is about text that is going to be appended: a writer may not know of a torn line at the end, what
-// came out of that is not waited for.
+// begin is called before text is appended. If the log ends in a torn line that was delivered, the
+// text may continue that line.
 func (l *modelLog) begin(text string) {
 	if l.torn == 0 || text == "" {
 		return
@@ -76,7 +76,7 @@ func (l *modelLog) take(text string) {
 	l.content = append(l.content, text...)
 }
 
-// ended reports whether a trailer is the last thing in l.
+// ended reports whether l ends with a trailer.
 func (l *modelLog) ended() bool {
 	ended := false
 	for line := range strings.SplitSeq(string(l.content[l.lineAt:]), "\n") {
@@ -90,7 +90,7 @@ func (l *modelLog) ended() bool {
 type handedOut struct {
 	p    Position
 	log  *modelLog
-	past int // records that had come out then
+	past int // number of records that were delivered then
 }
 
 type modelRound struct {
@@ -108,22 +108,22 @@ type modelRound struct {
 
 	stream Stream
 	max    int
-	blank  string // what follows a newline in this round's generation
+	blank  string // follows a newline in this round's generation of writers
 	crlf   bool
 	logs   []*modelLog // all, in the order they were written
 	seq    int
 	want   []string
 	got    []string
 	handed []handedOut
-	left   []Position // where logs were left, as a checkpoint has it
-	past   []Position // of all records that came out, as frames keep them
-	mayCut bool       // a gap may be told of by the next look
-	lost   uint64     // bytes in gaps that it told of
+	left   []Position // where logs were left, as a checkpoint has them
+	past   []Position // of all delivered records, as frames have them
+	mayCut bool       // the next look may report a gap
+	lost   uint64     // bytes in reported gaps
 }
 
 func TestModel(t *testing.T) {
-	// The same rounds each time, so that a failure belongs to the change that is tested; new ones are looked
-	// for with DATALOG_MODEL_SEED=$RANDOM DATALOG_MODEL_ROUNDS=5000.
+	// The rounds are the same each time, so that a failure is caused by the change under test. Find
+	// new ones with DATALOG_MODEL_SEED=$RANDOM DATALOG_MODEL_ROUNDS=5000.
 	seed, rounds := uint64(1), 200
 	for _, found := range []uint64{
 		1795444150211779150, // an empty log with the inode of an earlier one, and a late writer
@@ -179,7 +179,7 @@ func runModel(t *testing.T, seed uint64) bool {
 	return !t.Failed()
 }
 
-// modelEpoch is when the files of a round begin.
+// modelEpoch is the time of a round's first file.
 var modelEpoch = time.Unix(1.5e9, 0)
 
 var errModel = fmt.Errorf("model: round failed")
@@ -210,7 +210,7 @@ func (m *modelRound) path(l *modelLog) string {
 }
 
 func (m *modelRound) run() {
-	early := m.chance(30) // the follower is there before the directory
+	early := m.chance(30) // the follower starts before the directory exists
 	if early {
 		m.start(Position{})
 	}
@@ -230,7 +230,7 @@ func (m *modelRound) run() {
 	for range 10 + m.rng.IntN(60) {
 		m.act()
 	}
-	m.settle()
+	m.lookUntilDone()
 }
 
 func (m *modelRound) act() {
@@ -241,7 +241,8 @@ func (m *modelRound) act() {
 			m.appendLine()
 		}
 	case n < 50:
-		m.write(m.active(), []string{"\n", " \t\n", "\r\n", "\n\n\n", "End: Number of entries: 7\n"}[m.rng.IntN(5)])
+		m.write(m.active(), []string{"\n", " \t\n", "\r\n", "\n\n\n",
+			"End: Number of entries: 7\n"}[m.rng.IntN(5)])
 	case n < 75:
 		m.rotate()
 	case n < 78:
@@ -263,7 +264,7 @@ func (m *modelRound) act() {
 	case n < 91:
 		m.mirror(m.logs[m.rng.IntN(len(m.logs))])
 	case n < 92:
-		m.settle()
+		m.lookUntilDone()
 	default:
 		m.restart()
 	}
@@ -287,7 +288,7 @@ func (m *modelRound) write(l *modelLog, text string) {
 	}
 }
 
-// touch sets a file's time to the model's, in which seconds go by between actions.
+// touch sets a file's time to the model's clock, which advances by seconds between actions.
 func (m *modelRound) touch(l *modelLog) {
 	at := m.fileTime()
 	m.must(os.Chtimes(m.path(l), at, at))
@@ -314,7 +315,7 @@ func (m *modelRound) create(number int) {
 	m.logs = append(m.logs, l)
 }
 
-// index is a log's place in the order, that of the first one for none.
+// index returns a log's place in the order; 0 for nil.
 func (m *modelRound) index(l *modelLog) int { return max(0, slices.Index(m.logs, l)) }
 
 func (m *modelRound) delete(l *modelLog) {
@@ -327,7 +328,7 @@ func (m *modelRound) rename(l *modelLog) {
 	m.note("rename %d", l.number)
 	from := m.path(l)
 	l.old = true
-	for _, o := range m.logs { // what the rename replaces
+	for _, o := range m.logs { // the rename replaces such a log
 		if o != l && o.old && !o.deleted && o.number == l.number {
 			o.deleted = true
 		}
@@ -335,7 +336,7 @@ func (m *modelRound) rename(l *modelLog) {
 	m.must(os.Rename(from, m.path(l)))
 }
 
-// renameOne puts some finished log out of the way at a time of its own.
+// renameOne renames a finished log to its old- name, independently of the others.
 func (m *modelRound) renameOne() {
 	l := m.logs[m.rng.IntN(len(m.logs))]
 	if l.deleted || l.old || l == m.active() {
@@ -349,7 +350,7 @@ func (m *modelRound) renameOne() {
 	m.rename(l)
 }
 
-// current is the model's log that the follower reads.
+// current returns the model's log that the follower reads.
 func (m *modelRound) current() *modelLog {
 	if m.f.cur == nil {
 		return nil
@@ -364,8 +365,9 @@ func (m *modelRound) current() *modelLog {
 
 func (m *modelRound) start(from Position) {
 	f, err := NewFollower(Options{
-		Dir: m.dir, Stream: m.stream, From: from, Past: m.pastOf(), Left: m.left, Interval: time.Hour, noWatch: true,
-		now: func() time.Time { return m.clock },
+		Dir: m.dir, Stream: m.stream, From: from, Past: m.pastOf(), Left: m.left, Interval: time.Hour,
+		noWatch: true,
+		now:     func() time.Time { return m.clock },
 	})
 	m.must(err)
 	m.f = f
@@ -377,7 +379,7 @@ func (m *modelRound) maybeLook() {
 	}
 }
 
-// look is one look of the follower. What it brings must be what comes next.
+// look does one look of the follower, and checks that its records are the next ones.
 func (m *modelRound) look() {
 	if m.f == nil {
 		return
@@ -413,9 +415,10 @@ func (m *modelRound) check() {
 	}
 }
 
-// settle looks, while time goes by, until all is there, and then some more.
-func (m *modelRound) settle() {
-	m.note("settle")
+// lookUntilDone looks while the clock advances until all records were delivered, and a few times
+// more.
+func (m *modelRound) lookUntilDone() {
+	m.note("look until done")
 	m.expect()
 	for extra := 0; extra < 3; {
 		for had := -1; had < len(m.got); {

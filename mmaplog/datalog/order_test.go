@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// parseEntries reads "old-1 2 3+ 4": own and old logs; each log is a second younger than the one of a
-// lower number in the same list unless the text says otherwise: "+" newest of all, "." empty, "@60" that
-// many seconds old. Inodes are 100 + place in the text.
+// parseEntries reads "old-1 2 3+ 4": own and old logs; each log is a second younger than the one of
+// a lower number in the same list unless the text says otherwise: "+" newest of all, "." empty,
+// "@60" that many seconds old. Inodes are 100 + place in the text.
 func parseEntries(text string) (entries []entry) {
 	base := time.Unix(1e6, 0)
 	for i, word := range strings.Fields(text) {
@@ -64,16 +64,18 @@ func TestArrange(t *testing.T) {
 		{"next one just created", "1 2 3.", 2, "1:0 2:0 3:1"},
 		{"next one has something", "1 2 3+", 2, "1:0 2:0 3:1"},
 		{"next number of the lap before", "1 2 3@9", 2, "3:-1 1:0 2:0"},
-		{"next number of the lap before, in a copy", "old-1 old-2 1 2 3+", 2, "old-1:-1 old-2:-1 3:-1 1:0 2:0"},
+		{"next number of the lap before, in a copy", "old-1 old-2 1 2 3+", 2,
+			"old-1:-1 old-2:-1 3:-1 1:0 2:0"},
 		{"next one has something, second lap", "old-3 old-4 1 2+", 1, "old-3:-1 old-4:-1 1:0 2:1"},
-		{"next one has something, third lap", "old-1 old-2 3 4 1 2+", 1, "old-1:-1 old-2:-1 3:-1 4:-1 1:0 2:1"},
+		{"next one has something, third lap", "old-1 old-2 3 4 1 2+", 1,
+			"old-1:-1 old-2:-1 3:-1 4:-1 1:0 2:1"},
 		{"wrap-around just begun", "old-2 3 4 1.", 4, "old-2:0 3:0 4:0 1:1"},
 		{"first one changed late", "1+ 2", 2, "1:0 2:0"},
 		{"pointer ahead", "1 2", 3, "1:0 2:0"},
 		{"both of a number", "old-2 2 3", 3, "old-2:-1 2:0 3:0"},
 		{"active one renamed", "1 2 old-3", 3, "1:0 2:0 old-3:0"},
 	} {
-		for range 10 { // the order that the directory gives does not matter
+		for range 10 { // the order of the directory does not matter
 			entries := parseEntries(c.entries)
 			slices.Reverse(entries)
 			arrange(entries, c.pointer)
@@ -106,7 +108,8 @@ func TestPlaceOfALog(t *testing.T) {
 	} {
 		entries := parseEntries(c.entries)
 		arrange(entries, c.pointer)
-		if got, found := placeOf(entries, c.number, fileID{1, c.inode}, c.pointer); got != c.want || found != c.found {
+		if got, found := placeOf(entries, c.number, fileID{1, c.inode}, c.pointer); got != c.want ||
+			found != c.found {
 			t.Errorf("%s: %v %v, want %v %v", c.name, got, found, c.want, c.found)
 		}
 	}
@@ -159,7 +162,7 @@ func TestNextLog(t *testing.T) {
 	}
 }
 
-// Files that are no logs of the stream cost next to nothing.
+// TestListLogsAmongForeignFiles checks that other files in the directory cost almost nothing.
 func TestListLogsAmongForeignFiles(t *testing.T) {
 	dir := t.TempDir()
 	foreign := 5000
@@ -172,7 +175,8 @@ func TestListLogsAmongForeignFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{log1, "old-receipt-log12.txt", "receipt-log007.txt", "cycle-log1.txt", "receipt-logs.txt", "old-old-receipt-log1.txt"} {
+	for _, name := range []string{log1, "old-receipt-log12.txt", "receipt-log007.txt",
+		"cycle-log1.txt", "receipt-logs.txt", "old-old-receipt-log1.txt"} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +188,8 @@ func TestListLogsAmongForeignFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	if len(entries) != 2 || entries[0].number != 12 || !entries[0].old || entries[1].number != 1 || entries[1].old {
+	if len(entries) != 2 || entries[0].number != 12 || !entries[0].old || entries[1].number != 1 ||
+		entries[1].old {
 		t.Errorf("listed %+v", entries)
 	}
 	if allocs > float64(foreign/10) {

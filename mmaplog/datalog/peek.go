@@ -10,9 +10,10 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// Reads of a few bytes at places of a log, by pread: they fail with io.EOF where the file is too
-// short, and cannot fault.
+// The functions of this file read a few bytes of a log by pread. They fail with io.EOF if the file
+// is too short, and cannot cause a page fault.
 
+// readAt fills b from an offset.
 func readAt(f *os.File, b []byte, at int64) error {
 	if len(b) == 0 {
 		return nil
@@ -24,7 +25,7 @@ func readAt(f *os.File, b []byte, at int64) error {
 	return nil
 }
 
-// fingerprintAt makes the fingerprint of what stands before an offset.
+// fingerprintAt returns the fingerprint of the bytes before an offset.
 func fingerprintAt(f *os.File, offset int64) (fp fingerprint, err error) {
 	fp.offset = offset
 	if err = readAt(f, fp.heads(), 0); err != nil {
@@ -55,8 +56,7 @@ func sharedPrefix(a, b *os.File, limit int64) (int64, error) {
 	return limit, nil
 }
 
-// lineStart returns the start of the line in which the byte before offset would be followed: the
-// place after the last newline before offset, or 0.
+// lineStart returns the offset after the last newline before offset, or 0.
 func lineStart(f *os.File, offset int64) (int64, error) {
 	buf := make([]byte, 64<<10)
 	for end := offset; end > 0; {
@@ -72,9 +72,9 @@ func lineStart(f *os.File, offset int64) (int64, error) {
 	return 0, nil
 }
 
-// endsWithTrailer reports whether the last line before offset that is not blank is a trailer. More
-// than 4 KiB of blank lines after one hide it: then the log counts as not ended, which costs a
-// wait, no record.
+// endsWithTrailer reports whether the last line before offset that is not blank is a trailer. It
+// misses a trailer before more than 4 KiB of blank lines. Then the log counts as not ended, which
+// costs a wait and loses no record.
 func endsWithTrailer(f *os.File, offset int64) (bool, error) {
 	b := make([]byte, min(offset, 4<<10))
 	if err := readAt(f, b, offset-int64(len(b))); err != nil {
@@ -95,8 +95,8 @@ func endsWithTrailer(f *os.File, offset int64) (bool, error) {
 	return false, nil
 }
 
-// holdsRecord reports whether a line that is neither blank nor a trailer stands in [from, to),
-// looking at no more than its first 64 KiB.
+// holdsRecord reports whether [from, to) has a line that is neither blank nor a trailer. It reads
+// at most the first 64 KiB.
 func holdsRecord(f *os.File, from, to int64) (bool, error) {
 	b := make([]byte, min(to-from, 64<<10))
 	if _, err := f.ReadAt(b, from); err != nil && err != io.EOF {

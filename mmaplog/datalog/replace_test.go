@@ -64,7 +64,7 @@ func TestTruncation(t *testing.T) {
 	}
 }
 
-// A trailer that is cut off again does not end a log.
+// TestTruncatedTrailer checks that a trailer that was cut off again does not end a log.
 func TestTruncatedTrailer(t *testing.T) {
 	r := newRunningRig(t)
 	r.append(log1, "a\n"+trailer)
@@ -77,13 +77,14 @@ func TestTruncatedTrailer(t *testing.T) {
 	r.want("b", "c")
 }
 
-// An unfinished line that is cut off, and another one in its place.
+// TestTruncatedUnfinishedLine replaces an unfinished line by another one.
 func TestTruncatedUnfinishedLine(t *testing.T) {
 	r := newRunningRig(t)
 	r.append(log1, "a\n"+strings.Repeat("x", 10_000))
 	r.want("a")
 	r.truncate(log1, 2)
-	r.append(log1, strings.Repeat("b", 100)+"\nc\n"+strings.Repeat("d", 20_000)+"\n") // longer than what was there
+	// longer than what was there
+	r.append(log1, strings.Repeat("b", 100)+"\nc\n"+strings.Repeat("d", 20_000)+"\n")
 	r.want(strings.Repeat("b", 100), "c", strings.Repeat("d", 20_000))
 }
 
@@ -93,7 +94,7 @@ func TestOtherContent(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
 		want       []string
-		older      uint64 // times that it is an older state, grown on
+		older      uint64 // number of times that the log counts as an older state that has grown
 	}{
 		{"same size", same, []string{long("A"), long("B")}, 0},
 		{"same end", "X" + text[1:], []string{"X" + long("a")[1:], long("b")}, 0},
@@ -114,7 +115,8 @@ func TestOtherContent(t *testing.T) {
 	}
 }
 
-// The active log is deleted and comes again; what was appended to the deleted file is still read.
+// TestNameUsedAgain deletes the active log and creates it again. Lines that were appended to the
+// deleted file must still be read.
 func TestNameUsedAgain(t *testing.T) {
 	r := newRunningRig(t)
 	r.append(log1, "a\n")
@@ -135,7 +137,8 @@ func TestNameUsedAgain(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
-// While nobody holds the deleted log, its inode number is free: only the fingerprint tells.
+// TestNameAndInodeUsedAgain gives a new log the inode number of a deleted one, so that only the
+// fingerprint tells them apart.
 func TestNameAndInodeUsedAgain(t *testing.T) {
 	for range 20 { // until the file system gives the same number
 		r := newRunningRig(t)
@@ -166,8 +169,8 @@ func TestReplacedByACopyOfItself(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
-// A few bytes in common do not make another log a copy of ours.
-func TestReplacedByAStranger(t *testing.T) {
+// TestReplacedByAnotherLog checks that another log with a few equal bytes is not taken for a copy.
+func TestReplacedByAnotherLog(t *testing.T) {
 	r := newRig(t)
 	r.mkdir()
 	r.put("old-"+log1, "a\nof a lap before\n")
@@ -217,7 +220,7 @@ func TestDirectoryReplaced(t *testing.T) {
 	})
 }
 
-// What is no regular file is not read, and does not hold us up.
+// TestLogIsNoFile checks that anything but a regular file is not read and does not block.
 func TestLogIsNoFile(t *testing.T) {
 	r := newRunningRig(t)
 	r.append(log1, "a\n"+trailer)
@@ -229,8 +232,8 @@ func TestLogIsNoFile(t *testing.T) {
 	r.want("b")
 }
 
-// The file is cut between the look at its size and the touch of its mapping: a fault, not a crash; and
-// after the copy: not zeros.
+// TestCutUnderTheMapping cuts a file between the stat and the read of its mapping, which must be an
+// error and no crash, and after the copy, which must not deliver zeros.
 func TestCutUnderTheMapping(t *testing.T) {
 	for _, at := range []string{"sized", "copied"} {
 		for _, size := range []int64{0, 5000, 8192, 300_000} {
@@ -266,7 +269,7 @@ func TestCutUnderTheMapping(t *testing.T) {
 	}
 }
 
-// The same with other content in it at once.
+// TestRewrittenUnderTheMapping is the same with other content in the file at once.
 func TestRewrittenUnderTheMapping(t *testing.T) {
 	for _, at := range []string{"sized", "copied"} {
 		r := newRunningRig(t)

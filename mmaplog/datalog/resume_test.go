@@ -70,7 +70,8 @@ func TestFirstStart(t *testing.T) {
 		r.put(log1, "before\nbefore")
 		r.point(1)
 		r.start(Position{})
-		if p := r.f.Position(); p.Number != 1 || p.Offset != 7 || p.Check != slowCheck([]byte("before\n")) || p.Inode != r.inode(log1) {
+		if p := r.f.Position(); p.Number != 1 || p.Offset != 7 ||
+			p.Check != slowCheck([]byte("before\n")) || p.Inode != r.inode(log1) {
 			t.Errorf("%+v", p)
 		}
 		r.want()
@@ -78,7 +79,8 @@ func TestFirstStart(t *testing.T) {
 		r.want("before and after", "a")
 	})
 	t.Run("at an ended log", func(t *testing.T) {
-		for _, end := range []string{trailer, "End: Number of bytes: 7\n\n", "End: Number of bytes: 7\r\n\r\n\r\n"} {
+		for _, end := range []string{trailer, "End: Number of bytes: 7\n\n",
+			"End: Number of bytes: 7\r\n\r\n\r\n"} {
 			r := newRig(t)
 			r.mkdir()
 			r.put(log1, "before\n"+end)
@@ -116,7 +118,7 @@ func TestFirstStart(t *testing.T) {
 }
 
 func TestResume(t *testing.T) {
-	// Each starts from the position after "b" in log 1, which holds "a", "b", "c".
+	// Each case starts from the position after "b" in log 1, which has "a", "b" and "c".
 	setup := func(t *testing.T) (*rig, Position) {
 		r := newRunningRig(t)
 		r.append(log1, long("a")+"\n"+long("b")+"\n")
@@ -180,7 +182,7 @@ func TestResume(t *testing.T) {
 			aside := r.dir + ".aside"
 			r.must(os.Rename(r.dir, aside))
 			r.must(os.CopyFS(r.dir, os.DirFS(aside)))
-			if also { // under the other name, and other content under its own
+			if also { // the log under the other name, and other content under its own
 				r.rename(log1, "old-"+log1)
 				r.append(log3, trailer)
 				r.put(log1, "f\n")
@@ -207,7 +209,7 @@ func TestResume(t *testing.T) {
 		aside := r.dir + ".aside"
 		r.must(os.Rename(r.dir, aside))
 		r.must(os.CopyFS(r.dir, os.DirFS(aside)))
-		r.age(log1, time.Second) // the times of copies mean nothing
+		r.age(log1, time.Second) // copies may have any time
 		r.start(p)
 		r.want("a", "b", "c")
 	})
@@ -233,7 +235,7 @@ func TestResume(t *testing.T) {
 		rotations(r)
 		r.append(log3, trailer)
 		r.put(log4, "f\n"+trailer)
-		r.put("old-"+log2, "g\n") // of a lap before, by its number
+		r.put("old-"+log2, "g\n") // of the previous round, by its number
 		r.point(4)
 		r.remove(log1)
 		r.start(p)
@@ -272,7 +274,7 @@ func TestResume(t *testing.T) {
 		p := r.f.Position()
 		r.f.Close()
 		r.remove(log2)
-		r.put(log2, "b\n") // the number is taken: only the times tell that log 1 is older
+		r.put(log2, "b\n") // the number is in use, so only the times tell that log 1 is older
 		r.start(p)
 		r.waitWant("b")
 		r.wantGaps(1, GapLogGone)
@@ -325,7 +327,8 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// From each position handed out, exactly the rest comes.
+// TestResumeFromEveryRecord checks that from each delivered position exactly the later records
+// come.
 func TestResumeFromEveryRecord(t *testing.T) {
 	r := newRunningRig(t)
 	var want []string
@@ -356,12 +359,13 @@ func TestResumeFromEveryRecord(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
-// Where the part that is looked at begins exactly with the words of a trailer, it may be the end of a
-// longer line.
+// TestEndsWithTrailer includes the case that the examined part begins with the text of a trailer,
+// which may be the end of a longer line.
 func TestEndsWithTrailer(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "log")
 	for text, want := range map[string]bool{
-		"": false, "\n\n": false, trailer: true, "a\n" + trailer + "\n \r\n": true, trailer + "a\n": false, "a" + trailer: false,
+		"": false, "\n\n": false, trailer: true, "a\n" + trailer + "\n \r\n": true,
+		trailer + "a\n": false, "a" + trailer: false,
 		trailer + strings.Repeat("\n", 4096-len(trailer)):                     true,
 		"x\n" + trailer + strings.Repeat("\n", 4096-len(trailer)-1):           true,
 		"x" + trailer + strings.Repeat("\n", 4096-len(trailer)):               false,
@@ -383,7 +387,8 @@ func TestEndsWithTrailer(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	for _, o := range []Options{{}, {Stream: Cycle}, {Dir: "x"}, {Dir: "x", Stream: 4}, {Dir: "x", Stream: Cycle, Interval: -1}, {Dir: "x", Stream: Cycle, MaxLine: -1}} {
+	for _, o := range []Options{{}, {Stream: Cycle}, {Dir: "x"}, {Dir: "x", Stream: 4},
+		{Dir: "x", Stream: Cycle, Interval: -1}, {Dir: "x", Stream: Cycle, MaxLine: -1}} {
 		if f, err := NewFollower(o); err == nil {
 			f.Close()
 			t.Errorf("%+v accepted", o)
@@ -396,13 +401,14 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// Of logs that were left the newest are remembered, and no more than fit.
+// TestLeftIsBounded checks that only the newest logs that were left are remembered.
 func TestLeftIsBounded(t *testing.T) {
 	var f Follower
 	for n := range uint32(3 * maxLeft) {
 		f.noteLeft(Position{Number: n, Offset: tailBytes})
 	}
-	if n := len(f.left); n != maxLeft || f.left[0].Number != 2*maxLeft || f.left[n-1].Number != 3*maxLeft-1 {
+	if n := len(f.left); n != maxLeft || f.left[0].Number != 2*maxLeft ||
+		f.left[n-1].Number != 3*maxLeft-1 {
 		t.Errorf("%d: %v", n, f.left)
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// rig is a directory of receipt logs and a follower that looks when told, by a clock that moves when told.
+// rig is a directory of receipt logs and a follower. The test triggers each look and moves the
+// clock.
 type rig struct {
 	t     *testing.T
 	dir   string
@@ -21,7 +22,8 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	r := &rig{t: t, dir: filepath.Join(t.TempDir(), "logs"), clock: time.Unix(1e9, 0)}
-	r.opt = Options{Stream: Receipt, Dir: r.dir, noWatch: true, Interval: time.Hour, now: func() time.Time { return r.clock }}
+	r.opt = Options{Stream: Receipt, Dir: r.dir, noWatch: true, Interval: time.Hour,
+		now: func() time.Time { return r.clock }}
 	t.Cleanup(func() {
 		if r.f != nil {
 			r.f.Close()
@@ -30,7 +32,7 @@ func newRig(t *testing.T) *rig {
 	return r
 }
 
-// newRunningRig has an empty log 1 and a follower at its beginning.
+// newRunningRig returns a rig with an empty log 1 and a follower at its beginning.
 func newRunningRig(t *testing.T) *rig {
 	r := newRig(t)
 	r.mkdir()
@@ -56,7 +58,11 @@ func (r *rig) put(name, text string) {
 	r.must(os.WriteFile(r.path(name), []byte(text), 0o644))
 }
 
-func (r *rig) append(name, text string) { r.t.Helper(); r.must(appendTo(r.path(name), []byte(text))) }
+func (r *rig) append(name, text string) {
+	r.t.Helper()
+	r.must(appendTo(r.path(name),
+		[]byte(text)))
+}
 
 func (r *rig) rename(from, to string) { r.t.Helper(); r.must(os.Rename(r.path(from), r.path(to))) }
 
@@ -96,10 +102,10 @@ func (r *rig) start(from Position) {
 	r.f = f
 }
 
-// restart is a stop and a start from where reading stood.
+// restart stops the follower and starts one from its position.
 func (r *rig) restart() { r.t.Helper(); r.start(r.f.Position()) }
 
-// got looks until two looks bring nothing.
+// got looks until two looks in a row return nothing, and returns the records.
 func (r *rig) got() (lines []string) {
 	var b Batch
 	for empty := 0; empty < 2; {
@@ -114,7 +120,7 @@ func (r *rig) got() (lines []string) {
 	return lines
 }
 
-// want checks what comes now.
+// want checks the records of the next looks.
 func (r *rig) want(lines ...string) {
 	r.t.Helper()
 	got := r.got()
@@ -123,7 +129,8 @@ func (r *rig) want(lines ...string) {
 	}
 }
 
-// waitWant lets time go by, more than a log without a trailer is waited for, looking, and checks what came in all of it.
+// waitWant looks while the clock advances by more than incompleteWait, and checks all records of
+// that time.
 func (r *rig) waitWant(lines ...string) {
 	r.t.Helper()
 	var got []string

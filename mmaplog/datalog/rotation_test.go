@@ -10,7 +10,7 @@ import (
 
 const (
 	logN = "receipt-log%d.txt"
-	// incompleteWait is how long a log without a trailer is waited for.
+	// incompleteWait is how long the follower waits for the trailer of a log.
 	incompleteWait = incompleteLingers * defaultLinger
 
 	trailer   = "End: Number of entries: 1\n"
@@ -21,14 +21,17 @@ const (
 	activeLog = "active-receipt-log.txt"
 )
 
-// long is a line that fills a fingerprint, as records do.
+// long returns a line that fills a fingerprint, as records do.
 func long(word string) string { return word + strings.Repeat("-", 400) }
 
 func TestPointerStates(t *testing.T) {
 	for name, text := range map[string]string{
-		"empty": "", "torn": "receipt-log2.tx", "torn in the number": "receipt-log", "garbage": "nothing here",
-		"of another stream": "cycle-log2.txt", "an old log": "old-receipt-log2.txt", "zero": "receipt-log0.txt",
-		"NULs": "\x00\x00\x00\x00", "huge": strings.Repeat("receipt-log2.txt", 1000), "leading zero": "receipt-log02.txt",
+		"empty": "", "torn": "receipt-log2.tx", "torn in the number": "receipt-log",
+		"garbage":           "nothing here",
+		"of another stream": "cycle-log2.txt", "an old log": "old-receipt-log2.txt",
+		"zero": "receipt-log0.txt",
+		"NULs": "\x00\x00\x00\x00", "huge": strings.Repeat("receipt-log2.txt", 1000),
+		"leading zero": "receipt-log02.txt",
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRunningRig(t)
@@ -107,7 +110,8 @@ func TestSeveralRotationsBetweenTwoLooks(t *testing.T) {
 	r.put("receipt-log7.txt", "")
 	r.point(7)
 	r.want(want...)
-	if s := r.f.Stats(); s.Rotations != 6 || s.Gaps != 0 || s.Number != 7 || s.BytesBehind != 0 || s.File != "receipt-log7.txt" {
+	if s := r.f.Stats(); s.Rotations != 6 || s.Gaps != 0 || s.Number != 7 || s.BytesBehind != 0 ||
+		s.File != "receipt-log7.txt" {
 		t.Errorf("%+v", s)
 	}
 }
@@ -129,9 +133,10 @@ func TestBytesBehindCountsLaterLogs(t *testing.T) {
 	}
 }
 
-// Wrap-around, the follower a whole half behind, with the renames of both halves.
+// TestWrapAround rotates over the wrap-around with the renames of both halves, while the follower
+// is up to a whole half behind.
 func TestWrapAround(t *testing.T) {
-	for _, behind := range []int{1, 2, 3} { // looks every so many rotations
+	for _, behind := range []int{1, 2, 3} { // rotations between two looks
 		r := newRig(t)
 		r.mkdir()
 		r.put(log1, "")
@@ -170,7 +175,7 @@ func TestWrapAround(t *testing.T) {
 	}
 }
 
-// retire deletes the old- logs and renames a half, as a writer with at most 4 logs does.
+// retire deletes the old- logs and renames half of the logs, as a writer with at most 4 logs does.
 func retire(r *rig, from, to int) {
 	for n := 1; n <= 4; n++ {
 		os.Remove(r.path("old-" + fmt.Sprintf(logN, n)))
@@ -201,7 +206,7 @@ func TestLogWithoutTrailer(t *testing.T) {
 	r.want("a")
 	r.clock = r.clock.Add(incompleteWait - time.Millisecond)
 	r.want()
-	r.append(log1, " and half\nlate\n") // grows: the wait begins anew
+	r.append(log1, " and half\nlate\n") // the log grows, so the wait starts again
 	r.want("half and half", "late")
 	r.clock = r.clock.Add(incompleteWait - time.Millisecond)
 	r.want()
@@ -220,7 +225,8 @@ func TestLogWithoutTrailer(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
-// The wait for a trailer is not prolonged by further rotations.
+// TestLogWithoutTrailerAndFurtherRotations checks that further rotations do not make the wait for a
+// trailer longer.
 func TestLogWithoutTrailerAndFurtherRotations(t *testing.T) {
 	r := newRunningRig(t)
 	r.append(log1, "a\n")
@@ -239,8 +245,8 @@ func TestLogWithoutTrailerAndFurtherRotations(t *testing.T) {
 	t.Error("log 1 was never left")
 }
 
-// A log that is never quiet is left after a bounded time.
-func TestLogThatLingersForEver(t *testing.T) {
+// TestLogThatGrowsForever checks that a log that grows all the time is left after a bounded time.
+func TestLogThatGrowsForever(t *testing.T) {
 	r := newRunningRig(t)
 	r.put(log2, "next\n")
 	r.point(2)
@@ -255,7 +261,8 @@ func TestLogThatLingersForEver(t *testing.T) {
 	t.Error("log 2 was never read")
 }
 
-// What comes into a log after it was left cannot be delivered in order any more: it is said.
+// TestLateGrowthIsAGap checks that growth of a log that was left is reported as a gap, because it
+// can no longer be delivered in order.
 func TestLateGrowthIsAGap(t *testing.T) {
 	r := newRunningRig(t)
 	r.append(log1, "a\n"+trailer)
@@ -298,7 +305,7 @@ func TestMissingLogIsAGap(t *testing.T) {
 	if g := r.f.Stats().LastGap; g.After.Number != 3 || g.Next != 5 {
 		t.Errorf("%+v", g)
 	}
-	// The highest log was 5: a wrap-around after a lower one leaves something out.
+	// The highest log was 5, so a wrap-around after a lower one misses logs.
 	r.append("receipt-log5.txt", trailer)
 	r.rename(log1, "old-"+log1)
 	r.rename(log2, "old-"+log2)
@@ -325,11 +332,11 @@ func TestMissingLogIsAGap(t *testing.T) {
 	r.wantGaps(2, GapLogsMissing)
 }
 
-// A follower that holds a log open which a whole lap has passed.
-func TestAWholeLapBehind(t *testing.T) {
+// TestWholeRoundBehind has a follower with an open log that is a whole round behind the writer.
+func TestWholeRoundBehind(t *testing.T) {
 	r := newRunningRig(t)
 	r.append(log1, "a\n"+trailer)
-	// Log 2 came and went; old- logs of this lap were deleted, then 3 and 4 of it renamed.
+	// Log 2 was written and removed. The old- logs of this round were deleted, then 3 and 4 renamed.
 	r.put("old-"+log3, "c\n"+trailer)
 	r.put("old-"+log4, "d\n"+trailer)
 	r.remove(log1)
@@ -340,7 +347,8 @@ func TestAWholeLapBehind(t *testing.T) {
 	r.wantGaps(1, GapLogGone)
 }
 
-// Old logs deleted by hand: then the writer does not rename the other half, and appends to what is there.
+// TestWriterAppendsToLeftovers deletes the old- logs by hand. Then the writer does not rename the
+// other half, and appends to the existing logs.
 func TestWriterAppendsToLeftovers(t *testing.T) {
 	r := newRig(t)
 	r.mkdir()
@@ -350,7 +358,8 @@ func TestWriterAppendsToLeftovers(t *testing.T) {
 	r.put(log2, "")
 	r.point(2)
 	r.start(Position{})
-	for i := range 3 { // from what is there at the start; what was read in this life; what is there at a restart
+	// The cases: known from the start; read in this life; known at a restart.
+	for i := range 3 {
 		r.append(log2, "a\n"+trailer)
 		r.append(log3, "b\n"+trailer)
 		r.point(3)
@@ -364,7 +373,7 @@ func TestWriterAppendsToLeftovers(t *testing.T) {
 		r.point(2)
 		r.want("d")
 		if i == 1 {
-			r.age(log3, time.Minute) // a lap has passed since
+			r.age(log3, time.Minute) // a round has passed since
 			r.restart()
 			r.want()
 		}
@@ -372,7 +381,8 @@ func TestWriterAppendsToLeftovers(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
-// The same with a next log that was changed after the active one.
+// TestWriterAppendsToAYoungLeftover is the same with a next log that was changed after the active
+// one.
 func TestWriterAppendsToAYoungLeftover(t *testing.T) {
 	r := newRig(t)
 	r.mkdir()
@@ -387,7 +397,8 @@ func TestWriterAppendsToAYoungLeftover(t *testing.T) {
 	r.want("a", "b")
 }
 
-// Logs of a configuration with more files lie about for ever: they are no successors.
+// TestLeftoversOfMoreFiles checks that old logs of a configuration with more files do not count as
+// next logs.
 func TestLeftoversOfMoreFiles(t *testing.T) {
 	for _, down := range []bool{false, true} {
 		r := newRig(t)
@@ -415,14 +426,15 @@ func TestLeftoversOfMoreFiles(t *testing.T) {
 			r.wantGaps(0, "")
 			continue
 		}
-		// By their times they are leftovers, but nobody has read them.
+		// By their times they are leftovers, but they were not read.
 		r.start(r.opt.From)
 		r.waitWant("b", "c")
 		r.wantGaps(1, GapLogsMissing)
 	}
 }
 
-// Logs that lie about with the next number, newer than ours, are not touched before the writer gets there.
+// TestNextNumberBeforeThePointer checks that a newer log with the next number is not read before
+// the pointer names it.
 func TestNextNumberBeforeThePointer(t *testing.T) {
 	r := newRunningRig(t)
 	r.append(log1, "a\n")
@@ -434,7 +446,8 @@ func TestNextNumberBeforeThePointer(t *testing.T) {
 	r.want("not yet")
 }
 
-// What is appended, and rotated, between our look at the log and our look at the pointer.
+// TestRotationBetweenLogAndPointer appends and rotates after the follower has read the log and
+// before it reads the pointer.
 func TestRotationBetweenLogAndPointer(t *testing.T) {
 	r := newRunningRig(t)
 	r.append(log1, "a\n"+trailer)
@@ -451,8 +464,9 @@ func TestRotationBetweenLogAndPointer(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
-// Three rotations between our look at the pointer and our look at the directory: by the older pointer
-// the new logs would look like those of the lap before.
+// TestRotationsBetweenPointerAndDirectory rotates three times after the follower has read the
+// pointer and before it reads the directory. By the older pointer the new logs would look like
+// those of the previous round.
 func TestRotationsBetweenPointerAndDirectory(t *testing.T) {
 	r := newRig(t)
 	r.mkdir()
@@ -481,8 +495,8 @@ func TestRotationsBetweenPointerAndDirectory(t *testing.T) {
 	r.wantGaps(1, GapLogGone)
 }
 
-// A log renamed while the directory is read is in no listing made of it; the one after it must not pass
-// for what comes next.
+// TestRenameWhileListing renames a log while the directory is read, so that the listing lacks it.
+// The log after it must not count as the next one.
 func TestRenameWhileListing(t *testing.T) {
 	r := newRig(t)
 	r.mkdir()
@@ -504,7 +518,8 @@ func TestRenameWhileListing(t *testing.T) {
 	r.wantGaps(0, "")
 }
 
-// A log of the lap before was deleted, and one of this lap has its number, inode number and size.
+// TestRememberedInodeUsedAgain gives a new log the number, inode number and size of a deleted log
+// of the previous round.
 func TestRememberedInodeUsedAgain(t *testing.T) {
 	for range 20 {
 		r := newRunningRig(t)
@@ -528,8 +543,8 @@ func TestRememberedInodeUsedAgain(t *testing.T) {
 	t.Skip("this file system does not give inode numbers again")
 }
 
-// An empty log that was there at the start, and is older than the active one, may get its records
-// after the pointer has passed it: of an empty log it is not known that it is done with.
+// TestEmptyLogIsNotDone has an empty log at the start that is older than the active one. It may get
+// records after the pointer has passed it, because an empty log may not be complete.
 func TestEmptyLogIsNotDone(t *testing.T) {
 	r := newRig(t)
 	r.mkdir()

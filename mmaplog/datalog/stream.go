@@ -25,7 +25,7 @@ type PerStream[T any] [1 + len(Streams)]T
 
 var streamNames = [...]string{Cycle: "cycle", OriginalTx: "originalTx", Receipt: "receipt"}
 
-// String is the word that file names and messages use: "cycle", "originalTx" or "receipt".
+// String returns the word in file names and messages: "cycle", "originalTx" or "receipt".
 func (s Stream) String() string {
 	if !s.valid() {
 		return "stream(" + strconv.Itoa(int(s)) + ")"
@@ -35,10 +35,10 @@ func (s Stream) String() string {
 
 func (s Stream) valid() bool { return s >= Cycle && s <= Receipt }
 
-// pointerName is the name of the file that says which log is being written.
+// pointerName returns the name of the file that names the log that is being written.
 func (s Stream) pointerName() string { return "active-" + s.String() + "-log.txt" }
 
-// logName is the name of log n; old: after the writer has put it out of the way.
+// logName returns the name of log n; old: the name after the writer has renamed it.
 func (s Stream) logName(n uint32, old bool) string {
 	name := s.String() + "-log" + strconv.FormatUint(uint64(n), 10) + ".txt"
 	if old {
@@ -47,7 +47,7 @@ func (s Stream) logName(n uint32, old bool) string {
 	return name
 }
 
-// FileName is the name that log n has while it is written.
+// FileName returns the name that log n has while it is written.
 func (s Stream) FileName(n uint32) string { return s.logName(n, false) }
 
 // ownsName reports whether a file's name has the form of a log of this stream.
@@ -56,8 +56,8 @@ func (s Stream) ownsName(name []byte) bool {
 	return ok && bytes.HasPrefix(name, []byte("-log")) && bytes.HasSuffix(name, []byte(".txt"))
 }
 
-// parseLogName is the inverse of logName. It takes exactly what a writer writes: no sign, no
-// leading zero, no log 0, so that a number has one name.
+// parseLogName is the inverse of logName. It accepts only names that a writer writes: no sign, no
+// leading zero, no log 0. So each number has one name.
 func (s Stream) parseLogName(name string) (n uint32, old, ok bool) {
 	name, old = strings.CutPrefix(name, "old-")
 	name, ok = strings.CutPrefix(name, s.String()+"-log")
@@ -75,8 +75,8 @@ func (s Stream) parseLogName(name string) (n uint32, old, ok bool) {
 	return uint32(v), old, true
 }
 
-// parsePointer reads the text of the active file. A torn text never passes for another log, because
-// the name ends with ".txt"; anything else (empty, garbage) is no pointer.
+// parsePointer parses the text of the active file. ok is false for any other text (empty, garbage).
+// A torn text never names another log, because the name ends with ".txt".
 func (s Stream) parsePointer(text []byte) (n uint32, ok bool) {
 	n, old, ok := s.parseLogName(string(bytes.Trim(text, " \t\r\n")))
 	return n, ok && !old

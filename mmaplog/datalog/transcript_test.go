@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// The transcripts are recorded writer behaviour: steps on a directory, and the records that a right
-// reader delivers. Their pauses are shortened by this factor.
+// The transcripts are recorded behaviour of writers: steps in a directory, and the records that a
+// correct reader delivers. This factor shortens their pauses.
 const transcriptSpeed = 0.15
 
 type transcript struct {
@@ -38,7 +38,7 @@ type step struct {
 	N, Cut                          int
 	Ms, Size                        int64
 	NoLastEol                       bool            `json:"no_last_eol"`
-	From                            json.RawMessage // a number of bytes, or the name to rename
+	From                            json.RawMessage // a number of bytes, or the old name
 }
 
 func (s step) fromNumber() int {
@@ -227,7 +227,8 @@ func appendTo(path string, b []byte) error {
 	return file.Close()
 }
 
-// play performs a transcript before three followers and returns the first difference to what it expects.
+// play does the steps of a transcript with three followers, and returns the first difference from
+// the expected records.
 func (p player) play(tr transcript, noWatch bool) error {
 	if err := p.perform(tr.Setup); err != nil {
 		return err
@@ -238,7 +239,8 @@ func (p player) play(tr transcript, noWatch bool) error {
 	var mu sync.Mutex
 	got := map[string][]string{}
 	for _, stream := range Streams {
-		f, err := NewFollower(Options{Dir: p.dir, Stream: stream, Interval: 15 * time.Millisecond, noWatch: noWatch})
+		f, err := NewFollower(Options{Dir: p.dir, Stream: stream, Interval: 15 * time.Millisecond,
+			noWatch: noWatch})
 		if err != nil {
 			return err
 		}
@@ -261,13 +263,14 @@ func (p player) play(tr transcript, noWatch bool) error {
 	for _, id := range tr.Optional {
 		optional[string(p.lines[id])] = true
 	}
-	// What comes out besides the records are lines that the encoder will refuse; stopDistributionAtCycle
-	// is not this package's.
+	// Other delivered lines are those that the encoder refuses. stopDistributionAtCycle is not a
+	// task of this package.
 	keep := func(line string) bool {
 		var v struct{ Cycle, Counter float64 }
 		err := json.Unmarshal([]byte(line), &v)
 		stop := tr.Config.StopDistributionAtCycle
-		return !optional[line] && (err == nil || json.Valid([]byte(line))) && (stop == 0 || max(v.Cycle, v.Counter) <= stop)
+		return !optional[line] && (err == nil || json.Valid([]byte(line))) &&
+			(stop == 0 || max(v.Cycle, v.Counter) <= stop)
 	}
 	differs := func() error {
 		mu.Lock()
@@ -289,7 +292,8 @@ func (p player) play(tr transcript, noWatch bool) error {
 				for n < min(len(want), len(have)) && want[n] == have[n] {
 					n++
 				}
-				return fmt.Errorf("%s: %d of %d records, first difference at %d", stream, len(have), len(want), n)
+				return fmt.Errorf("%s: %d of %d records, first difference at %d", stream, len(have), len(want),
+					n)
 			}
 		}
 		return nil
@@ -298,7 +302,7 @@ func (p player) play(tr transcript, noWatch bool) error {
 	for differs() != nil && time.Now().Before(deadline) {
 		time.Sleep(5 * time.Millisecond)
 	}
-	p.pause(400) // for what should not come
+	p.pause(400) // so that unexpected records can come
 	stop()
 	wg.Wait()
 	return differs()
@@ -317,7 +321,7 @@ func TestTranscripts(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			var wg sync.WaitGroup
-			slots := make(chan struct{}, 12) // each takes 3 of the 128 inotify instances that a user has
+			slots := make(chan struct{}, 12) // each uses 3 of a user's 128 inotify instances
 			for i, tr := range transcripts {
 				if testing.Short() && (i%2 == 1) != noWatch {
 					continue // the short run plays each transcript in one of the two ways

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// What keeps reading from going on is told, with the path that fails, and passes by itself.
+// TestTrouble checks that an error that stops reading is reported with its path, and disappears
+// when the cause is gone.
 func TestTrouble(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -21,7 +22,11 @@ func TestTrouble(t *testing.T) {
 			func(r *rig) { r.must(os.Symlink(log2, r.path(log2))) },
 			func(r *rig) { r.remove(log2); r.put(log2, "b\n") }},
 		{"a pointer that is a directory", activeLog, syscall.EISDIR,
-			func(r *rig) { r.remove(activeLog); r.must(os.Mkdir(r.path(activeLog), 0o755)); r.put(log2, "b\n") },
+			func(r *rig) {
+				r.remove(activeLog)
+				r.must(os.Mkdir(r.path(activeLog), 0o755))
+				r.put(log2, "b\n")
+			},
 			func(r *rig) { r.remove(activeLog); r.point(2) }},
 		{"a pointer with a byte order mark", activeLog, nil,
 			func(r *rig) { r.put(activeLog, "\ufeff"+log2); r.put(log2, "b\n") },
@@ -36,8 +41,15 @@ func TestTrouble(t *testing.T) {
 			func(r *rig) {},
 			func(r *rig) { r.put(log2, "b\n") }},
 		{"a directory that is a file", ".", syscall.ENOTDIR,
-			func(r *rig) { r.must(os.Rename(r.dir, r.dir+".aside")); r.must(os.WriteFile(r.dir, nil, 0o644)) },
-			func(r *rig) { r.must(os.Remove(r.dir)); r.must(os.Rename(r.dir+".aside", r.dir)); r.put(log2, "b\n") }},
+			func(r *rig) {
+				r.must(os.Rename(r.dir, r.dir+".aside"))
+				r.must(os.WriteFile(r.dir, nil, 0o644))
+			},
+			func(r *rig) {
+				r.must(os.Remove(r.dir))
+				r.must(os.Rename(r.dir+".aside", r.dir))
+				r.put(log2, "b\n")
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newRunningRig(t)
@@ -55,7 +67,8 @@ func TestTrouble(t *testing.T) {
 			if s.Err == nil || c.err != nil && !errors.Is(s.Err, c.err) {
 				t.Errorf("%v, want %v", s.Err, c.err)
 			}
-			if want := r.path(c.path); !strings.HasPrefix(s.Path, want) || r.clock.Sub(s.Since) != waitsLong {
+			if want := r.path(c.path); !strings.HasPrefix(s.Path, want) ||
+				r.clock.Sub(s.Since) != waitsLong {
 				t.Errorf("%s since %v, want %s since %v", s.Path, s.Since, want, r.clock.Add(-waitsLong))
 			}
 			c.mend(r)

@@ -14,35 +14,34 @@ const (
 	// windowBytes is how much of a file is mapped at once: more than a whole log of the usual 10
 	// MiB, so that a log costs one mmap however often it grows.
 	windowBytes = 32 << 20
-	// windowAlign is where windows begin: a multiple of every page size in use.
+	// windowAlign divides the offsets of windows. It is a multiple of every page size in use.
 	windowAlign = 64 << 10
 )
 
-// errFault says that mapped bytes could not be read: the file was cut under the mapping, or the
-// disk failed.
+// errFault means that mapped bytes could not be read, because the file was cut or the disk failed.
 var errFault = errors.New("datalog: mapped bytes cannot be read")
 
-// window maps a part of a file. It may reach beyond the file's end, which costs nothing: only bytes
-// below a size that fstat has just told are touched, and under a guard, because the file may
+// window maps a part of a file. The mapping may reach beyond the file's end, which costs nothing.
+// Only bytes below the size of the last fstat are read, and under guard, because the file may
 // shrink.
 type window struct {
 	m    mmap.MMap
 	base int64
 
-	// direct: the file cannot be mapped, or its mapping is not what the file holds. The bytes are
-	// read into a buffer then.
+	// direct means that the file is read into buffer instead, because it cannot be mapped or the
+	// mapping differs from the file.
 	direct bool
 	buffer []byte
 }
 
-// giveUpMapping makes the following views read the file.
+// giveUpMapping makes view read the file from now on.
 func (w *window) giveUpMapping() {
 	w.close()
 	w.direct = true
 }
 
-// view returns the mapped bytes [from, to) of f, valid until the next view or close.
-// They are to be touched by the guarded functions below only.
+// view returns the mapped bytes [from, to) of f, valid until the next view or close. Only the
+// guarded functions below may read them.
 func (w *window) view(f *os.File, from, to int64) ([]byte, error) {
 	if w.direct {
 		if n := int(to - from); cap(w.buffer) < n || cap(w.buffer) > 2*searchBytes && n <= searchBytes {
@@ -65,15 +64,16 @@ func (w *window) view(f *os.File, from, to int64) ([]byte, error) {
 
 func (w *window) close() {
 	if w.m != nil {
-		// Fails only for a range that is not mapped, which would be an error of this file.
+		// Unmap fails only for a range that is not mapped, which would be a bug of this file.
 		if err := w.m.Unmap(); err != nil {
 			panic(fmt.Sprintf("datalog: unmap: %v", err))
 		}
 	}
 }
 
-// guard is deferred around every touch of mapped bytes: a fault in them becomes an error, any other
-// panic goes on. Its first argument is debug.SetPanicOnFault(true), evaluated before the touch.
+// guard is deferred in every function that reads mapped bytes. It turns a fault in them into
+// errFault; any other panic continues. Its first argument is debug.SetPanicOnFault(true), which is
+// evaluated before the read.
 func guard(before bool, err *error) {
 	debug.SetPanicOnFault(before)
 	switch r := recover().(type) {
@@ -94,10 +94,10 @@ func findByte(m []byte, c byte) (i int, err error) {
 	return bytes.IndexByte(m, c), nil
 }
 
-// zeroPage is compared with, which is faster than a look at each byte.
+// zeroPage is for comparisons, which are faster than a test of each byte.
 var zeroPage [4096]byte
 
-// leadingZeros returns how many of mapped bytes are zero before the first that is not.
+// leadingZeros returns the number of zero bytes at the beginning of mapped bytes.
 func leadingZeros(m []byte) (n int, err error) {
 	defer guard(debug.SetPanicOnFault(true), &err)
 	for len(m)-n >= len(zeroPage) && bytes.Equal(m[n:n+len(zeroPage)], zeroPage[:]) {
@@ -109,8 +109,7 @@ func leadingZeros(m []byte) (n int, err error) {
 	return n, nil
 }
 
-// takeLines returns the length of the whole lines at the beginning of mapped bytes, at most n of
-// them.
+// takeLines returns the length of at most n whole lines at the beginning of mapped bytes.
 func takeLines(m []byte, n int) (length int, err error) {
 	defer guard(debug.SetPanicOnFault(true), &err)
 	for ; n > 0; n-- {

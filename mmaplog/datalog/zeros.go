@@ -7,21 +7,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Zero bytes are no text: they stand where nothing was written yet (room that was allocated ahead,
-// a hole), or where a crash of the archiver's machine has taken what was written. They are never
-// part of a record.
+// Zero bytes are never part of a record. They are in places that were not written yet (allocated
+// space, a hole), or whose bytes a crash of the archiver's machine has removed.
 
+// errStale means that the mapping differs from the file.
 var errStale = errors.New("datalog: the mapping is not what the file holds")
 
-// hole describes zero bytes with other bytes behind them. The Follower waits for them to be
-// overwritten.
+// hole describes zero bytes with other bytes after them. The Follower waits until they are
+// overwritten, or until linger has passed.
 type hole struct {
-	upTo  int64 // zero bytes below it were seen at since
+	upTo  int64 // zero bytes before upTo were there at since
 	since time.Time
 	held  bool // reading waits for the zero bytes at the offset
 }
 
-// overwritten looks again at the zero bytes that the file ended in, because something has changed.
+// overwritten checks, after a change of the file, whether the zero bytes at its end were written.
 func (l *logFile) overwritten() error {
 	if l.zerosAt < 0 || l.zerosAt >= l.size {
 		l.zerosAt = -1
@@ -40,8 +40,8 @@ func (l *logFile) overwritten() error {
 	return nil
 }
 
-// endsInZeros finds out whether the file, in which no line is whole, ends in zero bytes; and
-// whether the mapping tells the truth about its end.
+// endsInZeros sets zerosAt if the file, which has no whole line, ends in zero bytes. It returns
+// errStale if the mapping differs from the file at its end.
 func (l *logFile) endsInZeros() error {
 	if l.size == l.fp.offset || l.zerosAt >= 0 {
 		return nil
@@ -85,7 +85,7 @@ func (l *logFile) zeroIn(from, to int64) (int64, error) {
 	return -1, nil
 }
 
-// zerosEnd returns the end of the zero bytes that begin at an offset, at most to.
+// zerosEnd returns the end of the zero bytes that begin at from, at most to.
 func (l *logFile) zerosEnd(from, to int64) (int64, error) {
 	for at := from; at < to; at += searchBytes {
 		if at = l.skipHole(at, to); at == to {
@@ -102,8 +102,8 @@ func (l *logFile) zerosEnd(from, to int64) (int64, error) {
 	return to, nil
 }
 
-// skipHole returns where the hole of the file ends in which an offset lies, at most to. Bytes that
-// were never written need not be read to be known as zero: gigabytes of them cost seconds.
+// skipHole returns the end of the file's hole at from, at most to; from itself if there is none.
+// Bytes of a hole need not be read: gigabytes of them would cost seconds.
 func (l *logFile) skipHole(from, to int64) int64 {
 	data, err := unix.Seek(l.fd, from, unix.SEEK_DATA)
 	switch {
@@ -115,8 +115,8 @@ func (l *logFile) skipHole(from, to int64) int64 {
 	return min(max(data, from), to)
 }
 
-// passHole skips the zero bytes inside a line, and the bytes before them in the line, which no
-// writer will complete. end is the end of the line, or of a later one.
+// passHole skips the zero bytes inside a line, and the bytes of the line before them, because no
+// writer will complete that line. end is the end of this line or of a later one.
 func (l *logFile) passHole(zero, end int64) (outcome, error) {
 	to, err := l.zerosEnd(zero, end)
 	if err != nil {

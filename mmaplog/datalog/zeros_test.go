@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// writeAt writes in place, as a writer does that does not append.
+// writeAt writes at an offset, as a writer does that does not append.
 func (r *rig) writeAt(name, text string, at int64) {
 	r.t.Helper()
 	f, err := os.OpenFile(r.path(name), os.O_WRONLY, 0)
@@ -49,7 +49,7 @@ func TestZeroBytes(t *testing.T) {
 		r.want("a", "b")
 		r.wantGaps(0, "")
 	})
-	t.Run("at the end of a log that is left", func(t *testing.T) { // what was there is lost
+	t.Run("at the end of a log that is left", func(t *testing.T) { // its bytes are lost
 		r := newRunningRig(t)
 		r.append(log1, "a\n"+zeros)
 		r.put(log2, "b\n")

@@ -60,7 +60,7 @@ func (b *backlog) release(floor uint64) {
 // segment is opened again for its sync. The kernel reports a write error for the file, so the sync
 // still returns the error of an earlier write, unless the kernel has forgotten the file meanwhile.
 //
-// One call handles all segments, so settle queues no second call until relieve begins.
+// One call handles all segments, so retireSegments queues no second call until relieve begins.
 func (w *Writer) relieve() {
 	w.relieving.Store(false)
 	floor := w.Floor()

@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-// While an fsync hangs, retention goes on, and what waits for it holds few descriptors and
-// mappings. When it returns, all that is kept is synced.
+// TestHungSync checks that retention continues while an fsync hangs, and that the waiting segments
+// use few descriptors and mappings. When the fsync returns, all remaining segments must be synced.
 func TestHungSync(t *testing.T) {
 	o := testOptions(t.TempDir())
-	o.RetainBytes = 40 * minSegmentBytes // more than may wait as they are
+	o.RetainBytes = 40 * minSegmentBytes // more segments than may wait with open files
 	stalled, stall := make(chan struct{}), make(chan struct{})
 	var once atomic.Bool
 	o.fault = func(what op, path string) error {
@@ -59,7 +59,8 @@ func TestHungSync(t *testing.T) {
 		return len(pairs)
 	}
 	eventually(t, func() bool { return segments() <= int(w.Stats().Segments)+1 })
-	eventually(t, func() bool { return descriptors() <= 2*(unfinishedMost+1+2)+2 }) // one is being synced, one written, one ahead; head, lock
+	// Files of one segment in the sync, the active one and the spare; head; lock.
+	eventually(t, func() bool { return descriptors() <= 2*(unfinishedMost+1+2)+2 })
 	if n := mapsOf(t, o.Dir); n > unfinishedMost+1+2+1 {
 		t.Errorf("%d mappings", n)
 	}
@@ -77,12 +78,14 @@ func TestHungSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustHoldOnlySegments(t, o.Dir)
-	if report, err := Inspect(o.Dir); err != nil || report.NewID != "" || len(report.Damaged)+len(report.GivenUp) != 0 {
+	if report, err := Inspect(o.Dir); err != nil || report.NewID != "" ||
+		len(report.Damaged)+len(report.GivenUp) != 0 {
 		t.Errorf("%+v, %v", report, err)
 	}
 }
 
-// While the disk answers neither a sync nor an unlink, at most one call of relieve waits for its turn.
+// TestReliefIsQueuedOnce checks that at most one call of relieve is queued while syncs and unlinks
+// hang.
 func TestReliefIsQueuedOnce(t *testing.T) {
 	o := testOptions(t.TempDir())
 	o.RetainBytes = 4 * minSegmentBytes

@@ -10,8 +10,8 @@ import (
 
 const benchFrame = 4300 // bytes; the mean of the firehose
 
-// BenchmarkAppend appends and commits frames of 4.3 KB, a batch at a time, at full retention speed: rolls, preparation,
-// syncs and unlinks included. max-µs is the longest single call.
+// BenchmarkAppend appends and commits frames of 4.3 KB in batches, as fast as retention allows,
+// including rolls, preparation, syncs and unlinks. max-µs is the longest single call.
 func BenchmarkAppend(b *testing.B) {
 	for _, batch := range []int{1, 64} {
 		b.Run(map[int]string{1: "batch=1", 64: "batch=64"}[batch], func(b *testing.B) {
@@ -43,8 +43,8 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-// BenchmarkAppendPaced appends at 250 MB/s, which is what two cores can sign, in batches of 16: the CPU and the waits of
-// a writer that the background work keeps ahead of. ns/op is of the call alone.
+// BenchmarkAppendPaced appends at 250 MB/s, which two cores can sign, in batches of 16. At this
+// rate the background work keeps up with the writer. ns/op is the time of the calls alone.
 func BenchmarkAppendPaced(b *testing.B) {
 	o := testOptions(benchDir(b))
 	o.SegmentBytes, o.RetainBytes = DefaultSegmentBytes, 4*DefaultSegmentBytes
@@ -79,7 +79,7 @@ func BenchmarkAppendPaced(b *testing.B) {
 	b.ReportMetric(float64(w.Stats().Rolls), "rolls")
 }
 
-// benchLog is a log of about so many bytes, in segments of the default size, and a reader of it.
+// benchLog returns a reader of a log of about bytes bytes, in segments of the default size.
 func benchLog(b *testing.B, bytes int) (Options, *Writer, *Reader) {
 	o := testOptions(benchDir(b))
 	o.SegmentBytes, o.RetainBytes = DefaultSegmentBytes, 4<<30
@@ -119,7 +119,7 @@ func BenchmarkFrames(b *testing.B) {
 			}
 		}
 	})
-	b.Run("to-head", func(b *testing.B) { // a client that is less than a slice behind: no search
+	b.Run("to-head", func(b *testing.B) { // a client less than a slice behind: no search
 		b.ReportAllocs()
 		for i := range b.N {
 			f, err := r.Frames(head-uint64(1+i&15)*benchFrame, 256<<10)
@@ -129,7 +129,7 @@ func BenchmarkFrames(b *testing.B) {
 			sink += len(f)
 		}
 	})
-	b.Run("search", func(b *testing.B) { // every client somewhere else
+	b.Run("search", func(b *testing.B) { // each client at another offset
 		b.ReportAllocs()
 		at := uint64(0)
 		for range b.N {
@@ -170,7 +170,8 @@ func BenchmarkRecovery(b *testing.B) {
 	b.ReportMetric(float64(took.Milliseconds())/float64(b.N), "ms/GiB")
 }
 
-// benchDir is in memory unless FRAMELOG_BENCH_DISK is set: the disk of a shared machine would be what is measured.
+// benchDir is in memory unless FRAMELOG_BENCH_DISK is set. Else the benchmark would measure the
+// disk of a shared machine.
 func benchDir(b *testing.B) string {
 	if os.Getenv("FRAMELOG_BENCH_DISK") != "" {
 		return b.TempDir()

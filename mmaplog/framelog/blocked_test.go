@@ -13,7 +13,7 @@ import (
 	"distributor/mmaplog/disktest"
 )
 
-// batch is numbered frames, one behind the other in memory if together, with a slice for each.
+// batch returns numbered frames, each as a slice; if together, one after the other in memory.
 func batch(from, to uint64, together bool) (frames [][]byte, metas []Meta) {
 	var all []byte
 	for n := from; n < to; n++ {
@@ -27,14 +27,17 @@ func batch(from, to uint64, together bool) (frames [][]byte, metas []Meta) {
 	return frames, metas
 }
 
-// A write that fails is tried again at the same offset. Until it has worked, readers see nothing of
-// the commit. If the file itself cannot be written, the frames go to the next segment.
+// TestWriteFails checks that a failed write is tried again at the same offset, and that readers see
+// nothing of the commit until it works. If the file itself cannot be written, the frames must go to
+// the next segment.
 func TestWriteFails(t *testing.T) {
 	for _, why := range []syscall.Errno{syscall.EIO, syscall.EROFS, syscall.ENOSPC, syscall.EPERM} {
 		for _, times := range []int{1, movesAfter, 5} {
 			for _, together := range []bool{true, false} {
 				for _, committed := range []uint64{0, 3} {
-					t.Run(fmt.Sprint(why, times, together, committed), func(t *testing.T) { writeFails(t, why, times, together, committed) })
+					t.Run(fmt.Sprint(why, times, together, committed), func(t *testing.T) {
+						writeFails(t, why, times, together, committed)
+					})
 				}
 			}
 		}
@@ -45,7 +48,7 @@ func writeFails(t *testing.T, why syscall.Errno, times int, together bool, commi
 	o := testOptions(memoryDir(t))
 	first := segmentPath(o.Dir, 0, framesExt)
 	failing := false
-	o.fault = func(what op, path string) error { // opWrite is of this goroutine alone
+	o.fault = func(what op, path string) error { // only this goroutine does opWrite
 		if what != opWrite || path != first || !failing || times == 0 {
 			return nil
 		}
@@ -79,7 +82,8 @@ func writeFails(t *testing.T, why syscall.Errno, times int, together bool, commi
 	newest := 8 + committed
 	mustHave := func() {
 		t.Helper()
-		if first, last, err := readNumbered(r, r.Floor(), 9999); err != nil || first != 1 || last != newest {
+		if first, last, err := readNumbered(r, r.Floor(), 9999); err != nil || first != 1 ||
+			last != newest {
 			t.Fatal(first, last, err)
 		}
 	}
@@ -100,7 +104,7 @@ func writeFails(t *testing.T, why syscall.Errno, times int, together bool, commi
 	mustHave()
 }
 
-// mustVerify reads all of a log that holds so many frames.
+// mustVerify reads a whole log, which must have n frames.
 func mustVerify(t *testing.T, dir string, frames uint64) {
 	t.Helper()
 	report, err := Inspect(dir)
@@ -108,13 +112,14 @@ func mustVerify(t *testing.T, dir string, frames uint64) {
 	for _, s := range report.Segments {
 		got += s.Frames
 	}
-	if err != nil || uint64(got) != frames || report.NewID != "" || len(report.Damaged)+len(report.GivenUp) != 0 {
+	if err != nil || uint64(got) != frames || report.NewID != "" ||
+		len(report.Damaged)+len(report.GivenUp) != 0 {
 		t.Fatalf("%d frames of %d, %v: %+v", got, frames, err, report)
 	}
 }
 
-// The file operations fail at random, in any combination. What was committed is there, once and in
-// order, after every commit and after every opening.
+// TestRandomFailures makes random file operations fail. After every commit and every opening, all
+// committed frames must be there, once and in order.
 func TestRandomFailures(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -132,7 +137,7 @@ func randomFailures(t *testing.T, seed uint64) {
 	var mu sync.Mutex // guards what follows
 	faults, chance := rand.New(rand.NewPCG(seed, 2)), 0.0
 	o := testOptions(memoryDir(t))
-	o.RetainBytes = 1 << 40 // all of it is read again
+	o.RetainBytes = 1 << 40 // the test reads all of it
 	o.fault = func(what op, _ string) error {
 		mu.Lock()
 		defer mu.Unlock()
@@ -189,13 +194,14 @@ func randomFailures(t *testing.T, seed uint64) {
 	}
 }
 
-// The kernel refuses to write pages of a mapped file. That blocks the log as a failed write does,
-// and when it is over, the log goes on.
+// TestPageCannotBeWritten makes the kernel refuse stores into a mapped file. The log must block as
+// after a failed write, and continue afterwards.
 func TestPageCannotBeWritten(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector makes the stores in a place where Go cannot recover")
 	}
-	for _, name := range []string{headName, "0000000000000000" + framesExt, "0000000000000000" + indexExt} {
+	for _, name := range []string{headName, "0000000000000000" + framesExt,
+		"0000000000000000" + indexExt} {
 		t.Run(name, func(t *testing.T) {
 			o := testOptions(t.TempDir())
 			o.RetainBytes = 1 << 30

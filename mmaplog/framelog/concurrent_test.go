@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// Readers with mappings of their own follow a writer that does not wait for them. Whatever they get is right, and in
-// order; the only excuse for a gap is ErrBelowFloor. (Readers in other processes: see the crash tests.)
+// TestReadersFollowARunningWriter has readers with their own mappings follow a writer that does not
+// wait for them. Their frames must be right and in order, with gaps only after ErrBelowFloor. (The
+// crash tests have readers in other processes.)
 func TestReadersFollowARunningWriter(t *testing.T) {
 	dir := t.TempDir()
 	w, _ := mustOpen(t, testOptions(dir))
@@ -47,7 +48,7 @@ func TestReadersFollowARunningWriter(t *testing.T) {
 	}
 }
 
-// follow reads until it has seen the last frame.
+// follow reads up to the last frame.
 func follow(r *Reader, max int, last uint64) error {
 	var buf []byte
 	var at, before uint64
@@ -83,7 +84,8 @@ func follow(r *Reader, max int, last uint64) error {
 	return nil
 }
 
-// Nothing stays open or mapped after Close: of the writer, of readers, of recoveries, of failed opens.
+// TestNothingIsLeaked checks that nothing stays open or mapped after Close of writers and readers,
+// after recoveries, and after failed opens.
 func TestNothingIsLeaked(t *testing.T) {
 	dir := t.TempDir()
 	open := func() (n int) {
@@ -136,7 +138,10 @@ func TestNothingIsLeaked(t *testing.T) {
 			t.Fatalf("%d descriptors, %d mappings are left", open(), mapped())
 		}
 	}
-	change(t, segmentPath(dir, func() uint64 { p, _ := listSegments(dir); return p[1].base }(), indexExt), otherVersion)
+	change(t, segmentPath(dir, func() uint64 {
+		p, _ := listSegments(dir)
+		return p[1].base
+	}(), indexExt), otherVersion)
 	if _, _, err := OpenWriter(o); !errors.Is(err, ErrVersion) {
 		t.Fatal(err)
 	}
@@ -145,7 +150,8 @@ func TestNothingIsLeaked(t *testing.T) {
 	}
 }
 
-// The fallback for kernels without MADV_POPULATE_WRITE must not change what is there.
+// TestTouchChangesNothing checks that the fallback for kernels without MADV_POPULATE_WRITE does not
+// change the content.
 func TestTouchChangesNothing(t *testing.T) {
 	b := make([]byte, 5*pageSize)
 	for i := range b {
@@ -158,7 +164,8 @@ func TestTouchChangesNothing(t *testing.T) {
 	}
 }
 
-// On file systems that cannot preallocate, zeros are written, and what is there stays.
+// TestWriteZeros checks the fallback for file systems that cannot preallocate: it writes zeros and
+// keeps the present content.
 func TestWriteZeros(t *testing.T) {
 	f, err := os.CreateTemp(t.TempDir(), "")
 	if err != nil {
@@ -170,7 +177,8 @@ func TestWriteZeros(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(f.Name())
-	if err != nil || len(got) != 3<<20+5 || string(got[:7]) != "content" || len(bytes.Trim(got[7:], "\x00")) > 0 {
+	if err != nil || len(got) != 3<<20+5 || string(got[:7]) != "content" ||
+		len(bytes.Trim(got[7:], "\x00")) > 0 {
 		t.Errorf("%d bytes, %q, %v", len(got), got[:10], err)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// TestMain also is the writer that the crash tests kill, and the one whose machine loses its power: the test binary runs
-// itself with the directory set.
+// TestMain also runs the child processes of the crash and power loss tests: the test binary starts
+// itself with the directory in the environment.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("FRAMELOG_CRASH_DIR"); dir != "" {
 		crashWriter(dir, os.Getenv("FRAMELOG_CRASH_AT"))
@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// crashWriter appends numbered frames, in batches, after the newest that is in the log, until it is killed: from outside,
-// or by itself at its at'th file operation.
+// crashWriter appends batches of numbered frames after the newest one in the log, until it is
+// killed by the parent, or by itself at file operation number at.
 func crashWriter(dir, at string) {
 	o := testOptions(dir)
 	if limit, err := strconv.ParseInt(at, 10, 64); err == nil {
@@ -49,7 +49,7 @@ func crashWriter(dir, at string) {
 		os.Exit(4)
 	}
 	n := lastNumber(w)
-	fmt.Println(n) // the parent sees where it begins
+	fmt.Println(n) // tells the parent the first number
 	for {
 		for range 1 + n%7 {
 			n++
@@ -94,13 +94,14 @@ func mustBeKilled(t *testing.T, cmd *exec.Cmd, said *bufio.Reader) {
 	t.Helper()
 	rest, _ := said.ReadString(0)
 	err := cmd.Wait()
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok ||
+		status.Signal() != syscall.SIGKILL {
 		t.Fatalf("the writer was not killed: %v, said %q", err, rest)
 	}
 }
 
-// Writers are killed at random moments, one after the other. A reader that has been there all the time finds every
-// committed frame, each once, and never anything else.
+// TestCrashAtRandomMoments kills one writer after the other at random moments. A reader that stays
+// open must get every committed frame once, and nothing else.
 func TestCrashAtRandomMoments(t *testing.T) {
 	dir := t.TempDir()
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -116,7 +117,7 @@ func TestCrashAtRandomMoments(t *testing.T) {
 			said.ReadString('\n')
 			r = mustRead(t, dir)
 		}
-		// Some are killed while they open the log, most after some amount of work.
+		// Some are killed while they open the log, most later.
 		enough := r.Head() + uint64(rng.IntN(20*minSegmentBytes))
 		deadline := time.Now().Add(2 * time.Minute)
 		if round%4 == 3 {
@@ -138,7 +139,8 @@ func TestCrashAtRandomMoments(t *testing.T) {
 		newest = last
 	}
 	w, rec := mustOpen(t, testOptions(dir))
-	if rec.NewID != "" || len(rec.Damaged)+len(rec.GivenUp) != 0 || w.ID() != r.ID() || lastNumber(w) != newest {
+	if rec.NewID != "" || len(rec.Damaged)+len(rec.GivenUp) != 0 || w.ID() != r.ID() ||
+		lastNumber(w) != newest {
 		t.Fatalf("%+v, newest %d, want %d", rec, lastNumber(w), newest)
 	}
 	if newest < 1000 {
@@ -146,14 +148,14 @@ func TestCrashAtRandomMoments(t *testing.T) {
 	}
 }
 
-// The writer is killed before each of its first file operations in turn: in the making of the log, of segments, in
-// retention, and in the recovery from that.
+// TestCrashAtEveryOperation kills the writer before each of its first file operations: while it
+// makes the log and segments, in retention, and in recoveries.
 func TestCrashAtEveryOperation(t *testing.T) {
 	operations := 60
 	if testing.Short() {
 		operations = 20
 	}
-	shared := t.TempDir() // is never without the leftovers of the crash before
+	shared := t.TempDir() // always has the leftovers of the previous crash
 	newest := uint64(0)
 	for at := range operations {
 		for _, dir := range []string{shared, t.TempDir()} {
@@ -188,7 +190,8 @@ func mustHoldOnlySegments(t *testing.T, dir string) {
 	t.Helper()
 	filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		name := d.Name()
-		if _, ok := parseBase(name[:min(16, len(name))]); !d.IsDir() && !ok && name != headName && name != lockName {
+		if _, ok := parseBase(name[:min(16, len(name))]); !d.IsDir() && !ok && name != headName &&
+			name != lockName {
 			t.Errorf("%s was left behind", name)
 		}
 		return nil

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// madeLog is a closed log of frames 1 to 149, with the ends of all frames from the floor on, and its segments.
+// madeLog is a closed log of frames 1 to 149, with the ends of all frames from the floor on, and
+// its segments.
 type madeLog struct {
 	o     Options
 	id    ID
@@ -41,7 +42,7 @@ func makeLog(t *testing.T) *madeLog {
 	}
 	w.Close()
 	closeReader(t, r)
-	l.o.boot = bootID{1} // the machine was started again: nothing is trusted
+	l.o.boot = bootID{1} // as after a restart of the machine, so that everything is verified
 	if l.pairs, err = listSegments(l.o.Dir); err != nil || len(l.pairs) < 5 {
 		t.Fatal(l.pairs, err)
 	}
@@ -60,7 +61,8 @@ func (l *madeLog) path(segment int, ext string) string {
 	return segmentPath(l.o.Dir, l.pairs[segment].base, ext)
 }
 
-// inSegment is the first frame number that begins in a segment, and how many do. The last segment is -1.
+// inSegment returns the number of the first frame of a segment, and the number of its frames.
+// Segment -1 is the last one.
 func (l *madeLog) inSegment(i int) (first, count uint64) {
 	limit := l.head
 	if i+1 < len(l.pairs) {
@@ -104,7 +106,8 @@ func flip(at int64) func([]byte) []byte {
 
 func truncated(to int64) func([]byte) []byte { return func(b []byte) []byte { return b[:to] } }
 
-// Every kind of damage has its outcome: which frames are served afterwards, and under which ID.
+// TestDamage checks the outcome of every kind of damage: which frames are served afterwards, and
+// under which ID.
 func TestDamage(t *testing.T) {
 	type outcome struct {
 		first, last      uint64 // frames served; first 0: none
@@ -112,8 +115,11 @@ func TestDamage(t *testing.T) {
 		damaged, givenUp bool
 		trusted          bool
 	}
-	open := func(t *testing.T, l *madeLog) { // as a writer that died leaves it
-		change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte { asHead(b).State.Store(stateOpen); return b })
+	open := func(t *testing.T, l *madeLog) { // as a killed writer leaves it
+		change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte {
+			asHead(b).State.Store(stateOpen)
+			return b
+		})
 	}
 	for _, c := range []struct {
 		name string
@@ -130,7 +136,8 @@ func TestDamage(t *testing.T) {
 		{"entry's end in the middle", func(t *testing.T, l *madeLog) outcome {
 			n, _ := l.inSegment(l.mid)
 			change(t, l.path(l.mid, indexExt), flip(pageSize+3*entrySize))
-			return outcome{first: n + 5, last: 249, damaged: true} // the next one's beginning is lost with it
+			// the beginning of the next frame is lost too
+			return outcome{first: n + 5, last: 249, damaged: true}
 		}},
 		{"entry's end in the middle, wildly", func(t *testing.T, l *madeLog) outcome {
 			n, _ := l.inSegment(l.mid)
@@ -144,7 +151,10 @@ func TestDamage(t *testing.T) {
 		}},
 		{"entries zeroed in the middle", func(t *testing.T, l *madeLog) outcome {
 			n, _ := l.inSegment(l.mid)
-			change(t, l.path(l.mid, indexExt), func(b []byte) []byte { clear(b[pageSize+3*entrySize : pageSize+6*entrySize]); return b })
+			change(t, l.path(l.mid, indexExt), func(b []byte) []byte {
+				clear(b[pageSize+3*entrySize : pageSize+6*entrySize])
+				return b
+			})
 			return outcome{first: n + 7, last: 249, damaged: true}
 		}},
 		{"last frame", func(t *testing.T, l *madeLog) outcome {
@@ -171,7 +181,7 @@ func TestDamage(t *testing.T) {
 		}},
 		{"sealed end in the middle", func(t *testing.T, l *madeLog) outcome {
 			change(t, l.path(l.mid, indexExt), flip(64))
-			return outcome{first: l.first, last: 249} // repaired: the next segment's name says it
+			return outcome{first: l.first, last: 249} // repaired from the next segment's name
 		}},
 		{"frames file truncated", func(t *testing.T, l *madeLog) outcome {
 			n, count := l.inSegment(l.mid)
@@ -257,19 +267,31 @@ func TestDamage(t *testing.T) {
 			return outcome{first: l.first, last: 249, newID: true}
 		}},
 		{"head offset too low, inside of a frame", func(t *testing.T, l *madeLog) outcome {
-			change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte { asHead(b).Head.Store(l.ends[9] + 1); return b })
-			return outcome{first: l.first, last: 249} // the count of frames tells
+			change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte {
+				asHead(b).Head.Store(l.ends[9] + 1)
+				return b
+			})
+			return outcome{first: l.first, last: 249} // repaired from the count of frames
 		}},
 		{"head offset too high", func(t *testing.T, l *madeLog) outcome {
-			change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte { asHead(b).Head.Store(l.head + 77777); return b })
+			change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte {
+				asHead(b).Head.Store(l.head + 77777)
+				return b
+			})
 			return outcome{first: l.first, last: 249, newID: true}
 		}},
 		{"floor too high", func(t *testing.T, l *madeLog) outcome {
-			change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte { asHead(b).Floor.Store(l.head + 1); return b })
+			change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte {
+				asHead(b).Floor.Store(l.head + 1)
+				return b
+			})
 			return outcome{first: l.first, last: 249}
 		}},
 		{"floor inside of a frame", func(t *testing.T, l *madeLog) outcome {
-			change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte { asHead(b).Floor.Store(l.ends[9] + 1); return b })
+			change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte {
+				asHead(b).Floor.Store(l.ends[9] + 1)
+				return b
+			})
 			return outcome{first: l.first + 11, last: 249, damaged: true}
 		}},
 		{"recovery interrupted after the ID was given up", func(t *testing.T, l *madeLog) outcome {
@@ -292,7 +314,10 @@ func TestDamage(t *testing.T) {
 			open(t, l)
 			last := len(l.pairs) - 1
 			n, _ := l.inSegment(last)
-			change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte { asHead(b).Synced.Store(l.pairs[last].base); return b })
+			change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte {
+				asHead(b).Synced.Store(l.pairs[last].base)
+				return b
+			})
 			from := int64(l.startOf(n+2) - l.pairs[last].base)
 			change(t, l.path(last, framesExt), func(b []byte) []byte { clear(b[from : from+24]); return b })
 			return outcome{first: l.first, last: n + 1, newID: true, givenUp: true}
@@ -300,7 +325,10 @@ func TestDamage(t *testing.T) {
 		{"machine went down, damage below what was synced", func(t *testing.T, l *madeLog) outcome {
 			open(t, l)
 			n, _ := l.inSegment(l.mid)
-			change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte { asHead(b).Synced.Store(l.pairs[l.mid+1].base); return b })
+			change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte {
+				asHead(b).Synced.Store(l.pairs[l.mid+1].base)
+				return b
+			})
 			change(t, l.path(l.mid, framesExt), flip(int64(l.startOf(n+3)-l.pairs[l.mid].base)+20))
 			return outcome{first: n + 4, last: 249, newID: true, damaged: true}
 		}},
@@ -342,13 +370,14 @@ func TestDamage(t *testing.T) {
 				t.Fatalf("serves frames %d to %d, want %d to %d: %v", first, last, want.first, want.last, err)
 			}
 			verified := rec.Frames == last-first+1 && rec.Bytes == rec.Head-rec.Floor
-			if first != 0 && (lastNumber(w) != last || rec.Trusted != want.trusted || verified == want.trusted) {
+			if first != 0 && (lastNumber(w) != last || rec.Trusted != want.trusted ||
+				verified == want.trusted) {
 				t.Errorf("last source %d, recovery %+v", lastNumber(w), rec)
 			}
 			if first != 0 && !want.newID && rec.Head != l.head {
 				t.Errorf("head %d, was %d", rec.Head, l.head)
 			}
-			// And it goes on from there, and opens again without a word.
+			// The log can be appended to, and opens again without a finding.
 			appendNumbered(t, w, last+1, last+80)
 			if _, newest, err := readNumbered(r, r.Floor(), 30_000); err != nil || newest != last+79 {
 				t.Fatalf("then serves up to %d: %v", newest, err)
@@ -359,15 +388,17 @@ func TestDamage(t *testing.T) {
 			}
 			mustHoldOnlySegments(t, l.o.Dir)
 			_, rec = mustOpen(t, l.o)
-			if rec.ID != id || rec.Head != head || rec.Floor != floor || len(rec.Damaged)+len(rec.GivenUp) > 0 {
+			if rec.ID != id || rec.Head != head || rec.Floor != floor ||
+				len(rec.Damaged)+len(rec.GivenUp) > 0 {
 				t.Errorf("opened again: %+v", rec)
 			}
 		})
 	}
 }
 
-// A reader that stayed over a recovery which gave committed frames up must not go on as if nothing had happened.
-func TestReaderOfAnOldIDIsTold(t *testing.T) {
+// TestReaderOfAnOldIDFails checks that a reader that was open during a recovery which gave up
+// committed frames gets an error.
+func TestReaderOfAnOldIDFails(t *testing.T) {
 	l := makeLog(t)
 	r := mustRead(t, l.o.Dir)
 	if _, err := r.Frames(l.floor, 5000); err != nil {
@@ -386,8 +417,8 @@ func TestReaderOfAnOldIDIsTold(t *testing.T) {
 	}
 }
 
-// otherVersion makes a head or an index one of another format version. That version alone, without
-// the check, would be damage.
+// otherVersion changes the format version in a head or an index, with its check, because the
+// version alone would be damage.
 func otherVersion(b []byte) []byte {
 	b[8]++
 	if h := asHead(b); h.Magic == headMagic {
@@ -422,7 +453,8 @@ func TestOtherVersionIsRefused(t *testing.T) {
 	}
 }
 
-// Files that somebody truncates while they are mapped make errors, not dead processes.
+// TestTruncatedUnderTheReader checks that a file that is truncated while it is mapped causes an
+// error and does not end the process.
 func TestTruncatedUnderTheReader(t *testing.T) {
 	l := makeLog(t)
 	r := mustRead(t, l.o.Dir)
@@ -455,7 +487,8 @@ func TestDamageNamesFileAndOffset(t *testing.T) {
 	start, end := l.startOf(n+3), l.ends[n+3-l.first]
 	change(t, l.path(l.mid, framesExt), flip(int64(start-l.pairs[l.mid].base)))
 	_, rec := mustOpen(t, l.o)
-	want := Damage{File: filepath.Base(l.path(l.mid, framesExt)), Start: start, End: end, What: mismatch}
+	want := Damage{File: filepath.Base(l.path(l.mid, framesExt)), Start: start, End: end,
+		What: mismatch}
 	if len(rec.Damaged) != 1 || rec.Damaged[0] != want {
 		t.Errorf("%v, want %v", rec.Damaged, want)
 	}

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// docs/FRAMELOG.md has every field of the format, with the offset and size that the code gives it.
+// TestDocument checks that docs/FRAMELOG.md has every field of the format with its offset and size.
 func TestDocument(t *testing.T) {
 	text, err := os.ReadFile("../../docs/FRAMELOG.md")
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-// A writer commits frames, and a reader, in this process or another, gets them from an offset on.
+// A writer commits frames. A reader, in this process or another, reads them from an offset on.
 func Example() {
 	dir, err := os.MkdirTemp("", "framelog")
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// broken makes operations fail as long as it is set.
+// broken makes operations fail while an error is set for them.
 type broken struct {
 	mu   sync.Mutex
 	errs map[op]error
@@ -32,7 +32,8 @@ func (b *broken) fault(o op, _ string) error {
 	return b.errs[o]
 }
 
-// A full disk stops appending, without losing or changing anything, and room starts it again.
+// TestNoSpaceWhileRunning checks that appending fails on a full disk without any loss or change,
+// and works again when there is room.
 func TestNoSpaceWhileRunning(t *testing.T) {
 	for _, failing := range []op{opAllocate, opRename, opCreate} {
 		t.Run(string(failing), func(t *testing.T) {
@@ -47,7 +48,8 @@ func TestNoSpaceWhileRunning(t *testing.T) {
 			for ; ; n++ {
 				frame, m := numbered(n)
 				if err := w.Append(frame, m); err != nil {
-					if !errors.Is(err, ErrBlocked) || !errors.Is(err, ErrNoSpace) || !errors.Is(err, syscall.ENOSPC) {
+					if !errors.Is(err, ErrBlocked) || !errors.Is(err, ErrNoSpace) ||
+						!errors.Is(err, syscall.ENOSPC) {
 						t.Fatal(err)
 					}
 					break
@@ -58,7 +60,7 @@ func TestNoSpaceWhileRunning(t *testing.T) {
 				if err := w.Append(frame, m); !errors.Is(err, ErrNoSpace) {
 					t.Fatal(err)
 				}
-				if err := w.Commit(); err != nil { // what was appended before can still be committed
+				if err := w.Commit(); err != nil { // frames that were appended before can still be committed
 					t.Fatal(err)
 				}
 			}
@@ -81,7 +83,8 @@ func TestNoSpaceWhileRunning(t *testing.T) {
 	}
 }
 
-// A transient log is not synced: neither when segments are sealed nor when it is closed.
+// TestTransient checks that a transient log is synced neither when segments are sealed nor when it
+// is closed.
 func TestTransient(t *testing.T) {
 	var b broken
 	o := testOptions(t.TempDir())
@@ -96,7 +99,7 @@ func TestTransient(t *testing.T) {
 		t.Errorf("%d segments were begun, %d syncs failed", s.rolls.Load(), s.failures.Load())
 	}
 	b.set(opSync, nil)
-	w, _ = mustOpen(t, o) // as good as any that was not synced
+	w, _ = mustOpen(t, o) // opens like any log that was not synced
 	if w.Head() == 0 || w.Stats().Frames != 199 {
 		t.Errorf("%+v", w.Stats())
 	}
@@ -105,7 +108,8 @@ func TestTransient(t *testing.T) {
 	}
 }
 
-// A disk that fails in another way stops appending as a full one does, and when it works again, so does the log.
+// TestOtherFailuresWhileRunning checks that other failures of the disk stop appending as a full
+// disk does, until the disk works again.
 func TestOtherFailuresWhileRunning(t *testing.T) {
 	for _, failing := range []op{opCreate, opAllocate, opMap, opRename} {
 		for _, why := range []syscall.Errno{syscall.EIO, syscall.EROFS, syscall.EMFILE} {
@@ -122,7 +126,8 @@ func TestOtherFailuresWhileRunning(t *testing.T) {
 					err = w.Append(frame, m)
 				}
 				n--
-				if !errors.Is(err, ErrBlocked) || !errors.Is(err, why) || errors.Is(err, ErrNoSpace) || w.Stats().NoSpace != 0 {
+				if !errors.Is(err, ErrBlocked) || !errors.Is(err, why) || errors.Is(err, ErrNoSpace) ||
+					w.Stats().NoSpace != 0 {
 					t.Fatal(err)
 				}
 				frame, m := numbered(n)
@@ -144,8 +149,8 @@ func TestOtherFailuresWhileRunning(t *testing.T) {
 	}
 }
 
-// An active segment that somebody truncates makes an error, not a dead process; what is lost of it is given up at the next
-// opening.
+// TestTruncatedUnderTheWriter checks that a truncated active segment causes an error and does not
+// end the process, and that the next opening gives up the lost frames.
 func TestTruncatedUnderTheWriter(t *testing.T) {
 	for _, ext := range []string{framesExt, indexExt} {
 		t.Run(ext, func(t *testing.T) {
@@ -170,7 +175,7 @@ func TestTruncatedUnderTheWriter(t *testing.T) {
 			if err := w.Commit(); !errors.Is(err, ErrDamaged) {
 				t.Fatalf("then: %v", err)
 			}
-			_ = w.Close() // it may say that a segment cannot be synced
+			_ = w.Close() // may fail because a segment cannot be synced
 			w, rec := mustOpen(t, o)
 			if w.ID() == id || w.Head() != 0 || lastNumber(w) != 0 || len(rec.GivenUp) == 0 {
 				t.Fatalf("%+v", rec)
@@ -184,7 +189,8 @@ func TestTruncatedUnderTheWriter(t *testing.T) {
 	}
 }
 
-// That the next segment could not be prepared some time ago is no reason to refuse a frame now.
+// TestOldFailureToPrepareIsForgotten checks that an earlier failure to prepare the next segment
+// does not refuse a frame now.
 func TestOldFailureToPrepareIsForgotten(t *testing.T) {
 	var b broken
 	o := testOptions(t.TempDir())
@@ -192,7 +198,8 @@ func TestOldFailureToPrepareIsForgotten(t *testing.T) {
 	w, _ := mustOpen(t, o)
 	eventually(t, func() bool { return len(w.spare) == 1 })
 	b.set(opAllocate, syscall.ENOSPC)
-	for n := uint64(1); w.Stats().Rolls == 0; n++ { // takes the one that is there, and prepares the next in vain
+	// This takes the present spare, and the next one cannot be prepared.
+	for n := uint64(1); w.Stats().Rolls == 0; n++ {
 		appendNumbered(t, w, n, n+1)
 	}
 	eventually(t, func() bool { return len(w.spare) == 1 })
@@ -240,7 +247,8 @@ func TestNoSpaceAtOpen(t *testing.T) {
 	mustOpen(t, o) // the lock is free again
 }
 
-// Once the disk has lost a write, nothing is said to be on disk any more; and the next start of the machine means a new ID.
+// TestSyncFailure checks that after a failed sync Synced no longer moves, and that the log gets a
+// new ID after the next restart of the machine.
 func TestSyncFailure(t *testing.T) {
 	var b broken
 	o := testOptions(t.TempDir())
@@ -266,7 +274,8 @@ func TestSyncFailure(t *testing.T) {
 	}
 }
 
-// What cannot be unlinked is below the floor all the same, and goes when the log is opened the next time.
+// TestUnlinkFailure checks that segments that cannot be unlinked are below the floor, and are
+// removed when the log is opened the next time.
 func TestUnlinkFailure(t *testing.T) {
 	var b broken
 	o := testOptions(t.TempDir())
@@ -275,7 +284,7 @@ func TestUnlinkFailure(t *testing.T) {
 	b.set(opUnlink, syscall.EPERM)
 	appendNumbered(t, w, 1, 300)
 	if err := w.Close(); err == nil {
-		t.Log("closed") // the spare may or may not have been there
+		t.Log("closed") // depends on whether the spare was ready
 	}
 	b.set(opUnlink, nil)
 	if _, err := os.Stat(segmentPath(o.Dir, 0, framesExt)); err != nil {
@@ -304,9 +313,10 @@ func TestTrimFailureIsHarmless(t *testing.T) {
 	if _, last, err := readNumbered(r, r.Floor(), 9999); err != nil || last != 149 || rec.NewID != "" {
 		t.Fatal(last, err, rec)
 	}
-	w.Close() // it has trimmed them now
+	w.Close() // trims them
 	pairs, _ := listSegments(o.Dir)
-	if info, err := os.Stat(segmentPath(o.Dir, pairs[0].base, framesExt)); err != nil || uint64(info.Size()) != pairs[1].base-pairs[0].base {
+	if info, err := os.Stat(segmentPath(o.Dir, pairs[0].base, framesExt)); err != nil ||
+		uint64(info.Size()) != pairs[1].base-pairs[0].base {
 		t.Errorf("%d bytes, %v", info.Size(), err)
 	}
 }

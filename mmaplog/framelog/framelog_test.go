@@ -22,10 +22,11 @@ import (
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func testOptions(dir string) Options {
-	return Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: 4 * minSegmentBytes, Log: quiet}
+	return Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: 4 * minSegmentBytes,
+		Log: quiet}
 }
 
-// memoryDir is a directory where fsync costs nothing, if the machine has one.
+// memoryDir returns a directory in memory, where fsync costs nothing, if the machine has one.
 func memoryDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("/dev/shm", "framelog")
 	if err != nil {
@@ -67,7 +68,8 @@ func closeReader(t testing.TB, r *Reader) {
 	r.head = nil
 }
 
-// numbered is frame n of a test: its length and content follow from n, and say it.
+// numbered returns frame n of a test. Its length and content follow from n, and n can be read from
+// it.
 func numbered(n uint64) ([]byte, Meta) {
 	rng := rand.New(rand.NewPCG(n, 7))
 	size := 24 + rng.IntN(5000)
@@ -98,8 +100,8 @@ func appendNumbered(t testing.TB, w *Writer, from, to uint64) {
 	}
 }
 
-// readNumbered reads all from an offset to the head, checks that it is whole frames with consecutive numbers, byte for
-// byte, and returns the first and the last number.
+// readNumbered reads from an offset to the head, checks that there are whole numbered frames with
+// consecutive numbers, and returns the first and the last number.
 func readNumbered(r *Reader, from uint64, max int) (first, last uint64, err error) {
 	var buf []byte
 	at := from
@@ -164,8 +166,10 @@ func TestAppendCommitRead(t *testing.T) {
 		max  int
 		want string
 	}{
-		{0, 100, "onetwo!three"}, {0, 12, "onetwo!three"}, {0, 11, "onetwo!"}, {0, 7, "onetwo!"}, {0, 6, "one"}, {0, 3, "one"},
-		{0, 2, "on"}, {0, 1, "o"}, {1, 2, "ne"}, {1, 6, "netwo!"}, {4, 3, "wo!"}, {4, 2, "wo"}, {3, 4, "two!"}, {7, 4, "thre"}, {7, 5, "three"}, {12, 5, ""},
+		{0, 100, "onetwo!three"}, {0, 12, "onetwo!three"}, {0, 11, "onetwo!"}, {0, 7, "onetwo!"},
+		{0, 6, "one"}, {0, 3, "one"},
+		{0, 2, "on"}, {0, 1, "o"}, {1, 2, "ne"}, {1, 6, "netwo!"}, {4, 3, "wo!"}, {4, 2, "wo"},
+		{3, 4, "two!"}, {7, 4, "thre"}, {7, 5, "three"}, {12, 5, ""},
 	} {
 		for range 2 { // the second time from memory
 			if b, err := r.Frames(c.from, c.max); err != nil || string(b) != c.want {
@@ -179,7 +183,8 @@ func TestAppendCommitRead(t *testing.T) {
 	if err := errors.Join(w.Append([]byte("4"), Meta{}), w.Commit()); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := r.Frames(7, 50); err != nil || string(b) != "three4" { // what it remembers is of an older head
+	// The reader remembers an older head.
+	if b, err := r.Frames(7, 50); err != nil || string(b) != "three4" {
 		t.Errorf("after more was committed: %q, %v", b, err)
 	}
 	for offset, want := range []uint64{0, 3, 3, 3, 7, 7, 7, 7, 12, 12, 12, 12, 12} {
@@ -187,7 +192,8 @@ func TestAppendCommitRead(t *testing.T) {
 			t.Errorf("FrameEnd(%d) = %d, %v; want %d", offset, end, err, want)
 		}
 		if offset > 0 {
-			if m, err := r.Meta(uint64(offset)); err != nil || m.Time != int64([]int{3, 4, 5}[map[uint64]int{3: 0, 7: 1, 12: 2}[want]]) {
+			if m, err := r.Meta(uint64(offset)); err != nil ||
+				m.Time != int64([]int{3, 4, 5}[map[uint64]int{3: 0, 7: 1, 12: 2}[want]]) {
 				t.Errorf("Meta(%d) = %+v, %v", offset, m, err)
 			}
 		}
@@ -227,7 +233,7 @@ func TestReopenGivesUpUncommitted(t *testing.T) {
 	w, _ := mustOpen(t, testOptions(dir))
 	appendNumbered(t, w, 1, 100)
 	id, head := w.ID(), w.Head()
-	for n := uint64(1000); n < 1050; n++ { // over a segment's end, too
+	for n := uint64(1000); n < 1050; n++ { // also over a segment's end
 		frame, m := numbered(n)
 		if err := w.Append(frame, m); err != nil {
 			t.Fatal(err)
@@ -246,7 +252,8 @@ func TestReopenGivesUpUncommitted(t *testing.T) {
 	for stream := uint8(0); stream < 4; stream++ {
 		src, at, ok := w.LastSource(stream)
 		n := binary.LittleEndian.Uint64(src[:])
-		if want := []uint64{99, 97, 98, 0}[stream]; n != want || ok != (want != 0) || ok && (at == 0 || at > head) {
+		if want := []uint64{99, 97, 98, 0}[stream]; n != want || ok != (want != 0) || ok &&
+			(at == 0 || at > head) {
 			t.Errorf("LastSource(%d) = frame %d at %d, %v", stream, n, at, ok)
 		}
 	}
@@ -260,15 +267,17 @@ func TestReopenGivesUpUncommitted(t *testing.T) {
 	}
 }
 
-// Entries and a seal of frames that were given up must not be taken for those of the frames that come in their place.
+// TestGivenUpEntriesAndSealAreForgotten checks that entries and a seal of frames that were given up
+// do not count for the frames that replace them.
 func TestGivenUpEntriesAndSealAreForgotten(t *testing.T) {
 	dir := t.TempDir()
 	w, _ := mustOpen(t, testOptions(dir))
 	frame := make([]byte, 1000)
-	if err := errors.Join(w.Append(frame, Meta{}), w.Commit()); err != nil { // or nothing of the segment is kept
+	// The other case: no frame of the segment is kept.
+	if err := errors.Join(w.Append(frame, Meta{}), w.Commit()); err != nil {
 		t.Fatal(err)
 	}
-	for range len(w.active.entries) + 6 { // the index is full: the segment is sealed early
+	for range len(w.active.entries) + 6 { // fills the index, so the segment is sealed early
 		if err := w.Append([]byte("ten bytes."), Meta{}); err != nil {
 			t.Fatal(err)
 		}
@@ -294,7 +303,8 @@ func TestGivenUpEntriesAndSealAreForgotten(t *testing.T) {
 	}
 }
 
-// A stream that is silent for longer than the log keeps frames still resumes where it was.
+// TestLastSourceOutlivesRetention checks that LastSource of a stream is known after its last frame
+// was removed by retention.
 func TestLastSourceOutlivesRetention(t *testing.T) {
 	dir := t.TempDir()
 	w, _ := mustOpen(t, testOptions(dir))
@@ -347,7 +357,7 @@ func TestRetention(t *testing.T) {
 			t.Errorf("segment %x is still mapped", s.base)
 		}
 	}
-	if err := w.Close(); err != nil { // background work is done
+	if err := w.Close(); err != nil { // waits for the background work
 		t.Fatal(err)
 	}
 	pairs, err := listSegments(dir)
@@ -404,9 +414,9 @@ func TestSecondWriterIsRefused(t *testing.T) {
 	mustOpen(t, testOptions(dir))
 }
 
-// A child that is being started has a duplicate of the lock until it executes its
-// program: who closes the log is not held up by that, and who comes after one that
-// was killed waits for it.
+// TestLockInAChild checks the case of a child that is being forked, which has a duplicate of the
+// lock until it executes its program. Close must release the lock at once; after a kill, the next
+// writer must wait for the child.
 func TestLockInAChild(t *testing.T) {
 	dir := t.TempDir()
 	w, _ := mustOpen(t, testOptions(dir))
@@ -427,7 +437,8 @@ func TestLockInAChild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, lockName), []byte(strconv.Itoa(killed.Process.Pid)), fileMode); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, lockName), []byte(strconv.Itoa(killed.Process.Pid)),
+		fileMode); err != nil {
 		t.Fatal(err)
 	}
 	time.AfterFunc(lockPatience/5, func() { f.Close() })
@@ -455,7 +466,8 @@ func TestReaderBeforeAndAfterWriter(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	for _, o := range []Options{{}, {Dir: "x", SegmentBytes: 1}, {Dir: "x", SegmentBytes: 1 << 40}, {Dir: "x", RetainBytes: 1}, {Dir: "x", RetainBytes: 1 << 60}} {
+	for _, o := range []Options{{}, {Dir: "x", SegmentBytes: 1}, {Dir: "x", SegmentBytes: 1 << 40},
+		{Dir: "x", RetainBytes: 1}, {Dir: "x", RetainBytes: 1 << 60}} {
 		if _, err := o.withDefaults(); err == nil {
 			t.Errorf("%+v is accepted", o)
 		}
@@ -470,7 +482,7 @@ func TestOptions(t *testing.T) {
 	}
 }
 
-// The log says the id as positions have it, also in JSON.
+// TestIDInJSONLog checks that an ID in a JSON log has the same text as in positions.
 func TestIDInJSONLog(t *testing.T) {
 	var text bytes.Buffer
 	o := testOptions(memoryDir(t))
@@ -481,9 +493,9 @@ func TestIDInJSONLog(t *testing.T) {
 	}
 }
 
-// A segment that has grown for one frame is gone on with after a restart, in
-// what is left of its last page: its index is that of any other.
-func TestGoesOnInGrownSegment(t *testing.T) {
+// TestGrownSegmentIsUsedAfterRestart checks that a segment that has grown for one frame is used further after
+// a restart, in the rest of its last page.
+func TestGrownSegmentIsUsedAfterRestart(t *testing.T) {
 	o := testOptions(memoryDir(t))
 	w, _ := mustOpen(t, o)
 	for n, size := range []int{8*minSegmentBytes + 24, 24, 24} {
@@ -494,7 +506,7 @@ func TestGoesOnInGrownSegment(t *testing.T) {
 			t.Fatal(err)
 		}
 		head := w.Head()
-		if err := w.Close(); err != nil { // waits for what is done in the background
+		if err := w.Close(); err != nil { // waits for the background work
 			t.Fatal(err)
 		}
 		w, _ = mustOpen(t, o)
@@ -504,10 +516,12 @@ func TestGoesOnInGrownSegment(t *testing.T) {
 	}
 }
 
-// What Frames gave can be told of when the floor has passed it.
+// TestGivenBelowTheFloor checks that Given works for the bytes of Frames after the floor has passed
+// them.
 func TestGivenBelowTheFloor(t *testing.T) {
 	dir := memoryDir(t)
-	w, _ := mustOpen(t, Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: minSegmentBytes, Log: slog.New(slog.DiscardHandler)})
+	w, _ := mustOpen(t, Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: minSegmentBytes,
+		Log: slog.New(slog.DiscardHandler)})
 	write := func(n int) {
 		t.Helper()
 		for i := range n {
@@ -546,10 +560,12 @@ func TestGivenBelowTheFloor(t *testing.T) {
 	}
 }
 
-// Where a segment ends a frame does: to know that, nothing of the next one is needed.
+// TestFrameEndAtTheEndOfASegment checks that FrameEnd at the end of a segment does not need the
+// next segment.
 func TestFrameEndAtTheEndOfASegment(t *testing.T) {
 	dir := memoryDir(t)
-	w, _ := mustOpen(t, Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: 1 << 30, Log: slog.New(slog.DiscardHandler)})
+	w, _ := mustOpen(t, Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: 1 << 30,
+		Log: slog.New(slog.DiscardHandler)})
 	for n := range uint64(100) {
 		if err := w.Append(numbered(n)); err != nil {
 			t.Fatal(err)

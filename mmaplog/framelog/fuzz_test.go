@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// fuzzLog is a small closed log that fuzz targets put foreign bytes into.
+// fuzzLog is a small closed log, in which fuzz targets replace bytes.
 func fuzzLog(f *testing.F) (dir string, base uint64) {
 	dir = f.TempDir()
 	w, _ := mustOpen(f, testOptions(dir))
@@ -22,8 +22,8 @@ func fuzzLog(f *testing.F) (dir string, base uint64) {
 	return dir, pairs[0].base
 }
 
-// fuzzOpen opens a copy of the log with one file replaced. Whatever that file says: no panic, no wrong frame, and what
-// the writer made of it opens again in peace.
+// fuzzOpen opens a copy of the log with one file replaced. With any content there must be no panic
+// and no wrong frame, and the recovered log must open again without a finding.
 func fuzzOpen(t *testing.T, from, name string, content []byte, boot bootID) {
 	dir := memoryDir(t)
 	names, err := readNames(from)
@@ -42,7 +42,8 @@ func fuzzOpen(t *testing.T, from, name string, content []byte, boot bootID) {
 			t.Fatal(err)
 		}
 	}
-	if r, err := OpenReader(dir); err == nil { // a reader may come first; it must not trust the file either
+	// A reader may come first, and must not trust the file either.
+	if r, err := OpenReader(dir); err == nil {
 		for _, at := range []uint64{0, r.Floor(), r.Head() / 2, r.Head() - 1, r.Head()} {
 			r.Frames(at, 5000)
 			r.FrameEnd(at)
@@ -50,7 +51,8 @@ func fuzzOpen(t *testing.T, from, name string, content []byte, boot bootID) {
 		}
 		r.Close()
 	}
-	w, _, err := OpenWriter(Options{Dir: dir, SegmentBytes: minSegmentBytes, RetainBytes: minSegmentBytes, Log: quiet, boot: boot})
+	w, _, err := OpenWriter(Options{Dir: dir, SegmentBytes: minSegmentBytes,
+		RetainBytes: minSegmentBytes, Log: quiet, boot: boot})
 	if errors.Is(err, ErrVersion) {
 		return
 	}
@@ -59,7 +61,8 @@ func fuzzOpen(t *testing.T, from, name string, content []byte, boot bootID) {
 	}
 	defer w.Close()
 	r := mustRead(t, dir)
-	if _, last, err := readNumbered(r, r.Floor(), 7000); err != nil || last != 0 && last != lastNumber(w) {
+	if _, last, err := readNumbered(r, r.Floor(), 7000); err != nil || last != 0 &&
+		last != lastNumber(w) {
 		t.Fatalf("last %d, source %d: %v", last, lastNumber(w), err)
 	}
 }
@@ -100,7 +103,7 @@ func FuzzIndex(f *testing.F) {
 	})
 }
 
-// overwritten is a copy of b with other bytes in one place; with none, b is cut there.
+// overwritten returns a copy of b with other bytes at one offset; without bytes, it cuts b there.
 func overwritten(b []byte, at uint16, with []byte) []byte {
 	b = append([]byte(nil), b...)
 	n := min(int(at), len(b))
@@ -111,7 +114,7 @@ func overwritten(b []byte, at uint16, with []byte) []byte {
 	return b
 }
 
-// FuzzFrames: a changed byte of a segment is found, and no frame that it stands in is given out.
+// FuzzFrames checks that a changed byte of a segment is found, and that its frame is not served.
 func FuzzFrames(f *testing.F) {
 	dir, base := fuzzLog(f)
 	name := filepath.Base(segmentPath(dir, base, framesExt))

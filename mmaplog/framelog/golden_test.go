@@ -15,7 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// The bytes on disk are a contract between versions of this program: a change here needs another formatVersion.
+// TestGoldenBytes checks the bytes on disk, which other versions of the program must be able to
+// read. A change of them needs another formatVersion.
 func TestGoldenBytes(t *testing.T) {
 	dir := t.TempDir()
 	o := testOptions(dir)
@@ -41,12 +42,13 @@ func TestGoldenBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got strings.Builder
-	for _, name := range []string{"head", "0000000000000000.index", "0000000000000000.frames", "0000000000000011.index", "0000000000000011.frames"} {
+	for _, name := range []string{"head", "0000000000000000.index", "0000000000000000.frames",
+		"0000000000000011.index", "0000000000000011.frames"} {
 		content, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if name == headName { // the only thing that is random, and its check
+		if name == headName { // the ID is random, and the check depends on it
 			if !bytes.Equal(content[16:32], id[:]) || asHead(content).Check != asHead(content).check() {
 				t.Errorf("the ID is not where it belongs: % x", content[16:40])
 			}
@@ -80,6 +82,7 @@ func TestSizesOfTheFormat(t *testing.T) {
 	}
 	var h headPage
 	if unsafe.Offsetof(h.Head) != 64 || unsafe.Offsetof(h.Floor) != 128 {
-		t.Errorf("head and floor are not on cache lines of their own: %d, %d", unsafe.Offsetof(h.Head), unsafe.Offsetof(h.Floor))
+		t.Errorf("head and floor are not on cache lines of their own: %d, %d", unsafe.Offsetof(h.Head),
+			unsafe.Offsetof(h.Floor))
 	}
 }

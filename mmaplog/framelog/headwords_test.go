@@ -9,33 +9,36 @@ import (
 	"testing"
 )
 
-// headWords are the words of a head page by name, with those of the first ancestor, and one that is
-// not used.
+// headWords has the offsets of the words of a head page by name, including those of the first
+// ancestor and an unused one.
 var headWords = []struct {
 	name string
 	at   int
 }{
-	{"magic", 0}, {"version", 8}, {"ID", 16}, {"ID's end", 24}, {"check", 32}, {"boot", 40}, {"boot's end", 48}, {"lost", 56},
-	{"head", 64}, {"frames", 72}, {"marks", 80}, {"unused", 88}, {"floor", 128}, {"synced", 136}, {"state", 144}, {"gone", 152},
-	{"ancestor", 512}, {"ancestor's ID's end", 520}, {"ancestor's end", 528}, {"lineage's check", 512 + 24*maxAncestors},
+	{"magic", 0}, {"version", 8}, {"ID", 16}, {"ID's end", 24}, {"check", 32}, {"boot", 40},
+	{"boot's end", 48}, {"lost", 56},
+	{"head", 64}, {"frames", 72}, {"marks", 80}, {"unused", 88}, {"floor", 128}, {"synced", 136},
+	{"state", 144}, {"gone", 152},
+	{"ancestor", 512}, {"ancestor's ID's end", 520}, {"ancestor's end", 528},
+	{"lineage's check", 512 + 24*maxAncestors},
 }
 
-// Whatever word of the head is zero, has flipped bits or an old value: the log opens, serves what
-// verifies and nothing else, and an ID that goes on means the same frames. Reading goes on after the
-// newest frame that is left, and the next opening has nothing to say.
+// TestHeadWords changes each word of the head to zero, to flipped bits, or to an old value. The log
+// must open and serve exactly what verifies, and a kept ID must mean the same frames. Reading must
+// go on after the newest frame that is left, and the next opening must have no finding.
 func TestHeadWords(t *testing.T) {
 	now, next := bootID{1}, bootID{2}
-	for _, last := range []uint64{30, 150} { // nothing is retired yet, and some segments are
+	for _, last := range []uint64{30, 150} { // before and after segments were retired
 		for _, state := range []uint64{stateOpen, stateClean, stateLeft} {
 			if state == stateLeft && last == 30 {
-				continue // as when it was closed
+				continue // the word has this value after a close
 			}
 			if testing.Short() && state != stateOpen {
 				continue
 			}
 			o := testOptions(memoryDir(t))
 			o.boot = now
-			var pages [][]byte // the head as it was
+			var pages [][]byte // earlier contents of the head
 			keep := func() []byte {
 				page, err := os.ReadFile(filepath.Join(o.Dir, headName))
 				if err != nil {
@@ -67,7 +70,7 @@ func TestHeadWords(t *testing.T) {
 				for i, old := range pages {
 					values[fmt.Sprint("old value ", i)] = binary.LittleEndian.Uint64(old[word.at:])
 				}
-				high, low := rng.IntN(64), rng.IntN(20) // the second leaves it small
+				high, low := rng.IntN(64), rng.IntN(20) // the second flip keeps the value small
 				values["one bit"], values["a low bit"] = is^1<<high, is^1<<low
 				for what, value := range values {
 					for _, boot := range []bootID{now, next} {
@@ -78,9 +81,10 @@ func TestHeadWords(t *testing.T) {
 						binary.LittleEndian.PutUint64(bad[word.at:], value)
 						c := headCase{o: o, page: bad, head: head, id: id, last: last}
 						c.o.boot = boot
-						// A head that a crash of the machine has left may be old, and its records are made again.
+						// After a crash of the machine the head may be old; the records are read again.
 						c.mayEnd = boot == next && state != stateClean
-						c.name = fmt.Sprintf("%d frames, state %d, boot %d: %s: %s", last, state, boot[0], word.name, what)
+						c.name = fmt.Sprintf("%d frames, state %d, boot %d: %s: %s", last, state, boot[0], word.name,
+							what)
 						c.check(t)
 					}
 				}

@@ -13,17 +13,20 @@ func TestInspect(t *testing.T) {
 		t.Errorf("no directory: %v", err)
 	}
 	l := makeLog(t)
-	l.o.boot = bootID{}      // this machine's, as Inspect has it
-	w, _ := mustOpen(t, l.o) // and it goes on running
+	l.o.boot = bootID{}      // the real one, which Inspect uses
+	w, _ := mustOpen(t, l.o) // the writer stays open
 	appendNumbered(t, w, 250, 260)
 	got, err := Inspect(l.o.Dir)
-	if err != nil || got.ID != l.id || got.Head != w.Head() || got.Floor != l.floor || got.NewID != "" || len(got.Damaged)+len(got.GivenUp) > 0 || got.Writer != strconv.Itoa(os.Getpid()) {
+	if err != nil || got.ID != l.id || got.Head != w.Head() || got.Floor != l.floor ||
+		got.NewID != "" || len(got.Damaged)+len(got.GivenUp) > 0 ||
+		got.Writer != strconv.Itoa(os.Getpid()) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	frames := 0
 	for i, s := range got.Segments {
 		frames += s.Frames
-		if s.Problem != nil || s.Sealed != (i+1 < len(got.Segments)) || i > 0 && s.Base != got.Segments[i-1].End {
+		if s.Problem != nil || s.Sealed != (i+1 < len(got.Segments)) || i > 0 &&
+			s.Base != got.Segments[i-1].End {
 			t.Errorf("segment %d: %+v", i, s)
 		}
 	}
@@ -34,9 +37,10 @@ func TestInspect(t *testing.T) {
 
 	n, _ := l.inSegment(l.mid)
 	change(t, l.path(l.mid, framesExt), flip(int64(l.startOf(n+3)-l.pairs[l.mid].base)+20))
-	for range 2 { // it changes nothing
+	for range 2 { // twice, because Inspect must change nothing
 		got, err = Inspect(l.o.Dir)
-		if err != nil || len(got.Damaged) != 1 || got.Damaged[0].Start != l.startOf(n+3) || got.Floor != l.startOf(n+4) {
+		if err != nil || len(got.Damaged) != 1 || got.Damaged[0].Start != l.startOf(n+3) ||
+			got.Floor != l.startOf(n+4) {
 			t.Fatalf("%+v, %v", got, err)
 		}
 	}

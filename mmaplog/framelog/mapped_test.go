@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// mapsOf is how many mappings of files in dir this process has.
+// mapsOf returns how many mappings of files in dir this process has.
 func mapsOf(t *testing.T, dir string) (n int) {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/maps")
@@ -20,8 +20,8 @@ func mapsOf(t *testing.T, dir string) (n int) {
 	return strings.Count(string(text), dir)
 }
 
-// A Reader that is asked for frames all over a log of many segments has few of them mapped, and
-// what it gave last stays right.
+// TestReaderMapsFew checks that a Reader of a log with many segments has few of them mapped, and
+// that the bytes that Frames returned last stay valid.
 func TestReaderMapsFew(t *testing.T) {
 	o := testOptions(memoryDir(t))
 	o.RetainBytes = 1 << 40
@@ -60,7 +60,8 @@ func TestReaderMapsFew(t *testing.T) {
 	}
 }
 
-// Opening, inspecting and recovering a log of many segments maps few of them at once.
+// TestScanMapsFew checks that opening, inspecting and recovering a log of many segments maps few of
+// them at once.
 func TestScanMapsFew(t *testing.T) {
 	o := testOptions(memoryDir(t))
 	o.RetainBytes = 1 << 40
@@ -90,7 +91,7 @@ func TestScanMapsFew(t *testing.T) {
 		t.Errorf("%d segments were opened, up to %d mappings at once, limit %d", opened, most, limit)
 	}
 	abandon(w)
-	o.boot = bootID{7} // of another start of the machine: all of it is verified
+	o.boot = bootID{7} // as after a restart of the machine, so that everything is verified
 	if _, rec := mustOpen(t, o); rec.Frames != segments || len(rec.GivenUp)+len(rec.Damaged) != 0 {
 		t.Errorf("%+v", rec)
 	}
@@ -142,7 +143,8 @@ func TestFramesStayMapped(t *testing.T) {
 			if got := written(t, given); !bytes.Equal(got, frame) {
 				t.Fatalf("the kernel got %.20q…, not %.20q…", got, frame)
 			}
-			if _, err := r.Frames(r.Head()-1, 1); err != nil { // another segment: nothing keeps the first
+			// frames of another segment, so the first need not stay mapped
+			if _, err := r.Frames(r.Head()-1, 1); err != nil {
 				t.Fatal(err)
 			}
 			if n := len(r.segments); n > test.limit+1 {
@@ -155,7 +157,7 @@ func TestFramesStayMapped(t *testing.T) {
 	}
 }
 
-// written hands b to the kernel and returns what it took.
+// written writes b to a file and returns the bytes in it.
 func written(t *testing.T, b []byte) []byte {
 	t.Helper()
 	f, err := os.CreateTemp(t.TempDir(), "")

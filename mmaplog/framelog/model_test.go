@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// model is the log as it should be: all that was ever committed, and where frames end.
+// model is the expected log: all bytes that were ever committed, and the ends of the frames.
 type model struct {
 	bytes  []byte
 	ends   []uint64
@@ -21,7 +21,8 @@ type model struct {
 func (m *model) head() uint64 { return uint64(len(m.bytes)) }
 
 func (m *model) commit() {
-	m.bytes, m.ends, m.metas = append(m.bytes, m.staged...), append(m.ends, m.stEnds...), append(m.metas, m.stMeta...)
+	m.bytes, m.ends, m.metas = append(m.bytes, m.staged...), append(m.ends, m.stEnds...),
+		append(m.metas, m.stMeta...)
 	m.staged, m.stEnds, m.stMeta = nil, nil, nil
 }
 
@@ -34,7 +35,7 @@ func (m *model) frameWith(offset uint64) int {
 	return -1
 }
 
-// checkFrames judges an answer of Frames.
+// checkFrames checks a result of Frames.
 func (m *model) checkFrames(from uint64, max int, got []byte) error {
 	if len(got) == 0 {
 		if from == m.head() {
@@ -42,23 +43,24 @@ func (m *model) checkFrames(from uint64, max int, got []byte) error {
 		}
 		return errors.New("nothing, below the head")
 	}
-	if len(got) > max || from+uint64(len(got)) > m.head() || !bytes.Equal(got, m.bytes[from:from+uint64(len(got))]) {
+	if len(got) > max || from+uint64(len(got)) > m.head() ||
+		!bytes.Equal(got, m.bytes[from:from+uint64(len(got))]) {
 		return fmt.Errorf("%d bytes, not those of the log", len(got))
 	}
 	end := from + uint64(len(got))
 	i := m.frameWith(end - 1)
 	if m.ends[i] == end {
-		// A boundary. Was there a later one? Only if the segment ended here.
+		// It ends at a boundary. A later one within the limit is allowed only if the segment ends here.
 		return nil
 	}
 	if first := m.frameWith(from); first == i && len(got) == max && m.ends[i]-from > uint64(max) {
-		return nil // a single frame is longer
+		return nil // a single frame may be longer
 	}
 	return fmt.Errorf("ends inside of a frame, at %d", end)
 }
 
-// Random operations, and after each the log must look like the model: through readers that come and go and stand
-// anywhere, over retention and re-opening.
+// TestModel does random operations, and compares the log with the model after each: with readers
+// that open and close at any offset, over retention and reopening.
 func TestModel(t *testing.T) {
 	steps := 1500
 	if testing.Short() {
@@ -92,7 +94,7 @@ func runModel(t *testing.T, seed uint64, steps int) {
 		switch rng.IntN(20) {
 		case 0:
 			if rng.IntN(4) > 0 {
-				continue // it costs a few fsyncs
+				continue // because it takes a few fsyncs
 			}
 			if err := w.Close(); err != nil {
 				t.Fatal(err)
@@ -101,7 +103,8 @@ func runModel(t *testing.T, seed uint64, steps int) {
 			floor := func() uint64 { r := mustRead(t, o.Dir); defer closeReader(t, r); return r.Floor() }()
 			var rec Recovery
 			w, rec = mustOpen(t, o)
-			if rec.NewID != "" || w.ID() != id || w.Head() != m.head() || w.Floor() != floor || len(rec.Damaged)+len(rec.GivenUp) > 0 {
+			if rec.NewID != "" || w.ID() != id || w.Head() != m.head() || w.Floor() != floor ||
+				len(rec.Damaged)+len(rec.GivenUp) > 0 {
 				t.Fatalf("step %d: reopened %+v, want head %d floor %d", step, rec, m.head(), floor)
 			}
 		case 1, 2, 3, 4, 5, 6, 7:

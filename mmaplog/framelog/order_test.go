@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// diary writes down what is done to the files, and before each operation what the head file has
-// come to say.
+// diary records the operations on the files, and before each operation the changes of the head
+// file.
 type diary struct {
 	dir string
 
@@ -28,8 +28,8 @@ func (d *diary) fault(o op, path string) error {
 	d.look()
 	name := filepath.Base(path)
 	switch {
-	case o == opCreate || o == opAllocate || o == opMap || o == opWrite: // before the name, or before the head
-		return nil
+	case o == opCreate || o == opAllocate || o == opMap || o == opWrite:
+		return nil // these come before the name or before the head
 	case path == d.dir:
 		name = "directory"
 	case path == filepath.Dir(d.dir):
@@ -43,7 +43,7 @@ func (d *diary) fault(o op, path string) error {
 	return nil
 }
 
-// look notes which words of the head are others than they were.
+// look records which words of the head have changed.
 func (d *diary) look() {
 	page, err := os.ReadFile(filepath.Join(d.dir, headName))
 	if err != nil || len(page) != pageSize {
@@ -54,7 +54,8 @@ func (d *diary) look() {
 		d.lines = append(d.lines, "head is another")
 		d.id = h.ID
 	}
-	for i, v := range [5]uint64{h.Head.Load(), h.Floor.Load(), h.Synced.Load(), h.Lost.Load(), h.State.Load()} {
+	for i, v := range [5]uint64{h.Head.Load(), h.Floor.Load(), h.Synced.Load(), h.Lost.Load(),
+		h.State.Load()} {
 		if v != d.words[i] {
 			d.lines = append(d.lines, fmt.Sprintf("%s is %d", wordNames[i], int64(v)))
 			d.words[i] = v
@@ -62,7 +63,7 @@ func (d *diary) look() {
 	}
 }
 
-// said returns what was written down since the last time.
+// said returns the lines since the last call.
 func (d *diary) said() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -72,12 +73,13 @@ func (d *diary) said() []string {
 	return lines
 }
 
-// The order of syncs, names, removals and of what the head says is what a power loss is survived
-// by. Each line has its reason; a sync that is taken out makes this test fail, and TestPowerLoss
-// where the file system does not sync more than it is asked for.
+// TestOrder checks the order of syncs, renames, removals and changes of the head, on which
+// surviving a power loss depends. Each line has its reason. If a sync is missing, this test fails;
+// TestPowerLoss fails too if the file system does not sync more than requested.
 func TestOrder(t *testing.T) {
 	d := &diary{dir: filepath.Join(t.TempDir(), "log")}
-	o := Options{Dir: d.dir, SegmentBytes: minSegmentBytes, RetainBytes: 2 * minSegmentBytes, Log: quiet, fault: d.fault, boot: bootID{1}}
+	o := Options{Dir: d.dir, SegmentBytes: minSegmentBytes, RetainBytes: 2 * minSegmentBytes,
+		Log: quiet, fault: d.fault, boot: bootID{1}}
 	var w *Writer
 	open := func() {
 		t.Helper()
@@ -249,7 +251,7 @@ func TestOrder(t *testing.T) {
 			head is another
 			floor is 327680
 			state is 1
-			sync directory                   | all that was removed, and the new ID, before anything is appended`},
+			sync directory                   | before anything is appended: removals and the new ID`},
 		{"its close", func() { must(t, w.Close()) }, `
 			unlink spare.frames
 			unlink spare.index
@@ -263,7 +265,10 @@ func TestOrder(t *testing.T) {
 		{"the process's end, and a failed sync in this boot", func() {
 			open()
 			abandon(w)
-			change(t, filepath.Join(d.dir, headName), func(b []byte) []byte { asHead(b).Lost.Store(1); return b })
+			change(t, filepath.Join(d.dir, headName), func(b []byte) []byte {
+				asHead(b).Lost.Store(1)
+				return b
+			})
 		}, `
 			state is 1
 			sync head
@@ -274,7 +279,10 @@ func TestOrder(t *testing.T) {
 			unlink copy.index
 			lost is 1`},
 		{"the next process, which closes", func() {
-			change(t, filepath.Join(d.dir, headName), func(b []byte) []byte { asHead(b).Lost.Store(458757); return b })
+			change(t, filepath.Join(d.dir, headName), func(b []byte) []byte {
+				asHead(b).Lost.Store(458757)
+				return b
+			})
 			open()
 			must(t, w.Close())
 		}, `
@@ -285,7 +293,7 @@ func TestOrder(t *testing.T) {
 			unlink spare.index
 			unlink copy.frames
 			unlink copy.index
-			rename 0000000000070005.index    | what may not be on disk gets no more frames, but is written again
+			rename 0000000000070005.index    | written again, because its frames may not be on disk
 			rename 0000000000070005.frames
 			sync directory
 			sync index                       | a copy is on disk before it takes the place
@@ -330,7 +338,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// reasoned is the text without the reasons.
+// reasoned returns the text without the reasons.
 func reasoned(text string) string {
 	var lines []string
 	for line := range strings.Lines(strings.TrimSpace(text)) {
@@ -340,7 +348,7 @@ func reasoned(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// drain waits for what is done in the background.
+// drain waits for the background work.
 func drain(w *Writer) {
 	done := make(chan struct{})
 	w.behind.do(func() { close(done) })

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// cutsPerImage is how many power losses a file system sees before it is made anew, with other
+	// cutsPerImage is how many power losses a file system has before the next one is made, with other
 	// mount options.
 	cutsPerImage = 50
 	// A child of this test opens the log in powerLossDir and cuts the power before its n-th file
@@ -27,15 +27,16 @@ const (
 	powerLossCut = "FRAMELOG_POWER_LOSS_CUT"
 )
 
-// A real loss of power, for the file system: ext4 on a loop device is shut down without flushing
-// its journal, after the kernel has written back whatever it liked of the files. Then it is mounted
-// again, and the log recovered under another boot ID; some of the recoveries are cut as well, or
-// cut again before anything else is written. After each:
+// TestPowerLoss causes real losses of power for a file system: an ext4 on a loop device is shut
+// down without flushing its journal, after random parts of the files were written back. Then it is
+// mounted again, and the log is recovered under another boot ID. Some recoveries are cut too, or
+// the power is cut again before anything else is written. After each loss:
 //
-//   - the log holds exactly what it held, up to its new end: no hole, no frame of another life;
-//   - what was said to be on disk is there, and all of it after a close, under the old ID;
-//   - LastSource is of the newest frame, so that all behind it is made again;
-//   - an offset that is served under an earlier ID means the bytes that it meant, as far as there are any.
+//   - the log has exactly what it had, up to its new end: no hole, no frame of another life;
+//   - all that was synced is there; after a close, everything, under the old ID;
+//   - LastSource is that of the newest frame, so that all later records are read again;
+//   - an offset that is served under an earlier ID has the same bytes as before, as far as there
+//     are any.
 func TestPowerLoss(t *testing.T) {
 	cuts, _ := strconv.Atoi(os.Getenv("CUTS"))
 	if cuts == 0 {
@@ -61,12 +62,13 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
-// outage counts what happened.
+// outage counts events.
 type outage struct{ cut, gone, closed, interrupted, killed, renamed int }
 
 func (o *outage) add(p outage) {
 	o.cut, o.gone, o.closed = o.cut+p.cut, o.gone+p.gone, o.closed+p.closed
-	o.interrupted, o.killed, o.renamed = o.interrupted+p.interrupted, o.killed+p.killed, o.renamed+p.renamed
+	o.interrupted, o.killed, o.renamed = o.interrupted+p.interrupted, o.killed+p.killed,
+		o.renamed+p.renamed
 }
 
 func (o *outage) String() string {
@@ -74,13 +76,13 @@ func (o *outage) String() string {
 		o.cut, o.gone, o.closed, o.interrupted, o.killed, o.renamed)
 }
 
-// made is a frame as it was appended.
+// made is an appended frame.
 type made struct {
 	end, number uint64
 	life        int64 // in Meta.Cycle: the same record has other bytes in another life
 }
 
-// power is a file system that loses its power, and a log in it.
+// power is a file system that loses its power, with a log in it.
 type power struct {
 	t          *testing.T
 	rng        *rand.Rand
@@ -90,11 +92,11 @@ type power struct {
 	boot  uint64
 	lives int64
 
-	frames        []made        // of the log, as far as they may be there
-	same          map[ID]uint64 // up to where offsets under an ID mean what they mean in frames
-	order         []ID          // of these, newest last
+	frames        []made        // all frames that the log may have
+	same          map[ID]uint64 // offsets up to here mean the same under this ID as in frames
+	order         []ID          // the IDs in same, newest last
 	closed        bool
-	reopened      bool   // and cut again, since
+	reopened      bool   // and cut again since
 	synced, floor uint64 // before the cut
 }
 
@@ -103,7 +105,8 @@ func newPower(t *testing.T, seed, n uint64) *power {
 	p := &power{t: t, rng: rand.New(rand.NewPCG(seed, n)), same: map[ID]uint64{}}
 	place := t.TempDir()
 	p.image, p.mnt = filepath.Join(place, "image"), filepath.Join(place, "mnt")
-	p.options = []string{"loop", "loop,noauto_da_alloc", "loop,data=writeback", "loop,commit=1", "loop,nodelalloc"}[n%5]
+	p.options = []string{"loop", "loop,noauto_da_alloc", "loop,data=writeback", "loop,commit=1",
+		"loop,nodelalloc"}[n%5]
 	if err := os.Mkdir(p.mnt, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +135,7 @@ func (p *power) remount() {
 	p.mount()
 }
 
-// finish closes the last life's file system.
+// finish unmounts the file system of the last life.
 func (p *power) finish() {
 	p.t.Helper()
 	p.run("umount", p.mnt)
@@ -148,7 +151,7 @@ func (p *power) log() Options {
 	return o
 }
 
-// life is one of the machine: from its start to the loss of its power.
+// life is a life of the machine, from its start to the loss of its power.
 func (p *power) life() {
 	p.t.Helper()
 	for p.rng.IntN(3) == 0 {
@@ -162,7 +165,7 @@ func (p *power) life() {
 	p.check(w, rec)
 	p.reopened = false
 	p.write(w, 120)
-	for p.rng.IntN(4) == 0 { // the process is killed, with something appended and not committed
+	for p.rng.IntN(4) == 0 { // the process is killed, with uncommitted frames
 		p.killed++
 		p.append(w, 1+p.rng.IntN(40), false)
 		id := w.ID()
@@ -191,7 +194,7 @@ func (p *power) life() {
 	p.remount()
 }
 
-// check compares what is there with what was.
+// check compares the log after a loss with the frames before.
 func (p *power) check(w *Writer, rec Recovery) {
 	p.t.Helper()
 	bad := func(format string, args ...any) {
@@ -221,9 +224,12 @@ func (p *power) check(w *Writer, rec Recovery) {
 		bad("the newest frame is %d, sources say %d", last, newest)
 	}
 	now := p.read(r)
-	was := slices.DeleteFunc(slices.Clone(p.frames), func(m made) bool { return m.end <= rec.Floor || m.end > rec.Head })
+	was := slices.DeleteFunc(slices.Clone(p.frames), func(m made) bool {
+		return m.end <= rec.Floor || m.end > rec.Head
+	})
 	if !slices.Equal(now, was) {
-		bad("%d frames, not the %d of before: %v, %v", len(now), len(was), difference(now, was), difference(was, now))
+		bad("%d frames, not the %d of before: %v, %v", len(now), len(was), difference(now, was),
+			difference(was, now))
 	}
 	kept := len(p.frames)
 	p.frames = slices.DeleteFunc(p.frames, func(m made) bool { return m.end > rec.Head })
@@ -253,7 +259,7 @@ func (p *power) check(w *Writer, rec Recovery) {
 	}
 }
 
-// read lists the frames that a log serves.
+// read returns the frames that a log serves.
 func (p *power) read(r *Reader) (all []made) {
 	p.t.Helper()
 	for at := r.Floor(); at < r.Head(); {
@@ -271,7 +277,7 @@ func (p *power) read(r *Reader) (all []made) {
 	return all
 }
 
-// difference is the first frame of a that is not in b.
+// difference returns the first frame of a that is not in b.
 func difference(a, b []made) string {
 	for _, m := range a {
 		if !slices.Contains(b, m) {
@@ -281,7 +287,7 @@ func difference(a, b []made) string {
 	return "none"
 }
 
-// write appends about n frames, while the kernel writes back what it likes.
+// write appends about n frames, while random parts of the files are written back.
 func (p *power) write(w *Writer, n int) {
 	p.t.Helper()
 	for p.lives++; p.rng.IntN(n) > 0; {
@@ -324,17 +330,18 @@ func (p *power) cutRecovery() {
 	p.interrupted++
 	p.boot++
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), powerLossDir+"="+p.mnt, fmt.Sprintf("%s=%d %d %d", powerLossCut, p.rng.IntN(25), p.boot, p.rng.Uint32()))
+	child.Env = append(os.Environ(), powerLossDir+"="+p.mnt,
+		fmt.Sprintf("%s=%d %d %d", powerLossCut, p.rng.IntN(25), p.boot, p.rng.Uint32()))
 	out, err := child.CombinedOutput()
 	var killed *exec.ExitError
 	if !errors.As(err, &killed) || killed.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		p.t.Fatalf("the child was not killed: %v: %s", err, out)
 	}
 	p.remount()
-	p.reopened = true // a closed log may be open now, as far as the disk knows
+	p.reopened = true // on the disk, a closed log may be an open one now
 }
 
-// cutWhileOpening is the child's part.
+// cutWhileOpening runs in the child process.
 func cutWhileOpening(mnt, cut string) {
 	var n int
 	var boot, seed uint64
@@ -368,7 +375,7 @@ func cutWhileOpening(mnt, cut string) {
 	off()
 }
 
-// abandon lets go of a writer as its process's end would.
+// abandon releases a writer's resources as the end of its process would.
 func abandon(w *Writer) {
 	w.ahead.close()
 	w.beside.close()
@@ -385,7 +392,7 @@ func abandon(w *Writer) {
 	w.letGo()
 }
 
-// powerOff has ext4 lose all that is not on the device: EXT4_IOC_SHUTDOWN with NOLOGFLUSH.
+// powerOff makes ext4 lose all that is not on the device: EXT4_IOC_SHUTDOWN with NOLOGFLUSH.
 func powerOff(mnt string) {
 	dir, err := os.Open(mnt)
 	if err != nil {
@@ -393,12 +400,13 @@ func powerOff(mnt string) {
 	}
 	defer dir.Close()
 	flag := uint32(2)
-	if _, _, e := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), 0x8004587d, uintptr(unsafe.Pointer(&flag))); e != 0 {
+	if _, _, e := unix.Syscall(unix.SYS_IOCTL, dir.Fd(), 0x8004587d,
+		uintptr(unsafe.Pointer(&flag))); e != 0 {
 		panic(e)
 	}
 }
 
-// writeBack brings a part of a file to disk, or the journal.
+// writeBack writes a random part of a file, or the journal, to the device.
 func writeBack(rng *rand.Rand, mnt string) {
 	names, err := readNames(filepath.Join(mnt, "log"))
 	if err != nil || len(names) == 0 {
@@ -417,7 +425,8 @@ func writeBack(rng *rand.Rand, mnt string) {
 		return
 	}
 	if pages := info.Size() / pageSize; rng.IntN(16) > 0 {
-		_ = unix.SyncFileRange(int(f.Fd()), rng.Int64N(pages)*pageSize, (1+rng.Int64N(pages))*pageSize, unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+		_ = unix.SyncFileRange(int(f.Fd()), rng.Int64N(pages)*pageSize, (1+rng.Int64N(pages))*pageSize,
+			unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
 	} else {
 		_ = unix.Fsync(int(f.Fd()))
 	}

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// crashed is the log that a machine leaves that went down: open, on disk up to the middle, with one
-// frame behind that missing and the others there.
+// crashed returns a log as after a crash of the machine: open, synced up to the middle, with one
+// later frame missing and the others present.
 func crashed(t *testing.T) (l *madeLog, missing uint64) {
 	t.Helper()
 	l = makeLog(t)
@@ -31,7 +31,7 @@ func (l *madeLog) words(t *testing.T, f func(h *headPage)) {
 	change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte { f(asHead(b)); return b })
 }
 
-// withoutLastEntry has the head stand where no frame ends.
+// withoutLastEntry removes the last entry, so that no frame ends at the head.
 func withoutLastEntry(t *testing.T, l *madeLog) {
 	t.Helper()
 	change(t, l.path(len(l.pairs)-1, indexExt), func(b []byte) []byte {
@@ -42,7 +42,8 @@ func withoutLastEntry(t *testing.T, l *madeLog) {
 	})
 }
 
-// mustEndBefore checks that a log ends before a frame, and that all from there on is made again.
+// mustEndBefore checks that a log ends before a frame, and that the records from there on are read
+// again.
 func mustEndBefore(t *testing.T, l *madeLog, w *Writer, rec Recovery, n uint64) {
 	t.Helper()
 	if rec.Head != l.startOf(n) || rec.NewID == "" {
@@ -54,25 +55,34 @@ func mustEndBefore(t *testing.T, l *madeLog, w *Writer, rec Recovery, n uint64) 
 	if newest := lastNumber(w); newest != n-1 {
 		t.Errorf("reading goes on after record %d, and %d is missing", newest, n)
 	}
-	if all := mustRead(t, l.o.Dir).Ancestors(); len(all) == 0 || all[len(all)-1] != (Ancestor{l.id, rec.Head}) {
+	if all := mustRead(t, l.o.Dir).Ancestors(); len(all) == 0 ||
+		all[len(all)-1] != (Ancestor{l.id, rec.Head}) {
 		t.Errorf("the chain of IDs is %v, of %v up to %d", all, l.id, rec.Head)
 	}
 }
 
-// What was not on disk when the machine went down is made again, and all behind it, whatever else
-// the head says.
+// TestHoleAboveSynced checks that the log ends before the first frame that was not on disk at a
+// crash of the machine, whatever the head says, and that the later records are read again.
 func TestHoleAboveSynced(t *testing.T) {
 	for name, more := range map[string]func(*testing.T, *madeLog){
-		"nothing else":            func(*testing.T, *madeLog) {},
-		"the last entry missing":  withoutLastEntry,
-		"an interrupted recovery": func(t *testing.T, l *madeLog) { l.words(t, func(h *headPage) { h.State.Store(stateGone) }) },
+		"nothing else":           func(*testing.T, *madeLog) {},
+		"the last entry missing": withoutLastEntry,
+		"an interrupted recovery": func(t *testing.T, l *madeLog) {
+			l.words(t, func(h *headPage) { h.State.Store(stateGone) })
+		},
 		"an interrupted recovery of this boot": func(t *testing.T, l *madeLog) {
-			l.words(t, func(h *headPage) { h.State.Store(stateGone); h.Floor.Store(goneFloor); h.Boot = l.o.boot })
+			l.words(t, func(h *headPage) {
+				h.State.Store(stateGone)
+				h.Floor.Store(goneFloor)
+				h.Boot = l.o.boot
+			})
 		},
 		"the file system went down, not the machine": func(t *testing.T, l *madeLog) {
 			l.words(t, func(h *headPage) { h.Boot = l.o.boot })
 		},
-		"a head that is too high": func(t *testing.T, l *madeLog) { l.words(t, func(h *headPage) { h.Head.Store(l.head + 7777) }) },
+		"a head that is too high": func(t *testing.T, l *madeLog) {
+			l.words(t, func(h *headPage) { h.Head.Store(l.head + 7777) })
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -84,8 +94,8 @@ func TestHoleAboveSynced(t *testing.T) {
 	}
 }
 
-// A recovery that is interrupted is followed by one that comes to the same end, in the same boot or
-// another.
+// TestInterruptedRecovery checks that the recovery after an interrupted one has the same result, in
+// the same boot or another.
 func TestInterruptedRecovery(t *testing.T) {
 	step := 1
 	if testing.Short() {
@@ -105,7 +115,7 @@ func TestInterruptedRecovery(t *testing.T) {
 				return nil
 			}
 			w, _, err := OpenWriter(l.o)
-			if err == nil { // as many operations as there are
+			if err == nil { // n was beyond the last operation
 				w.Close()
 				if at < 8 {
 					t.Errorf("only %d operations", at)
@@ -114,7 +124,7 @@ func TestInterruptedRecovery(t *testing.T) {
 			}
 			l.o.fault, l.o.boot = nil, boot
 			w, rec := mustOpen(t, l.o)
-			if rec.NewID == "" && boot == (bootID{1}) { // the new head had its name already
+			if rec.NewID == "" && boot == (bootID{1}) { // the new head was already renamed
 				rec.NewID = "before"
 			}
 			mustEndBefore(t, l, w, rec, missing)
@@ -126,7 +136,8 @@ func TestInterruptedRecovery(t *testing.T) {
 	}
 }
 
-// A head whose words make no sense is no head: the log does not end at byte 0 under its old ID.
+// TestHeadOfZeroes checks that a head of zeros counts as missing: the log must not end at byte 0
+// under its old ID.
 func TestHeadOfZeroes(t *testing.T) {
 	l := makeLog(t)
 	change(t, filepath.Join(l.o.Dir, headName), func(b []byte) []byte { clear(b[64:]); return b })
@@ -136,19 +147,20 @@ func TestHeadOfZeroes(t *testing.T) {
 	}
 }
 
-// Without a head nothing vouches for what comes after a bad place.
+// TestHoleWithoutHead checks that without a head the log ends before the first bad place.
 func TestHoleWithoutHead(t *testing.T) {
 	l, missing := crashed(t)
 	if err := os.Remove(filepath.Join(l.o.Dir, headName)); err != nil {
 		t.Fatal(err)
 	}
-	if w, rec := mustOpen(t, l.o); rec.Head != l.startOf(missing) || len(rec.Damaged) > 0 || lastNumber(w) != missing-1 {
+	if w, rec := mustOpen(t, l.o); rec.Head != l.startOf(missing) || len(rec.Damaged) > 0 ||
+		lastNumber(w) != missing-1 {
 		t.Errorf("%+v", rec)
 	}
 }
 
-// From crash to crash the chain grows, and what an ID means is cut to what is left of its
-// successors.
+// TestLineage checks that each crash adds an ancestor, and that the end of an ancestor is at most
+// the end of its successors.
 func TestLineage(t *testing.T) {
 	o := testOptions(memoryDir(t))
 	o.RetainBytes = 1 << 30
@@ -175,9 +187,12 @@ func TestLineage(t *testing.T) {
 		abandon(w)
 		pairs, _ := listSegments(o.Dir)
 		base := pairs[len(pairs)-1].base
-		if life%7 > 2 && want[2].End > base { // frames of three lives did not reach the disk
+		if life%7 > 2 && want[2].End > base { // frames of three lives were not on disk
 			cut++
-			change(t, segmentPath(o.Dir, base, framesExt), func(b []byte) []byte { b[want[2].End-base-1] ^= 1; return b })
+			change(t, segmentPath(o.Dir, base, framesExt), func(b []byte) []byte {
+				b[want[2].End-base-1] ^= 1
+				return b
+			})
 		}
 	}
 	if cut < 5 {
@@ -185,7 +200,7 @@ func TestLineage(t *testing.T) {
 	}
 }
 
-// A chain that is damaged is no chain, and nothing else.
+// TestDamagedLineage checks that a damaged lineage counts as empty, and has no other effect.
 func TestDamagedLineage(t *testing.T) {
 	l, missing := crashed(t)
 	w, _ := mustOpen(t, l.o)
@@ -198,8 +213,8 @@ func TestDamagedLineage(t *testing.T) {
 	}
 }
 
-// Frames that were appended and not committed by a writer that was killed do not come back in the
-// place of others.
+// TestGivenUpEntriesAreOffTheDisk checks that uncommitted frames of a killed writer do not come
+// back in the place of others.
 func TestGivenUpEntriesAreOffTheDisk(t *testing.T) {
 	o := testOptions(t.TempDir())
 	w, _ := mustOpen(t, o)
@@ -223,8 +238,8 @@ func TestGivenUpEntriesAreOffTheDisk(t *testing.T) {
 	}
 }
 
-// A log that ends before it was known to have got has been put back from a copy: it gets a new ID,
-// and is verified.
+// TestRolledBack checks that a log that ends before Reached, because it was restored from a copy,
+// gets a new ID and is verified.
 func TestRolledBack(t *testing.T) {
 	for _, boot := range []bootID{{}, {1}} {
 		l := makeLog(t)
@@ -244,29 +259,35 @@ func TestRolledBack(t *testing.T) {
 			t.Errorf("the chain of IDs is %v", all)
 		}
 	}
-	l, _ := crashed(t) // where the head on disk may be behind
+	l, _ := crashed(t) // whose head on disk may be older
 	l.o.Reached = Place{l.id, l.head + 1}
 	if _, rec := mustOpen(t, l.o); rec.NewID == "" || rec.RolledBack {
 		t.Errorf("%+v", rec)
 	}
 }
 
-// A log that was closed is opened without reading its frames, in the same boot, if nothing has
-// changed since.
+// TestTrust checks that a closed log is opened without reading its frames only in the same boot,
+// and only if nothing has changed since.
 func TestTrust(t *testing.T) {
 	for name, c := range map[string]struct {
 		do      func(t *testing.T, l *madeLog)
 		trusted bool
 	}{
 		"closed": {func(*testing.T, *madeLog) {}, true},
-		"left":   {func(t *testing.T, l *madeLog) { l.words(t, func(h *headPage) { h.State.Store(stateLeft) }) }, true},
+		"left": {func(t *testing.T, l *madeLog) {
+			l.words(t, func(h *headPage) { h.State.Store(stateLeft) })
+		}, true},
 		"left, and another boot": {func(t *testing.T, l *madeLog) {
 			l.words(t, func(h *headPage) { h.State.Store(stateLeft) })
 			l.o.boot = bootID{1}
 		}, false},
-		"another boot":      {func(_ *testing.T, l *madeLog) { l.o.boot = bootID{1} }, false},
-		"open":              {func(t *testing.T, l *madeLog) { l.words(t, func(h *headPage) { h.State.Store(stateOpen) }) }, false},
-		"a sync had failed": {func(t *testing.T, l *madeLog) { l.words(t, func(h *headPage) { h.Lost.Store(1) }) }, false},
+		"another boot": {func(_ *testing.T, l *madeLog) { l.o.boot = bootID{1} }, false},
+		"open": {func(t *testing.T, l *madeLog) {
+			l.words(t, func(h *headPage) { h.State.Store(stateOpen) })
+		}, false},
+		"a sync had failed": {func(t *testing.T, l *madeLog) {
+			l.words(t, func(h *headPage) { h.Lost.Store(1) })
+		}, false},
 		"segment missing": {func(t *testing.T, l *madeLog) {
 			os.Remove(l.path(l.mid, framesExt))
 			os.Remove(l.path(l.mid, indexExt))
@@ -280,16 +301,28 @@ func TestTrust(t *testing.T) {
 			os.Remove(l.path(len(l.pairs)-1, indexExt))
 		}, false},
 		"index missing": {func(t *testing.T, l *madeLog) { os.Remove(l.path(l.mid, indexExt)) }, false},
-		"frames cut":    {func(t *testing.T, l *madeLog) { change(t, l.path(l.mid, framesExt), truncated(5000)) }, false},
+		"frames cut": {func(t *testing.T, l *madeLog) {
+			change(t, l.path(l.mid, framesExt), truncated(5000))
+		}, false},
 		"frames not trimmed": {func(t *testing.T, l *madeLog) {
 			change(t, l.path(l.mid, framesExt), func(b []byte) []byte { return append(b, 0) })
 		}, false},
-		"last frames cut":  {func(t *testing.T, l *madeLog) { change(t, l.path(len(l.pairs)-1, framesExt), truncated(20)) }, false},
-		"index header":     {func(t *testing.T, l *madeLog) { change(t, l.path(l.mid, indexExt), flip(200)) }, false},
-		"sealed end":       {func(t *testing.T, l *madeLog) { change(t, l.path(l.mid, indexExt), flip(64)) }, false},
-		"last entry":       {withoutLastEntry, false},
-		"head in a frame":  {func(t *testing.T, l *madeLog) { l.words(t, func(h *headPage) { h.Head.Store(l.head - 1) }) }, false},
-		"floor in a frame": {func(t *testing.T, l *madeLog) { l.words(t, func(h *headPage) { h.Floor.Store(l.floor + 1) }) }, false},
+		"last frames cut": {func(t *testing.T, l *madeLog) {
+			change(t, l.path(len(l.pairs)-1, framesExt), truncated(20))
+		}, false},
+		"index header": {func(t *testing.T, l *madeLog) {
+			change(t, l.path(l.mid, indexExt), flip(200))
+		}, false},
+		"sealed end": {func(t *testing.T, l *madeLog) {
+			change(t, l.path(l.mid, indexExt), flip(64))
+		}, false},
+		"last entry": {withoutLastEntry, false},
+		"head in a frame": {func(t *testing.T, l *madeLog) {
+			l.words(t, func(h *headPage) { h.Head.Store(l.head - 1) })
+		}, false},
+		"floor in a frame": {func(t *testing.T, l *madeLog) {
+			l.words(t, func(h *headPage) { h.Floor.Store(l.floor + 1) })
+		}, false},
 		"floor between frames": {func(t *testing.T, l *madeLog) {
 			l.words(t, func(h *headPage) { h.Floor.Store(l.ends[0]) })
 		}, true},
@@ -307,10 +340,12 @@ func TestTrust(t *testing.T) {
 			if rec.Trusted != c.trusted {
 				t.Fatalf("%+v", rec)
 			}
-			if name == "left, and another boot" && rec.NewID == "" { // more may have been sent than the disk has
+			// collectors may have frames that the disk does not have
+			if name == "left, and another boot" && rec.NewID == "" {
 				t.Error("the ID goes on")
 			}
-			if rec.NewID == "" && (rec.ID != l.id || rec.Head != l.head || lastNumber(w) != 249 || w.Stats().Frames != 249) {
+			if rec.NewID == "" && (rec.ID != l.id || rec.Head != l.head || lastNumber(w) != 249 ||
+				w.Stats().Frames != 249) {
 				t.Errorf("%+v, newest %d, %d frames", rec, lastNumber(w), w.Stats().Frames)
 			}
 			appendNumbered(t, w, lastNumber(w)+1, 300)
@@ -329,20 +364,21 @@ func TestTrust(t *testing.T) {
 	}
 }
 
-// Files of a program that knew neither a chain nor lost writes have zeroes there.
+// TestOlderHead opens files of an older program, which have zeros for the lineage and lost writes.
 func TestOlderHead(t *testing.T) {
 	l := makeLog(t)
 	l.o.boot = bootID{}
 	l.words(t, func(h *headPage) { h.Lost.Store(0); h.Lineage = lineage{} })
 	w, rec := mustOpen(t, l.o)
-	if rec.NewID != "" || !rec.Trusted || w.head.Lost.Load() != 0 || len(mustRead(t, l.o.Dir).Ancestors()) != 0 {
+	if rec.NewID != "" || !rec.Trusted || w.head.Lost.Load() != 0 ||
+		len(mustRead(t, l.o.Dir).Ancestors()) != 0 {
 		t.Errorf("%+v", rec)
 	}
 }
 
-// A failed sync is remembered beyond the process, as the kernel does not report it again: nothing
-// is said to be on disk while the segments are kept. They are written again, into other files, so
-// that a power loss need not cost them.
+// TestSyncFailureIsRemembered checks that a failed sync is remembered by later processes, because
+// the kernel does not report it again. Synced must not move while the segments exist. They must be
+// written again into other files, so that a power loss need not lose them.
 func TestSyncFailureIsRemembered(t *testing.T) {
 	var b broken
 	o := testOptions(t.TempDir())
@@ -352,9 +388,9 @@ func TestSyncFailureIsRemembered(t *testing.T) {
 	b.set(opSync, syscall.EIO)
 	appendNumbered(t, w, 1, 100)
 	eventually(t, func() bool { return w.Stats().Failures > 0 })
-	b.set(opSync, nil) // the kernel has said it once
+	b.set(opSync, nil) // the kernel reports it once
 	r := mustRead(t, o.Dir)
-	for next := uint64(100); next < 400; next += 100 { // process after process
+	for next := uint64(100); next < 400; next += 100 { // one process after the other
 		pairs, err := listSegments(o.Dir)
 		if err != nil {
 			t.Fatal(err)
@@ -377,7 +413,8 @@ func TestSyncFailureIsRemembered(t *testing.T) {
 			}
 		}
 		appendNumbered(t, w, next, next+100)
-		if _, last, err := readNumbered(r, 0, 9999); err != nil || last != next+99 { // by who has mapped the old files, too
+		// Readers that have mapped the old files can read too.
+		if _, last, err := readNumbered(r, 0, 9999); err != nil || last != next+99 {
 			t.Fatal(last, err)
 		}
 	}
@@ -385,7 +422,7 @@ func TestSyncFailureIsRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustHoldOnlySegments(t, o.Dir)
-	o.boot = bootID{1} // now what is read is what is on disk
+	o.boot = bootID{1} // after a restart, reads return what is on disk
 	w, rec := mustOpen(t, o)
 	if rec.NewID == "" || len(rec.GivenUp)+len(rec.Damaged) > 0 || lastNumber(w) != 399 {
 		t.Fatalf("%+v", rec)
@@ -395,7 +432,8 @@ func TestSyncFailureIsRemembered(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := mustRead(t, o.Dir); r.head.Synced.Load() != head || r.head.State.Load() != stateClean {
-		t.Errorf("in another boot: synced %d of %d, state %d", r.head.Synced.Load(), head, r.head.State.Load())
+		t.Errorf("in another boot: synced %d of %d, state %d", r.head.Synced.Load(), head,
+			r.head.State.Load())
 	}
 }
 
@@ -411,7 +449,8 @@ func inodes(t *testing.T, dir string, pairs []pair) (all []uint64) {
 	return all
 }
 
-// What a failed sync may have lost is no matter when it is no longer kept.
+// TestSyncFailureIsForgottenWithTheSegments checks that a failed sync is forgotten when the
+// segments of that time are gone.
 func TestSyncFailureIsForgottenWithTheSegments(t *testing.T) {
 	var b broken
 	o := testOptions(t.TempDir())
@@ -438,8 +477,8 @@ func TestSyncFailureIsForgottenWithTheSegments(t *testing.T) {
 	}
 }
 
-// After a failed sync of the close itself, or of a recovery, the next opening of this boot does not
-// trust either.
+// TestSyncFailureWhileClosingAndOpening checks that after a failed sync of a close or a recovery,
+// the next opening in this boot verifies the log.
 func TestSyncFailureWhileClosingAndOpening(t *testing.T) {
 	lost := func(l *madeLog) (is bool) {
 		l.words(t, func(h *headPage) { is = h.State.Load() == stateOpen && h.Lost.Load() != 0 })
@@ -480,14 +519,18 @@ func TestSyncFailureWhileClosingAndOpening(t *testing.T) {
 	}
 }
 
-// Segments that a killed writer had not synced may be retired before their turn comes: that is no failure.
+// TestOldSegmentsRetiredBeforeTheirTurn checks that it is no failure if unsynced segments of a
+// killed writer are retired before they are synced.
 func TestOldSegmentsRetiredBeforeTheirTurn(t *testing.T) {
 	o := testOptions(t.TempDir())
 	o.RetainBytes = 1 << 30
 	w, _ := mustOpen(t, o)
 	appendNumbered(t, w, 1, 100)
 	abandon(w)
-	change(t, filepath.Join(o.Dir, headName), func(b []byte) []byte { asHead(b).Synced.Store(0); return b })
+	change(t, filepath.Join(o.Dir, headName), func(b []byte) []byte {
+		asHead(b).Synced.Store(0)
+		return b
+	})
 	gate := make(chan struct{})
 	o.fault = func(o op, _ string) error {
 		if o == opTrim { // in the background
@@ -512,7 +555,7 @@ func TestOldSegmentsRetiredBeforeTheirTurn(t *testing.T) {
 	mustHoldOnlySegments(t, o.Dir)
 }
 
-// A new ID does not make a failed sync of this boot forgotten.
+// TestSyncFailureOutlivesTheID checks that a failed sync of this boot is remembered under a new ID.
 func TestSyncFailureOutlivesTheID(t *testing.T) {
 	l := makeLog(t)
 	l.o.boot = bootID{}
@@ -529,7 +572,8 @@ func TestSyncFailureOutlivesTheID(t *testing.T) {
 	}
 }
 
-// What was retired when the log was left goes when the head on disk has the floor, not before.
+// TestRetiredBeforeLeaving checks that segments that were retired when the log was left are removed
+// only after the floor is in the head on disk.
 func TestRetiredBeforeLeaving(t *testing.T) {
 	l := makeLog(t)
 	l.o.boot = bootID{}
@@ -543,14 +587,15 @@ func TestRetiredBeforeLeaving(t *testing.T) {
 		t.Fatalf("%+v", rec)
 	}
 	said := d.said()
-	synced, gone := slices.Index(said, "sync head"), slices.Index(said, "unlink 0000000000000000.frames")
+	synced, gone := slices.Index(said, "sync head"), slices.Index(said,
+		"unlink 0000000000000000.frames")
 	if gone < 0 || synced < 0 || synced > gone {
 		t.Errorf("%q", said)
 	}
 }
 
-// Segments that a killed writer had trimmed and not synced are synced by the next, before they are
-// said to be on disk.
+// TestUnsyncedSegmentsOfAKilledWriter checks that the next writer syncs segments that a killed
+// writer had trimmed and not synced, before it raises Synced.
 func TestUnsyncedSegmentsOfAKilledWriter(t *testing.T) {
 	l := makeLog(t)
 	l.o.boot = bootID{}
@@ -582,8 +627,8 @@ func TestUnsyncedSegmentsOfAKilledWriter(t *testing.T) {
 	}
 }
 
-// Each failed sync counts: what was written up to the latest may be lost. And a log with one is not
-// left as if it were whole.
+// TestEachSyncFailureCounts checks that the latest failed sync counts, and that a log with a failed
+// sync is not left as a good one.
 func TestEachSyncFailureCounts(t *testing.T) {
 	var b broken
 	o := testOptions(t.TempDir())

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// brief makes the file of a segment one that the disk cannot deliver, once it is mapped, until scan
-// pauses have passed. It returns how often the scan has paused.
+// brief makes a mapped file of a segment unreadable until the scan has paused pauses times. It
+// returns how often the scan has paused.
 func brief(t *testing.T, path string, pauses int) (paused *int) {
 	t.Helper()
 	content, err := os.ReadFile(path)
@@ -40,26 +40,28 @@ func brief(t *testing.T, path string, pauses int) (paused *int) {
 	return &n
 }
 
-// A read that the disk fails for a moment while a log is verified costs nothing.
+// TestBriefReadErrors checks that temporary read errors while a log is verified lose nothing.
 func TestBriefReadErrors(t *testing.T) {
 	for _, ext := range []string{framesExt, indexExt} {
 		t.Run(ext, func(t *testing.T) {
 			l := makeLog(t)
-			paused := brief(t, l.path(0, ext), 2) // the first that is mapped
+			paused := brief(t, l.path(0, ext), 2) // the first one that is mapped
 			w, rec := mustOpen(t, l.o)
-			if *paused != 2 || rec.NewID != "" || rec.Head != l.head || rec.Floor != l.floor || len(rec.Damaged)+len(rec.GivenUp) > 0 {
+			if *paused != 2 || rec.NewID != "" || rec.Head != l.head || rec.Floor != l.floor ||
+				len(rec.Damaged)+len(rec.GivenUp) > 0 {
 				t.Errorf("after %d pauses: %+v", *paused, rec)
 			}
 			r := mustRead(t, l.o.Dir)
-			if first, last, err := readNumbered(r, r.Floor(), 30_000); err != nil || first != l.first || last != 249 || lastNumber(w) != 249 {
+			if first, last, err := readNumbered(r, r.Floor(), 30_000); err != nil || first != l.first ||
+				last != 249 || lastNumber(w) != 249 {
 				t.Errorf("it serves %d to %d: %v", first, last, err)
 			}
 		})
 	}
 }
 
-// A disk that has lost a place for good is asked again for a bounded time, and what it has lost is
-// damage.
+// TestLastingReadErrors checks that a permanent read error is retried for a bounded time and then
+// counts as damage.
 func TestLastingReadErrors(t *testing.T) {
 	l := makeLog(t)
 	paused := brief(t, l.path(0, framesExt), -1)
@@ -72,9 +74,9 @@ func TestLastingReadErrors(t *testing.T) {
 	}
 }
 
-// What keeps a segment from being opened and says nothing about its bytes ends the start, and
-// nothing is given up.
-func TestCannotLookIsNoDamage(t *testing.T) {
+// TestOpenErrorIsNoDamage checks that an error that prevents opening a segment, and says nothing
+// about its bytes, fails the start and gives up nothing.
+func TestOpenErrorIsNoDamage(t *testing.T) {
 	l := makeLog(t)
 	path := l.path(l.mid, framesExt)
 	must(t, os.Rename(path, path+".away"))
@@ -85,7 +87,8 @@ func TestCannotLookIsNoDamage(t *testing.T) {
 		}
 	}
 	must(t, os.Rename(path+".away", path))
-	if _, rec := mustOpen(t, l.o); rec.ID != l.id || rec.Head != l.head || rec.Floor != l.floor || len(rec.Damaged) > 0 {
+	if _, rec := mustOpen(t, l.o); rec.ID != l.id || rec.Head != l.head || rec.Floor != l.floor ||
+		len(rec.Damaged) > 0 {
 		t.Errorf("%+v", rec)
 	}
 }

@@ -11,7 +11,8 @@ import (
 // if verifying is needed: the log was not closed, or in another boot, a sync has failed, or
 // names, sizes, headers and the count of frames are not those that the close left.
 func trust(dir string, h *known, now bootID) *findings {
-	if h == nil || h.state != stateClean && h.state != stateLeft || !h.sameBoot(now) || h.lost != 0 || h.floor > h.head {
+	if h == nil || h.state != stateClean && h.state != stateLeft || !h.sameBoot(now) || h.lost != 0 ||
+		h.floor > h.head {
 		return nil
 	}
 	pairs, err := listSegments(dir)

@@ -174,7 +174,7 @@ func (w *Writer) Commit() (err error) {
 	w.head.Head.Store(w.tail)
 	crashpoint.Pass(crashpoint.HeadPublished)
 	if len(w.sealed) > 0 {
-		w.settle()
+		w.retireSegments()
 	}
 	return nil
 }
@@ -260,11 +260,11 @@ func (w *Writer) takeSpare() (*segment, error) {
 	}
 }
 
-// settle runs after a Commit that passed the end of segments. It queues these segments to be synced
+// retireSegments runs after a Commit that passed the end of segments. It queues these segments to be synced
 // in the background, and removes the oldest ones. The floor is raised first: a reader that does not
 // find a file loads the floor again. The sync of the newer segments brings the floor to disk before
 // files are removed.
-func (w *Writer) settle() {
+func (w *Writer) retireSegments() {
 	for _, s := range w.sealed {
 		w.kept = append(w.kept, span{s.base, s.base + uint64(s.used)})
 	}
