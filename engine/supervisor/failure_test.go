@@ -230,7 +230,7 @@ func TestDuplicateWhileWorkerDies(t *testing.T) {
 
 func TestExpiry(t *testing.T) {
 	f := prepare(t, "", 1, 1, 10)
-	f.times.look = time.Minute // the timer must do it
+	f.times.check = time.Minute // the timer must do it
 	if err := f.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func TestExpiry(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.want(t, "hello close subscription_expired")
-	if time.Now().Before(soon.Expires) || time.Since(soon.Expires) > f.times.look/2 {
+	if time.Now().Before(soon.Expires) || time.Since(soon.Expires) > f.times.check/2 {
 		t.Fatalf("closed %v after its end", time.Since(soon.Expires))
 	}
 	late, err := f.connect(t.Context(), soon) // upstream bug 18: it comes back

@@ -98,7 +98,7 @@ func prepare(t testing.TB, mode string, warm, max, maxClients int) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.times.look, f.times.quiet, f.times.linger = beat, 50, 100*time.Millisecond
+	f.times.check, f.times.silentChecks, f.times.linger = beat, 50, 100*time.Millisecond
 	t.Cleanup(func() {
 		f.stop(10 * time.Second)
 		eventually(t, "no child is left", func() bool { return len(children(t)) == 0 })
@@ -628,7 +628,7 @@ func TestConfigure(t *testing.T) {
 // at once, and its descriptor, which may be another's by then, is not sent.
 func TestGiveUpInTheQueue(t *testing.T) {
 	f := prepare(t, "", 1, 1, 1000)
-	f.times.send, f.times.quiet = time.Minute, 1<<30
+	f.times.send, f.times.silentChecks = time.Minute, 1<<30
 	if err := f.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 func patient(t *testing.T, within time.Duration, warm, max, maxClients int) *fixture {
 	t.Helper()
 	f := prepare(t, "", warm, max, maxClients)
-	f.times.quiet, f.times.send, f.times.takeover = 1<<20, time.Hour, within
+	f.times.silentChecks, f.times.send, f.times.takeover = 1<<20, time.Hour, within
 	if err := f.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestTakeoverFromElsewhere(t *testing.T) {
 // One whose time comes while it is held is closed when it begins.
 func TestExpiryWhileHeld(t *testing.T) {
 	f := prepare(t, "", 1, 1, 2)
-	f.times.quiet, f.times.send, f.times.takeover = 1<<20, time.Hour, time.Hour
+	f.times.silentChecks, f.times.send, f.times.takeover = 1<<20, time.Hour, time.Hour
 	var step atomic.Int64
 	f.wall = func() time.Time { return time.Now().Add(time.Duration(step.Load())) }
 	if err := f.Start(t.Context()); err != nil {

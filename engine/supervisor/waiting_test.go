@@ -142,11 +142,11 @@ func TestClosedBeforeItsWorkerDies(t *testing.T) {
 // A worker's word ends its silence.
 func TestWordsEndTheSilence(t *testing.T) {
 	f := prepare(t, "", 1, 1, 1)
-	f.times.quiet = 1 << 30
+	f.times.silentChecks = 1 << 30
 	if err := f.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	quiet := func() *int { return &f.workers[0].quiet }
+	quiet := func() *int { return &f.workers[0].silentChecks }
 	const long = 1 << 20
 	f.Supervisor.mu.Lock()
 	*quiet() = long

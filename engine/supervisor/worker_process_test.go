@@ -145,9 +145,9 @@ func (t *testClients) begin() error {
 		}
 	}
 	if t.mode == "room" {
-		t.stats.Room = 2
+		t.stats.Slots = 2
 	}
-	t.tell(handoff.Message{Ready: &handoff.Ready{PID: os.Getpid(), Room: t.stats.Room}})
+	t.tell(handoff.Message{Ready: &handoff.Ready{PID: os.Getpid(), Slots: t.stats.Slots}})
 	if t.mode == "deaf" { // it lives, but listens no more
 		for range time.Tick(beat) {
 			t.tell(handoff.Message{Stats: &t.stats})

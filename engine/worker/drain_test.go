@@ -23,12 +23,12 @@ func TestStay(t *testing.T) {
 	for after, want := range map[time.Duration]int{
 		0: 1000, time.Millisecond: 999, 10 * time.Millisecond: 990, 500 * time.Millisecond: 500, 999 * time.Millisecond: 1, time.Second: 0, time.Hour: 0,
 	} {
-		if got := d.stay(began.Add(after)); got < want-1 || got > want {
+		if got := d.remaining(began.Add(after)); got < want-1 || got > want {
 			t.Errorf("after %v, %d of 1000 stay, want %d", after, got, want)
 		}
 	}
 	d.deadline = began
-	if got := d.stay(began); got != 0 {
+	if got := d.remaining(began); got != 0 {
 		t.Errorf("%d stay beyond the deadline", got)
 	}
 }
@@ -70,11 +70,11 @@ func TestDrainIsStaggered(t *testing.T) {
 		h.now = began.Add(past)
 		h.endDrained()
 		want := float64(clients) * (1 - past.Seconds()/spread.Seconds())
-		if left := float64(h.staying()); left < want-1 || left > want+1 {
+		if left := float64(h.countStaying()); left < want-1 || left > want+1 {
 			t.Errorf("after %v %v clients are left, want %.1f", past, left, want)
 		}
 	}
-	if left := h.staying(); left != 0 {
+	if left := h.countStaying(); left != 0 {
 		t.Errorf("%d clients are left after the spread", left)
 	}
 }

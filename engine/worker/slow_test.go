@@ -47,7 +47,7 @@ func TestSlowness(t *testing.T) {
 					want = c.want
 				}
 				now := time.Unix(1_700_000_000+int64(a.second), 0)
-				if got := s.observe(c.rule, now, max(a.head, a.cursor)-a.cursor, start+a.cursor, !a.ready); got != want {
+				if got := s.check(c.rule, now, max(a.head, a.cursor)-a.cursor, start+a.cursor, !a.ready); got != want {
 					t.Fatalf("after %d s: %q, want %q", a.second, got, want)
 				}
 			}
