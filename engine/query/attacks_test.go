@@ -348,7 +348,7 @@ func TestBodiesOverSockets(t *testing.T) {
 func TestSlowClientsHoldTheirShareOfConnections(t *testing.T) {
 	const patient = 300 * time.Millisecond
 	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, RequestTime: patient})
-	a.front.places.limit(8)
+	a.front.inFlight.limit(8)
 	good := signedRequest(`"count":1`)
 	there, until := make(chan struct{}), make(chan struct{})
 	var clients sync.WaitGroup
@@ -360,7 +360,7 @@ func TestSlowClientsHoldTheirShareOfConnections(t *testing.T) {
 		clients.Go(func() { a.ServeHTTP(w, r) })
 		<-there
 	}
-	if held := a.front.places.held(); held != 6 {
+	if held := a.front.inFlight.held(); held != 6 {
 		t.Errorf("%d places are held", held)
 	}
 	for _, from := range []string{"10.0.0.1", "10.0.0.2"} {
@@ -377,17 +377,17 @@ func TestSlowClientsHoldTheirShareOfConnections(t *testing.T) {
 	waits := make(chan reply)
 	go func() { waits <- ask(a, "10.0.0.1", "/receipt", good) }()
 	eventually(t, "it waits", func() bool {
-		a.front.places.mu.Lock()
-		defer a.front.places.mu.Unlock()
-		return a.front.places.queue.Len() == 1
+		a.front.inFlight.mu.Lock()
+		defer a.front.inFlight.mu.Unlock()
+		return a.front.inFlight.queue.Len() == 1
 	})
 	close(until)
 	if got := <-waits; got.status != 200 {
 		t.Errorf("when there is room: %+v", got)
 	}
 	clients.Wait()
-	if a.front.places.held() != 0 || len(a.front.places.by) != 0 {
-		t.Errorf("%d places are still held: %v", a.front.places.held(), a.front.places.by)
+	if a.front.inFlight.held() != 0 || len(a.front.inFlight.by) != 0 {
+		t.Errorf("%d places are still held: %v", a.front.inFlight.held(), a.front.inFlight.by)
 	}
 }
 
@@ -406,7 +406,7 @@ func TestSlowClientsDoNotKeepThePrimaryOut(t *testing.T) {
 	f := processes(t, "sound", 6000) // answers that are not read hold their connections
 	there, until := make(chan struct{}), make(chan struct{})
 	var clients sync.WaitGroup
-	for range f.places.max {
+	for range f.inFlight.max {
 		r := httptest.NewRequest("POST", "/originalTx", strings.NewReader(signedRequest(`"count":100`)))
 		r.Header.Set("Content-Type", "application/json")
 		r.RemoteAddr = "127.0.0.1:1"
@@ -417,7 +417,7 @@ func TestSlowClientsDoNotKeepThePrimaryOut(t *testing.T) {
 	p := must(f.running())
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := f.look(ctx, p); err != nil {
+	if err := f.fetchCounters(ctx, p); err != nil {
 		t.Error(err)
 	}
 	if err := f.Reload(forever, slog.LevelInfo); err != nil {

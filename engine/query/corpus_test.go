@@ -46,7 +46,7 @@ func TestCorpus(t *testing.T) {
 				}
 				got, err := c.Ask(address)
 				if err == nil {
-					err = corpus.Judge(c, got)
+					err = corpus.Check(c, got)
 				}
 				if err != nil {
 					t.Errorf("%s: %v", c.Name, err)

@@ -44,7 +44,7 @@ func TestDatabaseComesAndGoes(t *testing.T) {
 		{"missing", func(p string, _ []byte) { os.Remove(p) }, nil, ErrMissing, "not there"},
 		{"garbage", func(p string, _ []byte) { put(p, bytes.Repeat([]byte("garbage "), 4096)) }, nil, ErrDamaged, "not a database"},
 		{"cut", func(p string, sound []byte) { put(p, sound[:len(sound)/2]) }, nil, ErrDamaged, "malformed"},
-		{"a folder", func(p string, _ []byte) { os.Remove(p); os.Mkdir(p, 0o755) }, func(p string, sound []byte) { os.Remove(p); put(p, sound) }, ErrUnreadable, "it is no file"},
+		{"a folder", func(p string, _ []byte) { os.Remove(p); os.Mkdir(p, 0o755) }, func(p string, sound []byte) { os.Remove(p); put(p, sound) }, ErrUnreadable, "it is not a regular file"},
 		{"a link to itself", func(p string, _ []byte) { os.Remove(p); _ = os.Symlink(p, p) }, nil, ErrUnreadable, "symbolic links"},
 		{"empty", func(p string, _ []byte) { put(p, nil) }, nil, ErrSchema, "no table receipts"},
 		{"other tables", func(p string, _ []byte) { os.Remove(p); sqlExec(t, p, "CREATE TABLE x (y)") }, nil, ErrSchema, "no table receipts"},
@@ -89,7 +89,7 @@ func TestDatabaseComesAndGoes(t *testing.T) {
 			} else {
 				c.heal(d.Receipts, sound)
 			}
-			clock.advance(lookAgain)
+			clock.advance(recheckEvery)
 			if problems := a.Health(t.Context()); len(problems) != 0 {
 				t.Errorf("health after recovery: %v", problems)
 			}
@@ -128,7 +128,7 @@ func TestDatabaseIsReplaced(t *testing.T) {
 	if err := os.Rename(other.Cycles, d.Cycles); err != nil {
 		t.Fatal(err)
 	}
-	clock.advance(lookAgain - 1)
+	clock.advance(recheckEvery - 1)
 	if got := post(t, a, "/cycleinfo", `"count":1`); got != before {
 		t.Errorf("looked too early: %.200s", got.body)
 	}
@@ -142,7 +142,7 @@ func TestDatabaseIsReplaced(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	sqlExec(t, d.Cycles, "ALTER TABLE cycles RENAME COLUMN record TO cycleRecord")
-	clock.advance(lookAgain)
+	clock.advance(recheckEvery)
 	if got := post(t, a, "/cycleinfo", `"count":1`); got.status != 200 {
 		t.Errorf("%+v", got)
 	}
@@ -157,7 +157,7 @@ func TestColumnsChange(t *testing.T) {
 	if got := post(t, a, "/account", `"count":1`); got.status != 503 {
 		t.Errorf("%+v", got)
 	}
-	clock.advance(lookAgain)
+	clock.advance(recheckEvery)
 	got := post(t, a, "/account", `"count":1`)
 	if names(t, got.body, "accounts", "digest") != names(t, before.body, "accounts", "hash") {
 		t.Errorf("%+v", got)
@@ -175,7 +175,7 @@ func TestDamagedInPlace(t *testing.T) {
 		t.Errorf("%.200s", got.body)
 	}
 	put(d.Receipts, sound)
-	clock.advance(lookAgain)
+	clock.advance(recheckEvery)
 	if got := post(t, a, "/receipt", `"count":100`); got != before {
 		t.Errorf("%.200s", got.body)
 	}
@@ -207,7 +207,7 @@ func TestLockedDatabase(t *testing.T) {
 		t.Errorf("health: %v", problems)
 	}
 	exec("ROLLBACK")
-	clock.advance(lookAgain)
+	clock.advance(recheckEvery)
 	if problems := a.Health(t.Context()); len(problems) != 0 {
 		t.Errorf("health: %v", problems)
 	}

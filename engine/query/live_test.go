@@ -207,7 +207,7 @@ func TestWorkIsBounded(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	for range cap(a.work) {
-		if err := a.work.take(t.Context()); err != nil {
+		if err := a.work.acquire(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -226,7 +226,7 @@ func TestWorkIsBounded(t *testing.T) {
 		t.Errorf("rows without a place: %v", err)
 	}
 	for range cap(a.work) {
-		a.work.leave()
+		a.work.release()
 	}
 	var asking sync.WaitGroup
 	for range 4 * poolSize { // connections and places are scarce: who has one must not wait for who waits for it

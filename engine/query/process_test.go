@@ -83,7 +83,7 @@ func stop(t *testing.T, f *Front) int {
 // A query process that is stopped is killed, and a request that it had is answered by the next one;
 // nothing that others ask meanwhile waits for it.
 func TestHungProcessIsKilled(t *testing.T) {
-	f := processesLooking(t, "sound", 10, looks{every: 10 * time.Millisecond, within: 2 * time.Second, health: 200 * time.Millisecond})
+	f := processesChecked(t, "sound", 10, checks{every: 10 * time.Millisecond, within: 2 * time.Second, health: 200 * time.Millisecond})
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
 		t.Fatalf("%+v", got)
 	}
@@ -98,7 +98,7 @@ func TestHungProcessIsKilled(t *testing.T) {
 		t.Errorf("process %d after %d", pid, stopped)
 	}
 	eventually(t, "all is well", func() bool { return len(f.Health()) == 0 })
-	if l := defaultLooks; l.every+l.within+ipc.FirstPause > requestTime-time.Second {
+	if l := defaultChecks; l.every+l.within+ipc.FirstPause > requestTime-time.Second {
 		t.Errorf("%+v: a request is over before the next process has it", l)
 	}
 }
@@ -124,7 +124,7 @@ func TestLookThatFailsKillsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := newFront(Options{Log: slog.New(slog.DiscardHandler)})
-	f.looks = looks{every: time.Millisecond, within: patience}
+	f.checks = checks{every: time.Millisecond, within: patience}
 	watched := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { defer close(watched); f.watch(ctx, p) }()
@@ -154,7 +154,7 @@ func TestLookThatFailsKillsNobody(t *testing.T) {
 // While the query process is stopped a reload returns at once, and so do the counters. Requests
 // that follow wait for the new settings, and get them from the next process.
 func TestReloadDoesNotWait(t *testing.T) {
-	f := processesLooking(t, "sound", 10, looks{every: time.Millisecond, within: time.Hour, health: 200 * time.Millisecond})
+	f := processesChecked(t, "sound", 10, checks{every: time.Millisecond, within: time.Hour, health: 200 * time.Millisecond})
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
 		t.Fatalf("%+v", got)
 	}
@@ -205,8 +205,8 @@ func TestRequestsAfterAReloadSeeIt(t *testing.T) {
 // Requests whose clients leave take neither descriptors nor goroutines of a primary whose query
 // process is stopped, and takes no connections after a while.
 func TestStoppedProcessCostsLittle(t *testing.T) {
-	f := processesLooking(t, "sound", 10, looks{every: time.Hour, within: time.Hour, health: time.Hour})
-	f.places.limit(8)
+	f := processesChecked(t, "sound", 10, checks{every: time.Hour, within: time.Hour, health: time.Hour})
+	f.inFlight.limit(8)
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
 		t.Fatalf("%+v", got)
 	}
@@ -223,7 +223,7 @@ func TestStoppedProcessCostsLittle(t *testing.T) {
 				f.ServeHTTP(httptest.NewRecorder(), r)
 			})
 		}
-		eventually(t, "they are with the process", func() bool { return f.places.held() == 4 })
+		eventually(t, "they are with the process", func() bool { return f.inFlight.held() == 4 })
 		cancel()
 		clients.Wait()
 		if now := descriptors(); now > before+maxConnections+32 { // some are just being closed
@@ -233,8 +233,8 @@ func TestStoppedProcessCostsLittle(t *testing.T) {
 	eventually(t, "all is given back but for what is being passed", func() bool {
 		return descriptors() <= before+maxConnections && runtime.NumGoroutine() <= goroutines+3*maxConnections
 	})
-	if f.places.held() != 0 || f.memory.held() != 0 {
-		t.Errorf("%d places, %d bytes are held", f.places.held(), f.memory.held())
+	if f.inFlight.held() != 0 || f.memory.held() != 0 {
+		t.Errorf("%d places, %d bytes are held", f.inFlight.held(), f.memory.held())
 	}
 }
 
@@ -249,7 +249,7 @@ func TestServeEndsWithThePrimary(t *testing.T) {
 	go func() { served <- Serve(control, slog.New(slog.DiscardHandler), new(slog.LevelVar)) }()
 	p := newProcess(channel)
 	for _, path := range []string{healthPath, rowsPath, tablesPath} {
-		if err := p.tell(context.Background(), path, nil); err == nil || !strings.Contains(err.Error(), "503") {
+		if err := p.get(context.Background(), path, nil); err == nil || !strings.Contains(err.Error(), "503") {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -261,14 +261,14 @@ func TestServeEndsWithThePrimary(t *testing.T) {
 		t.Error(err)
 	}
 	c := &child{log: slog.New(slog.DiscardHandler)}
-	c.examining.Lock() // as a look at a database that hangs does
+	c.checking.Lock() // as a look at a database that hangs does
 	w := httptest.NewRecorder()
 	if c.handler().ServeHTTP(w, httptest.NewRequest("GET", healthPath, nil)); w.Code != 503 ||
 		!strings.Contains(w.Body.String(), "has not answered") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	var rows map[string]int64
-	if err := p.tell(context.Background(), rowsPath, &rows); err != nil || len(rows) != 0 {
+	if err := p.get(context.Background(), rowsPath, &rows); err != nil || len(rows) != 0 {
 		t.Error(rows, err)
 	}
 	p.close()

@@ -40,10 +40,10 @@ func runProcess(mode string) {
 // processes is a Front with real query processes over a table of 100 rows of rowBytes.
 func processes(t *testing.T, mode string, rowBytes int) *Front {
 	t.Helper()
-	return processesLooking(t, mode, rowBytes, defaultLooks)
+	return processesChecked(t, mode, rowBytes, defaultChecks)
 }
 
-func processesLooking(t *testing.T, mode string, rowBytes int, every looks) *Front {
+func processesChecked(t *testing.T, mode string, rowBytes int, every checks) *Front {
 	t.Helper()
 	noLeaks(t)
 	d := unpack(t, "db-empty")
@@ -51,7 +51,7 @@ func processesLooking(t *testing.T, mode string, rowBytes int, every looks) *Fro
 	for i := range 100 {
 		must(db.Exec("INSERT INTO originalTxsData VALUES (?, ?, ?, ?)", fmt.Sprintf("%064d", i), i, 1, fmt.Sprintf(`{"n":"%0*d"}`, rowBytes, i)))
 	}
-	f, err := newLooking(Options{
+	f, err := newChecking(Options{
 		Command: []string{must(filepath.Abs(os.Args[0]))}, Env: []string{processOf + "=" + mode}, Databases: d, Settings: forever,
 		Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)), Origin: addressOf, Log: slog.New(slog.DiscardHandler),
 	}, every)
@@ -217,18 +217,18 @@ func TestBudgetWaits(t *testing.T) {
 		}
 		cancel()
 		synctest.Wait()
-		b.give(two, 25)
-		b.give(one, 20)
+		b.giveBack(two, 25)
+		b.giveBack(one, 20)
 		synctest.Wait()
 		if fmt.Sprint(order) != "[first]" {
 			t.Errorf("%v", order)
 		}
-		b.give(one, 50)
+		b.giveBack(one, 50)
 		waiting.Wait()
 		if fmt.Sprint(order) != "[first second]" || b.held() != 20 || b.queue.Len() != 0 {
 			t.Errorf("%v, %d held", order, b.held())
 		}
-		b.give(one, 20)
+		b.giveBack(one, 20)
 		if b.held() != 0 || len(b.by) != 0 {
 			t.Errorf("%d held: %v", b.held(), b.by)
 		}
@@ -250,7 +250,7 @@ func TestCrowdedRequestsWait(t *testing.T) {
 			defer a.front.memory.mu.Unlock()
 			return a.front.memory.queue.Len() == 1
 		})
-		a.front.memory.give(addressOf("127.0.0.1:1"), held)
+		a.front.memory.giveBack(addressOf("127.0.0.1:1"), held)
 		if got := <-answered; got.status != http.StatusOK {
 			t.Errorf("%+v", got)
 		}

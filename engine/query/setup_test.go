@@ -75,7 +75,7 @@ func newAPI(t testing.TB, d Databases, s Settings) *tested {
 		t.Fatal(err)
 	}
 	f := newFront(Options{Databases: d, Settings: s, Signer: signer(serverSecret), HashKey: key, Origin: addressOf, Log: slog.New(slog.DiscardHandler)})
-	f.looks = defaultLooks
+	f.checks = defaultChecks
 	if err := f.configure(s); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func newAPI(t testing.TB, d Databases, s Settings) *tested {
 	p := newProcess(channel)
 	p.cmd = &exec.Cmd{Process: &os.Process{Pid: os.Getpid()}}
 	var tending sync.WaitGroup
-	if !f.settle(t.Context(), p) {
+	if !f.applySetup(t.Context(), p) {
 		t.Fatal("it takes no settings")
 	}
 	f.set(p, nil)
@@ -121,7 +121,7 @@ func (a *tested) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.front.Ser
 // Snapshot has the tables as they are now.
 func (a *tested) Snapshot() Snapshot {
 	if p, err := a.front.running(); err == nil {
-		_ = a.front.look(context.Background(), p)
+		_ = a.front.fetchCounters(context.Background(), p)
 	}
 	return a.front.Snapshot()
 }
