@@ -34,8 +34,9 @@
 //
 // The old process saves its progress before it releases anything, so that a file system that takes
 // no writes stops the handover there. Until Serving the old process can go back: it kills the new
-// process, takes the state back, and continues. After Serving it cannot go back, and does not depend
-// on the new process any more: if the new process dies, the old one still sends its collectors away.
+// process, takes the state back, and continues. After Serving it cannot go back, and does not
+// depend on the new process any more: if the new process dies, the old one still sends its
+// collectors away.
 //
 // The new process gives up when the channel ends before Released. After that it continues alone,
 // because a dead old process leaves a good state.

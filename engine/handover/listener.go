@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// Listener is the public listener. While it is paused, nothing is accepted, and new connections wait
-// in the kernel's backlog: for this process, if it resumes, or for another one that has the socket.
+// Listener is the public listener. While it is paused, nothing is accepted, and new connections
+// wait in the kernel's backlog: for this process, if it resumes, or for another one that has the
+// socket.
 type Listener struct {
 	*net.TCPListener
 

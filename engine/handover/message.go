@@ -21,8 +21,8 @@ type Message struct {
 	Release []string `json:"release,omitempty"`
 }
 
-// Offer says what the old process hands over. Addresses are as they were configured: the new process
-// takes a listener only if its own configuration has the same text.
+// Offer says what the old process hands over. Addresses are as they were configured: the new
+// process takes a listener only if its own configuration has the same text.
 type Offer struct {
 	StateDir string `json:"stateDir"` // Run makes it absolute
 	Public   string `json:"public"`

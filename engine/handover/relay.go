@@ -33,7 +33,8 @@ type peer struct {
 	isNew bool // the other process is the new one
 
 	mu   sync.Mutex      // guards the fields below
-	here map[string]bool // keys that connected to this process since it took over, and not to the other since
+	// here has the keys whose newest connection is at this process, if it began after the handover.
+	here map[string]bool
 	// leaving has the keys that the new process has asked for, until their connections have ended.
 	leaving map[string]bool
 	// awaited has the keys that the old process was asked for. Each channel is closed when the old
