@@ -32,7 +32,7 @@ type peer struct {
 	spool *spool
 	isNew bool // the other process is the new one
 
-	mu   sync.Mutex      // guards the fields below
+	mu sync.Mutex // guards the fields below
 	// here has the keys whose newest connection is at this process, if it began after the handover.
 	here map[string]bool
 	// leaving has the keys that the new process has asked for, until their connections have ended.

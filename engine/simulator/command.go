@@ -79,7 +79,8 @@ func parseArgs(args []string, stdout io.Writer) (o commandOptions, err error) {
 	f.Int64Var(&o.Count, "count", 0, "end after this many records (default no end)")
 	generation := f.String("generation", string(BytesBlank), "how logs are written: entries (older archivers, collectors), bytes, bytes-blank (newest archivers)")
 	f.IntVar(&o.Log.MaxEntries, "max-entries", 1000, "records in a log before it rotates (entries)")
-	f.Int64Var(&o.Log.MaxBytes, "max-bytes", 10<<20, "bytes in a log before it rotates (bytes, bytes-blank)")
+	f.Int64Var(&o.Log.MaxBytes, "max-bytes", 10<<20,
+		"bytes in a log before it rotates (bytes, bytes-blank)")
 	f.IntVar(&o.Log.MaxFiles, "max-files", 0, "highest number of a log, even; then 1 again (default 10 for entries, else 20)")
 	batch := f.Float64("batch-ms", 50, "interval of writes, in milliseconds")
 	f.IntVar(&o.Log.BatchLines, "batch-lines", 0, "most lines in one write (default all of a batch)")
@@ -91,7 +92,8 @@ func parseArgs(args []string, stdout io.Writer) (o commandOptions, err error) {
 	f.BoolVar(&o.ShardKeys, "shard-keys", false, "receipts with executionShardKey, which the newest archivers delete before they log a receipt")
 	f.StringVar(&o.Manifest, "manifest", "", `file that lists every record, as "<stream> <SHA-256, 24 hex digits>" (default none)`)
 	f.BoolVar(&o.Log.Fresh, "fresh", false, "delete the streams' logs, the databases and the manifest first")
-	f.BoolVar(&o.progress, "progress", false, "one line per second on stderr, also if it is not a terminal")
+	f.BoolVar(&o.progress, "progress", false,
+		"one line per second on stderr, also if it is not a terminal")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "no progress at all")
 
 	if err := f.Parse(args); err != nil {
@@ -135,7 +137,9 @@ func duration(flag string, n float64, unit time.Duration) (time.Duration, error)
 }
 
 // parseRate parses --rate for the streams of --streams.
-func parseRate(text string, streams []string) (rates [len(Streams)]float64, unpaced bool, err error) {
+func parseRate(
+	text string, streams []string,
+) (rates [len(Streams)]float64, unpaced bool, err error) {
 	for _, s := range streams {
 		if !slices.Contains(Streams[:], s) {
 			return rates, false,

@@ -110,7 +110,8 @@ func (p *plan) wakeAt(now, t time.Time) { p.sleep = max(0, min(p.sleep, t.Sub(no
 func (s *Supervisor) retire(now time.Time, p *plan) {
 	alive := s.count(starting) + s.count(ready)
 	for _, w := range slices.Backward(s.workers) {
-		if w.state != ready || len(w.clients) > 0 || (alive <= s.limits.Warm && w.number <= s.limits.Max) {
+		warm := alive <= s.limits.Warm && w.number <= s.limits.Max
+		if w.state != ready || len(w.clients) > 0 || warm {
 			continue
 		}
 		if end := w.idle.Add(s.times.linger); now.Before(end) {

@@ -133,7 +133,7 @@ func TestAnswerToTheOffer(t *testing.T) {
 		"with a context": {[]httphead.Option{takeover}, false, ErrProtocol}, "with something more": {[]httphead.Option{odd}, false, ErrProtocol},
 		"twice": {[]httphead.Option{good, good}, false, ErrProtocol},
 	} {
-		if taken, err := taken(c.answer); taken != c.taken || !errors.Is(err, c.err) {
+		if taken, err := accepted(c.answer); taken != c.taken || !errors.Is(err, c.err) {
 			t.Errorf("%s: %v, %v", name, taken, err)
 		}
 	}
