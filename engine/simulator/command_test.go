@@ -81,7 +81,7 @@ func TestCommandRefuses(t *testing.T) {
 		"--dir D --rate receipt=0":                 "at least one must be above 0",
 		"--dir D --rate cycle=1,cycle=2":           "once",
 		"--dir D --rate cycle=1 --streams receipt": "not in --streams",
-		"--dir D --streams receipts":               `--streams "receipts": they are cycle, originalTx, receipt`,
+		"--dir D --streams receipts":               `--streams "receipts": the streams are cycle, originalTx, receipt`,
 		"--dir D --seconds -1":                     "--seconds",
 		"--dir D --count -1":                       "a count of -1",
 		"--dir D --generation new":                 `generation "new"`,
