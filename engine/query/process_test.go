@@ -104,7 +104,7 @@ func TestHungProcessIsKilled(t *testing.T) {
 }
 
 // A query process that answers a look with an error lives: only silence tells that it hangs.
-func TestLookThatFailsKillsNobody(t *testing.T) {
+func TestFailedCheckKillsNothing(t *testing.T) {
 	noLeaks(t)
 	channel, control, err := newChannel()
 	if err != nil {

@@ -90,7 +90,7 @@ func TestCrashLoop(t *testing.T) {
 
 // When starts fail and are held back, nobody is kept waiting: neither who waits
 // already nor who comes then. A pause that is over lets the next one try.
-func TestHeldBackStartsRefuse(t *testing.T) {
+func TestBackoffRefusesClients(t *testing.T) {
 	for _, warm := range []int{0, 1} {
 		t.Run(fmt.Sprint("warm=", warm), func(t *testing.T) {
 			f := prepare(t, "crash", warm, 1, 10)
@@ -149,7 +149,7 @@ func TestBadStarts(t *testing.T) {
 
 // A worker that still reports but takes nothing is killed, and the clients
 // that it was not given go to another.
-func TestDeafWorker(t *testing.T) {
+func TestWorkerThatReadsNothing(t *testing.T) {
 	f := prepare(t, "deaf@1", 2, 2, 1000)
 	f.times.send = 300 * time.Millisecond
 	if err := f.Start(t.Context()); err != nil {

@@ -535,7 +535,7 @@ func TestDisplacedWhileWaiting(t *testing.T) {
 	}
 }
 
-func TestBadDescriptorIsNoFaultOfTheWorkers(t *testing.T) {
+func TestBadDescriptorKeepsTheWorker(t *testing.T) {
 	f := start(t, "", 1, 1, 10)
 	if err := f.Connect(t.Context(), Client{Key: "a"}, 1<<20); !errors.Is(err, unix.EBADF) {
 		t.Fatalf("got %v", err)
@@ -575,7 +575,7 @@ func TestWake(t *testing.T) {
 
 // A worker that has descriptors for fewer clients than it may have is full with
 // those, and says when there is room again.
-func TestRoomForDescriptors(t *testing.T) {
+func TestSlotsForFewDescriptors(t *testing.T) {
 	f := start(t, "room", 1, 2, 10) // says 2
 	a, _ := f.mustConnect("a"), f.mustConnect("b")
 	f.mustConnect("c")

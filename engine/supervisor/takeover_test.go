@@ -129,7 +129,7 @@ func (f *fixture) mustHold(key string) *client {
 }
 
 // One that cannot end is not waited for for ever, nor by those that come later for as long again.
-func TestTakeoverOfOneThatDoesNotEnd(t *testing.T) {
+func TestTakeoverWithoutAnEnd(t *testing.T) {
 	f := patient(t, 300*time.Millisecond, 2, 2, 3)
 	f.wantLayout("1:0 2:0")
 	f.mustConnect("a")

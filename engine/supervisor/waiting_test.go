@@ -70,7 +70,7 @@ func TestRevokedWhileHeld(t *testing.T) {
 }
 
 // Room that the end of a connection makes is given away before that end is told.
-func TestRoomOfOneThatEnds(t *testing.T) {
+func TestSlotOfAnEndedClient(t *testing.T) {
 	f := prepare(t, "not-ready@2", 1, 2, 1)
 	f.times.ready = time.Hour
 	waiting := make(chan int, 1)
@@ -140,7 +140,7 @@ func TestClosedBeforeItsWorkerDies(t *testing.T) {
 }
 
 // A worker's word ends its silence.
-func TestWordsEndTheSilence(t *testing.T) {
+func TestMessageEndsTheSilence(t *testing.T) {
 	f := prepare(t, "", 1, 1, 1)
 	f.times.silentChecks = 1 << 30
 	if err := f.Start(t.Context()); err != nil {

@@ -23,8 +23,9 @@ import (
 	"distributor/wsproto"
 )
 
-// numbered is the payload of the n-th frame of a river: whoever has it knows
-// which it is and whether a byte of it is wrong.
+// numbered returns the payload of the n-th frame of a river. It shows its number, and every byte
+// can be
+// checked.
 func numbered(n int) []byte {
 	size := 20 + n*37%300
 	if n%50 == 0 {
@@ -37,7 +38,7 @@ func numbered(n int) []byte {
 	return b
 }
 
-// river is a frame log that grows all the time.
+// river is a frame log that grows continuously.
 type river struct {
 	b     *bench
 	count atomic.Int64 // frames so far
@@ -46,7 +47,7 @@ type river struct {
 	ended chan struct{}
 }
 
-// flow starts a river, a frame every so often. It ends with end, or before the bench does.
+// flow starts a river with a frame every interval. It ends with end, or before the bench does.
 func (b *bench) flow(every time.Duration) *river {
 	r := &river{b: b, stop: make(chan struct{}), ended: make(chan struct{})}
 	b.t.Cleanup(r.end)
@@ -77,15 +78,15 @@ func (r *river) end() {
 	<-r.ended
 }
 
-// seen is what a peer has seen go by.
+// seen is the state of a peer that checks the frames of a river.
 type seen struct {
-	next   int // frame that must come; -1: any may be the first
+	next   int // number of the next frame; -1: any frame may be first
 	pongs  []string
 	closed bool
 	code   uint16
 }
 
-// read takes one frame from p. Whatever it is, it is whole, and in its place.
+// read reads one frame from p, and checks that it is whole and in order.
 func (s *seen) read(p *peer) error {
 	h, payload, err := p.tryFrame()
 	if err != nil {
@@ -119,12 +120,12 @@ func (s *seen) read(p *peer) error {
 	return nil
 }
 
-// attack is something that no well-behaved client sends, and what comes of it.
+// attack is input that no correct client sends, and the disconnect that it must cause.
 type attack struct {
 	name  string
 	bytes []byte
 	why   wsproto.Disconnect
-	code  uint16 // of the close frame that comes; 0: that of why
+	code  uint16 // expected code of the close frame; 0: that of why
 }
 
 func frame(first byte, payload string) []byte {
@@ -132,14 +133,14 @@ func frame(first byte, payload string) []byte {
 	return ws.MustCompileFrame(ws.MaskFrameInPlace(f))
 }
 
-// closing is a close frame of a client's.
+// closingFrame returns a client's close frame.
 func closingFrame(code uint16, reason string) []byte {
 	return frame(0x88, string(binary.BigEndian.AppendUint16(nil, code))+reason)
 }
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-// attacks is what RFC 6455 forbids a client, section by section.
+// attacks returns what RFC 6455 forbids a client, section by section.
 func attacks() []attack {
 	mask := []byte{1, 2, 3, 4}
 	broken := func(name string, b ...[]byte) attack { return attack{name, join(b...), wsproto.ProtocolError, 0} }
@@ -187,10 +188,10 @@ func attacks() []attack {
 		{"data after close", join(closingFrame(4000, "bye"), frame(0x81, "more")), wsproto.ClientClosed, 4000},
 		{"junk after close", join(frame(0x88, ""), []byte{0xff, 0xff, 0xff}), wsproto.ClientClosed, wsproto.NoStatus},
 		{"close inside a message", join(frame(0x01, "a"), closingFrame(1001, "")), wsproto.ClientClosed, 1001},
-		// Other languages.
+		// Other protocols.
 		broken("HTTP", []byte("GET / HTTP/1.1\r\n\r\n")), broken("TLS", []byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}),
 		broken("zeros", make([]byte, 16)), broken("ones", bytes.Repeat([]byte{0xff}, 16)), broken("text", []byte("hello there")),
-		// More than there is reason to.
+		// Too much data.
 		{"flood of pings", bytes.Repeat(frame(0x89, strings.Repeat("p", 125)), 600), wsproto.TooMuchData, 0},
 		{"flood of pongs", bytes.Repeat(frame(0x8a, strings.Repeat("p", 125)), 600), wsproto.TooMuchData, 0},
 		{"flood of empty pings", bytes.Repeat(frame(0x89, ""), 12_000), wsproto.TooMuchData, 0},
@@ -206,8 +207,7 @@ func attacks() []attack {
 	return all
 }
 
-// odd is what looks like an attack and is none: the stream goes on, and a ping
-// behind it is answered.
+// odd is input that is unusual but allowed: the stream continues, and a ping after it is answered.
 var odd = map[string][]byte{
 	"binary":                      frame(0x82, "\x00\x01"),
 	"empty fragments":             join(frame(0x01, ""), frame(0x00, ""), frame(0x80, "")),
@@ -217,7 +217,7 @@ var odd = map[string][]byte{
 	"text and control frames mix": join(frame(0x01, "a"), frame(0x8a, ""), frame(0x00, "b"), frame(0x89, ""), frame(0x80, "c"), frame(0x82, "")),
 }
 
-// taken waits until the worker has read n bytes, which are all that was written.
+// taken waits until the worker has read all n bytes that were sent.
 func taken(t testing.TB, theirs *net.TCPConn, n int) {
 	t.Helper()
 	raw, err := theirs.SyscallConn()
@@ -243,8 +243,8 @@ func taken(t testing.TB, theirs *net.TCPConn, n int) {
 	}
 }
 
-// splits are the divisions to send b in: at once, in two at every byte, and byte
-// by byte; of what is long, only some.
+// splits returns divisions of b: whole, in two at every byte, and byte by byte; for long input only
+// some of them.
 func splits(b []byte) (out [][]int) {
 	out = append(out, nil)
 	for at := 1; at < len(b); at += 1 + len(b)/200 {
@@ -263,7 +263,7 @@ func splits(b []byte) (out [][]int) {
 	return out
 }
 
-// closeRecorder is a wsproto.Handler that notes a close frame.
+// closeRecorder is a wsproto.Handler that records whether a close frame came.
 type closeRecorder struct{ closed bool }
 
 func (*closeRecorder) Ping([]byte) error            { return nil }
@@ -271,27 +271,26 @@ func (*closeRecorder) Pong([]byte) error            { return nil }
 func (c *closeRecorder) Close(uint16, []byte) error { c.closed = true; return nil }
 func (*closeRecorder) Data(int, bool) error         { return nil }
 
-// closes reports whether input holds a close frame, behind which nobody reads on.
+// closes reports whether input holds a close frame; nothing after it is read.
 func closes(input []byte) bool {
 	var r wsproto.Reader
 	var c closeRecorder
 	return r.Feed(bytes.Clone(input), &c) == nil && c.closed
 }
 
-// assault is one connection that sends its bytes in pieces, each when the one
-// before was read.
+// assault is one connection that sends its bytes in pieces, each when the one before was read.
 type assault struct {
 	attack
 	at     []int // where the bytes are cut
-	answer bool  // nothing comes of it: a ping "after" is answered, and the stream goes on
+	answer bool  // the input is allowed: a ping "after" is answered, and the stream continues
 
 	ours, theirs *net.TCPConn
 	p            *peer
 	sent         int
 }
 
-// launch has a number of assaults made side by side, and judges what came of each.
-func (b *bench) launch(all []*assault) {
+// runAssaults runs assaults in parallel, and checks the result of each.
+func (b *bench) runAssaults(all []*assault) {
 	b.t.Helper()
 	byID := make(map[uint64]*assault)
 	for _, a := range all {
@@ -310,7 +309,7 @@ func (b *bench) launch(all []*assault) {
 				end = a.at[piece]
 			}
 			left = left || end < len(a.bytes)
-			a.p.patient()
+			a.p.setDeadline()
 			_, err := a.p.Write(a.bytes[a.sent:end])
 			if gone := errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET); err != nil && !(gone && closes(a.bytes[:a.sent])) {
 				b.t.Errorf("%s, cut at %v: %v", a.name, a.at, err)
@@ -325,7 +324,7 @@ func (b *bench) launch(all []*assault) {
 	}
 	for _, a := range all {
 		a.theirs.Close()
-		if err := a.judge(); err != nil {
+		if err := a.check(); err != nil {
 			b.t.Errorf("%s, cut at %v: %v", a.name, a.at, err)
 		}
 		a.p.Close()
@@ -339,9 +338,10 @@ func (b *bench) launch(all []*assault) {
 	}
 }
 
-// judge looks at what the attacker gets: whole frames in order, then the close
-// frame, then the end; or, if nothing is to come of it, the pong and more frames.
-func (a *assault) judge() error {
+// check checks what the client gets: whole frames in order, then the close frame, then the end; or,
+// if
+// the input is allowed, the pong and more frames.
+func (a *assault) check() error {
 	s := seen{next: -1}
 	if a.answer {
 		for first := -1; first < 0 || s.next <= first; {
@@ -362,20 +362,21 @@ func (a *assault) judge() error {
 	if code == 0 {
 		code = a.why.Code
 	}
-	// What comes behind a close frame of the client's own meets a socket that is no more.
+	// Bytes that the worker gets after a client's close frame may cause a reset.
 	if reset := errors.Is(err, syscall.ECONNRESET); err != io.EOF && !(reset && a.why == wsproto.ClientClosed) || !s.closed || s.code != code {
 		return fmt.Errorf("close frame: %v, code %d, want %d; then %w", s.closed, s.code, code, err)
 	}
 	return nil
 }
 
-// Whatever a client does wrong, however it is cut into pieces, while frames are
-// streaming to it: it gets whole frames, then the close frame that the RFC asks
-// for, then the end; and the others of the same worker get everything.
+// Frames are sent to a client that breaks a rule, in any division of its input. It gets whole
+// frames,
+// then the close frame that the RFC demands, then the end. The other clients of the worker get
+// everything.
 func TestAttacks(t *testing.T) {
-	// On a busy machine the pieces of an attack may come minutes apart. The worker reads them all.
-	closingWithin(t, time.Hour)
-	// The witnesses answer no pings. A flood stays one, however far apart its pieces come.
+	// On a busy machine the pieces of an attack may come minutes apart. The worker must read them all.
+	setCloseWait(t, time.Hour)
+	// The witnesses answer no pings. The limits do not depend on how far apart the pieces come.
 	b := start(t, handoff.Settings{
 		PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000, InputBytes: 64 << 10, InputRate: 1,
 	}, framelog.Options{SegmentBytes: 8 << 20, RetainBytes: 256 << 20})
@@ -395,7 +396,7 @@ func TestAttacks(t *testing.T) {
 			if all := int(r.count.Load()); s.next != all || s.code != wsproto.ServerShutdown.Code {
 				t.Errorf("a client that does nothing wrong got %d of %d frames, then close code %d", s.next, all, s.code)
 			}
-			w.say(ws.OpClose, nil)
+			w.send(ws.OpClose, nil)
 			w.Close()
 		})
 	}
@@ -412,7 +413,7 @@ func TestAttacks(t *testing.T) {
 		}
 	}
 	for few := range slices.Chunk(all, 64) {
-		b.launch(few)
+		b.runAssaults(few)
 	}
 	r.end()
 	why := wsproto.ServerShutdown.Name
@@ -426,15 +427,16 @@ func TestAttacks(t *testing.T) {
 	t.Logf("%d connections, %d frames", len(all), r.count.Load())
 }
 
-// closingWithin sets closeWait for a test that has not started a worker yet.
-func closingWithin(t *testing.T, wait time.Duration) {
+// setCloseWait sets closeWait. Call it before a worker is started.
+func setCloseWait(t *testing.T, wait time.Duration) {
 	before := closeWait
 	closeWait = wait
 	t.Cleanup(func() { closeWait = before })
 }
 
-// Half a frame, cut at every byte, is no news: the client gets what streams
-// until it leaves, in peace or not.
+// Half a frame, cut at every byte, has no effect: the client gets the stream until it leaves, with
+// or
+// without a reset.
 func TestHalfFrames(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	r := b.flow(time.Millisecond)

@@ -12,11 +12,11 @@ import (
 	"distributor/engine/handoff"
 )
 
-// What the kernel will not send just now, whatever the error, is told later: no
-// EPOLLOUT comes for it.
+// A message that the kernel refuses, with any error, is sent later. No EPOLLOUT follows in this
+// case.
 func TestOutboxIsKept(t *testing.T) {
-	h := holdInHand(t)
-	h.told(func(m handoff.Message) bool { return m.Ready != nil })
+	h := newManualLoop(t)
+	h.sentToPrimary(func(m handoff.Message) bool { return m.Ready != nil })
 	if err := unix.SetsockoptInt(h.control, unix.SOL_SOCKET, unix.SO_SNDBUF, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -33,20 +33,21 @@ func TestOutboxIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	if h.tick(); len(h.outbox) > 0 {
-		t.Errorf("%d messages still wait", len(h.outbox))
+		t.Errorf("%d messages are still queued", len(h.outbox))
 	}
 	for id := uint64(7); id <= 8; id++ {
-		if m := h.told(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.ID != id {
+		if m := h.sentToPrimary(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.ID != id {
 			t.Errorf("the end of %d is told, not that of %d", m.Closed.ID, id)
 		}
 	}
 }
 
-// fill tells the primary, which does not read, of ends until the channel has no room. It returns
-// how many.
-func (h *handHeld) fill() (ends uint64) {
+// fill sends the primary, which does not read, reports of ended clients until the channel is full.
+// It
+// returns their number.
+func (h *manualLoop) fill() (ends uint64) {
 	h.t.Helper()
-	h.told(func(m handoff.Message) bool { return m.Ready != nil })
+	h.sentToPrimary(func(m handoff.Message) bool { return m.Ready != nil })
 	for len(h.outbox) == 0 {
 		if ends++; ends > 10_000 {
 			h.t.Fatal("the channel is never full")
@@ -58,7 +59,7 @@ func (h *handHeld) fill() (ends uint64) {
 }
 
 // receiveNext waits for the next message to the primary.
-func (h *handHeld) receiveNext() (m handoff.Message) {
+func (h *manualLoop) receiveNext() (m handoff.Message) {
 	h.t.Helper()
 	b := make([]byte, handoff.MaxMessage)
 	until(h.t, func() bool {
@@ -71,10 +72,10 @@ func (h *handHeld) receiveNext() (m handoff.Message) {
 	return m
 }
 
-// What the channel had no room for is sent as soon as it has room, and in order: ends, and
-// confirmations. No tick has to come for it.
-func TestOutboxIsSentWhenThereIsRoom(t *testing.T) {
-	h := holdInHand(t)
+// Messages that the channel could not take are sent in order when it takes more, without a tick:
+// reports of ended clients, and confirmations.
+func TestOutboxIsSentWhenWritable(t *testing.T) {
+	h := newManualLoop(t)
 	ends := h.fill()
 	for offset := range uint64(3) {
 		h.confirm(&client{id: 7, acked: offset})
@@ -106,9 +107,9 @@ func TestOutboxIsSentWhenThereIsRoom(t *testing.T) {
 	}
 }
 
-// A worker that was drained stays until the primary has been told everything.
+// A drained worker stays until all its messages have been sent to the primary.
 func TestDrainWaitsForTheOutbox(t *testing.T) {
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	ends := h.fill()
 	packet, err := handoff.Encode(handoff.Message{Drain: &handoff.Drain{}})
 	if err == nil {
@@ -132,10 +133,11 @@ func TestDrainWaitsForTheOutbox(t *testing.T) {
 	}
 }
 
-// However many messages of the primary come at once, the poller tells of them once: all of them are
-// handled, a batch a turn.
+// The poller reports once that messages of the primary have arrived. All of them are handled, one
+// batch
+// per turn.
 func TestControlIsReadToItsEnd(t *testing.T) {
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	h.armed = false
 	settings := h.settings
 	for n := range 4*controlBatch + 1 {

@@ -22,8 +22,8 @@ import (
 	"distributor/wsproto"
 )
 
-// bench is a worker in this process with everything around it that is real: a
-// frame log, a control channel, TCP sockets.
+// bench is a worker in this process with real surroundings: a frame log, a control channel, TCP
+// sockets.
 type bench struct {
 	t       testing.TB
 	frames  *framelog.Writer
@@ -32,19 +32,19 @@ type bench struct {
 	told    chan handoff.Message
 	ended   chan error
 	nextID  uint64
-	notices bool // clients that connect ask for them
+	notices bool // new clients ask for notices
 	mu      sync.Mutex
-	all     [][]byte // every frame appended; guarded by mu where clients read beside the test
+	all     [][]byte // every frame appended; guarded by mu if clients read concurrently
 
-	settings handoff.Settings // as sent
-	grown    func()           // told when the frame log has grown
+	settings handoff.Settings // as sent to the worker
+	grown    func()           // called when the frame log has grown
 }
 
 const response = "HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
 func start(t testing.TB, settings handoff.Settings, log framelog.Options) *bench {
 	t.Helper()
-	r, polled, err := os.Pipe() // the first makes the runtime's poller, which has descriptors of its own
+	r, polled, err := os.Pipe() // opens the descriptors of the runtime's poller
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,10 @@ func start(t testing.TB, settings handoff.Settings, log framelog.Options) *bench
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, frames: w, primary: primary, wake: wake, told: make(chan handoff.Message, 1000), ended: make(chan error, 1)}
+	b := &bench{
+		t: t, frames: w, primary: primary, wake: wake,
+		told: make(chan handoff.Message, 1000), ended: make(chan error, 1),
+	}
 	go func() {
 		b.ended <- Run(Options{Control: control, Wake: workerWake, Log: slog.New(slog.DiscardHandler)})
 	}()
@@ -139,7 +142,7 @@ func (b *bench) send(m handoff.Message) {
 	}
 }
 
-// next waits for a message that the worker tells the primary.
+// next waits for a message of the worker to the primary.
 func (b *bench) next(want func(handoff.Message) bool) handoff.Message {
 	b.t.Helper()
 	deadline := time.After(time.Minute)
@@ -150,12 +153,12 @@ func (b *bench) next(want func(handoff.Message) bool) handoff.Message {
 				return m
 			}
 		case <-deadline:
-			b.t.Fatal("the worker did not tell")
+			b.t.Fatal("the worker did not send the message")
 		}
 	}
 }
 
-// closed waits until the worker says how client id ended.
+// closed waits until the worker reports the end of client id, and checks the reason.
 func (b *bench) closed(id uint64, why wsproto.Disconnect) handoff.Closed {
 	b.t.Helper()
 	c := *b.next(func(m handoff.Message) bool { return m.Closed != nil && m.Closed.ID == id }).Closed
@@ -165,7 +168,7 @@ func (b *bench) closed(id uint64, why wsproto.Disconnect) handoff.Closed {
 	return c
 }
 
-// append makes frames of the given payload sizes visible, without a wake-up.
+// append appends and commits frames of the given payload sizes, without a wake-up.
 func (b *bench) append(sizes ...int) {
 	b.t.Helper()
 	for _, n := range sizes {
@@ -213,7 +216,7 @@ func (b *bench) publishText(payloads ...[]byte) {
 	b.grown()
 }
 
-// What some clients negotiate.
+// What clients may negotiate.
 var (
 	deflated            = handoff.Negotiated{Deflate: true}
 	deflatedWithNotices = handoff.Negotiated{Deflate: true, Notices: true}
@@ -234,7 +237,7 @@ func (b *bench) connect(from uint64, early []byte, small bool) *peer {
 	return b.hand(ours, theirs, from, early)
 }
 
-// join connects a client that is otherwise as c says.
+// join connects the client c, with a new socket.
 func (b *bench) join(c handoff.Client, small bool) *peer {
 	b.t.Helper()
 	ours, theirs := dial(b.t, small)
@@ -242,11 +245,11 @@ func (b *bench) join(c handoff.Client, small bool) *peer {
 	return b.give(ours, theirs, c)
 }
 
-// dial makes a connection: the collector's end, and the one to hand over.
+// dial makes a connection. It returns the collector's end and the end to hand over.
 func dial(t testing.TB, small bool) (ours, theirs *net.TCPConn) {
 	t.Helper()
 	ours, theirs = dialBy(t, &net.Dialer{})
-	if small { // buffers that fill soon
+	if small { // small buffers, which fill soon
 		ours.SetReadBuffer(64 << 10)
 		theirs.SetWriteBuffer(64 << 10)
 	}
@@ -272,7 +275,7 @@ func dialBy(t testing.TB, d *net.Dialer) (ours, theirs *net.TCPConn) {
 	return out.(*net.TCPConn), in.(*net.TCPConn)
 }
 
-// hand gives theirs to the worker, which gets a duplicate, and waits for the 101.
+// hand gives the worker a duplicate of theirs, and waits for the 101.
 func (b *bench) hand(ours, theirs *net.TCPConn, from uint64, early []byte) *peer {
 	b.t.Helper()
 	return b.give(ours, theirs, handoff.Client{
@@ -293,7 +296,7 @@ func (b *bench) give(ours, theirs *net.TCPConn, c handoff.Client) *peer {
 		b.t.Fatal(err)
 	}
 	p := &peer{Conn: ours, id: b.nextID, t: b.t}
-	p.patient()
+	p.setDeadline()
 	got := make([]byte, len(response))
 	if _, err := io.ReadFull(p, got); err != nil || string(got) != response {
 		b.t.Fatalf("instead of the 101: %q %v", got, err)
@@ -301,10 +304,10 @@ func (b *bench) give(ours, theirs *net.TCPConn, c handoff.Client) *peer {
 	return p
 }
 
-// patient gives what p does next a minute.
-func (p *peer) patient() { _ = p.SetDeadline(time.Now().Add(time.Minute)) }
+// setDeadline sets a deadline of a minute for what p does next.
+func (p *peer) setDeadline() { _ = p.SetDeadline(time.Now().Add(time.Minute)) }
 
-// frame reads one frame as it stands on the wire.
+// frame reads one frame, with its header.
 func (p *peer) frame() (ws.Header, []byte) {
 	p.t.Helper()
 	h, payload, err := p.tryFrame()
@@ -315,7 +318,7 @@ func (p *peer) frame() (ws.Header, []byte) {
 }
 
 func (p *peer) tryFrame() (ws.Header, []byte, error) {
-	p.patient()
+	p.setDeadline()
 	h, err := ws.ReadHeader(p)
 	if err != nil {
 		return h, nil, err
@@ -325,7 +328,7 @@ func (p *peer) tryFrame() (ws.Header, []byte, error) {
 	return h, payload, err
 }
 
-// data reads frames up to a data frame; pings are kept and answered.
+// data reads up to the next data frame. It keeps and answers pings.
 func (p *peer) data() []byte {
 	p.t.Helper()
 	for {
@@ -338,15 +341,15 @@ func (p *peer) data() []byte {
 			return payload
 		case ws.OpPing:
 			p.pings = append(p.pings, payload)
-			p.say(ws.OpPong, payload)
+			p.send(ws.OpPong, payload)
 		default:
 			p.t.Fatalf("unexpected frame %+v %q", h, payload)
 		}
 	}
 }
 
-// say sends a masked frame.
-func (p *peer) say(op ws.OpCode, payload []byte) {
+// send sends a masked frame.
+func (p *peer) send(op ws.OpCode, payload []byte) {
 	p.t.Helper()
 	if _, err := p.Write(masked(op, payload)); err != nil {
 		p.t.Fatal(err)
@@ -357,7 +360,7 @@ func masked(op ws.OpCode, payload []byte) []byte {
 	return ws.MustCompileFrame(ws.MaskFrame(ws.NewFrame(op, true, bytes.Clone(payload))))
 }
 
-// want reads data frames and compares them with those appended as from…to-1.
+// want reads data frames, and compares them with the frames from…to-1.
 func (p *peer) want(b *bench, from, to int) {
 	p.t.Helper()
 	for i := from; i < to; i++ {
@@ -367,7 +370,7 @@ func (p *peer) want(b *bench, from, to int) {
 	}
 }
 
-// wantClose reads up to a close frame and checks it.
+// wantClose reads up to a close frame, and checks its code.
 func (p *peer) wantClose(code uint16) {
 	p.t.Helper()
 	for {
@@ -405,8 +408,8 @@ func TestEarlyBytesAndPingPong(t *testing.T) {
 	if h, payload := p.frame(); h.OpCode != ws.OpPong || string(payload) != "at once" {
 		t.Fatalf("%+v %q", h, payload)
 	}
-	p.say(ws.OpText, []byte("ignored"))
-	p.say(ws.OpPing, nil)
+	p.send(ws.OpText, []byte("ignored"))
+	p.send(ws.OpPing, nil)
 	if h, payload := p.frame(); h.OpCode != ws.OpPong || len(payload) != 0 {
 		t.Fatalf("%+v %q", h, payload)
 	}
@@ -424,7 +427,7 @@ func TestClientCloses(t *testing.T) {
 		if code != wsproto.NoStatus {
 			body = ws.NewCloseFrameBody(ws.StatusCode(code), "bye")
 		}
-		p.say(ws.OpClose, body)
+		p.send(ws.OpClose, body)
 		h, payload := p.frame()
 		if h.OpCode != ws.OpClose || !bytes.Equal(payload, body[:min(2, len(body))]) {
 			t.Fatalf("%d: %+v %v", code, h, payload)
@@ -434,20 +437,24 @@ func TestClientCloses(t *testing.T) {
 	}
 }
 
-// The close frame of a displaced connection comes between data frames, also
-// when the socket is full in the middle of one.
+// The close frame for a displaced connection is sent between data frames, also if the socket is
+// full
+// in the middle of one.
 func TestPrimaryClosesBetweenFrames(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	p := b.connect(0, nil, true)
 	b.publish(5 << 20)
 	b.next(func(m handoff.Message) bool { return m.Stats != nil && m.Stats.Blocked == 1 })
-	b.send(handoff.Message{Close: &handoff.Close{ID: p.id, Disconnect: wsproto.DuplicateConnection.Name}})
+	b.send(handoff.Message{
+		Close: &handoff.Close{ID: p.id, Disconnect: wsproto.DuplicateConnection.Name},
+	})
 	p.want(b, 0, 1)
 	p.wantClose(1000)
-	p.say(ws.OpClose, ws.NewCloseFrameBody(1000, ""))
+	p.send(ws.OpClose, ws.NewCloseFrameBody(1000, ""))
 	p.wantEnd()
 	b.closed(p.id, wsproto.DuplicateConnection)
-	b.send(handoff.Message{Close: &handoff.Close{ID: p.id, Disconnect: "too_slow"}}) // of one who has gone: no effect
+	// A Close for a client that has ended has no effect.
+	b.send(handoff.Message{Close: &handoff.Close{ID: p.id, Disconnect: "too_slow"}})
 	q := b.connect(b.frames.Head(), nil, false)
 	b.publish(7)
 	q.want(b, 1, 2)
@@ -463,20 +470,20 @@ func TestPositionPings(t *testing.T) {
 	if h.OpCode != ws.OpPing || err != nil || pos.Offset != b.frames.Head() || pos.Log != b.frames.ID() {
 		t.Fatalf("%+v %q %v", h, payload, err)
 	}
-	p.say(ws.OpPong, payload)
+	p.send(ws.OpPong, payload)
 	if m := b.next(func(m handoff.Message) bool { return m.Confirmed != nil }); len(m.Confirmed) != 1 || m.Confirmed[0] != (handoff.Confirmed{ID: p.id, Offset: b.frames.Head()}) {
 		t.Fatalf("%+v", m.Confirmed)
 	}
-	p.say(ws.OpPong, []byte("says nothing"))
-	pos.Offset++ // claims more than it was sent
-	p.say(ws.OpPong, []byte(pos.String()))
-	p.say(ws.OpClose, nil)
+	p.send(ws.OpPong, []byte("says nothing"))
+	pos.Offset++ // more than was sent
+	p.send(ws.OpPong, []byte(pos.String()))
+	p.send(ws.OpClose, nil)
 	if c := b.closed(p.id, wsproto.ClientClosed); c.Acked != b.frames.Head() || c.Sent != b.frames.Head() {
 		t.Fatalf("%+v", c)
 	}
 }
 
-// A pong that comes late confirms what it says, not what has been sent since.
+// A late pong confirms the offset that it says, not what was sent since.
 func TestLatePong(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	p := b.connect(0, nil, false)
@@ -488,25 +495,25 @@ func TestLatePong(t *testing.T) {
 	}
 	at := b.frames.Head()
 	b.publish(100)
-	p.want(b, 1, 2) // so it is sent, and the cursor behind it
-	p.say(ws.OpPong, first)
+	p.want(b, 1, 2) // so the frame is sent, and the cursor is after it
+	p.send(ws.OpPong, first)
 	if m := b.next(func(m handoff.Message) bool { return m.Confirmed != nil }); m.Confirmed[0].Offset != at {
 		t.Fatalf("%+v, where %d was confirmed of %d", m.Confirmed, at, b.frames.Head())
 	}
-	p.say(ws.OpClose, nil)
+	p.send(ws.OpClose, nil)
 	if c := b.closed(p.id, wsproto.ClientClosed); c.Acked != at {
 		t.Fatalf("%+v", c)
 	}
 }
 
-// Many confirmations make few messages, each of which fits a packet.
+// Many confirmations are sent in few messages, each of which fits a packet.
 func TestManyConfirmations(t *testing.T) {
 	l := &loop{control: -1, wake: -1, armed: true}
 	const clients = 2*handoff.MaxConfirmed + 1
 	for i := range clients {
 		c := &client{id: 1<<62 + uint64(i), fd: 1, acked: 1<<63 + uint64(i)}
 		l.confirm(c)
-		l.confirm(c) // is told once
+		l.confirm(c) // counts once
 	}
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -538,20 +545,20 @@ func TestManyConfirmations(t *testing.T) {
 func TestKeepAliveAndPingTimeout(t *testing.T) {
 	b := start(t, handoff.Settings{PingIntervalMS: 300, PingTimeoutMS: 900}, framelog.Options{})
 	p := b.connect(0, nil, false)
-	for range 3 { // answered: stays
+	for range 3 { // while it answers, it stays
 		h, payload := p.frame()
 		if h.OpCode != ws.OpPing {
 			t.Fatalf("%+v", h)
 		}
-		p.say(ws.OpPong, payload)
+		p.send(ws.OpPong, payload)
 	}
 	p.wantClose(wsproto.PingTimeout.Code) // no longer answered
 	p.Close()
 	b.closed(p.id, wsproto.PingTimeout)
 }
 
-// A client that does not read costs nothing and holds nobody up; when it reads
-// again it gets everything.
+// A client that does not read costs nothing and delays no other client. When it reads again it gets
+// everything.
 func TestStalledClient(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{SegmentBytes: 8 << 20, RetainBytes: 128 << 20})
 	stalled := b.connect(0, nil, true)
@@ -597,10 +604,10 @@ func TestDrain(t *testing.T) {
 	fast.want(b, 0, 2)
 	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 20000, Disconnect: wsproto.ServerShutdown.Name}})
 	fast.wantClose(wsproto.ServerShutdown.Code)
-	fast.say(ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(wsproto.ServerShutdown.Code), ""))
+	fast.send(ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(wsproto.ServerShutdown.Code), ""))
 	slow.want(b, 0, 2)
 	slow.wantClose(wsproto.ServerShutdown.Code)
-	slow.say(ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(wsproto.ServerShutdown.Code), ""))
+	slow.send(ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(wsproto.ServerShutdown.Code), ""))
 	if err := <-b.ended; err != nil {
 		t.Fatal(err)
 	}
@@ -643,9 +650,9 @@ func TestFrameLogMissing(t *testing.T) {
 	}
 }
 
-// Many clients that read at random speeds, talk and leave at random, while
-// frames of random sizes are written: each gets every frame from its start on,
-// byte for byte, and nothing but valid control frames between them.
+// Many clients read at random speeds, send and leave at random, while frames of random sizes are
+// written. Each gets every frame from its start on, byte for byte, and only valid control frames
+// between them.
 func TestRandomClients(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -694,8 +701,8 @@ func TestRandomClients(t *testing.T) {
 	}
 }
 
-// follow is one client of TestRandomClients. It knows the frames by their
-// sizes and contents, which follow from their numbers.
+// follow is one client of TestRandomClients. The size and content of a frame follow from its
+// number.
 func (b *bench) follow(p *peer, r *rand.Rand, from, to int) error {
 	for i := from; i < to; {
 		if r.IntN(30) == 0 {
