@@ -31,12 +31,12 @@ func TestConfig(t *testing.T) {
 	if got := get(a, "GET"); got.body != head+`]}}` {
 		t.Errorf("hidden: %+v", got)
 	}
-	if got := post(t, a, "/account", `"count":1`); !strings.Contains(got.body, "subscription expired") { // hidden, not gone
-		t.Errorf("%+v", got)
+	if got := post(t, a, "/account", `"count":1`); !strings.Contains(got.body, "subscription expired") {
+		t.Errorf("a hidden subscriber does not count: %+v", got)
 	}
 }
 
-// A reload is seen as a whole, and one that is wrong is not seen at all.
+// A reload takes effect as a whole. An invalid one has no effect.
 func TestReload(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	closed := Settings{StopAtCycle: 0, LimitToSubscribersOnly: true}
@@ -45,7 +45,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := a.Reload(Settings{Subscribers: []Subscriber{{PublicKey: "x"}}}); err == nil {
-		t.Error("a bad key was taken")
+		t.Error("an invalid key was accepted")
 	}
 	done := make(chan struct{})
 	var reloading sync.WaitGroup
@@ -71,7 +71,7 @@ func TestReload(t *testing.T) {
 	reloading.Wait()
 }
 
-// Every way to rows and counts keeps to the stop cycle; the corpus has most of them, not these.
+// All ways to rows and counts respect the stop cycle. The corpus has most of them, but not these.
 func TestStopCycle(t *testing.T) {
 	d := unpack(t, "db")
 	all, stopped := newAPI(t, d, forever), newAPI(t, d, Settings{StopAtCycle: 57})
@@ -143,7 +143,7 @@ func TestRowCounts(t *testing.T) {
 	}
 }
 
-// Memory for answers that nobody reads is bounded.
+// The memory for unread answers is bounded.
 func TestUnreadAnswers(t *testing.T) {
 	a := newAPI(t, unpack(t, "db-odd"), Settings{StopAtCycle: -1, RequestTime: 50 * time.Millisecond})
 	a.front.memory.taken = memory

@@ -21,11 +21,11 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// Attacks on the HTTP API, beside those that the other files have:
-// docs/THREATS.md lists all. Where an attack is about bytes or time, it goes
-// over a socket.
+// Attacks on the HTTP API, besides those in the other files. docs/THREATS.md lists all of them.
+// Attacks
+// that depend on bytes or time go over a socket.
 
-// ask posts a body from an address.
+// ask sends a body from an address.
 func ask(a http.Handler, from, path, body string) reply {
 	r := httptest.NewRequest("POST", path, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
@@ -35,7 +35,7 @@ func ask(a http.Handler, from, path, body string) reply {
 	return reply{w.Code, w.Body.String()}
 }
 
-// Requests that say they are signed, and are not, or not by who they say.
+// Requests that claim to be signed, and are not, or not by the claimed sender.
 func TestForgedRequests(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, LimitToSubscribersOnly: true, Subscribers: []Subscriber{{clientPublic, 0, "FIREHOSE"}}})
 	good := signedRequest(`"count":1`)
@@ -89,8 +89,11 @@ func errorOf(body string) string {
 	return o.Error
 }
 
-// A request has no time and no purpose in it: whoever has seen one can send it again, and an upgrade's signed data is a
-// request without parameters. docs/THREATS.md says so; what it gets is what its signer may have.
+// A request has no time and no purpose in it, so anybody who has seen a request can send it again.
+// An
+// upgrade's signed data is a request without parameters. docs/THREATS.md says so. The answer is
+// what its
+// signer may have.
 func TestSeenRequestsWorkAgain(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	good := signedRequest(`"count":1`)
@@ -102,7 +105,9 @@ func TestSeenRequestsWorkAgain(t *testing.T) {
 	}
 }
 
-// Depth, size and number bombs, as large as a body may be, all signed; and what looks like SQL.
+// Nested texts, long texts and large numbers up to the largest body, all signed; and parameters
+// that
+// look like SQL.
 func TestBombs(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	var log bytes.Buffer
@@ -115,7 +120,8 @@ func TestBombs(t *testing.T) {
 		many[i] = fmt.Sprintf(`"%x":0`, i*7919%len(many))
 	}
 	injection := (`' OR 1=1; DROP TABLE receipts; -- "` + "`" + strings.Repeat("x", 64))[:64]
-	// A number that is too large is signed as null: the texts with null are signed, and then have this in its place.
+	// A number that is too large is signed as null. So the text is signed with null, which is then
+	// replaced.
 	const huge = "1e999999999"
 	for _, c := range []struct{ name, path, parameters, want string }{
 		{"as deep as it may be", "/receipt", `"x":` + strings.Repeat("[", shardus.MaxDepth-1) + strings.Repeat("]", shardus.MaxDepth-1), ""},
@@ -149,10 +155,10 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// trickle is a body that comes when it is let.
+// trickle is a body that arrives when the test allows it.
 type trickle struct {
 	begun sync.Once
-	there chan<- struct{} // told when somebody waits for it
+	there chan<- struct{} // gets a value when a read waits
 	until <-chan struct{}
 }
 
@@ -162,7 +168,7 @@ func (b *trickle) Read([]byte) (int, error) {
 	return 0, io.ErrUnexpectedEOF
 }
 
-// deaf is a client that does not read its answer until it is let.
+// deaf is a client that does not read its answer until the test allows it.
 type deaf struct {
 	*httptest.ResponseRecorder
 	begun sync.Once
@@ -176,8 +182,11 @@ func (d *deaf) Write(b []byte) (int, error) {
 	return d.ResponseRecorder.Write(b)
 }
 
-// An address that sends half a body a thousand times, or reads no answer, is refused when it holds as much as is still
-// free. The others go on, a proxy on this machine as long as there is room; and all is given back.
+// An address that sends half a body a thousand times, or reads no answer, is refused when it holds
+// as much
+// as is still free. Others are served, a proxy on this machine as long as memory is free. All
+// memory is
+// given back.
 func TestSlowClientsHoldTheirShare(t *testing.T) {
 	const patient = 500 * time.Millisecond // until a request without room is refused
 	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, Memory: 8 * maxBody, RequestTime: patient})
@@ -228,7 +237,7 @@ func TestSlowClientsHoldTheirShare(t *testing.T) {
 		t.Fatalf("%d bytes are still held: %v", a.front.memory.held(), a.front.memory.by)
 	}
 
-	// Answers that are not read.
+	// Unread answers.
 	if err := a.Reload(Settings{StopAtCycle: -1, Memory: 30_000, RequestTime: patient}); err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +264,7 @@ func TestSlowClientsHoldTheirShare(t *testing.T) {
 	}
 }
 
-// How long a request may take is a setting, and holds from its body's end.
+// The time limit of a request is a setting, and counts from the end of its body.
 func TestRequestTime(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	var allowed time.Duration
@@ -278,7 +287,7 @@ func TestRequestTime(t *testing.T) {
 	}
 }
 
-// Bodies as the wire has them: without an end, compressed, announced and never sent.
+// Bodies on the wire: without an end, compressed, announced and never sent.
 func TestBodiesOverSockets(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	g := gateway.New(gateway.Options{
@@ -342,9 +351,11 @@ func TestBodiesOverSockets(t *testing.T) {
 	eventually(t, "nothing is held", func() bool { return a.front.memory.held() == 0 })
 }
 
-// Requests with the query process are bounded, each costs a descriptor: an address whose clients
-// read no answer holds as many as are still free, and its next request waits, and is refused when
-// its time is over.
+// Requests with the query process are bounded, because each costs a descriptor. An address whose
+// clients
+// read no answer holds as many as are still free. Its next request waits, and is refused when its
+// time is
+// over.
 func TestSlowClientsHoldTheirShareOfConnections(t *testing.T) {
 	const patient = 300 * time.Millisecond
 	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, RequestTime: patient})
@@ -391,7 +402,7 @@ func TestSlowClientsHoldTheirShareOfConnections(t *testing.T) {
 	}
 }
 
-// Few descriptors leave fewer for the query process, and never none.
+// With few descriptors fewer are used for the query process, but at least one.
 func TestConnectionsFollowTheDescriptors(t *testing.T) {
 	for limit, want := range map[uint64]int{0: 1, 256: 32, 1024: 128, 2048: maxConnections, 1 << 62: maxConnections} {
 		if got := connections(limit); got != want {
@@ -400,8 +411,9 @@ func TestConnectionsFollowTheDescriptors(t *testing.T) {
 	}
 }
 
-// Clients that hold every connection to the query process keep the primary from nothing: it asks
-// over connections of its own, and does not take a busy process for one that hangs.
+// Clients that hold every connection to the query process do not affect the primary's own requests,
+// which
+// have connections of their own. It does not kill a busy process.
 func TestSlowClientsDoNotKeepThePrimaryOut(t *testing.T) {
 	f := processes(t, "sound", 6000) // answers that are not read hold their connections
 	there, until := make(chan struct{}), make(chan struct{})

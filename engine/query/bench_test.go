@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// discard is a client that reads fast.
+// discard is a client that reads at once.
 type discard struct {
 	header http.Header
 	status int
@@ -23,7 +23,9 @@ func (d *discard) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// benchmarkRequest measures a request from its body to its answer, in the handler: parsed, verified, asked, signed.
+// benchmarkRequest measures a request in the handler, from its body to its answer: parse, verify,
+// query,
+// sign.
 func benchmarkRequest(b *testing.B, path, parameters string, rows int) {
 	a := newAPI(b, unpack(b, "db"), forever)
 	body := signedRequest(parameters)

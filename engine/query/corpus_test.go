@@ -29,8 +29,9 @@ func configured(t *testing.T, c querytest.Config) Settings {
 	return s
 }
 
-// TestCorpus sends every recorded request over HTTP to a gateway with this API behind it; but for GET /metrics, which
-// is not this package's. enginetest sends all of them to the real binary.
+// TestCorpus sends every recorded request over HTTP to a gateway with this API, except GET
+// /metrics, which
+// this package does not answer. enginetest sends all of them to the real binary.
 func TestCorpus(t *testing.T) {
 	corpus := querytest.Read()
 	if len(corpus.Cases) != 1367 {
@@ -77,7 +78,7 @@ func serve(t *testing.T, api http.Handler) (addr string) {
 	return l.Addr().String()
 }
 
-// onAllRoutes is a gateway's API of one handler.
+// onAllRoutes is a gateway's API with one handler.
 func onAllRoutes(h http.Handler) map[string]http.Handler {
 	api := make(map[string]http.Handler)
 	for _, route := range Routes() {

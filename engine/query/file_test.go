@@ -14,13 +14,13 @@ import (
 	"time"
 )
 
-// clock is a time that tests move.
+// clock is a time that tests advance.
 type clock struct{ atomic.Int64 }
 
 func (c *clock) now() time.Time          { return time.Unix(1_700_000_000, c.Load()) }
 func (c *clock) advance(d time.Duration) { c.Add(int64(d)) }
 
-// rig is an API whose log can be read and whose clock stands still.
+// rig is an API with a log that can be read and a clock that tests advance.
 func rig(t testing.TB, d Databases, s Settings) (*tested, *clock, *bytes.Buffer) {
 	a := newAPI(t, d, s)
 	var c clock
@@ -32,8 +32,9 @@ func rig(t testing.TB, d Databases, s Settings) (*tested, *clock, *bytes.Buffer)
 	return a, &c, log
 }
 
-// A database that does not answer harms its endpoint alone, is said once in the log and as long as it lasts in Health,
-// and is picked up by itself.
+// A database that does not answer affects its endpoints alone. It is logged once, reported by
+// Health as
+// long as it lasts, and used again when it answers.
 func TestDatabaseComesAndGoes(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -117,8 +118,9 @@ func sqlExec(t testing.TB, path string, statements ...string) {
 	}
 }
 
-// A database that is replaced by another file is opened anew; a table that is dropped or changed under our hands is
-// noticed.
+// A database that is replaced by another file is reopened. A table that is dropped or changed while
+// the
+// file is open is noticed.
 func TestDatabaseIsReplaced(t *testing.T) {
 	noLeaks(t)
 	d := unpack(t, "db")
@@ -130,7 +132,7 @@ func TestDatabaseIsReplaced(t *testing.T) {
 	}
 	clock.advance(recheckEvery - 1)
 	if got := post(t, a, "/cycleinfo", `"count":1`); got != before {
-		t.Errorf("looked too early: %.200s", got.body)
+		t.Errorf("checked too early: %.200s", got.body)
 	}
 	clock.advance(1)
 	if got := post(t, a, "/cycleinfo", `"count":1`); got.status != 200 || names(t, got.body, "cycleInfo", "counter") != "15" {
@@ -148,7 +150,7 @@ func TestDatabaseIsReplaced(t *testing.T) {
 	}
 }
 
-// A table that gets other columns under our hands answers with them.
+// If columns are added to a table while the file is open, answers have them.
 func TestColumnsChange(t *testing.T) {
 	d := unpack(t, "db-odd")
 	a, clock, _ := rig(t, d, forever)
@@ -164,7 +166,8 @@ func TestColumnsChange(t *testing.T) {
 	}
 }
 
-// A file that is damaged and mended in place, while it is open, is the same file to the file system.
+// A file that is damaged and repaired in place, while it is open, stays the same file for the file
+// system.
 func TestDamagedInPlace(t *testing.T) {
 	d := unpack(t, "db")
 	a, clock, _ := rig(t, d, forever)
@@ -237,7 +240,8 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// One file may hold all tables, also a collector's, whose accounts and transactions have other columns.
+// One file may hold all tables, also a collector's, whose accounts and transactions have other
+// columns.
 func TestCollectorsFile(t *testing.T) {
 	one := filepath.Join(t.TempDir(), "a ?#%é.sqlite3")
 	sqlExec(t, strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(one),
@@ -278,7 +282,7 @@ func TestCollectorsFile(t *testing.T) {
 	}
 }
 
-// A table without the column of a second id is no failure of its database.
+// A table without the column of a second id is not a failure of its database.
 func TestNoSecondID(t *testing.T) {
 	d := unpack(t, "db-odd")
 	sqlExec(t, d.Transactions, "DROP INDEX transactions_appReceiptId_idx", "ALTER TABLE transactions DROP COLUMN appReceiptId")

@@ -10,8 +10,9 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// FuzzColumn: whatever another process has written into a row, what is answered for it is JSON; a column of JSON is
-// answered as a record would be, a plain one reads back as what it was.
+// FuzzColumn checks that the answer for any column value is JSON. A JSON column is answered like a
+// record,
+// a plain one reads back as the same value.
 func FuzzColumn(f *testing.F) {
 	f.Add(uint8(0), []byte(`{"a":{"dataType":"bi","value":"ff"}}`), int64(0), 0.0)
 	f.Add(uint8(1), []byte(`{"type":"Buffer","data":[1,{"dataType":"bi","value":"1"}]}`), int64(1), 1e300)

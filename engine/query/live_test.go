@@ -19,8 +19,9 @@ import (
 	"time"
 )
 
-// writerOf names, in the environment, the database that this test binary writes to in place of running tests: as an
-// archiver does, in WAL mode, as fast as it can, with a checkpoint now and then, until its input ends.
+// writerOf is the environment variable that makes this test binary write to a database, and run no
+// tests:
+// as an archiver does, in WAL mode, as fast as it can, with checkpoints, until its input ends.
 const writerOf = "QUERY_TEST_WRITER_OF"
 
 func TestMain(m *testing.M) {
@@ -85,8 +86,9 @@ func startWriter(t *testing.T, path string) (commits *atomic.Int64) {
 	return commits
 }
 
-// While another process writes as fast as it can, sixteen clients get answers, each in itself consistent: none is
-// locked out, and none sees half a transaction.
+// While another process writes as fast as it can, sixteen clients get consistent answers. None is
+// locked
+// out, and none reads half a transaction.
 func TestLiveWriter(t *testing.T) {
 	noLeaks(t)
 	d := unpack(t, "db-empty")
@@ -141,8 +143,10 @@ func TestLiveWriter(t *testing.T) {
 	t.Logf("%d requests, %d commits", asked.Load(), commits.Load()-from)
 }
 
-// slow is a table over which a query takes seconds, and no index helps. Not longer: the driver loses the end of a context
-// that comes just before SQLite begins (see hungQuery), and what is not interrupted then has to end by itself.
+// slow is a table over which a query takes some seconds, without an index. Not longer: if a context
+// ends
+// just before SQLite begins, the driver loses that (see hungQuery), and the query must end by
+// itself.
 func slow(t *testing.T) *tested {
 	d := unpack(t, "db-empty")
 	sqlExec(t, d.OriginalTxs, "DROP TABLE originalTxsData", `CREATE VIEW originalTxsData AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 10000000)
@@ -150,7 +154,8 @@ func slow(t *testing.T) *tested {
 	return newAPI(t, d, forever)
 }
 
-// A query ends when its client leaves, and when its time is over; neither is held against the database.
+// A query ends when its client leaves, and when its time is over. Neither counts as an error of the
+// database.
 func TestQueryIsCancelled(t *testing.T) {
 	noLeaks(t)
 	a := slow(t)
@@ -182,7 +187,7 @@ func TestQueryIsCancelled(t *testing.T) {
 			t.Errorf("%s: %s", c.name, w.Body)
 		}
 		if failing := a.Snapshot().Tables["originalTxsData"].Failing; failing != "" {
-			t.Errorf("%s: held against the database: %v", c.name, failing)
+			t.Errorf("%s: counted as an error of the database: %v", c.name, failing)
 		}
 		if c.status == clientGone && w.Body.Len() > 0 {
 			t.Errorf("%s: %s", c.name, w.Body)
@@ -196,14 +201,16 @@ func TestQueryIsCancelled(t *testing.T) {
 	eventually(t, "the connections are free", func() bool { return o.db.Stats().InUse == 0 })
 }
 
-// Requests wait while others keep the processors busy, and not longer than they may; it is no failure of the database.
+// Requests wait while others keep the processors busy, up to their time limit. This is no error of
+// the
+// database.
 func TestWorkIsBounded(t *testing.T) {
 	noLeaks(t)
 	a := newAPI(t, unpack(t, "db"), forever)
 	if got, want := cap(a.work), runtime.GOMAXPROCS(0); got != want {
-		t.Errorf("%d places, want %d", got, want)
+		t.Errorf("the semaphore admits %d, want %d", got, want)
 	}
-	if got := post(t, a, "/receipt", `"count":1`); got.status != 200 { // the table is known from here on
+	if got := post(t, a, "/receipt", `"count":1`); got.status != 200 { // describes the table
 		t.Fatalf("%+v", got)
 	}
 	for range cap(a.work) {
@@ -213,7 +220,7 @@ func TestWorkIsBounded(t *testing.T) {
 	}
 	a.limitTime(t, 50*time.Millisecond)
 	if got := post(t, a, "/receipt", `"count":1`); got.status != 503 || !strings.Contains(got.body, "it took too long") {
-		t.Errorf("without a place: %+v", got)
+		t.Errorf("without the semaphore: %+v", got)
 	}
 	a.limitTime(t, requestTime)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
@@ -223,13 +230,14 @@ func TestWorkIsBounded(t *testing.T) {
 		return err
 	})
 	if !errors.Is(err, ErrTimeout) || a.sources.receipts.failing.Load() != nil {
-		t.Errorf("rows without a place: %v", err)
+		t.Errorf("rows without the semaphore: %v", err)
 	}
 	for range cap(a.work) {
 		a.work.release()
 	}
 	var asking sync.WaitGroup
-	for range 4 * poolSize { // connections and places are scarce: who has one must not wait for who waits for it
+	// Connections and the semaphore are scarce: requests that hold one must not wait in a circle.
+	for range 4 * poolSize {
 		asking.Go(func() {
 			for _, path := range []string{"/receipt", "/account", "/transaction"} {
 				if got := post(t, a, path, `"startCycle":1,"endCycle":60,"page":1`); got.status != 200 {
@@ -240,11 +248,11 @@ func TestWorkIsBounded(t *testing.T) {
 	}
 	asking.Wait()
 	if len(a.work) != 0 {
-		t.Errorf("%d places are still taken", len(a.work))
+		t.Errorf("the semaphore is still held %d times, want 0", len(a.work))
 	}
 }
 
-// More requests than connections: they wait for their turn, and not longer than they may.
+// With more requests than connections, requests wait for a connection, up to their time limit.
 func TestPoolIsBounded(t *testing.T) {
 	noLeaks(t)
 	a := slow(t)
@@ -277,7 +285,9 @@ func TestPoolIsBounded(t *testing.T) {
 	}
 }
 
-// A query that goes on after its request's time, because its interruption was lost, is told of; one that ends is not.
+// A query that continues after its request's time, because its interruption was lost, is reported
+// to
+// hung. A query that ends is not.
 func TestHungQuery(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	hung := make(chan struct{}, 1)

@@ -33,7 +33,8 @@ func front(t *testing.T, command ...string) (*Front, *bytes.Buffer) {
 	return f, log
 }
 
-// A process that cannot live is started again with growing pauses, and requests are refused meanwhile, signed.
+// A process that always fails is started again with backoff. Meanwhile requests are refused,
+// signed.
 func TestProcessCannotStart(t *testing.T) {
 	for _, command := range [][]string{{"/nonexistent"}, {"/bin/false"}, {"/bin/echo", "last words"}} {
 		noLeaks(t)
@@ -58,7 +59,7 @@ func TestProcessCannotStart(t *testing.T) {
 	}
 }
 
-// stop stops the query process that there is, as SIGSTOP does, and gives its pid. It ends with the
+// stop stops the query process, as SIGSTOP does, and returns its pid. The process ends with the
 // test.
 func stop(t *testing.T, f *Front) int {
 	t.Helper()
@@ -80,8 +81,9 @@ func stop(t *testing.T, f *Front) int {
 	return pid
 }
 
-// A query process that is stopped is killed, and a request that it had is answered by the next one;
-// nothing that others ask meanwhile waits for it.
+// A query process that is stopped is killed, and the next one answers the request that it had.
+// Other
+// calls do not wait for it.
 func TestHungProcessIsKilled(t *testing.T) {
 	f := processesChecked(t, "sound", 10, checks{every: 10 * time.Millisecond, within: 2 * time.Second, health: 200 * time.Millisecond})
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
@@ -99,11 +101,12 @@ func TestHungProcessIsKilled(t *testing.T) {
 	}
 	eventually(t, "all is well", func() bool { return len(f.Health()) == 0 })
 	if l := defaultChecks; l.every+l.within+ipc.FirstPause > requestTime-time.Second {
-		t.Errorf("%+v: a request is over before the next process has it", l)
+		t.Errorf("%+v: a request ends before the next process has it", l)
 	}
 }
 
-// A query process that answers a look with an error lives: only silence tells that it hangs.
+// A query process that answers a check with an error is not killed. Only silence means that it
+// hangs.
 func TestFailedCheckKillsNothing(t *testing.T) {
 	noLeaks(t)
 	channel, control, err := newChannel()
@@ -132,18 +135,18 @@ func TestFailedCheckKillsNothing(t *testing.T) {
 		select {
 		case <-looked:
 		case <-watched:
-			t.Fatalf("given up after %d looks", n)
+			t.Fatalf("given up after %d checks", n)
 		}
 	}
 	cancel()
-	go func() { // of a look under way
+	go func() { // for a check in progress
 		for range looked {
 		}
 	}()
 	<-watched
 	p.kill()
 	if err := p.cmd.Wait(); err == nil {
-		t.Error("it had ended by itself")
+		t.Error("the process had ended by itself")
 	}
 	p.close()
 	_ = server.Close()
@@ -151,8 +154,9 @@ func TestFailedCheckKillsNothing(t *testing.T) {
 	close(looked)
 }
 
-// While the query process is stopped a reload returns at once, and so do the counters. Requests
-// that follow wait for the new settings, and get them from the next process.
+// While the query process is stopped, a reload and the counters return at once. Later requests wait
+// for the
+// new settings, and get them from the next process.
 func TestReloadDoesNotWait(t *testing.T) {
 	f := processesChecked(t, "sound", 10, checks{every: time.Millisecond, within: time.Hour, health: 200 * time.Millisecond})
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
@@ -161,7 +165,7 @@ func TestReloadDoesNotWait(t *testing.T) {
 	stopped := stop(t, f)
 	eventually(t, "Health says so", func() bool { p := f.Health(); return len(p) == 1 && p[0].Component == "HTTP API" })
 	got := make(chan reply)
-	go func() { // returns while the process is stopped, else never
+	go func() { // must return while the process is stopped
 		if err := f.Reload(Settings{StopAtCycle: -1, RequestTime: patience, LimitToSubscribersOnly: true}, slog.LevelInfo); err != nil {
 			t.Error(err)
 		}
@@ -175,7 +179,7 @@ func TestReloadDoesNotWait(t *testing.T) {
 	select {
 	case <-got:
 	case <-time.After(setUpWithin / 2):
-		t.Error("it waits for a process that is stopped")
+		t.Error("Reload waits for a process that is stopped")
 		_ = syscall.Kill(stopped, syscall.SIGCONT)
 		<-got
 	}
@@ -187,8 +191,8 @@ func TestReloadDoesNotWait(t *testing.T) {
 	}
 }
 
-// A request that follows a reload is checked by the new settings, however busy the query process
-// is.
+// A request that follows a reload is checked by the new settings, even if the query process is
+// busy.
 func TestRequestsAfterAReloadSeeIt(t *testing.T) {
 	f := processes(t, "sound", 10)
 	for i := range 100 {
@@ -202,8 +206,9 @@ func TestRequestsAfterAReloadSeeIt(t *testing.T) {
 	}
 }
 
-// Requests whose clients leave take neither descriptors nor goroutines of a primary whose query
-// process is stopped, and takes no connections after a while.
+// Requests whose clients leave do not hold descriptors or goroutines of the primary when its query
+// process
+// is stopped and takes no more connections.
 func TestStoppedProcessCostsLittle(t *testing.T) {
 	f := processesChecked(t, "sound", 10, checks{every: time.Hour, within: time.Hour, health: time.Hour})
 	f.inFlight.limit(8)
@@ -226,7 +231,7 @@ func TestStoppedProcessCostsLittle(t *testing.T) {
 		eventually(t, "they are with the process", func() bool { return f.inFlight.held() == 4 })
 		cancel()
 		clients.Wait()
-		if now := descriptors(); now > before+maxConnections+32 { // some are just being closed
+		if now := descriptors(); now > before+maxConnections+32 { // some are being closed
 			t.Fatalf("%d descriptors, %d before", now, before)
 		}
 	}
@@ -234,11 +239,11 @@ func TestStoppedProcessCostsLittle(t *testing.T) {
 		return descriptors() <= before+maxConnections && runtime.NumGoroutine() <= goroutines+3*maxConnections
 	})
 	if f.inFlight.held() != 0 || f.memory.held() != 0 {
-		t.Errorf("%d places, %d bytes are held", f.inFlight.held(), f.memory.held())
+		t.Errorf("%d requests, %d bytes are held, want 0", f.inFlight.held(), f.memory.held())
 	}
 }
 
-// What a query process is told before its setup is refused, and it ends with the primary.
+// Requests to a query process before its setup are refused. It ends with the primary.
 func TestServeEndsWithThePrimary(t *testing.T) {
 	noLeaks(t)
 	channel, control, err := newChannel()
@@ -261,7 +266,7 @@ func TestServeEndsWithThePrimary(t *testing.T) {
 		t.Error(err)
 	}
 	c := &child{log: slog.New(slog.DiscardHandler)}
-	c.checking.Lock() // as a look at a database that hangs does
+	c.checking.Lock() // as a check of a database that hangs does
 	w := httptest.NewRecorder()
 	if c.handler().ServeHTTP(w, httptest.NewRequest("GET", healthPath, nil)); w.Code != 503 ||
 		!strings.Contains(w.Body.String(), "has not answered") {
@@ -297,7 +302,8 @@ func TestSeal(t *testing.T) {
 	}
 }
 
-// A connection's end takes its descriptors along, on both sides; the channel's file belongs to who gets it.
+// Closing a connection closes its descriptors on both sides. The channel's file belongs to the
+// caller.
 func TestChannelLeavesNothing(t *testing.T) {
 	noLeaks(t)
 	channel, control, err := newChannel()
@@ -323,8 +329,9 @@ func TestChannelLeavesNothing(t *testing.T) {
 	_ = l.Close()
 }
 
-// A query process that accepts nothing: passing a connection ends when its time is over, for those
-// that wait for their turn as well, and leaves nothing.
+// If a query process accepts nothing, passing a connection ends after its time limit, also for
+// those that
+// wait for their turn, and leaves nothing open.
 func TestDialsEnd(t *testing.T) {
 	noLeaks(t)
 	channel, control, err := newChannel()

@@ -20,8 +20,9 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// processOf has this test binary be a query process in place of running tests: a sound one, or one
-// that POST /receipt kills ("fatal").
+// processOf is the environment variable that makes this test binary a query process: a sound one,
+// or one
+// that dies on POST /receipt ("fatal").
 const processOf = "QUERY_TEST_PROCESS"
 
 func runProcess(mode string) {
@@ -37,7 +38,7 @@ func runProcess(mode string) {
 	}
 }
 
-// processes is a Front with real query processes over a table of 100 rows of rowBytes.
+// processes returns a Front with real query processes over a table of 100 rows of rowBytes.
 func processes(t *testing.T, mode string, rowBytes int) *Front {
 	t.Helper()
 	return processesChecked(t, mode, rowBytes, defaultChecks)
@@ -62,7 +63,7 @@ func processesChecked(t *testing.T, mode string, rowBytes int, every checks) *Fr
 	return f
 }
 
-// kill kills the query process that there is, and gives its pid.
+// kill kills the query process, and returns its pid.
 func kill(t *testing.T, f *Front) int {
 	t.Helper()
 	var pid int
@@ -79,8 +80,9 @@ func kill(t *testing.T, f *Front) int {
 	return pid
 }
 
-// Clients that ask one request after the other get an answer to each while the query process is
-// killed again and again, and none is cut.
+// Clients that send one request after the other get an answer to each, and none is cut, while the
+// query
+// process is killed again and again.
 func TestRequestsOutliveTheQueryProcess(t *testing.T) {
 	f := processes(t, "sound", 20_000)
 	server := httptest.NewServer(f)
@@ -134,7 +136,8 @@ func postOver(server *httptest.Server, path, body string) (int, string, error) {
 	return r.StatusCode, text.String(), err
 }
 
-// An answer that its client has read in part goes on with the next process's, if that is the same.
+// An answer that its client has read in part is continued with the next process's, if that is the
+// same.
 func TestAnswerOutlivesTheQueryProcess(t *testing.T) {
 	f := processes(t, "sound", 200_000)
 	r := httptest.NewRequest("POST", "/originalTx", strings.NewReader(signedRequest(`"count":100`)))
@@ -156,12 +159,12 @@ func TestAnswerOutlivesTheQueryProcess(t *testing.T) {
 	}
 }
 
-// gone is a client that takes no more, before the server has noticed that it has left.
+// gone is a client to which writes fail, though the server has not noticed that it has left.
 type gone struct{ *httptest.ResponseRecorder }
 
 func (gone) Write([]byte) (int, error) { return 0, syscall.EPIPE }
 
-// A client that leaves before its answer is written raises no warning.
+// A client that leaves before its answer is written causes no warning.
 func TestClientThatLeavesIsNoWarning(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	var log bytes.Buffer
@@ -174,7 +177,8 @@ func TestClientThatLeavesIsNoWarning(t *testing.T) {
 	}
 }
 
-// A request that kills the query process is given up after a few of them, and harms no other.
+// A request that kills the query process is refused after some attempts, and other requests are
+// answered.
 func TestRequestThatKills(t *testing.T) {
 	f := processes(t, "fatal", 10)
 	if got := post(t, f, "/receipt", `"count":1`); got.status != 503 || !strings.Contains(got.body, "the process that reads the databases is not running") {
@@ -185,8 +189,9 @@ func TestRequestThatKills(t *testing.T) {
 	}
 }
 
-// What has no room waits: in the order of arrival of an address, each address for itself, and for
-// as long as its context lasts. Nothing is lost.
+// Claims that do not fit wait: those of one address in their order, each address independently, as
+// long as
+// their contexts last. Nothing is lost.
 func TestBudgetWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b budget
@@ -235,11 +240,11 @@ func TestBudgetWaits(t *testing.T) {
 	})
 }
 
-// A request that finds no room is answered when there is, at once.
+// A request that waits for memory is answered as soon as there is enough.
 func TestCrowdedRequestsWait(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, Memory: 20_000})
 	address := addressOf("10.0.0.1:1")
-	for _, held := range []int64{20_000, 19_000} { // no room for the body, and for the answer
+	for _, held := range []int64{20_000, 19_000} { // not enough for the body, and for the answer
 		if !a.front.memory.take(addressOf("127.0.0.1:1"), held) {
 			t.Fatal("no memory")
 		}

@@ -22,7 +22,7 @@ func TestSubscribersAndExpiry(t *testing.T) {
 		want   string
 	}{
 		{clientPublic, 0, ""},
-		{strings.ToUpper(clientPublic), 0, ""}, // keys are compared, not their spelling
+		{strings.ToUpper(clientPublic), 0, ""}, // keys are compared, not their texts
 		{clientPublic, now.UnixMilli() + 1, ""},
 		{clientPublic, now.UnixMilli(), "Subscriber subscription expired"},
 		{clientPublic, now.UnixMilli() - 1, "Subscriber subscription expired"},
@@ -54,7 +54,8 @@ func sentence(why *refusal) string {
 	return must(shardus.Parse(why.quoted)).Text()
 }
 
-// What the corpus does not ask: selectors at their edges, and what is repeated of a request.
+// Cases that the corpus does not have: selectors at their limits, and what is repeated of a
+// request.
 func TestSelections(t *testing.T) {
 	id, other := strings.Repeat("a", 64), strings.Repeat("é", 64)
 	list := func(items string) string { return string(quote(shardus.TextValue(items))) }
@@ -109,8 +110,8 @@ func TestSelections(t *testing.T) {
 
 var inf = must(shardus.Parse([]byte("1e400"))).Number()
 
-// FuzzRequest: no body makes the checks or the selectors panic; what is selected is within the limits; and a refusal is
-// an answer that verifies.
+// FuzzRequest: no body makes the checks or the selectors panic; what is selected is within the
+// limits; and a refusal is an answer that verifies.
 func FuzzRequest(f *testing.F) {
 	for _, c := range querytest.Read().Cases {
 		if c.Config == "open" && c.Body != nil && len(*c.Body) < 1000 {

@@ -25,7 +25,8 @@ import (
 
 const patience = 20 * time.Second
 
-// Test keys: the distributor's are the sample pair that everybody knows, the client's is in the corpus as "known".
+// Test keys: the distributor's are the sample pair that everybody knows, the client's is in the
+// corpus as "known".
 const (
 	hashKeyHex   = querytest.HashKey
 	serverPublic = querytest.ServerKey
@@ -45,7 +46,8 @@ func signer(secret string) *shardus.Signer {
 	return shardus.NewSigner(must(shardus.ParseSecretKey(secret)), must(shardus.ParseHashKey(hashKeyHex)))
 }
 
-// unpack puts a recorded set of databases into a fresh folder: "db", "db-odd", "db-damaged" or "db-empty".
+// unpack puts a recorded set of databases into a fresh folder: "db", "db-odd", "db-damaged" or
+// "db-empty".
 func unpack(t testing.TB, set string) Databases {
 	t.Helper()
 	dir := t.TempDir()
@@ -189,7 +191,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// noLeaks checks, after the cleanups that follow its call, that descriptors and goroutines are back.
+// noLeaks checks, after the cleanups that follow its call, that descriptors and goroutines are
+// back.
 func noLeaks(t testing.TB) {
 	t.Helper()
 	descriptors := func() int { return len(must(os.ReadDir("/proc/self/fd"))) }

@@ -60,7 +60,8 @@ func TestQueriesUseIndexes(t *testing.T) {
 	}
 }
 
-// Rows of equal cycle and time keep their order, forwards and backwards, whether or not there is an index.
+// Rows of equal cycle and time keep their order, forwards and backwards, whether or not there is an
+// index.
 func TestTies(t *testing.T) {
 	for _, index := range []string{"CREATE INDEX i ON receipts (cycle ASC, timestamp ASC)", "CREATE INDEX i ON receipts (cycle DESC, timestamp DESC)", "SELECT 1"} {
 		d := databasesIn(t.TempDir())
@@ -132,7 +133,8 @@ func TestOddNames(t *testing.T) {
 	}
 }
 
-// What a damaged row costs is itself alone: those before and after it are there, and it is logged once.
+// What a damaged row costs is itself alone: those before and after it are there, and it is logged
+// once.
 func TestDamagedRows(t *testing.T) {
 	d := databasesIn(t.TempDir())
 	sqlExec(t, d.OriginalTxs, "CREATE TABLE originalTxsData (txId TEXT, cycle NUMBER, timestamp BIGINT, originalTxData JSON)",

@@ -36,15 +36,16 @@ func TestWorkerKilled(t *testing.T) {
 	if snap.Disconnects[wsproto.WorkerLost.Name] != 2 || snap.Failures[FailedExit] != 1 || snap.Backoff.Failures != 1 || snap.Backoff.Err == nil {
 		t.Fatalf("%+v", snap)
 	}
-	if got := fmt.Sprint(f.closes()); !strings.Contains(got, "a worker_lost") || !strings.Contains(got, "b worker_lost") {
-		t.Fatalf("told %s", got)
+	got := fmt.Sprint(f.closes())
+	if !strings.Contains(got, "a worker_lost") || !strings.Contains(got, "b worker_lost") {
+		t.Fatalf("OnClosed got %s", got)
 	}
-	f.mustConnect("a") // is forgotten, so this is no duplicate
+	f.mustConnect("a") // its older client is forgotten, so this is no duplicate
 	f.wantLayout("1:1 2:1")
 	f.wantClosed(wsproto.DuplicateConnection, 0)
 }
 
-// A worker above the warm ones is not replaced when it dies.
+// A worker that is not a warm one is not replaced when it dies.
 func TestNoReplacementWithoutNeed(t *testing.T) {
 	f := start(t, "", 1, 2, 1)
 	f.mustConnect("a")
@@ -68,11 +69,11 @@ func TestCrashLoop(t *testing.T) {
 				t.Fatalf("got %v", err)
 			}
 			eventually(t, "four failures in a row", func() bool { return f.Snapshot().Backoff.Failures >= 4 })
-			// 100, 200, 400 ms less a fifth. Of four that crash each may count.
+			// Backoffs of 100, 200 and 400 ms, at least four fifths of each.
 			if took := time.Since(began); warm == 1 && took < 560*time.Millisecond {
 				t.Fatalf("after %v already", took)
 			}
-			// The warm ones at once, then one at a time.
+			// The warm workers start at once, then one at a time.
 			if snap := f.Snapshot(); snap.Spawns > uint64(warm+snap.Backoff.Failures) {
 				t.Fatalf("%+v", snap)
 			}
@@ -88,8 +89,9 @@ func TestCrashLoop(t *testing.T) {
 	}
 }
 
-// When starts fail and are held back, nobody is kept waiting: neither who waits
-// already nor who comes then. A pause that is over lets the next one try.
+// While starts are in backoff, waiting clients and new ones are refused. When the backoff is over,
+// the
+// next client lets a worker start.
 func TestBackoffRefusesClients(t *testing.T) {
 	for _, warm := range []int{0, 1} {
 		t.Run(fmt.Sprint("warm=", warm), func(t *testing.T) {
@@ -132,7 +134,7 @@ func TestBadStarts(t *testing.T) {
 		why   Failure
 	}{
 		"not-ready": {200 * time.Millisecond, FailedStart},
-		"nonsense":  {patience, FailedSpeech}, // on a busy machine a process takes seconds to say it
+		"nonsense":  {patience, FailedSpeech}, // on a busy machine a process takes seconds to send it
 	} {
 		t.Run(mode, func(t *testing.T) {
 			f := prepare(t, mode, 1, 1, 1)
@@ -147,8 +149,9 @@ func TestBadStarts(t *testing.T) {
 	}
 }
 
-// A worker that still reports but takes nothing is killed, and the clients
-// that it was not given go to another.
+// A worker that still reports but reads nothing is killed, and the clients that it was not given go
+// to
+// another worker.
 func TestWorkerThatReadsNothing(t *testing.T) {
 	f := prepare(t, "deaf@1", 2, 2, 1000)
 	f.times.send = 300 * time.Millisecond
@@ -158,7 +161,7 @@ func TestWorkerThatReadsNothing(t *testing.T) {
 	f.wantLayout("1:0 2:0")
 	deaf := f.pid(1)
 	var wg sync.WaitGroup
-	for i := range 150 { // more than fits the channel
+	for i := range 150 { // more than fit into the channel
 		wg.Go(func() {
 			if _, err := f.connect(t.Context(), Client{Key: fmt.Sprint(i), Early: make([]byte, 32<<10)}); err != nil {
 				t.Errorf("connect %d: %v", i, err)
@@ -171,15 +174,15 @@ func TestWorkerThatReadsNothing(t *testing.T) {
 	if lost := snap.Disconnects[wsproto.WorkerLost.Name]; snap.Failures[FailedSend] == 0 || lost == 0 || lost == 150 || snap.Handoffs != 150 || f.pid(1) == deaf {
 		t.Fatalf("%+v", snap)
 	}
-	f.stop(100 * time.Millisecond) // it does not hear that either
+	f.stop(100 * time.Millisecond) // the worker does not read the Drain either
 }
 
-// A stopped worker is silent.
+// A stopped worker is killed because it is silent.
 func TestHungWorker(t *testing.T) {
 	f := start(t, "", 1, 1, 2)
 	a := f.mustConnect("a")
 	f.pause(1)
-	b := f.mustHand("b") // the channel takes it; nobody is there to answer
+	b := f.mustHand("b") // the channel takes it, but the worker does not run
 	a.want(t, "hello ")
 	b.want(t, "")
 	f.wantLayout("1:0")
@@ -188,7 +191,7 @@ func TestHungWorker(t *testing.T) {
 	}
 }
 
-// A worker that dies of its clients takes only those with it that it had.
+// If a worker dies, only the clients that it was given are lost.
 func TestWorkerDiesUnderConnects(t *testing.T) {
 	f := start(t, "crash-soon@1", 3, 3, 100)
 	f.wantLayout("1:0 2:0 3:0")
@@ -207,30 +210,30 @@ func TestWorkerDiesUnderConnects(t *testing.T) {
 	})
 }
 
-// The newest of a key stays even if the worker of the older dies at that time.
+// The newest client of a key stays even if the worker of the older one dies at the same time.
 func TestDuplicateWhileWorkerDies(t *testing.T) {
 	f := start(t, "", 2, 2, 1)
 	f.wantLayout("1:0 2:0")
 	f.mustConnect("x")
-	older := f.mustConnect("a") // on 2
+	older := f.mustConnect("a") // on worker 2
 	f.pause(2)
 	if err := f.Configure(Limits{Warm: 1, Max: 3, MaxClients: 2}); err != nil {
 		t.Fatal(err)
 	}
-	newer := f.mustConnect("a") // on 1
+	newer := f.mustConnect("a") // on worker 1
 	f.signal(2, unix.SIGKILL)
 	older.want(t, "hello ")
 	f.wantLayout("1:2")
 	f.wantClosed(wsproto.WorkerLost, 1)
 	if !newer.open() || !f.Disconnect("a", wsproto.PingTimeout) {
-		t.Fatal("the newer went with the older")
+		t.Fatal("the newer client ended with the older one")
 	}
 	newer.want(t, "hello close ping_timeout")
 }
 
 func TestExpiry(t *testing.T) {
 	f := prepare(t, "", 1, 1, 10)
-	f.times.check = time.Minute // the timer must do it
+	f.times.check = time.Minute // so that only the timer can do it
 	if err := f.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +250,7 @@ func TestExpiry(t *testing.T) {
 	if time.Now().Before(soon.Expires) || time.Since(soon.Expires) > f.times.check/2 {
 		t.Fatalf("closed %v after its end", time.Since(soon.Expires))
 	}
-	late, err := f.connect(t.Context(), soon) // upstream bug 18: it comes back
+	late, err := f.connect(t.Context(), soon) // upstream bug 18: it reconnects
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +259,7 @@ func TestExpiry(t *testing.T) {
 		t.Fatal("one without an end was closed")
 	}
 
-	// A reload; with upstream bug 19 in mind, some that are not connected expire too.
+	// A reload. Because of upstream bug 19, some expire that are not connected.
 	other := f.mustConnect("other")
 	f.SetExpiry(func(key string) time.Time {
 		if key == "never" {
@@ -268,7 +271,7 @@ func TestExpiry(t *testing.T) {
 	if !other.open() {
 		t.Fatal("one without an end was closed")
 	}
-	// A request that was let in before the reload comes after it.
+	// A request that was admitted before the reload connects after it.
 	stale := f.mustConnect("never")
 	stale.want(t, "hello close subscription_expired")
 	f.SetExpiry(func(string) time.Time { return time.Now().Add(100 * time.Millisecond) })
@@ -276,7 +279,7 @@ func TestExpiry(t *testing.T) {
 	f.wantClosed(wsproto.SubscriptionExpired, 5)
 }
 
-// The clock is set forward: who has expired by it is closed.
+// If the clock is set forward, clients that have expired by it are closed.
 func TestExpiryWhenTheClockSteps(t *testing.T) {
 	f := prepare(t, "", 1, 1, 10)
 	var mu sync.Mutex
@@ -307,7 +310,7 @@ func TestExpiryWhenTheClockSteps(t *testing.T) {
 	mu.Lock()
 	step = 4 * time.Hour
 	mu.Unlock()
-	d.want(t, "hello close subscription_expired") // the next one is looked for
+	d.want(t, "hello close subscription_expired") // the next expiry is found
 }
 
 func TestStop(t *testing.T) {
@@ -330,7 +333,7 @@ func TestStop(t *testing.T) {
 	if snap.Disconnects[wsproto.ServerShutdown.Name] != 3 || snap.Ended != 2 || snap.Clients != 0 || len(f.closes()) != 3 || snap.Sent.SentBytes != 0 {
 		t.Fatalf("%+v", snap)
 	}
-	f.stop(time.Second) // harmless
+	f.stop(time.Second) // does nothing
 }
 
 func TestStopWithStuckWorkers(t *testing.T) {
@@ -351,7 +354,7 @@ func TestStopWithStuckWorkers(t *testing.T) {
 	}
 }
 
-// Stop ends the waiting, and starts that are under way.
+// Stop ends the wait of clients, and starts in progress.
 func TestStopWhileStarting(t *testing.T) {
 	f := prepare(t, "not-ready", 2, 2, 2)
 	started, connected := make(chan error), make(chan error)
@@ -396,7 +399,7 @@ func TestWorkersOutput(t *testing.T) {
 	}
 }
 
-// Workers do not outlive a primary that is killed, and do not see its Ctrl-C.
+// Workers end with a primary that is killed, and do not get the SIGINT of its terminal.
 func TestPrimaryKilled(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -427,15 +430,14 @@ func TestPrimaryKilled(t *testing.T) {
 	}
 	_ = primary.Wait()
 	eventually(t, "the worker has gone", func() bool {
-		// It may stay a zombie where nobody adopts it.
+		// It may stay a zombie if no process adopts it.
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		return err != nil || strings.Contains(string(b), ") Z ")
 	})
 }
 
-// testPrimary is a primary that says its worker's pid and waits to be killed.
-// The worker hangs before it looks at its channel again, so only the signal
-// can end it.
+// testPrimary is a primary that prints its worker's pid and waits to be killed. The worker hangs
+// before it reads its channel again, so only the signal can end it.
 func testPrimary() {
 	exe, _ := os.Executable()
 	s, err := New(Options{
