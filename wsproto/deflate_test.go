@@ -12,7 +12,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// inflate is the receiver of RFC 7692 §7.2.2, by the standard library.
+// inflate inflates as RFC 7692 §7.2.2 says, with the standard library.
 func inflate(t *testing.T, payload []byte) []byte {
 	t.Helper()
 	text, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
@@ -22,8 +22,8 @@ func inflate(t *testing.T, payload []byte) []byte {
 	return text
 }
 
-// Every frame that a Deflater makes stands for itself: it is one text frame, marked as compressed, smaller than the
-// plain one, and a receiver without memory gets the text back.
+// Every frame of a Deflater can be read on its own. It is one text frame, marked as compressed,
+// smaller than the plain one, and inflates to the text without the frames before it.
 func TestDeflaterFrames(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	noise := make([]byte, 70000)
@@ -109,7 +109,7 @@ func TestInflaterRefuses(t *testing.T) {
 			t.Errorf("%q is read as %q, %v", bad, got, err)
 		}
 	}
-	// A bomb costs no more than the limit.
+	// A compression bomb inflates to the limit at most.
 	d, _ := NewDeflater(9)
 	bomb, err := d.Frame(AppendTextFrame(nil, make([]byte, 16<<20)))
 	if err != nil {
@@ -123,8 +123,8 @@ func TestInflaterRefuses(t *testing.T) {
 	}
 }
 
-// FuzzInflater gives payloads of a stranger to an Inflater, one after the other. What it makes of them is what the
-// standard library does, or nothing, and never more than the limit; compressed again, it comes back.
+// FuzzInflater gives any payloads to one Inflater. The result must be that of the standard library,
+// or an error, and never more than the limit. Compressed and inflated again, it must be the same.
 func FuzzInflater(f *testing.F) {
 	d, err := NewDeflater(MinDeflateLevel)
 	if err != nil {

@@ -40,7 +40,8 @@ func TestTextFrameReadsBack(t *testing.T) {
 	}
 }
 
-// Golden bytes: made by the Sender of npm ws 8.17; the pong also stands in the recording "ok/ping at once".
+// Golden bytes: made by the Sender of npm ws 8.17; the pong is also in the recording "ok/ping at
+// once".
 func TestControlFrames(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -82,7 +83,7 @@ func TestImpossibleFramesPanic(t *testing.T) {
 	}
 }
 
-// Every Disconnect can be sent, and its Name is fit for a metric label and found again.
+// Every Disconnect can be sent, and its Name is a valid metric label and finds it.
 func TestDisconnects(t *testing.T) {
 	names := map[string]bool{}
 	for _, d := range Disconnects {
@@ -104,8 +105,8 @@ func TestDisconnects(t *testing.T) {
 	if _, ok := DisconnectNamed("no_such"); ok {
 		t.Error("found a disconnect that is not there")
 	}
-	// What unmodified collectors know: they print 1001 as "Subscription Validity Expired", so
-	// nothing else may have it.
+	// Unmodified collectors print 1001 as "Subscription Validity Expired", so no other Disconnect may
+	// have it.
 	for _, d := range Disconnects {
 		if d.Code == SubscriptionExpired.Code && d != SubscriptionExpired || d.Code == DuplicateConnection.Code && d != DuplicateConnection {
 			t.Errorf("%s has the code %d, which means another thing to collectors", d.Name, d.Code)

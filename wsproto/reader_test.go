@@ -14,8 +14,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// A journal is a Handler that writes down what it is told. Data is summed up per message, because its division over
-// calls may depend on how the bytes arrived.
+// A journal is a Handler that records its calls. It adds up Data per message, because its division
+// over calls may depend on how the bytes arrived.
 type journal struct {
 	events []string
 	data   int
@@ -44,8 +44,8 @@ func (j *journal) Data(n int, end bool) error {
 	return j.fail
 }
 
-// read feeds all of stream in pieces of the given size and returns what the Handler saw, bytes of an unfinished
-// message included.
+// read feeds all of stream in pieces of the given size and returns what the Handler saw, bytes of
+// an unfinished message included.
 func read(r *Reader, stream []byte, piece int) ([]string, error) {
 	var j journal
 	for chunk := range slices.Chunk(bytes.Clone(stream), max(piece, 1)) {
@@ -101,7 +101,7 @@ func TestReaderHearsWhatIsSent(t *testing.T) {
 	}
 }
 
-// Every way to break RFC 6455, and the close code that answers it.
+// All ways to break RFC 6455, with the close codes that answer them.
 func TestReaderRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -137,7 +137,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"length of 2^63-1", []byte{0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4}, MessageTooBig, errMessageLength},
 		{"one byte above the default limit", []byte{0x82, 0xff, 0, 0, 0, 0, 6, 0x40, 0, 1, 1, 2, 3, 4}, MessageTooBig, errMessageLength},
 	} {
-		// Whatever comes before is heard, and a division of the bytes makes no difference.
+		// Everything before it is handled, and the division of the bytes makes no difference.
 		stream := slices.Concat(masked(0x89, "before"), c.stream, masked(0x89, "after"))
 		for piece := range len(c.stream) + 9 {
 			r := new(Reader)
@@ -208,7 +208,7 @@ func TestHandlerEndsTheReading(t *testing.T) {
 	}
 }
 
-// A client cannot make us work without Data being called: each empty frame is one call.
+// A client cannot cause work without calls of Data: each empty frame is one call.
 func TestEmptyFramesAreCounted(t *testing.T) {
 	var j journal
 	stream := slices.Concat(masked(0x01, ""), bytes.Repeat(masked(0x00, ""), 50), masked(0x80, ""))
@@ -217,7 +217,7 @@ func TestEmptyFramesAreCounted(t *testing.T) {
 	}
 }
 
-// randomStream is some frames, mostly right.
+// randomStream returns some frames, mostly valid ones.
 func randomStream(random *rand.Rand) []byte {
 	var b []byte
 	firsts := []byte{0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8a, 0x88, 0xc1, 0x09}
@@ -232,7 +232,8 @@ func randomStream(random *rand.Rand) []byte {
 	return b
 }
 
-// Property: every division of a stream into two pieces, and every piece size, gives the same callbacks.
+// Property: every division of a stream into two pieces, and every piece size, gives the same
+// callbacks.
 func TestEverySplitIsTheSame(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 60 {
@@ -260,7 +261,7 @@ func compare(t *testing.T, stream []byte, got []string, err error, want []string
 		t.Fatalf("%x: %v carries no Disconnect", stream, err)
 	}
 	if d == InvalidPayload && wantErr == InvalidPayload && len(got) > 0 && len(want) > 0 {
-		// How much of a text is heard before the wrong byte depends on how its bytes arrived.
+		// How much of a text is reported before the invalid byte depends on how its bytes arrived.
 		got, want = got[:len(got)-1], want[:len(want)-1]
 	}
 	if (err == nil) != (wantErr == nil) || !slices.Equal(got, want) {
@@ -268,7 +269,7 @@ func compare(t *testing.T, stream []byte, got []string, err error, want []string
 	}
 }
 
-// validStart says that text is UTF-8, or can become so when it has not ended.
+// validStart tells whether text is UTF-8, or, if it has not ended, can become UTF-8.
 func validStart(text []byte, ended bool) bool {
 	for n := 0; n < len(text) && n < utf8.UTFMax && !ended; n++ {
 		if tail := text[len(text)-n-1:]; utf8.RuneStart(tail[0]) && !utf8.FullRune(tail) {
@@ -285,11 +286,12 @@ func model(stream []byte) (events []string, err error) {
 	defer func() { events = append(j.events, fmt.Sprintf("and %d", j.data)) }()
 	in, state := bytes.NewReader(stream), ws.StateServerSide
 	announced := int64(0)
-	var text []byte // of the present message
+	var text []byte // of the current message
 	isText := false
 	for len(stream) >= 2 {
-		// The first two bytes are judged before the rest of the header is there. gobwas/ws would let through a control
-		// frame of fewer than 126 bytes with a longer form of the length; npm ws does not.
+		// The first two bytes are checked before the rest of the header has arrived. gobwas/ws would
+		// accept a control frame of fewer than 126 bytes with a longer form of the length; npm ws does
+		// not.
 		start := ws.Header{Fin: stream[0]&0x80 != 0, Rsv: stream[0] >> 4 & 7, OpCode: ws.OpCode(stream[0] & 0xf), Masked: stream[1]&0x80 != 0, Length: int64(stream[1] & 0x7f)}
 		if err := ws.CheckHeader(start, state); err != nil {
 			return nil, err
@@ -359,7 +361,7 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// nothing is a Handler without a memory.
+// nothing is a Handler that does nothing.
 type nothing struct{ bytes int }
 
 func (*nothing) Ping([]byte) error          { return nil }
@@ -382,7 +384,7 @@ func TestReaderDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkReader: pong is what a healthy client sends; data is what an odd one does.
+// BenchmarkReader reads pongs, which usual clients send, and data, which unusual ones send.
 func BenchmarkReader(b *testing.B) {
 	for name, stream := range map[string][]byte{
 		"pong":       masked(0x8a, someToken),

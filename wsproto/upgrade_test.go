@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// recorded is an upgrade request and what the replaced service answered, once it had authenticated the client.
+// recorded is an upgrade request and the answer of the replaced service, after it had authenticated
+// the client.
 type recorded struct {
 	Name    string
 	Method  string
@@ -38,7 +39,7 @@ func recordedHandshakes(t *testing.T) []recorded {
 	return all
 }
 
-// request goes through net/http's parser, as in the gateway.
+// request parses the request with net/http, as the gateway does.
 func request(t *testing.T, method string, headers map[string]string) *http.Request {
 	text := method + " /?data=x HTTP/1.1\r\n"
 	for name, value := range headers {
@@ -66,7 +67,7 @@ func TestRecordedHandshakes(t *testing.T) {
 		}
 		u, err := CheckUpgrade(r)
 		if c.Status != http.StatusSwitchingProtocols {
-			if err == errVersion { // ws says 400, RFC 6455 §4.4 something else
+			if err == errVersion { // ws answers 400, RFC 6455 §4.4 asks for 426
 				c.Status = http.StatusUpgradeRequired
 			}
 			_, body, _ := strings.Cut(c.Raw, "\r\n\r\n")
@@ -97,7 +98,8 @@ func TestRecordedHandshakes(t *testing.T) {
 	}
 }
 
-// The order of the headers is that of completeUpgrade in npm ws; the key is the one of RFC 6455 §1.3.
+// The order of the headers is that of completeUpgrade in npm ws; the key is the one of RFC 6455
+// §1.3.
 func TestUpgradeResponseBytes(t *testing.T) {
 	const want = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
@@ -154,7 +156,8 @@ func TestKeys(t *testing.T) {
 	}
 }
 
-// Node joins repeated headers with ", ", which makes nonsense of all but the list of subprotocols.
+// Node joins repeated headers with ", ". The result is invalid for all headers except the list of
+// subprotocols.
 func TestRepeatedHeaders(t *testing.T) {
 	for name, want := range map[string]error{
 		"Upgrade": errUpgrade, "Sec-Websocket-Key": errKey, "Sec-Websocket-Version": errVersion, "Sec-Websocket-Protocol": nil,
@@ -182,7 +185,7 @@ func FuzzCheckUpgrade(f *testing.F) {
 		if err != nil && !errors.As(err, &refusal) {
 			t.Fatalf("%v is no refusal", err)
 		}
-		// Whatever is let through must not break out of the answer's header lines.
+		// An accepted value must not add lines to the answer's header.
 		if answer := string(u.AppendResponse(nil)); err == nil && strings.Count(answer, "\r\n") != 6 {
 			t.Errorf("answer %q", answer)
 		}

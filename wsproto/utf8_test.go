@@ -7,7 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// checkText feeds text in pieces, and as fragments of such pieces to a Reader, and wants the verdict of utf8.Valid.
+// checkText feeds text in pieces, and in fragments of such pieces to a Reader. The result must be
+// that of utf8.Valid.
 func checkText(t *testing.T, text []byte, piece int) {
 	t.Helper()
 	var u utf8Checker
@@ -47,7 +48,7 @@ func TestTextIsCheckedWhereverItIsCut(t *testing.T) {
 	}
 }
 
-// What is binary or compressed is not looked at, nor is a text that follows it spared.
+// Binary and compressed messages are not checked. A text after them is.
 func TestOnlyPlainTextIsChecked(t *testing.T) {
 	bad := "\xff"
 	for _, stream := range [][]byte{masked(0x82, bad), masked(0xc1, bad), slices.Concat(masked(0x41, bad), masked(0x80, bad))} {

@@ -40,7 +40,8 @@ func TestDiff(t *testing.T) {
 		t.Errorf("refused\n%s\nwant\n%s", got, wantRefused)
 	}
 
-	// What is then in force differs from the old one by what was applied, and from the new one by what was refused.
+	// The reloaded configuration differs from the old one by the applied changes, and from the new one
+	// by the refused ones.
 	now := from.Reloaded(to)
 	if a, r := Diff(from, now); fmt.Sprint(a) != wantApplied || len(r) != 0 {
 		t.Errorf("after the reload: %v, %v", a, r)
@@ -53,7 +54,7 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// The file is read afresh: what was taken out of it returns to its default.
+// A reload reads the file again: a key that was removed returns to its default.
 func TestReloadForgetsRemovedKeys(t *testing.T) {
 	t.Chdir(t.TempDir())
 	src := Source{Env: []string{"LOG_FORMAT=json"}, Args: []string{"--MAX_WORKERS", "9"}}
@@ -73,7 +74,7 @@ func TestReloadForgetsRemovedKeys(t *testing.T) {
 	}
 }
 
-// The keys that a running process can change; whoever adds one here has taught a running process to.
+// The keys that a running process can change. Add a key here only if a running process applies it.
 func TestReloadableKeys(t *testing.T) {
 	var got []string
 	for _, k := range keys {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A command line that is shown has no key in it, however that was given.
+// A command line that is shown contains no key, in whatever form it was given.
 func TestHideSecrets(t *testing.T) {
 	key := strings.Repeat("0a", 64)
 	for _, c := range []struct{ args, want []string }{

@@ -8,8 +8,8 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// Whatever the file holds: no panic; either problems or a configuration that keeps every rule of the table; nothing
-// that is said is longer than a few lines, and each problem names the file.
+// For any file there is no panic, and either problems or a configuration that follows every rule of
+// the table. Messages are short, and each problem names the file.
 func FuzzFile(f *testing.F) {
 	for _, m := range messages {
 		f.Add([]byte(m.file))
@@ -63,7 +63,7 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
-// text is a text setting's value, the secret included.
+// text returns the value of a text setting, secrets included.
 func (c *Config) text(k *key) string {
 	if k.secret() {
 		return string(c.SecretKey)
@@ -71,7 +71,7 @@ func (c *Config) text(k *key) string {
 	return k.show(c)
 }
 
-// Flags, too: no panic, and what is passed over is said.
+// For any flags there is no panic, and a warning for each ignored argument.
 func FuzzFlags(f *testing.F) {
 	for _, m := range messages {
 		f.Add(strings.Join(m.args, "\n"))
@@ -94,7 +94,7 @@ func FuzzFlags(f *testing.F) {
 	})
 }
 
-// The environment, too: a problem names its variable, and no text of it comes out unbounded or in several lines.
+// For any environment, a problem names its variable, and shows no long text and no line ends of it.
 func FuzzEnvironment(f *testing.F) {
 	for _, m := range messages {
 		f.Add(strings.Join(m.env, "\n"))
@@ -113,7 +113,7 @@ func FuzzEnvironment(f *testing.F) {
 				t.Fatalf("%q: warning %q", environ, w.Text)
 			}
 		}
-		// What is taken is within the table, and says where it came from.
+		// An accepted value follows the table, and has an origin.
 		for _, k := range keys {
 			if l.bad[k.name] {
 				continue
@@ -128,7 +128,8 @@ func FuzzEnvironment(f *testing.F) {
 	})
 }
 
-// Nesting is bounded before the recursive parser sees it: the deepest that passes is parsed, one more is refused.
+// Nesting is bounded before the recursive parser runs: maxBrackets levels are parsed, one more is
+// refused.
 func TestDeepNesting(t *testing.T) {
 	for extra, want := range map[int]string{0: "unknown key x", 1: "more than 100000 lists and objects"} {
 		depth := maxBrackets - 1 + extra

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Every field has exactly one key, of its type, and every key has what the help text needs.
+// Every field has exactly one key, of its type, and every key has the parts of its help text.
 func TestTableCoversConfig(t *testing.T) {
 	var c Config
 	users := map[uintptr]string{}
@@ -41,7 +41,7 @@ func TestTableCoversConfig(t *testing.T) {
 	}
 }
 
-// The defaults are valid by the rules of the table: loaded again from their printed form nothing is refused.
+// The defaults follow the rules of the table: their printed form can be loaded.
 func TestDefaultsAreValid(t *testing.T) {
 	d := Default()
 	for _, k := range keys {
@@ -65,7 +65,7 @@ func TestDefaultsAreValid(t *testing.T) {
 	}
 }
 
-// The bounds of every number are inside, the next ones outside.
+// The bounds of every number are accepted, the next values are refused.
 func TestNumberBounds(t *testing.T) {
 	for _, k := range keys {
 		if k.kind() != kindNumber {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// load loads text as the default file of a fresh working directory; "" for no file.
+// load loads text as the default file of a fresh working directory; "" means no file.
 func load(t *testing.T, text string, env, args []string) (*Config, []Warning, error) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -43,7 +43,7 @@ func TestFileForm(t *testing.T) {
 	cfg, warnings, err := load(t, `// the port
 		{
 			/* of the
-			   test net */ "DISTRIBUTOR_PORT": "0x1770", // text is fine
+			   test net */ "DISTRIBUTOR_PORT": "0x1770", // text is accepted
 			"RATE_LIMIT": 1e2,
 			"RATE_LIMIT": 2.0E2,
 			"ARCHIVER_DATA": {"cycleDB": "c.db",},
@@ -85,7 +85,8 @@ func TestFlagForms(t *testing.T) {
 	}
 }
 
-// DISTRIBUTOR_MODE is the replaced service's second name of distributorMode; MQ must not quietly become WS.
+// DISTRIBUTOR_MODE is the replaced service's second name for distributorMode. MQ must be refused,
+// not become WS.
 func TestModeAlias(t *testing.T) {
 	_, _, err := load(t, `{"distributorMode": "WS"}`, []string{"DISTRIBUTOR_MODE=MQ"}, nil)
 	if err == nil || err.Error() != `environment variable DISTRIBUTOR_MODE: distributorMode: found "MQ", expected "WS" ("MQ", RabbitMQ, is not offered)` {
@@ -97,7 +98,7 @@ func TestModeAlias(t *testing.T) {
 }
 
 // A key that was renamed is read under its former name in every layer, with a warning that names
-// the new one. Within a layer the new name counts, wherever it stands.
+// the new one. Within a layer the new name counts, in any order.
 func TestFormerNames(t *testing.T) {
 	const file = "distributor-config.json"
 	for _, c := range []struct {
@@ -182,7 +183,8 @@ func TestMissingDefaultFileWarns(t *testing.T) {
 	}
 }
 
-// A variable with a list or object takes the place of the file's; names it leaves out have their defaults.
+// A variable with a list or object replaces that of the file. Names that it leaves out have their
+// defaults.
 func TestEnvironmentReplacesObjects(t *testing.T) {
 	cfg, _, err := load(t, `{"ARCHIVER_DATA": {"cycleDB": "c.file", "accountDB": "a.file"}}`, []string{`ARCHIVER_DATA={"cycleDB":"c.env"}`}, nil)
 	if err != nil || cfg.ArchiverData.CycleDB != "c.env" || cfg.ArchiverData.AccountDB != "accounts.sqlite3" {

@@ -9,7 +9,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// messages are inputs that give errors or warnings; testdata/messages.golden holds the exact words.
+// messages are inputs that cause errors or warnings. testdata/messages.golden holds the exact
+// texts.
 var messages = []struct {
 	name string
 	file string
@@ -110,7 +111,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// However much is wrong, what is said about it stays readable.
+// With any number of problems the output stays readable.
 func TestManyProblemsAreCounted(t *testing.T) {
 	file := `{"subscribers": [` + strings.Repeat("1,", 60) + `]`
 	for i := range 70 {

@@ -34,7 +34,7 @@ func TestHelpAndMarkdown(t *testing.T) {
 	}
 }
 
-// However a configuration is printed, its secret key is not in it.
+// No printed form of a configuration contains its secret key.
 func TestSecretIsNeverPrinted(t *testing.T) {
 	c := Default()
 	seed := sampleSecretKey[:64]

@@ -7,7 +7,7 @@ import (
 
 func formatInt(n int64) string { return strconv.FormatInt(n, 10) }
 
-// What Number() of Node 20 makes of these, as far as it is a whole number in range.
+// The results of Number() in Node 20, if they are whole numbers in range.
 func TestWholeNumber(t *testing.T) {
 	for text, want := range map[string]int64{
 		"50": 50, " 50\n": 50, "+5": 5, "-1": -1, "007": 7, "1e3": 1000, "1E3": 1000, "100e-1": 10, "5.0": 5, "5.": 5,

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// receive polls the worker's end, which never blocks.
+// receive waits for a message at the worker's end, which never blocks.
 func receive(t *testing.T, fd int) (Message, int) {
 	t.Helper()
 	buf := make([]byte, MaxMessage)
@@ -66,8 +66,8 @@ func TestClientWithItsSocket(t *testing.T) {
 	}
 }
 
-// A process that is out of descriptors loses the socket that was passed, but is
-// told whose it was, and the channel goes on.
+// A process without free descriptors loses the socket that was passed, but gets its message, and
+// the channel continues to work.
 func TestNoDescriptorLeft(t *testing.T) {
 	primary, worker, err := Pair()
 	if err != nil {
@@ -147,7 +147,7 @@ func TestPrimaryGone(t *testing.T) {
 		t.Fatalf("the primary's end is closed: %v", err)
 	}
 	if err := Send(int(worker.Fd()), []byte("{}")); err != io.EOF {
-		t.Fatalf("send to nobody: %v", err)
+		t.Fatalf("send after the primary has ended: %v", err)
 	}
 }
 
@@ -203,8 +203,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// What a worker has said before its end is heard, also when it has not read all
-// that it was told.
+// Messages that a worker sent before its end are received, also if it has not read all of the
+// primary's.
 func TestLastWords(t *testing.T) {
 	primary, worker, err := Pair()
 	if err != nil {
@@ -230,8 +230,8 @@ func TestLastWords(t *testing.T) {
 	}
 }
 
-// A send for which the channel has no room says so, and nothing of its message comes: the same send
-// works when the primary has read.
+// A send into a full channel fails with ErrAgain, and sends nothing. The same send works when the
+// primary has read.
 func TestSendWithoutRoom(t *testing.T) {
 	primary, worker, err := Pair()
 	if err != nil {
@@ -256,7 +256,7 @@ func TestSendWithoutRoom(t *testing.T) {
 		}
 	}
 	if err != ErrAgain {
-		t.Fatalf("a send without room: %v", err)
+		t.Fatalf("a send into a full channel: %v", err)
 	}
 	for id := range sent + 1 {
 		m, err := primary.Receive()
@@ -265,7 +265,7 @@ func TestSendWithoutRoom(t *testing.T) {
 		}
 		if id == 0 {
 			if err := Send(int(worker.Fd()), packet(sent)); err != nil {
-				t.Fatalf("a send with room: %v", err)
+				t.Fatalf("a send into a channel that was read: %v", err)
 			}
 		}
 	}

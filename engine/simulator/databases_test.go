@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// query returns the rows of a query on one of the databases in dir, read as the distributor does: from
-// its own connection. Tables of other databases are reached as <table>.<table>.
+// query returns the rows of a query on one of the databases in dir. It reads as the distributor
+// does, on a connection of its own. Tables of other databases are reached as <table>.<table>.
 func query(t *testing.T, dir, table, text string) (rows [][]any) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, table+".sqlite3")+"?mode=ro")
@@ -73,7 +73,7 @@ func TestSchemaIsTheRecorded(t *testing.T) {
 	}
 }
 
-// logged is what a test remembers of the records it stored.
+// logged holds the records that a test has stored.
 type logged struct {
 	cycles, originals, receipts []map[string]json.RawMessage
 	accounts                    map[string]json.RawMessage // newest state, by id
@@ -153,7 +153,7 @@ func TestRowsAreWhatWasLogged(t *testing.T) {
 	}
 }
 
-// Every column of every receipt, cycle and originalTx holds the text that stands in the record.
+// Every column of every receipt, cycle and originalTx holds the text of the record.
 func TestColumnsHoldTheRecordsText(t *testing.T) {
 	dir := t.TempDir()
 	d, err := OpenDatabases(dir, false)
@@ -197,7 +197,7 @@ func TestColumnsHoldTheRecordsText(t *testing.T) {
 	}
 }
 
-// keyOf is the executionShardKey that the receipt's signatures name.
+// keyOf returns the executionShardKey in the signed part of the receipt.
 func keyOf(t *testing.T, signedReceipt json.RawMessage) string {
 	t.Helper()
 	var s struct {

@@ -13,7 +13,8 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// small are limits that rotate after three of testLine's lines and wrap around after four logs.
+// small returns options with which logs rotate after three of testLine's lines, and numbers begin
+// again after four logs.
 func small(dir string, g Generation) LogOptions {
 	return LogOptions{Dir: dir, Stream: Receipt, Generation: g, MaxEntries: 3, MaxBytes: 40, MaxFiles: 4}
 }
@@ -34,7 +35,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// listing is a directory as the golden file shows it: a line for each file, with its text.
+// listing returns a directory in the form of the golden file: one line per file, with its text.
 func listing(t *testing.T, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -48,8 +49,9 @@ func listing(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// The golden listings come from another program that writes logs as archivers do. The story: two rotations,
-// once around, a restart in the midst of a log, a restart after a crash between trailer and rotation.
+// The golden listings come from another program that writes logs as archivers do. Its steps: two
+// rotations, one round of all numbers, a restart in the middle of a log, a restart after a crash
+// between trailer and rotation.
 func TestGoldenDirectories(t *testing.T) {
 	var got strings.Builder
 	for _, g := range []Generation{Entries, Bytes, BytesBlank} {
@@ -92,7 +94,7 @@ func TestGoldenDirectories(t *testing.T) {
 	}
 }
 
-// What a follower sees, in the order in which it sees it.
+// The events that a reader of the logs gets, in order.
 func TestRotationOrder(t *testing.T) {
 	o := small(t.TempDir(), BytesBlank)
 	w := openLog(t, o)
@@ -146,7 +148,7 @@ func TestTornWrites(t *testing.T) {
 		}
 		whole := strings.Count(string(text), "\n")
 		if len(told) != whole {
-			t.Errorf("%d lines are whole, told of %d", whole, len(told))
+			t.Errorf("%d lines are whole, OnWrite was called for %d", whole, len(told))
 		}
 		if text[len(text)-1] != '\n' {
 			torn++
@@ -168,7 +170,7 @@ func TestTornWrites(t *testing.T) {
 	text, err := os.ReadFile(path)
 	must(t, err)
 	if all := strings.Join(want, "\n"); string(text) != all+"\n" || strings.Join(told, "\n") != all {
-		t.Errorf("wrote %q and told of %q", text, told)
+		t.Errorf("wrote %q, OnWrite was called for %q", text, told)
 	}
 }
 
@@ -180,10 +182,10 @@ func TestOnWrite(t *testing.T) {
 	o.OnWrite = func(line []byte, at time.Time) {
 		told = append(told, string(line))
 		if text, _ := os.ReadFile(filepath.Join(o.Dir, "receipt-log1.txt")); !bytes.Contains(text, append(line, '\n')) {
-			t.Errorf("told of %s before it was written", line)
+			t.Errorf("OnWrite was called for %s before it was written", line)
 		}
 		if at.Before(start) || at.After(time.Now()) {
-			t.Errorf("told of a write at %v", at)
+			t.Errorf("OnWrite was called with the time %v", at)
 		}
 		writes[at]++
 	}
@@ -194,11 +196,11 @@ func TestOnWrite(t *testing.T) {
 	must(t, w.AppendNoise(nil))
 	must(t, w.Append([]byte("c")))
 	if len(told) != 2 {
-		t.Errorf("told of %q before the flush, want what filled batches: a, b", told)
+		t.Errorf("OnWrite was called for %q before the flush, want full batches: a, b", told)
 	}
 	must(t, w.Flush())
 	if strings.Join(told, "") != "abc" || len(writes) != 3 {
-		t.Errorf("told of %q in %d writes, want a, b, c in 3", told, len(writes))
+		t.Errorf("OnWrite was called for %q in %d writes, want a, b, c in 3", told, len(writes))
 	}
 	must(t, w.Close())
 	text, err := os.ReadFile(filepath.Join(o.Dir, "receipt-log1.txt"))
@@ -237,7 +239,7 @@ func TestUnusableActiveFile(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	o := small(t.TempDir(), Entries) // a log that is named and not there is made, as archivers do
+	o := small(t.TempDir(), Entries) // like archivers, it makes a log that is named and does not exist
 	must(t, os.WriteFile(filepath.Join(o.Dir, "active-receipt-log.txt"), []byte("receipt-log3.txt"), 0o644))
 	must(t, openLog(t, o).Close())
 	if got := listing(t, o.Dir); !strings.Contains(got, "\nreceipt-log3.txt \"\"") {

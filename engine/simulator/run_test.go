@@ -20,7 +20,7 @@ import (
 
 var trailer = regexp.MustCompile(`^End: Number of (entries|bytes): \d+$`)
 
-// linesOf returns what logs 1…n of a stream hold, in order, without blank lines and trailers.
+// linesOf returns the lines of logs 1…n of a stream, in order, without blank lines and trailers.
 func linesOf(t *testing.T, dir, stream string) (lines []string) {
 	t.Helper()
 	for n := 1; ; n++ {
@@ -77,7 +77,7 @@ func TestPace(t *testing.T) {
 		}
 		for stream, want := range map[string]int64{Cycle: 40, OriginalTx: 560, Receipt: 1400} {
 			if d := s.Records[stream] - want; d < -1 || d > 1 || counts[stream] != s.Records[stream] {
-				t.Errorf("%d of %s, told of %d, want %d", s.Records[stream], stream, counts[stream], want)
+				t.Errorf("%d of %s, OnWrite was called for %d, want %d", s.Records[stream], stream, counts[stream], want)
 			}
 		}
 		if late > o.Batch {
@@ -102,7 +102,7 @@ func TestRatesOfStreams(t *testing.T) {
 	})
 }
 
-// One seed and one clock: one directory, to the byte.
+// The same seed and the same clock give the same directory, byte for byte.
 func TestRunIsDeterministic(t *testing.T) {
 	var texts [2]string
 	for i := range texts {
@@ -134,7 +134,7 @@ func TestCountManifestAndDatabases(t *testing.T) {
 			}
 		}
 
-		// A reader that drops what is no JSON and makes the rest canonical gets exactly the manifest.
+		// A reader that skips invalid JSON and makes the rest canonical gets exactly the manifest.
 		notes, err := os.ReadFile(o.Manifest)
 		must(t, err)
 		want, got, damaged := map[string][]string{}, map[string][]string{}, int64(0)
@@ -209,14 +209,14 @@ func TestRunStopsWithItsContext(t *testing.T) {
 		}
 		s, err := Run(ctx, o)
 		if err != nil || s.Total != int64(written) || written < 100 || written > 100+pieceBytes/1000 {
-			t.Errorf("%s: %d records, %d told of, %v", name, s.Total, written, err)
+			t.Errorf("%s: %d records, OnWrite was called for %d, %v", name, s.Total, written, err)
 		}
 		lines := 0
 		for _, stream := range Streams {
 			lines += len(linesOf(t, o.Dir, stream))
 		}
 		if lines != written {
-			t.Errorf("%s: %d lines, told of %d", name, lines, written)
+			t.Errorf("%s: %d lines, OnWrite was called for %d", name, lines, written)
 		}
 	}
 }

@@ -98,7 +98,7 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-// Transactions handed in faster than they are applied must neither pile up nor mix.
+// Transactions that are submitted faster than they are applied must neither accumulate nor mix.
 func TestWaitingOverflow(t *testing.T) {
 	w := NewWorld("overflow", 1)
 	var ids []string

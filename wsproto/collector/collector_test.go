@@ -19,7 +19,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// dial connects to a server with the given script.
+// dial connects to a server that runs serve.
 func dial(t testing.TB, log *firehosetest.Log, change func(*Options), serve func(*firehosetest.Conn)) *Collector {
 	t.Helper()
 	o := sampleOptions(t, firehosetest.Start(t, serve))
@@ -44,7 +44,7 @@ func TestMessages(t *testing.T) {
 	for _, m := range want {
 		log.Add(m[0], m[1])
 	}
-	// However the bytes are cut, the messages are the same.
+	// The messages are the same for any division of the bytes.
 	for _, piece := range []int{1 << 30, 70_000, 1400} {
 		c := dial(t, log, nil, func(s *firehosetest.Conn) {
 			for chunk := range slices.Chunk(log.Since(wsproto.Position{}), piece) {
@@ -75,7 +75,7 @@ func TestMessages(t *testing.T) {
 	}
 }
 
-// What must not get through, each followed by a good message that must.
+// Messages that must be refused, each followed by a valid message that must be returned.
 func TestForgedMessages(t *testing.T) {
 	log, other := firehosetest.NewLog(t), firehosetest.NewLog(t)
 	good := bytes.Clone(log.Signer.AppendMessage(nil, "receipt", []byte(`{"a":1}`)))
@@ -128,7 +128,7 @@ func must(_ shardus.PublicKey, k shardus.SecretKey, err error) shardus.SecretKey
 	return k
 }
 
-// A forged first message must not decide whose messages are good.
+// The key of a forged first message must not become the expected key.
 func TestForgedFirstMessageIsNotLearned(t *testing.T) {
 	log, other := firehosetest.NewLog(t), firehosetest.NewLog(t)
 	good := log.Signer.AppendMessage(nil, "receipt", []byte(`{"a":1}`))
@@ -148,7 +148,7 @@ func TestForgedFirstMessageIsNotLearned(t *testing.T) {
 	}
 }
 
-// In sampled mode the key and the form are still looked at.
+// With VerifyEvery the key and the form of every message are still checked.
 func TestVerifyEvery(t *testing.T) {
 	log, other := firehosetest.NewLog(t), firehosetest.NewLog(t)
 	const n = 10
@@ -214,7 +214,7 @@ func TestPingsAndPositions(t *testing.T) {
 	}
 }
 
-// Pending must not promise what Next then waits for.
+// If Pending returns true, Next must not wait.
 func TestPending(t *testing.T) {
 	short, medium, long := strings.Repeat("x", 100), strings.Repeat("x", 200), strings.Repeat("x", 70_000)
 	for _, c := range []struct {
@@ -344,7 +344,7 @@ func TestMessageInSeveralFrames(t *testing.T) {
 	}
 }
 
-// A context ends the waiting, not the connection, also in the middle of a message.
+// The end of a context ends the wait, not the connection, also in the middle of a message.
 func TestContextEndsTheWaiting(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	frame := bytes.Clone(log.Add("receipt", `{"a":1}`))
@@ -399,7 +399,7 @@ func TestCloseHandshake(t *testing.T) {
 	frame := bytes.Clone(log.Add("receipt", `{"a":1}`))
 	got := make(chan string, 1)
 	c := dial(t, log, nil, func(s *firehosetest.Conn) {
-		s.Send(bytes.Repeat(frame, 100)) // still under way when the client leaves
+		s.Send(bytes.Repeat(frame, 100)) // still being sent when the client leaves
 		payload, _ := s.WaitForClose()
 		got <- string(payload)
 		s.Send(wsproto.AppendClose(nil, 1000, ""))
@@ -528,8 +528,7 @@ func BenchmarkNext(b *testing.B) {
 	}
 }
 
-// A server that has broken the protocol, and is still sending, is told so: the close frame comes,
-// and no reset.
+// A server that has broken the protocol, and is still sending, gets the close frame, and no reset.
 func TestClosesBehindInput(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	type end struct {

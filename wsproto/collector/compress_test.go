@@ -14,7 +14,7 @@ import (
 
 func compressing(o *Options) { o.Compress = true }
 
-// deflated compresses a frame of a log, and gives header and payload.
+// deflated compresses a frame of a log, and returns header and payload.
 func deflated(t testing.TB, frame []byte) (header, payload []byte) {
 	t.Helper()
 	d, err := wsproto.NewDeflater(1)
@@ -35,8 +35,8 @@ func deflated(t testing.TB, frame []byte) (header, payload []byte) {
 	return frame[:n], frame[n:]
 }
 
-// Compressed messages and plain ones, in one frame or several, are read alike,
-// and count alike for the position.
+// Compressed and plain messages, in one frame or several, give the same messages and the same
+// positions.
 func TestCompressedMessages(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	long, short := `{"a":"`+strings.Repeat("long ", 30_000)+`"}`, `{"b":"`+strings.Repeat("b", 300)+`"}`
@@ -58,7 +58,7 @@ func TestCompressedMessages(t *testing.T) {
 	for i := 0; i < len(records); {
 		m, err := c.Next(t.Context())
 		var gap *GapError
-		if i == 2 && errors.As(err, &gap) { // the ping between the two frames tells nonsense
+		if i == 2 && errors.As(err, &gap) { // the ping between the two frames has a wrong position
 			continue
 		}
 		if err != nil || string(m.Record) != records[i] || !m.Verified {
@@ -75,7 +75,7 @@ func TestCompressedMessages(t *testing.T) {
 	}
 }
 
-// After a compressed message the position is that behind the plain frame.
+// The position after a compressed message is that after the plain frame.
 func TestPositionBehindCompressed(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	c := dial(t, log, compressing, func(s *firehosetest.Conn) {
@@ -119,7 +119,7 @@ func TestBadCompression(t *testing.T) {
 	}
 }
 
-// Only what was offered may be answered.
+// Only an answer that matches the offer is accepted.
 func TestAnswerToTheOffer(t *testing.T) {
 	good := offer.Option()
 	takeover := wsflate.Parameters{ClientNoContextTakeover: true}.Option()

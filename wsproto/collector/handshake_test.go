@@ -14,8 +14,8 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// The default hash key of the replaced service, a test key pair, and the request that the real collector's libraries
-// made with them for this timestamp.
+// The default hash key of the replaced service, a test key pair, and the request that the real
+// collector's libraries made with them for this timestamp.
 const (
 	sampleHashKey = "69fa4195670576c0160d660c3be36556ff8d504725be8a59b5a96509e0c994bc"
 	sampleKey     = "063e550600451f6a762eda733a44f546dfc91ff3e481728ce3374d6453363158ffdcd3f7f920bc1a8587e5825463f29b45564c289cc81cdafeb106d5b26d2949"
@@ -55,7 +55,7 @@ func TestHandshakeIsTheCollectors(t *testing.T) {
 }
 
 func TestEncodeURIComponent(t *testing.T) {
-	// As in JavaScript, over all of ASCII and one more.
+	// The result of JavaScript for all of ASCII and one more character.
 	const want = "%00%01%02%03%04%05%06%07%08%09%0A%0B%0C%0D%0E%0F%10%11%12%13%14%15%16%17%18%19%1A%1B%1C%1D%1E%1F%20!%22%23%24%25%26'()*%2B%2C-.%2F0123456789%3A%3B%3C%3D%3E%3F%40" +
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZ%5B%5C%5D%5E_%60abcdefghijklmnopqrstuvwxyz%7B%7C%7D~%7F%C3%A9"
 	var all []byte
@@ -136,7 +136,7 @@ func TestDialTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	o := sampleOptions(t, "http://"+listener.Addr().String()) // the kernel connects, nobody answers
+	o := sampleOptions(t, "http://"+listener.Addr().String()) // the kernel connects, but nothing answers
 	o.DialTimeout = 50 * time.Millisecond
 	if _, err := Dial(t.Context(), o); !errors.Is(err, ErrLost) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
@@ -148,7 +148,7 @@ func TestDialTimeout(t *testing.T) {
 	}
 }
 
-// Frames that come in the same segment as the answer are not lost.
+// Frames that arrive in the same segment as the answer are not lost.
 func TestEarlyFrames(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	frame := bytes.Clone(log.Add("receipt", `{"a":1}`))

@@ -13,7 +13,7 @@ func gapFrame(log *firehosetest.Log) []byte {
 	return wsproto.AppendTextFrame(nil, log.Signer.AppendMessage(nil, "notice", []byte(`{"stream":"receipt","type":"gap"}`)))
 }
 
-// Notices come in their place, verified, and leave positions as they are.
+// Notices are returned in their place, verified, and do not change positions.
 func TestNotices(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	first := slices.Clone(log.Add("receipt", `{"a":1}`))
@@ -38,7 +38,7 @@ func TestNotices(t *testing.T) {
 			t.Errorf("%d: at %d, want %d", i, p.Offset, want.offset)
 		}
 	}
-	if m, err := c.Next(t.Context()); err != nil || m.Stream != "receipt" { // the ping before it fits
+	if m, err := c.Next(t.Context()); err != nil || m.Stream != "receipt" { // the ping before it has the right position
 		t.Errorf("%+v, %v", m, err)
 	}
 	if got := <-asked; got != "gap" {
@@ -65,7 +65,7 @@ func TestForgedNotice(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, m, err)
 		}
 	}
-	// Who did not ask takes it for no message.
+	// Without Options.Notices a notice is not a valid message.
 	c := dial(t, log, nil, func(s *firehosetest.Conn) {
 		if s.Parameter("notices") != "" {
 			t.Error("asked")

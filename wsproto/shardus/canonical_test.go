@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// TestRandomTexts compares with what the replaced service's libraries made of random texts: typed values, escapes,
-// numbers and Buffers in all combinations, and damaged texts: some made by hand, and a sample of 2.5 million that were
-// compared.
+// TestRandomTexts compares with the results of the replaced service's libraries for random texts:
+// typed values, escapes, numbers and Buffers in all combinations, and damaged texts: some made by
+// hand, and a sample of 2.5 million that were compared.
 func TestRandomTexts(t *testing.T) {
 	lines := readLines(t, "random.jsonl.gz")
 	if len(lines) < 3000 {
@@ -22,7 +22,7 @@ func TestRandomTexts(t *testing.T) {
 		var c struct {
 			In        []byte
 			Canonical *string // nil: refused
-			Record    string  // where a second pass changes it
+			Record    string  // if a second pass changes it
 		}
 		if err := json.Unmarshal(line, &c); err != nil {
 			t.Fatal(err)
@@ -86,7 +86,8 @@ func checkProperties(t *testing.T, text []byte) {
 	}
 }
 
-// TestMutations damages realistic records in small ways, near the border between the two ways to canonical text.
+// TestMutations damages realistic records in small ways, near the border between the two ways to
+// canonical text.
 func TestMutations(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	pieces := []string{`"`, `,`, `:`, `{`, `}`, `[`, `]`, `0`, `-`, `.5`, `e3`, `\`, `\u0001`, `\u000a`, `\ud800`, `é`, "\xff", " ", "\n", "A", "=",
@@ -122,7 +123,7 @@ func TestMutations(t *testing.T) {
 	t.Logf("%d of 3000 were canonical", canonical)
 }
 
-// TestRecogniser pins, text by text, what the fast path takes and what it leaves to the slow one.
+// TestRecogniser lists texts that the fast path accepts, and texts that it leaves to the slow one.
 func TestRecogniser(t *testing.T) {
 	for _, text := range []string{
 		`null`, `true`, `false`, `""`, `0`, `-1`, `123456789012345`, `9007199254740991`, `0.000001`, `1e-7`, `1e+21`, `-12.5`, `5e-324`,

@@ -61,7 +61,7 @@ func TestSecretKeyIsNotShown(t *testing.T) {
 	}
 }
 
-// TestSignersAgree holds our signing against the standard library's.
+// TestSignersAgree compares our signatures with the standard library's.
 func TestSignersAgree(t *testing.T) {
 	for i := range 50 {
 		public, secret, err := GenerateKey()
@@ -80,8 +80,8 @@ func TestSignersAgree(t *testing.T) {
 	}
 }
 
-// TestVerifyLikeLibsodium holds verifying against libsodium's recorded verdicts: flipped bits, S plus the group's
-// order, keys and R of small and mixed order, keys that are not reduced.
+// TestVerifyLikeLibsodium compares verifying with libsodium's recorded results: flipped bits, S
+// plus the group's order, keys and R of small and mixed order, keys that are not reduced.
 func TestVerifyLikeLibsodium(t *testing.T) {
 	verdicts := map[bool]int{}
 	for _, line := range readLines(t, "verify.jsonl.gz") {
@@ -178,8 +178,8 @@ func TestAppendSign(t *testing.T) {
 	}
 }
 
-// TestVerifyObjectRefuses names what is wrong with a signature. The replaced service read hex up to the first odd
-// character, so that most of the malformed ones passed.
+// TestVerifyObjectRefuses checks the error for each fault of a signature. The replaced service
+// parsed hex up to the first odd character, so it accepted most malformed ones.
 func TestVerifyObjectRefuses(t *testing.T) {
 	signer, hashKey := testSigner(t)
 	message := signer.AppendMessage(nil, "receipt", []byte(`{"a":1}`))
@@ -291,7 +291,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add([]byte(`{"a":1,"sign":{"owner":"` + public.String() + `","sig":""}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		stream, record, err := VerifyMessage(text, public, hashKey)
-		if err == nil { // nobody else has the key, so it must be one of ours, made again
+		if err == nil { // only this test has the key, so the signature must equal one of ours
 			if again := signer.AppendMessage(nil, stream, record); !strings.EqualFold(string(again), string(text)) {
 				t.Fatalf("%q verifies", text)
 			}

@@ -29,7 +29,7 @@ func TestValueAccessors(t *testing.T) {
 		v.Get("u").Bytes() != "\x01\x02" || v.Get("b").Bytes() != "\x03" || v.Get("a").Len() != 2 || v.Get("a").Index(1).Get("k").Number() != 2 {
 		t.Errorf("wrong content: %v", v)
 	}
-	// A value asked for what it is not.
+	// Accessors of other kinds return zero values.
 	if v.Number() != 0 || v.Text() != "" || v.Bool() || v.Hex() != "" || v.Bytes() != "" || v.Get("a").Get("0").Kind() != Undefined || v.Get("t").Number() != 0 || v.Get("i").Text() != "" {
 		t.Error("a value of another kind has content")
 	}
@@ -76,7 +76,8 @@ func TestValueConstructors(t *testing.T) {
 	}
 }
 
-// TestUTF16Order lists keys in JavaScript's order: surrogates, single or in pairs, stand before U+E000 and above.
+// TestUTF16Order lists keys in JavaScript's order: surrogates, single or in pairs, sort before
+// U+E000 to U+FFFF.
 func TestUTF16Order(t *testing.T) {
 	ordered := []string{"", "\x00", "A", "a", "aa", "b", "é", "\u2028", "\ud7ff", "\xed\xa0\x80", "\U00010000", "\U0001F600", "\U0001F600a", "\U0001F601", "\U0010FFFF", "\xed\xb0\x80", "\ue000", "\uffff"}
 	for i, a := range ordered {
@@ -91,5 +92,5 @@ func TestUTF16Order(t *testing.T) {
 	if v := (Value{kind: Object}); v.Get("\xed").Kind() != Undefined {
 		t.Error("found in an empty object")
 	}
-	ObjectValue(Member{"\xff", NullValue()}, Member{"\uffff", NullValue()}).Get("\xed\xa0") // any bytes may be asked for
+	ObjectValue(Member{"\xff", NullValue()}, Member{"\uffff", NullValue()}).Get("\xed\xa0") // the key may have any bytes
 }
