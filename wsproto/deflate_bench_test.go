@@ -31,7 +31,9 @@ func benchFrames(tb testing.TB) (frames [][]byte, mean int) {
 			tb.Fatal(err)
 		}
 		size := len(v.Input)
-		if v.Tier == "realistic" && (v.Stream == "cycle" && size > 6000 || v.Stream == "originalTx" && size > 900 || v.Stream == "receipt" && size < 7200) {
+		if v.Tier == "realistic" &&
+			(v.Stream == "cycle" && size > 6000 || v.Stream == "originalTx" && size > 900 ||
+				v.Stream == "receipt" && size < 7200) {
 			kinds[v.Stream] = append(kinds[v.Stream], AppendTextFrame(nil, []byte(v.Message)))
 		}
 	}
@@ -71,7 +73,11 @@ func TestDeflateRatio(t *testing.T) {
 		t.Errorf("%.3f of the plain bytes", ratio)
 	}
 	i := 0
-	if allocs := testing.AllocsPerRun(200, func() { _, _ = d.Frame(frames[i%len(frames)]); i++ }); allocs != 0 {
+	if allocs := testing.AllocsPerRun(200, func() {
+		_,
+			_ = d.Frame(frames[i%len(frames)])
+		i++
+	}); allocs != 0 {
 		t.Errorf("%v allocations a frame", allocs)
 	}
 }

@@ -34,7 +34,8 @@ func TestTextFrameReadsBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f.Header.OpCode != ws.OpText || !f.Header.Fin || f.Header.Masked || f.Header.Rsv != 0 || !bytes.Equal(f.Payload, payload) {
+		if f.Header.OpCode != ws.OpText || !f.Header.Fin || f.Header.Masked || f.Header.Rsv != 0 ||
+			!bytes.Equal(f.Payload, payload) {
 			t.Errorf("%d bytes: read back as %+v", n, f.Header)
 		}
 	}
@@ -53,7 +54,8 @@ func TestControlFrames(t *testing.T) {
 		{"empty ping", AppendControl(nil, ws.OpPing, nil), "8900"},
 		{"close without a body", AppendClose(nil, NoStatus, ""), "8800"},
 		{"close", AppendClose(nil, 1000, ""), "880203e8"},
-		{"close with a reason", AppendClose(nil, 1001, "subscription expired"), "881603e9737562736372697074696f6e2065787069726564"},
+		{"close with a reason", AppendClose(nil, 1001, "subscription expired"),
+			"881603e9737562736372697074696f6e2065787069726564"},
 		{"private code", AppendClose(nil, 4999, "é"), "88041387c3a9"},
 	} {
 		if got := hex.EncodeToString(c.got); got != c.want {
@@ -98,7 +100,8 @@ func TestDisconnects(t *testing.T) {
 			continue
 		}
 		f, err := ws.ReadFrame(bytes.NewReader(AppendClose(nil, d.Code, d.Reason)))
-		if code, reason := ws.StatusCode(d.Code), d.Reason; err != nil || !bytes.Equal(f.Payload, ws.NewCloseFrameBody(code, reason)) {
+		if code, reason := ws.StatusCode(d.Code), d.Reason; err != nil ||
+			!bytes.Equal(f.Payload, ws.NewCloseFrameBody(code, reason)) {
 			t.Errorf("%s: %q, %v", d.Name, f.Payload, err)
 		}
 	}
@@ -108,7 +111,8 @@ func TestDisconnects(t *testing.T) {
 	// Unmodified collectors print 1001 as "Subscription Validity Expired", so no other Disconnect may
 	// have it.
 	for _, d := range Disconnects {
-		if d.Code == SubscriptionExpired.Code && d != SubscriptionExpired || d.Code == DuplicateConnection.Code && d != DuplicateConnection {
+		if d.Code == SubscriptionExpired.Code && d != SubscriptionExpired ||
+			d.Code == DuplicateConnection.Code && d != DuplicateConnection {
 			t.Errorf("%s has the code %d, which means another thing to collectors", d.Name, d.Code)
 		}
 	}

@@ -84,7 +84,8 @@ func TestUpgradeResponseWithExtension(t *testing.T) {
 // it, and a window is named only if the client named it.
 func FuzzNegotiateDeflate(f *testing.F) {
 	for _, seed := range []string{
-		"permessage-deflate; client_max_window_bits", `permessage-deflate; server_max_window_bits="15"`, "a,b;c=d,permessage-deflate", ";,=\"\\", "",
+		"permessage-deflate; client_max_window_bits", `permessage-deflate; server_max_window_bits="15"`,
+		"a,b;c=d,permessage-deflate", ";,=\"\\", "",
 	} {
 		f.Add(seed)
 	}
@@ -97,11 +98,13 @@ func FuzzNegotiateDeflate(f *testing.F) {
 		if !ok || rest != "" && rest != "; server_max_window_bits=15" {
 			t.Fatalf("%q is answered with %q", header, answer)
 		}
-		if !strings.Contains(header, "permessage-deflate") || rest != "" && !strings.Contains(header, "server_max_window_bits") {
+		if !strings.Contains(header, "permessage-deflate") || rest != "" &&
+			!strings.Contains(header, "server_max_window_bits") {
 			t.Fatalf("%q does not offer %q", header, answer)
 		}
 		// The same offer in two headers gives the same answer, and so does an offer of the answer.
-		if again := NegotiateDeflate(http.Header{"Sec-Websocket-Extensions": {answer, ","}}); again != answer {
+		if again := NegotiateDeflate(http.Header{"Sec-Websocket-Extensions": {answer,
+			","}}); again != answer {
 			t.Fatalf("%q is answered with %q", answer, again)
 		}
 	})

@@ -60,7 +60,8 @@ var testMask = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
 // masked builds a client's frame; first is the whole first byte.
 func masked(first byte, payload string) []byte {
-	f := ws.Frame{Header: ws.Header{Fin: first&0x80 != 0, Rsv: first >> 4 & 7, OpCode: ws.OpCode(first & 0xf), Length: int64(len(payload))}, Payload: []byte(payload)}
+	f := ws.Frame{Header: ws.Header{Fin: first&0x80 != 0, Rsv: first >> 4 & 7,
+		OpCode: ws.OpCode(first & 0xf), Length: int64(len(payload))}, Payload: []byte(payload)}
 	var b bytes.Buffer
 	if err := ws.WriteFrame(&b, ws.MaskFrameInPlaceWith(f, testMask)); err != nil {
 		panic(err)
@@ -82,13 +83,16 @@ func TestReaderHearsWhatIsSent(t *testing.T) {
 		{"close without a body", [][]byte{masked(0x88, "")}, `close 1005 ""|and 0`},
 		{"close", [][]byte{masked(0x88, "\x03\xe8")}, `close 1000 ""|and 0`},
 		{"close with a reason", [][]byte{masked(0x88, "\x03\xe9é")}, `close 1001 "é"|and 0`},
-		{"nothing counts after a close", [][]byte{masked(0x88, ""), masked(0x89, "x"), {0xff, 0xff}}, `close 1005 ""|and 0`},
+		{"nothing counts after a close", [][]byte{masked(0x88, ""), masked(0x89, "x"), {0xff, 0xff}},
+			`close 1005 ""|and 0`},
 		{"text", [][]byte{masked(0x81, "hi")}, "message of 2|and 0"},
 		{"binary, 16-bit length", [][]byte{masked(0x82, long[:126])}, "message of 126|and 0"},
 		{"binary, 64-bit length", [][]byte{masked(0x82, long)}, "message of 70000|and 0"},
 		{"empty message", [][]byte{masked(0x81, "")}, "message of 0|and 0"},
-		{"fragments with a ping between", [][]byte{masked(0x01, "ab"), masked(0x89, "p"), masked(0x00, ""), masked(0x80, "c")}, `ping "p"|message of 3|and 0`},
-		{"two messages", [][]byte{masked(0x01, "a"), masked(0x80, "b"), masked(0x81, "c")}, "message of 2|message of 1|and 0"},
+		{"fragments with a ping between", [][]byte{masked(0x01, "ab"), masked(0x89, "p"),
+			masked(0x00, ""), masked(0x80, "c")}, `ping "p"|message of 3|and 0`},
+		{"two messages", [][]byte{masked(0x01, "a"), masked(0x80, "b"), masked(0x81, "c")},
+			"message of 2|message of 1|and 0"},
 		{"half a message", [][]byte{masked(0x01, "abc"), masked(0x00, "de")[:7]}, "and 4"},
 		{"half a header", [][]byte{masked(0x81, long)[:13]}, "and 0"},
 	} {
@@ -121,21 +125,32 @@ func TestReaderRefuses(t *testing.T) {
 		{"operation 15", masked(0x8f, ""), ProtocolError, ws.ErrProtocolOpCodeReserved},
 		{"ping in fragments", masked(0x09, "x"), ProtocolError, ws.ErrProtocolControlNotFinal},
 		{"close in fragments", masked(0x08, ""), ProtocolError, ws.ErrProtocolControlNotFinal},
-		{"ping of 126 bytes", masked(0x89, strings.Repeat("x", 126)), ProtocolError, ws.ErrProtocolControlPayloadOverflow},
-		{"pong with a 64-bit length", []byte{0x8a, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 'x'}, ProtocolError, ws.ErrProtocolControlPayloadOverflow},
-		{"continuation of nothing", masked(0x80, "x"), ProtocolError, ws.ErrProtocolContinuationUnexpected},
-		{"continuation after the end", slices.Concat(masked(0x01, "a"), masked(0x80, "b"), masked(0x80, "c")), ProtocolError, ws.ErrProtocolContinuationUnexpected},
-		{"text inside a message", slices.Concat(masked(0x01, "a"), masked(0x81, "b")), ProtocolError, ws.ErrProtocolContinuationExpected},
-		{"binary inside a message", slices.Concat(masked(0x01, "a"), masked(0x89, ""), masked(0x02, "b")), ProtocolError, ws.ErrProtocolContinuationExpected},
-		{"highest length bit", []byte{0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4}, ProtocolError, errLengthBit},
+		{"ping of 126 bytes", masked(0x89, strings.Repeat("x", 126)), ProtocolError,
+			ws.ErrProtocolControlPayloadOverflow},
+		{"pong with a 64-bit length", []byte{0x8a, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 'x'},
+			ProtocolError, ws.ErrProtocolControlPayloadOverflow},
+		{"continuation of nothing", masked(0x80, "x"), ProtocolError,
+			ws.ErrProtocolContinuationUnexpected},
+		{"continuation after the end", slices.Concat(masked(0x01, "a"), masked(0x80, "b"),
+			masked(0x80, "c")), ProtocolError, ws.ErrProtocolContinuationUnexpected},
+		{"text inside a message", slices.Concat(masked(0x01, "a"), masked(0x81, "b")), ProtocolError,
+			ws.ErrProtocolContinuationExpected},
+		{"binary inside a message", slices.Concat(masked(0x01, "a"), masked(0x89, ""),
+			masked(0x02, "b")), ProtocolError, ws.ErrProtocolContinuationExpected},
+		{"highest length bit", []byte{0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4}, ProtocolError,
+			errLengthBit},
 		{"16-bit length of 125", []byte{0x82, 0xfe, 0, 125, 1, 2, 3, 4}, ProtocolError, errLengthForm},
-		{"64-bit length of 65535", []byte{0x82, 0xff, 0, 0, 0, 0, 0, 0, 255, 255, 1, 2, 3, 4}, ProtocolError, errLengthForm},
+		{"64-bit length of 65535", []byte{0x82, 0xff, 0, 0, 0, 0, 0, 0, 255, 255, 1, 2, 3, 4},
+			ProtocolError, errLengthForm},
 		{"close with one byte", masked(0x88, "x"), ProtocolError, errCloseBody},
 		{"reason is not UTF-8", masked(0x88, "\x03\xe8\xc3\x28"), InvalidPayload, errCloseReason},
-		{"reason ends inside a character", masked(0x88, "\x03\xe8\xe2\x82"), InvalidPayload, errCloseReason},
+		{"reason ends inside a character", masked(0x88, "\x03\xe8\xe2\x82"), InvalidPayload,
+			errCloseReason},
 		{"reason is a surrogate", masked(0x88, "\x03\xe8\xed\xa0\x80"), InvalidPayload, errCloseReason},
-		{"length of 2^63-1", []byte{0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4}, MessageTooBig, errMessageLength},
-		{"one byte above the default limit", []byte{0x82, 0xff, 0, 0, 0, 0, 6, 0x40, 0, 1, 1, 2, 3, 4}, MessageTooBig, errMessageLength},
+		{"length of 2^63-1", []byte{0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4},
+			MessageTooBig, errMessageLength},
+		{"one byte above the default limit", []byte{0x82, 0xff, 0, 0, 0, 0, 6, 0x40, 0, 1, 1, 2, 3, 4},
+			MessageTooBig, errMessageLength},
 	} {
 		// Everything before it is handled, and the division of the bytes makes no difference.
 		stream := slices.Concat(masked(0x89, "before"), c.stream, masked(0x89, "after"))
@@ -159,7 +174,8 @@ func TestReaderRefuses(t *testing.T) {
 func TestReaderCloseCodes(t *testing.T) {
 	// The set of npm ws 8.17.
 	allowed := func(code int) bool {
-		return code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006 || code >= 3000 && code <= 4999
+		return code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006 ||
+			code >= 3000 && code <= 4999
 	}
 	for code := range 1 << 16 {
 		if code > 5001 && code < 65534 {
@@ -174,7 +190,8 @@ func TestReaderCloseCodes(t *testing.T) {
 
 func TestReaderMessageLimit(t *testing.T) {
 	frames := slices.Concat(masked(0x01, "abcd"), masked(0x00, "efgh"), masked(0x80, "ij"))
-	if events, err := read(&Reader{MaxMessage: 10}, slices.Concat(frames, frames), 3); err != nil || len(events) != 3 {
+	if events, err := read(&Reader{MaxMessage: 10}, slices.Concat(frames, frames), 3); err != nil ||
+		len(events) != 3 {
 		t.Errorf("messages at the limit: %v, %v", events, err)
 	}
 	if _, err := read(&Reader{MaxMessage: 9}, frames, 3); !errors.Is(err, MessageTooBig) {
@@ -200,7 +217,8 @@ func TestReaderWithDeflate(t *testing.T) {
 }
 
 func TestHandlerEndsTheReading(t *testing.T) {
-	for _, frame := range [][]byte{masked(0x81, "x"), masked(0x89, "x"), masked(0x8a, "x"), masked(0x88, "")} {
+	for _, frame := range [][]byte{masked(0x81, "x"), masked(0x89, "x"), masked(0x8a, "x"),
+		masked(0x88, "")} {
 		r, j := new(Reader), &journal{fail: TooMuchData}
 		if err := r.Feed(slices.Concat(frame, frame), j); err != TooMuchData || len(j.events) != 1 {
 			t.Errorf("%x: %v after %q", frame, err, j.events)
@@ -292,7 +310,8 @@ func model(stream []byte) (events []string, err error) {
 		// The first two bytes are checked before the rest of the header has arrived. gobwas/ws would
 		// accept a control frame of fewer than 126 bytes with a longer form of the length; npm ws does
 		// not.
-		start := ws.Header{Fin: stream[0]&0x80 != 0, Rsv: stream[0] >> 4 & 7, OpCode: ws.OpCode(stream[0] & 0xf), Masked: stream[1]&0x80 != 0, Length: int64(stream[1] & 0x7f)}
+		start := ws.Header{Fin: stream[0]&0x80 != 0, Rsv: stream[0] >> 4 & 7,
+			OpCode: ws.OpCode(stream[0] & 0xf), Masked: stream[1]&0x80 != 0, Length: int64(stream[1] & 0x7f)}
 		if err := ws.CheckHeader(start, state); err != nil {
 			return nil, err
 		}
@@ -302,7 +321,8 @@ func model(stream []byte) (events []string, err error) {
 		} else if err != nil { // the rest of the header is missing
 			return nil, nil
 		}
-		if length := stream[1] & 0x7f; length == 126 && h.Length < 126 || length == 127 && h.Length <= 0xffff {
+		if length := stream[1] & 0x7f; length == 126 && h.Length < 126 || length == 127 &&
+			h.Length <= 0xffff {
 			return nil, ProtocolError
 		}
 		if h.OpCode.IsData() {
@@ -336,7 +356,8 @@ func model(stream []byte) (events []string, err error) {
 			_ = j.Pong(payload)
 		case len(payload) == 0:
 			return nil, j.Close(NoStatus, nil)
-		case len(payload) == 1 || !validCloseCode(uint16(payload[0])<<8|uint16(payload[1])) || !utf8.Valid(payload[2:]):
+		case len(payload) == 1 || !validCloseCode(uint16(payload[0])<<8|uint16(payload[1])) ||
+			!utf8.Valid(payload[2:]):
 			return nil, ProtocolError
 		default:
 			return nil, j.Close(uint16(payload[0])<<8|uint16(payload[1]), payload[2:])

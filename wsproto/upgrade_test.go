@@ -103,7 +103,8 @@ func TestRecordedHandshakes(t *testing.T) {
 func TestUpgradeResponseBytes(t *testing.T) {
 	const want = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
-	if got := string(Upgrade{Key: "dGhlIHNhbXBsZSBub25jZQ==", Protocol: "chat"}.AppendResponse(nil)); got != want {
+	if got := string(Upgrade{Key: "dGhlIHNhbXBsZSBub25jZQ==",
+		Protocol: "chat"}.AppendResponse(nil)); got != want {
 		t.Errorf("%q", got)
 	}
 }
@@ -120,20 +121,24 @@ func upgradeHeaders(changes ...string) map[string]string {
 // Outcomes: subprotocol.parse of npm ws 8.17; empty: it throws.
 func TestSubprotocols(t *testing.T) {
 	for _, c := range []struct{ header, first string }{
-		{"chat", "chat"}, {"chat, superchat", "chat"}, {"a,b", "a"}, {"a ,b", "a"}, {"a\t,\tb", "a"}, {"a , b", "a"},
-		{"a,,b", ""}, {",a", ""}, {"a,", ""}, {"a b", ""}, {"a;b", ""}, {"a, a", ""}, {"a,b,a", ""}, {"", ""},
+		{"chat", "chat"}, {"chat, superchat", "chat"}, {"a,b", "a"}, {"a ,b", "a"}, {"a\t,\tb", "a"},
+		{"a , b", "a"},
+		{"a,,b", ""}, {",a", ""}, {"a,", ""}, {"a b", ""}, {"a;b", ""}, {"a, a", ""}, {"a,b,a", ""},
+		{"", ""},
 		{"a,A", "a"}, {"é", ""}, {"a/b", ""}, {`"a"`, ""}, {"a=b", ""}, {"a,  ,b", ""},
 		{"v1.x~_`|!#$%&'*+-^", "v1.x~_`|!#$%&'*+-^"},
 	} {
 		u, err := CheckUpgrade(request(t, "GET", upgradeHeaders("sec-websocket-protocol", c.header)))
-		if (c.first == "" && err != errProtocol) || (c.first != "" && (err != nil || u.Protocol != c.first)) {
+		if (c.first == "" && err != errProtocol) ||
+			(c.first != "" && (err != nil || u.Protocol != c.first)) {
 			t.Errorf("%q: %q, %v", c.header, u.Protocol, err)
 		}
 	}
 }
 
 func TestCheckUpgradeOrder(t *testing.T) {
-	bad := []string{"upgrade", "h2c", "sec-websocket-key", "short", "sec-websocket-version", "7", "sec-websocket-protocol", ","}
+	bad := []string{"upgrade", "h2c", "sec-websocket-key", "short", "sec-websocket-version", "7",
+		"sec-websocket-protocol", ","}
 	for i, want := range []error{errUpgrade, errKey, errVersion, errProtocol} {
 		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders(bad[2*i:]...))); err != want {
 			t.Errorf("%v: %v, want %v", bad[2*i:], err, want)
@@ -147,10 +152,12 @@ func TestCheckUpgradeOrder(t *testing.T) {
 func TestKeys(t *testing.T) {
 	for key, want := range map[string]bool{
 		"dGhlIHNhbXBsZSBub25jZQ==": true, "++//++//++//++//++//+Z==": true,
-		"dGhlIHNhbXBsZSBub25jZQ=": false, "dGhlIHNhbXBsZSBub25jZQ===": false, "dGhlIHNhbXBsZSBub25jZQA=": false,
+		"dGhlIHNhbXBsZSBub25jZQ=": false, "dGhlIHNhbXBsZSBub25jZQ===": false,
+		"dGhlIHNhbXBsZSBub25jZQA=": false,
 		"dGhlIHNhbXBsZSBub25jZ-==": false, "dGhlIHNhbXBsZSBub25j=Q==": false, "": false,
 	} {
-		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders("sec-websocket-key", key))); (err == nil) != want {
+		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders("sec-websocket-key",
+			key))); (err == nil) != want {
 			t.Errorf("key %q: %v", key, err)
 		}
 	}
@@ -160,7 +167,8 @@ func TestKeys(t *testing.T) {
 // subprotocols.
 func TestRepeatedHeaders(t *testing.T) {
 	for name, want := range map[string]error{
-		"Upgrade": errUpgrade, "Sec-Websocket-Key": errKey, "Sec-Websocket-Version": errVersion, "Sec-Websocket-Protocol": nil,
+		"Upgrade": errUpgrade, "Sec-Websocket-Key": errKey, "Sec-Websocket-Version": errVersion,
+		"Sec-Websocket-Protocol": nil,
 	} {
 		r := request(t, "GET", upgradeHeaders("sec-websocket-protocol", "a"))
 		r.Header.Add(name, map[bool]string{true: "b", false: r.Header.Get(name)}[want == nil])
@@ -178,7 +186,8 @@ func TestRepeatedHeaders(t *testing.T) {
 func FuzzCheckUpgrade(f *testing.F) {
 	f.Add("GET", "websocket", "dGhlIHNhbXBsZSBub25jZQ==", "13", "a, b")
 	f.Fuzz(func(t *testing.T, method, upgrade, key, version, protocol string) {
-		r := &http.Request{Method: method, Header: http.Header{"Upgrade": {upgrade}, "Sec-Websocket-Key": {key},
+		r := &http.Request{Method: method, Header: http.Header{"Upgrade": {upgrade},
+			"Sec-Websocket-Key":     {key},
 			"Sec-Websocket-Version": {version}, "Sec-Websocket-Protocol": {protocol}}}
 		u, err := CheckUpgrade(r)
 		var refusal *Refusal
@@ -194,11 +203,14 @@ func FuzzCheckUpgrade(f *testing.F) {
 
 func TestUpgradeByTheLetter(t *testing.T) {
 	for value, want := range map[string]error{
-		"permessage-deflate": nil, "x-other; a=1; b=\"c\"": nil, "a" + strings.Repeat(",a", 2*maxOffers): nil,
-		"": errExtensions, "\"": errExtensions, ";": errExtensions, "a;": errExtensions, "a;b=": errExtensions, "a b": errExtensions, "a; b=\"c": errExtensions,
+		"permessage-deflate": nil, "x-other; a=1; b=\"c\"": nil, "a" +
+			strings.Repeat(",a", 2*maxOffers): nil,
+		"": errExtensions, "\"": errExtensions, ";": errExtensions, "a;": errExtensions,
+		"a;b=": errExtensions, "a b": errExtensions, "a; b=\"c": errExtensions,
 		"a" + strings.Repeat(",a", 2*maxOffers) + ";": errExtensions,
 	} {
-		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders("sec-websocket-extensions", value))); err != want {
+		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders("sec-websocket-extensions",
+			value))); err != want {
 			t.Errorf("%q: %v, want %v", value, err, want)
 		}
 	}

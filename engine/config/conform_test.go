@@ -115,7 +115,8 @@ func TestRecordedCases(t *testing.T) {
 // configAnswer is the config member of the answer to GET /config.
 func configAnswer(t *testing.T, c *Config) string {
 	text, err := json.Marshal(map[string]any{
-		"DISTRIBUTOR_IP": c.DistributorIP, "DISTRIBUTOR_PORT": c.DistributorPort, "DISTRIBUTOR_PUBLIC_KEY": c.PublicKey,
+		"DISTRIBUTOR_IP": c.DistributorIP, "DISTRIBUTOR_PORT": c.DistributorPort,
+		"DISTRIBUTOR_PUBLIC_KEY": c.PublicKey,
 		"limitToSubscribersOnly": c.LimitToSubscribersOnly, "subscribers": c.Subscribers,
 	})
 	if err != nil {

@@ -31,7 +31,8 @@ func TestDiff(t *testing.T) {
 	if got := fmt.Sprint(applied); got != wantApplied {
 		t.Errorf("applied\n%s\nwant\n%s", got, wantApplied)
 	}
-	wantRefused := "[DISTRIBUTOR_PORT: 6100 → 6200 DISTRIBUTOR_PUBLIC_KEY: " + samplePublicKey + " → " + pair[64:] +
+	wantRefused := "[DISTRIBUTOR_PORT: 6100 → 6200 DISTRIBUTOR_PUBLIC_KEY: " + samplePublicKey +
+		" → " + pair[64:] +
 		" DISTRIBUTOR_SECRET_KEY: (secret) → (secret)" +
 		` ARCHIVER_DATA: {"cycleDB":"cycles.sqlite3","accountDB":"accounts.sqlite3","transactionDB":"transactions.sqlite3","receiptDB":"receipts.sqlite3","originalTxDataDB":"originalTxsData.sqlite3"}` +
 		` → {"cycleDB":"c","accountDB":"accounts.sqlite3","transactionDB":"transactions.sqlite3","receiptDB":"receipts.sqlite3","originalTxDataDB":"originalTxsData.sqlite3"}` +

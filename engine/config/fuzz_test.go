@@ -25,7 +25,8 @@ func FuzzFile(f *testing.F) {
 			t.Fatal("the text was changed")
 		}
 		for _, err := range l.errs {
-			if msg := err.Error(); !strings.Contains(msg, "f.json:") || len(msg) > 600 || strings.ContainsRune(msg, '\n') {
+			if msg := err.Error(); !strings.Contains(msg, "f.json:") || len(msg) > 600 ||
+				strings.ContainsRune(msg, '\n') {
 				t.Fatalf("problem %q", msg)
 			}
 		}
@@ -49,7 +50,8 @@ func FuzzFile(f *testing.F) {
 				_, ok = wholeNumber(k.show(l.cfg), k.min, k.max)
 			case kindList:
 				for _, s := range l.cfg.Subscribers {
-					ok = ok && hex64.ok(s.PublicKey) && subscriptionType.ok(s.SubscriptionType) && s.ExpirationTimestamp >= 0
+					ok = ok && hex64.ok(s.PublicKey) && subscriptionType.ok(s.SubscriptionType) &&
+						s.ExpirationTimestamp >= 0
 				}
 			case kindObject:
 				for _, m := range l.cfg.ArchiverData.members() {
@@ -99,12 +101,14 @@ func FuzzEnvironment(f *testing.F) {
 	for _, m := range messages {
 		f.Add(strings.Join(m.env, "\n"))
 	}
-	f.Add("subscribers=[{\"publicKey\":\"" + someKey + "\"}]\nDISTRIBUTOR_MODE=WS\nARCHIVER_DATA={}\nADMIN_ADDR=off")
+	f.Add("subscribers=[{\"publicKey\":\"" + someKey +
+		"\"}]\nDISTRIBUTOR_MODE=WS\nARCHIVER_DATA={}\nADMIN_ADDR=off")
 	f.Fuzz(func(t *testing.T, environ string) {
 		l := &loader{cfg: Default(), origin: map[string]string{}, bad: map[string]bool{}}
 		l.env(strings.Split(environ, "\n"))
 		for _, err := range l.errs {
-			if msg := err.Error(); !strings.Contains(msg, "environment variable ") || len(msg) > 600 || strings.ContainsFunc(msg, func(r rune) bool { return r < ' ' }) {
+			if msg := err.Error(); !strings.Contains(msg, "environment variable ") || len(msg) > 600 ||
+				strings.ContainsFunc(msg, func(r rune) bool { return r < ' ' }) {
 				t.Fatalf("%q: problem %q", environ, msg)
 			}
 		}
@@ -131,9 +135,11 @@ func FuzzEnvironment(f *testing.F) {
 // Nesting is bounded before the recursive parser runs: maxBrackets levels are parsed, one more is
 // refused.
 func TestDeepNesting(t *testing.T) {
-	for extra, want := range map[int]string{0: "unknown key x", 1: "more than 100000 lists and objects"} {
+	for extra, want := range map[int]string{0: "unknown key x",
+		1: "more than 100000 lists and objects"} {
 		depth := maxBrackets - 1 + extra
-		_, warnings, err := load(t, `{"x": `+strings.Repeat("[", depth)+strings.Repeat("]", depth)+`}`, nil, nil)
+		_, warnings, err := load(t, `{"x": `+strings.Repeat("[", depth)+strings.Repeat("]", depth)+`}`,
+			nil, nil)
 		said := ""
 		if err != nil {
 			said = err.Error()

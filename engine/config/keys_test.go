@@ -57,7 +57,8 @@ func TestDefaultsAreValid(t *testing.T) {
 			}
 		}
 	}
-	if d.FileStreamInterval != 100*time.Millisecond || d.FrameLogBytes != 1<<30 || d.DistributorPort != 6100 || d.StopAtCycle != -1 {
+	if d.FileStreamInterval != 100*time.Millisecond || d.FrameLogBytes != 1<<30 ||
+		d.DistributorPort != 6100 || d.StopAtCycle != -1 {
 		t.Errorf("defaults are off: %v", d)
 	}
 	if d.Subscribers == nil {
@@ -71,7 +72,8 @@ func TestNumberBounds(t *testing.T) {
 		if k.kind() != kindNumber {
 			continue
 		}
-		for n, want := range map[int64]bool{k.min: true, k.max: true, k.min - 1: false, k.max + 1: false} {
+		for n, want := range map[int64]bool{k.min: true, k.max: true, k.min - 1: false, k.max +
+			1: false} {
 			if got := k.setNumber(new(Config), formatInt(n)); got != want {
 				t.Errorf("%s %d: accepted %v, want %v", k.name, n, got, want)
 			}

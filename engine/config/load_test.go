@@ -33,7 +33,8 @@ func TestPrecedence(t *testing.T) {
 	if err != nil || len(warnings) != 0 {
 		t.Fatal(warnings, err)
 	}
-	if cfg.DistributorIP != "flag" || cfg.RateLimit != 2 || cfg.LogFormat != "json" || cfg.Drain != 1500*time.Millisecond ||
+	if cfg.DistributorIP != "flag" || cfg.RateLimit != 2 || cfg.LogFormat != "json" ||
+		cfg.Drain != 1500*time.Millisecond ||
 		cfg.DistributorPort != 6100 || cfg.File != DefaultFile {
 		t.Errorf("got %v", cfg)
 	}
@@ -57,21 +58,26 @@ func TestFileForm(t *testing.T) {
 	if want := "[distributor-config.json:5:4: RATE_LIMIT is given more than once: the last one counts]"; fmt.Sprint(warnings) != want {
 		t.Errorf("warnings %v", warnings)
 	}
-	want := ArchiverData{"c.db", "accounts.sqlite3", "transactions.sqlite3", "receipts.sqlite3", "originalTxsData.sqlite3"}
-	if cfg.DistributorPort != 6000 || cfg.RateLimit != 200 || cfg.ArchiverData != want || !cfg.Verbose || cfg.DistributorIP != "café 😀" ||
-		len(cfg.Subscribers) != 1 || cfg.Subscribers[0] != (Subscriber{1600382607359, someKey, Accounts}) {
+	want := ArchiverData{"c.db", "accounts.sqlite3", "transactions.sqlite3", "receipts.sqlite3",
+		"originalTxsData.sqlite3"}
+	if cfg.DistributorPort != 6000 || cfg.RateLimit != 200 || cfg.ArchiverData != want ||
+		!cfg.Verbose || cfg.DistributorIP != "café 😀" ||
+		len(cfg.Subscribers) != 1 ||
+		cfg.Subscribers[0] != (Subscriber{1600382607359, someKey, Accounts}) {
 		t.Errorf("got %v", cfg)
 	}
 }
 
 func TestFlagForms(t *testing.T) {
 	cfg, warnings, err := load(t, `{"limitToSubscribersOnly": true, "VERBOSE": true, "subscribers": [], "ADMIN_ADDR": ":1"}`, nil, []string{
-		"--stopDistributionAtCycle", "-1", "--DRAIN_MS=0", "--DISTRIBUTOR_IP=a=b", "--no-limitToSubscribersOnly", "--VERBOSE", "FALSE",
+		"--stopDistributionAtCycle", "-1", "--DRAIN_MS=0", "--DISTRIBUTOR_IP=a=b",
+		"--no-limitToSubscribersOnly", "--VERBOSE", "FALSE",
 		"--ADMIN_ADDR=", "--DISTRIBUTOR_LOGS=--odd", "--RATE_LIMIT", "7", "--RATE_LIMIT", "8"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.StopAtCycle != -1 || cfg.Drain != 0 || cfg.DistributorIP != "a=b" || cfg.LimitToSubscribersOnly || cfg.Verbose ||
+	if cfg.StopAtCycle != -1 || cfg.Drain != 0 || cfg.DistributorIP != "a=b" ||
+		cfg.LimitToSubscribersOnly || cfg.Verbose ||
 		cfg.AdminAddr != "" || cfg.DistributorLogs != "--odd" || cfg.RateLimit != 8 {
 		t.Errorf("got %v", cfg)
 	}
@@ -92,7 +98,8 @@ func TestModeAlias(t *testing.T) {
 	if err == nil || err.Error() != `environment variable DISTRIBUTOR_MODE: distributorMode: found "MQ", expected "WS" ("MQ", RabbitMQ, is not offered)` {
 		t.Errorf("got %v", err)
 	}
-	if _, _, err := load(t, "", []string{"DISTRIBUTOR_MODE=MQ", "distributorMode=WS"}, nil); err != nil {
+	if _, _, err := load(t, "", []string{"DISTRIBUTOR_MODE=MQ", "distributorMode=WS"},
+		nil); err != nil {
 		t.Errorf("the key itself must win: %v", err)
 	}
 }
@@ -167,7 +174,8 @@ func TestNamedFile(t *testing.T) {
 	if err := os.WriteFile("long.json", bytes.Repeat([]byte(" "), maxFileBytes+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Load(Source{Path: "long.json"}); err == nil || !strings.Contains(err.Error(), "longer than") {
+	if _, _, err := Load(Source{Path: "long.json"}); err == nil ||
+		!strings.Contains(err.Error(), "longer than") {
 		t.Errorf("long file: %v", err)
 	}
 }
@@ -187,7 +195,8 @@ func TestMissingDefaultFileWarns(t *testing.T) {
 // defaults.
 func TestEnvironmentReplacesObjects(t *testing.T) {
 	cfg, _, err := load(t, `{"ARCHIVER_DATA": {"cycleDB": "c.file", "accountDB": "a.file"}}`, []string{`ARCHIVER_DATA={"cycleDB":"c.env"}`}, nil)
-	if err != nil || cfg.ArchiverData.CycleDB != "c.env" || cfg.ArchiverData.AccountDB != "accounts.sqlite3" {
+	if err != nil || cfg.ArchiverData.CycleDB != "c.env" ||
+		cfg.ArchiverData.AccountDB != "accounts.sqlite3" {
 		t.Errorf("%v, %v", cfg, err)
 	}
 }
@@ -212,7 +221,8 @@ func TestLevel(t *testing.T) {
 		level   string
 		verbose bool
 		want    string
-	}{{"info", false, "INFO"}, {"debug", false, "DEBUG"}, {"warn", false, "WARN"}, {"error", false, "ERROR"}, {"error", true, "DEBUG"}} {
+	}{{"info", false, "INFO"}, {"debug", false, "DEBUG"}, {"warn", false, "WARN"},
+		{"error", false, "ERROR"}, {"error", true, "DEBUG"}} {
 		cfg := &Config{LogLevel: c.level, Verbose: c.verbose}
 		if got := cfg.Level().String(); got != c.want {
 			t.Errorf("%+v: %s", c, got)

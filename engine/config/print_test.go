@@ -41,14 +41,16 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	var logged bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&logged, nil))
 	log.Info("start", "config", c, "key", c.SecretKey)
-	slog.New(slog.NewJSONHandler(&logged, nil)).Info("start", "config", c, "copy", *c, "key", c.SecretKey)
+	slog.New(slog.NewJSONHandler(&logged, nil)).Info("start", "config", c, "copy", *c, "key",
+		c.SecretKey)
 	asJSON, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	texts := []string{logged.String(), string(asJSON), c.String()}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		texts = append(texts, fmt.Sprintf(verb, c), fmt.Sprintf(verb, *c), fmt.Sprintf(verb, c.SecretKey), fmt.Sprintf(verb, &c.SecretKey))
+		texts = append(texts, fmt.Sprintf(verb, c), fmt.Sprintf(verb, *c),
+			fmt.Sprintf(verb, c.SecretKey), fmt.Sprintf(verb, &c.SecretKey))
 	}
 	hexOfHex := fmt.Sprintf("%x", seed)
 	for _, text := range texts {

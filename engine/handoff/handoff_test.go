@@ -43,14 +43,17 @@ func TestClientWithItsSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	want := Client{ID: 7, Key: "ab", From: 1 << 40, Response: []byte("HTTP/1.1 101\r\n\r\n"), Early: []byte{0x89, 0x80, 1, 2, 3, 4}}
+	want := Client{ID: 7, Key: "ab", From: 1 << 40, Response: []byte("HTTP/1.1 101\r\n\r\n"),
+		Early: []byte{0x89, 0x80, 1, 2, 3, 4}}
 	if err := primary.SendClient(want, int(w.Fd()), time.Second); err != nil {
 		t.Fatal(err)
 	}
 	w.Close() // the worker's duplicate lives on
 
 	m, fd := receive(t, int(worker.Fd()))
-	if m.Client == nil || m.Client.ID != want.ID || m.Client.From != want.From || string(m.Client.Response) != string(want.Response) || string(m.Client.Early) != string(want.Early) {
+	if m.Client == nil || m.Client.ID != want.ID || m.Client.From != want.From ||
+		string(m.Client.Response) != string(want.Response) ||
+		string(m.Client.Early) != string(want.Early) {
 		t.Fatalf("got %+v", m.Client)
 	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
@@ -108,7 +111,8 @@ func TestMessagesFromTheWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer primary.Close()
-	for _, m := range []Message{{Ready: &Ready{PID: 3}}, {Closed: &Closed{ID: 9, Disconnect: "too-slow"}}, {Stats: &Stats{Clients: 2}}} {
+	for _, m := range []Message{{Ready: &Ready{PID: 3}},
+		{Closed: &Closed{ID: 9, Disconnect: "too-slow"}}, {Stats: &Stats{Clients: 2}}} {
 		b, err := Encode(m)
 		if err != nil {
 			t.Fatal(err)
@@ -120,7 +124,8 @@ func TestMessagesFromTheWorker(t *testing.T) {
 	if m, err := primary.Receive(); err != nil || m.Ready == nil || m.Ready.PID != 3 {
 		t.Fatalf("%+v %v", m, err)
 	}
-	if m, err := primary.Receive(); err != nil || m.Closed == nil || m.Closed.Disconnect != "too-slow" {
+	if m, err := primary.Receive(); err != nil || m.Closed == nil ||
+		m.Closed.Disconnect != "too-slow" {
 		t.Fatalf("%+v %v", m, err)
 	}
 	if m, err := primary.Receive(); err != nil || m.Stats == nil || m.Stats.Clients != 2 {
@@ -172,13 +177,15 @@ func TestSendTimesOutWhenTheWorkerDoesNotRead(t *testing.T) {
 }
 
 func TestTooBig(t *testing.T) {
-	if _, err := Encode(Message{Client: &Client{Early: make([]byte, MaxMessage)}}); !errors.Is(err, ErrTooBig) {
+	if _, err := Encode(Message{Client: &Client{Early: make([]byte, MaxMessage)}}); !errors.Is(err,
+		ErrTooBig) {
 		t.Fatalf("got %v", err)
 	}
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, s := range []string{`{}`, `{"client":{"id":1,"from":2,"response":"QQ=="}}`, `{"stats":{"clients":1}}`, `null`, `[`} {
+	for _, s := range []string{`{}`, `{"client":{"id":1,"from":2,"response":"QQ=="}}`,
+		`{"stats":{"clients":1}}`, `null`, `[`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -41,7 +41,9 @@ func TestForgedRequests(t *testing.T) {
 	good := signedRequest(`"count":1`)
 	sig := good[strings.Index(good, `"sig":"`)+7:][:192]
 	strangers := must2(shardus.GenerateKey())
-	stranger := string(must(shardus.NewSigner(strangers, must(shardus.ParseHashKey(hashKeyHex))).AppendSigned(nil, must(shardus.Parse([]byte(`{"count":1,"sender":"`+strangers.Public().String()+`"}`))))))
+	stranger := string(must(shardus.NewSigner(strangers,
+		must(shardus.ParseHashKey(hashKeyHex))).AppendSigned(nil,
+		must(shardus.Parse([]byte(`{"count":1,"sender":"`+strangers.Public().String()+`"}`))))))
 	order := map[byte]string{'0': "1", '1': "2"}
 	const invalid, malformed = "Invalid signature", "Error validating request data"
 	for _, c := range []struct{ name, body, want string }{
@@ -50,15 +52,21 @@ func TestForgedRequests(t *testing.T) {
 		{"a name again, behind", good[:len(good)-1] + `,"count":2}`, invalid},
 		{"an escaped name again", good[:len(good)-1] + `,"c\u006funt":2}`, invalid},
 		{"one more", good[:len(good)-1] + `,"page":2}`, invalid},
-		{"__proto__", good[:len(good)-1] + `,"__proto__":{"count":100,"start":0}}`, ""}, // dropped, for both
+		// Dropped, for both
+		{"__proto__", good[:len(good)-1] + `,"__proto__":{"count":100,"start":0}}`, ""},
 		{"the number in other words", strings.Replace(good, `"count":1`, `"count":1.0e0`, 1), ""},
 		{"a stranger", stranger, "Data request sender is not a subscriber"},
-		{"a stranger in a subscriber's name", strings.ReplaceAll(stranger, strangers.Public().String(), clientPublic), invalid},
+		{"a stranger in a subscriber's name", strings.ReplaceAll(stranger, strangers.Public().String(),
+			clientPublic), invalid},
 		{"owner is another", strings.Replace(good, `"owner":"`+clientPublic, `"owner":"`+serverPublic, 1), "Data sender publicKey and sign owner key does not match"},
-		{"S and the group's order, or so", strings.Replace(good, sig, sig[:126]+"f"+sig[127:], 1), invalid},
+		{"S and the group's order, or so", strings.Replace(good, sig, sig[:126]+"f"+sig[127:], 1),
+			invalid},
 		{"another R", strings.Replace(good, sig, flip(sig[:1], order)+sig[1:], 1), invalid},
-		{"key of small order", strings.ReplaceAll(strings.Replace(good, sig[:128], "58"+strings.Repeat("66", 31)+"01"+strings.Repeat("00", 31), 1), clientPublic, "01"+strings.Repeat("00", 31)), "Data request sender is not a subscriber"},
-		{"a key and more", strings.ReplaceAll(good, clientPublic, clientPublic+"zz"), "Data request sender is not a subscriber"},
+		{"key of small order", strings.ReplaceAll(strings.Replace(good, sig[:128],
+			"58"+strings.Repeat("66", 31)+"01"+strings.Repeat("00", 31), 1), clientPublic,
+			"01"+strings.Repeat("00", 31)), "Data request sender is not a subscriber"},
+		{"a key and more", strings.ReplaceAll(good, clientPublic, clientPublic+"zz"),
+			"Data request sender is not a subscriber"},
 		{"half a byte more", strings.Replace(good, sig, sig+"0", 1), malformed},
 		{"the signature alone", strings.Replace(good, sig, sig[:128], 1), malformed},
 		{"upper case", strings.Replace(good, sig, strings.ToUpper(sig), 1), ""},
@@ -66,7 +74,8 @@ func TestForgedRequests(t *testing.T) {
 	} {
 		got := ask(a, "10.0.0.1", "/receipt", c.body)
 		verify(t, got.body)
-		if said := errorOf(got.body); said != c.want || c.want == "" && strings.Count(got.body, `"receiptId"`) != 1 {
+		if said := errorOf(got.body); said != c.want || c.want == "" &&
+			strings.Count(got.body, `"receiptId"`) != 1 {
 			t.Errorf("%s: %.300s", c.name, got.body)
 		}
 	}
@@ -97,7 +106,8 @@ func errorOf(body string) string {
 func TestSeenRequestsWorkAgain(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	good := signedRequest(`"count":1`)
-	if first, second := ask(a, "10.0.0.1", "/receipt", good), ask(a, "10.0.0.2", "/receipt", good); first != second || errorOf(first.body) != "" {
+	if first, second := ask(a, "10.0.0.1", "/receipt", good),
+		ask(a, "10.0.0.2", "/receipt", good); first != second || errorOf(first.body) != "" {
 		t.Errorf("%+v %+v", first, second)
 	}
 	if got := ask(a, "10.0.0.1", "/totalData", signedRequest(`"collectorInfo":{"subscriptionType":"FIREHOSE","timestamp":1}`)); got.status != 200 || !strings.Contains(got.body, "totalCycles") {

@@ -45,11 +45,14 @@ func benchmarkRequest(b *testing.B, path, parameters string, rows int) {
 	b.ReportMetric(float64(rows*b.N)/time.Since(begun).Seconds(), "rows/s")
 }
 
-func BenchmarkReceipts(b *testing.B)     { benchmarkRequest(b, "/receipt", `"count":100`, 100) }
-func BenchmarkCycles(b *testing.B)       { benchmarkRequest(b, "/cycleinfo", `"count":100`, 100) }
-func BenchmarkTransactions(b *testing.B) { benchmarkRequest(b, "/transaction", `"count":1000`, 1000) }
-func BenchmarkAccounts(b *testing.B)     { benchmarkRequest(b, "/account", `"count":1000`, 1000) }
-func BenchmarkTotals(b *testing.B)       { benchmarkRequest(b, "/totalData", "", 1) }
+func BenchmarkReceipts(b *testing.B) { benchmarkRequest(b, "/receipt", `"count":100`, 100) }
+func BenchmarkCycles(b *testing.B)   { benchmarkRequest(b, "/cycleinfo", `"count":100`, 100) }
+func BenchmarkTransactions(b *testing.B) {
+	benchmarkRequest(b, "/transaction", `"count":1000`,
+		1000)
+}
+func BenchmarkAccounts(b *testing.B) { benchmarkRequest(b, "/account", `"count":1000`, 1000) }
+func BenchmarkTotals(b *testing.B)   { benchmarkRequest(b, "/totalData", "", 1) }
 
 // BenchmarkDepth reads pages of 101 rows at different depths of a table of 200,000.
 func BenchmarkDepth(b *testing.B) {

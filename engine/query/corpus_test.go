@@ -22,7 +22,8 @@ func configured(t *testing.T, c querytest.Config) Settings {
 	if err := json.Unmarshal(c.Settings, &keys); err != nil {
 		t.Fatal(err)
 	}
-	s := Settings{LimitToSubscribersOnly: keys.LimitToSubscribersOnly, Subscribers: keys.Subscribers, StopAtCycle: -1}
+	s := Settings{LimitToSubscribersOnly: keys.LimitToSubscribersOnly, Subscribers: keys.Subscribers,
+		StopAtCycle: -1}
 	if stop := keys.StopDistributionAtCycle; stop != nil {
 		s.StopAtCycle = *stop
 	}

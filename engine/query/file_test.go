@@ -43,12 +43,14 @@ func TestDatabaseComesAndGoes(t *testing.T) {
 		words      string
 	}{
 		{"missing", func(p string, _ []byte) { os.Remove(p) }, nil, ErrMissing, "not there"},
-		{"garbage", func(p string, _ []byte) { put(p, bytes.Repeat([]byte("garbage "), 4096)) }, nil, ErrDamaged, "not a database"},
+		{"garbage", func(p string, _ []byte) { put(p, bytes.Repeat([]byte("garbage "), 4096)) }, nil,
+			ErrDamaged, "not a database"},
 		{"cut", func(p string, sound []byte) { put(p, sound[:len(sound)/2]) }, nil, ErrDamaged, "malformed"},
 		{"a folder", func(p string, _ []byte) { os.Remove(p); os.Mkdir(p, 0o755) }, func(p string, sound []byte) { os.Remove(p); put(p, sound) }, ErrUnreadable, "it is not a regular file"},
 		{"a link to itself", func(p string, _ []byte) { os.Remove(p); _ = os.Symlink(p, p) }, nil, ErrUnreadable, "symbolic links"},
 		{"empty", func(p string, _ []byte) { put(p, nil) }, nil, ErrSchema, "no table receipts"},
-		{"other tables", func(p string, _ []byte) { os.Remove(p); sqlExec(t, p, "CREATE TABLE x (y)") }, nil, ErrSchema, "no table receipts"},
+		{"other tables", func(p string, _ []byte) { os.Remove(p); sqlExec(t, p, "CREATE TABLE x (y)") },
+			nil, ErrSchema, "no table receipts"},
 		{"no cycle", func(p string, _ []byte) {
 			os.Remove(p)
 			sqlExec(t, p, "CREATE TABLE receipts (receiptId TEXT, timestamp BIGINT)")
@@ -62,7 +64,8 @@ func TestDatabaseComesAndGoes(t *testing.T) {
 			a, clock, log := rig(t, d, forever)
 
 			sick := post(t, a, "/receipt", `"count":1`)
-			if sick.status != 503 || !strings.Contains(sick.body, `{"error":"database receipts (receipts.sqlite3): `) ||
+			if sick.status != 503 ||
+				!strings.Contains(sick.body, `{"error":"database receipts (receipts.sqlite3): `) ||
 				!strings.Contains(sick.body, c.words) || strings.Contains(sick.body, filepath.Dir(d.Receipts)) {
 				t.Errorf("answer %+v", sick)
 			}
@@ -77,10 +80,12 @@ func TestDatabaseComesAndGoes(t *testing.T) {
 				}
 			}
 			problems := a.Health(t.Context())
-			if len(problems) != 1 || problems[0].Table != "receipts" || !errors.Is(problems[0], c.is) || !strings.Contains(problems[0].Error(), d.Receipts) {
+			if len(problems) != 1 || problems[0].Table != "receipts" || !errors.Is(problems[0], c.is) ||
+				!strings.Contains(problems[0].Error(), d.Receipts) {
 				t.Errorf("health: %v", problems)
 			}
-			if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "level=ERROR") {
+			if n := strings.Count(log.String(), "\n"); n != 1 ||
+				!strings.Contains(log.String(), "level=ERROR") {
 				t.Errorf("%d lines in the log:\n%s", n, log)
 			}
 
@@ -203,7 +208,8 @@ func TestLockedDatabase(t *testing.T) {
 	exec("BEGIN EXCLUSIVE")
 	begun := time.Now()
 	got := post(t, a, "/receipt", `"count":1`)
-	if took := time.Since(begun); got.status != 503 || !strings.Contains(got.body, "locked") || took >= requestTime {
+	if took := time.Since(begun); got.status != 503 || !strings.Contains(got.body, "locked") ||
+		took >= requestTime {
 		t.Errorf("%+v after %v", got, took)
 	}
 	if problems := a.Health(t.Context()); len(problems) != 1 || !errors.Is(problems[0], ErrLocked) {
@@ -227,7 +233,8 @@ func TestReadOnly(t *testing.T) {
 	post(t, a, "/receipt", `"count":100`)
 	o := must(a.sources.receipts.file.use())
 	defer a.sources.receipts.file.release(o)
-	for _, s := range []string{"DELETE FROM receipts", "CREATE TABLE x (y)", "PRAGMA user_version = 7", "PRAGMA query_only = 0; DELETE FROM receipts", "VACUUM"} {
+	for _, s := range []string{"DELETE FROM receipts", "CREATE TABLE x (y)",
+		"PRAGMA user_version = 7", "PRAGMA query_only = 0; DELETE FROM receipts", "VACUUM"} {
 		if _, err := o.db.Exec(s); err == nil && s != "PRAGMA user_version = 7" {
 			t.Errorf("%s was done", s)
 		}
@@ -270,7 +277,8 @@ func TestCollectorsFile(t *testing.T) {
 		{"/transaction", `"appReceiptId":"x2"`, `"txId":"t2"`},
 		{"/originalTx", `"count":1`, `{"originalTxs":[],`},
 	} {
-		if got := post(t, a, c.path, c.parameters); got.status != 200 || !strings.Contains(got.body, c.want) {
+		if got := post(t, a, c.path, c.parameters); got.status != 200 ||
+			!strings.Contains(got.body, c.want) {
 			t.Errorf("%s %s: %+v\nwant %s", c.path, c.parameters, got, c.want)
 		}
 	}
@@ -285,7 +293,8 @@ func TestCollectorsFile(t *testing.T) {
 // A table without the column of a second id is not a failure of its database.
 func TestNoSecondID(t *testing.T) {
 	d := unpack(t, "db-odd")
-	sqlExec(t, d.Transactions, "DROP INDEX transactions_appReceiptId_idx", "ALTER TABLE transactions DROP COLUMN appReceiptId")
+	sqlExec(t, d.Transactions, "DROP INDEX transactions_appReceiptId_idx",
+		"ALTER TABLE transactions DROP COLUMN appReceiptId")
 	a := newAPI(t, d, forever)
 	if got := post(t, a, "/transaction", `"appReceiptId":"x"`); got.status != 503 || !strings.Contains(got.body, "database transactions") {
 		t.Errorf("%+v", got)

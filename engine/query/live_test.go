@@ -41,13 +41,15 @@ func runWriter(path string) {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
-	db := must(sql.Open("sqlite3", "file:"+path+"?_journal_mode=WAL&_synchronous=OFF&_busy_timeout=5000"))
+	db := must(sql.Open("sqlite3",
+		"file:"+path+"?_journal_mode=WAL&_synchronous=OFF&_busy_timeout=5000"))
 	db.SetMaxOpenConns(1)
 	for i := 0; ; i++ {
 		tx := must(db.Begin())
 		for j := range 20 {
 			n := 1_000_000 + i*20 + j
-			must(tx.Exec("INSERT OR REPLACE INTO originalTxsData VALUES (?, ?, ?, ?)", fmt.Sprintf("%064d", n), n, 1000+i, fmt.Sprintf(`{"n":%d}`, n)))
+			must(tx.Exec("INSERT OR REPLACE INTO originalTxsData VALUES (?, ?, ?, ?)",
+				fmt.Sprintf("%064d", n), n, 1000+i, fmt.Sprintf(`{"n":%d}`, n)))
 		}
 		if err := tx.Commit(); err != nil {
 			panic(err)
@@ -170,7 +172,8 @@ func TestQueryIsCancelled(t *testing.T) {
 		a.limitTime(t, c.within)
 		ctx, cancel := context.WithCancel(context.Background())
 		leaves := time.AfterFunc(c.stay, cancel)
-		r := httptest.NewRequestWithContext(ctx, "POST", "/originalTx", strings.NewReader(signedRequest(`"count":1`)))
+		r := httptest.NewRequestWithContext(ctx, "POST", "/originalTx",
+			strings.NewReader(signedRequest(`"count":1`)))
 		r.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
 		begun := time.Now()
@@ -303,7 +306,8 @@ func TestHungQuery(t *testing.T) {
 		}
 	}
 	a.routes["/receipt"] = &asked
-	if got := post(t, a, "/receipt", ""); got.status != 503 || !strings.Contains(got.body, "it took too long") {
+	if got := post(t, a, "/receipt", ""); got.status != 503 ||
+		!strings.Contains(got.body, "it took too long") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -25,7 +25,9 @@ func front(t *testing.T, command ...string) (*Front, *bytes.Buffer) {
 	t.Helper()
 	log := new(bytes.Buffer)
 	f, err := New(Options{
-		Command: command, Settings: Settings{StopAtCycle: -1, RequestTime: 50 * time.Millisecond}, Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)), Origin: addressOf, Log: slog.New(slog.NewTextHandler(log, nil)),
+		Command: command, Settings: Settings{StopAtCycle: -1, RequestTime: 50 * time.Millisecond},
+		Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)),
+		Origin: addressOf, Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -46,14 +48,16 @@ func TestProcessCannotStart(t *testing.T) {
 		if p := f.Health(); len(p) != 1 || p[0].Component != "HTTP API" {
 			t.Errorf("%s: %v", command, p)
 		}
-		if s := f.Snapshot(); s.PID != 0 || len(s.Endpoints) != 8 || s.Endpoints["/account"].Status[503] != 1 {
+		if s := f.Snapshot(); s.PID != 0 || len(s.Endpoints) != 8 ||
+			s.Endpoints["/account"].Status[503] != 1 {
 			t.Errorf("%s: %+v", command, s)
 		}
 		f.Close()
 		if n := strings.Count(log.String(), "the query process has ended"); n == 0 || n > 8 {
 			t.Errorf("%s: started %d times: %s", command, n, log)
 		}
-		if strings.HasSuffix(command[0], "echo") && !strings.Contains(log.String(), "query process output: last words") {
+		if strings.HasSuffix(command[0], "echo") &&
+			!strings.Contains(log.String(), "query process output: last words") {
 			t.Error(log)
 		}
 	}
@@ -85,7 +89,8 @@ func stop(t *testing.T, f *Front) int {
 // Other
 // calls do not wait for it.
 func TestHungProcessIsKilled(t *testing.T) {
-	f := processesChecked(t, "sound", 10, checks{every: 10 * time.Millisecond, within: 2 * time.Second, health: 200 * time.Millisecond})
+	f := processesChecked(t, "sound", 10, checks{every: 10 * time.Millisecond,
+		within: 2 * time.Second, health: 200 * time.Millisecond})
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
 		t.Fatalf("%+v", got)
 	}
@@ -158,7 +163,8 @@ func TestFailedCheckKillsNothing(t *testing.T) {
 // for the
 // new settings, and get them from the next process.
 func TestReloadDoesNotWait(t *testing.T) {
-	f := processesChecked(t, "sound", 10, checks{every: time.Millisecond, within: time.Hour, health: 200 * time.Millisecond})
+	f := processesChecked(t, "sound", 10, checks{every: time.Millisecond, within: time.Hour,
+		health: 200 * time.Millisecond})
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
 		t.Fatalf("%+v", got)
 	}
@@ -166,7 +172,8 @@ func TestReloadDoesNotWait(t *testing.T) {
 	eventually(t, "Health says so", func() bool { p := f.Health(); return len(p) == 1 && p[0].Component == "HTTP API" })
 	got := make(chan reply)
 	go func() { // must return while the process is stopped
-		if err := f.Reload(Settings{StopAtCycle: -1, RequestTime: patience, LimitToSubscribersOnly: true}, slog.LevelInfo); err != nil {
+		if err := f.Reload(Settings{StopAtCycle: -1, RequestTime: patience,
+			LimitToSubscribersOnly: true}, slog.LevelInfo); err != nil {
 			t.Error(err)
 		}
 		f.SetLevel(slog.LevelDebug)
@@ -197,10 +204,12 @@ func TestRequestsAfterAReloadSeeIt(t *testing.T) {
 	f := processes(t, "sound", 10)
 	for i := range 100 {
 		closed := i%2 == 1
-		if err := f.Reload(Settings{StopAtCycle: -1, RequestTime: patience, LimitToSubscribersOnly: closed}, slog.LevelInfo); err != nil {
+		if err := f.Reload(Settings{StopAtCycle: -1, RequestTime: patience,
+			LimitToSubscribersOnly: closed}, slog.LevelInfo); err != nil {
 			t.Fatal(err)
 		}
-		if got := post(t, f, "/totalData", ""); strings.Contains(got.body, "is not a subscriber") != closed {
+		if got := post(t, f, "/totalData", ""); strings.Contains(got.body,
+			"is not a subscriber") != closed {
 			t.Fatalf("%d: %+v", i, got)
 		}
 	}
@@ -210,7 +219,8 @@ func TestRequestsAfterAReloadSeeIt(t *testing.T) {
 // process
 // is stopped and takes no more connections.
 func TestStoppedProcessCostsLittle(t *testing.T) {
-	f := processesChecked(t, "sound", 10, checks{every: time.Hour, within: time.Hour, health: time.Hour})
+	f := processesChecked(t, "sound", 10, checks{every: time.Hour, within: time.Hour,
+		health: time.Hour})
 	f.inFlight.limit(8)
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
 		t.Fatalf("%+v", got)
@@ -223,7 +233,8 @@ func TestStoppedProcessCostsLittle(t *testing.T) {
 		var clients sync.WaitGroup
 		for range 4 {
 			clients.Go(func() {
-				r := httptest.NewRequestWithContext(ctx, "POST", "/totalData", strings.NewReader(signedRequest("")))
+				r := httptest.NewRequestWithContext(ctx, "POST", "/totalData",
+					strings.NewReader(signedRequest("")))
 				r.Header.Set("Content-Type", "application/json")
 				f.ServeHTTP(httptest.NewRecorder(), r)
 			})
@@ -236,7 +247,8 @@ func TestStoppedProcessCostsLittle(t *testing.T) {
 		}
 	}
 	eventually(t, "all is given back but for what is being passed", func() bool {
-		return descriptors() <= before+maxConnections && runtime.NumGoroutine() <= goroutines+3*maxConnections
+		return descriptors() <= before+maxConnections &&
+			runtime.NumGoroutine() <= goroutines+3*maxConnections
 	})
 	if f.inFlight.held() != 0 || f.memory.held() != 0 {
 		t.Errorf("%d requests, %d bytes are held, want 0", f.inFlight.held(), f.memory.held())
@@ -254,12 +266,15 @@ func TestServeEndsWithThePrimary(t *testing.T) {
 	go func() { served <- Serve(control, slog.New(slog.DiscardHandler), new(slog.LevelVar)) }()
 	p := newProcess(channel)
 	for _, path := range []string{healthPath, rowsPath, tablesPath} {
-		if err := p.get(context.Background(), path, nil); err == nil || !strings.Contains(err.Error(), "503") {
+		if err := p.get(context.Background(), path, nil); err == nil ||
+			!strings.Contains(err.Error(), "503") {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
 	level := slog.LevelError
-	if err := p.setUp(t.Context(), setup{Settings: Settings{Subscribers: []Subscriber{{PublicKey: "x"}}}}); err == nil || !strings.Contains(err.Error(), "subscribers[0]") {
+	if err := p.setUp(t.Context(),
+		setup{Settings: Settings{Subscribers: []Subscriber{{PublicKey: "x"}}}}); err == nil ||
+		!strings.Contains(err.Error(), "subscribers[0]") {
 		t.Error(err)
 	}
 	if err := p.setUp(t.Context(), setup{Settings: forever, LogLevel: level}); err != nil {
@@ -284,7 +299,8 @@ func TestServeEndsWithThePrimary(t *testing.T) {
 
 func TestSeal(t *testing.T) {
 	key, by := must(shardus.ParseHashKey(hashKeyHex)), signer(serverSecret)
-	for _, text := range []string{`{"receipts":[1]|}`, `{|"totalTransactions":2}`, `{"error":"x"|,"success":false}`} {
+	for _, text := range []string{`{"receipts":[1]|}`, `{|"totalTransactions":2}`,
+		`{"error":"x"|,"success":false}`} {
 		out := &answer{sign: strings.Index(text, "|"), text: []byte(strings.Replace(text, "|", "", 1))}
 		s := out.seal(key)
 		read, err := parseSeal(s.String())
@@ -295,7 +311,8 @@ func TestSeal(t *testing.T) {
 			t.Errorf("%s", text)
 		}
 	}
-	for _, bad := range []string{"", "00 1 true", strings.Repeat("0", 64), strings.Repeat("0", 64) + " x true"} {
+	for _, bad := range []string{"", "00 1 true", strings.Repeat("0", 64), strings.Repeat("0", 64) +
+		" x true"} {
 		if s, err := parseSeal(bad); err == nil {
 			t.Errorf("%q: %v", bad, s)
 		}

@@ -29,11 +29,17 @@ func runProcess(mode string) {
 	if mode == "fatal" {
 		for _, e := range endpoints {
 			if e.path == "/receipt" {
-				e.answer = func(*API, context.Context, *policy, selection, *answer) error { os.Exit(3); return nil }
+				e.answer = func(
+					*API, context.Context, *policy, selection, *answer,
+				) error {
+					os.Exit(3)
+					return nil
+				}
 			}
 		}
 	}
-	if err := Serve(os.NewFile(3, "control"), slog.New(slog.NewTextHandler(os.Stderr, nil)), new(slog.LevelVar)); err != nil {
+	if err := Serve(os.NewFile(3, "control"), slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		new(slog.LevelVar)); err != nil {
 		panic(err)
 	}
 }
@@ -50,11 +56,14 @@ func processesChecked(t *testing.T, mode string, rowBytes int, every checks) *Fr
 	d := unpack(t, "db-empty")
 	db := write(t, d.OriginalTxs)
 	for i := range 100 {
-		must(db.Exec("INSERT INTO originalTxsData VALUES (?, ?, ?, ?)", fmt.Sprintf("%064d", i), i, 1, fmt.Sprintf(`{"n":"%0*d"}`, rowBytes, i)))
+		must(db.Exec("INSERT INTO originalTxsData VALUES (?, ?, ?, ?)", fmt.Sprintf("%064d", i), i, 1,
+			fmt.Sprintf(`{"n":"%0*d"}`, rowBytes, i)))
 	}
 	f, err := newChecking(Options{
-		Command: []string{must(filepath.Abs(os.Args[0]))}, Env: []string{processOf + "=" + mode}, Databases: d, Settings: forever,
-		Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)), Origin: addressOf, Log: slog.New(slog.DiscardHandler),
+		Command: []string{must(filepath.Abs(os.Args[0]))}, Env: []string{processOf + "=" + mode},
+		Databases: d, Settings: forever,
+		Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)),
+		Origin: addressOf, Log: slog.New(slog.DiscardHandler),
 	}, every)
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +157,10 @@ func TestAnswerOutlivesTheQueryProcess(t *testing.T) {
 	serving.Go(func() { f.ServeHTTP(w, r) })
 	<-there
 	killed := kill(t, f)
-	eventually(t, "another process", func() bool { pid := f.Snapshot().PID; return pid != 0 && pid != killed })
+	eventually(t, "another process", func() bool {
+		pid := f.Snapshot().PID
+		return pid != 0 && pid != killed
+	})
 	close(until)
 	serving.Wait()
 	if w.Code != 200 || w.Body.Len() < 20_000_000 || !verify(t, w.Body.String()) {

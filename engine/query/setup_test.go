@@ -43,7 +43,8 @@ func must[T any](v T, err error) T {
 }
 
 func signer(secret string) *shardus.Signer {
-	return shardus.NewSigner(must(shardus.ParseSecretKey(secret)), must(shardus.ParseHashKey(hashKeyHex)))
+	return shardus.NewSigner(must(shardus.ParseSecretKey(secret)),
+		must(shardus.ParseHashKey(hashKeyHex)))
 }
 
 // unpack puts a recorded set of databases into a fresh folder: "db", "db-odd", "db-damaged" or
@@ -59,7 +60,8 @@ func unpack(t testing.TB, set string) Databases {
 
 func databasesIn(dir string) Databases {
 	in := func(name string) string { return filepath.Join(dir, name+".sqlite3") }
-	return Databases{in("cycles"), in("accounts"), in("transactions"), in("receipts"), in("originalTxsData")}
+	return Databases{in("cycles"), in("accounts"), in("transactions"), in("receipts"),
+		in("originalTxsData")}
 }
 
 // tested is an API behind its Front, with the channel between them, in one process.
@@ -76,7 +78,8 @@ func newAPI(t testing.TB, d Databases, s Settings) *tested {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := newFront(Options{Databases: d, Settings: s, Signer: signer(serverSecret), HashKey: key, Origin: addressOf, Log: slog.New(slog.DiscardHandler)})
+	f := newFront(Options{Databases: d, Settings: s, Signer: signer(serverSecret), HashKey: key,
+		Origin: addressOf, Log: slog.New(slog.DiscardHandler)})
 	f.checks = defaultChecks
 	if err := f.configure(s); err != nil {
 		t.Fatal(err)
@@ -172,7 +175,8 @@ func verify(t testing.TB, body string) (signed bool) {
 // write opens a database as its writer does, in WAL mode.
 func write(t testing.TB, path string, statements ...string) *sql.DB {
 	t.Helper()
-	db := must(sql.Open("sqlite3", "file:"+path+"?_journal_mode=WAL&_busy_timeout=5000&_synchronous=NORMAL"))
+	db := must(sql.Open("sqlite3",
+		"file:"+path+"?_journal_mode=WAL&_busy_timeout=5000&_synchronous=NORMAL"))
 	t.Cleanup(func() { db.Close() })
 	for _, s := range statements {
 		if _, err := db.Exec(s); err != nil {
@@ -196,7 +200,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 func noLeaks(t testing.TB) {
 	t.Helper()
 	descriptors := func() int { return len(must(os.ReadDir("/proc/self/fd"))) }
-	must(net.Listen("tcp", "127.0.0.1:0")).Close() // the runtime's own descriptors come with the first socket, and stay
+	// The runtime's own descriptors come with the first socket, and stay
+	must(net.Listen("tcp", "127.0.0.1:0")).Close()
 	before, goroutines := descriptors(), runtime.NumGoroutine()
 	t.Cleanup(func() {
 		eventually(t, "descriptors and goroutines are back", func() bool {

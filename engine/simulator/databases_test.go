@@ -21,7 +21,8 @@ func query(t *testing.T, dir, table, text string) (rows [][]any) {
 	db.SetMaxOpenConns(1)
 	for _, other := range tables {
 		if other.name != table && strings.Contains(text, other.name+".") {
-			_, err := db.Exec("ATTACH ? AS "+other.name, "file:"+filepath.Join(dir, other.fileName())+"?mode=ro")
+			_, err := db.Exec("ATTACH ? AS "+other.name,
+				"file:"+filepath.Join(dir, other.fileName())+"?mode=ro")
 			must(t, err)
 		}
 	}
@@ -57,7 +58,8 @@ func TestSchemaIsTheRecorded(t *testing.T) {
 	must(t, err)
 	must(t, d.Close())
 	var got strings.Builder
-	for _, name := range []string{"cycles", "accounts", "transactions", "receipts", "originalTxsData"} {
+	for _, name := range []string{"cycles", "accounts", "transactions", "receipts",
+		"originalTxsData"} {
 		fmt.Fprintf(&got, "-- %s.sqlite3\n", name)
 		for _, row := range query(t, dir, name, "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid") {
 			fmt.Fprintf(&got, "%s;\n", row[0])
@@ -147,7 +149,8 @@ func TestRowsAreWhatWasLogged(t *testing.T) {
 	}
 
 	for _, row := range query(t, dir, "accounts", "SELECT accountId, data, json_extract(data, '$.timestamp') = timestamp, json_extract(data, '$.hash') = hash, typeof(data) FROM accounts") {
-		if want := string(l.accounts[row[0].(string)]); row[1] != want || row[2] != int64(1) || row[3] != int64(1) || row[4] != "text" {
+		if want := string(l.accounts[row[0].(string)]); row[1] != want || row[2] != int64(1) ||
+			row[3] != int64(1) || row[4] != "text" {
 			t.Errorf("account %v, want data %s", row, want)
 		}
 	}
@@ -167,8 +170,11 @@ func TestColumnsHoldTheRecordsText(t *testing.T) {
 		columns    []string
 	}{
 		{"cycles", "cycleMarker", l.cycles, nil, []string{"cycleMarker", "counter", "cycleRecord"}},
-		{"originalTxsData", "txId", l.originals, nil, []string{"txId", "timestamp", "cycle", "originalTxData"}},
-		{"receipts", "receiptId", l.receipts, []string{"globalModification"}, []string{"receiptId", "tx", "cycle", "applyTimestamp", "timestamp", "signedReceipt", "afterStates", "beforeStates", "appReceiptData", "executionShardKey", "globalModification"}},
+		{"originalTxsData", "txId", l.originals, nil,
+			[]string{"txId", "timestamp", "cycle", "originalTxData"}},
+		{"receipts", "receiptId", l.receipts, []string{"globalModification"},
+			[]string{"receiptId", "tx", "cycle", "applyTimestamp", "timestamp", "signedReceipt",
+				"afterStates", "beforeStates", "appReceiptData", "executionShardKey", "globalModification"}},
 	} {
 		for _, r := range of.records {
 			row := query(t, dir, of.table, "SELECT `"+strings.Join(of.columns, "`, `")+"` FROM "+of.table+" WHERE "+of.key+" = '"+unquote(t, r[of.key])+"'")
@@ -242,7 +248,8 @@ func TestReopenedDatabases(t *testing.T) {
 	d, err = OpenDatabases(dir, false)
 	must(t, err)
 	wantStart := someTime/1000 - int64(ahead.Seconds()) + cycleSeconds*int64(len(l.cycles)-1)
-	if last, start, err := d.lastCycle(); err != nil || last != int64(len(l.cycles)) || start != wantStart {
+	if last, start, err := d.lastCycle(); err != nil || last != int64(len(l.cycles)) ||
+		start != wantStart {
 		t.Errorf("last cycle %d at %d, %v; want %d at %d", last, start, err, len(l.cycles), wantStart)
 	}
 	must(t, d.Close())
@@ -265,7 +272,8 @@ func TestDatabasesRefuseAndIgnore(t *testing.T) {
 	d, err := OpenDatabases(t.TempDir(), false)
 	must(t, err)
 	defer d.Close()
-	for _, bad := range [][2]string{{Receipt, `{"receiptId":`}, {Receipt, `{"afterStates":7}`}, {Cycle, `[]`}, {OriginalTx, ``}, {"receipts", `{}`}} {
+	for _, bad := range [][2]string{{Receipt, `{"receiptId":`}, {Receipt, `{"afterStates":7}`},
+		{Cycle, `[]`}, {OriginalTx, ``}, {"receipts", `{}`}} {
 		if err := d.Add(bad[0], []byte(bad[1])); err == nil {
 			t.Errorf("%s %s was stored", bad[0], bad[1])
 		}

@@ -16,7 +16,8 @@ import (
 // small returns options with which logs rotate after three of testLine's lines, and numbers begin
 // again after four logs.
 func small(dir string, g Generation) LogOptions {
-	return LogOptions{Dir: dir, Stream: Receipt, Generation: g, MaxEntries: 3, MaxBytes: 40, MaxFiles: 4}
+	return LogOptions{Dir: dir, Stream: Receipt, Generation: g, MaxEntries: 3, MaxBytes: 40,
+		MaxFiles: 4}
 }
 
 func openLog(t *testing.T, o LogOptions) *LogWriter {
@@ -89,7 +90,9 @@ func TestGoldenDirectories(t *testing.T) {
 	gotLines, wantLines := strings.Split(got.String(), "\n"), strings.Split(string(want), "\n")
 	for i := range max(len(gotLines), len(wantLines)) {
 		if i >= len(gotLines) || i >= len(wantLines) || gotLines[i] != wantLines[i] {
-			t.Fatalf("from line %d on:\n%s\nwant\n%s", i+1, strings.Join(gotLines[min(i, len(gotLines)):], "\n"), strings.Join(wantLines[min(i, len(wantLines)):], "\n"))
+			t.Fatalf("from line %d on:\n%s\nwant\n%s", i+1,
+				strings.Join(gotLines[min(i, len(gotLines)):], "\n"),
+				strings.Join(wantLines[min(i, len(wantLines)):], "\n"))
 		}
 	}
 }
@@ -109,7 +112,8 @@ func TestRotationOrder(t *testing.T) {
 	must(t, w.Close())
 
 	var seen []string
-	for deadline := time.After(time.Minute); !strings.HasSuffix(strings.Join(seen, " "), "WRITE receipt-log4.txt"); {
+	for deadline := time.After(time.Minute); !strings.HasSuffix(strings.Join(seen, " "),
+		"WRITE receipt-log4.txt"); {
 		select {
 		case e := <-watch.Events:
 			step := e.Op.String() + " " + filepath.Base(e.Name)
@@ -122,8 +126,10 @@ func TestRotationOrder(t *testing.T) {
 	}
 	want := []string{
 		"WRITE receipt-log1.txt", "CREATE receipt-log2.txt", "WRITE active-receipt-log.txt",
-		"WRITE receipt-log2.txt", "CREATE receipt-log3.txt", "WRITE active-receipt-log.txt", "WRITE receipt-log3.txt",
-		"RENAME receipt-log1.txt", "CREATE old-receipt-log1.txt", "RENAME receipt-log2.txt", "CREATE old-receipt-log2.txt",
+		"WRITE receipt-log2.txt", "CREATE receipt-log3.txt", "WRITE active-receipt-log.txt",
+		"WRITE receipt-log3.txt",
+		"RENAME receipt-log1.txt", "CREATE old-receipt-log1.txt", "RENAME receipt-log2.txt",
+		"CREATE old-receipt-log2.txt",
 		"CREATE receipt-log4.txt", "WRITE active-receipt-log.txt", "WRITE receipt-log4.txt",
 	}
 	if strings.Join(seen, "\n") != strings.Join(want, "\n") {
@@ -132,7 +138,8 @@ func TestRotationOrder(t *testing.T) {
 }
 
 func TestTornWrites(t *testing.T) {
-	o := LogOptions{Dir: t.TempDir(), Stream: Receipt, Generation: Entries, Torn: 1, TornPause: time.Minute, Seed: "torn"}
+	o := LogOptions{Dir: t.TempDir(), Stream: Receipt, Generation: Entries, Torn: 1,
+		TornPause: time.Minute, Seed: "torn"}
 	var told []string
 	o.OnWrite = func(line []byte, _ time.Time) { told = append(told, string(line)) }
 	w := openLog(t, o)
@@ -181,7 +188,8 @@ func TestOnWrite(t *testing.T) {
 	var told []string
 	o.OnWrite = func(line []byte, at time.Time) {
 		told = append(told, string(line))
-		if text, _ := os.ReadFile(filepath.Join(o.Dir, "receipt-log1.txt")); !bytes.Contains(text, append(line, '\n')) {
+		if text, _ := os.ReadFile(filepath.Join(o.Dir, "receipt-log1.txt")); !bytes.Contains(text,
+			append(line, '\n')) {
 			t.Errorf("OnWrite was called for %s before it was written", line)
 		}
 		if at.Before(start) || at.After(time.Now()) {
@@ -217,7 +225,8 @@ func TestFreshLogs(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{
 		"receipt-log1.txt", "receipt-log17.txt", "old-receipt-log3.txt", "active-receipt-log.txt", // ours
-		"receiptOverwrite-log1.txt", "active-cycle-log.txt", "receipt-log1.txt.gz", "xreceipt-log1.txt", // not ours
+		// Not ours
+		"receiptOverwrite-log1.txt", "active-cycle-log.txt", "receipt-log1.txt.gz", "xreceipt-log1.txt",
 	} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte("receipt-log17.txt"), 0o644))
 	}
@@ -232,15 +241,18 @@ func TestFreshLogs(t *testing.T) {
 }
 
 func TestUnusableActiveFile(t *testing.T) {
-	for _, text := range []string{"", "nonsense", "receipt-log.txt", "receipt-log0.txt", "receipt-log-3.txt", "cycle-log3.txt", "receipt-log3x.txt"} {
+	for _, text := range []string{"", "nonsense", "receipt-log.txt", "receipt-log0.txt",
+		"receipt-log-3.txt", "cycle-log3.txt", "receipt-log3x.txt"} {
 		o := small(t.TempDir(), Entries)
 		must(t, os.WriteFile(filepath.Join(o.Dir, "active-receipt-log.txt"), []byte(text), 0o644))
-		if _, err := NewLogWriter(o); err == nil || !strings.Contains(err.Error(), "active-receipt-log.txt names no log") {
+		if _, err := NewLogWriter(o); err == nil ||
+			!strings.Contains(err.Error(), "active-receipt-log.txt names no log") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
 	o := small(t.TempDir(), Entries) // like archivers, it makes a log that is named and does not exist
-	must(t, os.WriteFile(filepath.Join(o.Dir, "active-receipt-log.txt"), []byte("receipt-log3.txt"), 0o644))
+	must(t, os.WriteFile(filepath.Join(o.Dir, "active-receipt-log.txt"), []byte("receipt-log3.txt"),
+		0o644))
 	must(t, openLog(t, o).Close())
 	if got := listing(t, o.Dir); !strings.Contains(got, "\nreceipt-log3.txt \"\"") {
 		t.Errorf("made\n%s", got)

@@ -138,7 +138,10 @@ func TestSeed(t *testing.T) {
 func TestAppendDoesNotAllocate(t *testing.T) {
 	w, mix := NewWorld("allocations", 1), StandardMix()
 	buf := make([]byte, 0, 1<<20)
-	if n := testing.AllocsPerRun(1000, func() { buf = w.Append(buf[:0], mix.Next(), someTime) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() {
+		buf = w.Append(buf[:0], mix.Next(),
+			someTime)
+	}); n != 0 {
 		t.Errorf("%v allocations a record", n)
 	}
 }

@@ -32,14 +32,16 @@ func TestCompressedReaders(t *testing.T) {
 	f.SetCompressed("/logs/1")
 	eventually(t, "the workers know the compressed log, one of them a client for it", func() bool {
 		ws := f.Snapshot().Workers
-		return ws[0].Stats.CompressedBytes == 7 && ws[1].Stats.CompressedBytes == 7 && ws[0].Stats.Deflate == 0 && ws[1].Stats.Deflate == 1
+		return ws[0].Stats.CompressedBytes == 7 && ws[1].Stats.CompressedBytes == 7 &&
+			ws[0].Stats.Deflate == 0 && ws[1].Stats.Deflate == 1
 	})
 	f.WakeCompressed()
 	eventually(t, "a wake-up", func() bool { return f.Snapshot().Workers[1].Stats.Pings == 1 })
 	if f.Snapshot().Workers[0].Stats.Pings != 0 {
 		t.Error("a worker of plain clients was woken")
 	}
-	if _, err := f.connect(t.Context(), Client{Key: "b", Negotiated: deflated}); !errors.Is(err, ErrFull) {
+	if _, err := f.connect(t.Context(), Client{Key: "b", Negotiated: deflated}); !errors.Is(err,
+		ErrFull) {
 		t.Fatalf("got %v", err)
 	}
 	if n := f.Snapshot().Deflate; n != 1 || !f.compressedReaders.Filled() {
@@ -53,5 +55,6 @@ func TestCompressedReaders(t *testing.T) {
 	f.WakeCompressed() // there is no reader
 	f.SetCompressed("")
 	f.wantLayout("1:1 2:0")
-	eventually(t, "the compressed log has gone", func() bool { return f.Snapshot().Workers[0].Stats.CompressedBytes == 0 })
+	eventually(t, "the compressed log has gone",
+		func() bool { return f.Snapshot().Workers[0].Stats.CompressedBytes == 0 })
 }

@@ -33,7 +33,8 @@ func TestWorkerKilled(t *testing.T) {
 		t.Fatal("not replaced, or the other worker noticed")
 	}
 	snap := f.Snapshot()
-	if snap.Disconnects[wsproto.WorkerLost.Name] != 2 || snap.Failures[FailedExit] != 1 || snap.Backoff.Failures != 1 || snap.Backoff.Err == nil {
+	if snap.Disconnects[wsproto.WorkerLost.Name] != 2 || snap.Failures[FailedExit] != 1 ||
+		snap.Backoff.Failures != 1 || snap.Backoff.Err == nil {
 		t.Fatalf("%+v", snap)
 	}
 	got := fmt.Sprint(f.closes())
@@ -53,7 +54,8 @@ func TestNoReplacementWithoutNeed(t *testing.T) {
 	f.signal(2, unix.SIGKILL)
 	b.want(t, "hello ")
 	f.wantLayout("1:1")
-	eventually(t, "the back-off is over", func() bool { return time.Now().After(f.Snapshot().Backoff.Until.Add(5 * beat)) })
+	eventually(t, "the back-off is over",
+		func() bool { return time.Now().After(f.Snapshot().Backoff.Until.Add(5 * beat)) })
 	if n := f.Snapshot().Spawns; n != 2 {
 		t.Fatalf("%d starts", n)
 	}
@@ -68,7 +70,8 @@ func TestCrashLoop(t *testing.T) {
 			if err := f.Start(t.Context()); !errors.Is(err, ErrNoWorker) {
 				t.Fatalf("got %v", err)
 			}
-			eventually(t, "four failures in a row", func() bool { return f.Snapshot().Backoff.Failures >= 4 })
+			eventually(t, "four failures in a row",
+				func() bool { return f.Snapshot().Backoff.Failures >= 4 })
 			// Backoffs of 100, 200 and 400 ms, at least four fifths of each.
 			if took := time.Since(began); warm == 1 && took < 560*time.Millisecond {
 				t.Fatalf("after %v already", took)
@@ -79,10 +82,12 @@ func TestCrashLoop(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 			defer cancel()
-			if _, err := f.connect(ctx, Client{Key: "a"}); !errors.Is(err, ErrNoWorker) || !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := f.connect(ctx, Client{Key: "a"}); !errors.Is(err, ErrNoWorker) ||
+				!errors.Is(err, context.DeadlineExceeded) {
 				t.Fatalf("got %v", err)
 			}
-			if f.Snapshot().Ready() != 0 || f.Snapshot().Refusals[RefusedLate] != 1 || !strings.Contains(f.log(), "told to crash") {
+			if f.Snapshot().Ready() != 0 || f.Snapshot().Refusals[RefusedLate] != 1 ||
+				!strings.Contains(f.log(), "told to crash") {
 				t.Fatalf("%+v\n%s", f.Snapshot(), f.log())
 			}
 		})
@@ -102,14 +107,17 @@ func TestBackoffRefusesClients(t *testing.T) {
 			defer cancel()
 			for range 2 {
 				spawns := f.Snapshot().Spawns
-				if _, err := f.connect(ctx, Client{Key: "a"}); !errors.Is(err, ErrNoWorker) || !errors.Is(err, errHeldBack) || ctx.Err() != nil {
+				if _, err := f.connect(ctx, Client{Key: "a"}); !errors.Is(err, ErrNoWorker) ||
+					!errors.Is(err, errHeldBack) || ctx.Err() != nil {
 					t.Fatalf("got %v", err)
 				}
 				if snap := f.Snapshot(); snap.Backoff.Failures < 2 || snap.Waiting != 0 {
 					t.Fatalf("%+v", snap)
 				}
-				eventually(t, "the pause is about over", func() bool { return time.Until(f.Snapshot().Backoff.Until) < f.times.held })
-				if _, err := f.connect(ctx, Client{Key: "b"}); !errors.Is(err, errHeldBack) || f.Snapshot().Spawns == spawns {
+				eventually(t, "the pause is about over",
+					func() bool { return time.Until(f.Snapshot().Backoff.Until) < f.times.held })
+				if _, err := f.connect(ctx, Client{Key: "b"}); !errors.Is(err, errHeldBack) ||
+					f.Snapshot().Spawns == spawns {
 					t.Fatalf("got %v after %d starts", err, spawns)
 				}
 			}
@@ -163,7 +171,8 @@ func TestWorkerThatReadsNothing(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 150 { // more than fit into the channel
 		wg.Go(func() {
-			if _, err := f.connect(t.Context(), Client{Key: fmt.Sprint(i), Early: make([]byte, 32<<10)}); err != nil {
+			if _, err := f.connect(t.Context(), Client{Key: fmt.Sprint(i),
+				Early: make([]byte, 32<<10)}); err != nil {
 				t.Errorf("connect %d: %v", i, err)
 			}
 		})
@@ -171,7 +180,8 @@ func TestWorkerThatReadsNothing(t *testing.T) {
 	wg.Wait()
 	eventually(t, "it is replaced", func() bool { return f.Snapshot().Ready() == 2 })
 	snap := f.Snapshot()
-	if lost := snap.Disconnects[wsproto.WorkerLost.Name]; snap.Failures[FailedSend] == 0 || lost == 0 || lost == 150 || snap.Handoffs != 150 || f.pid(1) == deaf {
+	if lost := snap.Disconnects[wsproto.WorkerLost.Name]; snap.Failures[FailedSend] == 0 ||
+		lost == 0 || lost == 150 || snap.Handoffs != 150 || f.pid(1) == deaf {
 		t.Fatalf("%+v", snap)
 	}
 	f.stop(100 * time.Millisecond) // the worker does not read the Drain either
@@ -186,7 +196,8 @@ func TestHungWorker(t *testing.T) {
 	a.want(t, "hello ")
 	b.want(t, "")
 	f.wantLayout("1:0")
-	if snap := f.Snapshot(); snap.Failures[FailedSilent] != 1 || snap.Disconnects[wsproto.WorkerLost.Name] != 2 {
+	if snap := f.Snapshot(); snap.Failures[FailedSilent] != 1 ||
+		snap.Disconnects[wsproto.WorkerLost.Name] != 2 {
 		t.Fatalf("%+v", snap)
 	}
 }
@@ -206,7 +217,9 @@ func TestWorkerDiesUnderConnects(t *testing.T) {
 	wg.Wait()
 	eventually(t, "books that balance", func() bool {
 		snap := f.Snapshot()
-		return snap.Handoffs == 40 && uint64(snap.Clients)+snap.Disconnects[wsproto.WorkerLost.Name] == 40 && snap.Failures[FailedExit] > 0
+		return snap.Handoffs == 40 &&
+			uint64(snap.Clients)+snap.Disconnects[wsproto.WorkerLost.Name] == 40 &&
+			snap.Failures[FailedExit] > 0
 	})
 }
 
@@ -330,7 +343,8 @@ func TestStop(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	snap := f.Snapshot()
-	if snap.Disconnects[wsproto.ServerShutdown.Name] != 3 || snap.Ended != 2 || snap.Clients != 0 || len(f.closes()) != 3 || snap.Sent.SentBytes != 0 {
+	if snap.Disconnects[wsproto.ServerShutdown.Name] != 3 || snap.Ended != 2 || snap.Clients != 0 ||
+		len(f.closes()) != 3 || snap.Sent.SentBytes != 0 {
 		t.Fatalf("%+v", snap)
 	}
 	f.stop(time.Second) // does nothing
@@ -363,7 +377,10 @@ func TestStopWhileStarting(t *testing.T) {
 		_, err := f.connect(t.Context(), Client{Key: "a"})
 		connected <- err
 	}()
-	eventually(t, "a start and a wait", func() bool { s := f.Snapshot(); return s.Waiting == 1 && s.Spawns > 0 })
+	eventually(t, "a start and a wait", func() bool {
+		s := f.Snapshot()
+		return s.Waiting == 1 && s.Spawns > 0
+	})
 	go f.stop(10 * time.Second)
 	for _, outcome := range []chan error{started, connected} {
 		if err := <-outcome; !errors.Is(err, ErrStopping) {
@@ -442,7 +459,8 @@ func testPrimary() {
 	exe, _ := os.Executable()
 	s, err := New(Options{
 		Command: []string{exe}, Env: workerEnv("not-ready"),
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Limits: Limits{Warm: 1, Max: 1, MaxClients: 1},
+		Log:    slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Limits: Limits{Warm: 1, Max: 1, MaxClients: 1},
 	})
 	if err != nil {
 		panic(err)

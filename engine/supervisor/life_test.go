@@ -69,7 +69,8 @@ func TestRandomLife(t *testing.T) {
 			for _, n := range snap.Disconnects {
 				ended += n
 			}
-			if snap.Handoffs != uint64(connects) || ended != snap.Handoffs || snap.Waiting != 0 || uint64(len(f.closes())) != ended {
+			if snap.Handoffs != uint64(connects) || ended != snap.Handoffs || snap.Waiting != 0 ||
+				uint64(len(f.closes())) != ended {
 				t.Errorf("%d connects, told of %d ends, %+v", connects, len(f.closes()), snap)
 			}
 		})

@@ -271,7 +271,8 @@ func (f *fixture) wantLayout(want string) {
 
 func (f *fixture) wantClosed(why wsproto.Disconnect, n uint64) {
 	f.t.Helper()
-	eventually(f.t, fmt.Sprint(n, " ", why.Name), func() bool { return f.Snapshot().Disconnects[why.Name] == n })
+	eventually(f.t, fmt.Sprint(n, " ", why.Name),
+		func() bool { return f.Snapshot().Disconnects[why.Name] == n })
 }
 
 func (f *fixture) pid(number int) int {
@@ -331,7 +332,8 @@ func TestFirstAvailableOnDemandRetirement(t *testing.T) {
 	f.mustConnect("k7")     // goes to the first worker with a free slot
 	f.wantLayout("1:1 2:2")
 	snap := f.Snapshot()
-	if snap.Spawns != 3 || snap.Handoffs != 8 || snap.Ended != 1 || snap.Refusals[RefusedFull] != 1 || snap.Clients != 3 {
+	if snap.Spawns != 3 || snap.Handoffs != 8 || snap.Ended != 1 ||
+		snap.Refusals[RefusedFull] != 1 || snap.Clients != 3 {
 		t.Fatalf("%+v", snap)
 	}
 }
@@ -483,7 +485,8 @@ func TestStormOfDuplicates(t *testing.T) {
 		eventually(t, "it was the one that is known", func() bool { return open() == 0 })
 	}
 	f.wantLayout("1:0")
-	if got := f.Snapshot(); got.Waiting != 0 || got.Disconnects[wsproto.DuplicateConnection.Name] != got.Handoffs-keys {
+	if got := f.Snapshot(); got.Waiting != 0 ||
+		got.Disconnects[wsproto.DuplicateConnection.Name] != got.Handoffs-keys {
 		t.Fatalf("%+v", got)
 	}
 }
@@ -547,7 +550,8 @@ func TestBadDescriptorKeepsTheWorker(t *testing.T) {
 	if err := f.Connect(t.Context(), Client{Key: "a"}, 1<<20); !errors.Is(err, unix.EBADF) {
 		t.Fatalf("got %v", err)
 	}
-	if err := f.Connect(t.Context(), Client{Key: "b", Early: make([]byte, handoff.MaxMessage)}, 0); !errors.Is(err, handoff.ErrTooBig) {
+	if err := f.Connect(t.Context(), Client{Key: "b", Early: make([]byte, handoff.MaxMessage)},
+		0); !errors.Is(err, handoff.ErrTooBig) {
 		t.Fatalf("got %v", err)
 	}
 	f.mustConnect("c")
@@ -609,12 +613,14 @@ func TestConfigure(t *testing.T) {
 	if err := f.Configure(Limits{Warm: 2, Max: 1, MaxClients: 2}); err == nil {
 		t.Fatal("more warm than allowed at all")
 	}
-	if err := f.Configure(Limits{Warm: 1, Max: 1, MaxClients: 2, Settings: handoff.Settings{PingIntervalMS: 77}}); err != nil {
+	if err := f.Configure(Limits{Warm: 1, Max: 1, MaxClients: 2,
+		Settings: handoff.Settings{PingIntervalMS: 77}}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "new settings", func() bool {
 		ws := f.Snapshot().Workers
-		return ws[0].Stats.Sends == 77 && ws[1].Stats.Sends == 77 && ws[0].Stats.MinCursor == 1 && ws[1].Stats.MinCursor == 2
+		return ws[0].Stats.Sends == 77 && ws[1].Stats.Sends == 77 && ws[0].Stats.MinCursor == 1 &&
+			ws[1].Stats.MinCursor == 2
 	})
 	c.conn.Close()
 	f.wantLayout("1:2 2:1")
@@ -645,7 +651,8 @@ func TestGiveUpInTheQueue(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 100 { // more than fit into the channel
 		wg.Go(func() {
-			if c, err := f.connect(t.Context(), Client{Key: fmt.Sprint(i), Early: make([]byte, 32<<10)}); err != nil {
+			if c, err := f.connect(t.Context(), Client{Key: fmt.Sprint(i),
+				Early: make([]byte, 32<<10)}); err != nil {
 				t.Errorf("connect %d: %v", i, err)
 			} else if <-c.greeted; !c.open() {
 				t.Errorf("connect %d: closed", i)

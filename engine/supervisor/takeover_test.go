@@ -169,7 +169,8 @@ func TestTakeoverStorm(t *testing.T) {
 	f.signal(1, unix.SIGCONT)
 	waits.want(t, nil)
 	f.wantLayout("1:1")
-	if snap := f.Snapshot(); snap.Disconnects[wsproto.DuplicateConnection.Name] != 1 || snap.Refusals[RefusedClosed] != 200 {
+	if snap := f.Snapshot(); snap.Disconnects[wsproto.DuplicateConnection.Name] != 1 ||
+		snap.Refusals[RefusedClosed] != 200 {
 		t.Errorf("%+v", snap)
 	}
 }

@@ -98,14 +98,16 @@ func testWorker(mode string) error {
 				t.stats.Sends, t.stats.MinCursor = uint64(m.Settings.PingIntervalMS), uint64(m.Settings.Worker)
 			case m.Client != nil && t.mode == "acknowledge": // in benchmarks
 				_ = unix.Close(fd)
-				t.tell(handoff.Message{Closed: &handoff.Closed{ID: m.Client.ID, Disconnect: wsproto.ClientGone.Name}})
+				t.tell(handoff.Message{Closed: &handoff.Closed{ID: m.Client.ID,
+					Disconnect: wsproto.ClientGone.Name}})
 			case m.Client != nil:
 				if m.Client.Deflate {
 					t.stats.Deflate++
 				}
 				t.fds[m.Client.ID] = fd
 				_, _ = unix.Write(fd, m.Client.Response)
-				t.tell(handoff.Message{Confirmed: []handoff.Confirmed{{ID: m.Client.ID, Offset: m.Client.From + 7}, {ID: 1 << 60, Offset: 1}}})
+				t.tell(handoff.Message{Confirmed: []handoff.Confirmed{{ID: m.Client.ID,
+					Offset: m.Client.From + 7}, {ID: 1 << 60, Offset: 1}}})
 			case m.Profile != nil:
 				_, _ = unix.Write(fd, fmt.Append(nil, "profile of ", os.Getpid()))
 				_ = unix.Close(fd)

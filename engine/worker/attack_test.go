@@ -57,7 +57,8 @@ func (b *bench) flow(every time.Duration) *river {
 		defer pace.Stop()
 		for n := 0; ; n++ {
 			frame := wsproto.AppendTextFrame(nil, numbered(n))
-			if err := errors.Join(b.frames.Append(frame, framelog.Meta{Stream: 1, Cycle: -1, Time: 1}), b.frames.Commit()); err != nil {
+			if err := errors.Join(b.frames.Append(frame, framelog.Meta{Stream: 1, Cycle: -1, Time: 1}),
+				b.frames.Commit()); err != nil {
 				b.t.Error(err)
 				return
 			}
@@ -129,7 +130,8 @@ type attack struct {
 }
 
 func frame(first byte, payload string) []byte {
-	f := ws.Frame{Header: ws.Header{Fin: first&0x80 != 0, Rsv: first >> 4 & 7, OpCode: ws.OpCode(first & 0xf), Length: int64(len(payload))}, Payload: []byte(payload)}
+	f := ws.Frame{Header: ws.Header{Fin: first&0x80 != 0, Rsv: first >> 4 & 7,
+		OpCode: ws.OpCode(first & 0xf), Length: int64(len(payload))}, Payload: []byte(payload)}
 	return ws.MustCompileFrame(ws.MaskFrameInPlace(f))
 }
 
@@ -143,7 +145,10 @@ func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 // attacks returns what RFC 6455 forbids a client, section by section.
 func attacks() []attack {
 	mask := []byte{1, 2, 3, 4}
-	broken := func(name string, b ...[]byte) attack { return attack{name, join(b...), wsproto.ProtocolError, 0} }
+	broken := func(name string, b ...[]byte) attack {
+		return attack{name, join(b...),
+			wsproto.ProtocolError, 0}
+	}
 	all := []attack{
 		// §5.1: a client masks.
 		broken("text without a mask", []byte{0x81, 2, 'h', 'i'}),
@@ -151,25 +156,31 @@ func attacks() []attack {
 		broken("ping without a mask", []byte{0x89, 0}),
 		broken("close without a mask", []byte{0x88, 2, 0x03, 0xe8}),
 		// §5.2: no reserved bits, no reserved operations.
-		broken("RSV1", frame(0xc1, "x")), broken("RSV2", frame(0xa1, "x")), broken("RSV3", frame(0x91, "x")),
+		broken("RSV1", frame(0xc1, "x")), broken("RSV2", frame(0xa1, "x")),
+		broken("RSV3", frame(0x91, "x")),
 		broken("RSV1 on a ping", frame(0xc9, "x")), broken("RSV2 on a close", frame(0xa8, "")),
 		broken("RSV1 on a continuation", frame(0x01, "a"), frame(0xc0, "b")),
 		// §5.2: the length.
 		broken("highest length bit", []byte{0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 1}, mask, []byte{'x'}),
 		broken("all length bits", []byte{0x82, 0xff, 255, 255, 255, 255, 255, 255, 255, 255}, mask),
-		{"length of 2^63-1", join([]byte{0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255}, mask), wsproto.MessageTooBig, 0},
+		{"length of 2^63-1", join([]byte{0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255}, mask),
+			wsproto.MessageTooBig, 0},
 		{"a byte over the limit", join([]byte{0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 1}, mask, []byte("xyz")), wsproto.MessageTooBig, 0},
-		{"over the limit in fragments", join(frame(0x01, "ab"), []byte{0x80, 0xfe, 0xff, 0xff}, mask), wsproto.MessageTooBig, 0},
+		{"over the limit in fragments", join(frame(0x01, "ab"), []byte{0x80, 0xfe, 0xff, 0xff}, mask),
+			wsproto.MessageTooBig, 0},
 		broken("length of a ping in 16 bits", []byte{0x89, 0xfe, 0, 1}, mask, []byte{'x'}),
-		broken("length of a pong in 64 bits", []byte{0x8a, 0xff, 0, 0, 0, 0, 0, 0, 0, 1}, mask, []byte{'x'}),
+		broken("length of a pong in 64 bits", []byte{0x8a, 0xff, 0, 0, 0, 0, 0, 0, 0, 1}, mask,
+			[]byte{'x'}),
 		// §5.4: fragments.
-		broken("continuation of nothing", frame(0x80, "x")), broken("fragment of nothing", frame(0x00, "x")),
+		broken("continuation of nothing", frame(0x80, "x")),
+		broken("fragment of nothing", frame(0x00, "x")),
 		broken("continuation after the end", frame(0x01, "a"), frame(0x80, "b"), frame(0x80, "c")),
 		broken("text inside a message", frame(0x01, "a"), frame(0x81, "b")),
 		broken("binary inside a message", frame(0x02, "a"), frame(0x89, "p"), frame(0x82, "b")),
 		broken("fragment of a new message inside a message", frame(0x02, "a"), frame(0x01, "b")),
 		// §5.5: control frames are whole and short.
-		broken("ping in fragments", frame(0x09, "x")), broken("pong in fragments", frame(0x0a, "x")), broken("close in fragments", frame(0x08, "")),
+		broken("ping in fragments", frame(0x09, "x")), broken("pong in fragments", frame(0x0a, "x")),
+		broken("close in fragments", frame(0x08, "")),
 		broken("ping of 126 bytes", frame(0x89, strings.Repeat("x", 126))),
 		broken("pong of 126 bytes", frame(0x8a, strings.Repeat("x", 126))),
 		broken("close of 126 bytes", closingFrame(1000, strings.Repeat("x", 124))),
@@ -178,30 +189,42 @@ func attacks() []attack {
 		broken("close with one byte", frame(0x88, "x")),
 		{"text is not UTF-8", frame(0x81, "\xff\xc0\x80"), wsproto.InvalidPayload, 0},
 		{"text ends inside a character", frame(0x81, "a\xe2\x82"), wsproto.InvalidPayload, 0},
-		{"length longer than needed", []byte{0x82, 0xfe, 0, 1, 1, 2, 3, 4, 'x'}, wsproto.ProtocolError, 0},
-		{"length much longer", []byte{0x82, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 'x'}, wsproto.ProtocolError, 0},
+		{"length longer than needed", []byte{0x82, 0xfe, 0, 1, 1, 2, 3, 4, 'x'}, wsproto.ProtocolError,
+			0},
+		{"length much longer", []byte{0x82, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 'x'},
+			wsproto.ProtocolError, 0},
 		{"reason is not UTF-8", closingFrame(1000, "\xc3\x28"), wsproto.InvalidPayload, 0},
 		{"reason ends inside a character", closingFrame(1000, "ok\xe2\x82"), wsproto.InvalidPayload, 0},
 		{"reason is a surrogate", closingFrame(1000, "\xed\xa0\x80"), wsproto.InvalidPayload, 0},
 		{"reason in an overlong form", closingFrame(1000, "\xc0\x80"), wsproto.InvalidPayload, 0},
 		{"close twice", join(closingFrame(1000, ""), closingFrame(1001, "")), wsproto.ClientClosed, 1000},
-		{"data after close", join(closingFrame(4000, "bye"), frame(0x81, "more")), wsproto.ClientClosed, 4000},
-		{"junk after close", join(frame(0x88, ""), []byte{0xff, 0xff, 0xff}), wsproto.ClientClosed, wsproto.NoStatus},
-		{"close inside a message", join(frame(0x01, "a"), closingFrame(1001, "")), wsproto.ClientClosed, 1001},
+		{"data after close", join(closingFrame(4000, "bye"), frame(0x81, "more")), wsproto.ClientClosed,
+			4000},
+		{"junk after close", join(frame(0x88, ""), []byte{0xff, 0xff, 0xff}), wsproto.ClientClosed,
+			wsproto.NoStatus},
+		{"close inside a message", join(frame(0x01, "a"), closingFrame(1001, "")), wsproto.ClientClosed,
+			1001},
 		// Other protocols.
-		broken("HTTP", []byte("GET / HTTP/1.1\r\n\r\n")), broken("TLS", []byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}),
-		broken("zeros", make([]byte, 16)), broken("ones", bytes.Repeat([]byte{0xff}, 16)), broken("text", []byte("hello there")),
+		broken("HTTP", []byte("GET / HTTP/1.1\r\n\r\n")),
+		broken("TLS", []byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}),
+		broken("zeros", make([]byte, 16)), broken("ones", bytes.Repeat([]byte{0xff}, 16)),
+		broken("text", []byte("hello there")),
 		// Too much data.
-		{"flood of pings", bytes.Repeat(frame(0x89, strings.Repeat("p", 125)), 600), wsproto.TooMuchData, 0},
-		{"flood of pongs", bytes.Repeat(frame(0x8a, strings.Repeat("p", 125)), 600), wsproto.TooMuchData, 0},
+		{"flood of pings", bytes.Repeat(frame(0x89, strings.Repeat("p", 125)), 600),
+			wsproto.TooMuchData, 0},
+		{"flood of pongs", bytes.Repeat(frame(0x8a, strings.Repeat("p", 125)), 600),
+			wsproto.TooMuchData, 0},
 		{"flood of empty pings", bytes.Repeat(frame(0x89, ""), 12_000), wsproto.TooMuchData, 0},
-		{"flood of text", bytes.Repeat(frame(0x81, strings.Repeat("t", 1000)), 80), wsproto.TooMuchData, 0},
-		{"flood of empty fragments", join(frame(0x01, ""), bytes.Repeat(frame(0x00, ""), 12_000)), wsproto.TooMuchData, 0},
+		{"flood of text", bytes.Repeat(frame(0x81, strings.Repeat("t", 1000)), 80), wsproto.TooMuchData,
+			0},
+		{"flood of empty fragments", join(frame(0x01, ""), bytes.Repeat(frame(0x00, ""), 12_000)),
+			wsproto.TooMuchData, 0},
 	}
 	for _, op := range []byte{3, 4, 5, 6, 7, 11, 12, 13, 14, 15} {
 		all = append(all, broken(fmt.Sprintf("operation %d", op), frame(0x80|op, "x")))
 	}
-	for _, code := range []uint16{0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1999, 2000, 2999, 5000, 65535} {
+	for _, code := range []uint16{0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1999, 2000, 2999, 5000,
+		65535} {
 		all = append(all, broken(fmt.Sprintf("close code %d", code), closingFrame(code, "")))
 	}
 	return all
@@ -209,12 +232,13 @@ func attacks() []attack {
 
 // odd is input that is unusual but allowed: the stream continues, and a ping after it is answered.
 var odd = map[string][]byte{
-	"binary":                      frame(0x82, "\x00\x01"),
-	"empty fragments":             join(frame(0x01, ""), frame(0x00, ""), frame(0x80, "")),
-	"ping inside a message":       join(frame(0x01, "a"), frame(0x89, "inside"), frame(0x80, "b")),
-	"pong that nobody asked for":  frame(0x8a, "so what"),
-	"pong of a position to come":  frame(0x8a, "000102030405060708090a0b0c0d0eff-99999999999999"),
-	"text and control frames mix": join(frame(0x01, "a"), frame(0x8a, ""), frame(0x00, "b"), frame(0x89, ""), frame(0x80, "c"), frame(0x82, "")),
+	"binary":                     frame(0x82, "\x00\x01"),
+	"empty fragments":            join(frame(0x01, ""), frame(0x00, ""), frame(0x80, "")),
+	"ping inside a message":      join(frame(0x01, "a"), frame(0x89, "inside"), frame(0x80, "b")),
+	"pong that nobody asked for": frame(0x8a, "so what"),
+	"pong of a position to come": frame(0x8a, "000102030405060708090a0b0c0d0eff-99999999999999"),
+	"text and control frames mix": join(frame(0x01, "a"), frame(0x8a, ""), frame(0x00, "b"),
+		frame(0x89, ""), frame(0x80, "c"), frame(0x82, "")),
 }
 
 // taken waits until the worker has read all n bytes that were sent.
@@ -311,7 +335,8 @@ func (b *bench) runAssaults(all []*assault) {
 			left = left || end < len(a.bytes)
 			a.p.setDeadline()
 			_, err := a.p.Write(a.bytes[a.sent:end])
-			if gone := errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET); err != nil && !(gone && closes(a.bytes[:a.sent])) {
+			if gone := errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET); err != nil &&
+				!(gone && closes(a.bytes[:a.sent])) {
 				b.t.Errorf("%s, cut at %v: %v", a.name, a.at, err)
 			}
 			a.sent = end
@@ -330,7 +355,9 @@ func (b *bench) runAssaults(all []*assault) {
 		a.p.Close()
 	}
 	for len(byID) > 0 {
-		c := b.next(func(m handoff.Message) bool { return m.Closed != nil && byID[m.Closed.ID] != nil }).Closed
+		c := b.next(func(m handoff.Message) bool {
+			return m.Closed != nil && byID[m.Closed.ID] != nil
+		}).Closed
 		if a := byID[c.ID]; c.Disconnect != a.why.Name {
 			b.t.Errorf("%s, cut at %v: ended as %s, want %s", a.name, a.at, c.Disconnect, a.why.Name)
 		}
@@ -363,7 +390,8 @@ func (a *assault) check() error {
 		code = a.why.Code
 	}
 	// Bytes that the worker gets after a client's close frame may cause a reset.
-	if reset := errors.Is(err, syscall.ECONNRESET); err != io.EOF && !(reset && a.why == wsproto.ClientClosed) || !s.closed || s.code != code {
+	if reset := errors.Is(err, syscall.ECONNRESET); err != io.EOF &&
+		!(reset && a.why == wsproto.ClientClosed) || !s.closed || s.code != code {
 		return fmt.Errorf("close frame: %v, code %d, want %d; then %w", s.closed, s.code, code, err)
 	}
 	return nil
@@ -409,7 +437,8 @@ func TestAttacks(t *testing.T) {
 	for name, bytes := range odd {
 		bytes := join(bytes, frame(0x89, "after"))
 		for _, at := range splits(bytes) {
-			all = append(all, &assault{attack: attack{name, bytes, wsproto.ClientGone, 0}, at: at, answer: true})
+			all = append(all, &assault{attack: attack{name, bytes, wsproto.ClientGone, 0}, at: at,
+				answer: true})
 		}
 	}
 	for few := range slices.Chunk(all, 64) {

@@ -36,7 +36,8 @@ func newManualLoop(t testing.TB) *manualLoop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	control, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	control, err := unix.Socketpair(unix.AF_UNIX,
+		unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,8 @@ func newManualLoop(t testing.TB) *manualLoop {
 	}
 	l, err := newLoop(Options{Control: control[0], Wake: wake, Log: slog.New(slog.DiscardHandler)})
 	if err == nil {
-		err = l.configure(handoff.Settings{FrameLog: dir, PingIntervalMS: 25_000, PingTimeoutMS: 60_000, InputBytes: 64 << 10, InputRate: 16 << 10})
+		err = l.configure(handoff.Settings{FrameLog: dir, PingIntervalMS: 25_000, PingTimeoutMS: 60_000,
+			InputBytes: 64 << 10, InputRate: 16 << 10})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +85,8 @@ func (h *manualLoop) sentToPrimary(want func(handoff.Message) bool) handoff.Mess
 func (h *manualLoop) append(payloads ...[]byte) {
 	h.t.Helper()
 	for _, p := range payloads {
-		if err := h.frames.Append(wsproto.AppendTextFrame(nil, p), framelog.Meta{Stream: 1, Cycle: -1, Time: 1}); err != nil {
+		if err := h.frames.Append(wsproto.AppendTextFrame(nil, p),
+			framelog.Meta{Stream: 1, Cycle: -1, Time: 1}); err != nil {
 			h.t.Fatal(err)
 		}
 	}
@@ -251,7 +254,8 @@ func TestReplayIsBounded(t *testing.T) {
 		}
 		rest := h.stats.SentBytes - before - livePeers*uint64(len(fresh))
 		if rest > replayBound || rest == 0 {
-			t.Fatalf("when %s: %d bytes to others in one turn, the bound is %d", round.name, rest, replayBound)
+			t.Fatalf("when %s: %d bytes to others in one turn, the bound is %d", round.name, rest,
+				replayBound)
 		}
 	}
 }

@@ -58,7 +58,8 @@ func (z *zipper) Wake() { z.grown.Ring() }
 
 func (b *bench) compress(o deflate.Options) *zipper {
 	b.t.Helper()
-	o.Dir, o.Frames, o.Log = filepath.Join(b.t.TempDir(), "compressed"), b.settings.FrameLog, slog.New(slog.DiscardHandler)
+	o.Dir, o.Frames, o.Log = filepath.Join(b.t.TempDir(), "compressed"), b.settings.FrameLog,
+		slog.New(slog.DiscardHandler)
 	o.Announce, o.Blocked = b.announce, func() error { return nil }
 	z := &zipper{t: b.t, grown: bell.NewSet(), readers: bell.NewSet()}
 	o.Grown, o.Readers = z.grown.Listen(), z.readers
@@ -158,7 +159,8 @@ func noise(r *rand.Rand, n int) []byte {
 
 // inflated returns the text of a compressed message, without any message before it.
 func inflated(payload []byte) ([]byte, error) {
-	return io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
+	return io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload),
+		strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
 }
 
 // next reads up to the next message, and tells whether it was compressed. It answers pings, and
@@ -174,7 +176,8 @@ func (p *peer) next(b *bench, i int) (compressed bool, err error) {
 		case h.OpCode == ws.OpPing && h.Rsv == 0:
 			pos, err := wsproto.ParsePosition(payload)
 			if err != nil || pos.Offset != b.offset(i) {
-				return false, fmt.Errorf("a ping before frame %d, which is at %d, says %q", i, b.offset(i), payload)
+				return false, fmt.Errorf("a ping before frame %d, which is at %d, says %q", i, b.offset(i),
+					payload)
 			}
 			if _, err := p.Write(masked(ws.OpPong, payload)); err != nil {
 				return false, err
@@ -190,7 +193,8 @@ func (p *peer) next(b *bench, i int) (compressed bool, err error) {
 				return false, fmt.Errorf("frame %d: %w", i, err)
 			}
 		}
-		if frame := b.frame(i); !bytes.HasSuffix(frame, payload) || len(wsproto.AppendTextHeader(nil, len(payload)))+len(payload) != len(frame) {
+		if frame := b.frame(i); !bytes.HasSuffix(frame, payload) ||
+			len(wsproto.AppendTextHeader(nil, len(payload)))+len(payload) != len(frame) {
 			return false, fmt.Errorf("frame %d of client %d differs", i, p.id)
 		}
 		return h.Rsv == 4, nil
@@ -258,7 +262,8 @@ func TestCompressedAndPlain(t *testing.T) {
 	s := b.next(func(m handoff.Message) bool {
 		return m.Stats != nil && m.Stats.CompressedBytes > 0 && m.Stats.MinCursor == b.frames.Head()
 	}).Stats
-	if want := b.offset(n - 1); s.Deflate != 2 || s.PlainBytes != want || s.SentBytes < s.CompressedBytes+s.PlainBytes {
+	if want := b.offset(n - 1); s.Deflate != 2 || s.PlainBytes != want ||
+		s.SentBytes < s.CompressedBytes+s.PlainBytes {
 		t.Errorf("%+v; %d bytes were plain", s, want)
 	}
 	b.publishText(text(r, 900_000)) // longer than a slice even when compressed
@@ -341,7 +346,8 @@ func TestRandomClientsAndCompressedLogs(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 4))
-	b := start(t, handoff.Settings{PingIntervalMS: 50, PingTimeoutMS: 60000}, framelog.Options{SegmentBytes: 1 << 20, RetainBytes: 512 << 20})
+	b := start(t, handoff.Settings{PingIntervalMS: 50, PingTimeoutMS: 60000},
+		framelog.Options{SegmentBytes: 1 << 20, RetainBytes: 512 << 20})
 	z := b.compress(deflate.Options{SegmentBytes: 128 << 10, RetainBytes: 512 << 10})
 	z.SetClients(1)
 	z.waitAlive(true)
@@ -462,7 +468,8 @@ func TestCompressedInput(t *testing.T) {
 // byHand returns a compressed log that grows only when the test appends to it.
 func byHand(t testing.TB, o framelog.Options) (*framelog.Writer, string) {
 	t.Helper()
-	o.Dir, o.Transient, o.Log = filepath.Join(t.TempDir(), "compressed"), true, slog.New(slog.DiscardHandler)
+	o.Dir, o.Transient, o.Log = filepath.Join(t.TempDir(), "compressed"), true,
+		slog.New(slog.DiscardHandler)
 	w, _, err := framelog.OpenWriter(o)
 	if err != nil {
 		t.Fatal(err)
@@ -479,7 +486,8 @@ func (b *bench) appendCompressed(w *framelog.Writer, i int) {
 	}
 	frame, err := d.Frame(b.all[i])
 	if err == nil {
-		err = compressedlog.Append(w, frame, compressedlog.Other, compressedlog.Span{Start: b.offset(i), End: b.offset(i + 1)})
+		err = compressedlog.Append(w, frame, compressedlog.Other,
+			compressedlog.Span{Start: b.offset(i), End: b.offset(i + 1)})
 	}
 	if err == nil {
 		err = w.Commit()
@@ -555,7 +563,8 @@ func TestLongCompressedFrame(t *testing.T) {
 		from := h.frames.Head()
 		h.append(make([]byte, 3*sliceBytes))
 		frame := wsproto.AppendTextFrame(nil, make([]byte, sliceBytes+sliceBytes/4))
-		err := compressedlog.Append(w, frame, compressedlog.Other, compressedlog.Span{Start: from, End: h.frames.Head()})
+		err := compressedlog.Append(w, frame, compressedlog.Other,
+			compressedlog.Span{Start: from, End: h.frames.Head()})
 		if err := errors.Join(err, w.Commit()); err != nil {
 			t.Fatal(err)
 		}

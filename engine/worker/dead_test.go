@@ -32,7 +32,8 @@ func vanish(t testing.TB, c *net.TCPConn) {
 	}
 	drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
 	raw.Control(func(fd uintptr) {
-		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop[0]})
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: 1, Filter: &drop[0]})
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +80,8 @@ func TestVanishedPeers(t *testing.T) {
 	}
 	for _, p := range []*peer{full, busy} {
 		server, client := p.RemoteAddr(), p.LocalAddr()
-		for end := time.Now().Add(30 * time.Second); kernelKnows(t, server, client); time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); kernelKnows(t, server,
+			client); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatal("the kernel still tries to reach one")
 			}
@@ -231,7 +233,8 @@ func TestInputAfterAPauseCountsFirst(t *testing.T) {
 func TestLimitsReload(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	p := b.connect(0, nil, false)
-	b.send(handoff.Message{Settings: &handoff.Settings{PingIntervalMS: 25_000, PingTimeoutMS: 40_000, InputBytes: 4000, InputRate: 1000, LogLevel: "info"}})
+	b.send(handoff.Message{Settings: &handoff.Settings{PingIntervalMS: 25_000, PingTimeoutMS: 40_000,
+		InputBytes: 4000, InputRate: 1000, LogLevel: "info"}})
 	q := b.connect(0, nil, false) // the worker has the settings when this client is connected
 	for _, p := range []*peer{p, q} {
 		p.send(ws.OpText, make([]byte, 3900))
@@ -251,7 +254,10 @@ func userTimeout(t testing.TB, c *net.TCPConn) (ms int) {
 	t.Helper()
 	raw, err := c.SyscallConn()
 	if err == nil {
-		raw.Control(func(fd uintptr) { ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) })
+		raw.Control(func(fd uintptr) {
+			ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP,
+				unix.TCP_USER_TIMEOUT)
+		})
 	}
 	if err != nil {
 		t.Fatal(err)

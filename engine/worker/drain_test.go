@@ -19,9 +19,11 @@ import (
 
 func TestDrainRemaining(t *testing.T) {
 	began := time.Now()
-	d := draining{began: began, spread: time.Second, deadline: began.Add(2 * time.Second), clients: 1000}
+	d := draining{began: began, spread: time.Second, deadline: began.Add(2 * time.Second),
+		clients: 1000}
 	for after, want := range map[time.Duration]int{
-		0: 1000, time.Millisecond: 999, 10 * time.Millisecond: 990, 500 * time.Millisecond: 500, 999 * time.Millisecond: 1, time.Second: 0, time.Hour: 0,
+		0: 1000, time.Millisecond: 999, 10 * time.Millisecond: 990, 500 * time.Millisecond: 500,
+		999 * time.Millisecond: 1, time.Second: 0, time.Hour: 0,
 	} {
 		if got := d.remaining(began.Add(after)); got < want-1 || got > want {
 			t.Errorf("after %v: got %d of 1000 clients, want %d", after, got, want)
@@ -143,12 +145,14 @@ func setAskWait(t *testing.T, wait time.Duration) {
 // too, and confirmed by a ping with the close frame.
 func TestDrainPingsBeforeClosing(t *testing.T) {
 	setAskWait(t, time.Hour)
-	b := start(t, handoff.Settings{PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000}, framelog.Options{})
+	b := start(t, handoff.Settings{PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000},
+		framelog.Options{})
 	p := b.connect(0, nil, false)
 	b.publish(1000)
 	p.want(b, 0, 1)
 	first := b.frames.Head()
-	b.send(handoff.Message{Drain: &handoff.Drain{Head: first, WithinMS: 3_600_000, Disconnect: wsproto.ServerShutdown.Name}})
+	b.send(handoff.Message{Drain: &handoff.Drain{Head: first, WithinMS: 3_600_000,
+		Disconnect: wsproto.ServerShutdown.Name}})
 	h, asked := p.frame()
 	if h.OpCode != ws.OpPing {
 		t.Fatalf("got %+v", h)
@@ -180,13 +184,15 @@ func TestDrainClosesWithoutAPong(t *testing.T) {
 	p := b.connect(0, nil, false)
 	b.publish(1000)
 	p.want(b, 0, 1)
-	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 3_600_000, Disconnect: wsproto.ServerShutdown.Name}})
+	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 3_600_000,
+		Disconnect: wsproto.ServerShutdown.Name}})
 	p.wantClose(wsproto.ServerShutdown.Code) // no pong
 }
 
 // A disconnect is logged at level info if one side did something wrong, whatever its close code.
 func TestOrdinaryEnds(t *testing.T) {
-	quiet := map[string]bool{"duplicate_connection": true, "subscription_expired": true, "server_shutdown": true, "client_closed": true, "client_gone": true}
+	quiet := map[string]bool{"duplicate_connection": true, "subscription_expired": true,
+		"server_shutdown": true, "client_closed": true, "client_gone": true}
 	for _, why := range wsproto.Disconnects {
 		if why != wsproto.WorkerLost && ordinary(why) != quiet[why.Name] {
 			t.Errorf("%s: quiet is %v", why.Name, ordinary(why))
@@ -210,7 +216,8 @@ func TestAnsweredCloseConfirms(t *testing.T) {
 		"a close frame of one that has ponged": {true, 1000, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := start(t, handoff.Settings{PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000}, framelog.Options{})
+			b := start(t, handoff.Settings{PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000},
+				framelog.Options{})
 			p := b.connect(0, nil, false)
 			text := func() { // without an answer to pings
 				for h, _ := p.frame(); h.OpCode != ws.OpText; h, _ = p.frame() {
@@ -230,7 +237,8 @@ func TestAnsweredCloseConfirms(t *testing.T) {
 			}
 			b.publish(1000)
 			text()
-			b.send(handoff.Message{Close: &handoff.Close{ID: p.id, Disconnect: wsproto.DuplicateConnection.Name}})
+			b.send(handoff.Message{Close: &handoff.Close{ID: p.id,
+				Disconnect: wsproto.DuplicateConnection.Name}})
 			p.wantClose(wsproto.DuplicateConnection.Code)
 			p.send(ws.OpClose, ws.NewCloseFrameBody(c.code, ""))
 			want := uint64(0)

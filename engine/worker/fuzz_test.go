@@ -20,7 +20,11 @@ type heard struct {
 	closed uint16 // code of its close frame; 0: none came
 }
 
-func (h *heard) Ping(p []byte) error               { h.pings = append(h.pings, string(p)); return nil }
+func (h *heard) Ping(p []byte) error {
+	h.pings = append(h.pings,
+		string(p))
+	return nil
+}
 func (h *heard) Pong([]byte) error                 { return nil }
 func (h *heard) Close(code uint16, _ []byte) error { h.closed = code; return nil }
 func (h *heard) Data(int, bool) error              { return nil }
@@ -41,7 +45,8 @@ func FuzzReceive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, input []byte, piece uint8) {
 		h.t = t
 		input = input[:min(len(input), h.settings.InputBytes)]
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK,
+			0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,9 +103,11 @@ func FuzzReceive(f *testing.F) {
 			t.Fatalf("told %+v, want %s", m.Closed, why.Name)
 		}
 		if err != io.EOF || s.closed != (code != 0) || s.code != code || code == 0 && s.next != n {
-			t.Fatalf("%v; closed: %v with %d, want %d; %d of %d frames", err, s.closed, s.code, code, s.next, n)
+			t.Fatalf("%v; closed: %v with %d, want %d; %d of %d frames", err, s.closed, s.code, code,
+				s.next, n)
 		}
-		if last := len(want.pings) - 1; code == 0 && last >= 0 && (len(s.pongs) == 0 || s.pongs[len(s.pongs)-1] != want.pings[last]) {
+		if last := len(want.pings) - 1; code == 0 && last >= 0 &&
+			(len(s.pongs) == 0 || s.pongs[len(s.pongs)-1] != want.pings[last]) {
 			t.Fatalf("pongs %q for pings %q", s.pongs, want.pings)
 		}
 	})

@@ -27,7 +27,10 @@ func option(t testing.TB, c net.Conn, level, name, value int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, name, value) }); e != nil || err != nil {
+	if e := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), level, name,
+			value)
+	}); e != nil || err != nil {
 		t.Fatal(e, err)
 	}
 }
@@ -39,7 +42,8 @@ func queue(t testing.TB, c net.Conn, which uint) (n int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), which) }); e != nil || err != nil {
+	if e := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), which) }); e != nil ||
+		err != nil {
 		t.Fatal(e, err)
 	}
 	return n
@@ -59,7 +63,8 @@ func TestEndBehindTheLastBytes(t *testing.T) {
 		"whole buffers": {masked(ws.OpText, make([]byte, 2*readBytes-8)), wsproto.ClientGone},
 		"burst":         {masked(ws.OpText, make([]byte, 3*readsAtOnce*readBytes)), wsproto.ClientGone},
 		"close":         {closing, wsproto.ClientClosed},
-		"burst, close":  {append(masked(ws.OpText, make([]byte, 3*readsAtOnce*readBytes)), closing...), wsproto.ClientClosed},
+		"burst, close": {append(masked(ws.OpText, make([]byte, 3*readsAtOnce*readBytes)), closing...),
+			wsproto.ClientClosed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := start(t, handoff.Settings{InputBytes: 1 << 20, InputRate: 1 << 20}, framelog.Options{})
@@ -86,7 +91,8 @@ func TestInputBeforeTheWorker(t *testing.T) {
 	ping := masked(ws.OpPing, []byte("here?"))
 	for name, write := range map[string]func(*testing.T, *net.TCPConn){
 		"burst": func(t *testing.T, c *net.TCPConn) {
-			if _, err := c.Write(append(masked(ws.OpText, make([]byte, 5*readsAtOnce*readBytes/2)), ping...)); err != nil {
+			if _, err := c.Write(append(masked(ws.OpText, make([]byte, 5*readsAtOnce*readBytes/2)),
+				ping...)); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -244,8 +250,9 @@ func TestInputBeforeTheReset(t *testing.T) {
 // InternalError. The send took less, but the socket is not full.
 func TestCutInsideASend(t *testing.T) {
 	for name, sizes := range map[string][]int{
-		"one frame":       {200_000},
-		"pings among":     {4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000},
+		"one frame": {200_000},
+		"pings among": {4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000,
+			4000, 4000, 4000, 4000},
 		"frames, no ping": {2000, 2000, 60_000},
 	} {
 		for _, notices := range []bool{false, true} {
@@ -294,7 +301,8 @@ func TestCutInsideACompressedLog(t *testing.T) {
 				b.append(c.size)
 				frame := wsproto.AppendTextFrame(nil, make([]byte, c.size))
 				frame[0] |= 0x40
-				if err := compressedlog.Append(w, frame, compressedlog.Other, compressedlog.Span{Start: b.offset(i), End: b.offset(i + 1)}); err != nil {
+				if err := compressedlog.Append(w, frame, compressedlog.Other,
+					compressedlog.Span{Start: b.offset(i), End: b.offset(i + 1)}); err != nil {
 					t.Fatal(err)
 				}
 				if err := w.Commit(); err != nil {
@@ -312,7 +320,8 @@ func TestCutInsideACompressedLog(t *testing.T) {
 				}
 				return n, err
 			}
-			if n, err := compressed(b.join(handoff.Client{Negotiated: deflated}, false)); n != c.frames || err != nil {
+			if n, err := compressed(b.join(handoff.Client{Negotiated: deflated}, false)); n != c.frames ||
+				err != nil {
 				t.Fatalf("%d of %d frames came from the compressed log, %v", n, c.frames, err)
 			}
 			cut(t, dir, int64(c.left*pageBytes))

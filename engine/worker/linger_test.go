@@ -163,7 +163,8 @@ func TestLingerCompressed(t *testing.T) {
 	frame, from := wsproto.AppendTextFrame(nil, record), h.frames.Head()
 	compress := func() {
 		t.Helper()
-		err := compressedlog.Append(w, frame, compressedlog.Same, compressedlog.Span{Start: from, End: from + uint64(len(frame))})
+		err := compressedlog.Append(w, frame, compressedlog.Same,
+			compressedlog.Span{Start: from, End: from + uint64(len(frame))})
 		if err := errors.Join(err, w.Commit()); err != nil {
 			t.Fatal(err)
 		}
@@ -289,7 +290,8 @@ func TestLingerEnds(t *testing.T) {
 	}
 	wait()
 	h.sends(15, "before the end")
-	if err := h.beginDrain(handoff.Drain{Head: h.frames.Head(), Disconnect: wsproto.ServerShutdown.Name}); err != nil {
+	if err := h.beginDrain(handoff.Drain{Head: h.frames.Head(),
+		Disconnect: wsproto.ServerShutdown.Name}); err != nil {
 		t.Fatal(err)
 	}
 	h.sends(18, "at the end, with no time for those behind")
@@ -305,7 +307,8 @@ func TestLingerNotWhileDraining(t *testing.T) {
 	h, later := lingeringLoop(t, time.Second)
 	h.append(record)
 	later(0)
-	if err := h.beginDrain(handoff.Drain{Head: h.frames.Head() + 1, WithinMS: 60_000, SpreadMS: 60_000, Disconnect: wsproto.ServerShutdown.Name}); err != nil {
+	if err := h.beginDrain(handoff.Drain{Head: h.frames.Head() + 1, WithinMS: 60_000,
+		SpreadMS: 60_000, Disconnect: wsproto.ServerShutdown.Name}); err != nil {
 		t.Fatal(err)
 	}
 	h.append(record)
@@ -381,7 +384,8 @@ func TestLingerTimer(t *testing.T) {
 // In a running worker, records that come one by one are sent in rounds.
 func TestLingerSharesSends(t *testing.T) {
 	const every = 200 * time.Millisecond
-	b := start(t, handoff.Settings{LingerMS: every.Milliseconds(), PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000}, framelog.Options{})
+	b := start(t, handoff.Settings{LingerMS: every.Milliseconds(), PingIntervalMS: 3_600_000,
+		PingTimeoutMS: 7_200_000}, framelog.Options{})
 	p := b.connect(0, nil, false)
 	b.stats(func(s *handoff.Stats) bool { return s.Clients == 1 })
 	began := time.Now()

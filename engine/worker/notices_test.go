@@ -21,7 +21,8 @@ import (
 // notify adds a notice at the head, as the encoder does.
 func (b *bench) notify(book *notice.Book, text string) {
 	b.t.Helper()
-	if err := book.Add(notice.Notice{Offset: b.frames.Head(), Text: text}, b.frames.Floor()); err != nil {
+	if err := book.Add(notice.Notice{Offset: b.frames.Head(), Text: text},
+		b.frames.Floor()); err != nil {
 		b.t.Error(err)
 	}
 	b.frames.Mark()
@@ -48,7 +49,8 @@ func (p *peer) wantNotice(text string) {
 // everything after it, for any start of their streams. The others get frames only.
 func TestNoticesInTheirPlace(t *testing.T) {
 	dir := t.TempDir()
-	b := start(t, handoff.Settings{Notices: dir, PingIntervalMS: 100, PingTimeoutMS: 60000}, framelog.Options{})
+	b := start(t, handoff.Settings{Notices: dir, PingIntervalMS: 100, PingTimeoutMS: 60000},
+		framelog.Options{})
 	book := newBook(t, dir)
 	b.publish(10, 200, 70000)
 	other := b.connect(0, nil, false)
@@ -98,7 +100,8 @@ func TestNoticesInTheirPlace(t *testing.T) {
 // whose sockets are often full.
 func TestNoticesUnderLoad(t *testing.T) {
 	dir := t.TempDir()
-	b := start(t, handoff.Settings{Notices: dir}, framelog.Options{SegmentBytes: 1 << 20, RetainBytes: 256 << 20})
+	b := start(t, handoff.Settings{Notices: dir},
+		framelog.Options{SegmentBytes: 1 << 20, RetainBytes: 256 << 20})
 	book := newBook(t, dir)
 	random := rand.New(rand.NewPCG(6, 6))
 	const rounds = 60
@@ -157,7 +160,8 @@ func TestNoticesUnderLoad(t *testing.T) {
 		for k := range 3 {
 			text := append(fmt.Appendf(nil, "%d ", 3*i+k), noise(random, 50_000)...)
 			clear(text[25_000:]) // so that compressing halves it
-			if err := b.frames.Append(wsproto.AppendTextFrame(nil, text), framelog.Meta{Stream: 1, Cycle: -1, Time: 1}); err != nil {
+			if err := b.frames.Append(wsproto.AppendTextFrame(nil, text),
+				framelog.Meta{Stream: 1, Cycle: -1, Time: 1}); err != nil {
 				t.Fatal(err)
 			}
 			if err := b.frames.Commit(); err != nil {

@@ -20,14 +20,16 @@ func TestOutboxIsKept(t *testing.T) {
 	if err := unix.SetsockoptInt(h.control, unix.SOL_SOCKET, unix.SO_SNDBUF, 1); err != nil {
 		t.Fatal(err)
 	}
-	packet, err := handoff.Encode(handoff.Message{Closed: &handoff.Closed{ID: 7, Detail: strings.Repeat("x", 16<<10)}})
+	packet, err := handoff.Encode(handoff.Message{Closed: &handoff.Closed{ID: 7,
+		Detail: strings.Repeat("x", 16<<10)}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := handoff.Send(h.control, packet); err == nil || err == handoff.ErrAgain {
 		t.Fatalf("the kernel is to refuse it outright, not %v", err)
 	}
-	h.sendToPrimary(handoff.Message{Closed: &handoff.Closed{ID: 7, Detail: strings.Repeat("x", 16<<10)}})
+	h.sendToPrimary(handoff.Message{Closed: &handoff.Closed{ID: 7,
+		Detail: strings.Repeat("x", 16<<10)}})
 	h.sendToPrimary(handoff.Message{Closed: &handoff.Closed{ID: 8}})
 	if err := unix.SetsockoptInt(h.control, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<18); err != nil {
 		t.Fatal(err)

@@ -25,7 +25,8 @@ import (
 func (b *bench) publishAged(age time.Duration) {
 	b.t.Helper()
 	frame := wsproto.AppendTextFrame(nil, []byte("{}"))
-	if err := b.frames.Append(frame, framelog.Meta{Stream: 1, Cycle: -1, Time: time.Now().Add(-age).UnixNano()}); err != nil {
+	if err := b.frames.Append(frame, framelog.Meta{Stream: 1, Cycle: -1,
+		Time: time.Now().Add(-age).UnixNano()}); err != nil {
 		b.t.Fatal(err)
 	}
 	if err := b.frames.Commit(); err != nil {
@@ -58,7 +59,8 @@ func TestLatencySamples(t *testing.T) {
 	peers[0].data()
 	s := b.stats(func(s *handoff.Stats) bool { return s.Clients == 1 && s.Sends > 0 })
 	i, _ := slices.BinarySearch(handoff.LatencyBounds[:], s.LatencyMax)
-	if s.Latency.Counts[i] != 1 || sum(s.Latency.Counts[:]) != 1 || s.LatencyMax < 0.3 || s.Latency.Sum != s.LatencyMax {
+	if s.Latency.Counts[i] != 1 || sum(s.Latency.Counts[:]) != 1 || s.LatencyMax < 0.3 ||
+		s.Latency.Sum != s.LatencyMax {
 		t.Fatalf("%+v", s)
 	}
 	for range 2 {
@@ -70,7 +72,8 @@ func TestLatencySamples(t *testing.T) {
 		p.data()
 	}
 	s = b.stats(func(s *handoff.Stats) bool { return s.Sends == 4 })
-	if last := len(s.Latency.Counts) - 1; s.Latency.Counts[last] != 2 || sum(s.Latency.Counts[:]) != 3 || s.LatencyMax < 30 {
+	if last := len(s.Latency.Counts) - 1; s.Latency.Counts[last] != 2 ||
+		sum(s.Latency.Counts[:]) != 3 || s.LatencyMax < 30 {
 		t.Fatalf("%+v", s)
 	}
 	// A client that reads history is not live, so it is not sampled.
@@ -80,7 +83,8 @@ func TestLatencySamples(t *testing.T) {
 	if sum(s.Latency.Counts[:]) != 3 {
 		t.Fatalf("a replay was sampled as latency: %+v", s)
 	}
-	if n := sum(s.Lag.Counts[:]); s.Lag.Counts[0] != n || n < 4 || s.Head != b.frames.Head() || s.MinCursor != s.Head || len(s.Slowest) != 0 {
+	if n := sum(s.Lag.Counts[:]); s.Lag.Counts[0] != n || n < 4 || s.Head != b.frames.Head() ||
+		s.MinCursor != s.Head || len(s.Slowest) != 0 {
 		t.Fatalf("nobody is behind: %+v", s)
 	}
 }
@@ -95,12 +99,15 @@ func TestSlowestClients(t *testing.T) {
 		b.publish(frame)
 	}
 	live.want(b, 0, len(b.all))
-	s := b.stats(func(s *handoff.Stats) bool { return s.Blocked == 1 && s.MinCursor > 0 && s.Head == b.frames.Head() })
+	s := b.stats(func(s *handoff.Stats) bool {
+		return s.Blocked == 1 && s.MinCursor > 0 && s.Head == b.frames.Head()
+	})
 	if len(s.Slowest) != 1 {
 		t.Fatalf("%+v", s.Slowest)
 	}
 	slow := s.Slowest[0]
-	if slow.ID != stalled.id || slow.Key != fmt.Sprint("key-", stalled.id) || !slow.Blocked || slow.Cursor != s.MinCursor || slow.Cursor >= s.Head {
+	if slow.ID != stalled.id || slow.Key != fmt.Sprint("key-", stalled.id) || !slow.Blocked ||
+		slow.Cursor != s.MinCursor || slow.Cursor >= s.Head {
 		t.Fatalf("%+v, head %d", slow, s.Head)
 	}
 	if slow.Seconds < 365*24*3600 { // append's frames are from 1970
@@ -200,7 +207,8 @@ func BenchmarkTurn(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				to := &unix.SockaddrInet4{Port: sink.LocalAddr().(*net.UDPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}
+				to := &unix.SockaddrInet4{Port: sink.LocalAddr().(*net.UDPAddr).Port,
+					Addr: [4]byte{127, 0, 0, 1}}
 				if err := unix.Connect(fd, to); err != nil {
 					b.Fatal(err)
 				}
@@ -277,6 +285,7 @@ func TestLagBeyondTheHeadIsZero(t *testing.T) {
 	}
 	h.report()
 	if h.lag(c) != 0 || h.stats.MinCursor > h.stats.Head || h.stats.Lag.Sum != 0 {
-		t.Errorf("%d behind; smallest cursor %d of %d, sum of lags %v", h.lag(c), h.stats.MinCursor, h.stats.Head, h.stats.Lag.Sum)
+		t.Errorf("%d behind; smallest cursor %d of %d, sum of lags %v", h.lag(c), h.stats.MinCursor,
+			h.stats.Head, h.stats.Lag.Sum)
 	}
 }

@@ -364,7 +364,8 @@ func masked(op ws.OpCode, payload []byte) []byte {
 func (p *peer) want(b *bench, from, to int) {
 	p.t.Helper()
 	for i := from; i < to; i++ {
-		if got := p.data(); !bytes.HasSuffix(b.all[i], got) || len(wsproto.AppendTextHeader(nil, len(got)))+len(got) != len(b.all[i]) {
+		if got := p.data(); !bytes.HasSuffix(b.all[i], got) ||
+			len(wsproto.AppendTextHeader(nil, len(got)))+len(got) != len(b.all[i]) {
 			p.t.Fatalf("frame %d of client %d differs", i, p.id)
 		}
 	}
@@ -467,7 +468,8 @@ func TestPositionPings(t *testing.T) {
 	p.want(b, 0, 2)
 	h, payload := p.frame()
 	pos, err := wsproto.ParsePosition(payload)
-	if h.OpCode != ws.OpPing || err != nil || pos.Offset != b.frames.Head() || pos.Log != b.frames.ID() {
+	if h.OpCode != ws.OpPing || err != nil || pos.Offset != b.frames.Head() ||
+		pos.Log != b.frames.ID() {
 		t.Fatalf("%+v %q %v", h, payload, err)
 	}
 	p.send(ws.OpPong, payload)
@@ -478,7 +480,8 @@ func TestPositionPings(t *testing.T) {
 	pos.Offset++ // more than was sent
 	p.send(ws.OpPong, []byte(pos.String()))
 	p.send(ws.OpClose, nil)
-	if c := b.closed(p.id, wsproto.ClientClosed); c.Acked != b.frames.Head() || c.Sent != b.frames.Head() {
+	if c := b.closed(p.id, wsproto.ClientClosed); c.Acked != b.frames.Head() ||
+		c.Sent != b.frames.Head() {
 		t.Fatalf("%+v", c)
 	}
 }
@@ -537,7 +540,8 @@ func TestManyConfirmations(t *testing.T) {
 			told++
 		}
 	}
-	if _, _, err := handoff.Receive(fds[1], buf); err != handoff.ErrAgain || told != clients || len(l.confirmed) != 0 || l.failure != nil {
+	if _, _, err := handoff.Receive(fds[1], buf); err != handoff.ErrAgain || told != clients ||
+		len(l.confirmed) != 0 || l.failure != nil {
 		t.Fatalf("%d told, then %v; %v", told, err, l.failure)
 	}
 }
@@ -578,7 +582,9 @@ func TestStalledClient(t *testing.T) {
 		b.publish(50000 + i)
 	}
 	<-done
-	if s := b.next(func(m handoff.Message) bool { return m.Stats != nil && m.Stats.Blocked == 1 }).Stats; s.Clients != 2 || s.MinCursor == 0 || s.MinCursor >= b.frames.Head() {
+	if s := b.next(func(m handoff.Message) bool {
+		return m.Stats != nil && m.Stats.Blocked == 1
+	}).Stats; s.Clients != 2 || s.MinCursor == 0 || s.MinCursor >= b.frames.Head() {
 		t.Fatalf("%+v", s)
 	}
 	stalled.want(b, 0, records)
@@ -602,7 +608,8 @@ func TestDrain(t *testing.T) {
 	fast := b.connect(0, nil, false)
 	b.publish(4<<20, 10)
 	fast.want(b, 0, 2)
-	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 20000, Disconnect: wsproto.ServerShutdown.Name}})
+	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 20000,
+		Disconnect: wsproto.ServerShutdown.Name}})
 	fast.wantClose(wsproto.ServerShutdown.Code)
 	fast.send(ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(wsproto.ServerShutdown.Code), ""))
 	slow.want(b, 0, 2)
@@ -618,7 +625,8 @@ func TestDrainHasAnEnd(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	p := b.connect(0, nil, true)
 	b.publish(6 << 20) // never read
-	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 100, Disconnect: wsproto.ServerShutdown.Name}})
+	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 100,
+		Disconnect: wsproto.ServerShutdown.Name}})
 	b.closed(p.id, wsproto.ServerShutdown)
 	if err := <-b.ended; err != nil {
 		t.Fatal(err)
@@ -642,10 +650,12 @@ func TestFrameLogMissing(t *testing.T) {
 	control, _ := unix.Dup(int(theirs.Fd()))
 	theirs.Close()
 	wake, _ := unix.Eventfd(0, unix.EFD_NONBLOCK)
-	if err := primary.Send(handoff.Message{Settings: &handoff.Settings{FrameLog: t.TempDir() + "/none"}}, time.Second); err != nil {
+	settings := handoff.Settings{FrameLog: t.TempDir() + "/none"}
+	if err := primary.Send(handoff.Message{Settings: &settings}, time.Second); err != nil {
 		t.Fatal(err)
 	}
-	if err := Run(Options{Control: control, Wake: wake, Log: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "frame log") {
+	if err := Run(Options{Control: control, Wake: wake,
+		Log: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "frame log") {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -657,7 +667,8 @@ func TestRandomClients(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
-	b := start(t, handoff.Settings{PingIntervalMS: 200, PingTimeoutMS: 30000}, framelog.Options{SegmentBytes: 4 << 20, RetainBytes: 512 << 20})
+	b := start(t, handoff.Settings{PingIntervalMS: 200, PingTimeoutMS: 30000},
+		framelog.Options{SegmentBytes: 4 << 20, RetainBytes: 512 << 20})
 	const records, clients = 300, 24
 	var sizes [records]int
 	for i := range sizes {

@@ -39,7 +39,8 @@ func deflated(t testing.TB, frame []byte) (header, payload []byte) {
 // positions.
 func TestCompressedMessages(t *testing.T) {
 	log := firehosetest.NewLog(t)
-	long, short := `{"a":"`+strings.Repeat("long ", 30_000)+`"}`, `{"b":"`+strings.Repeat("b", 300)+`"}`
+	long, short := `{"a":"`+strings.Repeat("long ", 30_000)+`"}`,
+		`{"b":"`+strings.Repeat("b", 300)+`"}`
 	records := []string{long, short, short, long}
 	c := dial(t, log, compressing, func(s *firehosetest.Conn) {
 		s.Send(firehosetest.Ping(log.End()))
@@ -47,7 +48,8 @@ func TestCompressedMessages(t *testing.T) {
 		s.Send(header, payload, firehosetest.Ping(log.End()))
 		s.Send(log.Add("cycle", short), firehosetest.Ping(log.End()))
 		_, payload = deflated(t, log.Add("originalTx", short)) // as two frames
-		s.Send([]byte{0x41, 100}, payload[:100], firehosetest.Ping(wsproto.Position{}), []byte{0x80, 126, 0, byte(len(payload) - 100)}, payload[100:])
+		s.Send([]byte{0x41, 100}, payload[:100], firehosetest.Ping(wsproto.Position{}),
+			[]byte{0x80, 126, 0, byte(len(payload) - 100)}, payload[100:])
 		header, payload = deflated(t, log.Add("receipt", long))
 		s.Send(header, payload, wsproto.AppendClose(nil, 1001, ""))
 		s.WaitForClose()
@@ -109,10 +111,11 @@ func TestBadCompression(t *testing.T) {
 		"two reserved bits":        {0xe1, 0x01, 'x'},
 		"a compressed close frame": {0xc8, 0x00},
 	} {
-		c := dial(t, log, func(o *Options) { o.Compress, o.MaxMessage = true, 1<<20 }, func(s *firehosetest.Conn) {
-			s.Send(frames)
-			s.WaitForClose()
-		})
+		c := dial(t, log, func(o *Options) { o.Compress, o.MaxMessage = true, 1<<20 },
+			func(s *firehosetest.Conn) {
+				s.Send(frames)
+				s.WaitForClose()
+			})
 		if _, err := c.Next(t.Context()); !errors.Is(err, ErrProtocol) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -123,15 +126,17 @@ func TestBadCompression(t *testing.T) {
 func TestAnswerToTheOffer(t *testing.T) {
 	good := offer.Option()
 	takeover := wsflate.Parameters{ClientNoContextTakeover: true}.Option()
-	odd := httphead.NewOption("permessage-deflate", map[string]string{"x": "1", "server_no_context_takeover": ""})
+	odd := httphead.NewOption("permessage-deflate",
+		map[string]string{"x": "1", "server_no_context_takeover": ""})
 	for name, c := range map[string]struct {
 		answer []httphead.Option
 		taken  bool
 		err    error
 	}{
 		"nothing": {nil, false, nil}, "what was offered": {[]httphead.Option{good}, true, nil},
-		"with a context": {[]httphead.Option{takeover}, false, ErrProtocol}, "with something more": {[]httphead.Option{odd}, false, ErrProtocol},
-		"twice": {[]httphead.Option{good, good}, false, ErrProtocol},
+		"with a context":      {[]httphead.Option{takeover}, false, ErrProtocol},
+		"with something more": {[]httphead.Option{odd}, false, ErrProtocol},
+		"twice":               {[]httphead.Option{good, good}, false, ErrProtocol},
 	} {
 		if taken, err := accepted(c.answer); taken != c.taken || !errors.Is(err, c.err) {
 			t.Errorf("%s: %v, %v", name, taken, err)

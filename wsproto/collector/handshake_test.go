@@ -49,7 +49,8 @@ func TestHandshakeIsTheCollectors(t *testing.T) {
 	}
 	o := sampleOptions(t, "http://127.0.0.1:6100")
 	o.From = wsproto.From{Start: wsproto.At, Position: wsproto.Position{Offset: 7}}
-	if got, err := RequestURL(o, time.Now()); err != nil || !strings.HasSuffix(got, "&from=00000000000000000000000000000000-7") {
+	if got, err := RequestURL(o, time.Now()); err != nil ||
+		!strings.HasSuffix(got, "&from=00000000000000000000000000000000-7") {
 		t.Errorf("with a position: %s, %v", got, err)
 	}
 }
@@ -93,12 +94,16 @@ func TestRefusals(t *testing.T) {
 		want         error
 	}{
 		{"JSON error", "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{\"error\":\"Unknown subscriber\",\"success\":false}", &RefusedError{401, "Unknown subscriber"}},
-		{"JSON message", "HTTP/1.1 410 Gone\r\nContent-Length: 25\r\n\r\n{\"message\":\"below floor\"}", &RefusedError{410, "below floor"}},
+		{"JSON message", "HTTP/1.1 410 Gone\r\nContent-Length: 25\r\n\r\n{\"message\":\"below floor\"}",
+			&RefusedError{410, "below floor"}},
 		{"no JSON", "HTTP/1.1 400 Bad Request\r\nContent-Length: 22\r\n\r\nInvalid Upgrade header", &RefusedError{400, "Invalid Upgrade header"}},
 		{"the replaced service's 401", "HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\nConnection: close\r\nUnauthorized: Authentication failed\r\n", &RefusedError{401, "Unauthorized"}},
-		{"empty", "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\r\n", &RefusedError{503, "Service Unavailable"}},
-		{"control characters", "HTTP/1.1 400 Bad Request\r\n\r\na\x1b[2J\nb", &RefusedError{400, "a [2J b"}},
-		{"long", "HTTP/1.1 400 Bad Request\r\n\r\n" + strings.Repeat("é", 50_000), &RefusedError{400, strings.Repeat("é", 150)}},
+		{"empty", "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\r\n",
+			&RefusedError{503, "Service Unavailable"}},
+		{"control characters", "HTTP/1.1 400 Bad Request\r\n\r\na\x1b[2J\nb",
+			&RefusedError{400, "a [2J b"}},
+		{"long", "HTTP/1.1 400 Bad Request\r\n\r\n" + strings.Repeat("é", 50_000),
+			&RefusedError{400, strings.Repeat("é", 150)}},
 		{"200", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK", &RefusedError{200, "OK"}},
 		{"nothing", "", ErrLost},
 		{"no HTTP", "SSH-2.0-x\r\n", ErrProtocol},
@@ -138,7 +143,8 @@ func TestDialTimeout(t *testing.T) {
 	defer listener.Close()
 	o := sampleOptions(t, "http://"+listener.Addr().String()) // the kernel connects, but nothing answers
 	o.DialTimeout = 50 * time.Millisecond
-	if _, err := Dial(t.Context(), o); !errors.Is(err, ErrLost) || !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := Dial(t.Context(), o); !errors.Is(err, ErrLost) ||
+		!errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -15,7 +15,9 @@ func benchMix(tb testing.TB) (lines [][]byte, mean int64) {
 	kinds := map[string][][]byte{}
 	for _, v := range readVectors(tb) {
 		size := len(v.line())
-		if v.Tier == "realistic" && (v.Stream == "cycle" && size > 6000 || v.Stream == "originalTx" && size > 900 || v.Stream == "receipt" && size < 7200) {
+		if v.Tier == "realistic" &&
+			(v.Stream == "cycle" && size > 6000 || v.Stream == "originalTx" && size > 900 ||
+				v.Stream == "receipt" && size < 7200) {
 			kinds[v.Stream] = append(kinds[v.Stream], v.line())
 		}
 	}

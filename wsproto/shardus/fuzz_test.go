@@ -14,7 +14,8 @@ import (
 // the same texts, and return the same values.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
-		`{"a":[1,-0.5e-7,true,null,"\u00e9\n"],"a":2}`, `[1e400]`, `"\ud83d\ude00"`, ` [ ] `, `{"__proto__":1,"\u005f_proto__":{"x":1}}`, "\ufeff1", "[1,]", "01", "1.", "-", "\"\x01\"",
+		`{"a":[1,-0.5e-7,true,null,"\u00e9\n"],"a":2}`, `[1e400]`, `"\ud83d\ude00"`, ` [ ] `,
+		`{"__proto__":1,"\u005f_proto__":{"x":1}}`, "\ufeff1", "[1,]", "01", "1.", "-", "\"\x01\"",
 		`{"sign":{"owner":"a","sig":"b"},"sign":0}`, strings.Repeat("[", MaxDepth) + strings.Repeat("]", MaxDepth), strings.Repeat("9", 400), `{"":{"":{"":0}}}`,
 	} {
 		f.Add([]byte(s))
@@ -51,7 +52,9 @@ func sameAs(v Value, want any) bool {
 	case float64:
 		return v.Kind() == Number && v.Number() == want
 	case string:
-		return v.Kind() == Text && strings.ToValidUTF8(v.Text(), "\ufffd") == strings.ToValidUTF8(want, "\ufffd") || strings.Contains(want, "\ufffd")
+		return v.Kind() == Text &&
+			strings.ToValidUTF8(v.Text(), "\ufffd") == strings.ToValidUTF8(want, "\ufffd") ||
+			strings.Contains(want, "\ufffd")
 	case []any:
 		if v.Kind() != Array || v.Len() != len(want) {
 			return false
@@ -80,7 +83,8 @@ func sameAs(v Value, want any) bool {
 // FuzzNumber checks that a number is written as encoding/json writes it, which follows the same
 // rules of ECMAScript, and parses to itself.
 func FuzzNumber(f *testing.F) {
-	for _, x := range []float64{0, math.Copysign(0, -1), 1e21, 1e-7, 123456789012345678, 5e-324, math.MaxFloat64, 0.1, 1e15, -1e15 - 2, 1 << 53} {
+	for _, x := range []float64{0, math.Copysign(0, -1), 1e21, 1e-7, 123456789012345678, 5e-324,
+		math.MaxFloat64, 0.1, 1e15, -1e15 - 2, 1 << 53} {
 		f.Add(x)
 	}
 	f.Fuzz(func(t *testing.T, x float64) {
@@ -105,7 +109,8 @@ func FuzzNumber(f *testing.F) {
 // reduces it: the low bytes of its UTF-16 units, up to the first '=', without those of neither
 // alphabet.
 func FuzzBase64(f *testing.F) {
-	for _, s := range []string{"QUJD", "QUI=", "QQ", "Q", "Q=Q=", "-_+/", "Q U\nJ\tD", "Ł", "QŁ=QQ", "😀QUJD", "QUJDR"} {
+	for _, s := range []string{"QUJD", "QUI=", "QQ", "Q", "Q=Q=", "-_+/", "Q U\nJ\tD", "Ł", "QŁ=QQ",
+		"😀QUJD", "QUJDR"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

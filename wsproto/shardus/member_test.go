@@ -41,9 +41,12 @@ func TestMembersOfVectors(t *testing.T) {
 func TestMembersWithOddNames(t *testing.T) {
 	for _, text := range []string{
 		`{}`, `{"a":1}`, `{"executionShardKey":"x"}`, `{"z":{"executionShardKey":"x"}}`,
-		`{"\"":1,"executionShard\u0000":2,"z":3}`, `{"\ud800":1}`, `{"ü":1,"é":{"x":"}"}}`, `{"execution\\":0}`,
-		`{"executionShardKey\u0001":1}`, `{"executionShardKe\u0079":"x"}`, `{"executionShardKey":1,"executionShardKey":2}`,
-		`{"😀":1,"\ue000":2}`, `{"e":"\\\"","f":"{[,\"executionShardKey\":\"no\"]}"}`, strings.Repeat(`{"a":`, 2000) + `1` + strings.Repeat(`}`, 2000),
+		`{"\"":1,"executionShard\u0000":2,"z":3}`, `{"\ud800":1}`, `{"ü":1,"é":{"x":"}"}}`,
+		`{"execution\\":0}`,
+		`{"executionShardKey\u0001":1}`, `{"executionShardKe\u0079":"x"}`,
+		`{"executionShardKey":1,"executionShardKey":2}`,
+		`{"😀":1,"\ue000":2}`, `{"e":"\\\"","f":"{[,\"executionShardKey\":\"no\"]}"}`,
+		strings.Repeat(`{"a":`, 2000) + `1` + strings.Repeat(`}`, 2000),
 	} {
 		checkMembers(t, []byte(text))
 	}
