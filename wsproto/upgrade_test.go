@@ -85,7 +85,8 @@ func TestRecordedHandshakes(t *testing.T) {
 			t.Errorf("%s: %v", c.Name, err)
 			continue
 		}
-		response, err := http.ReadResponse(bufio.NewReader(strings.NewReader(string(u.AppendResponse(nil)))), r)
+		answer := bufio.NewReader(strings.NewReader(string(u.AppendResponse(nil))))
+		response, err := http.ReadResponse(answer, r)
 		if err != nil || response.StatusCode != c.Status || len(response.Header) != len(c.Answer) {
 			t.Errorf("%s: %v, %v", c.Name, response, err)
 			continue

@@ -18,7 +18,8 @@ func TestDiff(t *testing.T) {
 	to, _, err := load(t, `{"subscribers": [
 		{"publicKey": "`+samplePublicKey+`", "expirationTimestamp": 0, "subscriptionType": "FIREHOSE"},
 		{"publicKey": "`+otherKey+`", "expirationTimestamp": 9, "subscriptionType": "FIREHOSE"}],
-		"limitToSubscribersOnly": true, "stopDistributionAtCycle": 7, "LOG_LEVEL": "debug", "PING_TIMEOUT_MS": 61000,
+		"limitToSubscribersOnly": true, "stopDistributionAtCycle": 7,
+		"LOG_LEVEL": "debug", "PING_TIMEOUT_MS": 61000,
 		"DISTRIBUTOR_PORT": 6200, "ARCHIVER_DATA": {"cycleDB": "c"},
 		"DISTRIBUTOR_PUBLIC_KEY": "`+pair[64:]+`", "DISTRIBUTOR_SECRET_KEY": "`+pair+`"}`, nil, nil)
 	if err != nil {

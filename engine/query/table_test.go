@@ -150,18 +150,21 @@ func TestDamagedRows(t *testing.T) {
 	if got := post(t, a, "/originalTx", `"start":0,"end":9`); got.status != 200 || names(t, got.body, "originalTxs", "txId") != "b d" {
 		t.Errorf("%+v", got)
 	}
-	if n := strings.Count(log.String(), "damaged row"); n != 1 || a.Snapshot().Tables["originalTxsData"].Damaged != 3 {
+	left := a.Snapshot().Tables["originalTxsData"].Damaged
+	if n := strings.Count(log.String(), "damaged row"); n != 1 || left != 3 {
 		t.Errorf("%d lines: %s, %+v", n, log, a.Snapshot().Tables)
 	}
 }
 
 func TestErrorsSayWhich(t *testing.T) {
-	err := error(&DatabaseError{"receipts", filepath.Join("secret", "place", "r.sqlite3"), fmt.Errorf("%w: why", ErrLocked)})
+	path := filepath.Join("secret", "place", "r.sqlite3")
+	err := error(&DatabaseError{"receipts", path, fmt.Errorf("%w: why", ErrLocked)})
 	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "secret/place/r.sqlite3") {
 		t.Error(err)
 	}
 	var d *DatabaseError
-	if !errors.As(err, &d) || d.public() != "database receipts (r.sqlite3): the database is locked: why" {
+	const want = "database receipts (r.sqlite3): the database is locked: why"
+	if !errors.As(err, &d) || d.public() != want {
 		t.Error(d.public())
 	}
 	if once := classify(shardus.ErrKey); classify(once) != once || !errors.Is(once, ErrUnreadable) {

@@ -259,7 +259,7 @@ func TestInputBehindTheClose(t *testing.T) {
 			b.publish(120_000) // more than the client's socket takes at once
 			until(t, func() bool { return p.pending(unix.SIOCINQ) > 0 })
 			begin(b, p)
-			b.next(func(m handoff.Message) bool { return m.Closed != nil }) // the frame is under way
+			b.next(isClosed) // the frame is under way
 			p.send(ws.OpPong, []byte("late"))
 			p.send(ws.OpText, []byte("later"))
 			p.want(b, 1, 2)

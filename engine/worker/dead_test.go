@@ -72,7 +72,7 @@ func TestVanishedPeers(t *testing.T) {
 	b.publish(100)
 	ends := map[uint64]string{}
 	for len(ends) < 2 {
-		c := b.next(func(m handoff.Message) bool { return m.Closed != nil }).Closed
+		c := b.next(isClosed).Closed
 		ends[c.ID] = c.Disconnect
 	}
 	if ends[full.id] != wsproto.TooSlow.Name || ends[busy.id] != wsproto.PingTimeout.Name {
@@ -100,7 +100,7 @@ func TestSilentPeers(t *testing.T) {
 	reader.Close()
 	ends := map[uint64]string{}
 	for len(ends) < 2 {
-		c := b.next(func(m handoff.Message) bool { return m.Closed != nil }).Closed
+		c := b.next(isClosed).Closed
 		ends[c.ID] = c.Disconnect
 	}
 	if ends[reader.id] != wsproto.PingTimeout.Name || ends[stalled.id] != wsproto.TooSlow.Name {
@@ -165,7 +165,7 @@ func TestSlowLinkIsNotDead(t *testing.T) {
 		h.readUntilWritable(c, ours)
 	}
 	h.later(timeout + time.Second)
-	if m := h.sentToPrimary(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.Disconnect != wsproto.TooSlow.Name {
+	if m := h.sentToPrimary(isClosed); m.Closed.Disconnect != wsproto.TooSlow.Name {
 		t.Fatalf("when it takes no more: %+v", m.Closed)
 	}
 }
@@ -192,11 +192,11 @@ func TestTrickle(t *testing.T) {
 		}
 		if far := uint64(behind) > h.slow.lag; !far {
 			if c.state != blocked {
-				m := h.sentToPrimary(func(m handoff.Message) bool { return m.Closed != nil })
+				m := h.sentToPrimary(isClosed)
 				t.Errorf("not far behind: state %d, %+v", c.state, m.Closed)
 			}
 		} else if c.why != wsproto.TooSlow || !strings.HasPrefix(c.detail, "took ") {
-			m := h.sentToPrimary(func(m handoff.Message) bool { return m.Closed != nil })
+			m := h.sentToPrimary(isClosed)
 			t.Errorf("far behind: state %d, %v %q; %+v", c.state, c.why, c.detail, m.Closed)
 		}
 	}
@@ -332,7 +332,8 @@ func (h *manualLoop) readUntilAcknowledged(c *client, ours *net.TCPConn) {
 func (h *manualLoop) waitUntilSent(c *client) {
 	h.t.Helper()
 	last, since := h.queued(c), time.Now()
-	for end := time.Now().Add(30 * time.Second); time.Since(since) < 100*time.Millisecond; time.Sleep(time.Millisecond) {
+	end := time.Now().Add(30 * time.Second)
+	for ; time.Since(since) < 100*time.Millisecond; time.Sleep(time.Millisecond) {
 		if n := h.queued(c); n != last {
 			last, since = n, time.Now()
 		}
@@ -364,7 +365,7 @@ func TestSlowReaderIsNotDead(t *testing.T) {
 	}
 	h.waitUntilSent(c)
 	h.later(timeout + time.Second)
-	if m := h.sentToPrimary(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.Disconnect != wsproto.TooSlow.Name {
+	if m := h.sentToPrimary(isClosed); m.Closed.Disconnect != wsproto.TooSlow.Name {
 		t.Fatalf("when it takes no more: %+v", m.Closed)
 	}
 }

@@ -168,7 +168,7 @@ func TestDrainPingsBeforeClosing(t *testing.T) {
 		t.Fatalf("before it has answered, it gets %+v", h)
 	}
 	p.send(ws.OpPong, asked)
-	if m := b.next(func(m handoff.Message) bool { return m.Confirmed != nil }); m.Confirmed[0].Offset < first {
+	if m := b.next(isConfirmed); m.Confirmed[0].Offset < first {
 		t.Errorf("told %+v, want %d", m.Confirmed, first)
 	}
 	p.leave()
@@ -233,7 +233,7 @@ func TestAnsweredCloseConfirms(t *testing.T) {
 						break
 					}
 				}
-				b.next(func(m handoff.Message) bool { return m.Confirmed != nil })
+				b.next(isConfirmed)
 			}
 			b.publish(1000)
 			text()

@@ -99,7 +99,7 @@ func FuzzReceive(f *testing.F) {
 		if c.fd >= 0 {
 			h.read(c)
 		}
-		if m := h.sentToPrimary(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.ID != c.id || m.Closed.Disconnect != why.Name {
+		if m := h.sentToPrimary(isClosed); m.Closed.ID != c.id || m.Closed.Disconnect != why.Name {
 			t.Fatalf("told %+v, want %s", m.Closed, why.Name)
 		}
 		if err != io.EOF || s.closed != (code != 0) || s.code != code || code == 0 && s.next != n {

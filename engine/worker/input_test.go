@@ -239,7 +239,7 @@ func TestInputBeforeTheReset(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m := h.sentToPrimary(func(m handoff.Message) bool { return m.Closed != nil })
+	m := h.sentToPrimary(isClosed)
 	if m.Closed.Disconnect != wsproto.ClientGone.Name || m.Closed.Acked != token.Offset {
 		t.Fatalf("%+v, want it to have confirmed %d", m.Closed, token.Offset)
 	}

@@ -16,7 +16,7 @@ import (
 // case.
 func TestOutboxIsKept(t *testing.T) {
 	h := newManualLoop(t)
-	h.sentToPrimary(func(m handoff.Message) bool { return m.Ready != nil })
+	h.sentToPrimary(isReady)
 	if err := unix.SetsockoptInt(h.control, unix.SOL_SOCKET, unix.SO_SNDBUF, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestOutboxIsKept(t *testing.T) {
 		t.Errorf("%d messages are still queued", len(h.outbox))
 	}
 	for id := uint64(7); id <= 8; id++ {
-		if m := h.sentToPrimary(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.ID != id {
+		if m := h.sentToPrimary(isClosed); m.Closed.ID != id {
 			t.Errorf("the end of %d is told, not that of %d", m.Closed.ID, id)
 		}
 	}
@@ -49,7 +49,7 @@ func TestOutboxIsKept(t *testing.T) {
 // returns their number.
 func (h *manualLoop) fill() (ends uint64) {
 	h.t.Helper()
-	h.sentToPrimary(func(m handoff.Message) bool { return m.Ready != nil })
+	h.sentToPrimary(isReady)
 	for len(h.outbox) == 0 {
 		if ends++; ends > 10_000 {
 			h.t.Fatal("the channel is never full")

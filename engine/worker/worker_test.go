@@ -104,7 +104,8 @@ func start(t testing.TB, settings handoff.Settings, log framelog.Options) *bench
 		if err := w.Close(); err != nil {
 			t.Error(err)
 		}
-		for end := time.Now().Add(time.Minute); descriptors(t) != before; time.Sleep(5 * time.Millisecond) {
+		end := time.Now().Add(time.Minute)
+		for ; descriptors(t) != before; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Errorf("%d descriptors before, %d after", before, descriptors(t))
 				break
@@ -121,7 +122,7 @@ func start(t testing.TB, settings handoff.Settings, log framelog.Options) *bench
 	}
 	b.settings = settings
 	b.send(handoff.Message{Settings: &settings})
-	if m := b.next(func(m handoff.Message) bool { return m.Ready != nil }); m.Ready.PID != os.Getpid() {
+	if m := b.next(isReady); m.Ready.PID != os.Getpid() {
 		t.Fatalf("%+v", m.Ready)
 	}
 	return b
@@ -141,6 +142,11 @@ func (b *bench) send(m handoff.Message) {
 		b.t.Fatal(err)
 	}
 }
+
+// The messages that tests wait for.
+func isReady(m handoff.Message) bool     { return m.Ready != nil }
+func isConfirmed(m handoff.Message) bool { return m.Confirmed != nil }
+func isClosed(m handoff.Message) bool    { return m.Closed != nil }
 
 // next waits for a message of the worker to the primary.
 func (b *bench) next(want func(handoff.Message) bool) handoff.Message {
@@ -473,7 +479,8 @@ func TestPositionPings(t *testing.T) {
 		t.Fatalf("%+v %q %v", h, payload, err)
 	}
 	p.send(ws.OpPong, payload)
-	if m := b.next(func(m handoff.Message) bool { return m.Confirmed != nil }); len(m.Confirmed) != 1 || m.Confirmed[0] != (handoff.Confirmed{ID: p.id, Offset: b.frames.Head()}) {
+	if m := b.next(isConfirmed); len(m.Confirmed) != 1 ||
+		m.Confirmed[0] != (handoff.Confirmed{ID: p.id, Offset: b.frames.Head()}) {
 		t.Fatalf("%+v", m.Confirmed)
 	}
 	p.send(ws.OpPong, []byte("says nothing"))
@@ -500,7 +507,7 @@ func TestLatePong(t *testing.T) {
 	b.publish(100)
 	p.want(b, 1, 2) // so the frame is sent, and the cursor is after it
 	p.send(ws.OpPong, first)
-	if m := b.next(func(m handoff.Message) bool { return m.Confirmed != nil }); m.Confirmed[0].Offset != at {
+	if m := b.next(isConfirmed); m.Confirmed[0].Offset != at {
 		t.Fatalf("%+v, where %d was confirmed of %d", m.Confirmed, at, b.frames.Head())
 	}
 	p.send(ws.OpClose, nil)
