@@ -10,7 +10,9 @@ import (
 
 const rsv1Bit = 0x40
 
-// flushTail ends what a flush writes and is not sent: the receiver puts it back (RFC 7692 §7.2.1).
+// flushTail is the end of what a flush writes. It is not sent; the receiver appends it again (RFC
+// 7692
+// §7.2.1).
 const flushTail = "\x00\x00\xff\xff"
 
 // Levels of a Deflater.
@@ -19,14 +21,15 @@ const (
 	MaxDeflateLevel = 9
 )
 
-// A Deflater makes compressed frames of plain ones, each for itself: whoever gets one needs none before it. It belongs
-// to one goroutine and allocates nothing once it is warm.
+// A Deflater compresses frames, each on its own: a receiver needs no frame before it. It belongs to
+// one goroutine, and allocates nothing after its first frames.
 type Deflater struct {
 	w   *flate.Writer
 	out buffer // what w writes to
 }
 
-// NewDeflater returns one of a level from MinDeflateLevel (fast) to MaxDeflateLevel (small).
+// NewDeflater returns a Deflater with a level from MinDeflateLevel (fast) to MaxDeflateLevel
+// (small).
 func NewDeflater(level int) (*Deflater, error) {
 	if level < MinDeflateLevel || level > MaxDeflateLevel {
 		return nil, fmt.Errorf("wsproto: no deflate level %d", level)
@@ -45,16 +48,17 @@ func (b *buffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Frame compresses the one frame that AppendTextFrame made. The result is borrowed until the next call; it is nil when
-// compressing does not make the frame smaller.
+// Frame compresses one frame that AppendTextFrame made. The result is valid until the next call. It
+// is
+// nil if the frame would not become smaller.
 func (d *Deflater) Frame(frame []byte) ([]byte, error) {
 	_, payload, err := cutText(frame)
 	if err != nil {
 		return nil, err
 	}
-	// The header's size follows from the compressed size: room is left for the largest.
-	var room [MaxHeader]byte
-	d.out = append(d.out[:0], room[:]...)
+	// The header's size depends on the compressed size, so space is reserved for the largest.
+	var space [MaxHeader]byte
+	d.out = append(d.out[:0], space[:]...)
 	d.w.Reset(&d.out)
 	if _, err := d.w.Write(payload); err != nil {
 		return nil, fmt.Errorf("wsproto: deflate: %w", err)
@@ -64,9 +68,10 @@ func (d *Deflater) Frame(frame []byte) ([]byte, error) {
 	}
 	n := len(d.out) - MaxHeader - len(flushTail)
 	if n < 0 || string(d.out[MaxHeader+n:]) != flushTail {
-		return nil, fmt.Errorf("wsproto: deflate: a flush ended with % x", d.out[max(MaxHeader, len(d.out)-4):])
+		end := d.out[max(MaxHeader, len(d.out)-4):]
+		return nil, fmt.Errorf("wsproto: deflate: a flush ended with % x", end)
 	}
-	header := AppendTextHeader(room[:0], n)
+	header := AppendTextHeader(space[:0], n)
 	header[0] |= rsv1Bit
 	made := d.out[MaxHeader-len(header) : MaxHeader+n]
 	copy(made, header)
@@ -76,13 +81,13 @@ func (d *Deflater) Frame(frame []byte) ([]byte, error) {
 	return made, nil
 }
 
-// TextFrameSize returns the size of the first frame in b, one that AppendTextFrame made.
+// TextFrameSize returns the size of the first frame in b, which AppendTextFrame must have made.
 func TextFrameSize(b []byte) (int, error) {
 	size, _, err := cutText(b)
 	return size, err
 }
 
-// cutText takes the first frame off b: its size and payload.
+// cutText returns the size and payload of the first frame in b.
 func cutText(b []byte) (size int, payload []byte, err error) {
 	header, n := 2, uint64(0)
 	if len(b) >= header && b[0] == finBit|byte(ws.OpText) {
@@ -98,5 +103,6 @@ func cutText(b []byte) (size int, payload []byte, err error) {
 			return header + int(n), b[header : header+int(n)], nil
 		}
 	}
-	return 0, nil, fmt.Errorf("wsproto: %d bytes that begin with % x are no text frame", len(b), b[:min(len(b), MaxHeader)])
+	return 0, nil, fmt.Errorf("wsproto: %d bytes that begin with % x are no text frame",
+		len(b), b[:min(len(b), MaxHeader)])
 }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// benchFrames are frames of the realistic mix that rates are given for (wsproto/shardus): 70 % receipts of 4.6 to 7.1 KB,
-// 28 % originalTx of about 1 KB, 2 % cycles of 6 KB and more.
+// benchFrames are frames of the realistic mix that rates are given for (wsproto/shardus): 70 %
+// receipts of 4.6 to 7.1 KB, 28 % originalTx of about 1 KB, 2 % cycles of 6 KB and more.
 func benchFrames(tb testing.TB) (frames [][]byte, mean int) {
 	tb.Helper()
 	f, err := os.Open("shardus/testdata/vectors.jsonl.gz")
@@ -31,7 +31,9 @@ func benchFrames(tb testing.TB) (frames [][]byte, mean int) {
 			tb.Fatal(err)
 		}
 		size := len(v.Input)
-		if v.Tier == "realistic" && (v.Stream == "cycle" && size > 6000 || v.Stream == "originalTx" && size > 900 || v.Stream == "receipt" && size < 7200) {
+		if v.Tier == "realistic" &&
+			(v.Stream == "cycle" && size > 6000 || v.Stream == "originalTx" && size > 900 ||
+				v.Stream == "receipt" && size < 7200) {
 			kinds[v.Stream] = append(kinds[v.Stream], AppendTextFrame(nil, []byte(v.Message)))
 		}
 	}
@@ -50,8 +52,9 @@ func benchFrames(tb testing.TB) (frames [][]byte, mean int) {
 	return frames, mean / len(frames)
 }
 
-// What is left of the bytes follows from the records, half of which is hex digits that no level makes smaller than half:
-// 0.40 of what the simulator writes, 0.44 of this mix, whose receipts are short, at level 1; 0.02 less at level 9.
+// The ratio depends on the records. Half of a record is hex digits, which compress to half at best:
+// 0.40 of what the simulator writes, 0.44 of this mix, whose receipts are short, at level 1; 0.02
+// less at level 9.
 func TestDeflateRatio(t *testing.T) {
 	frames, mean := benchFrames(t)
 	d, err := NewDeflater(MinDeflateLevel)
@@ -70,7 +73,11 @@ func TestDeflateRatio(t *testing.T) {
 		t.Errorf("%.3f of the plain bytes", ratio)
 	}
 	i := 0
-	if allocs := testing.AllocsPerRun(200, func() { _, _ = d.Frame(frames[i%len(frames)]); i++ }); allocs != 0 {
+	if allocs := testing.AllocsPerRun(200, func() {
+		_,
+			_ = d.Frame(frames[i%len(frames)])
+		i++
+	}); allocs != 0 {
 		t.Errorf("%v allocations a frame", allocs)
 	}
 }

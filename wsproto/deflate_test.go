@@ -12,18 +12,19 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// inflate is the receiver of RFC 7692 §7.2.2, by the standard library.
+// inflate inflates as RFC 7692 §7.2.2 says, with the standard library.
 func inflate(t *testing.T, payload []byte) []byte {
 	t.Helper()
-	text, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
+	text, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload),
+		strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return text
 }
 
-// Every frame that a Deflater makes stands for itself: it is one text frame, marked as compressed, smaller than the
-// plain one, and a receiver without memory gets the text back.
+// Every frame of a Deflater can be read on its own. It is one text frame, marked as compressed,
+// smaller than the plain one, and inflates to the text without the frames before it.
 func TestDeflaterFrames(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	noise := make([]byte, 70000)
@@ -35,7 +36,8 @@ func TestDeflaterFrames(t *testing.T) {
 	for _, n := range []int{1, 2, 3, 40, 600, 700, 5000} {
 		texts = append(texts, []byte(strings.Repeat(record, n)))
 	}
-	texts = append(texts, bytes.Repeat([]byte("z"), 1<<20), noise, noise[:100], []byte("x"), nil, append(bytes.Clone(noise), strings.Repeat(record, 90)...))
+	texts = append(texts, bytes.Repeat([]byte("z"), 1<<20), noise, noise[:100], []byte("x"), nil,
+		append(bytes.Clone(noise), strings.Repeat(record, 90)...))
 	for level := MinDeflateLevel; level <= MaxDeflateLevel; level++ {
 		d, err := NewDeflater(level)
 		if err != nil {
@@ -58,7 +60,8 @@ func TestDeflaterFrames(t *testing.T) {
 			}
 			small++
 			h, err := ws.ReadHeader(bytes.NewReader(frame))
-			if err != nil || !h.Fin || h.Masked || h.OpCode != ws.OpText || h.Rsv != 4 || len(frame) >= len(plain) {
+			if err != nil || !h.Fin || h.Masked || h.OpCode != ws.OpText || h.Rsv != 4 ||
+				len(frame) >= len(plain) {
 				t.Fatalf("level %d: %+v, %d of %d bytes, %v", level, h, len(frame), len(plain), err)
 			}
 			payload := frame[ws.HeaderSize(h):]
@@ -90,7 +93,8 @@ func TestDeflaterRefusesOtherFrames(t *testing.T) {
 	}
 	frame := AppendTextFrame(nil, []byte(strings.Repeat("a", 300)))
 	for _, bad := range [][]byte{
-		nil, frame[:1], frame[:3], frame[:len(frame)-1], AppendControl(nil, ws.OpPing, nil), append([]byte{0xc1}, frame[1:]...),
+		nil, frame[:1], frame[:3], frame[:len(frame)-1], AppendControl(nil, ws.OpPing, nil),
+		append([]byte{0xc1}, frame[1:]...),
 		{0x81, 0xfe, 0, 1, 0}, {0x81, 127, 0xff, 0, 0, 0, 0, 0, 0, 0},
 	} {
 		if got, err := d.Frame(bad); err == nil {
@@ -109,7 +113,7 @@ func TestInflaterRefuses(t *testing.T) {
 			t.Errorf("%q is read as %q, %v", bad, got, err)
 		}
 	}
-	// A bomb costs no more than the limit.
+	// A compression bomb inflates to the limit at most.
 	d, _ := NewDeflater(9)
 	bomb, err := d.Frame(AppendTextFrame(nil, make([]byte, 16<<20)))
 	if err != nil {
@@ -118,13 +122,14 @@ func TestInflaterRefuses(t *testing.T) {
 	if _, err := i.Message(bomb[4:], 1<<20); !errors.Is(err, ErrInflate) || len(i.out) > 4<<20 {
 		t.Errorf("%v, with a buffer of %d bytes", err, len(i.out))
 	}
-	if got, err := i.Message([]byte{0}, 10); err != nil || len(got) != 0 { // an empty message, RFC 7692 §7.2.3.6
+	// An empty message, RFC 7692 §7.2.3.6
+	if got, err := i.Message([]byte{0}, 10); err != nil || len(got) != 0 {
 		t.Errorf("%q, %v", got, err)
 	}
 }
 
-// FuzzInflater gives payloads of a stranger to an Inflater, one after the other. What it makes of them is what the
-// standard library does, or nothing, and never more than the limit; compressed again, it comes back.
+// FuzzInflater gives any payloads to one Inflater. The result must be that of the standard library,
+// or an error, and never more than the limit. Compressed and inflated again, it must be the same.
 func FuzzInflater(f *testing.F) {
 	d, err := NewDeflater(MinDeflateLevel)
 	if err != nil {
@@ -145,12 +150,14 @@ func FuzzInflater(f *testing.F) {
 		if len(i.out) > 1<<18 {
 			t.Fatalf("a buffer of %d bytes for at most %d", len(i.out), limit)
 		}
-		r := flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff")))
+		r := flate.NewReader(io.MultiReader(bytes.NewReader(payload),
+			strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff")))
 		want, wantErr := io.ReadAll(io.LimitReader(r, int64(limit)+1))
 		if wantErr == nil && len(want) > int(limit) {
 			wantErr = ErrInflate
 		}
-		if err != nil && !errors.Is(err, ErrInflate) || (err == nil) != (wantErr == nil) || err == nil && !bytes.Equal(got, want) {
+		if err != nil && !errors.Is(err, ErrInflate) || (err == nil) != (wantErr == nil) ||
+			err == nil && !bytes.Equal(got, want) {
 			t.Fatalf("%d bytes, %v; want %d, %v", len(got), err, len(want), wantErr)
 		}
 		if err != nil {
@@ -167,7 +174,8 @@ func FuzzInflater(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again, err := i.Message(frame[ws.HeaderSize(h):], int(limit)); err != nil || !bytes.Equal(again, want) {
+		if again, err := i.Message(frame[ws.HeaderSize(h):], int(limit)); err != nil ||
+			!bytes.Equal(again, want) {
 			t.Fatalf("%d bytes come back as %d, %v", len(want), len(again), err)
 		}
 	})

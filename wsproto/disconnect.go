@@ -1,9 +1,11 @@
 package wsproto
 
-// A Disconnect is why a client's connection ended, whoever ended it. Values are compared with ==, and only those
-// declared here are used: Name goes into metrics and logs and over the channel between primary and worker.
+// A Disconnect is the reason why a client's connection ended, for either side. Values are compared
+// with ==, and only those declared here are used. Name is used in metrics, in logs, and in messages
+// between primary and worker.
 //
-// It is an error, so that a Handler may return one, and what Reader.Feed returns wraps one: errors.As finds it.
+// A Disconnect is an error, so that a Handler may return one. Errors of Reader.Feed wrap one:
+// errors.As finds it.
 type Disconnect struct {
 	Code   uint16 // of the close frame that we send; 0: none is sent, or only the client's own echoed
 	Reason string // text of that close frame, may be empty
@@ -12,9 +14,10 @@ type Disconnect struct {
 
 func (d Disconnect) Error() string { return "wsproto: disconnect: " + d.Name }
 
-// Codes and the first two reasons are what collectors know from the replaced service; the others
-// follow the IANA registry. 1012 (service restart) and 1013 (try again later) tell a collector that
-// coming back is welcome, 1008 that the same will happen again.
+// The codes and the first two reasons are those of the replaced service. The others follow the IANA
+// registry. 1012 (service restart) and 1013 (try again later) tell a collector that it may
+// reconnect,
+// 1008 that the same would happen again.
 var (
 	// DuplicateConnection: a newer connection with the same key takes over.
 	DuplicateConnection = Disconnect{1000, "", "duplicate_connection"}
@@ -22,23 +25,23 @@ var (
 	SubscriptionExpired = Disconnect{1001, "subscription expired", "subscription_expired"}
 	// ProtocolError: the client broke RFC 6455.
 	ProtocolError = Disconnect{1002, "protocol error", "protocol_error"}
-	// InvalidPayload: the reason of the client's close frame is not UTF-8.
+	// InvalidPayload: the reason of the client's close frame, or a text, is not UTF-8.
 	InvalidPayload = Disconnect{1007, "invalid payload", "invalid_payload"}
-	// TooMuchData: the client sent more than a collector has reason to.
+	// TooMuchData: the client sent more than its limits allow.
 	TooMuchData = Disconnect{1008, "too much data", "too_much_data"}
-	// PingTimeout: no pong, nor anything else, came in time.
+	// PingTimeout: the client neither answered a ping nor sent anything else in time.
 	PingTimeout = Disconnect{1008, "ping timeout", "ping_timeout"}
-	// MessageTooBig: one message of the client is larger than Reader.MaxMessage.
+	// MessageTooBig: a message of the client is larger than Reader.MaxMessage.
 	MessageTooBig = Disconnect{1009, "message too big", "message_too_big"}
-	// InternalError: a fault of ours, for instance a damaged frame log.
+	// InternalError: an error of the distributor, for instance a damaged frame log.
 	InternalError = Disconnect{1011, "internal error", "internal_error"}
 	// ServerShutdown: the distributor or this worker is being stopped, or another process has taken
 	// over. 1012 means service restart. It is not 1001, because collectors print that as the end of
 	// their subscription.
 	ServerShutdown = Disconnect{1012, "server shutdown", "server_shutdown"}
-	// TooSlow: the client's socket took nothing, or too little, for too long.
+	// TooSlow: the client's socket took nothing for too long, or the client read too slowly.
 	TooSlow = Disconnect{1013, "too slow", "too_slow"}
-	// BehindFloor: the client fell behind the oldest frame kept.
+	// BehindFloor: the next frame of the client is older than the oldest frame kept.
 	BehindFloor = Disconnect{1013, "behind the oldest record kept", "behind_floor"}
 
 	// ClientClosed: the client sent a close frame; its code is echoed.
@@ -49,13 +52,14 @@ var (
 	WorkerLost = Disconnect{0, "", "worker_lost"}
 )
 
-// Disconnects holds every Disconnect there is, for metrics that show all labels from the start. Read-only.
+// Disconnects lists every Disconnect, for metrics that have all labels from the start. Read-only.
 var Disconnects = []Disconnect{
-	DuplicateConnection, SubscriptionExpired, ServerShutdown, ProtocolError, InvalidPayload, TooMuchData, PingTimeout,
-	MessageTooBig, InternalError, TooSlow, BehindFloor, ClientClosed, ClientGone, WorkerLost,
+	DuplicateConnection, SubscriptionExpired, ServerShutdown, ProtocolError, InvalidPayload,
+	TooMuchData, PingTimeout, MessageTooBig, InternalError, TooSlow, BehindFloor, ClientClosed,
+	ClientGone, WorkerLost,
 }
 
-// DisconnectNamed finds a Disconnect by its Name.
+// DisconnectNamed returns the Disconnect with a Name.
 func DisconnectNamed(name string) (d Disconnect, ok bool) {
 	for _, d := range Disconnects {
 		if d.Name == name {

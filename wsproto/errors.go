@@ -2,13 +2,14 @@ package wsproto
 
 import "errors"
 
-// ErrPosition: a text is no position token.
+// ErrPosition: the text is no position token.
 var ErrPosition = errors.New("wsproto: malformed position token")
 
-// ErrNotices: a text names no kind of notice.
+// ErrNotices: the text is no kind of notice.
 var ErrNotices = errors.New("wsproto: no such notices")
 
-// The rules that gobwas/ws does not check for us. Each is wrapped together with its Disconnect.
+// These errors are for rules that gobwas/ws does not check. Each is wrapped together with its
+// Disconnect.
 var (
 	errReservedBits  = errors.New("reserved bits set")
 	errLengthBit     = errors.New("highest bit of the payload length set")

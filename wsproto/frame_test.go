@@ -34,13 +34,15 @@ func TestTextFrameReadsBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f.Header.OpCode != ws.OpText || !f.Header.Fin || f.Header.Masked || f.Header.Rsv != 0 || !bytes.Equal(f.Payload, payload) {
+		if f.Header.OpCode != ws.OpText || !f.Header.Fin || f.Header.Masked || f.Header.Rsv != 0 ||
+			!bytes.Equal(f.Payload, payload) {
 			t.Errorf("%d bytes: read back as %+v", n, f.Header)
 		}
 	}
 }
 
-// Golden bytes: made by the Sender of npm ws 8.17; the pong also stands in the recording "ok/ping at once".
+// Golden bytes: made by the Sender of npm ws 8.17; the pong is also in the recording "ok/ping at
+// once".
 func TestControlFrames(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -52,7 +54,8 @@ func TestControlFrames(t *testing.T) {
 		{"empty ping", AppendControl(nil, ws.OpPing, nil), "8900"},
 		{"close without a body", AppendClose(nil, NoStatus, ""), "8800"},
 		{"close", AppendClose(nil, 1000, ""), "880203e8"},
-		{"close with a reason", AppendClose(nil, 1001, "subscription expired"), "881603e9737562736372697074696f6e2065787069726564"},
+		{"close with a reason", AppendClose(nil, 1001, "subscription expired"),
+			"881603e9737562736372697074696f6e2065787069726564"},
 		{"private code", AppendClose(nil, 4999, "é"), "88041387c3a9"},
 	} {
 		if got := hex.EncodeToString(c.got); got != c.want {
@@ -82,7 +85,7 @@ func TestImpossibleFramesPanic(t *testing.T) {
 	}
 }
 
-// Every Disconnect can be sent, and its Name is fit for a metric label and found again.
+// Every Disconnect can be sent, and its Name is a valid metric label and finds it.
 func TestDisconnects(t *testing.T) {
 	names := map[string]bool{}
 	for _, d := range Disconnects {
@@ -97,17 +100,19 @@ func TestDisconnects(t *testing.T) {
 			continue
 		}
 		f, err := ws.ReadFrame(bytes.NewReader(AppendClose(nil, d.Code, d.Reason)))
-		if code, reason := ws.StatusCode(d.Code), d.Reason; err != nil || !bytes.Equal(f.Payload, ws.NewCloseFrameBody(code, reason)) {
+		if code, reason := ws.StatusCode(d.Code), d.Reason; err != nil ||
+			!bytes.Equal(f.Payload, ws.NewCloseFrameBody(code, reason)) {
 			t.Errorf("%s: %q, %v", d.Name, f.Payload, err)
 		}
 	}
 	if _, ok := DisconnectNamed("no_such"); ok {
 		t.Error("found a disconnect that is not there")
 	}
-	// What unmodified collectors know: they print 1001 as "Subscription Validity Expired", so
-	// nothing else may have it.
+	// Unmodified collectors print 1001 as "Subscription Validity Expired", so no other Disconnect may
+	// have it.
 	for _, d := range Disconnects {
-		if d.Code == SubscriptionExpired.Code && d != SubscriptionExpired || d.Code == DuplicateConnection.Code && d != DuplicateConnection {
+		if d.Code == SubscriptionExpired.Code && d != SubscriptionExpired ||
+			d.Code == DuplicateConnection.Code && d != DuplicateConnection {
 			t.Errorf("%s has the code %d, which means another thing to collectors", d.Name, d.Code)
 		}
 	}

@@ -9,10 +9,12 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// ErrInflate: the payload of a compressed message is no DEFLATE data, or more than was to be taken.
+// ErrInflate: the payload of a compressed message is invalid DEFLATE data, or inflates to more than
+// the limit.
 var ErrInflate = errors.New("wsproto: a compressed message cannot be read")
 
-// An Inflater reads compressed messages, each for itself. The zero value is ready; it belongs to one goroutine.
+// An Inflater inflates compressed messages, each on its own. The zero value is ready. It belongs to
+// one goroutine.
 type Inflater struct {
 	r   io.ReadCloser
 	in  bytes.Reader
@@ -20,10 +22,11 @@ type Inflater struct {
 	src []byte
 }
 
-// Message returns the text of a message whose frames' payloads were, one behind the other, payload. It is borrowed until
-// the next call and never has more than limit bytes, whatever the payload says. Errors: ErrInflate.
+// Message returns the text of a message. payload is the payloads of the message's frames, joined.
+// The
+// text is valid until the next call, and never has more than limit bytes. Errors wrap ErrInflate.
 func (i *Inflater) Message(payload []byte, limit int) ([]byte, error) {
-	// A final, empty block behind the tail makes the end of the message that of the stream.
+	// A final, empty block after the tail makes the end of the message the end of the stream.
 	i.src = append(append(i.src[:0], payload...), flushTail+"\x01\x00\x00\xff\xff"...)
 	i.in.Reset(i.src)
 	if i.r == nil {

@@ -9,17 +9,20 @@ const (
 	extensionsHeader = "Sec-WebSocket-Extensions"
 	deflateName      = "permessage-deflate"
 
-	// maxOffers bounds how many offers are looked at: a client makes one or two.
+	// maxOffers bounds how many offers are read. A client makes one or two.
 	maxOffers = 16
 )
 
-// NegotiateDeflate returns the value of the answer's Sec-WebSocket-Extensions header that accepts permessage-deflate
-// (RFC 7692), or "" when the client does not offer it in a form that we can keep. The first such offer counts.
+// NegotiateDeflate returns the value of the answer's Sec-WebSocket-Extensions header that accepts
+// permessage-deflate (RFC 7692), or "" if the client makes no offer that we can accept. The first
+// acceptable offer counts.
 //
-// What is agreed on is always that both sides begin every message with an empty window: ours are compressed once for
-// all clients, and theirs are thrown away. An offer is declined when it has a parameter that we do not know, one twice,
-// one with a value that it cannot have, or asks for a smaller window of ours than the one that all share. A header
-// that breaks the grammar declines all; CheckUpgrade refuses it before.
+// The answer always says that both sides begin every message with an empty window: our messages are
+// compressed once for all clients, and the client's are discarded. An offer is declined if it has
+// an
+// unknown parameter, a parameter twice, or an invalid value, or if it asks for a smaller window of
+// ours than the one that all clients share. A header that breaks the grammar declines all offers;
+// CheckUpgrade refuses it before.
 func NegotiateDeflate(h http.Header) string {
 	values := h.Values(extensionsHeader)
 	if len(values) == 0 {
@@ -45,7 +48,7 @@ func NegotiateDeflate(h http.Header) string {
 	return ""
 }
 
-// validExtensions reports whether the extensions offered, if any, keep to the grammar of RFC 6455 §9.1.
+// validExtensions reports whether the offered extensions follow the grammar of RFC 6455 §9.1.
 func validExtensions(h http.Header) bool {
 	values := h.Values(extensionsHeader)
 	if len(values) == 0 {
@@ -65,10 +68,11 @@ func validExtensions(h http.Header) bool {
 // offer is one element of the header.
 type offer struct {
 	acceptable bool
-	window     bool // it names our window, of the full size: the answer has to name it too
+	window     bool // it names our window, with the full size, so the answer must name it too
 }
 
-// offer reads one element and the comma behind it. ok is false where the grammar of RFC 6455 §9.1 is broken.
+// offer reads one element and the comma after it. ok is false if it breaks the grammar of RFC 6455
+// §9.1.
 func (s *scanner) offer() (o offer, ok bool) {
 	s.commas()
 	name, ok := s.token()
@@ -109,7 +113,7 @@ func (s *scanner) offer() (o offer, ok bool) {
 	return o, s.end()
 }
 
-// windowBits: a number from 8 to 15, without leading zeros.
+// windowBits reports whether s is a number from 8 to 15, without leading zeros.
 func windowBits(s string) bool {
 	return s == "8" || s == "9" || len(s) == 2 && s[0] == '1' && s[1] >= '0' && s[1] <= '5'
 }
@@ -119,7 +123,7 @@ type scanner struct{ rest string }
 
 func (s *scanner) blanks() { s.rest = strings.TrimLeft(s.rest, " \t") }
 
-// next passes over c, if it comes next.
+// next reads c, if c is the next character after white space. It reports whether it was.
 func (s *scanner) next(c byte) bool {
 	s.blanks()
 	if s.rest == "" || s.rest[0] != c {
@@ -129,13 +133,13 @@ func (s *scanner) next(c byte) bool {
 	return true
 }
 
-// commas passes over empty elements, which a list may have (RFC 9110 §5.6.1.2).
+// commas skips empty elements, which a list may have (RFC 9110 §5.6.1.2).
 func (s *scanner) commas() {
 	for s.next(',') {
 	}
 }
 
-// end passes over the comma behind an element, and the empty elements after it.
+// end reads the comma after an element, and the empty elements after it.
 func (s *scanner) end() bool {
 	s.blanks()
 	if s.rest == "" {
@@ -159,7 +163,7 @@ func (s *scanner) token() (string, bool) {
 	return token, n > 0
 }
 
-// value reads a token, or a quoted string that is one without its quotes.
+// value reads a token, or a quoted string that is a token without its quotes.
 func (s *scanner) value() (string, bool) {
 	if !s.next('"') {
 		return s.token()

@@ -48,7 +48,7 @@ func TestNegotiateDeflate(t *testing.T) {
 		{"permessage-deflate; client_max_window_bits; client_max_window_bits=15", ""},
 		{"permessage-deflate; server_max_window_bits=15; server_max_window_bits=15", ""},
 
-		// No list of extensions: nothing of it counts.
+		// Not a valid list of extensions: all of it is ignored.
 		{"permessage-deflate;", ""},
 		{"permessage-deflate; =1", ""},
 		{"permessage-deflate; client_max_window_bits=", ""},
@@ -80,11 +80,12 @@ func TestUpgradeResponseWithExtension(t *testing.T) {
 	}
 }
 
-// Whatever a client offers, the answer is one of those that we can keep, and one that the offer allows: it was made at
-// all, and a window is named only where the client named it.
+// For any offer, the answer is one that we can keep and that the offer allows: the client offered
+// it, and a window is named only if the client named it.
 func FuzzNegotiateDeflate(f *testing.F) {
 	for _, seed := range []string{
-		"permessage-deflate; client_max_window_bits", `permessage-deflate; server_max_window_bits="15"`, "a,b;c=d,permessage-deflate", ";,=\"\\", "",
+		"permessage-deflate; client_max_window_bits", `permessage-deflate; server_max_window_bits="15"`,
+		"a,b;c=d,permessage-deflate", ";,=\"\\", "",
 	} {
 		f.Add(seed)
 	}
@@ -97,11 +98,13 @@ func FuzzNegotiateDeflate(f *testing.F) {
 		if !ok || rest != "" && rest != "; server_max_window_bits=15" {
 			t.Fatalf("%q is answered with %q", header, answer)
 		}
-		if !strings.Contains(header, "permessage-deflate") || rest != "" && !strings.Contains(header, "server_max_window_bits") {
+		if !strings.Contains(header, "permessage-deflate") || rest != "" &&
+			!strings.Contains(header, "server_max_window_bits") {
 			t.Fatalf("%q does not offer %q", header, answer)
 		}
-		// The same offer in two headers, and what was agreed on offered again, come to the same.
-		if again := NegotiateDeflate(http.Header{"Sec-Websocket-Extensions": {answer, ","}}); again != answer {
+		// The same offer in two headers gives the same answer, and so does an offer of the answer.
+		if again := NegotiateDeflate(http.Header{"Sec-Websocket-Extensions": {answer,
+			","}}); again != answer {
 			t.Fatalf("%q is answered with %q", answer, again)
 		}
 	})

@@ -6,17 +6,18 @@ import (
 	"strconv"
 )
 
-// A Position is a place in one life of a frame log. All frames before it went to the client that is told of it.
+// A Position is a place in a frame log. All frames before it were sent to the client that gets it.
 type Position struct {
-	Log    [16]byte // which life of the log; a log that lost committed frames starts a new one
+	Log    [16]byte // id of the log; a log that lost committed frames gets a new one
 	Offset uint64   // bytes
 }
 
-// MaxTokenSize is the length of the longest position token, in bytes: 32 hex digits, a dash, 20 decimal digits.
+// MaxTokenSize is the length of the longest position token, in bytes: 32 hex digits, a dash, 20
+// decimal digits.
 const MaxTokenSize = 53
 
-// String returns the position as a token: "<32 lower-case hex digits>-<decimal offset>". It is URL-safe and fits
-// into a ping.
+// String returns the position as a token: "<32 lower-case hex digits>-<decimal offset>". It is
+// URL-safe and fits into a ping.
 func (p Position) String() string { return string(p.AppendTo(make([]byte, 0, MaxTokenSize))) }
 
 // AppendTo appends the token to dst.
@@ -25,8 +26,10 @@ func (p Position) AppendTo(dst []byte) []byte {
 	return strconv.AppendUint(append(dst, '-'), p.Offset, 10)
 }
 
-// ParsePosition reads a token. It is strict: exactly the texts that String makes are accepted, so tokens compare as
-// text; all else is ErrPosition. It does not allocate: pongs are parsed with it.
+// ParsePosition parses a token. It accepts exactly the texts that String returns, so tokens can be
+// compared as text. Any other text is ErrPosition. It does not allocate, because pongs are parsed
+// with
+// it.
 func ParsePosition[T string | []byte](token T) (Position, error) {
 	var p Position
 	if len(token) < 34 || len(token) > MaxTokenSize || token[32] != '-' {
@@ -62,29 +65,30 @@ func lowerHex(c byte) (digit byte, ok bool) {
 	return 0, false
 }
 
-// A Start says which kind of place a From is.
+// A Start is the kind of a From.
 type Start uint8
 
 const (
-	// Resume: the client named no place. It gets what it has missed if it was here a short while ago, else what is new.
+	// Resume: the client named no place. It resumes where it was, if it was here a short while ago;
+	// otherwise it gets only new frames.
 	Resume Start = iota
-	// Live: only what is new.
+	// Live: only new frames.
 	Live
-	// Earliest: from the oldest frame kept.
+	// Earliest: from the oldest frame that is kept.
 	Earliest
 	// At: from From.Position.
 	At
 )
 
-// A From is where a client wants its stream to begin: the parameter `from` of the upgrade URL. The zero value is that
-// of an unmodified collector, which does not send one.
+// A From is where a client wants its stream to begin: the parameter `from` of the upgrade URL. The
+// zero value stands for no parameter, as unmodified collectors send.
 type From struct {
 	Start    Start
 	Position Position // for At, else zero
 }
 
-// ParseFrom reads "", "live", "earliest" or a position token. Any other text gives an error that wraps ErrPosition and
-// says what is allowed.
+// ParseFrom parses "", "live", "earliest" or a position token. For any other text the error wraps
+// ErrPosition, and says what is allowed.
 func ParseFrom(text string) (From, error) {
 	switch text {
 	case "":
@@ -101,7 +105,7 @@ func ParseFrom(text string) (From, error) {
 	return From{Start: At, Position: p}, nil
 }
 
-// String returns the text that ParseFrom reads.
+// String returns the text that ParseFrom parses.
 func (f From) String() string {
 	switch f.Start {
 	case Live:

@@ -8,53 +8,62 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// DefaultMaxMessage is the message limit of a Reader that has none set, in bytes: that of the replaced service.
+// DefaultMaxMessage is the message limit of a Reader that has none set, in bytes. It is that of the
+// replaced service.
 const DefaultMaxMessage = 100 << 20
 
-// A Handler is told what a client sent. Payload slices are borrowed: they are valid until the method returns.
-// An error from a method ends the parsing; Feed returns it as it is.
+// A Handler gets what a client sent. Payload slices are valid until the method returns. An error
+// from
+// a method ends the parsing, and Feed returns it unchanged.
 type Handler interface {
 	Ping(payload []byte) error
 	Pong(payload []byte) error
-	// Close is called once, and last. code is NoStatus when the frame had no body; both may be echoed by AppendClose.
+	// Close is called at most once, and last. code is NoStatus if the frame had no body. AppendClose
+	// may echo both.
 	Close(code uint16, reason []byte) error
-	// Data tells of n payload bytes of a text or binary message, which are not kept; end says that the message is
-	// complete. It is called at least once a data frame, also for an empty one (n is 0), so that a limit on calls and
-	// bytes bounds what a client can make us do. How a frame is divided over calls depends on how its bytes arrived.
+	// Data is called for n payload bytes of a text or binary message. The bytes are not kept. end
+	// means that the message is complete. Data is called at least once per data frame, also for an
+	// empty one (n is 0), so that limits on calls and bytes bound the work that a client can cause.
+	// How a frame is divided over calls depends on how its bytes arrived.
 	Data(n int, end bool) error
 }
 
-// A Reader parses what one client sends. The zero value is ready for use. It is fed the bytes in any division, never
-// allocates unless it fails, and keeps no more than a frame header and a control payload (about 180 bytes in all).
+// A Reader parses what one client sends. The zero value is ready for use. It takes the bytes in any
+// division, allocates only when it fails, and keeps at most a frame header and a control payload
+// (about 180 bytes in all).
 //
-// It is for one goroutine. Text is checked for being UTF-8 as it passes, but not what came compressed: that would have
-// to be inflated.
+// It is for one goroutine. Text is checked for UTF-8 as it passes, except compressed text, which
+// would
+// have to be inflated.
 type Reader struct {
-	// MaxMessage is the most payload bytes that a text or binary message may have over all its frames, judged by what
-	// headers announce; 0 means DefaultMaxMessage.
+	// MaxMessage is the largest text or binary message, in payload bytes over all its frames, as their
+	// headers announce them; 0 means DefaultMaxMessage.
 	MaxMessage int64
-	// Deflate says that permessage-deflate was negotiated: the first frame of a message may then have RSV1 set.
+	// Deflate means that permessage-deflate was negotiated. Then the first frame of a message may have
+	// RSV1 set.
 	Deflate bool
 
 	fragmented bool  // between the first and the last frame of a message
-	inPayload  bool  // header complete, left bytes of payload to come
-	closed     bool  // close frame seen: what follows is no part of the protocol
-	text       bool  // the present message is text, and not compressed
-	maskPos    uint8 // which byte of the mask the next byte of a text's payload is for
+	inPayload  bool  // the header is complete, left bytes of payload are to come
+	closed     bool  // a close frame was read: later bytes are ignored
+	text       bool  // the current message is text, and not compressed
+	maskPos    uint8 // index of the mask byte for the next byte of a text's payload
 	utf8       utf8Checker
-	left       int64 // of the present frame's payload
-	message    int64 // bytes that the headers of the present message announced
+	left       int64 // of the current frame's payload
+	message    int64 // bytes that the headers of the current message announced
 	err        error
 
 	headerLen  uint8 // bytes in header
 	controlLen uint8 // bytes in control
 	header     [ws.MaxHeaderSize]byte
-	control    [ws.MaxControlFramePayloadSize]byte // masked, and only used when a payload comes in pieces
+	control    [ws.MaxControlFramePayloadSize]byte // masked; used only if a payload comes in pieces
 }
 
-// Feed parses the next bytes of the client; p is modified (control payloads and text are unmasked in place) and not kept.
-// The error wraps the Disconnect to end the connection with when the client broke a rule, or is the Handler's own.
-// After an error every further call returns the same.
+// Feed parses the next bytes of the client. It modifies p (control payloads and text are unmasked
+// in
+// place) and does not keep it. If the client broke a rule, the error wraps the Disconnect to close
+// with; otherwise it is the Handler's own. After an error every further call returns the same
+// error.
 func (r *Reader) Feed(p []byte, h Handler) error {
 	for r.err == nil && !r.closed && len(p) > 0 {
 		if !r.inPayload {
@@ -73,7 +82,9 @@ func (r *Reader) Feed(p []byte, h Handler) error {
 	return r.err
 }
 
-// feedHeader collects header bytes and checks each part as soon as it is there. inPayload tells when it is complete.
+// feedHeader collects header bytes, and checks each part as soon as it is complete. It sets
+// inPayload
+// when the whole header is complete.
 func (r *Reader) feedHeader(p []byte) ([]byte, error) {
 	if r.headerLen < 2 {
 		if p = r.collectHeader(p, 2); r.headerLen < 2 {
@@ -105,7 +116,10 @@ func (r *Reader) collectHeader(p []byte, size int) []byte {
 // checkStart applies the rules that the first two bytes can break.
 func (r *Reader) checkStart() error {
 	b0, b1 := r.header[0], r.header[1]
-	h := ws.Header{Fin: b0&finBit != 0, OpCode: ws.OpCode(b0 & 0x0f), Masked: b1&0x80 != 0, Length: int64(b1 & 0x7f)}
+	h := ws.Header{
+		Fin: b0&finBit != 0, OpCode: ws.OpCode(b0 & 0x0f),
+		Masked: b1&0x80 != 0, Length: int64(b1 & 0x7f),
+	}
 	// RSV1 marks a compressed message, on its first frame only (RFC 7692 §6).
 	rsv := b0 & 0x70
 	if r.Deflate && (h.OpCode == ws.OpText || h.OpCode == ws.OpBinary) {
@@ -118,14 +132,15 @@ func (r *Reader) checkStart() error {
 	if r.fragmented {
 		state = state.Set(ws.StateFragmented)
 	}
-	// For lengths above 125 Length is the marker 126 or 127, which is all that the rule for control frames needs.
+	// For lengths above 125 Length is the marker 126 or 127, which suffices for the rule about control
+	// frames.
 	if err := ws.CheckHeader(h, state); err != nil {
 		return fmt.Errorf("%w: %w", ProtocolError, err)
 	}
 	return nil
 }
 
-// begin takes the length out of a complete header.
+// begin reads the payload length of a complete header.
 func (r *Reader) begin(lengthSize int) error {
 	var n uint64
 	switch lengthSize {
@@ -217,7 +232,7 @@ func (r *Reader) close(body []byte, h Handler) error {
 	return h.Close(code, reason)
 }
 
-// parseCloseBody takes apart an unmasked close frame's payload.
+// parseCloseBody returns the parts of an unmasked close frame's payload.
 func parseCloseBody(body []byte) (code uint16, reason []byte, err error) {
 	if len(body) == 0 {
 		return NoStatus, nil, nil

@@ -14,8 +14,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// A journal is a Handler that writes down what it is told. Data is summed up per message, because its division over
-// calls may depend on how the bytes arrived.
+// A journal is a Handler that records its calls. It adds up Data per message, because its division
+// over calls may depend on how the bytes arrived.
 type journal struct {
 	events []string
 	data   int
@@ -44,8 +44,8 @@ func (j *journal) Data(n int, end bool) error {
 	return j.fail
 }
 
-// read feeds all of stream in pieces of the given size and returns what the Handler saw, bytes of an unfinished
-// message included.
+// read feeds all of stream in pieces of the given size and returns what the Handler saw, bytes of
+// an unfinished message included.
 func read(r *Reader, stream []byte, piece int) ([]string, error) {
 	var j journal
 	for chunk := range slices.Chunk(bytes.Clone(stream), max(piece, 1)) {
@@ -60,7 +60,8 @@ var testMask = [4]byte{0x37, 0xfa, 0x21, 0x3d}
 
 // masked builds a client's frame; first is the whole first byte.
 func masked(first byte, payload string) []byte {
-	f := ws.Frame{Header: ws.Header{Fin: first&0x80 != 0, Rsv: first >> 4 & 7, OpCode: ws.OpCode(first & 0xf), Length: int64(len(payload))}, Payload: []byte(payload)}
+	f := ws.Frame{Header: ws.Header{Fin: first&0x80 != 0, Rsv: first >> 4 & 7,
+		OpCode: ws.OpCode(first & 0xf), Length: int64(len(payload))}, Payload: []byte(payload)}
 	var b bytes.Buffer
 	if err := ws.WriteFrame(&b, ws.MaskFrameInPlaceWith(f, testMask)); err != nil {
 		panic(err)
@@ -82,13 +83,16 @@ func TestReaderHearsWhatIsSent(t *testing.T) {
 		{"close without a body", [][]byte{masked(0x88, "")}, `close 1005 ""|and 0`},
 		{"close", [][]byte{masked(0x88, "\x03\xe8")}, `close 1000 ""|and 0`},
 		{"close with a reason", [][]byte{masked(0x88, "\x03\xe9é")}, `close 1001 "é"|and 0`},
-		{"nothing counts after a close", [][]byte{masked(0x88, ""), masked(0x89, "x"), {0xff, 0xff}}, `close 1005 ""|and 0`},
+		{"nothing counts after a close", [][]byte{masked(0x88, ""), masked(0x89, "x"), {0xff, 0xff}},
+			`close 1005 ""|and 0`},
 		{"text", [][]byte{masked(0x81, "hi")}, "message of 2|and 0"},
 		{"binary, 16-bit length", [][]byte{masked(0x82, long[:126])}, "message of 126|and 0"},
 		{"binary, 64-bit length", [][]byte{masked(0x82, long)}, "message of 70000|and 0"},
 		{"empty message", [][]byte{masked(0x81, "")}, "message of 0|and 0"},
-		{"fragments with a ping between", [][]byte{masked(0x01, "ab"), masked(0x89, "p"), masked(0x00, ""), masked(0x80, "c")}, `ping "p"|message of 3|and 0`},
-		{"two messages", [][]byte{masked(0x01, "a"), masked(0x80, "b"), masked(0x81, "c")}, "message of 2|message of 1|and 0"},
+		{"fragments with a ping between", [][]byte{masked(0x01, "ab"), masked(0x89, "p"),
+			masked(0x00, ""), masked(0x80, "c")}, `ping "p"|message of 3|and 0`},
+		{"two messages", [][]byte{masked(0x01, "a"), masked(0x80, "b"), masked(0x81, "c")},
+			"message of 2|message of 1|and 0"},
 		{"half a message", [][]byte{masked(0x01, "abc"), masked(0x00, "de")[:7]}, "and 4"},
 		{"half a header", [][]byte{masked(0x81, long)[:13]}, "and 0"},
 	} {
@@ -101,7 +105,7 @@ func TestReaderHearsWhatIsSent(t *testing.T) {
 	}
 }
 
-// Every way to break RFC 6455, and the close code that answers it.
+// All ways to break RFC 6455, with the close codes that answer them.
 func TestReaderRefuses(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -121,23 +125,34 @@ func TestReaderRefuses(t *testing.T) {
 		{"operation 15", masked(0x8f, ""), ProtocolError, ws.ErrProtocolOpCodeReserved},
 		{"ping in fragments", masked(0x09, "x"), ProtocolError, ws.ErrProtocolControlNotFinal},
 		{"close in fragments", masked(0x08, ""), ProtocolError, ws.ErrProtocolControlNotFinal},
-		{"ping of 126 bytes", masked(0x89, strings.Repeat("x", 126)), ProtocolError, ws.ErrProtocolControlPayloadOverflow},
-		{"pong with a 64-bit length", []byte{0x8a, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 'x'}, ProtocolError, ws.ErrProtocolControlPayloadOverflow},
-		{"continuation of nothing", masked(0x80, "x"), ProtocolError, ws.ErrProtocolContinuationUnexpected},
-		{"continuation after the end", slices.Concat(masked(0x01, "a"), masked(0x80, "b"), masked(0x80, "c")), ProtocolError, ws.ErrProtocolContinuationUnexpected},
-		{"text inside a message", slices.Concat(masked(0x01, "a"), masked(0x81, "b")), ProtocolError, ws.ErrProtocolContinuationExpected},
-		{"binary inside a message", slices.Concat(masked(0x01, "a"), masked(0x89, ""), masked(0x02, "b")), ProtocolError, ws.ErrProtocolContinuationExpected},
-		{"highest length bit", []byte{0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4}, ProtocolError, errLengthBit},
+		{"ping of 126 bytes", masked(0x89, strings.Repeat("x", 126)), ProtocolError,
+			ws.ErrProtocolControlPayloadOverflow},
+		{"pong with a 64-bit length", []byte{0x8a, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 'x'},
+			ProtocolError, ws.ErrProtocolControlPayloadOverflow},
+		{"continuation of nothing", masked(0x80, "x"), ProtocolError,
+			ws.ErrProtocolContinuationUnexpected},
+		{"continuation after the end", slices.Concat(masked(0x01, "a"), masked(0x80, "b"),
+			masked(0x80, "c")), ProtocolError, ws.ErrProtocolContinuationUnexpected},
+		{"text inside a message", slices.Concat(masked(0x01, "a"), masked(0x81, "b")), ProtocolError,
+			ws.ErrProtocolContinuationExpected},
+		{"binary inside a message", slices.Concat(masked(0x01, "a"), masked(0x89, ""),
+			masked(0x02, "b")), ProtocolError, ws.ErrProtocolContinuationExpected},
+		{"highest length bit", []byte{0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4}, ProtocolError,
+			errLengthBit},
 		{"16-bit length of 125", []byte{0x82, 0xfe, 0, 125, 1, 2, 3, 4}, ProtocolError, errLengthForm},
-		{"64-bit length of 65535", []byte{0x82, 0xff, 0, 0, 0, 0, 0, 0, 255, 255, 1, 2, 3, 4}, ProtocolError, errLengthForm},
+		{"64-bit length of 65535", []byte{0x82, 0xff, 0, 0, 0, 0, 0, 0, 255, 255, 1, 2, 3, 4},
+			ProtocolError, errLengthForm},
 		{"close with one byte", masked(0x88, "x"), ProtocolError, errCloseBody},
 		{"reason is not UTF-8", masked(0x88, "\x03\xe8\xc3\x28"), InvalidPayload, errCloseReason},
-		{"reason ends inside a character", masked(0x88, "\x03\xe8\xe2\x82"), InvalidPayload, errCloseReason},
+		{"reason ends inside a character", masked(0x88, "\x03\xe8\xe2\x82"), InvalidPayload,
+			errCloseReason},
 		{"reason is a surrogate", masked(0x88, "\x03\xe8\xed\xa0\x80"), InvalidPayload, errCloseReason},
-		{"length of 2^63-1", []byte{0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4}, MessageTooBig, errMessageLength},
-		{"one byte above the default limit", []byte{0x82, 0xff, 0, 0, 0, 0, 6, 0x40, 0, 1, 1, 2, 3, 4}, MessageTooBig, errMessageLength},
+		{"length of 2^63-1", []byte{0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255, 1, 2, 3, 4},
+			MessageTooBig, errMessageLength},
+		{"one byte above the default limit", []byte{0x82, 0xff, 0, 0, 0, 0, 6, 0x40, 0, 1, 1, 2, 3, 4},
+			MessageTooBig, errMessageLength},
 	} {
-		// Whatever comes before is heard, and a division of the bytes makes no difference.
+		// Everything before it is handled, and the division of the bytes makes no difference.
 		stream := slices.Concat(masked(0x89, "before"), c.stream, masked(0x89, "after"))
 		for piece := range len(c.stream) + 9 {
 			r := new(Reader)
@@ -159,7 +174,8 @@ func TestReaderRefuses(t *testing.T) {
 func TestReaderCloseCodes(t *testing.T) {
 	// The set of npm ws 8.17.
 	allowed := func(code int) bool {
-		return code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006 || code >= 3000 && code <= 4999
+		return code >= 1000 && code <= 1014 && code != 1004 && code != 1005 && code != 1006 ||
+			code >= 3000 && code <= 4999
 	}
 	for code := range 1 << 16 {
 		if code > 5001 && code < 65534 {
@@ -174,7 +190,8 @@ func TestReaderCloseCodes(t *testing.T) {
 
 func TestReaderMessageLimit(t *testing.T) {
 	frames := slices.Concat(masked(0x01, "abcd"), masked(0x00, "efgh"), masked(0x80, "ij"))
-	if events, err := read(&Reader{MaxMessage: 10}, slices.Concat(frames, frames), 3); err != nil || len(events) != 3 {
+	if events, err := read(&Reader{MaxMessage: 10}, slices.Concat(frames, frames), 3); err != nil ||
+		len(events) != 3 {
 		t.Errorf("messages at the limit: %v, %v", events, err)
 	}
 	if _, err := read(&Reader{MaxMessage: 9}, frames, 3); !errors.Is(err, MessageTooBig) {
@@ -200,7 +217,8 @@ func TestReaderWithDeflate(t *testing.T) {
 }
 
 func TestHandlerEndsTheReading(t *testing.T) {
-	for _, frame := range [][]byte{masked(0x81, "x"), masked(0x89, "x"), masked(0x8a, "x"), masked(0x88, "")} {
+	for _, frame := range [][]byte{masked(0x81, "x"), masked(0x89, "x"), masked(0x8a, "x"),
+		masked(0x88, "")} {
 		r, j := new(Reader), &journal{fail: TooMuchData}
 		if err := r.Feed(slices.Concat(frame, frame), j); !errors.Is(err, TooMuchData) || len(j.events) != 1 {
 			t.Errorf("%x: %v after %q", frame, err, j.events)
@@ -208,7 +226,7 @@ func TestHandlerEndsTheReading(t *testing.T) {
 	}
 }
 
-// A client cannot make us work without Data being called: each empty frame is one call.
+// A client cannot cause work without calls of Data: each empty frame is one call.
 func TestEmptyFramesAreCounted(t *testing.T) {
 	var j journal
 	stream := slices.Concat(masked(0x01, ""), bytes.Repeat(masked(0x00, ""), 50), masked(0x80, ""))
@@ -217,7 +235,7 @@ func TestEmptyFramesAreCounted(t *testing.T) {
 	}
 }
 
-// randomStream is some frames, mostly right.
+// randomStream returns some frames, mostly valid ones.
 func randomStream(random *rand.Rand) []byte {
 	var b []byte
 	firsts := []byte{0x81, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8a, 0x88, 0xc1, 0x09}
@@ -232,7 +250,8 @@ func randomStream(random *rand.Rand) []byte {
 	return b
 }
 
-// Property: every division of a stream into two pieces, and every piece size, gives the same callbacks.
+// Property: every division of a stream into two pieces, and every piece size, gives the same
+// callbacks.
 func TestEverySplitIsTheSame(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 60 {
@@ -259,8 +278,8 @@ func compare(t *testing.T, stream []byte, got []string, err error, want []string
 	if err != nil && !errors.As(err, &d) {
 		t.Fatalf("%x: %v carries no Disconnect", stream, err)
 	}
-	if errors.Is(d, InvalidPayload) && errors.Is(wantErr, InvalidPayload) && len(got) > 0 && len(want) > 0 {
-		// How much of a text is heard before the wrong byte depends on how its bytes arrived.
+	if d == InvalidPayload && errors.Is(wantErr, InvalidPayload) && len(got) > 0 && len(want) > 0 {
+		// How much of a text is reported before the invalid byte depends on how its bytes arrived.
 		got, want = got[:len(got)-1], want[:len(want)-1]
 	}
 	if (err == nil) != (wantErr == nil) || !slices.Equal(got, want) {
@@ -268,7 +287,7 @@ func compare(t *testing.T, stream []byte, got []string, err error, want []string
 	}
 }
 
-// validStart says that text is UTF-8, or can become so when it has not ended.
+// validStart tells whether text is UTF-8, or, if it has not ended, can become UTF-8.
 func validStart(text []byte, ended bool) bool {
 	for n := 0; n < len(text) && n < utf8.UTFMax && !ended; n++ {
 		if tail := text[len(text)-n-1:]; utf8.RuneStart(tail[0]) && !utf8.FullRune(tail) {
@@ -285,12 +304,14 @@ func model(stream []byte) (events []string, err error) {
 	defer func() { events = append(j.events, fmt.Sprintf("and %d", j.data)) }()
 	in, state := bytes.NewReader(stream), ws.StateServerSide
 	announced := int64(0)
-	var text []byte // of the present message
+	var text []byte // of the current message
 	isText := false
 	for len(stream) >= 2 {
-		// The first two bytes are judged before the rest of the header is there. gobwas/ws would let through a control
-		// frame of fewer than 126 bytes with a longer form of the length; npm ws does not.
-		start := ws.Header{Fin: stream[0]&0x80 != 0, Rsv: stream[0] >> 4 & 7, OpCode: ws.OpCode(stream[0] & 0xf), Masked: stream[1]&0x80 != 0, Length: int64(stream[1] & 0x7f)}
+		// The first two bytes are checked before the rest of the header has arrived. gobwas/ws would
+		// accept a control frame of fewer than 126 bytes with a longer form of the length; npm ws does
+		// not.
+		start := ws.Header{Fin: stream[0]&0x80 != 0, Rsv: stream[0] >> 4 & 7,
+			OpCode: ws.OpCode(stream[0] & 0xf), Masked: stream[1]&0x80 != 0, Length: int64(stream[1] & 0x7f)}
 		if err := ws.CheckHeader(start, state); err != nil {
 			return nil, err
 		}
@@ -300,7 +321,8 @@ func model(stream []byte) (events []string, err error) {
 		} else if err != nil { // the rest of the header is missing
 			return nil, nil
 		}
-		if length := stream[1] & 0x7f; length == 126 && h.Length < 126 || length == 127 && h.Length <= 0xffff {
+		if length := stream[1] & 0x7f; length == 126 && h.Length < 126 || length == 127 &&
+			h.Length <= 0xffff {
 			return nil, ProtocolError
 		}
 		if h.OpCode.IsData() {
@@ -334,7 +356,8 @@ func model(stream []byte) (events []string, err error) {
 			_ = j.Pong(payload)
 		case len(payload) == 0:
 			return nil, j.Close(NoStatus, nil)
-		case len(payload) == 1 || !validCloseCode(uint16(payload[0])<<8|uint16(payload[1])) || !utf8.Valid(payload[2:]):
+		case len(payload) == 1 || !validCloseCode(uint16(payload[0])<<8|uint16(payload[1])) ||
+			!utf8.Valid(payload[2:]):
 			return nil, ProtocolError
 		default:
 			return nil, j.Close(uint16(payload[0])<<8|uint16(payload[1]), payload[2:])
@@ -359,7 +382,7 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// nothing is a Handler without a memory.
+// nothing is a Handler that does nothing.
 type nothing struct{ bytes int }
 
 func (*nothing) Ping([]byte) error          { return nil }
@@ -382,7 +405,7 @@ func TestReaderDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkReader: pong is what a healthy client sends; data is what an odd one does.
+// BenchmarkReader reads pongs, which usual clients send, and data, which unusual ones send.
 func BenchmarkReader(b *testing.B) {
 	for name, stream := range map[string][]byte{
 		"pong":       masked(0x8a, someToken),

@@ -11,7 +11,8 @@ import (
 	"testing"
 )
 
-// recorded is an upgrade request and what the replaced service answered, once it had authenticated the client.
+// recorded is an upgrade request and the answer of the replaced service, after it had authenticated
+// the client.
 type recorded struct {
 	Name    string
 	Method  string
@@ -38,7 +39,7 @@ func recordedHandshakes(t *testing.T) []recorded {
 	return all
 }
 
-// request goes through net/http's parser, as in the gateway.
+// request parses the request with net/http, as the gateway does.
 func request(t *testing.T, method string, headers map[string]string) *http.Request {
 	text := method + " /?data=x HTTP/1.1\r\n"
 	for name, value := range headers {
@@ -66,7 +67,7 @@ func TestRecordedHandshakes(t *testing.T) {
 		}
 		u, err := CheckUpgrade(r)
 		if c.Status != http.StatusSwitchingProtocols {
-			if errors.Is(err, errVersion) { // ws says 400, RFC 6455 §4.4 something else
+			if errors.Is(err, errVersion) { // ws answers 400, RFC 6455 §4.4 asks for 426
 				c.Status = http.StatusUpgradeRequired
 			}
 			_, body, _ := strings.Cut(c.Raw, "\r\n\r\n")
@@ -84,7 +85,8 @@ func TestRecordedHandshakes(t *testing.T) {
 			t.Errorf("%s: %v", c.Name, err)
 			continue
 		}
-		response, err := http.ReadResponse(bufio.NewReader(strings.NewReader(string(u.AppendResponse(nil)))), r)
+		answer := bufio.NewReader(strings.NewReader(string(u.AppendResponse(nil))))
+		response, err := http.ReadResponse(answer, r)
 		if err != nil || response.StatusCode != c.Status || len(response.Header) != len(c.Answer) {
 			t.Errorf("%s: %v, %v", c.Name, response, err)
 			continue
@@ -97,11 +99,13 @@ func TestRecordedHandshakes(t *testing.T) {
 	}
 }
 
-// The order of the headers is that of completeUpgrade in npm ws; the key is the one of RFC 6455 §1.3.
+// The order of the headers is that of completeUpgrade in npm ws; the key is the one of RFC 6455
+// §1.3.
 func TestUpgradeResponseBytes(t *testing.T) {
 	const want = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: chat\r\n\r\n"
-	if got := string(Upgrade{Key: "dGhlIHNhbXBsZSBub25jZQ==", Protocol: "chat"}.AppendResponse(nil)); got != want {
+	if got := string(Upgrade{Key: "dGhlIHNhbXBsZSBub25jZQ==",
+		Protocol: "chat"}.AppendResponse(nil)); got != want {
 		t.Errorf("%q", got)
 	}
 }
@@ -118,20 +122,24 @@ func upgradeHeaders(changes ...string) map[string]string {
 // Outcomes: subprotocol.parse of npm ws 8.17; empty: it throws.
 func TestSubprotocols(t *testing.T) {
 	for _, c := range []struct{ header, first string }{
-		{"chat", "chat"}, {"chat, superchat", "chat"}, {"a,b", "a"}, {"a ,b", "a"}, {"a\t,\tb", "a"}, {"a , b", "a"},
-		{"a,,b", ""}, {",a", ""}, {"a,", ""}, {"a b", ""}, {"a;b", ""}, {"a, a", ""}, {"a,b,a", ""}, {"", ""},
+		{"chat", "chat"}, {"chat, superchat", "chat"}, {"a,b", "a"}, {"a ,b", "a"}, {"a\t,\tb", "a"},
+		{"a , b", "a"},
+		{"a,,b", ""}, {",a", ""}, {"a,", ""}, {"a b", ""}, {"a;b", ""}, {"a, a", ""}, {"a,b,a", ""},
+		{"", ""},
 		{"a,A", "a"}, {"é", ""}, {"a/b", ""}, {`"a"`, ""}, {"a=b", ""}, {"a,  ,b", ""},
 		{"v1.x~_`|!#$%&'*+-^", "v1.x~_`|!#$%&'*+-^"},
 	} {
 		u, err := CheckUpgrade(request(t, "GET", upgradeHeaders("sec-websocket-protocol", c.header)))
-		if (c.first == "" && !errors.Is(err, errProtocol)) || (c.first != "" && (err != nil || u.Protocol != c.first)) {
+		if (c.first == "" && !errors.Is(err, errProtocol)) ||
+			(c.first != "" && (err != nil || u.Protocol != c.first)) {
 			t.Errorf("%q: %q, %v", c.header, u.Protocol, err)
 		}
 	}
 }
 
 func TestCheckUpgradeOrder(t *testing.T) {
-	bad := []string{"upgrade", "h2c", "sec-websocket-key", "short", "sec-websocket-version", "7", "sec-websocket-protocol", ","}
+	bad := []string{"upgrade", "h2c", "sec-websocket-key", "short", "sec-websocket-version", "7",
+		"sec-websocket-protocol", ","}
 	for i, want := range []error{errUpgrade, errKey, errVersion, errProtocol} {
 		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders(bad[2*i:]...))); !errors.Is(err, want) {
 			t.Errorf("%v: %v, want %v", bad[2*i:], err, want)
@@ -145,19 +153,23 @@ func TestCheckUpgradeOrder(t *testing.T) {
 func TestKeys(t *testing.T) {
 	for key, want := range map[string]bool{
 		"dGhlIHNhbXBsZSBub25jZQ==": true, "++//++//++//++//++//+Z==": true,
-		"dGhlIHNhbXBsZSBub25jZQ=": false, "dGhlIHNhbXBsZSBub25jZQ===": false, "dGhlIHNhbXBsZSBub25jZQA=": false,
+		"dGhlIHNhbXBsZSBub25jZQ=": false, "dGhlIHNhbXBsZSBub25jZQ===": false,
+		"dGhlIHNhbXBsZSBub25jZQA=": false,
 		"dGhlIHNhbXBsZSBub25jZ-==": false, "dGhlIHNhbXBsZSBub25j=Q==": false, "": false,
 	} {
-		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders("sec-websocket-key", key))); (err == nil) != want {
+		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders("sec-websocket-key",
+			key))); (err == nil) != want {
 			t.Errorf("key %q: %v", key, err)
 		}
 	}
 }
 
-// Node joins repeated headers with ", ", which makes nonsense of all but the list of subprotocols.
+// Node joins repeated headers with ", ". The result is invalid for all headers except the list of
+// subprotocols.
 func TestRepeatedHeaders(t *testing.T) {
 	for name, want := range map[string]error{
-		"Upgrade": errUpgrade, "Sec-Websocket-Key": errKey, "Sec-Websocket-Version": errVersion, "Sec-Websocket-Protocol": nil,
+		"Upgrade": errUpgrade, "Sec-Websocket-Key": errKey, "Sec-Websocket-Version": errVersion,
+		"Sec-Websocket-Protocol": nil,
 	} {
 		r := request(t, "GET", upgradeHeaders("sec-websocket-protocol", "a"))
 		r.Header.Add(name, map[bool]string{true: "b", false: r.Header.Get(name)}[want == nil])
@@ -175,14 +187,15 @@ func TestRepeatedHeaders(t *testing.T) {
 func FuzzCheckUpgrade(f *testing.F) {
 	f.Add("GET", "websocket", "dGhlIHNhbXBsZSBub25jZQ==", "13", "a, b")
 	f.Fuzz(func(t *testing.T, method, upgrade, key, version, protocol string) {
-		r := &http.Request{Method: method, Header: http.Header{"Upgrade": {upgrade}, "Sec-Websocket-Key": {key},
+		r := &http.Request{Method: method, Header: http.Header{"Upgrade": {upgrade},
+			"Sec-Websocket-Key":     {key},
 			"Sec-Websocket-Version": {version}, "Sec-Websocket-Protocol": {protocol}}}
 		u, err := CheckUpgrade(r)
 		var refusal *Refusal
 		if err != nil && !errors.As(err, &refusal) {
 			t.Fatalf("%v is no refusal", err)
 		}
-		// Whatever is let through must not break out of the answer's header lines.
+		// An accepted value must not add lines to the answer's header.
 		if answer := string(u.AppendResponse(nil)); err == nil && strings.Count(answer, "\r\n") != 6 {
 			t.Errorf("answer %q", answer)
 		}
@@ -191,11 +204,14 @@ func FuzzCheckUpgrade(f *testing.F) {
 
 func TestUpgradeByTheLetter(t *testing.T) {
 	for value, want := range map[string]error{
-		"permessage-deflate": nil, "x-other; a=1; b=\"c\"": nil, "a" + strings.Repeat(",a", 2*maxOffers): nil,
-		"": errExtensions, "\"": errExtensions, ";": errExtensions, "a;": errExtensions, "a;b=": errExtensions, "a b": errExtensions, "a; b=\"c": errExtensions,
+		"permessage-deflate": nil, "x-other; a=1; b=\"c\"": nil, "a" +
+			strings.Repeat(",a", 2*maxOffers): nil,
+		"": errExtensions, "\"": errExtensions, ";": errExtensions, "a;": errExtensions,
+		"a;b=": errExtensions, "a b": errExtensions, "a; b=\"c": errExtensions,
 		"a" + strings.Repeat(",a", 2*maxOffers) + ";": errExtensions,
 	} {
-		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders("sec-websocket-extensions", value))); !errors.Is(err, want) {
+		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders("sec-websocket-extensions",
+			value))); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", value, err, want)
 		}
 	}

@@ -2,14 +2,16 @@ package wsproto
 
 import "encoding/binary"
 
-// utf8Checker checks text that comes in pieces, cut anywhere. The zero value is ready. Text that ends while need is not
-// zero ends inside a character.
+// utf8Checker checks text that comes in pieces, divided anywhere. The zero value is ready. If need
+// is
+// not zero at the end of the text, the text ends inside a character.
 type utf8Checker struct {
-	need   uint8 // bytes that the present character still needs
-	lo, hi uint8 // what the next of them may be
+	need   uint8 // bytes that the current character still needs
+	lo, hi uint8 // allowed range of the next of them
 }
 
-// feed reports whether p can go on the text so far. After false the checker is spent.
+// feed reports whether p can continue the text so far. After false the checker must not be used
+// again.
 func (u *utf8Checker) feed(p []byte) bool {
 	for len(p) > 0 {
 		if u.need == 0 {
@@ -38,7 +40,7 @@ func (u *utf8Checker) feed(p []byte) bool {
 	return true
 }
 
-// begin notes what may follow c, the first byte of a character (RFC 3629 §4).
+// begin sets the allowed bytes after c, the first byte of a character (RFC 3629 §4).
 func (u *utf8Checker) begin(c byte) {
 	u.need, u.lo, u.hi = 1, 0x80, 0xbf
 	if c >= 0xe0 {

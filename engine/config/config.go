@@ -7,11 +7,12 @@ import (
 	"time"
 )
 
-// Config holds every setting, one field a key of the table in keys.go, which says what each means, its unit and its
-// range. Load is the way to get one; it is read-only from then on.
+// Config holds every setting. Each field belongs to a key of the table in keys.go, which has its
+// meaning, unit and range. Load returns a Config, which is read-only from then on.
 type Config struct {
-	// File is the path of the file that was read, "" if there was none. It is no key. A reload that has none where the
-	// start had one met a file that is just being replaced: better refused than taken for "all defaults".
+	// File is the path of the file that was read, "" if there was none. It is not a key. If a reload
+	// finds no file where the start had one, the file is probably being replaced. Then the reload
+	// should be refused, not taken for "all defaults".
 	File string
 
 	DistributorIP          string
@@ -31,7 +32,7 @@ type Config struct {
 	NumberOfWorkers        int // never more than MaxWorkers
 	MaxClientsPerChild     int
 	LimitToSubscribersOnly bool
-	Subscribers            []Subscriber // never nil; if a key stands in it twice, the last one counts
+	Subscribers            []Subscriber // never nil; if a key is listed twice, its last entry counts
 	DistributorMode        string
 	MQServerPort           int
 	StopAtCycle            int64 // negative: never
@@ -46,10 +47,10 @@ type Config struct {
 	ResumeWindow         time.Duration
 	PingInterval         time.Duration
 	PingTimeout          time.Duration
-	SlowLagBytes         int64 // 0: nobody is too slow
+	SlowLagBytes         int64 // 0: no limit
 	SlowRate             int   // bytes/s
 	SlowWindow           time.Duration
-	Linger               time.Duration // 0: nothing waits
+	Linger               time.Duration // 0: send at once
 	ClientInputBytes     int
 	ClientInputRate      int // bytes/s
 	Drain                time.Duration
@@ -72,8 +73,8 @@ type ArchiverData struct {
 	CycleDB, AccountDB, TransactionDB, ReceiptDB, OriginalTxDataDB string
 }
 
-// Subscriber is one entry of the list of those who may connect when limitToSubscribersOnly is set. The JSON form is
-// that of GET /config.
+// Subscriber is one entry of the keys that may connect when limitToSubscribersOnly is set. The JSON
+// form is that of GET /config.
 type Subscriber struct {
 	ExpirationTimestamp int64  `json:"expirationTimestamp"` // Unix milliseconds; 0: never
 	PublicKey           string `json:"publicKey"`           // 64 hex digits, in either case, as given
@@ -86,21 +87,23 @@ const (
 	Accounts = "ACCOUNTS"
 )
 
-// The sample keys stand in the public source of the replaced service: whoever has read it can sign with them. They are
-// the defaults so that a first try works; UsesSampleKeys tells when a real service still has them.
+// The sample keys are in the public source of the replaced service, so anybody can sign with them.
+// They are the defaults so that a first try works. UsesSampleKeys tells whether they are in use.
 const (
 	sampleHashKey   = "69fa4195670576c0160d660c3be36556ff8d504725be8a59b5a96509e0c994bc"
 	samplePublicKey = "758b1c119412298802cd28dbfa394cdfeecc4074492d60844cc192d632d84de3"
-	sampleSecretKey = "3be00019f23847529bd63e41124864983175063bb524bd54ea3c155f2fa12969" + samplePublicKey
+	sampleSecretKey = "3be00019f23847529bd63e41124864983175063bb524bd54ea3c155f2fa12969" +
+		samplePublicKey
 )
 
-// UsesSampleKeys says whether messages are signed with the key pair that everybody knows. (The hash key is not looked
-// at: it is the same for a whole network and no secret.)
+// UsesSampleKeys tells whether messages are signed with the public sample pair. It does not check
+// the
+// hash key, which is the same for a whole network and not secret.
 func (c *Config) UsesSampleKeys() bool {
 	return strings.EqualFold(string(c.SecretKey), sampleSecretKey)
 }
 
-// Level is LOG_LEVEL, or debug if VERBOSE is set.
+// Level returns LOG_LEVEL, or debug if VERBOSE is set.
 func (c *Config) Level() slog.Level {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
@@ -112,7 +115,7 @@ func (c *Config) Level() slog.Level {
 	return level
 }
 
-// String lists all settings, one KEY=value a line, without secrets.
+// String returns all settings, one KEY=value per line, without secrets.
 func (c *Config) String() string {
 	var b strings.Builder
 	for _, k := range keys {
@@ -121,7 +124,7 @@ func (c *Config) String() string {
 	return b.String()
 }
 
-// LogValue is a group of the settings that are not at their defaults, without secrets.
+// LogValue returns a group of the settings that are not at their defaults, without secrets.
 func (c *Config) LogValue() slog.Value {
 	var attrs []slog.Attr
 	defaults := Default()
@@ -133,7 +136,7 @@ func (c *Config) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// Secret is text that does not print itself. Convert it with string() where it is used.
+// Secret is text that is never printed. Convert it with string() to use it.
 type Secret string
 
 const redacted = "(secret)"
@@ -141,8 +144,8 @@ const redacted = "(secret)"
 // Format prints "(secret)" for every verb.
 func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }
 
-// MarshalText gives "(secret)".
+// MarshalText returns "(secret)".
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// LogValue gives "(secret)".
+// LogValue returns "(secret)".
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }

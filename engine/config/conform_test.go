@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// recordedCase is a line of testdata/cases.jsonl: what the replaced service was started with.
+// recordedCase is a line of testdata/cases.jsonl: the configuration with which the replaced service
+// was started.
 type recordedCase struct {
 	Name string            `json:"name"`
 	File json.RawMessage   `json:"file"`
@@ -19,7 +20,7 @@ type recordedCase struct {
 	Bug  string            `json:"upstream_bug"`
 }
 
-// recordedAnswer is a line of testdata/expected.jsonl: what it then answered, or that it ended.
+// recordedAnswer is a line of testdata/expected.jsonl: its answer, or that it ended.
 type recordedAnswer struct {
 	Name         string          `json:"name"`
 	Config       json.RawMessage `json:"config"`
@@ -27,13 +28,14 @@ type recordedAnswer struct {
 	Exit         json.RawMessage `json:"exit"`
 }
 
-// answeredOtherwise are the cases where this package does not do what was recorded: an error with these words, or a
-// value of limitToSubscribersOnly. All but one are the corpus's own "sane" answers.
+// answeredOtherwise are the cases in which this package differs from the recording: it returns an
+// error with this text, or another value of limitToSubscribersOnly. All but one are the "sane"
+// answers of the corpus.
 var answeredOtherwise = map[string]string{
 	"file not json":       "distributor-config.json:1:30: no JSON: parsing value: unexpected EOF",
 	"env subscribers bad": "environment variable subscribers:1:3: no JSON: parsing value: unexpected EOF",
 	"argv no-flag":        "limitToSubscribersOnly=false",
-	// Recorded without a verdict: the replaced service went on with NaN, that is with no limit at all.
+	// Recorded without a sane answer: the replaced service went on with NaN, which is no limit.
 	"env port not a number": `environment variable RATE_LIMIT: found "abc", expected a whole number from 1 to 1000000 (requests/s)`,
 }
 
@@ -90,7 +92,7 @@ func TestRecordedCases(t *testing.T) {
 			if got, want := configAnswer(t, cfg), put(string(a.Config)); !sameJSON(t, got, want) {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
-			// Whose key signs shows in the recorded answer.
+			// The recorded answer shows which key signs.
 			if !strings.Contains(a.SignedAnswer, `"owner":"`+cfg.PublicKey+`"`) {
 				t.Errorf("signs as %s", cfg.PublicKey)
 			}
@@ -113,7 +115,8 @@ func TestRecordedCases(t *testing.T) {
 // configAnswer is the config member of the answer to GET /config.
 func configAnswer(t *testing.T, c *Config) string {
 	text, err := json.Marshal(map[string]any{
-		"DISTRIBUTOR_IP": c.DistributorIP, "DISTRIBUTOR_PORT": c.DistributorPort, "DISTRIBUTOR_PUBLIC_KEY": c.PublicKey,
+		"DISTRIBUTOR_IP": c.DistributorIP, "DISTRIBUTOR_PORT": c.DistributorPort,
+		"DISTRIBUTOR_PUBLIC_KEY": c.PublicKey,
 		"limitToSubscribersOnly": c.LimitToSubscribersOnly, "subscribers": c.Subscribers,
 	})
 	if err != nil {

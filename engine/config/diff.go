@@ -5,16 +5,18 @@ import (
 	"reflect"
 )
 
-// A Change is a key that differs between two configurations, with both values as an operator would write them. Secrets
-// are not shown, and of subscribers it is told how many there are and how many changed.
+// A Change is a key that differs between two configurations, with both values as an operator would
+// write them. Secrets are not shown. For subscribers the values are their numbers, and how many
+// changed.
 type Change struct {
 	Key, Old, New string
 }
 
 func (c Change) String() string { return fmt.Sprintf("%s: %s → %s", c.Key, c.Old, c.New) }
 
-// Diff tells what changes from one configuration to another: what a running process can apply, and what it must refuse
-// because it needs a restart. Both are in the order of the table.
+// Diff returns the changes from one configuration to another: those that a running process can
+// apply,
+// and those that it must refuse because they need a restart. Both are in the order of the table.
 func Diff(from, to *Config) (applied, refused []Change) {
 	for _, k := range keys {
 		if k.equal(from, to) {
@@ -33,8 +35,10 @@ func Diff(from, to *Config) (applied, refused []Change) {
 	return applied, refused
 }
 
-// Reloaded is the configuration in force after a reload found next: next's values where a reload applies them, c's
-// where it does not. It is valid if both are: no rule ties keys of the two sorts together.
+// Reloaded returns the configuration in force after a reload that has read next: the values of next
+// for the keys that a reload applies, those of c for the others. It is valid if both are, because
+// no
+// rule connects keys of the two sorts.
 func (c *Config) Reloaded(next *Config) *Config {
 	r := *c
 	for _, k := range keys {
@@ -71,5 +75,6 @@ func showSubscribers(from, to []Subscriber) (string, string) {
 		}
 	}
 	return fmt.Sprintf("%d subscribers", len(from)),
-		fmt.Sprintf("%d subscribers (%d added, %d removed, %d changed)", len(to), added, removed, changed)
+		fmt.Sprintf("%d subscribers (%d added, %d removed, %d changed)",
+			len(to), added, removed, changed)
 }

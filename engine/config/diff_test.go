@@ -18,7 +18,8 @@ func TestDiff(t *testing.T) {
 	to, _, err := load(t, `{"subscribers": [
 		{"publicKey": "`+samplePublicKey+`", "expirationTimestamp": 0, "subscriptionType": "FIREHOSE"},
 		{"publicKey": "`+otherKey+`", "expirationTimestamp": 9, "subscriptionType": "FIREHOSE"}],
-		"limitToSubscribersOnly": true, "stopDistributionAtCycle": 7, "LOG_LEVEL": "debug", "PING_TIMEOUT_MS": 61000,
+		"limitToSubscribersOnly": true, "stopDistributionAtCycle": 7,
+		"LOG_LEVEL": "debug", "PING_TIMEOUT_MS": 61000,
 		"DISTRIBUTOR_PORT": 6200, "ARCHIVER_DATA": {"cycleDB": "c"},
 		"DISTRIBUTOR_PUBLIC_KEY": "`+pair[64:]+`", "DISTRIBUTOR_SECRET_KEY": "`+pair+`"}`, nil, nil)
 	if err != nil {
@@ -31,7 +32,8 @@ func TestDiff(t *testing.T) {
 	if got := fmt.Sprint(applied); got != wantApplied {
 		t.Errorf("applied\n%s\nwant\n%s", got, wantApplied)
 	}
-	wantRefused := "[DISTRIBUTOR_PORT: 6100 → 6200 DISTRIBUTOR_PUBLIC_KEY: " + samplePublicKey + " → " + pair[64:] +
+	wantRefused := "[DISTRIBUTOR_PORT: 6100 → 6200 DISTRIBUTOR_PUBLIC_KEY: " + samplePublicKey +
+		" → " + pair[64:] +
 		" DISTRIBUTOR_SECRET_KEY: (secret) → (secret)" +
 		` ARCHIVER_DATA: {"cycleDB":"cycles.sqlite3","accountDB":"accounts.sqlite3","transactionDB":"transactions.sqlite3","receiptDB":"receipts.sqlite3","originalTxDataDB":"originalTxsData.sqlite3"}` +
 		` → {"cycleDB":"c","accountDB":"accounts.sqlite3","transactionDB":"transactions.sqlite3","receiptDB":"receipts.sqlite3","originalTxDataDB":"originalTxsData.sqlite3"}` +
@@ -40,7 +42,8 @@ func TestDiff(t *testing.T) {
 		t.Errorf("refused\n%s\nwant\n%s", got, wantRefused)
 	}
 
-	// What is then in force differs from the old one by what was applied, and from the new one by what was refused.
+	// The reloaded configuration differs from the old one by the applied changes, and from the new one
+	// by the refused ones.
 	now := from.Reloaded(to)
 	if a, r := Diff(from, now); fmt.Sprint(a) != wantApplied || len(r) != 0 {
 		t.Errorf("after the reload: %v, %v", a, r)
@@ -53,7 +56,7 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// The file is read afresh: what was taken out of it returns to its default.
+// A reload reads the file again: a key that was removed returns to its default.
 func TestReloadForgetsRemovedKeys(t *testing.T) {
 	t.Chdir(t.TempDir())
 	src := Source{Env: []string{"LOG_FORMAT=json"}, Args: []string{"--MAX_WORKERS", "9"}}
@@ -73,7 +76,7 @@ func TestReloadForgetsRemovedKeys(t *testing.T) {
 	}
 }
 
-// The keys that a running process can change; whoever adds one here has taught a running process to.
+// The keys that a running process can change. Add a key here only if a running process applies it.
 func TestReloadableKeys(t *testing.T) {
 	var got []string
 	for _, k := range keys {

@@ -12,7 +12,7 @@ const (
 	settingsEnd   = "<!-- /settings -->"
 )
 
-// The settings of docs/CONFIGURATION.md are those of the code.
+// docs/CONFIGURATION.md has the settings of the code.
 func TestDocument(t *testing.T) {
 	b, err := os.ReadFile(settingsFile)
 	if err != nil {

@@ -2,8 +2,8 @@ package config
 
 import "strings"
 
-// env applies the environment. An empty variable counts as not set, and variables that are no key are nobody's
-// business: the environment is shared with everything else on the machine.
+// env applies the environment. An empty variable counts as not set. Variables that are not keys are
+// ignored without a warning, because they belong to other programs.
 func (l *loader) env(environ []string) {
 	vars := make(map[string]string, len(environ))
 	for _, v := range environ {
@@ -28,7 +28,7 @@ func (l *loader) env(environ []string) {
 		}
 		switch k.kind() {
 		case kindBoolean:
-			// Only true is true; whoever wrote 1 or yes may think otherwise.
+			// Only true is true. A warning follows, because whoever wrote 1 or yes may have meant true.
 			is := strings.EqualFold(value, "true")
 			if !is && !strings.EqualFold(value, "false") {
 				l.warn(k.name, "%s: %s counts as false: only true is true", place, quote(value))
@@ -36,7 +36,7 @@ func (l *loader) env(environ []string) {
 			k.set(l.cfg, is)
 			l.origin[k.name] = place
 		case kindList, kindObject:
-			// Replaces what the file says, not merged with it.
+			// It replaces what the file has, it is not merged.
 			k.set(l.cfg, k.def)
 			l.jsonText(k, place, value)
 		default:

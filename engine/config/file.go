@@ -16,8 +16,9 @@ import (
 
 const (
 	maxFileBytes = 16 << 20
-	// The parser recurses for each list and object, and Go ends a process whose stack outgrows 1 GB. So many opening
-	// brackets, all nested, need far less; and it is room for as many subscribers.
+	// maxBrackets bounds the lists and objects in a file. The parser recurses for each, and Go ends a
+	// process whose stack grows beyond 1 GB. This many, all nested, need far less. It is also the
+	// largest number of subscribers.
 	maxBrackets = 100_000
 )
 
@@ -60,7 +61,8 @@ func (l *loader) fileText(path string, text []byte) {
 	}
 	top, ok := doc.root.Value.(*hujson.Object)
 	if !ok {
-		l.fail("%s: found %s, expected an object with the settings", doc.place(doc.root), describe(doc.root))
+		l.fail("%s: found %s, expected an object with the settings",
+			doc.place(doc.root), describe(doc.root))
 		return
 	}
 	given := map[string]bool{}
@@ -72,14 +74,14 @@ func (l *loader) fileText(path string, text []byte) {
 		if name == k.formerly {
 			l.warnFormerly(k, doc.place(v))
 			if given[k.name] {
-				return // the new name counts, wherever it stands
+				return // the new name counts, in any order
 			}
 		}
 		l.json(k, doc, v)
 	})
 }
 
-// jsonText applies text that is JSON to one key; source is where it came from.
+// jsonText applies JSON text to one key. source is where the text was found.
 func (l *loader) jsonText(k *key, source, text string) {
 	doc, ok := l.parse(source, []byte(text))
 	if !ok {
@@ -89,7 +91,7 @@ func (l *loader) jsonText(k *key, source, text string) {
 	l.json(k, doc, doc.root)
 }
 
-// A document is parsed JSON that knows the places of its values.
+// A document is parsed JSON, with the text for the places of its values.
 type document struct {
 	source string
 	text   []byte
@@ -114,8 +116,8 @@ func (l *loader) parse(source string, text []byte) (document, bool) {
 	return doc, true
 }
 
-// validUTF8 is the length of the part of text before the first byte that is not UTF-8. A name in another encoding
-// would otherwise silently become another name.
+// validUTF8 returns the length of the part of text before the first byte that is not UTF-8. Without
+// this check, a name in another encoding would silently become another name.
 func validUTF8(text []byte) int {
 	if utf8.Valid(text) {
 		return len(text)
@@ -130,8 +132,8 @@ func validUTF8(text []byte) int {
 	}
 }
 
-// syntaxError puts a parser's error in our form. Its "invalid literal" comes with the literal itself, which may be a
-// secret that lacks its quotes: that is left out.
+// syntaxError turns a parser's error into our form. The parser's "invalid literal" includes the
+// literal, which may be a secret without its quotes, so syntaxError leaves it out.
 func syntaxError(source string, text []byte, err error) error {
 	var line, column int
 	if _, scan := fmt.Sscanf(err.Error(), "hujson: line %d, column %d:", &line, &column); scan != nil {
@@ -150,7 +152,7 @@ func syntaxError(source string, text []byte, err error) error {
 
 func (d document) place(v hujson.Value) string { return position(d.source, d.text, v.StartOffset) }
 
-// position is source:line:column, in characters, as editors count and compilers print.
+// position returns source:line:column, in characters, as editors and compilers count.
 func position(source string, text []byte, offset int) string {
 	before := text[:min(offset, len(text))]
 	line := 1 + bytes.Count(before, []byte("\n"))
@@ -158,9 +160,14 @@ func position(source string, text []byte, offset int) string {
 	return fmt.Sprintf("%s:%d:%d", source, line, column)
 }
 
-// eachMember calls use for the members of an object whose names are known. Unknown ones are warned of; if one stands
-// there twice the last counts, as in JSON.parse. within is the name of the object itself, "" for the whole file.
-func (l *loader) eachMember(doc document, obj *hujson.Object, within string, known []string, use func(name string, v hujson.Value)) {
+// eachMember calls use for each member of an object whose name is known. It warns about unknown
+// ones.
+// If a name is given twice, the last one counts, as in JSON.parse. within is the name of the object
+// itself, "" for the whole file.
+func (l *loader) eachMember(
+	doc document, obj *hujson.Object, within string, known []string,
+	use func(name string, v hujson.Value),
+) {
 	last := make(map[string]int, len(obj.Members))
 	for i, m := range obj.Members {
 		last[memberName(m)] = i
@@ -169,11 +176,13 @@ func (l *loader) eachMember(doc document, obj *hujson.Object, within string, kno
 		name := memberName(m)
 		if !slices.Contains(known, name) {
 			full := join(within, short(name))
-			l.warn(full, "%s: unknown key %s, passed over%s", doc.place(m.Name), full, didYouMean(name, known))
+			l.warn(full, "%s: unknown key %s, passed over%s",
+				doc.place(m.Name), full, didYouMean(name, known))
 			continue
 		}
 		if last[name] != i {
-			l.warn(join(within, name), "%s: %s is given more than once: the last one counts", doc.place(m.Name), join(within, name))
+			full := join(within, name)
+			l.warn(full, "%s: %s is given more than once: the last one counts", doc.place(m.Name), full)
 			continue
 		}
 		use(name, m.Value)
@@ -189,7 +198,7 @@ func join(within, name string) string {
 	return within + "." + name
 }
 
-// describe tells what a value is, without what may be secret.
+// describe returns what kind of value v is, or its text, but nothing that may be secret.
 func describe(v hujson.Value) string {
 	switch v := v.Value.(type) {
 	case *hujson.Object:

@@ -17,10 +17,10 @@ type flags struct {
 	settings []setting
 }
 
-// scanFlags sorts the arguments. The forms are those that the replaced service understands
-// (minimist's): --NAME value, --NAME=value, --NAME and --no-NAME for booleans, and -- ends the
-// flags. What it passes over gives warnings: unknown flags, with the word after them, and stray
-// words. ErrHelp is the only error returned; problems are noted.
+// scanFlags parses the arguments, in the forms that the replaced service understands (minimist's):
+// --NAME value, --NAME=value, --NAME and --no-NAME for booleans; -- ends the flags. It warns about
+// what it ignores: unknown flags, with the word after them, and stray words. Only ErrHelp is
+// returned; problems are reported by l.fail.
 func (l *loader) scanFlags(args []string) (flags, error) {
 	var f flags
 	seen := map[string]bool{}
@@ -41,7 +41,8 @@ func (l *loader) scanFlags(args []string) (flags, error) {
 		name, value, given := strings.Cut(strings.TrimPrefix(args[i], "--"), "=")
 		next := i + 1
 		k, negated := lookUpFlag(name)
-		wordFollows := next < len(args) && (!strings.HasPrefix(args[next], "-") || k != nil && k.kind() == kindNumber && isNegative(args[next]))
+		wordFollows := next < len(args) && (!strings.HasPrefix(args[next], "-") ||
+			k != nil && k.kind() == kindNumber && isNegative(args[next]))
 		switch {
 		case k == nil && name != "config":
 			l.unknownFlag(args[i])
@@ -83,7 +84,8 @@ func (l *loader) scanFlags(args []string) (flags, error) {
 	return f, nil
 }
 
-// lookUpFlag finds the key that a flag names; negated if as --no-NAME, which only booleans have.
+// lookUpFlag returns the key that a flag names. negated is true for --no-NAME, which only booleans
+// have.
 func lookUpFlag(name string) (k *key, negated bool) {
 	if k = keyByName[name]; k != nil {
 		return k, false
@@ -96,7 +98,7 @@ func lookUpFlag(name string) (k *key, negated bool) {
 	return nil, false
 }
 
-// isNegative says whether s, after a number's flag, is its value and no flag.
+// isNegative tells whether s, after a number's flag, is its value and not a flag.
 func isNegative(s string) bool {
 	return len(s) > 1 && s[0] == '-' && strings.ContainsRune("0123456789.", rune(s[1]))
 }
@@ -107,33 +109,36 @@ func (l *loader) unknownFlag(arg string) {
 	for _, name := range keyNames() {
 		known = append(known, "--"+name)
 	}
-	l.warn(arg, "unknown flag %s, passed over%s", short(arg), didYouMean("--"+strings.TrimLeft(arg, "-"), known))
+	l.warn(arg, "unknown flag %s, passed over%s",
+		short(arg), didYouMean("--"+strings.TrimLeft(arg, "-"), known))
 }
 
 func (l *loader) stray(word string) {
 	l.warn("", "stray word among the flags, passed over: %s", quote(word))
 }
 
-// flag applies one.
+// flag applies one flag.
 func (l *loader) flag(f setting) {
 	k, place := f.key, "flag --"+f.key.name
 	switch k.kind() {
 	case kindList, kindObject:
-		l.warn(k.name, "%s: no %s can be given by flag, passed over: use the file or the environment", place, k.kind())
+		l.warn(k.name, "%s: no %s can be given by flag, passed over: use the file or the environment",
+			place, k.kind())
 		return
 	case kindText:
 		if k.secret() {
-			l.warn(k.name, "%s: all users of the machine can read arguments: use the file or the environment", place)
+			l.warn(k.name,
+				"%s: all users of the machine can read arguments: use the file or the environment", place)
 		}
 	}
 	l.setText(k, place, f.value)
 }
 
-// keyMaterial is what a secret key looks like, wherever it stands.
+// keyMaterial matches what may be a secret key, in any argument.
 var keyMaterial = regexp.MustCompile(`[0-9A-Fa-f]{128,}`)
 
-// HideSecrets returns a command line that may be shown: the values of secret settings are gone,
-// also of flags that name one in another case, with other dashes, or without effect.
+// HideSecrets returns a command line that may be shown, without the values of secret settings. It
+// also finds flags with the name in another case, with other dashes, or without effect.
 func HideSecrets(args []string) []string {
 	shown := slices.Clone(args)
 	hide := false // the next word is the value of a secret

@@ -8,8 +8,8 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// Whatever the file holds: no panic; either problems or a configuration that keeps every rule of the table; nothing
-// that is said is longer than a few lines, and each problem names the file.
+// For any file there is no panic, and either problems or a configuration that follows every rule of
+// the table. Messages are short, and each problem names the file.
 func FuzzFile(f *testing.F) {
 	for _, m := range messages {
 		f.Add([]byte(m.file))
@@ -25,7 +25,8 @@ func FuzzFile(f *testing.F) {
 			t.Fatal("the text was changed")
 		}
 		for _, err := range l.errs {
-			if msg := err.Error(); !strings.Contains(msg, "f.json:") || len(msg) > 600 || strings.ContainsRune(msg, '\n') {
+			if msg := err.Error(); !strings.Contains(msg, "f.json:") || len(msg) > 600 ||
+				strings.ContainsRune(msg, '\n') {
 				t.Fatalf("problem %q", msg)
 			}
 		}
@@ -49,7 +50,8 @@ func FuzzFile(f *testing.F) {
 				_, ok = wholeNumber(k.show(l.cfg), k.min, k.max)
 			case kindList:
 				for _, s := range l.cfg.Subscribers {
-					ok = ok && hex64.ok(s.PublicKey) && subscriptionType.ok(s.SubscriptionType) && s.ExpirationTimestamp >= 0
+					ok = ok && hex64.ok(s.PublicKey) && subscriptionType.ok(s.SubscriptionType) &&
+						s.ExpirationTimestamp >= 0
 				}
 			case kindObject:
 				for _, m := range l.cfg.ArchiverData.members() {
@@ -63,7 +65,7 @@ func FuzzFile(f *testing.F) {
 	})
 }
 
-// text is a text setting's value, the secret included.
+// text returns the value of a text setting, secrets included.
 func (c *Config) text(k *key) string {
 	if k.secret() {
 		return string(c.SecretKey)
@@ -71,7 +73,7 @@ func (c *Config) text(k *key) string {
 	return k.show(c)
 }
 
-// Flags, too: no panic, and what is passed over is said.
+// For any flags there is no panic, and a warning for each ignored argument.
 func FuzzFlags(f *testing.F) {
 	for _, m := range messages {
 		f.Add(strings.Join(m.args, "\n"))
@@ -94,17 +96,19 @@ func FuzzFlags(f *testing.F) {
 	})
 }
 
-// The environment, too: a problem names its variable, and no text of it comes out unbounded or in several lines.
+// For any environment, a problem names its variable, and shows no long text and no line ends of it.
 func FuzzEnvironment(f *testing.F) {
 	for _, m := range messages {
 		f.Add(strings.Join(m.env, "\n"))
 	}
-	f.Add("subscribers=[{\"publicKey\":\"" + someKey + "\"}]\nDISTRIBUTOR_MODE=WS\nARCHIVER_DATA={}\nADMIN_ADDR=off")
+	f.Add("subscribers=[{\"publicKey\":\"" + someKey +
+		"\"}]\nDISTRIBUTOR_MODE=WS\nARCHIVER_DATA={}\nADMIN_ADDR=off")
 	f.Fuzz(func(t *testing.T, environ string) {
 		l := &loader{cfg: Default(), origin: map[string]string{}, bad: map[string]bool{}}
 		l.env(strings.Split(environ, "\n"))
 		for _, err := range l.errs {
-			if msg := err.Error(); !strings.Contains(msg, "environment variable ") || len(msg) > 600 || strings.ContainsFunc(msg, func(r rune) bool { return r < ' ' }) {
+			if msg := err.Error(); !strings.Contains(msg, "environment variable ") || len(msg) > 600 ||
+				strings.ContainsFunc(msg, func(r rune) bool { return r < ' ' }) {
 				t.Fatalf("%q: problem %q", environ, msg)
 			}
 		}
@@ -113,7 +117,7 @@ func FuzzEnvironment(f *testing.F) {
 				t.Fatalf("%q: warning %q", environ, w.Text)
 			}
 		}
-		// What is taken is within the table, and says where it came from.
+		// An accepted value follows the table, and has an origin.
 		for _, k := range keys {
 			if l.bad[k.name] {
 				continue
@@ -128,11 +132,14 @@ func FuzzEnvironment(f *testing.F) {
 	})
 }
 
-// Nesting is bounded before the recursive parser sees it: the deepest that passes is parsed, one more is refused.
+// Nesting is bounded before the recursive parser runs: maxBrackets levels are parsed, one more is
+// refused.
 func TestDeepNesting(t *testing.T) {
-	for extra, want := range map[int]string{0: "unknown key x", 1: "more than 100000 lists and objects"} {
+	for extra, want := range map[int]string{0: "unknown key x",
+		1: "more than 100000 lists and objects"} {
 		depth := maxBrackets - 1 + extra
-		_, warnings, err := load(t, `{"x": `+strings.Repeat("[", depth)+strings.Repeat("]", depth)+`}`, nil, nil)
+		_, warnings, err := load(t, `{"x": `+strings.Repeat("[", depth)+strings.Repeat("]", depth)+`}`,
+			nil, nil)
 		said := ""
 		if err != nil {
 			said = err.Error()

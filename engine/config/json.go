@@ -7,8 +7,8 @@ import (
 	"github.com/tailscale/hujson"
 )
 
-// json applies a value from the file, or from a variable that holds JSON. Numbers may be written as text, which real
-// files do; nothing else is converted.
+// json applies a value from the file, or from a variable that holds JSON. Numbers may be written as
+// text, which real files do. Nothing else is converted.
 func (l *loader) json(k *key, doc document, v hujson.Value) {
 	place := doc.place(v)
 	ok := false
@@ -42,7 +42,7 @@ func (l *loader) json(k *key, doc document, v hujson.Value) {
 	l.origin[k.name] = place
 }
 
-// archiverData merges the file names into those in force.
+// archiverData merges the file names into the current ones.
 func (l *loader) archiverData(k *key, doc document, obj *hujson.Object) {
 	files := map[string]*string{}
 	var names []string
@@ -60,8 +60,9 @@ func (l *loader) archiverData(k *key, doc document, obj *hujson.Object) {
 	})
 }
 
-// subscribers replaces the list. All three members of an entry must be there: a missing expiry could mean never or
-// at once.
+// subscribers replaces the list. An entry must have all three members, because a missing expiry
+// could
+// mean never or at once.
 func (l *loader) subscribers(k *key, doc document, list *hujson.Array) {
 	subscribers := make([]Subscriber, 0, len(list.Elements))
 	at := make(map[string]int, len(list.Elements)) // index by key in lower case
@@ -69,13 +70,15 @@ func (l *loader) subscribers(k *key, doc document, list *hujson.Array) {
 		name := fmt.Sprintf("%s[%d]", k.name, i)
 		obj, ok := e.Value.(*hujson.Object)
 		if !ok {
-			l.wrong(k, doc.place(e), name, describe(e), "an object {publicKey, expirationTimestamp, subscriptionType}")
+			l.wrong(k, doc.place(e), name, describe(e),
+				"an object {publicKey, expirationTimestamp, subscriptionType}")
 			continue
 		}
 		s := l.subscriber(k, doc, e, obj, name)
 		lower := strings.ToLower(s.PublicKey)
 		if first, ok := at[lower]; ok && lower != "" {
-			l.warn(k.name, "%s: %s has the publicKey of %s[%d]: the last one counts", doc.place(e), name, k.name, first)
+			l.warn(k.name, "%s: %s has the publicKey of %s[%d]: the last one counts",
+				doc.place(e), name, k.name, first)
 		}
 		at[lower] = i
 		subscribers = append(subscribers, s)
@@ -93,7 +96,9 @@ var (
 	}
 )
 
-func (l *loader) subscriber(k *key, doc document, e hujson.Value, obj *hujson.Object, within string) (s Subscriber) {
+func (l *loader) subscriber(
+	k *key, doc document, e hujson.Value, obj *hujson.Object, within string,
+) (s Subscriber) {
 	seen := map[string]bool{}
 	l.eachMember(doc, obj, within, subscriberMembers, func(name string, v hujson.Value) {
 		seen[name] = true
@@ -128,7 +133,7 @@ func text(v hujson.Value) (string, bool) {
 	return lit.String(), ok && lit.Kind() == '"'
 }
 
-// number is the number's text: a JSON number, or text that has yet to prove that it is one.
+// number returns the text of a number: a JSON number, or text, which is not checked yet.
 func number(v hujson.Value) (string, bool) {
 	lit, ok := v.Value.(hujson.Literal)
 	return lit.String(), ok && (lit.Kind() == '0' || lit.Kind() == '"')

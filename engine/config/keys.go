@@ -2,13 +2,13 @@ package config
 
 import "time"
 
-// A key is one row of the table: everything that is known of a setting. The type of def is the type
-// of the setting: string, Secret, int, int64, time.Duration (given in whole milliseconds), bool,
-// []Subscriber or ArchiverData.
+// A key is one row of the table: everything about one setting. The type of def is the type of the
+// setting: string, Secret, int, int64, time.Duration (in whole milliseconds), bool, []Subscriber or
+// ArchiverData.
 type key struct {
 	heading  string // of the group that begins with this key, in the document
 	name     string
-	formerly string            // the key\'s earlier name, which is still read; "" if there is none
+	formerly string            // the earlier name, which is still read; "": none
 	field    func(*Config) any // pointer to its field, of def's type
 	def      any
 	unit     string // of a number
@@ -254,7 +254,7 @@ var keyByName = func() map[string]*key {
 	return m
 }()
 
-// Default is the configuration without file, environment and flags.
+// Default returns the configuration without file, environment and flags.
 func Default() *Config {
 	c := new(Config)
 	for _, k := range keys {

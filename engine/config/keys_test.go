@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Every field has exactly one key, of its type, and every key has what the help text needs.
+// Every field has exactly one key, of its type, and every key has the parts of its help text.
 func TestTableCoversConfig(t *testing.T) {
 	var c Config
 	users := map[uintptr]string{}
@@ -41,7 +41,7 @@ func TestTableCoversConfig(t *testing.T) {
 	}
 }
 
-// The defaults are valid by the rules of the table: loaded again from their printed form nothing is refused.
+// The defaults follow the rules of the table: their printed form can be loaded.
 func TestDefaultsAreValid(t *testing.T) {
 	d := Default()
 	for _, k := range keys {
@@ -57,7 +57,8 @@ func TestDefaultsAreValid(t *testing.T) {
 			}
 		}
 	}
-	if d.FileStreamInterval != 100*time.Millisecond || d.FrameLogBytes != 1<<30 || d.DistributorPort != 6100 || d.StopAtCycle != -1 {
+	if d.FileStreamInterval != 100*time.Millisecond || d.FrameLogBytes != 1<<30 ||
+		d.DistributorPort != 6100 || d.StopAtCycle != -1 {
 		t.Errorf("defaults are off: %v", d)
 	}
 	if d.Subscribers == nil {
@@ -65,13 +66,14 @@ func TestDefaultsAreValid(t *testing.T) {
 	}
 }
 
-// The bounds of every number are inside, the next ones outside.
+// The bounds of every number are accepted, the next values are refused.
 func TestNumberBounds(t *testing.T) {
 	for _, k := range keys {
 		if k.kind() != kindNumber {
 			continue
 		}
-		for n, want := range map[int64]bool{k.min: true, k.max: true, k.min - 1: false, k.max + 1: false} {
+		for n, want := range map[int64]bool{k.min: true, k.max: true, k.min - 1: false, k.max +
+			1: false} {
 			if got := k.setNumber(new(Config), formatInt(n)); got != want {
 				t.Errorf("%s %d: accepted %v, want %v", k.name, n, got, want)
 			}

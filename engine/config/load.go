@@ -9,26 +9,27 @@ import (
 // DefaultFile is read if no other file is named. It may be missing.
 const DefaultFile = "distributor-config.json"
 
-// ErrHelp is what Load returns if the flags ask for help (--help or -h); WriteHelp has it.
+// ErrHelp is returned by Load if the flags ask for help (--help or -h). WriteHelp writes that help.
 var ErrHelp = errors.New("config: help asked for")
 
-// Source is where settings come from. The same Source is used again for a reload.
+// Source is the source of the settings. A reload uses the same Source.
 type Source struct {
-	Path string   // the file; "" is DefaultFile. --config in Args takes its place
-	Env  []string // NAME=value, as os.Environ gives it
+	Path string   // the file; "" is DefaultFile. --config in Args replaces it
+	Env  []string // NAME=value, as os.Environ returns it
 	Args []string // the flags, without the program's name and command
 }
 
-// A Warning is something that does not stop the start but that the operator may not have meant.
+// A Warning is something that does not prevent the start, but that the operator may not have meant.
 type Warning struct {
-	Key  string // the key or name it is about, "" if none
-	Text string // all of it in words
+	Key  string // the key or name that it is about, "" if none
+	Text string // the whole message
 }
 
 func (w Warning) String() string { return w.Text }
 
-// Load reads all layers. The error joins all problems found, one line each; with an error there is no Config, but the
-// warnings are there.
+// Load reads all layers. The error joins all problems found, one line each. With an error there is
+// no
+// Config, but the warnings are returned.
 func Load(src Source) (*Config, []Warning, error) {
 	l := &loader{cfg: Default(), origin: map[string]string{}, bad: map[string]bool{}}
 	flags, err := l.scanFlags(src.Args)
@@ -46,7 +47,8 @@ func Load(src Source) (*Config, []Warning, error) {
 	}
 	l.checkTogether()
 	if l.moreWarnings > 0 {
-		l.warnings = append(l.warnings, Warning{Text: fmt.Sprintf("… and %d more warnings", l.moreWarnings)})
+		more := fmt.Sprintf("… and %d more warnings", l.moreWarnings)
+		l.warnings = append(l.warnings, Warning{Text: more})
 	}
 	if l.moreErrs > 0 {
 		l.errs = append(l.errs, fmt.Errorf("… and %d more problems", l.moreErrs))
@@ -57,14 +59,14 @@ func Load(src Source) (*Config, []Warning, error) {
 	return l.cfg, l.warnings, nil
 }
 
-// maxReported bounds how many problems, and how many warnings, one Load lists: the rest is counted.
+// maxReported bounds how many problems, and how many warnings, one Load lists. The rest is counted.
 const maxReported = 50
 
-// loader is the state of one Load: the settings so far, and what was wrong with them.
+// loader is the state of one Load: the settings so far, and their problems.
 type loader struct {
 	cfg    *Config
-	origin map[string]string // key → where its value came from; absent: default
-	bad    map[string]bool   // keys that had a problem: nothing more is concluded from their values
+	origin map[string]string // key → place of its value; absent: default
+	bad    map[string]bool   // keys with a problem: their values are not checked further
 
 	errs     []error
 	moreErrs int // problems beyond maxReported
@@ -89,10 +91,11 @@ func (l *loader) warn(name, format string, args ...any) {
 	l.warnings = append(l.warnings, Warning{name, fmt.Sprintf(format, args...)})
 }
 
-// wrong notes a value that is not as expected. place is where it stands, name the key or a member of it.
+// wrong reports a value that is not as expected. place is where it was found, name the key or a
+// member of it.
 func (l *loader) wrong(k *key, place, name, found, expected string) {
 	l.bad[k.name] = true
-	if k.secret() { // what is short enough to be shown may still be a part of it
+	if k.secret() { // even a short value may be a part of the secret
 		switch {
 		case found[0] == '"':
 			found = "text of the wrong form"
@@ -106,13 +109,13 @@ func (l *loader) wrong(k *key, place, name, found, expected string) {
 	l.fail("%s: found %s, expected %s", place, found, expected)
 }
 
-// secret says whether its value must not be shown.
+// secret tells whether the value must not be shown.
 func (k *key) secret() bool {
 	_, ok := k.def.(Secret)
 	return ok
 }
 
-// place of a key's value for messages about several keys.
+// place returns where a key's value was found, for messages about several keys.
 func (l *loader) place(name string) string {
 	if o, ok := l.origin[name]; ok {
 		return o
@@ -120,7 +123,7 @@ func (l *loader) place(name string) string {
 	return "default"
 }
 
-// setText takes a value that came as text, from place (the environment or the flags).
+// setText applies a value that was given as text, at place (in the environment or the flags).
 func (l *loader) setText(k *key, place, s string) {
 	ok := false
 	switch k.kind() {
@@ -143,7 +146,7 @@ func (l *loader) setText(k *key, place, s string) {
 	l.origin[k.name] = place
 }
 
-// warnFormerly says that a key was given by its former name.
+// warnFormerly warns that a key was given by its former name.
 func (l *loader) warnFormerly(k *key, place string) {
 	l.warn(k.name, "%s: %s is now called %s; rename it, because a later version will not read it",
 		place, k.formerly, k.name)

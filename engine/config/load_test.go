@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// load loads text as the default file of a fresh working directory; "" for no file.
+// load loads text as the default file of a fresh working directory; "" means no file.
 func load(t *testing.T, text string, env, args []string) (*Config, []Warning, error) {
 	t.Helper()
 	t.Chdir(t.TempDir())
@@ -33,7 +33,8 @@ func TestPrecedence(t *testing.T) {
 	if err != nil || len(warnings) != 0 {
 		t.Fatal(warnings, err)
 	}
-	if cfg.DistributorIP != "flag" || cfg.RateLimit != 2 || cfg.LogFormat != "json" || cfg.Drain != 1500*time.Millisecond ||
+	if cfg.DistributorIP != "flag" || cfg.RateLimit != 2 || cfg.LogFormat != "json" ||
+		cfg.Drain != 1500*time.Millisecond ||
 		cfg.DistributorPort != 6100 || cfg.File != DefaultFile {
 		t.Errorf("got %v", cfg)
 	}
@@ -43,7 +44,7 @@ func TestFileForm(t *testing.T) {
 	cfg, warnings, err := load(t, `// the port
 		{
 			/* of the
-			   test net */ "DISTRIBUTOR_PORT": "0x1770", // text is fine
+			   test net */ "DISTRIBUTOR_PORT": "0x1770", // text is accepted
 			"RATE_LIMIT": 1e2,
 			"RATE_LIMIT": 2.0E2,
 			"ARCHIVER_DATA": {"cycleDB": "c.db",},
@@ -57,21 +58,26 @@ func TestFileForm(t *testing.T) {
 	if want := "[distributor-config.json:5:4: RATE_LIMIT is given more than once: the last one counts]"; fmt.Sprint(warnings) != want {
 		t.Errorf("warnings %v", warnings)
 	}
-	want := ArchiverData{"c.db", "accounts.sqlite3", "transactions.sqlite3", "receipts.sqlite3", "originalTxsData.sqlite3"}
-	if cfg.DistributorPort != 6000 || cfg.RateLimit != 200 || cfg.ArchiverData != want || !cfg.Verbose || cfg.DistributorIP != "café 😀" ||
-		len(cfg.Subscribers) != 1 || cfg.Subscribers[0] != (Subscriber{1600382607359, someKey, Accounts}) {
+	want := ArchiverData{"c.db", "accounts.sqlite3", "transactions.sqlite3", "receipts.sqlite3",
+		"originalTxsData.sqlite3"}
+	if cfg.DistributorPort != 6000 || cfg.RateLimit != 200 || cfg.ArchiverData != want ||
+		!cfg.Verbose || cfg.DistributorIP != "café 😀" ||
+		len(cfg.Subscribers) != 1 ||
+		cfg.Subscribers[0] != (Subscriber{1600382607359, someKey, Accounts}) {
 		t.Errorf("got %v", cfg)
 	}
 }
 
 func TestFlagForms(t *testing.T) {
 	cfg, warnings, err := load(t, `{"limitToSubscribersOnly": true, "VERBOSE": true, "subscribers": [], "ADMIN_ADDR": ":1"}`, nil, []string{
-		"--stopDistributionAtCycle", "-1", "--DRAIN_MS=0", "--DISTRIBUTOR_IP=a=b", "--no-limitToSubscribersOnly", "--VERBOSE", "FALSE",
+		"--stopDistributionAtCycle", "-1", "--DRAIN_MS=0", "--DISTRIBUTOR_IP=a=b",
+		"--no-limitToSubscribersOnly", "--VERBOSE", "FALSE",
 		"--ADMIN_ADDR=", "--DISTRIBUTOR_LOGS=--odd", "--RATE_LIMIT", "7", "--RATE_LIMIT", "8"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.StopAtCycle != -1 || cfg.Drain != 0 || cfg.DistributorIP != "a=b" || cfg.LimitToSubscribersOnly || cfg.Verbose ||
+	if cfg.StopAtCycle != -1 || cfg.Drain != 0 || cfg.DistributorIP != "a=b" ||
+		cfg.LimitToSubscribersOnly || cfg.Verbose ||
 		cfg.AdminAddr != "" || cfg.DistributorLogs != "--odd" || cfg.RateLimit != 8 {
 		t.Errorf("got %v", cfg)
 	}
@@ -85,19 +91,21 @@ func TestFlagForms(t *testing.T) {
 	}
 }
 
-// DISTRIBUTOR_MODE is the replaced service's second name of distributorMode; MQ must not quietly become WS.
+// DISTRIBUTOR_MODE is the replaced service's second name for distributorMode. MQ must be refused,
+// not become WS.
 func TestModeAlias(t *testing.T) {
 	_, _, err := load(t, `{"distributorMode": "WS"}`, []string{"DISTRIBUTOR_MODE=MQ"}, nil)
 	if err == nil || err.Error() != `environment variable DISTRIBUTOR_MODE: distributorMode: found "MQ", expected "WS" ("MQ", RabbitMQ, is not offered)` {
 		t.Errorf("got %v", err)
 	}
-	if _, _, err := load(t, "", []string{"DISTRIBUTOR_MODE=MQ", "distributorMode=WS"}, nil); err != nil {
+	if _, _, err := load(t, "", []string{"DISTRIBUTOR_MODE=MQ", "distributorMode=WS"},
+		nil); err != nil {
 		t.Errorf("the key itself must win: %v", err)
 	}
 }
 
 // A key that was renamed is read under its former name in every layer, with a warning that names
-// the new one. Within a layer the new name counts, wherever it stands.
+// the new one. Within a layer the new name counts, in any order.
 func TestFormerNames(t *testing.T) {
 	const file = "distributor-config.json"
 	for _, c := range []struct {
@@ -166,7 +174,8 @@ func TestNamedFile(t *testing.T) {
 	if err := os.WriteFile("long.json", bytes.Repeat([]byte(" "), maxFileBytes+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Load(Source{Path: "long.json"}); err == nil || !strings.Contains(err.Error(), "longer than") {
+	if _, _, err := Load(Source{Path: "long.json"}); err == nil ||
+		!strings.Contains(err.Error(), "longer than") {
 		t.Errorf("long file: %v", err)
 	}
 }
@@ -182,10 +191,12 @@ func TestMissingDefaultFileWarns(t *testing.T) {
 	}
 }
 
-// A variable with a list or object takes the place of the file's; names it leaves out have their defaults.
+// A variable with a list or object replaces that of the file. Names that it leaves out have their
+// defaults.
 func TestEnvironmentReplacesObjects(t *testing.T) {
 	cfg, _, err := load(t, `{"ARCHIVER_DATA": {"cycleDB": "c.file", "accountDB": "a.file"}}`, []string{`ARCHIVER_DATA={"cycleDB":"c.env"}`}, nil)
-	if err != nil || cfg.ArchiverData.CycleDB != "c.env" || cfg.ArchiverData.AccountDB != "accounts.sqlite3" {
+	if err != nil || cfg.ArchiverData.CycleDB != "c.env" ||
+		cfg.ArchiverData.AccountDB != "accounts.sqlite3" {
 		t.Errorf("%v, %v", cfg, err)
 	}
 }
@@ -210,7 +221,8 @@ func TestLevel(t *testing.T) {
 		level   string
 		verbose bool
 		want    string
-	}{{"info", false, "INFO"}, {"debug", false, "DEBUG"}, {"warn", false, "WARN"}, {"error", false, "ERROR"}, {"error", true, "DEBUG"}} {
+	}{{"info", false, "INFO"}, {"debug", false, "DEBUG"}, {"warn", false, "WARN"},
+		{"error", false, "ERROR"}, {"error", true, "DEBUG"}} {
 		cfg := &Config{LogLevel: c.level, Verbose: c.verbose}
 		if got := cfg.Level().String(); got != c.want {
 			t.Errorf("%+v: %s", c, got)

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// Memory returns the bytes of memory of the machine, or of the container if that has less, and how
-// many of them are free or can be freed. 0: /proc does not say.
+// Memory returns how many bytes of memory the machine has, or the container if that has less, and
+// how
+// many of them are available. It returns 0 if /proc does not say.
 func Memory() (total, available int64) {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
@@ -36,23 +37,23 @@ func Memory() (total, available int64) {
 	limit, err := number("/sys/fs/cgroup/memory.max")
 	used, usedErr := number("/sys/fs/cgroup/memory.current")
 	if err == nil && usedErr == nil && limit < total {
-		// Page cache counts as used and can be freed. No figure says how much of it there is: half
-		// is taken for it.
+		// Page cache counts as used, but can be freed. Its size is not known; half of the used memory
+		// is assumed.
 		total, available = limit, min(available, limit-used/2)
 	}
 	return total, available
 }
 
-// recordMemory is how many bytes of memory a record takes for each of its own while it is made a
-// message: 7.9 for 250 MB of numbers (peak of the process, 2026-11-30).
+// recordMemory is how many bytes of memory each byte of a record takes while the record is encoded:
+// 7.9 for 250 MB of numbers (peak of the process, 2026-11-30).
 const recordMemory = 8
 
-// memory is Memory, but in tests.
+// memory is Memory; tests replace it.
 var memory = Memory
 
-// checkMemory refuses a MAX_RECORD_BYTES that lets one record take more memory than there is: the
-// kernel would kill the distributor, and each next start, at that record. The default is not
-// refused: its longest records are no real ones.
+// checkMemory refuses a MAX_RECORD_BYTES with which one record takes more memory than there is: the
+// kernel would kill the distributor at that record, after each start again. The default is not
+// refused, because records of that length do not occur in practice.
 func (l *loader) checkMemory() {
 	if _, given := l.origin["MAX_RECORD_BYTES"]; !given || !l.good("MAX_RECORD_BYTES") {
 		return
@@ -60,7 +61,8 @@ func (l *loader) checkMemory() {
 	most := int64(l.cfg.MaxRecordBytes)
 	total, _ := memory()
 	if total > 0 && most*recordMemory > total {
-		l.fail("MAX_RECORD_BYTES (%s) is %d: a record of that size takes up to %d bytes of memory, and there are %d; set at most %d",
+		l.fail("MAX_RECORD_BYTES (%s) is %d: a record of that size takes up to %d bytes of memory, "+
+			"and there are %d; set at most %d",
 			l.place("MAX_RECORD_BYTES"), most, most*recordMemory, total, total/recordMemory)
 	}
 }

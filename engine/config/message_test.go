@@ -9,7 +9,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// messages are inputs that give errors or warnings; testdata/messages.golden holds the exact words.
+// messages are inputs that cause errors or warnings. testdata/messages.golden holds the exact
+// texts.
 var messages = []struct {
 	name string
 	file string
@@ -29,7 +30,8 @@ var messages = []struct {
 	{name: "top is a list", file: ` [1]`},
 	{name: "empty file", file: "\n"},
 	{name: "missing comma", file: "{\n  \"RATE_LIMIT\": 5\n  \"VERBOSE\": true\n}"},
-	{name: "unquoted secret", file: "{\n  // ü\n  \"DISTRIBUTOR_SECRET_KEY\": " + sampleSecretKey + "\n}"},
+	{name: "unquoted secret", file: "{\n  // ü\n  \"DISTRIBUTOR_SECRET_KEY\": " + sampleSecretKey +
+		"\n}"},
 	{name: "open comment", file: "{} /*"},
 	{name: "two documents", file: "{}{}"},
 	{name: "not UTF-8", file: "{\xff}"},
@@ -44,18 +46,23 @@ var messages = []struct {
   {"publicKey": 5, "expirationTimestamp": "soon", "subscriptionType": null}
 ]}`},
 	{name: "archiver data", file: `{"ARCHIVER_DATA": {"cycleDB": "", "accountDB": 5}}`},
-	{name: "environment", env: []string{"RATE_LIMIT=abc", "VERBOSE=1", "limitToSubscribersOnly=yes", "subscribers=[{", "ARCHIVER_DATA=5", "LOG_FORMAT=xml"}},
-	{name: "flags", args: []string{"--RATE_LIMIT", "abc", "--VERBOSE=1", "--no-limitToSubscribersOnly=true", "--DISTRIBUTOR_PORT", "--DISTRIBUTOR_IP=", "--DRAIN_MS="}},
-	{name: "passed over", args: []string{"--nonsense", "5", "word", "--RATE_LIMITS=5", "-VERBOSE", "-x", "--no-RATE_LIMIT", "--subscribers", "[]", "--ARCHIVER_DATA={}",
+	{name: "environment", env: []string{"RATE_LIMIT=abc", "VERBOSE=1", "limitToSubscribersOnly=yes",
+		"subscribers=[{", "ARCHIVER_DATA=5", "LOG_FORMAT=xml"}},
+	{name: "flags", args: []string{"--RATE_LIMIT", "abc", "--VERBOSE=1",
+		"--no-limitToSubscribersOnly=true", "--DISTRIBUTOR_PORT", "--DISTRIBUTOR_IP=", "--DRAIN_MS="}},
+	{name: "passed over", args: []string{"--nonsense", "5", "word", "--RATE_LIMITS=5", "-VERBOSE",
+		"-x", "--no-RATE_LIMIT", "--subscribers", "[]", "--ARCHIVER_DATA={}",
 		strings.Repeat("w", 100), "--DISTRIBUTOR_SECRET", "geheim", "-", "--", "--RATE_LIMIT", "5"}},
 	{name: "secret key of another", file: `{"DISTRIBUTOR_PUBLIC_KEY": "` + someKey + `"}`, env: []string{"DISTRIBUTOR_SECRET_KEY=" + sampleSecretKey}},
 	{name: "secret key malformed", file: `{"DISTRIBUTOR_SECRET_KEY": 4711, "DISTRIBUTOR_PUBLIC_KEY": "` + someKey + `"}`,
-		env: []string{"DISTRIBUTOR_SECRET_KEY=geheim"}, args: []string{"--DISTRIBUTOR_SECRET_KEY=" + sampleSecretKey + "0"}},
+		env:  []string{"DISTRIBUTOR_SECRET_KEY=geheim"},
+		args: []string{"--DISTRIBUTOR_SECRET_KEY=" + sampleSecretKey + "0"}},
 	{name: "secret key damaged", file: `{"DISTRIBUTOR_SECRET_KEY": "4` + sampleSecretKey[1:] + `"}`},
 	{name: "do not go together", file: `{"FRAME_LOG_BYTES": 1048576, "PING_TIMEOUT_MS": 1000, "PING_INTERVAL_MS": 1000}`},
 	{name: "records too long", file: `{"MAX_RECORD_BYTES": 268435456}`},
 	{name: "wrong ones are not compared", file: `{"FRAME_LOG_BYTES": 1, "PING_TIMEOUT_MS": 1, "MAX_WORKERS": 0, "NUMBER_OF_WORKERS": 9}`},
-	{name: "few collectors", file: `{"MAX_CLIENTS_PER_CHILD": 2}`, env: []string{"NUMBER_OF_WORKERS=100"}},
+	{name: "few collectors", file: `{"MAX_CLIENTS_PER_CHILD": 2}`,
+		env: []string{"NUMBER_OF_WORKERS=100"}},
 	{name: "nobody can connect", args: []string{"--limitToSubscribersOnly"}},
 	{name: "db path takes over", file: `{"ARCHIVER_DB_PATH": "all.sqlite3", "ARCHIVER_DB_DIR": "db", "ARCHIVER_DATA": {}}`},
 	{name: "Latin-1", file: "{\"DATA_LOG_DIR\": \"caf\xe9\"}"},
@@ -110,7 +117,7 @@ func golden(t *testing.T, name, got string) {
 	}
 }
 
-// However much is wrong, what is said about it stays readable.
+// With any number of problems the output stays readable.
 func TestManyProblemsAreCounted(t *testing.T) {
 	file := `{"subscribers": [` + strings.Repeat("1,", 60) + `]`
 	for i := range 70 {
@@ -128,9 +135,12 @@ func TestManyProblemsAreCounted(t *testing.T) {
 
 func TestNearest(t *testing.T) {
 	for name, want := range map[string]string{
-		"rate_limit": "RATE_LIMIT", "RATELIMIT": "RATE_LIMIT", "Verbose": "VERBOSE", "verbos": "VERBOSE", "LISTEN": "LISTEN_ADDR",
-		"DISTRIBUTOR_SECRET": "DISTRIBUTOR_SECRET_KEY", "subscriber": "subscribers", "stopDistributionAtCycles": "stopDistributionAtCycle",
-		"": "", "hello": "", "port": "", "DIST": "", "DISTRIBUTOR_EXTRA": "", strings.Repeat("A", 1<<20): "",
+		"rate_limit": "RATE_LIMIT", "RATELIMIT": "RATE_LIMIT", "Verbose": "VERBOSE",
+		"verbos": "VERBOSE", "LISTEN": "LISTEN_ADDR",
+		"DISTRIBUTOR_SECRET": "DISTRIBUTOR_SECRET_KEY", "subscriber": "subscribers",
+		"stopDistributionAtCycles": "stopDistributionAtCycle",
+		"":                         "", "hello": "", "port": "", "DIST": "", "DISTRIBUTOR_EXTRA": "",
+		strings.Repeat("A", 1<<20): "",
 	} {
 		if got := nearest(name, keyNames()); got != want {
 			t.Errorf("%.40q: %q, want %q", name, got, want)

@@ -8,7 +8,7 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// didYouMean is "; did you mean NAME?" with the nearest of names, or nothing if none is near.
+// didYouMean returns "; did you mean NAME?" with the nearest of names, or "" if none is near.
 func didYouMean(name string, names []string) string {
 	if n := nearest(name, names); n != "" {
 		return "; did you mean " + n + "?"
@@ -16,18 +16,19 @@ func didYouMean(name string, names []string) string {
 	return ""
 }
 
-// nearest is the one of names that begins with name, or else the one that differs least, in about one letter of six
-// at most; "" if there is none. Case does not count.
+// nearest returns the one of names that begins with name, or else the one that differs least, in at
+// most about one letter of six; "" if there is none. Case does not count.
 func nearest(name string, names []string) string {
 	lower := strings.ToLower(name)
 	best, least := "", 0
 	begins := make([]string, 0, len(names))
 	for _, n := range names {
 		known := strings.ToLower(n)
-		if len(lower) > 2*len(known) { // far away whatever it is; bounds the work for hostile names
+		if len(lower) > 2*len(known) { // never near; bounds the work for hostile names
 			continue
 		}
-		if d := levenshtein.ComputeDistance(lower, known); d <= 1+len(known)/6 && (best == "" || d < least) {
+		d := levenshtein.ComputeDistance(lower, known)
+		if d <= 1+len(known)/6 && (best == "" || d < least) {
 			best, least = n, d
 		}
 		if len(lower) >= 4 && strings.HasPrefix(known, lower) {
@@ -54,7 +55,7 @@ func keyNames() []string {
 	return names
 }
 
-// short is a name as it is shown: on one line.
+// short returns a name for a message, on one line.
 func short(name string) string {
 	if runes := []rune(name); len(runes) > maxShown {
 		name = string(runes[:maxShown]) + "…"

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// WriteHelp writes what --help prints of the settings.
+// WriteHelp writes the settings for --help.
 func WriteHelp(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	fmt.Fprintf(b, `Settings: defaults < file < environment < flags. Names are the same everywhere.
@@ -17,7 +17,7 @@ Exit status: 0 stopped as asked; 1 something failed, the last line of the log sa
 
   --config PATH
         JSON file, comments and trailing commas allowed. Default: %s in the
-        working directory, which may be missing. Relative paths are relative to the working directory.
+        working directory; may be missing. Relative paths are relative to the working directory.
 `, DefaultFile)
 	defaults := Default()
 	for _, k := range keys {
@@ -72,7 +72,7 @@ func WriteMarkdown(w io.Writer) error {
 	return b.Flush()
 }
 
-// help returns what the setting does, and under which former name it is read.
+// help returns what the setting does, with its former name.
 func (k *key) help() string {
 	if k.formerly == "" {
 		return k.doc
@@ -80,7 +80,7 @@ func (k *key) help() string {
 	return k.doc + " Formerly " + k.formerly + ", which still works."
 }
 
-// allowed is the range of a number, or the form of a text, as far as there is something to say.
+// allowed returns the range of a number, or the form of a text; "" if everything is allowed.
 func (k *key) allowed() string {
 	switch k.kind() {
 	case kindNumber:
@@ -93,7 +93,9 @@ func (k *key) allowed() string {
 	return ""
 }
 
-// showDefault is the default value; that of the secret is no secret, but nothing to copy either.
+// showDefault returns the default value, but does not show that of the secret key: nobody should
+// copy
+// it.
 func (k *key) showDefault(defaults *Config) string {
 	if k.secret() {
 		return "the public sample"

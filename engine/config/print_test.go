@@ -34,21 +34,23 @@ func TestHelpAndMarkdown(t *testing.T) {
 	}
 }
 
-// However a configuration is printed, its secret key is not in it.
+// No printed form of a configuration contains its secret key.
 func TestSecretIsNeverPrinted(t *testing.T) {
 	c := Default()
 	seed := sampleSecretKey[:64]
 	var logged bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&logged, nil))
 	log.Info("start", "config", c, "key", c.SecretKey)
-	slog.New(slog.NewJSONHandler(&logged, nil)).Info("start", "config", c, "copy", *c, "key", c.SecretKey)
+	slog.New(slog.NewJSONHandler(&logged, nil)).Info("start", "config", c, "copy", *c, "key",
+		c.SecretKey)
 	asJSON, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	texts := []string{logged.String(), string(asJSON), c.String()}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		texts = append(texts, fmt.Sprintf(verb, c), fmt.Sprintf(verb, *c), fmt.Sprintf(verb, c.SecretKey), fmt.Sprintf(verb, &c.SecretKey))
+		texts = append(texts, fmt.Sprintf(verb, c), fmt.Sprintf(verb, *c),
+			fmt.Sprintf(verb, c.SecretKey), fmt.Sprintf(verb, &c.SecretKey))
 	}
 	hexOfHex := fmt.Sprintf("%x", seed)
 	for _, text := range texts {

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// Off is the address of a listener that is not wanted.
+// Off is the address that turns a listener off.
 const Off = "off"
 
-// A rule is what a text must look like.
+// A rule says which texts a setting allows.
 type rule struct {
 	want string // completes "expected …"
 	ok   func(string) bool
@@ -25,8 +25,14 @@ var (
 	hex128   = hexDigits(128)
 	mode     = rule{`"WS" ("MQ", RabbitMQ, is not offered)`, func(s string) bool { return s == "WS" }}
 
-	hostOrEmpty   = rule{"an IP address or host name without port, or nothing", func(s string) bool { return s == "" || isHost(s) }}
-	hostPortOrOff = rule{`host:port, or "off"`, func(s string) bool { return s == "" || s == Off || isHostPort(s) }}
+	hostOrEmpty = rule{
+		"an IP address or host name without port, or nothing",
+		func(s string) bool { return s == "" || isHost(s) },
+	}
+	hostPortOrOff = rule{
+		`host:port, or "off"`,
+		func(s string) bool { return s == "" || s == Off || isHostPort(s) },
+	}
 )
 
 func hexDigits(n int) rule {
@@ -59,8 +65,8 @@ func isHostPort(s string) bool {
 	return err == nil
 }
 
-// maxShown is the length up to which a wrong value is shown. Longer text is not what an operator recognises a mistake
-// by, and may be a key that was put in the wrong place.
+// maxShown is the length up to which a wrong value is shown. Longer text does not help the operator
+// to recognize a mistake, and may be a key that was put in the wrong place.
 const maxShown = 40
 
 func quote(s string) string {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// The kinds of settings, as the help and docs/CONFIGURATION.md name them.
+// The kinds of settings, as help and docs/CONFIGURATION.md name them.
 const (
 	kindText    = "text"
 	kindNumber  = "number"
@@ -35,7 +35,7 @@ func (k *key) kind() string {
 	panic(fmt.Sprintf("config: %s has a default of type %T", k.name, k.def))
 }
 
-// unitName is the unit of a number, "" if it only counts.
+// unitName returns the unit of a number, "" for a plain count.
 func (k *key) unitName() string {
 	if _, ok := k.def.(time.Duration); ok {
 		return "ms"
@@ -43,7 +43,7 @@ func (k *key) unitName() string {
 	return k.unit
 }
 
-// want completes "expected …".
+// want returns the end of a message "expected …".
 func (k *key) want() string {
 	switch k.kind() {
 	case kindNumber:
@@ -62,14 +62,14 @@ func (k *key) want() string {
 	return k.rule.want
 }
 
-// set stores v, which is of the type of the default.
+// set stores v, which must have the type of the default.
 func (k *key) set(c *Config, v any) { reflect.ValueOf(k.field(c)).Elem().Set(reflect.ValueOf(v)) }
 
 func (k *key) get(c *Config) any { return reflect.ValueOf(k.field(c)).Elem().Interface() }
 
 func (k *key) equal(a, b *Config) bool { return reflect.DeepEqual(k.get(a), k.get(b)) }
 
-// setText stores s if it is a text that the setting allows.
+// setText stores s if the setting's rule allows it.
 func (k *key) setText(c *Config, s string) bool {
 	if !k.rule.ok(s) {
 		return false
@@ -78,7 +78,7 @@ func (k *key) setText(c *Config, s string) bool {
 	return true
 }
 
-// setNumber stores the number that s is written as, if it is one that the setting allows.
+// setNumber stores the number in s, if it is one and in range.
 func (k *key) setNumber(c *Config, s string) bool {
 	n, ok := wholeNumber(s, k.min, k.max)
 	if !ok {
@@ -92,7 +92,7 @@ func (k *key) setNumber(c *Config, s string) bool {
 	return true
 }
 
-// show is the value as an operator would write it; text is not quoted, secrets are not shown.
+// show returns the value as an operator would write it. Text is not quoted, secrets are not shown.
 func (k *key) show(c *Config) string {
 	switch v := k.get(c).(type) {
 	case time.Duration:
@@ -119,7 +119,7 @@ type archiverMember struct {
 	file *string
 }
 
-// members are the fields of d under their names in the file.
+// members returns the fields of d with their names in the file.
 func (d *ArchiverData) members() []archiverMember {
 	return []archiverMember{
 		{"cycleDB", &d.CycleDB}, {"accountDB", &d.AccountDB}, {"transactionDB", &d.TransactionDB},
@@ -127,8 +127,10 @@ func (d *ArchiverData) members() []archiverMember {
 	}
 }
 
-// wholeNumber reads a number as JavaScript's Number() does (white space around it, exponents, 0x, 0o and 0b), which is
-// what the replaced service did with text; but empty text, Infinity, fractions and what is out of range are refused.
+// wholeNumber parses a number as JavaScript's Number() does (white space around it, exponents, 0x,
+// 0o
+// and 0b), because the replaced service did so with text. Unlike Number(), it refuses empty text,
+// Infinity, fractions and numbers out of range.
 func wholeNumber(s string, least, most int64) (int64, bool) {
 	s = strings.TrimSpace(s)
 	var f float64
@@ -142,7 +144,8 @@ func wholeNumber(s string, least, most int64) (int64, bool) {
 		}
 		f = float64(n)
 	} else {
-		if s == "" || strings.Trim(s, "0123456789+-.eE") != "" { // ParseFloat knows more than Number(): inf, nan, 0x1p2, 1_0
+		// ParseFloat accepts more than Number(): inf, nan, 0x1p2, 1_0.
+		if s == "" || strings.Trim(s, "0123456789+-.eE") != "" {
 			return 0, false
 		}
 		var err error

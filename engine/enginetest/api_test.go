@@ -38,7 +38,7 @@ func TestAPICorpus(t *testing.T) {
 				ask := func() bool {
 					var got querytest.Answer
 					if got, err = c.Ask(strings.TrimPrefix(d.URL, "http://")); err == nil {
-						err = corpus.Judge(c, got)
+						err = corpus.Check(c, got)
 					}
 					return err == nil
 				}

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// receive polls the worker's end, which never blocks.
+// receive waits for a message at the worker's end, which never blocks.
 func receive(t *testing.T, fd int) (Message, int) {
 	t.Helper()
 	buf := make([]byte, MaxMessage)
@@ -43,14 +43,17 @@ func TestClientWithItsSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	want := Client{ID: 7, Key: "ab", From: 1 << 40, Response: []byte("HTTP/1.1 101\r\n\r\n"), Early: []byte{0x89, 0x80, 1, 2, 3, 4}}
+	want := Client{ID: 7, Key: "ab", From: 1 << 40, Response: []byte("HTTP/1.1 101\r\n\r\n"),
+		Early: []byte{0x89, 0x80, 1, 2, 3, 4}}
 	if err := primary.SendClient(want, int(w.Fd()), time.Second); err != nil {
 		t.Fatal(err)
 	}
 	w.Close() // the worker's duplicate lives on
 
 	m, fd := receive(t, int(worker.Fd()))
-	if m.Client == nil || m.Client.ID != want.ID || m.Client.From != want.From || string(m.Client.Response) != string(want.Response) || string(m.Client.Early) != string(want.Early) {
+	if m.Client == nil || m.Client.ID != want.ID || m.Client.From != want.From ||
+		string(m.Client.Response) != string(want.Response) ||
+		string(m.Client.Early) != string(want.Early) {
 		t.Fatalf("got %+v", m.Client)
 	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
@@ -66,8 +69,8 @@ func TestClientWithItsSocket(t *testing.T) {
 	}
 }
 
-// A process that is out of descriptors loses the socket that was passed, but is
-// told whose it was, and the channel goes on.
+// A process without free descriptors loses the socket that was passed, but gets its message, and
+// the channel continues to work.
 func TestNoDescriptorLeft(t *testing.T) {
 	primary, worker, err := Pair()
 	if err != nil {
@@ -108,7 +111,8 @@ func TestMessagesFromTheWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer primary.Close()
-	for _, m := range []Message{{Ready: &Ready{PID: 3}}, {Closed: &Closed{ID: 9, Disconnect: "too-slow"}}, {Stats: &Stats{Clients: 2}}} {
+	for _, m := range []Message{{Ready: &Ready{PID: 3}},
+		{Closed: &Closed{ID: 9, Disconnect: "too-slow"}}, {Stats: &Stats{Clients: 2}}} {
 		b, err := Encode(m)
 		if err != nil {
 			t.Fatal(err)
@@ -120,7 +124,8 @@ func TestMessagesFromTheWorker(t *testing.T) {
 	if m, err := primary.Receive(); err != nil || m.Ready == nil || m.Ready.PID != 3 {
 		t.Fatalf("%+v %v", m, err)
 	}
-	if m, err := primary.Receive(); err != nil || m.Closed == nil || m.Closed.Disconnect != "too-slow" {
+	if m, err := primary.Receive(); err != nil || m.Closed == nil ||
+		m.Closed.Disconnect != "too-slow" {
 		t.Fatalf("%+v %v", m, err)
 	}
 	if m, err := primary.Receive(); err != nil || m.Stats == nil || m.Stats.Clients != 2 {
@@ -147,7 +152,7 @@ func TestPrimaryGone(t *testing.T) {
 		t.Fatalf("the primary's end is closed: %v", err)
 	}
 	if err := Send(int(worker.Fd()), []byte("{}")); !errors.Is(err, io.EOF) {
-		t.Fatalf("send to nobody: %v", err)
+		t.Fatalf("send after the primary has ended: %v", err)
 	}
 }
 
@@ -172,13 +177,15 @@ func TestSendTimesOutWhenTheWorkerDoesNotRead(t *testing.T) {
 }
 
 func TestTooBig(t *testing.T) {
-	if _, err := Encode(Message{Client: &Client{Early: make([]byte, MaxMessage)}}); !errors.Is(err, ErrTooBig) {
+	if _, err := Encode(Message{Client: &Client{Early: make([]byte, MaxMessage)}}); !errors.Is(err,
+		ErrTooBig) {
 		t.Fatalf("got %v", err)
 	}
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, s := range []string{`{}`, `{"client":{"id":1,"from":2,"response":"QQ=="}}`, `{"stats":{"clients":1}}`, `null`, `[`} {
+	for _, s := range []string{`{}`, `{"client":{"id":1,"from":2,"response":"QQ=="}}`,
+		`{"stats":{"clients":1}}`, `null`, `[`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -203,8 +210,8 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// What a worker has said before its end is heard, also when it has not read all
-// that it was told.
+// Messages that a worker sent before its end are received, also if it has not read all of the
+// primary's.
 func TestLastWords(t *testing.T) {
 	primary, worker, err := Pair()
 	if err != nil {
@@ -230,8 +237,8 @@ func TestLastWords(t *testing.T) {
 	}
 }
 
-// A send for which the channel has no room says so, and nothing of its message comes: the same send
-// works when the primary has read.
+// A send into a full channel fails with ErrAgain, and sends nothing. The same send works when the
+// primary has read.
 func TestSendWithoutRoom(t *testing.T) {
 	primary, worker, err := Pair()
 	if err != nil {
@@ -256,7 +263,7 @@ func TestSendWithoutRoom(t *testing.T) {
 		}
 	}
 	if !errors.Is(err, ErrAgain) {
-		t.Fatalf("a send without room: %v", err)
+		t.Fatalf("a send into a full channel: %v", err)
 	}
 	for id := range sent + 1 {
 		m, err := primary.Receive()
@@ -265,7 +272,7 @@ func TestSendWithoutRoom(t *testing.T) {
 		}
 		if id == 0 {
 			if err := Send(int(worker.Fd()), packet(sent)); err != nil {
-				t.Fatalf("a send with room: %v", err)
+				t.Fatalf("a send into a channel that was read: %v", err)
 			}
 		}
 	}

@@ -13,13 +13,12 @@ import (
 	"distributor/engine/ipc"
 )
 
-// bufferBytes is asked for as the socketpair's buffers: room for a few
-// hundred clients in flight, so that a worker that is busy sending does not
-// hold up the gateway.
+// bufferBytes is the size that is requested for the socketpair's buffers. It holds a few hundred
+// clients, so that a worker that is busy sending does not delay the gateway.
 const bufferBytes = 1 << 20
 
-// Pair makes a channel: the primary's end, and the file to give to the worker
-// process as an extra descriptor. The caller closes both.
+// Pair makes a channel. It returns the primary's end, and the file to give to the worker process as
+// an extra descriptor. The caller closes both.
 func Pair() (*Conn, *os.File, error) {
 	ours, theirs, err := ipc.Pair(unix.SOCK_SEQPACKET)
 	if err != nil {
@@ -37,19 +36,17 @@ type Conn struct {
 	buf  []byte // of Receive
 }
 
-// Send writes one message, waiting up to timeout for room. Safe for many
-// goroutines. After an error the worker is of no more use.
+// Send sends one message. It waits up to timeout until the channel takes it. Safe for many
+// goroutines. After an error the channel cannot be used any more.
 func (c *Conn) Send(m Message, timeout time.Duration) error { return c.send(m, timeout) }
 
-// SendClient writes a Client message with its socket's descriptor. The
-// descriptor stays the caller's, who closes it when SendClient has returned:
-// the worker has a duplicate then.
+// SendClient sends a Client message with fd, the descriptor of its socket. The worker gets a
+// duplicate, so the caller closes fd when SendClient has returned.
 func (c *Conn) SendClient(cl Client, fd int, timeout time.Duration) error {
 	return c.send(Message{Client: &cl}, timeout, fd)
 }
 
-// SendProfile writes a Profile message with its socket's descriptor, as
-// SendClient does.
+// SendProfile sends a Profile message with fd, the descriptor of its socket, as SendClient does.
 func (c *Conn) SendProfile(fd int, timeout time.Duration) error {
 	return c.send(Message{Profile: &Profile{}}, timeout, fd)
 }
@@ -65,8 +62,9 @@ func (c *Conn) send(m Message, timeout time.Duration, fds ...int) error {
 	return nil
 }
 
-// Receive waits for the next message; io.EOF when the worker has gone. One
-// goroutine only.
+// Receive waits for the next message. It returns io.EOF when the worker has ended. Only one
+// goroutine
+// at a time may call it.
 func (c *Conn) Receive() (Message, error) {
 	n, err := ipc.Receive(c.unix, c.buf)
 	if errors.Is(err, io.EOF) {
@@ -78,21 +76,19 @@ func (c *Conn) Receive() (Message, error) {
 	return Decode(c.buf[:n])
 }
 
-// Close ends the channel: a worker that still lives exits.
+// Close ends the channel. A worker that still runs then exits.
 func (c *Conn) Close() error { return c.unix.Close() }
 
-// ErrAgain is returned by Receive and Send on a bare descriptor when they
-// would have to wait.
+// ErrAgain is returned by Receive and Send on a bare descriptor if they would have to wait.
 var ErrAgain = errors.New("handoff: would block")
 
-// ErrNoDescriptor is returned by Receive, with the message, when the process had
-// no descriptor left for the one that came with it: that socket is lost.
+// ErrNoDescriptor is returned by Receive, with the message, if the process had no free descriptor
+// for the one that came with it. That socket is lost.
 var ErrNoDescriptor = errors.New("handoff: no descriptor left for a socket that was passed")
 
-// Receive reads one message from the worker's end without waiting. The second
-// result is the descriptor that came with a Client or Profile, close-on-exec, owned by
-// the caller; -1 without one. io.EOF when the primary has gone. buf is
-// scratch of MaxMessage bytes.
+// Receive reads one message at the worker's end, without waiting. The second result is the
+// descriptor that came with a Client or Profile message, close-on-exec and owned by the caller, or
+// -1. Receive returns io.EOF when the primary has ended. buf is scratch space of MaxMessage bytes.
 func Receive(fd int, buf []byte) (Message, int, error) {
 	var oob [64]byte // room for one descriptor and to spare
 	var n, oobn, flags int
@@ -134,9 +130,9 @@ func Receive(fd int, buf []byte) (Message, int, error) {
 	return m, client, nil
 }
 
-// Send writes one encoded message from the worker's end without waiting. It
-// returns ErrAgain, io.EOF when the primary has gone, or what the kernel lacks just
-// now (memory, say): then trying again is worth while, but nothing tells when.
+// Send sends one encoded message at the worker's end, without waiting. It returns ErrAgain if the
+// channel is full, io.EOF when the primary has ended, or another error if the kernel lacks memory,
+// for example. After that the caller may try again, but no event says when.
 func Send(fd int, packet []byte) error {
 	for {
 		switch err := unix.Sendto(fd, packet, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, nil); err {

@@ -30,7 +30,7 @@ type conn struct {
 	within   time.Duration // sendWithin; shorter in tests
 }
 
-// pair makes a channel: this process's end, and the file for the new process.
+// pair makes a channel. It returns this process's end, and the file for the new process.
 func pair() (*conn, *os.File, error) {
 	ours, theirs, err := ipc.Pair(unix.SOCK_SEQPACKET)
 	if err != nil {
@@ -45,7 +45,7 @@ func newConn(u *net.UnixConn) *conn {
 	return c
 }
 
-// listen reads until the end of the channel. A packet that is no message counts as the end.
+// listen reads until the end of the channel. An invalid packet counts as the end.
 func (c *conn) listen() {
 	defer close(c.messages)
 	buf := make([]byte, maxMessage)
@@ -63,11 +63,13 @@ func (c *conn) listen() {
 	}
 }
 
-// Messages returns a channel of what the other side sends; it is closed at the end of the channel.
+// Messages returns the messages of the other side. The channel is closed at the end of the channel
+// between the processes.
 func (c *conn) Messages() <-chan Message { return c.messages }
 
-// Send sends m. It returns io.EOF when the other side has gone, and os.ErrDeadlineExceeded when the
-// other side has left the channel full for sendWithin; m was not sent then.
+// Send sends m. It returns io.EOF when the other side has ended, and os.ErrDeadlineExceeded when
+// the
+// other side has left the channel full for sendWithin. In both cases m was not sent.
 func (c *conn) Send(m Message) error {
 	b, err := json.Marshal(m)
 	if err == nil {

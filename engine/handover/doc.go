@@ -3,9 +3,9 @@
 // and the new process, which the old one starts.
 //
 // The package owns the start of the new process, the descriptors that the new process inherits, the
-// messages between the two, their order and time limits, and the relay of what each process has to
-// know of the other's collectors. It does not know encoders, workers or the frame log: it asks for
-// what must happen to them through State, Service and Collectors, which package engine implements.
+// messages between the two, their order and time limits, and the relay of collectors' positions
+// between them. It does not know encoders, workers or the frame log: it acts on them through State,
+// Service and Collectors, which package engine implements.
 //
 // The old process calls Run, then Successor.Retire. The new process calls Inherit, which returns
 // its Predecessor, then AwaitState and TakeOver.
@@ -34,8 +34,9 @@
 //
 // The old process saves its progress before it releases anything, so that a file system that takes
 // no writes stops the handover there. Until Serving the old process can go back: it kills the new
-// process, takes the state back, and continues. After Serving it cannot go back, and does not depend
-// on the new process any more: if the new process dies, the old one still sends its collectors away.
+// process, takes the state back, and continues. After Serving it cannot go back, and does not
+// depend on the new process any more: if the new process dies, the old one still sends its
+// collectors away.
 //
 // The new process gives up when the channel ends before Released. After that it continues alone,
 // because a dead old process leaves a good state.

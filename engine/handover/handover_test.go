@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// beSuccessor answers one request on each listener, then says so.
+// beSuccessor answers one request on each listener, then reports Serving.
 func beSuccessor() int {
 	p, err := Inherit()
 	if err != nil || p == nil {
@@ -74,7 +74,7 @@ func next(t *testing.T, c *conn) (Message, bool) {
 	}
 }
 
-// A process inherits the listeners; ours goes on working, and theirs after it.
+// A process inherits the listeners. They work in this process, and then in the new one.
 func TestSuccessor(t *testing.T) {
 	t.Setenv("HANDOVER_TEST_SUCCESSOR", "1")
 	exe, err := os.Executable()
@@ -98,7 +98,7 @@ func TestSuccessor(t *testing.T) {
 		t.Fatalf("said %+v (%v)", m, ok)
 	}
 	accepted := make(chan error, 1)
-	go func() { // a blocking descriptor would hold this up for ever
+	go func() { // a blocking descriptor would block this for ever
 		c, err := public.Accept()
 		if err == nil {
 			c.Close()
@@ -153,8 +153,7 @@ func TestSuccessorKilled(t *testing.T) {
 	}
 }
 
-// A killed process that does not end, because a disk keeps it, is not waited for any longer than
-// killWithin.
+// Kill waits at most killWithin for a process that does not end, because a disk keeps it.
 func TestSuccessorThatDoesNotEnd(t *testing.T) {
 	sleep := exec.Command("/bin/sleep", "1000")
 	if err := sleep.Start(); err != nil {
@@ -177,7 +176,7 @@ func TestSuccessorThatDoesNotEnd(t *testing.T) {
 	_ = sleep.Wait()
 }
 
-// other is the far end of a channel within this process.
+// other is the other end of a channel within this process.
 func channel(t *testing.T) (one, other *conn) {
 	t.Helper()
 	one, f, err := pair()
@@ -191,7 +190,7 @@ func channel(t *testing.T) (one, other *conn) {
 	return one, newConn(theirs)
 }
 
-// The wire between versions stays as it is: a running version hands over to a newer one.
+// The wire format must not change, because a running version hands over to a newer one.
 func TestWire(t *testing.T) {
 	since := time.Date(2026, 11, 30, 1, 2, 3, 0, time.UTC)
 	for _, c := range []struct {
@@ -224,7 +223,7 @@ func TestWire(t *testing.T) {
 func TestLastMessages(t *testing.T) {
 	one, other := channel(t)
 	defer one.Close()
-	for range 5 { // one is in the goroutine's hand, the others in the socket
+	for range 5 { // one is held by the goroutine, the others are in the socket
 		if err := one.Send(Message{Ready: true}); err != nil {
 			t.Fatal(err)
 		}
@@ -234,18 +233,18 @@ func TestLastMessages(t *testing.T) {
 	}
 	other.Close()
 	if m, ok := next(t, one); !ok || !m.Serving {
-		t.Errorf("heard %+v (%v)", m, ok)
+		t.Errorf("received %+v (%v)", m, ok)
 	}
 	if m, ok := next(t, one); ok {
 		t.Errorf("then %+v", m)
 	}
 	if err := one.Send(Message{Ready: true}); !errors.Is(err, io.EOF) {
-		t.Errorf("said to nobody: %v", err)
+		t.Errorf("send after the other side has ended: %v", err)
 	}
 }
 
-// The newest position of each collector is sent, and that one of its connections has begun, however
-// many collectors there are and whenever run is ended.
+// For each collector the newest position is sent, and that a connection has begun. This holds for
+// any number of collectors, and whenever run is ended.
 func TestSpool(t *testing.T) {
 	one, other := channel(t)
 	defer one.Close()
@@ -282,8 +281,8 @@ func TestSpool(t *testing.T) {
 	}
 }
 
-// While the other side does not read, nothing is dropped: it gets all when it reads again, and of
-// each collector the newest.
+// While the other side does not read, nothing is dropped. When it reads again it gets the newest
+// position of each collector.
 func TestSpoolOutlivesTimeouts(t *testing.T) {
 	one, other := channel(t)
 	defer one.Close()
@@ -308,7 +307,7 @@ func TestSpoolOutlivesTimeouts(t *testing.T) {
 	}
 	add(0)
 	s.free("the last")
-	for before := -1; before != waiting(); time.Sleep(5 * one.within) { // it is stuck
+	for before := -1; before != waiting(); time.Sleep(5 * one.within) { // until the channel is full
 		before = waiting()
 	}
 	if waiting() == 0 {

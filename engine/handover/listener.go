@@ -8,20 +8,22 @@ import (
 	"time"
 )
 
-// Listener is the public listener. While it is paused, nothing is accepted, and new connections wait
-// in the kernel's backlog: for this process, if it resumes, or for another one that has the socket.
+// Listener is the public listener. While it is paused, nothing is accepted, and new connections
+// wait in the kernel's backlog: for this process, if it resumes, or for another one that has the
+// socket.
 type Listener struct {
 	*net.TCPListener
 
-	mu       sync.Mutex    // guards what follows
-	resumed  chan struct{} // closed by Resume; nil: it is not paused
+	mu       sync.Mutex    // guards the fields below
+	resumed  chan struct{} // closed by Resume; nil: not paused
 	closed   bool
-	inside   int       // calls of TCPListener.Accept
-	returned sync.Cond // signalled when one of them returns
+	inside   int       // running calls of TCPListener.Accept
+	returned sync.Cond // signalled when one of these calls returns
 }
 
-// Pause may be called when the listener is not paused. When it returns, nothing is accepted any more,
-// and an Accept that was about to has done so.
+// Pause stops accepting. When it returns, no Accept is about to return a connection. It may be
+// called
+// only when the listener is not paused.
 func (l *Listener) Pause() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -33,7 +35,7 @@ func (l *Listener) Pause() error {
 	return err
 }
 
-// Resume may be called when the listener is paused.
+// Resume ends a Pause. It may be called only when the listener is paused.
 func (l *Listener) Resume() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

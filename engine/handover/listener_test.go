@@ -22,7 +22,7 @@ type accepted struct {
 	err  error
 }
 
-// acceptAll reports what comes, until an error.
+// acceptAll reports accepted connections, until an error.
 func acceptAll(l *Listener) <-chan accepted {
 	out := make(chan accepted)
 	go func() {
@@ -51,8 +51,8 @@ func accept(t *testing.T, from <-chan accepted) accepted {
 	}
 }
 
-// Connections that come while the listener is paused are not refused: the process that has the socket
-// and accepts gets them, and this process does when it resumes.
+// Connections that arrive while the listener is paused are not refused. Another process with the
+// socket can accept them, or this process when it resumes.
 func TestPause(t *testing.T) {
 	l := newListener(t)
 	came := acceptAll(l)

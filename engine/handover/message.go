@@ -2,7 +2,7 @@ package handover
 
 import "time"
 
-// Message is one packet. One member is set. The JSON names are a wire format.
+// Message is one packet. Exactly one member is set. The JSON names are a wire format.
 type Message struct {
 	// From the old process to the new one.
 	Offer    *Offer `json:"estate,omitempty"`
@@ -15,20 +15,21 @@ type Message struct {
 
 	// Both ways.
 	Positions []Position `json:"positions,omitempty"`
-	// Release lists keys. From the new process: close your connection of each, and say when it has
-	// ended. From the old process: it has none any more, and has sent its last positions of them.
+	// Release lists keys. From the new process: close your connection of each, and report its end.
+	// From the old process: it has no connection of these keys any more, and has sent their last
+	// positions before.
 	Release []string `json:"release,omitempty"`
 }
 
-// Offer says what the old process hands over. Addresses are as they were configured: the new process
-// takes a listener only if its own configuration has the same text.
+// Offer says what the old process hands over. Addresses are as they were configured: the new
+// process takes a listener only if its own configuration has the same text.
 type Offer struct {
 	StateDir string `json:"stateDir"` // Run makes it absolute
 	Public   string `json:"public"`
 	Admin    string `json:"admin,omitempty"` // empty: no listener
 	// Activated says that the service manager has opened the public listener, and keeps it.
 	Activated bool `json:"activated,omitempty"`
-	// Problems has the old process's health problems by component: since when each is there.
+	// Problems holds the old process's health problems: when each began, by component.
 	Problems map[string]time.Time `json:"problems,omitempty"`
 }
 
@@ -37,7 +38,7 @@ type Stop struct {
 	WithinMS int64 `json:"withinMS"`
 }
 
-// Position says how far a collector is.
+// Position is how far a collector has got.
 type Position struct {
 	Key    string `json:"k"`
 	Offset uint64 `json:"o"`           // it has confirmed everything before, or begins there

@@ -5,26 +5,26 @@ import (
 	"sync/atomic"
 )
 
-// Collectors is what a Relay does to the collectors of its own process.
+// Collectors is the interface of a Relay to the collectors of its own process.
 type Collectors interface {
-	// Confirmed remembers how far a collector is.
+	// Confirmed remembers the offset that a collector has confirmed.
 	Confirmed(key string, offset uint64)
-	// Displace closes the connection of a key in favour of a newer one, and reports whether there
-	// was one. Its end comes to Relay.Ended.
+	// Displace closes the connection of a key because a newer one waits, and reports whether there
+	// was one. When it has ended, Relay.Ended is called.
 	Displace(key string) bool
 	// Disconnect closes the connection of a key, if there is one, because a newer one has begun.
 	Disconnect(key string)
 }
 
-// Relay keeps the collectors' positions. While there are two processes, it also tells the other
-// process what that one has to know of them, and decides which of the two is right. Its exported
-// methods must not wait, because the supervisor calls them with its lock held.
+// Relay passes on the collectors' positions. While there are two processes, it also exchanges them
+// with the other process, and decides which of the two knows better. Its exported methods must not
+// wait, because the supervisor calls them with its lock held.
 type Relay struct {
 	collectors Collectors
 	peer       atomic.Pointer[peer] // nil: there is no other process
 }
 
-// NewRelay returns the relay of a process that is alone.
+// NewRelay returns the relay of a process without another one.
 func NewRelay(c Collectors) *Relay { return &Relay{collectors: c} }
 
 // peer is the other process.
@@ -32,13 +32,15 @@ type peer struct {
 	spool *spool
 	isNew bool // the other process is the new one
 
-	mu   sync.Mutex
-	here map[string]bool // keys that came to this process since it took over, and did not go back
+	mu sync.Mutex // guards the fields below
+	// here has the keys whose newest connection is at this process, if it began after the handover.
+	here map[string]bool
 	// leaving has the keys that the new process has asked for, until their connections have ended.
 	leaving map[string]bool
-	// awaited has the keys that the old process was asked for; closed when it has released the key.
+	// awaited has the keys that the old process was asked for. Each channel is closed when the old
+	// process has released the key.
 	awaited map[string]chan struct{}
-	gone    bool // the other process answers no more
+	gone    bool // the other process has ended
 }
 
 // attach begins the exchange with another process.
@@ -54,7 +56,8 @@ func (r *Relay) attach(isNew bool) *peer {
 
 func (r *Relay) detach() { r.peer.Store(nil) }
 
-// Reached notes how far a collector of this process is; begins says that its connection begins there.
+// Reached records the offset that a collector of this process has reached. begins means that its
+// connection begins there.
 func (r *Relay) Reached(key string, offset uint64, begins bool) {
 	o := r.peer.Load()
 	if o == nil {
@@ -72,9 +75,9 @@ func (r *Relay) Reached(key string, offset uint64, begins bool) {
 	}
 }
 
-// Elsewhere has the old process close its connection of a key that has come to this one. The channel
-// is closed when the old process has none any more, and its last position of the key is known here.
-// Elsewhere returns nil if there is no old process, or the key is not there any more.
+// Elsewhere has the old process close its connection of a key that has connected to this one. The
+// channel is closed when the old process has none any more, and its last position of the key is
+// known here. Elsewhere returns nil if there is no old process, or the key has left it already.
 func (r *Relay) Elsewhere(key string) <-chan struct{} {
 	o := r.peer.Load()
 	if o == nil || o.isNew {
@@ -94,14 +97,14 @@ func (r *Relay) Elsewhere(key string) <-chan struct{} {
 	return released
 }
 
-// Ended notes the end of a connection of this process.
+// Ended records the end of a connection of this process.
 func (r *Relay) Ended(key string) {
 	if o := r.peer.Load(); o != nil && o.isNew {
 		o.free(key)
 	}
 }
 
-// free tells the new process, if it has asked for the key, that this process has none any more.
+// free tells the new process, if it has asked for the key, that the connection here has ended.
 func (o *peer) free(key string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -111,7 +114,7 @@ func (o *peer) free(key string) {
 	}
 }
 
-// receive takes what the other process says of collectors.
+// receive handles a message of the other process about collectors.
 func (r *Relay) receive(o *peer, m Message) {
 	for _, at := range m.Positions {
 		if at.Begins {
@@ -126,7 +129,7 @@ func (r *Relay) receive(o *peer, m Message) {
 	}
 }
 
-// remember keeps where the old process has left a collector, unless that has come here since.
+// remember records a position from the old process, unless the key has connected here since.
 func (r *Relay) remember(o *peer, at Position) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -154,7 +157,7 @@ func (r *Relay) release(o *peer, key string) {
 	}
 }
 
-// end ends all waits for the other process, which has gone.
+// end ends all waits for the other process, because it has ended.
 func (o *peer) end() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

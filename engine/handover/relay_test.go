@@ -2,14 +2,14 @@ package handover
 
 import "testing"
 
-// places remembers what collectors have confirmed, and has no connections.
+// places records confirmed positions, and has no connections.
 type places map[string]uint64
 
 func (p places) Confirmed(key string, offset uint64) { p[key] = offset }
 func (p places) Displace(string) bool                { return false }
 func (p places) Disconnect(string)                   {}
 
-// The process to which a collector came last says where the collector continues.
+// The process to which a collector connected last knows where the collector continues.
 func TestPositionsOfTheOldProcess(t *testing.T) {
 	at := make(places)
 	r := NewRelay(at)
@@ -26,10 +26,10 @@ func TestPositionsOfTheOldProcess(t *testing.T) {
 	}{
 		{old, 100, false, 100},
 		{old, 200, false, 200},
-		{ours, 150, true, 150}, // it has come to this process
+		{ours, 150, true, 150}, // it connects to this process
 		{old, 250, false, 150}, // late
 		{ours, 300, false, 300},
-		{old, 220, true, 220}, // it has gone back
+		{old, 220, true, 220}, // it connects to the old process again
 		{old, 240, false, 240},
 		{ours, 310, false, 310}, // the last position of this process's connection crosses that
 		{old, 260, false, 260},
@@ -43,7 +43,8 @@ func TestPositionsOfTheOldProcess(t *testing.T) {
 	}
 }
 
-// What collectors confirm while a new process is starting is known here too: it may not take over.
+// Positions that are confirmed while a new process is starting are recorded here too, because it
+// may not take over.
 func TestConfirmedDuringAHandover(t *testing.T) {
 	at := make(places)
 	r := NewRelay(at)

@@ -7,27 +7,26 @@ import (
 )
 
 const (
-	// admitFor is how long after a handover the old process still lets in upgrades that it had
-	// accepted before. Later ones are asked to try again.
+	// admitFor is how long after a handover the old process still admits upgrades on connections that
+	// it accepted before. Later ones are asked to try again.
 	admitFor = time.Second
-	// StopGrace is what an end may take beyond the time that collectors get.
+	// StopGrace is how much longer than its time limit for collectors a stop may take.
 	StopGrace = 3 * time.Second
 )
 
-// Service is what the old process still does after a handover.
+// Service is the part of the old process that still runs after a handover.
 type Service interface {
 	// Answer answers the HTTP requests that are under way, and returns when there are none. It cuts
 	// them when ctx ends.
 	Answer(ctx context.Context)
 	// SendAway closes the connections of all collectors within a time, a few at a time, and returns
-	// when no collector is left. Another call, with less time, takes the place of the first, and both
-	// return.
+	// when no collector is left. Another call, with less time, replaces the first, and both return.
 	SendAway(within time.Duration)
 }
 
-// Retire does what is left to the old process: requests under way are answered, collectors get the
-// new process's frames until they are sent away, within drain, or within stopDrain when ctx ends or
-// the new process stops. It returns when no collector is left, or time is up.
+// Retire ends the old process's service. Requests under way are answered. Collectors get the new
+// process's frames until they are sent away: within drain, or within stopDrain when ctx ends or the
+// new process stops. Retire returns when no collector is left, or the time is over.
 func (s *Successor) Retire(ctx context.Context, service Service, drain, stopDrain time.Duration) {
 	r := &retirement{
 		Successor: s, service: service, drain: drain,
@@ -48,7 +47,7 @@ func (s *Successor) Retire(ctx context.Context, service Service, drain, stopDrai
 	}()
 	r.run(ctx, stopDrain)
 	r.sending.Wait()
-	stopRelaying() // no more can come
+	stopRelaying() // no more positions can come
 	<-relayed
 	s.Close()
 }
@@ -63,7 +62,7 @@ type retirement struct {
 	answered chan struct{}      // closed when no request is under way
 	empty    chan struct{}      // capacity 2: SendAway has returned
 	leaving  bool               // SendAway was called
-	hurried  bool               // with the time of a stop
+	hurried  bool               // SendAway was called with the time of a stop
 }
 
 // run waits until no collector and no request is left.
@@ -96,14 +95,14 @@ func (r *retirement) run(ctx context.Context, stopDrain time.Duration) {
 	}
 }
 
-// begin sends the collectors away, unless that has begun.
+// begin sends the collectors away, unless hurry or begin has done so.
 func (r *retirement) begin() {
 	if !r.leaving {
 		r.send(r.drain)
 	}
 }
 
-// hurry sends the collectors away sooner, because everything stops.
+// hurry sends the collectors away in less time, because this process is to stop.
 func (r *retirement) hurry(within time.Duration) {
 	if !r.hurried {
 		r.hurried = true

@@ -16,26 +16,26 @@ const (
 	// servingWithin is how long the new process may take to open what the old one has released,
 	// beyond Options.Opening. New records and new collectors wait meanwhile.
 	servingWithin = time.Minute
-	// endWithin is how long a process may outlive its end of the channel.
+	// endWithin is how long a process may run after the end of its channel.
 	endWithin = time.Second
 	// saveWithin is how long State.Save may take.
 	saveWithin = 10 * time.Second
 )
 
-// State is what only one process at a time may have: the frame log, and with it the places up to
+// State is the state that only one process at a time may own: the frame log, and the offsets up to
 // which the data logs are read.
 type State interface {
-	// Save writes what the new process will have to write first. Its error says why STATE_DIR takes
-	// no writes, and what helps. It may hang with the disk.
+	// Save writes the files that the new process will write first. Its error says why STATE_DIR takes
+	// no writes, and the remedy. It may hang with the disk.
 	Save() error
 	// Release stops reading, saves progress and leaves the frame log.
 	Release() error
-	// TakeBack undoes Release, also one that failed halfway. It retries until the file system lets
-	// it, and returns an error if no retry can help, or when ctx ends.
+	// TakeBack undoes Release, also a Release that failed halfway. It retries until the file system
+	// allows it. It returns an error if no retry can help, or when ctx ends.
 	TakeBack(ctx context.Context) error
 }
 
-// Options say what a handover needs. Only Admin may be nil.
+// Options configure a handover. Only Admin may be nil.
 type Options struct {
 	Command  []string // starts the new process
 	Offer    Offer
@@ -51,8 +51,8 @@ type Options struct {
 var errStopping = errors.New("handover: this process was asked to stop meanwhile")
 
 // Run starts a new process, hands over to it, and returns it. The caller then calls Retire. If the
-// handover fails, whatever the reason, Run kills the new process, logs the failure, and returns nil:
-// this process continues as before. An error says that it cannot.
+// handover fails for any reason, Run kills the new process, logs the failure, and returns nil: this
+// process continues as before. An error means that it cannot continue.
 func Run(ctx context.Context, o Options) (*Successor, error) {
 	const failed = "handover failed; this process continues"
 	o.Log.Info("handover: starting the binary that is at the path now", "path", o.Command[0])
@@ -86,8 +86,8 @@ func Run(ctx context.Context, o Options) (*Successor, error) {
 	return nil, nil
 }
 
-// handOver goes through the order of the package's doc up to Serving. The time is that at which this
-// process began to release the state; zero: it has released nothing.
+// handOver exchanges the messages in the order of the package doc, up to Serving. It returns when
+// this process began to release the state; zero: it has released nothing.
 func (s *Successor) handOver(ctx context.Context, o Options) (released time.Time, err error) {
 	ready := func(m Message) bool { return m.Ready }
 	if err := s.await(ctx, readyWithin, ready); err != nil {
@@ -113,7 +113,7 @@ func (s *Successor) handOver(ctx context.Context, o Options) (released time.Time
 	return released, s.await(ctx, servingWithin+o.Opening, serving)
 }
 
-// await waits for the message that is expected of the new process.
+// await waits for the expected message of the new process.
 func (s *Successor) await(
 	ctx context.Context, within time.Duration, expected func(Message) bool,
 ) error {
@@ -134,8 +134,9 @@ func (s *Successor) await(
 	}
 }
 
-// ended says that the new process has ended its channel. It first waits for the process to end by
-// itself, because Kill would hide how it ended.
+// ended returns the error for the end of the new process's channel. It first waits for the process
+// to
+// end by itself, because Kill would hide how it ended.
 func (s *Successor) ended() error {
 	select {
 	case <-s.exited:

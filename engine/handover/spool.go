@@ -7,15 +7,18 @@ import (
 	"sync"
 )
 
-// batch is how many positions go into a packet: about 110 bytes each.
+// batch is the most positions in a packet: about 110 bytes each.
 const batch = 400
 
-// spool holds what the other process has to know of collectors until it is sent: the newest of each.
-// add and free never wait, so they may be called under locks. Any goroutine may call all methods.
+// spool keeps what must be sent to the other process: the newest position of each collector, and
+// the
+// keys to release. add and free never wait, so they may be called under locks. Any goroutine may
+// call
+// all methods.
 type spool struct {
-	more chan struct{} // capacity 1: there is something
+	more chan struct{} // capacity 1: there is something to send
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the fields below
 	byKey   map[string]Position
 	release map[string]bool
 }
@@ -27,33 +30,34 @@ func newSpool() *spool {
 	}
 }
 
-// add takes the newest position of a collector.
+// add queues the newest position of a collector.
 func (s *spool) add(p Position) {
 	s.mu.Lock()
 	p.Begins = p.Begins || s.byKey[p.Key].Begins
 	s.byKey[p.Key] = p
 	s.mu.Unlock()
-	s.poke()
+	s.signal()
 }
 
-// free takes a key for Message.Release. Positions that were added before are sent before it.
+// free queues a key for Message.Release. Positions that were added before are sent before it.
 func (s *spool) free(key string) {
 	s.mu.Lock()
 	s.release[key] = true
 	s.mu.Unlock()
-	s.poke()
+	s.signal()
 }
 
-func (s *spool) poke() {
+func (s *spool) signal() {
 	select {
 	case s.more <- struct{}{}:
 	default:
 	}
 }
 
-// run sends what comes until ctx ends, and then what is left. While the other side does not read, run
-// retries, so nothing is dropped. It returns early when the other side has gone or, after ctx has
-// ended, leaves the channel full once (sendWithin).
+// run sends what is queued until ctx ends, and then the rest. While the other side does not read,
+// run
+// retries, so nothing is dropped. It returns early when the other side has ended, or when ctx has
+// ended and the other side leaves the channel full once (sendWithin).
 func (s *spool) run(ctx context.Context, c *conn) {
 	for ctx.Err() == nil {
 		select {
@@ -73,7 +77,7 @@ func (s *spool) run(ctx context.Context, c *conn) {
 	_ = s.flush(c)
 }
 
-// flush sends all there is, and keeps what cannot be sent.
+// flush sends everything that is queued. What cannot be sent stays queued.
 func (s *spool) flush(c *conn) error {
 	for {
 		m := s.take()
@@ -87,7 +91,8 @@ func (s *spool) flush(c *conn) error {
 	}
 }
 
-// putBack keeps a message that could not be sent, except positions that are older than those here.
+// putBack queues a message again that could not be sent, except positions for which a newer one is
+// queued.
 func (s *spool) putBack(m Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

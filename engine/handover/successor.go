@@ -77,8 +77,8 @@ func (s *Successor) Pid() int { return s.cmd.Process.Pid }
 // process for longer.
 const killWithin = 5 * time.Second
 
-// Kill ends the process, if it still runs, and the channel. It returns how the process ended, or that
-// it has not ended within killWithin: then it may still hold the locks that it has taken.
+// Kill ends the process, if it still runs, and the channel. It returns how the process ended, or
+// that it has not ended within killWithin: then it may still hold the locks that it has taken.
 func (s *Successor) Kill() string {
 	_ = s.cmd.Process.Kill()
 	defer s.Close()

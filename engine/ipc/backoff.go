@@ -6,16 +6,17 @@ import (
 )
 
 const (
-	// FirstPause is about how long the first failure holds starts back. Each failure in a row
-	// doubles it, up to mostPause.
+	// FirstPause is about how long the first failure delays the next start. Each failure in a row
+	// doubles the pause, up to mostPause.
 	FirstPause = 100 * time.Millisecond
 	mostPause  = 10 * time.Second
-	// forgetAfter is how long after the last failure all are forgotten.
+	// forgetAfter is the time without a failure after which all failures are forgotten.
 	forgetAfter = time.Minute
 )
 
-// Backoff says when a process may be started again after failures. It is zero when all is well: a
-// minute has passed without a failure.
+// Backoff says when a process may be started again after failures. It is zero if a minute has
+// passed
+// without a failure.
 type Backoff struct {
 	Failures int // in a row
 	Last     time.Time
@@ -23,8 +24,9 @@ type Backoff struct {
 	Err      error     // of the last failure
 }
 
-// Fail notes a failure. Several processes that die within one pause (all of them killed at once, say)
-// count as one.
+// Fail records a failure. Processes that fail within the same pause, for example because all of
+// them
+// were killed at once, count as one.
 func (b *Backoff) Fail(now time.Time, err error) {
 	b.Forget(now)
 	b.Last, b.Err = now, err
@@ -32,14 +34,14 @@ func (b *Backoff) Fail(now time.Time, err error) {
 		return
 	}
 	d := mostPause
-	if b.Failures < 7 { // FirstPause doubled seven times is beyond the most
+	if b.Failures < 7 { // FirstPause doubled seven times is more than mostPause
 		d = min(FirstPause<<b.Failures, mostPause)
 	}
 	b.Failures++
 	b.Until = now.Add(time.Duration(float64(d) * (0.8 + 0.4*rand.Float64())))
 }
 
-// Forget drops the past when it is long enough ago.
+// Forget resets b if the last failure was long enough ago.
 func (b *Backoff) Forget(now time.Time) {
 	if b.Failures > 0 && now.Sub(b.Last) >= forgetAfter {
 		*b = Backoff{}

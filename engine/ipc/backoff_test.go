@@ -13,7 +13,7 @@ func TestBackoff(t *testing.T) {
 	for i, want := range []time.Duration{100, 200, 400, 800, 1600, 3200, 6400, 10000, 10000, 10000} {
 		want *= time.Millisecond
 		b.Fail(now, boom)
-		// A second death within the delay is of the same misfortune.
+		// A second failure within the backoff does not count.
 		b.Fail(now.Add(time.Millisecond), boom)
 		if d := b.Until.Sub(now); d < want*8/10 || d > want*12/10 || b.Failures != i+1 {
 			t.Fatalf("failure %d: %v, want about %v; %d counted", i+1, d, want, b.Failures)
@@ -37,7 +37,7 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// The delays of supervisors that fail together spread.
+// The backoffs of supervisors that fail at the same time differ.
 func TestBackoffJitter(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	seen := make(map[time.Time]bool)

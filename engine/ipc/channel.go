@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pair makes a socketpair of a kind (unix.SOCK_SEQPACKET, unix.SOCK_STREAM): this process's end, and
-// the file to give to the other process. The caller closes both.
+// Pair makes a socketpair of a kind (unix.SOCK_SEQPACKET, unix.SOCK_STREAM). It returns this
+// process's end, and the file to give to the other process. The caller closes both.
 func Pair(kind int) (*net.UnixConn, *os.File, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -43,7 +43,9 @@ func Conn(f *os.File) (*net.UnixConn, error) {
 	return u, nil
 }
 
-// Send sends a packet, and with it duplicates of descriptors. It waits until late for room.
+// Send sends a packet, with duplicates of the descriptors fds. If the channel is full it waits
+// until
+// late.
 func Send(c *net.UnixConn, packet []byte, late time.Time, fds ...int) error {
 	var rights []byte
 	if len(fds) > 0 {
@@ -57,11 +59,11 @@ func Send(c *net.UnixConn, packet []byte, late time.Time, fds ...int) error {
 }
 
 // Receive reads one packet without a descriptor into buf, and returns its length. It returns io.EOF
-// when the other side has gone.
+// when the other side has ended.
 func Receive(c *net.UnixConn, buf []byte) (int, error) {
 	n, _, _, _, err := c.ReadMsgUnix(buf, nil)
 	if errors.Is(err, syscall.ECONNRESET) {
-		// The other side left packets unread. The kernel says so once, before its last packets.
+		// The other side left packets unread. The kernel reports that once, before its last packets.
 		n, _, _, _, err = c.ReadMsgUnix(buf, nil)
 	}
 	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || err == nil && n == 0 {

@@ -6,9 +6,9 @@ import (
 	"sync"
 )
 
-// How each endpoint's answer is made of its tables. Members stand in canonical order.
+// This file makes each endpoint's answer of its tables. Members are in canonical order.
 
-// bound is the end of a span of cycles, or the stop cycle where that comes first.
+// bound returns the end of a span of cycles: to, or the stop cycle if that is smaller.
 func (p *policy) bound(to float64) float64 {
 	if p.stop < 0 {
 		return to
@@ -16,7 +16,7 @@ func (p *policy) bound(to float64) float64 {
 	return min(to, float64(p.stop))
 }
 
-// query picks a statement's variant and puts the stop cycle before its arguments.
+// query chooses the variant of a statement, and puts the stop cycle before its arguments.
 func (p *policy) query(variants [2]string, args ...any) (string, []any) {
 	if p.stop < 0 {
 		return variants[0], args
@@ -56,12 +56,12 @@ func (p *policy) rows(r reader, dst []byte, s selection) ([]byte, error) {
 	return dst, nil
 }
 
-// spanned is the number of rows of the selected cycles.
+// spanned returns the number of rows of the selected cycles.
 func (p *policy) spanned(r reader, s selection) (int64, error) {
 	return r.count(r.sql().counted, s.from, p.bound(s.to))
 }
 
-// total is the number of rows of the table.
+// total returns the number of rows of the table.
 func (p *policy) total(ctx context.Context, s *source) (n int64, err error) {
 	err = s.query(ctx, func(r reader) error {
 		statement, args := p.query(r.sql().total)
@@ -71,8 +71,12 @@ func (p *policy) total(ctx context.Context, s *source) (n int64, err error) {
 	return n, err
 }
 
-// transfers answers cycleinfo, originalTx and receipt: {"<name>":[…],"sign":…}, or a number in place of the list.
-func (a *API) transfers(ctx context.Context, p *policy, s selection, from *source, name string, out *answer) error {
+// transfers answers cycleinfo, originalTx and receipt: {"<name>":[…],"sign":…}, or a number in
+// place
+// of the list.
+func (a *API) transfers(
+	ctx context.Context, p *policy, s selection, from *source, name string, out *answer,
+) error {
 	out.add(`{"` + name + `":`)
 	err := from.query(ctx, func(r reader) (err error) {
 		if s.mode == counted {
@@ -102,7 +106,7 @@ func (a *API) receipts(ctx context.Context, p *policy, s selection, out *answer)
 	return a.transfers(ctx, p, s, &a.sources.receipts, "receipts", out)
 }
 
-// accounts: {"accounts":[…],"sign":…,"totalAccounts":n}, or one of the two.
+// accounts answers {"accounts":[…],"sign":…,"totalAccounts":n}, or one of the two.
 func (a *API) accounts(ctx context.Context, p *policy, s selection, out *answer) error {
 	return a.sources.accounts.query(ctx, func(r reader) (err error) {
 		out.add("{")
@@ -130,7 +134,7 @@ func (a *API) accounts(ctx context.Context, p *policy, s selection, out *answer)
 	})
 }
 
-// transactions: {"sign":…,"totalTransactions":n,"transactions":[…]}, or one of the two.
+// transactions answers {"sign":…,"totalTransactions":n,"transactions":[…]}, or one of the two.
 func (a *API) transactions(ctx context.Context, p *policy, s selection, out *answer) error {
 	return a.sources.transactions.query(ctx, func(r reader) (err error) {
 		out.add("{")
@@ -158,8 +162,9 @@ func (a *API) transactions(ctx context.Context, p *policy, s selection, out *ans
 	})
 }
 
-// totals: {"pid":…,"sign":…,"totalAccounts":…,"totalCycles":…,"totalOriginalTxs":…,"totalReceipts":…,
-// "totalTransactions":…}. Counting a table reads one of its indexes from end to end, so they are counted side by side.
+// totals answers {"pid":…,"sign":…,"totalAccounts":…,"totalCycles":…,"totalOriginalTxs":…,
+// "totalReceipts":…,"totalTransactions":…}. Counting a table reads one of its indexes from end to
+// end, so the tables are counted in parallel.
 func (a *API) totals(ctx context.Context, p *policy, _ selection, out *answer) error {
 	wanted := []struct {
 		member string
@@ -192,13 +197,16 @@ func (a *API) totals(ctx context.Context, p *policy, _ selection, out *answer) e
 	return nil
 }
 
-// cycleData: {"data":{"totalReceipts":n,"totalTransactions":n},"sign":…,"success":true}. What it calls transactions are
-// rows of originalTxsData.
+// cycleData answers {"data":{"totalReceipts":n,"totalTransactions":n},"sign":…,"success":true}. Its
+// transactions are the rows of originalTxsData.
 func (a *API) cycleData(ctx context.Context, p *policy, s selection, out *answer) error {
 	for _, w := range []struct {
 		member string
 		from   *source
-	}{{`{"data":{"totalReceipts":`, &a.sources.receipts}, {`,"totalTransactions":`, &a.sources.originalTxs}} {
+	}{
+		{`{"data":{"totalReceipts":`, &a.sources.receipts},
+		{`,"totalTransactions":`, &a.sources.originalTxs},
+	} {
 		err := w.from.query(ctx, func(r reader) error {
 			n, err := p.spanned(r, s)
 			out.add(w.member)

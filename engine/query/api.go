@@ -20,48 +20,51 @@ const (
 	// Defaults of Settings.
 	requestTime = 10 * time.Second
 	memory      = 256 << 20
-	// hungQuery is how long after a request's time its query may still run. The driver (go-sqlite3 1.14) interrupts once, and
-	// in vain if the context ends in the moment before SQLite begins; such a query would keep its connection for as long
-	// as it takes. The query process ends then, and starts anew.
+	// hungQuery is how much longer than its request's time a query may run. The driver (go-sqlite3
+	// 1.14) interrupts a query once, and has no effect if the context ends just before SQLite begins.
+	// Such a query would keep its connection until it is done. So the query process ends, and is
+	// started again.
 	hungQuery = 5 * time.Second
-	// keptBuffer is the largest buffer that is kept for the next answer.
+	// keptBuffer is the largest buffer that is kept for the next answer, in bytes.
 	keptBuffer = 2 << 20
 
 	contentJSON = "application/json; charset=utf-8"
-	// clientGone is nginx's status for a client that left; it is only counted.
+	// clientGone is nginx's status for a client that left. It is only counted, never sent.
 	clientGone = 499
 )
 
-// Databases are the paths of the files that hold the tables. They may be the same file.
+// Databases are the paths of the files that hold the tables. Several may be the same file.
 type Databases struct {
 	Cycles, Accounts, Transactions, Receipts, OriginalTxs string
 }
 
-// API answers in the query process: what the primary hands on, without signatures. All methods may be called from any
-// goroutine.
+// API answers requests in the query process: those that the primary sends, without signatures. All
+// methods may be called from any goroutine.
 type API struct {
 	hashKey shardus.HashKey
 	now     func() time.Time
-	grace   time.Duration // hungQuery
-	hung    func()        // called that long after a request's time
+	grace   time.Duration // hungQuery; shorter in tests
+	hung    func()        // called when a query has run for grace after its request's time
 
 	policy  atomic.Pointer[policy]
 	files   []*file
 	sources struct{ cycles, accounts, transactions, receipts, originalTxs source }
 	routes  map[string]*endpoint
 
-	work    places    // for requests that keep a processor busy: checks, rows, hashes
+	work    semaphore // for requests that keep a processor busy: checks, rows, hashes
 	buffers sync.Pool // of *[]byte
 }
 
-// places are taken by who works: as many as there are processors. The kernel gives the firehose's processes theirs
-// first.
-type places chan struct{}
+// semaphore bounds the requests that keep a processor busy, to the number of processors. The kernel
+// prefers the firehose's processes to this one.
+type semaphore chan struct{}
 
-func newPlaces() places { return make(places, runtime.GOMAXPROCS(0)) }
+func newSemaphore() semaphore { return make(semaphore, runtime.GOMAXPROCS(0)) }
 
-// take waits for a place. On an error there is none to leave.
-func (p places) take(ctx context.Context) error {
+// acquire waits until fewer than the bound hold the semaphore. Without an error the caller must
+// call
+// release.
+func (p semaphore) acquire(ctx context.Context) error {
 	select {
 	case p <- struct{}{}:
 		return nil
@@ -70,14 +73,14 @@ func (p places) take(ctx context.Context) error {
 	}
 }
 
-func (p places) leave() { <-p }
+func (p semaphore) release() { <-p }
 
-// NewAPI makes an API. No file has to be there: each is opened at its first use.
+// NewAPI makes an API. No file has to exist: each is opened at its first use.
 func NewAPI(d Databases, key shardus.HashKey, s Settings, log *slog.Logger) (*API, error) {
 	a := &API{
 		hashKey: key, now: time.Now, grace: hungQuery, hung: func() {},
 		routes:  make(map[string]*endpoint),
-		work:    newPlaces(),
+		work:    newSemaphore(),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
 	}
 	if err := a.Reload(s); err != nil {
@@ -109,8 +112,9 @@ func NewAPI(d Databases, key shardus.HashKey, s Settings, log *slog.Logger) (*AP
 	return a, nil
 }
 
-// Reload puts settings into force for the requests that follow; one that is under way keeps to the former. On an error
-// nothing has changed.
+// Reload sets the settings for the requests that follow. Requests under way keep the former ones.
+// On
+// an error nothing has changed.
 func (a *API) Reload(s Settings) error {
 	p, err := newPolicy(s)
 	if err == nil {
@@ -119,7 +123,7 @@ func (a *API) Reload(s Settings) error {
 	return err
 }
 
-// Close closes the databases when the last request is done with them. Requests that come later are refused.
+// Close closes each database after its last request. Later requests are refused.
 func (a *API) Close() {
 	for _, f := range a.files {
 		f.close()
@@ -131,15 +135,17 @@ func (a *API) all() []*source {
 	return []*source{&s.cycles, &s.accounts, &s.transactions, &s.receipts, &s.originalTxs}
 }
 
-// Health gives what keeps databases from answering; nothing when all is well. It looks at a database at most once a
-// second, whoever asks, and tries those again that failed. ctx bounds that; a locked database takes two seconds.
+// Health returns the errors that keep databases from answering, or none. It checks a database at
+// most
+// once a second for all callers, and retries those that failed. ctx bounds the time: a locked
+// database takes two seconds.
 func (a *API) Health(ctx context.Context) []*DatabaseError {
 	found := make([]*DatabaseError, 5)
-	var looking sync.WaitGroup
+	var checking sync.WaitGroup
 	for i, s := range a.all() {
-		looking.Go(func() { found[i] = s.probe(ctx) })
+		checking.Go(func() { found[i] = s.probe(ctx) })
 	}
-	looking.Wait()
+	checking.Wait()
 	problems := found[:0]
 	for _, p := range found {
 		if p != nil {
@@ -149,8 +155,8 @@ func (a *API) Health(ctx context.Context) []*DatabaseError {
 	return problems
 }
 
-// RowCounts gives the number of rows of each table, by name, whatever the stop cycle; tables whose database does not
-// answer are not there. The counts of GET /metrics begin with it.
+// RowCounts returns the number of rows of each table, by name, without regard to the stop cycle.
+// Tables whose database does not answer are left out. The counts of GET /metrics start with it.
 func (a *API) RowCounts(ctx context.Context) map[string]int64 {
 	counts := make(map[string]int64)
 	for _, s := range a.all() {
@@ -163,8 +169,9 @@ func (a *API) RowCounts(ctx context.Context) map[string]int64 {
 
 var unlimited = &policy{stop: -1}
 
-// ServeHTTP answers a request whose path is an endpoint's and whose body has been looked at: its Content-Type is that of
-// its kind.
+// ServeHTTP answers a request whose path is one of the endpoints'. The primary has read the body:
+// its
+// Content-Type is that of its kind.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := a.routes[r.URL.Path]
 	if e == nil {
@@ -173,7 +180,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	text, err := io.ReadAll(r.Body)
 	if err != nil {
-		return // the primary has gone, or given up
+		return // the primary has ended, or has cancelled the request
 	}
 	policy := a.policy.Load()
 	ctx, cancel := context.WithTimeout(r.Context(), policy.requestTime)
@@ -203,22 +210,25 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, err)
 		return
 	}
-	if err := a.work.take(ctx); err != nil {
+	if err := a.work.acquire(ctx); err != nil {
 		a.fail(w, classify(err))
 		return
 	}
 	seal := out.seal(a.hashKey)
-	a.work.leave()
+	a.work.release()
 	w.Header().Set(sealHeader, seal.String())
 	respond(w, http.StatusOK, out.text)
 }
 
-// accept parses and checks a request, as many at a time as there are places: a body of 1 MiB can become a tree of 40.
-func (a *API) accept(ctx context.Context, p *policy, e *endpoint, text []byte, kind bodyKind) (s selection, status int, why *refusal, err error) {
-	if err := a.work.take(ctx); err != nil {
+// accept parses and checks a request. It holds the semaphore, because a body of 1 MiB can become a
+// tree of 40 MiB.
+func (a *API) accept(
+	ctx context.Context, p *policy, e *endpoint, text []byte, kind bodyKind,
+) (s selection, status int, why *refusal, err error) {
+	if err := a.work.acquire(ctx); err != nil {
 		return s, 0, nil, classify(err)
 	}
-	defer a.work.leave()
+	defer a.work.release()
 	request, err := kind.parse(text)
 	if err != nil {
 		return s, 0, nil, err
@@ -230,7 +240,7 @@ func (a *API) accept(ctx context.Context, p *policy, e *endpoint, text []byte, k
 	return s, http.StatusOK, why, nil
 }
 
-// refuse writes a refusal, to be signed but for one.
+// refuse writes a refusal, sealed unless it is unsigned.
 func (a *API) refuse(w http.ResponseWriter, status int, why *refusal) {
 	out := refusing(why)
 	if !why.unsigned {
@@ -239,8 +249,9 @@ func (a *API) refuse(w http.ResponseWriter, status int, why *refusal) {
 	respond(w, status, out.text)
 }
 
-// fail writes why a sound request got no answer: with 503 so that it is taken neither for an answer nor for the
-// client's fault.
+// fail writes the error of a valid request. The status is 503, so that clients take it neither for
+// an
+// answer nor for their own fault.
 func (a *API) fail(w http.ResponseWriter, err error) {
 	var malformed *httpError
 	switch {
@@ -253,7 +264,7 @@ func (a *API) fail(w http.ResponseWriter, err error) {
 	}
 }
 
-// unanswered is the refusal for what is not the request's fault.
+// unanswered returns the refusal for an error that is not the request's fault.
 func unanswered(err error) *refusal {
 	var database *DatabaseError
 	if errors.As(err, &database) {
@@ -267,5 +278,5 @@ func respond(w http.ResponseWriter, status int, body []byte) {
 	h.Set("Content-Type", contentJSON)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the client may have gone
+	_, _ = w.Write(body) // fails if the client has left
 }

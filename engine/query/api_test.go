@@ -18,10 +18,12 @@ func get(a http.Handler, method string) reply {
 }
 
 func TestConfig(t *testing.T) {
-	s := Settings{Port: 6100, StopAtCycle: -1, LimitToSubscribersOnly: true, Subscribers: []Subscriber{{clientPublic, 5, "FIREHOSE"}}}
+	s := Settings{Port: 6100, StopAtCycle: -1, LimitToSubscribersOnly: true,
+		Subscribers: []Subscriber{{clientPublic, 5, "FIREHOSE"}}}
 	a := newAPI(t, unpack(t, "db-empty"), s)
 	const head = `{"config":{"DISTRIBUTOR_IP":"localhost","DISTRIBUTOR_PORT":6100,"DISTRIBUTOR_PUBLIC_KEY":"` + serverPublic + `","limitToSubscribersOnly":true,"subscribers":[`
-	if got := get(a, "GET"); got.status != 200 || got.body != head+`{"expirationTimestamp":5,"publicKey":"`+clientPublic+`","subscriptionType":"FIREHOSE"}]}}` {
+	if got := get(a, "GET"); got.status != 200 ||
+		got.body != head+`{"expirationTimestamp":5,"publicKey":"`+clientPublic+`","subscriptionType":"FIREHOSE"}]}}` {
 		t.Errorf("%+v", got)
 	}
 	s.HideSubscribers, s.IP, s.PublicKey = true, "localhost", serverPublic
@@ -31,12 +33,13 @@ func TestConfig(t *testing.T) {
 	if got := get(a, "GET"); got.body != head+`]}}` {
 		t.Errorf("hidden: %+v", got)
 	}
-	if got := post(t, a, "/account", `"count":1`); !strings.Contains(got.body, "subscription expired") { // hidden, not gone
-		t.Errorf("%+v", got)
+	if got := post(t, a, "/account", `"count":1`); !strings.Contains(got.body,
+		"subscription expired") {
+		t.Errorf("a hidden subscriber does not count: %+v", got)
 	}
 }
 
-// A reload is seen as a whole, and one that is wrong is not seen at all.
+// A reload takes effect as a whole. An invalid one has no effect.
 func TestReload(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	closed := Settings{StopAtCycle: 0, LimitToSubscribersOnly: true}
@@ -45,7 +48,7 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := a.Reload(Settings{Subscribers: []Subscriber{{PublicKey: "x"}}}); err == nil {
-		t.Error("a bad key was taken")
+		t.Error("an invalid key was accepted")
 	}
 	done := make(chan struct{})
 	var reloading sync.WaitGroup
@@ -63,7 +66,8 @@ func TestReload(t *testing.T) {
 	})
 	for range 200 {
 		got := post(t, a, "/cycleinfo", `"count":1`)
-		if refused := got.status == 400 && strings.Contains(got.body, "not a subscriber"); !refused && names(t, got.body, "cycleInfo", "counter") != "57" {
+		if refused := got.status == 400 && strings.Contains(got.body, "not a subscriber"); !refused &&
+			names(t, got.body, "cycleInfo", "counter") != "57" {
 			t.Errorf("%+v", got)
 		}
 	}
@@ -71,18 +75,20 @@ func TestReload(t *testing.T) {
 	reloading.Wait()
 }
 
-// Every way to rows and counts keeps to the stop cycle; the corpus has most of them, not these.
+// All ways to rows and counts respect the stop cycle. The corpus has most of them, but not these.
 func TestStopCycle(t *testing.T) {
 	d := unpack(t, "db")
 	all, stopped := newAPI(t, d, forever), newAPI(t, d, Settings{StopAtCycle: 57})
 	const beyond = `"startCycle":60,"endCycle":70`
 	for _, path := range []string{"/originalTx", "/receipt", "/account", "/transaction"} {
-		list := map[string]string{"/originalTx": "originalTxs", "/receipt": "receipts", "/account": "accounts", "/transaction": "transactions"}[path]
+		list := map[string]string{"/originalTx": "originalTxs", "/receipt": "receipts",
+			"/account": "accounts", "/transaction": "transactions"}[path]
 		for _, page := range []string{`,"page":1`, `,"page":1,"type":"tally"`} {
 			if got := post(t, all, path, beyond+page); names(t, got.body, list, "timestamp") == "" {
 				t.Errorf("%s has nothing beyond: %+v", path, got)
 			}
-			if got := post(t, stopped, path, beyond+page); got.status != 200 || names(t, got.body, list, "timestamp") != "" {
+			if got := post(t, stopped, path, beyond+page); got.status != 200 ||
+				names(t, got.body, list, "timestamp") != "" {
 				t.Errorf("%s goes beyond: %+v", path, got)
 			}
 		}
@@ -93,12 +99,15 @@ func TestStopCycle(t *testing.T) {
 		{"/transaction", "transactions", "appReceiptId", "appReceiptId"},
 		{"/receipt", "receipts", "receiptId", "txId"},
 	} {
-		ids := strings.Fields(strings.ReplaceAll(names(t, post(t, all, c.path, `"count":20`).body, c.list, c.member), "<nil>", ""))
+		ids := strings.Fields(strings.ReplaceAll(names(t, post(t, all, c.path, `"count":20`).body,
+			c.list, c.member), "<nil>", ""))
 		id := ids[0]
-		if got := post(t, all, c.path, `"`+c.parameter+`":"`+id+`"`); names(t, got.body, c.list, c.member) != id {
+		if got := post(t, all, c.path, `"`+c.parameter+`":"`+id+`"`); names(t, got.body, c.list,
+			c.member) != id {
 			t.Errorf("%s by %s: %.300s", c.path, c.parameter, got.body)
 		}
-		if got := post(t, stopped, c.path, `"`+c.parameter+`":"`+id+`"`); names(t, got.body, c.list, c.member) != "" {
+		if got := post(t, stopped, c.path, `"`+c.parameter+`":"`+id+`"`); names(t, got.body, c.list,
+			c.member) != "" {
 			t.Errorf("%s by %s goes beyond: %.300s", c.path, c.parameter, got.body)
 		}
 	}
@@ -118,7 +127,8 @@ func TestSnapshot(t *testing.T) {
 	for _, b := range e.Buckets {
 		n += b
 	}
-	if e.Status[200] != 1 || e.Status[400] != 1 || n != 2 || e.Total <= 0 || s.Endpoints["/config"].Status[200] != 1 {
+	if e.Status[200] != 1 || e.Status[400] != 1 || n != 2 || e.Total <= 0 ||
+		s.Endpoints["/config"].Status[200] != 1 {
 		t.Errorf("%+v", s.Endpoints)
 	}
 	if c := s.Tables["cycles"]; c.Rows == 0 || c.Damaged != 1 || c.Failing != "" {
@@ -138,12 +148,13 @@ func TestRowCounts(t *testing.T) {
 	d := unpack(t, "db")
 	put(d.Accounts, []byte("garbage"))
 	got := newAPI(t, d, Settings{StopAtCycle: 57}).RowCounts(t.Context())
-	if want := map[string]int64{"cycles": 146, "transactions": 1050, "receipts": 200, "originalTxsData": 256}; !maps.Equal(got, want) {
+	if want := map[string]int64{"cycles": 146, "transactions": 1050, "receipts": 200,
+		"originalTxsData": 256}; !maps.Equal(got, want) {
 		t.Errorf("%v", got)
 	}
 }
 
-// Memory for answers that nobody reads is bounded.
+// The memory for unread answers is bounded.
 func TestUnreadAnswers(t *testing.T) {
 	a := newAPI(t, unpack(t, "db-odd"), Settings{StopAtCycle: -1, RequestTime: 50 * time.Millisecond})
 	a.front.memory.taken = memory

@@ -21,11 +21,11 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// Attacks on the HTTP API, beside those that the other files have:
-// docs/THREATS.md lists all. Where an attack is about bytes or time, it goes
-// over a socket.
+// Attacks on the HTTP API, besides those in the other files. docs/THREATS.md lists all of them.
+// Attacks
+// that depend on bytes or time go over a socket.
 
-// ask posts a body from an address.
+// ask sends a body from an address.
 func ask(a http.Handler, from, path, body string) reply {
 	r := httptest.NewRequest("POST", path, strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
@@ -35,13 +35,15 @@ func ask(a http.Handler, from, path, body string) reply {
 	return reply{w.Code, w.Body.String()}
 }
 
-// Requests that say they are signed, and are not, or not by who they say.
+// Requests that claim to be signed, and are not, or not by the claimed sender.
 func TestForgedRequests(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, LimitToSubscribersOnly: true, Subscribers: []Subscriber{{clientPublic, 0, "FIREHOSE"}}})
 	good := signedRequest(`"count":1`)
 	sig := good[strings.Index(good, `"sig":"`)+7:][:192]
 	strangers := must2(shardus.GenerateKey())
-	stranger := string(must(shardus.NewSigner(strangers, must(shardus.ParseHashKey(hashKeyHex))).AppendSigned(nil, must(shardus.Parse([]byte(`{"count":1,"sender":"`+strangers.Public().String()+`"}`))))))
+	stranger := string(must(shardus.NewSigner(strangers,
+		must(shardus.ParseHashKey(hashKeyHex))).AppendSigned(nil,
+		must(shardus.Parse([]byte(`{"count":1,"sender":"`+strangers.Public().String()+`"}`))))))
 	order := map[byte]string{'0': "1", '1': "2"}
 	const invalid, malformed = "Invalid signature", "Error validating request data"
 	for _, c := range []struct{ name, body, want string }{
@@ -50,15 +52,21 @@ func TestForgedRequests(t *testing.T) {
 		{"a name again, behind", good[:len(good)-1] + `,"count":2}`, invalid},
 		{"an escaped name again", good[:len(good)-1] + `,"c\u006funt":2}`, invalid},
 		{"one more", good[:len(good)-1] + `,"page":2}`, invalid},
-		{"__proto__", good[:len(good)-1] + `,"__proto__":{"count":100,"start":0}}`, ""}, // dropped, for both
+		// Dropped, for both
+		{"__proto__", good[:len(good)-1] + `,"__proto__":{"count":100,"start":0}}`, ""},
 		{"the number in other words", strings.Replace(good, `"count":1`, `"count":1.0e0`, 1), ""},
 		{"a stranger", stranger, "Data request sender is not a subscriber"},
-		{"a stranger in a subscriber's name", strings.ReplaceAll(stranger, strangers.Public().String(), clientPublic), invalid},
+		{"a stranger in a subscriber's name", strings.ReplaceAll(stranger, strangers.Public().String(),
+			clientPublic), invalid},
 		{"owner is another", strings.Replace(good, `"owner":"`+clientPublic, `"owner":"`+serverPublic, 1), "Data sender publicKey and sign owner key does not match"},
-		{"S and the group's order, or so", strings.Replace(good, sig, sig[:126]+"f"+sig[127:], 1), invalid},
+		{"S and the group's order, or so", strings.Replace(good, sig, sig[:126]+"f"+sig[127:], 1),
+			invalid},
 		{"another R", strings.Replace(good, sig, flip(sig[:1], order)+sig[1:], 1), invalid},
-		{"key of small order", strings.ReplaceAll(strings.Replace(good, sig[:128], "58"+strings.Repeat("66", 31)+"01"+strings.Repeat("00", 31), 1), clientPublic, "01"+strings.Repeat("00", 31)), "Data request sender is not a subscriber"},
-		{"a key and more", strings.ReplaceAll(good, clientPublic, clientPublic+"zz"), "Data request sender is not a subscriber"},
+		{"key of small order", strings.ReplaceAll(strings.Replace(good, sig[:128],
+			"58"+strings.Repeat("66", 31)+"01"+strings.Repeat("00", 31), 1), clientPublic,
+			"01"+strings.Repeat("00", 31)), "Data request sender is not a subscriber"},
+		{"a key and more", strings.ReplaceAll(good, clientPublic, clientPublic+"zz"),
+			"Data request sender is not a subscriber"},
 		{"half a byte more", strings.Replace(good, sig, sig+"0", 1), malformed},
 		{"the signature alone", strings.Replace(good, sig, sig[:128], 1), malformed},
 		{"upper case", strings.Replace(good, sig, strings.ToUpper(sig), 1), ""},
@@ -66,7 +74,8 @@ func TestForgedRequests(t *testing.T) {
 	} {
 		got := ask(a, "10.0.0.1", "/receipt", c.body)
 		verify(t, got.body)
-		if said := errorOf(got.body); said != c.want || c.want == "" && strings.Count(got.body, `"receiptId"`) != 1 {
+		if said := errorOf(got.body); said != c.want || c.want == "" &&
+			strings.Count(got.body, `"receiptId"`) != 1 {
 			t.Errorf("%s: %.300s", c.name, got.body)
 		}
 	}
@@ -89,12 +98,16 @@ func errorOf(body string) string {
 	return o.Error
 }
 
-// A request has no time and no purpose in it: whoever has seen one can send it again, and an upgrade's signed data is a
-// request without parameters. docs/THREATS.md says so; what it gets is what its signer may have.
+// A request has no time and no purpose in it, so anybody who has seen a request can send it again.
+// An
+// upgrade's signed data is a request without parameters. docs/THREATS.md says so. The answer is
+// what its
+// signer may have.
 func TestSeenRequestsWorkAgain(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	good := signedRequest(`"count":1`)
-	if first, second := ask(a, "10.0.0.1", "/receipt", good), ask(a, "10.0.0.2", "/receipt", good); first != second || errorOf(first.body) != "" {
+	if first, second := ask(a, "10.0.0.1", "/receipt", good),
+		ask(a, "10.0.0.2", "/receipt", good); first != second || errorOf(first.body) != "" {
 		t.Errorf("%+v %+v", first, second)
 	}
 	if got := ask(a, "10.0.0.1", "/totalData", signedRequest(`"collectorInfo":{"subscriptionType":"FIREHOSE","timestamp":1}`)); got.status != 200 || !strings.Contains(got.body, "totalCycles") {
@@ -102,7 +115,9 @@ func TestSeenRequestsWorkAgain(t *testing.T) {
 	}
 }
 
-// Depth, size and number bombs, as large as a body may be, all signed; and what looks like SQL.
+// Nested texts, long texts and large numbers up to the largest body, all signed; and parameters
+// that
+// look like SQL.
 func TestBombs(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	var log bytes.Buffer
@@ -115,7 +130,8 @@ func TestBombs(t *testing.T) {
 		many[i] = fmt.Sprintf(`"%x":0`, i*7919%len(many))
 	}
 	injection := (`' OR 1=1; DROP TABLE receipts; -- "` + "`" + strings.Repeat("x", 64))[:64]
-	// A number that is too large is signed as null: the texts with null are signed, and then have this in its place.
+	// A number that is too large is signed as null. So the text is signed with null, which is then
+	// replaced.
 	const huge = "1e999999999"
 	for _, c := range []struct{ name, path, parameters, want string }{
 		{"as deep as it may be", "/receipt", `"x":` + strings.Repeat("[", shardus.MaxDepth-1) + strings.Repeat("]", shardus.MaxDepth-1), ""},
@@ -149,10 +165,10 @@ func TestBombs(t *testing.T) {
 	}
 }
 
-// trickle is a body that comes when it is let.
+// trickle is a body that arrives when the test allows it.
 type trickle struct {
 	begun sync.Once
-	there chan<- struct{} // told when somebody waits for it
+	there chan<- struct{} // gets a value when a read waits
 	until <-chan struct{}
 }
 
@@ -162,7 +178,7 @@ func (b *trickle) Read([]byte) (int, error) {
 	return 0, io.ErrUnexpectedEOF
 }
 
-// deaf is a client that does not read its answer until it is let.
+// deaf is a client that does not read its answer until the test allows it.
 type deaf struct {
 	*httptest.ResponseRecorder
 	begun sync.Once
@@ -176,8 +192,11 @@ func (d *deaf) Write(b []byte) (int, error) {
 	return d.ResponseRecorder.Write(b)
 }
 
-// An address that sends half a body a thousand times, or reads no answer, is refused when it holds as much as is still
-// free. The others go on, a proxy on this machine as long as there is room; and all is given back.
+// An address that sends half a body a thousand times, or reads no answer, is refused when it holds
+// as much
+// as is still free. Others are served, a proxy on this machine as long as memory is free. All
+// memory is
+// given back.
 func TestSlowClientsHoldTheirShare(t *testing.T) {
 	const patient = 500 * time.Millisecond // until a request without room is refused
 	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, Memory: 8 * maxBody, RequestTime: patient})
@@ -228,7 +247,7 @@ func TestSlowClientsHoldTheirShare(t *testing.T) {
 		t.Fatalf("%d bytes are still held: %v", a.front.memory.held(), a.front.memory.by)
 	}
 
-	// Answers that are not read.
+	// Unread answers.
 	if err := a.Reload(Settings{StopAtCycle: -1, Memory: 30_000, RequestTime: patient}); err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +274,7 @@ func TestSlowClientsHoldTheirShare(t *testing.T) {
 	}
 }
 
-// How long a request may take is a setting, and holds from its body's end.
+// The time limit of a request is a setting, and counts from the end of its body.
 func TestRequestTime(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	var allowed time.Duration
@@ -278,7 +297,7 @@ func TestRequestTime(t *testing.T) {
 	}
 }
 
-// Bodies as the wire has them: without an end, compressed, announced and never sent.
+// Bodies on the wire: without an end, compressed, announced and never sent.
 func TestBodiesOverSockets(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	g := gateway.New(gateway.Options{
@@ -342,13 +361,15 @@ func TestBodiesOverSockets(t *testing.T) {
 	eventually(t, "nothing is held", func() bool { return a.front.memory.held() == 0 })
 }
 
-// Requests with the query process are bounded, each costs a descriptor: an address whose clients
-// read no answer holds as many as are still free, and its next request waits, and is refused when
-// its time is over.
+// Requests with the query process are bounded, because each costs a descriptor. An address whose
+// clients
+// read no answer holds as many as are still free. Its next request waits, and is refused when its
+// time is
+// over.
 func TestSlowClientsHoldTheirShareOfConnections(t *testing.T) {
 	const patient = 300 * time.Millisecond
 	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, RequestTime: patient})
-	a.front.places.limit(8)
+	a.front.inFlight.limit(8)
 	good := signedRequest(`"count":1`)
 	there, until := make(chan struct{}), make(chan struct{})
 	var clients sync.WaitGroup
@@ -360,7 +381,7 @@ func TestSlowClientsHoldTheirShareOfConnections(t *testing.T) {
 		clients.Go(func() { a.ServeHTTP(w, r) })
 		<-there
 	}
-	if held := a.front.places.held(); held != 6 {
+	if held := a.front.inFlight.held(); held != 6 {
 		t.Errorf("%d places are held", held)
 	}
 	for _, from := range []string{"10.0.0.1", "10.0.0.2"} {
@@ -377,21 +398,21 @@ func TestSlowClientsHoldTheirShareOfConnections(t *testing.T) {
 	waits := make(chan reply)
 	go func() { waits <- ask(a, "10.0.0.1", "/receipt", good) }()
 	eventually(t, "it waits", func() bool {
-		a.front.places.mu.Lock()
-		defer a.front.places.mu.Unlock()
-		return a.front.places.queue.Len() == 1
+		a.front.inFlight.mu.Lock()
+		defer a.front.inFlight.mu.Unlock()
+		return a.front.inFlight.queue.Len() == 1
 	})
 	close(until)
 	if got := <-waits; got.status != 200 {
 		t.Errorf("when there is room: %+v", got)
 	}
 	clients.Wait()
-	if a.front.places.held() != 0 || len(a.front.places.by) != 0 {
-		t.Errorf("%d places are still held: %v", a.front.places.held(), a.front.places.by)
+	if a.front.inFlight.held() != 0 || len(a.front.inFlight.by) != 0 {
+		t.Errorf("%d places are still held: %v", a.front.inFlight.held(), a.front.inFlight.by)
 	}
 }
 
-// Few descriptors leave fewer for the query process, and never none.
+// With few descriptors fewer are used for the query process, but at least one.
 func TestConnectionsFollowTheDescriptors(t *testing.T) {
 	for limit, want := range map[uint64]int{0: 1, 256: 32, 1024: 128, 2048: maxConnections, 1 << 62: maxConnections} {
 		if got := connections(limit); got != want {
@@ -400,13 +421,14 @@ func TestConnectionsFollowTheDescriptors(t *testing.T) {
 	}
 }
 
-// Clients that hold every connection to the query process keep the primary from nothing: it asks
-// over connections of its own, and does not take a busy process for one that hangs.
+// Clients that hold every connection to the query process do not affect the primary's own requests,
+// which
+// have connections of their own. It does not kill a busy process.
 func TestSlowClientsDoNotKeepThePrimaryOut(t *testing.T) {
 	f := processes(t, "sound", 6000) // answers that are not read hold their connections
 	there, until := make(chan struct{}), make(chan struct{})
 	var clients sync.WaitGroup
-	for range f.places.max {
+	for range f.inFlight.max {
 		r := httptest.NewRequest("POST", "/originalTx", strings.NewReader(signedRequest(`"count":100`)))
 		r.Header.Set("Content-Type", "application/json")
 		r.RemoteAddr = "127.0.0.1:1"
@@ -417,7 +439,7 @@ func TestSlowClientsDoNotKeepThePrimaryOut(t *testing.T) {
 	p := must(f.running())
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if err := f.look(ctx, p); err != nil {
+	if err := f.fetchCounters(ctx, p); err != nil {
 		t.Error(err)
 	}
 	if err := f.Reload(forever, slog.LevelInfo); err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// discard is a client that reads fast.
+// discard is a client that reads at once.
 type discard struct {
 	header http.Header
 	status int
@@ -23,7 +23,9 @@ func (d *discard) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// benchmarkRequest measures a request from its body to its answer, in the handler: parsed, verified, asked, signed.
+// benchmarkRequest measures a request in the handler, from its body to its answer: parse, verify,
+// query,
+// sign.
 func benchmarkRequest(b *testing.B, path, parameters string, rows int) {
 	a := newAPI(b, unpack(b, "db"), forever)
 	body := signedRequest(parameters)
@@ -43,11 +45,14 @@ func benchmarkRequest(b *testing.B, path, parameters string, rows int) {
 	b.ReportMetric(float64(rows*b.N)/time.Since(begun).Seconds(), "rows/s")
 }
 
-func BenchmarkReceipts(b *testing.B)     { benchmarkRequest(b, "/receipt", `"count":100`, 100) }
-func BenchmarkCycles(b *testing.B)       { benchmarkRequest(b, "/cycleinfo", `"count":100`, 100) }
-func BenchmarkTransactions(b *testing.B) { benchmarkRequest(b, "/transaction", `"count":1000`, 1000) }
-func BenchmarkAccounts(b *testing.B)     { benchmarkRequest(b, "/account", `"count":1000`, 1000) }
-func BenchmarkTotals(b *testing.B)       { benchmarkRequest(b, "/totalData", "", 1) }
+func BenchmarkReceipts(b *testing.B) { benchmarkRequest(b, "/receipt", `"count":100`, 100) }
+func BenchmarkCycles(b *testing.B)   { benchmarkRequest(b, "/cycleinfo", `"count":100`, 100) }
+func BenchmarkTransactions(b *testing.B) {
+	benchmarkRequest(b, "/transaction", `"count":1000`,
+		1000)
+}
+func BenchmarkAccounts(b *testing.B) { benchmarkRequest(b, "/account", `"count":1000`, 1000) }
+func BenchmarkTotals(b *testing.B)   { benchmarkRequest(b, "/totalData", "", 1) }
 
 // BenchmarkDepth reads pages of 101 rows at different depths of a table of 200,000.
 func BenchmarkDepth(b *testing.B) {

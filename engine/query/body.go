@@ -10,12 +10,12 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// The rules of the replaced service's framework (fastify 4) about bodies.
+// This file follows the rules about bodies of the replaced service's framework (fastify 4).
 
 // maxBody is the longest body that is read.
 const maxBody = 1 << 20
 
-// httpError is an answer of the framework: not signed, members in this order.
+// httpError is an error answer of the framework: not signed, members in this order.
 type httpError struct {
 	status  int
 	code    string // may be empty
@@ -33,10 +33,11 @@ func (e *httpError) body() []byte {
 	if e.status == http.StatusRequestEntityTooLarge {
 		name = "Payload Too Large"
 	}
-	return fmt.Appendf(nil, `{"statusCode":%d,%s"error":"%s","message":%s}`, e.status, code, name, quote(shardus.TextValue(e.message)))
+	return fmt.Appendf(nil, `{"statusCode":%d,%s"error":"%s","message":%s}`,
+		e.status, code, name, quote(shardus.TextValue(e.message)))
 }
 
-// bodyKind is how a body is read.
+// bodyKind is how a body is parsed.
 type bodyKind uint8
 
 const (
@@ -45,7 +46,7 @@ const (
 	textBody
 )
 
-// bodySize is how much memory the body may take.
+// bodySize returns how much memory the body may take, in bytes.
 func bodySize(r *http.Request) int64 {
 	if r.ContentLength < 0 || r.ContentLength > maxBody {
 		return maxBody
@@ -53,7 +54,7 @@ func bodySize(r *http.Request) int64 {
 	return r.ContentLength
 }
 
-// readBody reads the body, whose type must be known when there is one.
+// readBody reads the body. A body without a known type is an error.
 func readBody(r *http.Request) ([]byte, bodyKind, *httpError) {
 	declared, typed := r.Header["Content-Type"]
 	if !typed && r.ContentLength == 0 && len(r.TransferEncoding) == 0 {
@@ -72,11 +73,13 @@ func readBody(r *http.Request) ([]byte, bodyKind, *httpError) {
 		if contentType == "" {
 			contentType = "undefined"
 		}
-		return nil, 0, &httpError{http.StatusUnsupportedMediaType, "FST_ERR_CTP_INVALID_MEDIA_TYPE", "Unsupported Media Type: " + contentType}
+		return nil, 0, &httpError{http.StatusUnsupportedMediaType, "FST_ERR_CTP_INVALID_MEDIA_TYPE",
+			"Unsupported Media Type: " + contentType}
 	}
-	tooLarge := &httpError{http.StatusRequestEntityTooLarge, "FST_ERR_CTP_BODY_TOO_LARGE", "Request body is too large"}
+	tooLarge := &httpError{http.StatusRequestEntityTooLarge, "FST_ERR_CTP_BODY_TOO_LARGE",
+		"Request body is too large"}
 	if r.ContentLength > maxBody {
-		if r.Header.Get("Expect") == "" { // else reading would ask for it
+		if r.Header.Get("Expect") == "" { // else reading would make the client send it
 			drain(r.Body)
 		}
 		return nil, 0, tooLarge
@@ -89,16 +92,17 @@ func readBody(r *http.Request) ([]byte, bodyKind, *httpError) {
 	case err != nil:
 		return nil, 0, &httpError{http.StatusBadRequest, "", "The body did not come whole"}
 	case !utf8.Valid(text):
-		return nil, 0, &httpError{http.StatusBadRequest, "FST_ERR_CTP_INVALID_CONTENT_LENGTH", "The body is not UTF-8"}
+		return nil, 0, &httpError{http.StatusBadRequest, "FST_ERR_CTP_INVALID_CONTENT_LENGTH",
+			"The body is not UTF-8"}
 	}
 	return text, kind, nil
 }
 
-// drain reads on a little, so that a client that writes first and reads then gets to see the answer: closing a connection
-// with unread bytes resets it.
+// drain reads a little of the rest of a body, so that a client that writes before it reads gets the
+// answer: closing a connection with unread bytes resets it.
 func drain(body io.Reader) { _, _ = io.CopyN(io.Discard, body, 4*maxBody) }
 
-// contentType is the kind's name between the processes.
+// contentType returns the kind's name in messages between the processes.
 func (k bodyKind) contentType() string {
 	return [...]string{noBody: "", jsonBody: "application/json", textBody: "text/plain"}[k]
 }
@@ -113,7 +117,8 @@ func kindOf(contentType string) bodyKind {
 	return noBody
 }
 
-// parse gives a body as a value: Undefined where there is none, a text for text/plain. An error is an *httpError.
+// parse returns a body as a value: Undefined for no body, a text for text/plain. An error is an
+// *httpError.
 func (k bodyKind) parse(text []byte) (shardus.Value, error) {
 	switch k {
 	case noBody:

@@ -7,26 +7,26 @@ import (
 	"sync"
 )
 
-// budget bounds what clients can make us hold by being slow: the memory of bodies that are on their
-// way and of answers that are not read yet, and connections to the query process. What has no room
-// waits, in the order of arrival but for what does not fit yet.
+// budget bounds what slow clients can make the primary hold: the memory of bodies that are arriving
+// and of answers that are not read yet, and connections to the query process. What does not fit
+// waits, in the order of arrival; a claim that does not fit yet lets later ones pass.
 //
-// An address may hold as much as is still free: half when it is alone, half of what is left beside
-// another. So one that reads nothing does not shut the others out. Loopback is a proxy, maybe, and
-// speaks for many.
+// An address may hold as much as is still free: half of the budget if it is alone, half of the rest
+// beside another one. So an address that reads nothing does not shut the others out. Loopback
+// addresses have no limit, because a proxy there may serve many clients.
 type budget struct {
-	mu    sync.Mutex // guards all below
+	mu    sync.Mutex // guards the fields below
 	max   int64
 	taken int64
-	by    map[netip.Addr]int64 // none is 0
+	by    map[netip.Addr]int64 // taken by address; zero values are deleted
 	queue list.List            // of *claim
 }
 
-// claim is for an amount that is waited for.
+// claim waits for an amount.
 type claim struct {
 	from    netip.Addr
 	n       int64
-	granted chan struct{} // closed when they have been taken
+	granted chan struct{} // closed when n has been taken
 }
 
 func (b *budget) limit(max int64) {
@@ -36,7 +36,7 @@ func (b *budget) limit(max int64) {
 	b.grant()
 }
 
-// take takes n for an address, if there is room. They must be given back.
+// take takes n for an address, if n fits. Then the caller must give it back.
 func (b *budget) take(from netip.Addr, n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -52,8 +52,8 @@ func (b *budget) fits(from netip.Addr, n int64) bool {
 	return n <= free && (b.by[from]+n <= free || from.IsLoopback())
 }
 
-// wait is take, but waits for room as long as ctx lasts. It reports false then, and at once if
-// there never is that much.
+// wait is take, but waits until n fits, as long as ctx lasts. It returns false when ctx has ended,
+// and at once if n is more than the whole budget.
 func (b *budget) wait(ctx context.Context, from netip.Addr, n int64) bool {
 	if b.take(from, n) {
 		return true
@@ -65,7 +65,7 @@ func (b *budget) wait(ctx context.Context, from netip.Addr, n int64) bool {
 		return false
 	}
 	place := b.queue.PushBack(c)
-	b.grant() // something may have been given back in between
+	b.grant() // something may have been given back since take
 	b.mu.Unlock()
 	select {
 	case <-c.granted:
@@ -75,7 +75,7 @@ func (b *budget) wait(ctx context.Context, from netip.Addr, n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	select {
-	case <-c.granted: // in this moment
+	case <-c.granted: // at the same moment
 		return true
 	default:
 	}
@@ -83,7 +83,7 @@ func (b *budget) wait(ctx context.Context, from netip.Addr, n int64) bool {
 	return false
 }
 
-// grant takes what there is room for, for those who wait.
+// grant takes amounts for the waiting claims that fit.
 func (b *budget) grant() {
 	for place := b.queue.Front(); place != nil && b.taken < b.max; {
 		c := place.Value.(*claim)
@@ -97,7 +97,7 @@ func (b *budget) grant() {
 	}
 }
 
-func (b *budget) give(from netip.Addr, n int64) {
+func (b *budget) giveBack(from netip.Addr, n int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.add(from, -n)

@@ -15,20 +15,21 @@ import (
 )
 
 // dialWithin is how long passing a connection to the query process may take. A request's own time
-// is usually over sooner.
+// is
+// usually shorter.
 const dialWithin = 10 * time.Second
 
-// The connections between primary and query process are socket pairs, of which the primary passes one end over a
-// channel: nothing has a name in a file system, so no other process can come between.
+// The connections between primary and query process are socket pairs. The primary passes one end of
+// each over a channel. Nothing has a name in a file system, so no other process can come between.
 
-// channel is the primary's end. It passes one connection at a time, so that a query process that
-// takes none costs the descriptors of one, however many wait.
+// channel is the primary's end. It passes one connection at a time, so a query process that takes
+// none costs the descriptors of one, for any number of waiting requests.
 type channel struct {
 	conn    *net.UnixConn
 	passing chan struct{} // capacity 1: held while a connection is passed
 }
 
-// newChannel makes a channel, and the file to give to the query process.
+// newChannel makes a channel. It also returns the file to give to the query process.
 func newChannel() (*channel, *os.File, error) {
 	ours, theirs, err := ipc.Pair(unix.SOCK_SEQPACKET)
 	if err != nil {
@@ -45,7 +46,7 @@ func (c *channel) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	case c.passing <- struct{}{}:
 		defer func() { <-c.passing }()
 	case <-ctx.Done():
-		return nil, fmt.Errorf("query: pass a connection: others wait as well: %w", ctx.Err())
+		return nil, fmt.Errorf("query: pass a connection: others wait before this one: %w", ctx.Err())
 	}
 	ours, theirs, err := ipc.Pair(unix.SOCK_STREAM)
 	if err != nil {
@@ -53,7 +54,7 @@ func (c *channel) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 	late, _ := ctx.Deadline()
 	err = ipc.Send(c.conn, []byte{0}, late, int(theirs.Fd()))
-	_ = theirs.Close() // it has been given away
+	_ = theirs.Close() // the query process has a duplicate
 	if err != nil {
 		_ = ours.Close()
 		return nil, fmt.Errorf("query: pass a connection: %w", err)
@@ -63,7 +64,8 @@ func (c *channel) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 
 func (c *channel) close() { _ = c.conn.Close() }
 
-// acceptor is the query process's end, as a listener. Accept gives io.EOF when the primary has gone.
+// acceptor is the query process's end, as a listener. Accept returns io.EOF when the primary has
+// ended.
 type acceptor struct{ conn *net.UnixConn }
 
 func newAcceptor(f *os.File) (*acceptor, error) {

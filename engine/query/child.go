@@ -17,7 +17,7 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// What the primary asks the query process beside the API's own paths.
+// Paths on which the primary asks the query process, besides those of the API.
 const (
 	setupPath  = "/-/setup"
 	healthPath = "/-/health"
@@ -25,7 +25,7 @@ const (
 	tablesPath = "/-/tables"
 )
 
-// setup is what the query process is told, at first and when something has changed.
+// setup is what the query process gets at its start, and again when something has changed.
 type setup struct {
 	Databases Databases
 	HashKey   shardus.HashKey
@@ -33,8 +33,8 @@ type setup struct {
 	LogLevel  slog.Level
 }
 
-// Serve is the life of the query process: it answers what comes over the channel, whose end is control, until the
-// primary has gone, and gives nil then. level follows the primary's.
+// Serve runs the query process. It answers the requests on the channel whose end is control, and
+// returns nil when the primary has ended. level follows the primary's level.
 func Serve(control *os.File, log *slog.Logger, level *slog.LevelVar) error {
 	return (&child{log: log, level: level}).serve(control)
 }
@@ -66,15 +66,17 @@ type child struct {
 	making sync.Mutex
 	api    atomic.Pointer[API] // nil until the first setup
 
-	examining sync.Mutex // held while the databases are looked at
+	checking sync.Mutex // held while the databases are checked
 }
 
 func (c *child) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT "+setupPath, c.setUp)
 	mux.HandleFunc("GET "+healthPath, c.health)
-	mux.Handle("GET "+rowsPath, c.told(func(ctx context.Context, a *API) any { return a.RowCounts(ctx) }))
-	mux.Handle("GET "+tablesPath, c.told(func(_ context.Context, a *API) any { return a.tables() }))
+	mux.Handle("GET "+rowsPath,
+		c.report(func(ctx context.Context, a *API) any { return a.RowCounts(ctx) }))
+	mux.Handle("GET "+tablesPath,
+		c.report(func(_ context.Context, a *API) any { return a.tables() }))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
@@ -88,7 +90,7 @@ func (c *child) handler() http.Handler {
 	return mux
 }
 
-// setUp makes the API, or puts new settings into force.
+// setUp makes the API, or gives it new settings.
 func (c *child) setUp(w http.ResponseWriter, r *http.Request) {
 	var s setup
 	err := json.NewDecoder(r.Body).Decode(&s)
@@ -115,39 +117,43 @@ func (c *child) apply(s setup) error {
 	return err
 }
 
-// giveUp ends the process: the primary starts another one.
+// giveUp ends the process; the primary starts another one.
 func (c *child) giveUp() {
 	c.log.Error("a query cannot be interrupted; this process ends, and another one takes its place")
 	os.Exit(1)
 }
 
-// health answers with what keeps the databases from answering. A file system that hangs keeps one
-// such look, and not one for each time that the primary asks.
+// health answers with the errors that keep the databases from answering. If a file system hangs,
+// one
+// check waits for it, and not one for each request of the primary.
 func (c *child) health(w http.ResponseWriter, r *http.Request) {
-	if !c.examining.TryLock() {
-		http.Error(w, "a database has not answered since it was last looked at", http.StatusServiceUnavailable)
+	if !c.checking.TryLock() {
+		http.Error(w, "a database has not answered since it was last looked at",
+			http.StatusServiceUnavailable)
 		return
 	}
-	defer c.examining.Unlock()
-	c.told(func(ctx context.Context, a *API) any { return problemsOf(a.Health(ctx)) }).ServeHTTP(w, r)
+	defer c.checking.Unlock()
+	c.report(func(ctx context.Context, a *API) any {
+		return problemsOf(a.Health(ctx))
+	}).ServeHTTP(w, r)
 }
 
-// told answers with what f finds, as JSON.
-func (c *child) told(f func(context.Context, *API) any) http.Handler {
+// report returns a handler that answers with the result of f, as JSON.
+func (c *child) report(f func(context.Context, *API) any) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := c.api.Load()
 		if a == nil {
 			http.Error(w, "not set up", http.StatusServiceUnavailable)
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), toldWithin)
+		ctx, cancel := context.WithTimeout(r.Context(), reportWithin)
 		defer cancel()
-		_ = json.NewEncoder(w).Encode(f(ctx, a)) // the primary may have given up
+		_ = json.NewEncoder(w).Encode(f(ctx, a)) // fails if the primary has cancelled the request
 	})
 }
 
-// toldWithin bounds what the primary asks beside the API: counting rows reads whole indexes.
-const toldWithin = time.Minute
+// reportWithin bounds the time of a report. Counting rows reads whole indexes.
+const reportWithin = time.Minute
 
 func problemsOf(found []*DatabaseError) []Problem {
 	problems := make([]Problem, 0, len(found))

@@ -22,15 +22,17 @@ func configured(t *testing.T, c querytest.Config) Settings {
 	if err := json.Unmarshal(c.Settings, &keys); err != nil {
 		t.Fatal(err)
 	}
-	s := Settings{LimitToSubscribersOnly: keys.LimitToSubscribersOnly, Subscribers: keys.Subscribers, StopAtCycle: -1}
+	s := Settings{LimitToSubscribersOnly: keys.LimitToSubscribersOnly, Subscribers: keys.Subscribers,
+		StopAtCycle: -1}
 	if stop := keys.StopDistributionAtCycle; stop != nil {
 		s.StopAtCycle = *stop
 	}
 	return s
 }
 
-// TestCorpus sends every recorded request over HTTP to a gateway with this API behind it; but for GET /metrics, which
-// is not this package's. enginetest sends all of them to the real binary.
+// TestCorpus sends every recorded request over HTTP to a gateway with this API, except GET
+// /metrics, which
+// this package does not answer. enginetest sends all of them to the real binary.
 func TestCorpus(t *testing.T) {
 	corpus := querytest.Read()
 	if len(corpus.Cases) != 1367 {
@@ -46,7 +48,7 @@ func TestCorpus(t *testing.T) {
 				}
 				got, err := c.Ask(address)
 				if err == nil {
-					err = corpus.Judge(c, got)
+					err = corpus.Check(c, got)
 				}
 				if err != nil {
 					t.Errorf("%s: %v", c.Name, err)
@@ -77,7 +79,7 @@ func serve(t *testing.T, api http.Handler) (addr string) {
 	return l.Addr().String()
 }
 
-// onAllRoutes is a gateway's API of one handler.
+// onAllRoutes is a gateway's API with one handler.
 func onAllRoutes(h http.Handler) map[string]http.Handler {
 	api := make(map[string]http.Handler)
 	for _, route := range Routes() {

@@ -11,7 +11,7 @@ import (
 type endpoint struct {
 	path    string
 	fields  []field
-	refused int // HTTP status of a refusal by check; those by choose are always 200
+	refused int // HTTP status of a refusal by check; a refusal by choose has status 200
 	limits  limits
 	choose  func(shardus.Value, limits) (selection, *refusal)
 	answer  func(*API, context.Context, *policy, selection, *answer) error
@@ -19,7 +19,8 @@ type endpoint struct {
 
 var (
 	paging       = numbers("count", "start", "end", "startCycle", "endCycle")
-	transferring = slices.Concat(paging, texts("type"), numbers("page"), texts("txId", "txIdList"), identity)
+	transferring = slices.Concat(
+		paging, texts("type"), numbers("page"), texts("txId", "txIdList"), identity)
 )
 
 var endpoints = []*endpoint{
@@ -38,11 +39,19 @@ var endpoints = []*endpoint{
 	}, {
 		path: "/account", refused: 200, choose: selectAccounts, answer: (*API).accounts,
 		fields: slices.Concat(paging, numbers("page"), texts("accountId"), identity),
-		limits: limits{rows: 1000, tooMany: "Max count is 1000", rowsName: "accounts", spanName: " to query accounts Count"},
+		limits: limits{
+			rows: 1000, tooMany: "Max count is 1000", rowsName: "accounts",
+			spanName: " to query accounts Count",
+		},
 	}, {
 		path: "/transaction", refused: 200, choose: selectTransactions, answer: (*API).transactions,
-		fields: slices.Concat(numbers("count", "start", "end"), texts("txId", "appReceiptId"), numbers("startCycle", "endCycle", "page"), identity),
-		limits: limits{rows: 1000, tooMany: "Max count is 1000", rowsName: "transactions", spanName: " to query transactions Count"},
+		fields: slices.Concat(
+			numbers("count", "start", "end"), texts("txId", "appReceiptId"),
+			numbers("startCycle", "endCycle", "page"), identity),
+		limits: limits{
+			rows: 1000, tooMany: "Max count is 1000", rowsName: "transactions",
+			spanName: " to query transactions Count",
+		},
 	}, {
 		path: "/totalData", refused: 200, choose: selectNothing, answer: (*API).totals,
 		fields: identity,
@@ -52,7 +61,7 @@ var endpoints = []*endpoint{
 	},
 }
 
-// Routes returns the methods and paths that a Front answers: "POST /receipt".
+// Routes returns the methods and paths that a Front answers, for example "POST /receipt".
 func Routes() []string {
 	routes := []string{"GET " + configPath}
 	for _, e := range endpoints {

@@ -12,13 +12,15 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// Why a database does not answer. What stands around a sentinel says which database and what SQLite said.
+// These errors say why a database does not answer. The text around them names the database and
+// SQLite's error.
 var (
 	// ErrMissing: there is no such file.
 	ErrMissing = errors.New("query: the database is not there")
-	// ErrUnreadable: there is a file, and it cannot be opened or read: permissions, a directory, an I/O error.
+	// ErrUnreadable: the file exists, but cannot be opened or read: permissions, a directory, an I/O
+	// error.
 	ErrUnreadable = errors.New("query: the database cannot be read")
-	// ErrDamaged: the file is no SQLite database, or a broken one.
+	// ErrDamaged: the file is not an SQLite database, or is a damaged one.
 	ErrDamaged = errors.New("query: the file is no sound database")
 	// ErrLocked: another process has kept the database locked for longer than a query waits.
 	ErrLocked = errors.New("query: the database is locked")
@@ -26,12 +28,12 @@ var (
 	ErrSchema = errors.New("query: the database lacks what was asked for")
 	// ErrTimeout: the query took longer than a request may take.
 	ErrTimeout = errors.New("query: it took too long")
-	// ErrTooLarge: the answer would be longer than an answer may be.
+	// ErrTooLarge: the answer would be longer than maxAnswer.
 	ErrTooLarge = errors.New("query: the answer would be too large")
-	// ErrCrowded: too much memory is held by answers that clients have not read yet and bodies that have not come yet, or
-	// by those of one address.
+	// ErrCrowded: answers that clients have not read yet and bodies that are arriving hold too much
+	// memory, either all of them or those of one address.
 	ErrCrowded = errors.New("query: slow clients hold too much memory")
-	// ErrBusy: as many requests are with the query process as may be at a time, or as many of one
+	// ErrBusy: the query process has as many requests as it may have at a time, in all or from one
 	// address.
 	ErrBusy = errors.New("query: too many requests are under way")
 	// ErrClosed: the API was closed.
@@ -42,7 +44,7 @@ var (
 type DatabaseError struct {
 	Table string // "receipts", …
 	Path  string // the whole path: for the operator, not for clients
-	Err   error  // one of the sentinels, and what SQLite said
+	Err   error  // one of the errors above, with SQLite's error
 }
 
 func (e *DatabaseError) Error() string {
@@ -51,21 +53,25 @@ func (e *DatabaseError) Error() string {
 
 func (e *DatabaseError) Unwrap() error { return e.Err }
 
-// public is what clients are told: which database, not where it is.
+// public returns the text for clients: it names the database, but not its directory.
 func (e *DatabaseError) public() string {
 	text := strings.TrimPrefix(e.Err.Error(), "query: ")
 	text = strings.ReplaceAll(text, filepath.Dir(e.Path)+string(filepath.Separator), "")
 	return fmt.Sprintf("database %s (%s): %s", e.Table, filepath.Base(e.Path), text)
 }
 
-var sentinels = []error{ErrMissing, ErrUnreadable, ErrDamaged, ErrLocked, ErrSchema, ErrTimeout, ErrTooLarge, ErrCrowded, ErrBusy, ErrClosed, context.Canceled}
+var sentinels = []error{
+	ErrMissing, ErrUnreadable, ErrDamaged, ErrLocked, ErrSchema,
+	ErrTimeout, ErrTooLarge, ErrCrowded, ErrBusy, ErrClosed, context.Canceled,
+}
 
-// kind is the sentinel that an error is, by its place among them.
+// kind returns the index in sentinels of the one that err wraps, or -1.
 func kind(err error) int {
 	return slices.IndexFunc(sentinels, func(known error) bool { return errors.Is(err, known) })
 }
 
-// classify finds the sentinel of what the driver returned. Cancellation by the client stays context.Canceled.
+// classify wraps an error of the driver in its sentinel. It returns context.Canceled unchanged: the
+// client has left.
 func classify(err error) error {
 	var s sqlite3.Error
 	switch {

@@ -17,60 +17,62 @@ import (
 const (
 	// poolSize bounds the connections of a database file. Each may take 2 MB of cache.
 	poolSize = 4
-	// busyWait is how long a query waits for a lock. WAL readers do not wait for writers at all; it is for the
-	// moment of recovery after a writer's crash, and for databases in other journal modes. The wait cannot be
+	// busyWait is how long a query waits for a lock. WAL readers do not wait for writers. The wait is
+	// for the recovery after a writer's crash, and for databases in other journal modes. It cannot be
 	// interrupted.
 	busyWait = 2 * time.Second
-	// lookAgain is how often a file is looked at: whether it is there, still the same one, and whether what was
-	// missing has come.
-	lookAgain = time.Second
-	// keptStatements is how many prepared statements a connection keeps: more than there are for all tables.
+	// recheckEvery is the interval of checks of a file: whether it exists, whether it is still the
+	// same one, and whether a table that could not be described now can.
+	recheckEvery = time.Second
+	// keptStatements is how many prepared statements a connection keeps: more than all tables have.
 	keptStatements = 96
 	// idleTime is how long an unused connection is kept.
 	idleTime = time.Minute
 )
 
-// file is a database file that may come, go and be replaced while the distributor runs.
+// file is a database file that may appear, disappear and be replaced while the distributor runs.
 type file struct {
 	path string
 	now  func() time.Time
 
-	mu     sync.Mutex
-	open   *opened // nil: none
-	err    error   // why there is none
-	looked time.Time
-	closed bool
+	mu      sync.Mutex // guards the fields below
+	open    *opened    // nil: none
+	err     error      // why open is nil
+	checked time.Time  // when the file was last checked
+	closed  bool
 }
 
-// opened is a file that was there: its connections and its tables. Who uses it holds a reference.
+// opened holds the connections and tables of a file that exists. Each user holds a reference.
 type opened struct {
 	db   *sql.DB
 	info os.FileInfo
 
 	refs    int  // guarded by file.mu
-	retired bool // guarded by file.mu: closed when nobody uses it
+	retired bool // guarded by file.mu: close it with the last reference
 
 	mu     sync.Mutex
 	tables map[string]described
 }
 
-// described is a table, or why it could not be described and when.
+// described is a table, or why and when it could not be described.
 type described struct {
 	table *table
 	err   error
 	when  time.Time
 }
 
-// use gives the file's connections. Whatever happens, release must be called with what came.
+// use returns the file's connections. The caller must call release with the result, also if it is
+// an
+// error.
 func (f *file) use() (*opened, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
 		return nil, ErrClosed
 	}
-	if now := f.now(); f.looked.IsZero() || now.Sub(f.looked) >= lookAgain {
-		f.looked = now
-		f.look()
+	if now := f.now(); f.checked.IsZero() || now.Sub(f.checked) >= recheckEvery {
+		f.checked = now
+		f.reopen()
 	}
 	if f.open == nil {
 		return nil, f.err
@@ -79,11 +81,11 @@ func (f *file) use() (*opened, error) {
 	return f.open, nil
 }
 
-// look opens the file, or another one that has taken its place.
-func (f *file) look() {
+// reopen opens the file if it is not open, or another one is in its place.
+func (f *file) reopen() {
 	info, err := os.Stat(f.path)
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%w: it is no file", ErrUnreadable)
+		err = fmt.Errorf("%w: it is not a regular file", ErrUnreadable)
 	}
 	if err == nil && f.open != nil && os.SameFile(info, f.open.info) {
 		return
@@ -104,14 +106,15 @@ func (f *file) look() {
 	f.open = &opened{db: db, info: info, tables: make(map[string]described)}
 }
 
-// dataSource is the driver's name for a file: read-only, and not able to change its mind. It is never opened as immutable:
-// another process writes to it.
+// dataSource returns the driver's name for a file, read-only. It is never opened as immutable,
+// because another process writes to it.
 func dataSource(path string) string {
 	if absolute, err := filepath.Abs(path); err == nil {
 		path = absolute
 	}
 	u := url.URL{Path: path}
-	return fmt.Sprintf("file:%s?mode=ro&_query_only=1&_busy_timeout=%d&_stmt_cache_size=%d", u.EscapedPath(), busyWait.Milliseconds(), keptStatements)
+	return fmt.Sprintf("file:%s?mode=ro&_query_only=1&_busy_timeout=%d&_stmt_cache_size=%d",
+		u.EscapedPath(), busyWait.Milliseconds(), keptStatements)
 }
 
 func (f *file) retire() {
@@ -141,17 +144,18 @@ func (f *file) close() {
 	f.retire()
 }
 
-// table describes a table at its first use, and again from time to time while that fails. Several may do it at once.
+// table describes a table at its first use, and while that fails again every recheckEvery. Several
+// goroutines may do so at once.
 func (o *opened) table(ctx context.Context, s spec, now time.Time) (*table, error) {
 	o.mu.Lock()
 	d, known := o.tables[s.name]
 	o.mu.Unlock()
-	if known && (d.err == nil || now.Sub(d.when) < lookAgain) {
+	if known && (d.err == nil || now.Sub(d.when) < recheckEvery) {
 		return d.table, d.err
 	}
 	d.table, d.err = describe(ctx, o.db, s)
 	d.err, d.when = classify(d.err), now
-	if !errors.Is(d.err, context.Canceled) { // that is the fault of one client
+	if !errors.Is(d.err, context.Canceled) { // a client left: this says nothing about the table
 		o.mu.Lock()
 		o.tables[s.name] = d
 		o.mu.Unlock()
@@ -159,7 +163,7 @@ func (o *opened) table(ctx context.Context, s spec, now time.Time) (*table, erro
 	return d.table, d.err
 }
 
-// forget has a table described again, but not at once.
+// forget makes table describe a table again, after recheckEvery.
 func (o *opened) forget(name string, why error, now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -14,13 +14,13 @@ import (
 	"time"
 )
 
-// clock is a time that tests move.
+// clock is a time that tests advance.
 type clock struct{ atomic.Int64 }
 
 func (c *clock) now() time.Time          { return time.Unix(1_700_000_000, c.Load()) }
 func (c *clock) advance(d time.Duration) { c.Add(int64(d)) }
 
-// rig is an API whose log can be read and whose clock stands still.
+// rig is an API with a log that can be read and a clock that tests advance.
 func rig(t testing.TB, d Databases, s Settings) (*tested, *clock, *bytes.Buffer) {
 	a := newAPI(t, d, s)
 	var c clock
@@ -32,8 +32,9 @@ func rig(t testing.TB, d Databases, s Settings) (*tested, *clock, *bytes.Buffer)
 	return a, &c, log
 }
 
-// A database that does not answer harms its endpoint alone, is said once in the log and as long as it lasts in Health,
-// and is picked up by itself.
+// A database that does not answer affects its endpoints alone. It is logged once, reported by
+// Health as
+// long as it lasts, and used again when it answers.
 func TestDatabaseComesAndGoes(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -42,12 +43,14 @@ func TestDatabaseComesAndGoes(t *testing.T) {
 		words      string
 	}{
 		{"missing", func(p string, _ []byte) { os.Remove(p) }, nil, ErrMissing, "not there"},
-		{"garbage", func(p string, _ []byte) { put(p, bytes.Repeat([]byte("garbage "), 4096)) }, nil, ErrDamaged, "not a database"},
+		{"garbage", func(p string, _ []byte) { put(p, bytes.Repeat([]byte("garbage "), 4096)) }, nil,
+			ErrDamaged, "not a database"},
 		{"cut", func(p string, sound []byte) { put(p, sound[:len(sound)/2]) }, nil, ErrDamaged, "malformed"},
-		{"a folder", func(p string, _ []byte) { os.Remove(p); os.Mkdir(p, 0o755) }, func(p string, sound []byte) { os.Remove(p); put(p, sound) }, ErrUnreadable, "it is no file"},
+		{"a folder", func(p string, _ []byte) { os.Remove(p); os.Mkdir(p, 0o755) }, func(p string, sound []byte) { os.Remove(p); put(p, sound) }, ErrUnreadable, "it is not a regular file"},
 		{"a link to itself", func(p string, _ []byte) { os.Remove(p); _ = os.Symlink(p, p) }, nil, ErrUnreadable, "symbolic links"},
 		{"empty", func(p string, _ []byte) { put(p, nil) }, nil, ErrSchema, "no table receipts"},
-		{"other tables", func(p string, _ []byte) { os.Remove(p); sqlExec(t, p, "CREATE TABLE x (y)") }, nil, ErrSchema, "no table receipts"},
+		{"other tables", func(p string, _ []byte) { os.Remove(p); sqlExec(t, p, "CREATE TABLE x (y)") },
+			nil, ErrSchema, "no table receipts"},
 		{"no cycle", func(p string, _ []byte) {
 			os.Remove(p)
 			sqlExec(t, p, "CREATE TABLE receipts (receiptId TEXT, timestamp BIGINT)")
@@ -61,7 +64,8 @@ func TestDatabaseComesAndGoes(t *testing.T) {
 			a, clock, log := rig(t, d, forever)
 
 			sick := post(t, a, "/receipt", `"count":1`)
-			if sick.status != 503 || !strings.Contains(sick.body, `{"error":"database receipts (receipts.sqlite3): `) ||
+			if sick.status != 503 ||
+				!strings.Contains(sick.body, `{"error":"database receipts (receipts.sqlite3): `) ||
 				!strings.Contains(sick.body, c.words) || strings.Contains(sick.body, filepath.Dir(d.Receipts)) {
 				t.Errorf("answer %+v", sick)
 			}
@@ -76,10 +80,12 @@ func TestDatabaseComesAndGoes(t *testing.T) {
 				}
 			}
 			problems := a.Health(t.Context())
-			if len(problems) != 1 || problems[0].Table != "receipts" || !errors.Is(problems[0], c.is) || !strings.Contains(problems[0].Error(), d.Receipts) {
+			if len(problems) != 1 || problems[0].Table != "receipts" || !errors.Is(problems[0], c.is) ||
+				!strings.Contains(problems[0].Error(), d.Receipts) {
 				t.Errorf("health: %v", problems)
 			}
-			if n := strings.Count(log.String(), "\n"); n != 1 || !strings.Contains(log.String(), "level=ERROR") {
+			if n := strings.Count(log.String(), "\n"); n != 1 ||
+				!strings.Contains(log.String(), "level=ERROR") {
 				t.Errorf("%d lines in the log:\n%s", n, log)
 			}
 
@@ -89,7 +95,7 @@ func TestDatabaseComesAndGoes(t *testing.T) {
 			} else {
 				c.heal(d.Receipts, sound)
 			}
-			clock.advance(lookAgain)
+			clock.advance(recheckEvery)
 			if problems := a.Health(t.Context()); len(problems) != 0 {
 				t.Errorf("health after recovery: %v", problems)
 			}
@@ -117,8 +123,9 @@ func sqlExec(t testing.TB, path string, statements ...string) {
 	}
 }
 
-// A database that is replaced by another file is opened anew; a table that is dropped or changed under our hands is
-// noticed.
+// A database that is replaced by another file is reopened. A table that is dropped or changed while
+// the
+// file is open is noticed.
 func TestDatabaseIsReplaced(t *testing.T) {
 	noLeaks(t)
 	d := unpack(t, "db")
@@ -128,9 +135,9 @@ func TestDatabaseIsReplaced(t *testing.T) {
 	if err := os.Rename(other.Cycles, d.Cycles); err != nil {
 		t.Fatal(err)
 	}
-	clock.advance(lookAgain - 1)
+	clock.advance(recheckEvery - 1)
 	if got := post(t, a, "/cycleinfo", `"count":1`); got != before {
-		t.Errorf("looked too early: %.200s", got.body)
+		t.Errorf("checked too early: %.200s", got.body)
 	}
 	clock.advance(1)
 	if got := post(t, a, "/cycleinfo", `"count":1`); got.status != 200 || names(t, got.body, "cycleInfo", "counter") != "15" {
@@ -142,13 +149,13 @@ func TestDatabaseIsReplaced(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	sqlExec(t, d.Cycles, "ALTER TABLE cycles RENAME COLUMN record TO cycleRecord")
-	clock.advance(lookAgain)
+	clock.advance(recheckEvery)
 	if got := post(t, a, "/cycleinfo", `"count":1`); got.status != 200 {
 		t.Errorf("%+v", got)
 	}
 }
 
-// A table that gets other columns under our hands answers with them.
+// If columns are added to a table while the file is open, answers have them.
 func TestColumnsChange(t *testing.T) {
 	d := unpack(t, "db-odd")
 	a, clock, _ := rig(t, d, forever)
@@ -157,14 +164,15 @@ func TestColumnsChange(t *testing.T) {
 	if got := post(t, a, "/account", `"count":1`); got.status != 503 {
 		t.Errorf("%+v", got)
 	}
-	clock.advance(lookAgain)
+	clock.advance(recheckEvery)
 	got := post(t, a, "/account", `"count":1`)
 	if names(t, got.body, "accounts", "digest") != names(t, before.body, "accounts", "hash") {
 		t.Errorf("%+v", got)
 	}
 }
 
-// A file that is damaged and mended in place, while it is open, is the same file to the file system.
+// A file that is damaged and repaired in place, while it is open, stays the same file for the file
+// system.
 func TestDamagedInPlace(t *testing.T) {
 	d := unpack(t, "db")
 	a, clock, _ := rig(t, d, forever)
@@ -175,7 +183,7 @@ func TestDamagedInPlace(t *testing.T) {
 		t.Errorf("%.200s", got.body)
 	}
 	put(d.Receipts, sound)
-	clock.advance(lookAgain)
+	clock.advance(recheckEvery)
 	if got := post(t, a, "/receipt", `"count":100`); got != before {
 		t.Errorf("%.200s", got.body)
 	}
@@ -200,14 +208,15 @@ func TestLockedDatabase(t *testing.T) {
 	exec("BEGIN EXCLUSIVE")
 	begun := time.Now()
 	got := post(t, a, "/receipt", `"count":1`)
-	if took := time.Since(begun); got.status != 503 || !strings.Contains(got.body, "locked") || took >= requestTime {
+	if took := time.Since(begun); got.status != 503 || !strings.Contains(got.body, "locked") ||
+		took >= requestTime {
 		t.Errorf("%+v after %v", got, took)
 	}
 	if problems := a.Health(t.Context()); len(problems) != 1 || !errors.Is(problems[0], ErrLocked) {
 		t.Errorf("health: %v", problems)
 	}
 	exec("ROLLBACK")
-	clock.advance(lookAgain)
+	clock.advance(recheckEvery)
 	if problems := a.Health(t.Context()); len(problems) != 0 {
 		t.Errorf("health: %v", problems)
 	}
@@ -224,7 +233,8 @@ func TestReadOnly(t *testing.T) {
 	post(t, a, "/receipt", `"count":100`)
 	o := must(a.sources.receipts.file.use())
 	defer a.sources.receipts.file.release(o)
-	for _, s := range []string{"DELETE FROM receipts", "CREATE TABLE x (y)", "PRAGMA user_version = 7", "PRAGMA query_only = 0; DELETE FROM receipts", "VACUUM"} {
+	for _, s := range []string{"DELETE FROM receipts", "CREATE TABLE x (y)",
+		"PRAGMA user_version = 7", "PRAGMA query_only = 0; DELETE FROM receipts", "VACUUM"} {
 		if _, err := o.db.Exec(s); err == nil && s != "PRAGMA user_version = 7" {
 			t.Errorf("%s was done", s)
 		}
@@ -237,7 +247,8 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// One file may hold all tables, also a collector's, whose accounts and transactions have other columns.
+// One file may hold all tables, also a collector's, whose accounts and transactions have other
+// columns.
 func TestCollectorsFile(t *testing.T) {
 	one := filepath.Join(t.TempDir(), "a ?#%é.sqlite3")
 	sqlExec(t, strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(one),
@@ -266,7 +277,8 @@ func TestCollectorsFile(t *testing.T) {
 		{"/transaction", `"appReceiptId":"x2"`, `"txId":"t2"`},
 		{"/originalTx", `"count":1`, `{"originalTxs":[],`},
 	} {
-		if got := post(t, a, c.path, c.parameters); got.status != 200 || !strings.Contains(got.body, c.want) {
+		if got := post(t, a, c.path, c.parameters); got.status != 200 ||
+			!strings.Contains(got.body, c.want) {
 			t.Errorf("%s %s: %+v\nwant %s", c.path, c.parameters, got, c.want)
 		}
 	}
@@ -278,10 +290,11 @@ func TestCollectorsFile(t *testing.T) {
 	}
 }
 
-// A table without the column of a second id is no failure of its database.
+// A table without the column of a second id is not a failure of its database.
 func TestNoSecondID(t *testing.T) {
 	d := unpack(t, "db-odd")
-	sqlExec(t, d.Transactions, "DROP INDEX transactions_appReceiptId_idx", "ALTER TABLE transactions DROP COLUMN appReceiptId")
+	sqlExec(t, d.Transactions, "DROP INDEX transactions_appReceiptId_idx",
+		"ALTER TABLE transactions DROP COLUMN appReceiptId")
 	a := newAPI(t, d, forever)
 	if got := post(t, a, "/transaction", `"appReceiptId":"x"`); got.status != 503 || !strings.Contains(got.body, "database transactions") {
 		t.Errorf("%+v", got)

@@ -17,25 +17,26 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// configPath is answered by the primary: it has no rows, and no signature.
+// configPath is answered by the primary, because it needs no rows and no signature.
 const configPath = "/config"
 
 // Options say what a Front works with.
+// Options configure a Front.
 type Options struct {
-	Command   []string // the query process's command line
-	Env       []string // and its whole environment
+	Command   []string // command line of the query process
+	Env       []string // its whole environment
 	Databases Databases
 	Settings  Settings
 	LogLevel  slog.Level
 	Signer    *shardus.Signer
 	HashKey   shardus.HashKey
-	// Origin tells for whom a connection's other end counts in limits for an address.
+	// Origin returns the address for which a connection counts, given its remote address.
 	Origin func(remote string) netip.Addr
 	Log    *slog.Logger
 }
 
-// Front is the HTTP API's side in the primary: an http.Handler that hands requests on to the query process, and signs
-// its answers. All methods may be called from any goroutine.
+// Front is the primary's side of the HTTP API: an http.Handler that sends requests to the query
+// process, and signs its answers. All methods may be called from any goroutine.
 type Front struct {
 	command, env []string
 	signer       *shardus.Signer
@@ -43,38 +44,38 @@ type Front struct {
 	origin       func(remote string) netip.Addr
 	log          *slog.Logger
 
-	meters map[string]*meter // by path
-	policy atomic.Pointer[policy]
-	memory budget // of bodies until they are checked, and of answers while they are written
-	places budget // of requests with the query process, each with a connection to it
-	looks  looks
+	meters   map[string]*meter // by path
+	policy   atomic.Pointer[policy]
+	memory   budget // of bodies until they are checked, and of answers while they are written
+	inFlight budget // of requests with the query process, each with a connection to it
+	checks   checks
 
-	mu      sync.Mutex    // guards what follows
-	setup   setup         // what the query process is to have
+	mu      sync.Mutex    // guards the fields up to changed
+	setup   setup         // what the query process should have
 	version uint64        // of setup
 	process *process      // nil: not running
-	failure error         // why not, unless it is starting for the first time
+	failure error         // why it is not running; nil if it is starting for the first time
 	changed chan struct{} // closed when one of these changes
 
-	tables   atomic.Pointer[map[string]TableSnapshot] // as last told
-	problems atomic.Pointer[[]Problem]                // as last told
+	tables   atomic.Pointer[map[string]TableSnapshot] // as last received
+	problems atomic.Pointer[[]Problem]                // as last received
 
 	stop    context.CancelFunc
 	keeping sync.WaitGroup
 }
 
-// Problem keeps a part of the API from answering.
+// Problem is a reason why a part of the API does not answer.
 type Problem struct {
 	Table string // whose database does not answer; "": the whole API does not
 	Text  string
 }
 
-// New starts the query process. Requests wait for it; when it ends it is started again.
-func New(o Options) (*Front, error) { return newLooking(o, defaultLooks) }
+// New starts the query process. Requests wait for it. When it ends it is started again.
+func New(o Options) (*Front, error) { return newChecking(o, defaultChecks) }
 
-func newLooking(o Options, l looks) (*Front, error) {
+func newChecking(o Options, c checks) (*Front, error) {
 	f := newFront(o)
-	f.looks = l
+	f.checks = c
 	if err := f.configure(o.Settings); err != nil {
 		return nil, err
 	}
@@ -86,28 +87,30 @@ func newLooking(o Options, l looks) (*Front, error) {
 
 func newFront(o Options) *Front {
 	f := &Front{
-		command: o.Command, env: o.Env, signer: o.Signer, hashKey: o.HashKey, origin: o.Origin, log: o.Log,
+		command: o.Command, env: o.Env, signer: o.Signer, hashKey: o.HashKey, origin: o.Origin,
+		log: o.Log, setup: setup{o.Databases, o.HashKey, o.Settings, o.LogLevel},
 		meters: map[string]*meter{configPath: new(meter)}, changed: make(chan struct{}),
-		setup: setup{o.Databases, o.HashKey, o.Settings, o.LogLevel},
 	}
 	for _, e := range endpoints {
 		f.meters[e.path] = new(meter)
 	}
-	f.places.limit(int64(connections(descriptorLimit())))
+	f.inFlight.limit(int64(connections(descriptorLimit())))
 	f.tables.Store(&map[string]TableSnapshot{})
 	f.problems.Store(new([]Problem))
 	return f
 }
 
-// Close ends the query process. Requests under way, and those that come later, are refused.
+// Close ends the query process. Requests under way and later ones are refused.
 func (f *Front) Close() {
 	f.stop()
 	f.keeping.Wait()
 	f.set(nil, ErrClosed)
 }
 
-// Reload puts settings and a log level into force for the requests that follow; one that is under way keeps to the
-// former. On an error nothing has changed. It does not wait for the query process: the requests do.
+// Reload sets settings and log level for the requests that follow. Requests under way keep the
+// former
+// ones. On an error nothing has changed. Reload does not wait for the query process; the requests
+// do.
 func (f *Front) Reload(s Settings, level slog.Level) error {
 	if err := f.configure(s); err != nil {
 		return err
@@ -116,7 +119,7 @@ func (f *Front) Reload(s Settings, level slog.Level) error {
 	return nil
 }
 
-// SetLevel is a Reload of the log level alone.
+// SetLevel sets the log level alone, as Reload does.
 func (f *Front) SetLevel(level slog.Level) {
 	f.change(func(have *setup) { have.LogLevel = level })
 }
@@ -146,13 +149,13 @@ func (f *Front) set(p *process, failure error) {
 	f.announce()
 }
 
-// announce wakes those who wait for a change. f.mu is held.
+// announce wakes the goroutines that wait for a change. It is called with f.mu held.
 func (f *Front) announce() {
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
 
-// running gives the query process, or why there is none.
+// running returns the query process, or why there is none.
 func (f *Front) running() (*process, error) {
 	f.mu.Lock()
 	p, failure := f.process, f.failure
@@ -163,16 +166,19 @@ func (f *Front) running() (*process, error) {
 	return p, failure
 }
 
-// await waits until a query process lives, as long as ctx lasts, with the settings that are in
-// force if settled is set: when one has ended, the next one is about to be started.
-func (f *Front) await(ctx context.Context, settled bool) (*process, error) {
+// await returns the query process. It waits until there is one, as long as ctx lasts, and, if
+// current
+// is set, until that process has the latest settings. When a process has ended, the next one is
+// about
+// to be started.
+func (f *Front) await(ctx context.Context, current bool) (*process, error) {
 	for {
 		f.mu.Lock()
 		p, changed, failure := f.process, f.changed, f.failure
 		behind := p != nil && p.version != f.version
 		f.mu.Unlock()
 		switch {
-		case p != nil && p.lives() && !(settled && behind):
+		case p != nil && p.lives() && !(current && behind):
 			return p, nil
 		case errors.Is(failure, ErrClosed):
 			return nil, failure
@@ -190,8 +196,9 @@ func (f *Front) await(ctx context.Context, settled bool) (*process, error) {
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	meter := f.meters[r.URL.Path]
 	if meter == nil {
-		respond(w, http.StatusNotFound, fmt.Appendf(nil, `{"message":%s,"error":"Not Found","statusCode":404}`,
-			quote(shardus.TextValue("Route "+r.Method+":"+r.RequestURI+" not found"))))
+		route := quote(shardus.TextValue("Route " + r.Method + ":" + r.RequestURI + " not found"))
+		respond(w, http.StatusNotFound,
+			fmt.Appendf(nil, `{"message":%s,"error":"Not Found","statusCode":404}`, route))
 		return
 	}
 	begun := time.Now()
@@ -204,23 +211,23 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	meter.count(status, time.Since(begun))
 }
 
-// requestTime is how long a request may take with the query process, which itself keeps to a second
-// less.
+// requestTime returns how long a request may take with the query process. The query process itself
+// ends it a second earlier.
 func (f *Front) requestTime() time.Duration { return f.policy.Load().requestTime + time.Second }
 
-// serve answers a POST and gives the status.
+// serve answers a POST and returns the status.
 func (f *Front) serve(w http.ResponseWriter, r *http.Request) int {
 	from, size := f.origin(r.RemoteAddr), bodySize(r)
 	if err := f.takeForBody(r.Context(), from, size); err != nil {
 		return f.refuse(r.Context(), w, err)
 	}
-	defer func() { f.memory.give(from, size) }()
+	defer func() { f.memory.giveBack(from, size) }()
 	text, kind, malformed := readBody(r)
 	if malformed != nil {
 		respond(w, malformed.status, malformed.body())
 		return malformed.status
 	}
-	f.memory.give(from, size-int64(len(text)))
+	f.memory.giveBack(from, size-int64(len(text)))
 	size = int64(len(text))
 
 	ctx, cancel := context.WithCancelCause(r.Context())
@@ -234,20 +241,21 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request) int {
 	}
 	late.Stop()
 	status := relay.answer.StatusCode
-	to := &taker{ResponseWriter: w}
+	to := &clientWriter{ResponseWriter: w}
 	if err := relay.write(to, f.signer); err != nil && !to.gone && r.Context().Err() == nil {
 		f.log.Warn("an answer was cut", "path", r.URL.Path, "error", err)
 	}
 	return status
 }
 
-// taker knows whether its client has not taken what was written, which is no fault of ours.
-type taker struct {
+// clientWriter records whether a write failed, because then the client has left, and the server has
+// done nothing wrong.
+type clientWriter struct {
 	http.ResponseWriter
 	gone bool
 }
 
-func (t *taker) Write(b []byte) (int, error) {
+func (t *clientWriter) Write(b []byte) (int, error) {
 	n, err := t.ResponseWriter.Write(b)
 	t.gone = t.gone || err != nil
 	return n, err
@@ -262,7 +270,7 @@ func (f *Front) takeForBody(ctx context.Context, from netip.Addr, size int64) er
 	return nil
 }
 
-// refuse answers in place of the query process. ctx is the client's.
+// refuse answers without the query process. ctx is the client's.
 func (f *Front) refuse(ctx context.Context, w http.ResponseWriter, err error) int {
 	switch {
 	case ctx.Err() != nil:
@@ -278,8 +286,8 @@ func (f *Front) refuse(ctx context.Context, w http.ResponseWriter, err error) in
 	return http.StatusServiceUnavailable
 }
 
-// Health gives what keeps the API from answering; nothing when all is well. It is what the query
-// process told last, which is asked once a second (examine), so it never waits.
+// Health returns the problems that keep the API from answering, or none. It returns what the query
+// process reported last, which is asked once a second (checkDatabases), so it never waits.
 func (f *Front) Health() []Problem {
 	f.mu.Lock()
 	failure := f.failure
@@ -290,19 +298,22 @@ func (f *Front) Health() []Problem {
 	return *f.problems.Load()
 }
 
-// RowCounts gives the number of rows of each table, by name, whatever the stop cycle; tables whose database does not
-// answer are not there. The counts of GET /metrics begin with it.
+// RowCounts returns the number of rows of each table, by name, without regard to the stop cycle.
+// Tables whose database does not answer are left out. The counts of GET /metrics start with it.
 func (f *Front) RowCounts(ctx context.Context) map[string]int64 {
 	var rows map[string]int64
-	if p, err := f.await(ctx, false); err != nil || p.tell(ctx, rowsPath, &rows) != nil {
+	if p, err := f.await(ctx, false); err != nil || p.get(ctx, rowsPath, &rows) != nil {
 		return nil
 	}
 	return rows
 }
 
-// Snapshot returns the counters, those of the tables as the query process told them last.
+// Snapshot returns the counters. Those of the tables are as the query process last reported them.
 func (f *Front) Snapshot() Snapshot {
-	s := Snapshot{Endpoints: make(map[string]EndpointSnapshot), Tables: make(map[string]TableSnapshot), Held: f.memory.held()}
+	s := Snapshot{
+		Endpoints: make(map[string]EndpointSnapshot), Tables: make(map[string]TableSnapshot),
+		Held: f.memory.held(),
+	}
 	for path, m := range f.meters {
 		s.Endpoints[path] = m.snapshot()
 	}
@@ -313,7 +324,7 @@ func (f *Front) Snapshot() Snapshot {
 	return s
 }
 
-// Connect gives a connection to the query process, for a request for its /debug/pprof/.
+// Connect returns a connection to the query process, for a request to its /debug/pprof/.
 func (f *Front) Connect() (net.Conn, error) {
 	p, err := f.running()
 	if err != nil {

@@ -19,8 +19,9 @@ import (
 	"time"
 )
 
-// writerOf names, in the environment, the database that this test binary writes to in place of running tests: as an
-// archiver does, in WAL mode, as fast as it can, with a checkpoint now and then, until its input ends.
+// writerOf is the environment variable that makes this test binary write to a database, and run no
+// tests:
+// as an archiver does, in WAL mode, as fast as it can, with checkpoints, until its input ends.
 const writerOf = "QUERY_TEST_WRITER_OF"
 
 func TestMain(m *testing.M) {
@@ -40,13 +41,15 @@ func runWriter(path string) {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
-	db := must(sql.Open("sqlite3", "file:"+path+"?_journal_mode=WAL&_synchronous=OFF&_busy_timeout=5000"))
+	db := must(sql.Open("sqlite3",
+		"file:"+path+"?_journal_mode=WAL&_synchronous=OFF&_busy_timeout=5000"))
 	db.SetMaxOpenConns(1)
 	for i := 0; ; i++ {
 		tx := must(db.Begin())
 		for j := range 20 {
 			n := 1_000_000 + i*20 + j
-			must(tx.Exec("INSERT OR REPLACE INTO originalTxsData VALUES (?, ?, ?, ?)", fmt.Sprintf("%064d", n), n, 1000+i, fmt.Sprintf(`{"n":%d}`, n)))
+			must(tx.Exec("INSERT OR REPLACE INTO originalTxsData VALUES (?, ?, ?, ?)",
+				fmt.Sprintf("%064d", n), n, 1000+i, fmt.Sprintf(`{"n":%d}`, n)))
 		}
 		if err := tx.Commit(); err != nil {
 			panic(err)
@@ -85,8 +88,9 @@ func startWriter(t *testing.T, path string) (commits *atomic.Int64) {
 	return commits
 }
 
-// While another process writes as fast as it can, sixteen clients get answers, each in itself consistent: none is
-// locked out, and none sees half a transaction.
+// While another process writes as fast as it can, sixteen clients get consistent answers. None is
+// locked
+// out, and none reads half a transaction.
 func TestLiveWriter(t *testing.T) {
 	noLeaks(t)
 	d := unpack(t, "db-empty")
@@ -141,8 +145,10 @@ func TestLiveWriter(t *testing.T) {
 	t.Logf("%d requests, %d commits", asked.Load(), commits.Load()-from)
 }
 
-// slow is a table over which a query takes seconds, and no index helps. Not longer: the driver loses the end of a context
-// that comes just before SQLite begins (see hungQuery), and what is not interrupted then has to end by itself.
+// slow is a table over which a query takes some seconds, without an index. Not longer: if a context
+// ends
+// just before SQLite begins, the driver loses that (see hungQuery), and the query must end by
+// itself.
 func slow(t *testing.T) *tested {
 	d := unpack(t, "db-empty")
 	sqlExec(t, d.OriginalTxs, "DROP TABLE originalTxsData", `CREATE VIEW originalTxsData AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i < 10000000)
@@ -150,7 +156,8 @@ func slow(t *testing.T) *tested {
 	return newAPI(t, d, forever)
 }
 
-// A query ends when its client leaves, and when its time is over; neither is held against the database.
+// A query ends when its client leaves, and when its time is over. Neither counts as an error of the
+// database.
 func TestQueryIsCancelled(t *testing.T) {
 	noLeaks(t)
 	a := slow(t)
@@ -165,7 +172,8 @@ func TestQueryIsCancelled(t *testing.T) {
 		a.limitTime(t, c.within)
 		ctx, cancel := context.WithCancel(context.Background())
 		leaves := time.AfterFunc(c.stay, cancel)
-		r := httptest.NewRequestWithContext(ctx, "POST", "/originalTx", strings.NewReader(signedRequest(`"count":1`)))
+		r := httptest.NewRequestWithContext(ctx, "POST", "/originalTx",
+			strings.NewReader(signedRequest(`"count":1`)))
 		r.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
 		begun := time.Now()
@@ -182,7 +190,7 @@ func TestQueryIsCancelled(t *testing.T) {
 			t.Errorf("%s: %s", c.name, w.Body)
 		}
 		if failing := a.Snapshot().Tables["originalTxsData"].Failing; failing != "" {
-			t.Errorf("%s: held against the database: %v", c.name, failing)
+			t.Errorf("%s: counted as an error of the database: %v", c.name, failing)
 		}
 		if c.status == clientGone && w.Body.Len() > 0 {
 			t.Errorf("%s: %s", c.name, w.Body)
@@ -196,24 +204,26 @@ func TestQueryIsCancelled(t *testing.T) {
 	eventually(t, "the connections are free", func() bool { return o.db.Stats().InUse == 0 })
 }
 
-// Requests wait while others keep the processors busy, and not longer than they may; it is no failure of the database.
+// Requests wait while others keep the processors busy, up to their time limit. This is no error of
+// the
+// database.
 func TestWorkIsBounded(t *testing.T) {
 	noLeaks(t)
 	a := newAPI(t, unpack(t, "db"), forever)
 	if got, want := cap(a.work), runtime.GOMAXPROCS(0); got != want {
-		t.Errorf("%d places, want %d", got, want)
+		t.Errorf("the semaphore admits %d, want %d", got, want)
 	}
-	if got := post(t, a, "/receipt", `"count":1`); got.status != 200 { // the table is known from here on
+	if got := post(t, a, "/receipt", `"count":1`); got.status != 200 { // describes the table
 		t.Fatalf("%+v", got)
 	}
 	for range cap(a.work) {
-		if err := a.work.take(t.Context()); err != nil {
+		if err := a.work.acquire(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	a.limitTime(t, 50*time.Millisecond)
 	if got := post(t, a, "/receipt", `"count":1`); got.status != 503 || !strings.Contains(got.body, "it took too long") {
-		t.Errorf("without a place: %+v", got)
+		t.Errorf("without the semaphore: %+v", got)
 	}
 	a.limitTime(t, requestTime)
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
@@ -223,13 +233,14 @@ func TestWorkIsBounded(t *testing.T) {
 		return err
 	})
 	if !errors.Is(err, ErrTimeout) || a.sources.receipts.failing.Load() != nil {
-		t.Errorf("rows without a place: %v", err)
+		t.Errorf("rows without the semaphore: %v", err)
 	}
 	for range cap(a.work) {
-		a.work.leave()
+		a.work.release()
 	}
 	var asking sync.WaitGroup
-	for range 4 * poolSize { // connections and places are scarce: who has one must not wait for who waits for it
+	// Connections and the semaphore are scarce: requests that hold one must not wait in a circle.
+	for range 4 * poolSize {
 		asking.Go(func() {
 			for _, path := range []string{"/receipt", "/account", "/transaction"} {
 				if got := post(t, a, path, `"startCycle":1,"endCycle":60,"page":1`); got.status != 200 {
@@ -240,11 +251,11 @@ func TestWorkIsBounded(t *testing.T) {
 	}
 	asking.Wait()
 	if len(a.work) != 0 {
-		t.Errorf("%d places are still taken", len(a.work))
+		t.Errorf("the semaphore is still held %d times, want 0", len(a.work))
 	}
 }
 
-// More requests than connections: they wait for their turn, and not longer than they may.
+// With more requests than connections, requests wait for a connection, up to their time limit.
 func TestPoolIsBounded(t *testing.T) {
 	noLeaks(t)
 	a := slow(t)
@@ -277,7 +288,9 @@ func TestPoolIsBounded(t *testing.T) {
 	}
 }
 
-// A query that goes on after its request's time, because its interruption was lost, is told of; one that ends is not.
+// A query that continues after its request's time, because its interruption was lost, is reported
+// to
+// hung. A query that ends is not.
 func TestHungQuery(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	hung := make(chan struct{}, 1)
@@ -293,7 +306,8 @@ func TestHungQuery(t *testing.T) {
 		}
 	}
 	a.routes["/receipt"] = &asked
-	if got := post(t, a, "/receipt", ""); got.status != 503 || !strings.Contains(got.body, "it took too long") {
+	if got := post(t, a, "/receipt", ""); got.status != 503 ||
+		!strings.Contains(got.body, "it took too long") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -21,52 +21,56 @@ import (
 )
 
 const (
-	// niceness of the query process: whenever the firehose has something to do, it goes first; and on a machine where the
-	// firehose takes all there is, a tenth of a processor is left.
+	// niceness is that of the query process. The firehose goes first whenever it has work. On a
+	// machine that the firehose fills, a tenth of a processor is left.
 	niceness = 10
 	// setUpWithin is how long the query process may take to start.
 	setUpWithin = 10 * time.Second
-	// endsWithin is how long after a failed request the query process is waited for to end: the
-	// request may be lost with it, and is asked again then.
+	// endsWithin is how long a failed request waits for the query process to end. If it ends, the
+	// request was lost with it, and is asked again.
 	endsWithin = time.Second
-	// endWithin is how long it may take to end when the primary does.
+	// endWithin is how long the query process may take to end when the primary stops.
 	endWithin = 2 * time.Second
-	// maxConnections bounds the requests that are with the query process at a time, each of which
-	// has a connection. They may be many more than it works on, as those count whose clients read
-	// slowly. Few descriptors make them fewer: connections.
+	// maxConnections bounds the requests that are with the query process at a time. Each has a
+	// connection. They may be many more than it works on, because requests count whose clients read
+	// slowly. With few descriptors the bound is lower: see connections.
 	maxConnections = 256
-	// ownConnections are for what the primary itself asks: setup, tables, health and rows.
+	// ownConnections is the number of connections for the primary's own requests: setup, tables,
+	// health and rows.
 	ownConnections = 4
-	// otherDescriptors are the channel's, the pipe's, and of a connection that is being passed.
+	// otherDescriptors is the number of descriptors of the channel, the pipe, and a connection that
+	// is being passed.
 	otherDescriptors = 6
-	// idleConnections are kept for the next requests.
+	// idleConnections is how many idle connections are kept for the next requests.
 	idleConnections = 64
 
-	// idleTimeout is how long one of them is kept unused. It is short because each costs a descriptor
-	// on both sides, and dialling anew takes microseconds.
+	// idleTimeout is how long an idle connection is kept. It is short, because each costs a descriptor
+	// on both sides, and a new connection takes microseconds.
 	idleTimeout = 10 * time.Second
 )
 
-// looks are how often the query process is asked how it is, and how long it may take to answer.
-type looks struct {
+// checks are the interval of the checks of the query process, and their time limits.
+type checks struct {
 	every time.Duration
-	// within is for its counters, which it has at hand. Without them in that time the process is
-	// killed. That is long, since it gets little time beside a busy firehose; and with every it is
-	// less than a request has by default, so that the next process answers the requests that this
-	// one holds, and none is refused.
+	// within is how long the query process may take to return its counters. After that it is killed.
+	// The limit is long, because the process gets little time beside a busy firehose. With every, it
+	// is less than the default time of a request, so that the next process can answer the requests of
+	// this one, and none is refused.
 	within time.Duration
-	// health is for what the databases say: one that is locked takes two seconds.
+	// health is how long it may take to report on the databases: a locked one takes two seconds.
 	health time.Duration
 }
 
-var defaultLooks = looks{every: time.Second, within: 7 * time.Second, health: 3 * time.Second}
+var defaultChecks = checks{
+	every: time.Second, within: 7 * time.Second, health: 3 * time.Second,
+}
 
-// connections is how many requests may be with the query process at a time, of a process with that
-// limit of descriptors.
+// connections returns how many requests may be with the query process at a time, if limit is the
+// limit of descriptors of a process.
 func connections(limit uint64) int { return int(min(maxConnections, max(limit/8, 1))) }
 
-// Descriptors returns how many descriptors the primary may need for the query process, with that
-// limit of them.
+// Descriptors returns how many descriptors the primary may need for the query process, if limit is
+// the limit of descriptors of a process.
 func Descriptors(limit uint64) int { return connections(limit) + ownConnections + otherDescriptors }
 
 func descriptorLimit() uint64 {
@@ -77,7 +81,7 @@ func descriptorLimit() uint64 {
 	return limit.Cur
 }
 
-// ErrNoProcess: the query process is not running; it is about to be started.
+// ErrNoProcess: the query process is not running. It is about to be started.
 var ErrNoProcess = errors.New("query: the process that reads the databases is not running")
 
 // process is a query process that has been set up.
@@ -85,22 +89,23 @@ type process struct {
 	cmd     *exec.Cmd
 	channel *channel
 	client  *http.Client // for requests of the API
-	own     *http.Client // for what the primary asks: it never waits behind clients' requests
+	own     *http.Client // for the primary's own requests, which never wait for those of clients
 	output  *os.File
 	gone    chan struct{} // closed when it has ended
-	version uint64        // of the setup that it has; Front.mu guards it
+	version uint64        // of the setup that it has; guarded by Front.mu
 }
 
-// keep starts the query process, again and again, until ctx ends. It stays on one thread for life: the process gets
-// SIGKILL when the thread that forked it ends, and has inherited the niceness of that thread.
+// keep starts the query process again and again, until ctx ends. It stays on one thread: the
+// process
+// gets SIGKILL when the thread that forked it ends, and inherits the niceness of that thread.
 func (f *Front) keep(ctx context.Context) {
-	runtime.LockOSThread() // for ever: the thread ends with this goroutine
+	runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, niceness); err != nil {
 		f.log.Warn("the query process has no lower priority than the firehose", "error", err)
 	}
 	var backoff ipc.Backoff
 	for ctx.Err() == nil {
-		err := f.live(ctx)
+		err := f.runOnce(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -108,7 +113,8 @@ func (f *Front) keep(ctx context.Context) {
 		backoff.Fail(now, err)
 		pause := backoff.Until.Sub(now)
 		f.set(nil, fmt.Errorf("%w: %w", ErrNoProcess, err))
-		f.log.Error("the query process has ended; it is started again", "error", err, "in", pause.Round(time.Millisecond))
+		f.log.Error("the query process has ended; it is started again",
+			"error", err, "in", pause.Round(time.Millisecond))
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -116,37 +122,40 @@ func (f *Front) keep(ctx context.Context) {
 	}
 }
 
-// live is one life of the query process. The error says how it ended.
-func (f *Front) live(ctx context.Context) error {
+// runOnce starts a query process, and returns when it has ended. The error says how it ended.
+func (f *Front) runOnce(ctx context.Context) error {
 	p, err := start(f.command, f.env)
 	if err != nil {
 		return err
 	}
 	var parts sync.WaitGroup
-	parts.Go(func() { logging.Forward(p.output, f.log.With("process", "query"), "query process") })
+	parts.Go(func() {
+		logging.Forward(p.output, f.log.With("process", "query"), "query process")
+	})
 	ended := make(chan error, 1)
 	go func() {
 		defer close(p.gone)
 		ended <- p.cmd.Wait()
 	}()
-	parts.Go(func() { f.tend(ctx, p) })
+	parts.Go(func() { f.manage(ctx, p) })
 	select {
 	case err = <-ended:
 	case <-ctx.Done():
-		p.channel.close() // it ends by that
+		p.channel.close() // this makes it end
 		select {
 		case <-ended:
 		case <-time.After(endWithin):
 			p.kill()
 			select {
 			case <-ended:
-			case <-time.After(endWithin): // a disk that hangs keeps it, and not us
+			case <-time.After(endWithin): // a disk that hangs keeps it; do not wait
 			}
 		}
 		err = ctx.Err()
 	}
 	p.close()
-	_ = p.output.SetReadDeadline(time.Now().Add(time.Second)) // for its last words; others may hold the pipe open
+	// Read its last lines, but not forever: other processes may hold the pipe open.
+	_ = p.output.SetReadDeadline(time.Now().Add(time.Second))
 	parts.Wait()
 	_ = p.output.Close()
 	if err == nil {
@@ -155,10 +164,10 @@ func (f *Front) live(ctx context.Context) error {
 	return err
 }
 
-// tend is what the primary does for a query process until that has ended. ctx ends when it is to
-// end.
-func (f *Front) tend(ctx context.Context, p *process) {
-	if !f.settle(ctx, p) {
+// manage sets up a query process, then sends it settings and checks it until it has ended. ctx ends
+// when the process should end.
+func (f *Front) manage(ctx context.Context, p *process) {
+	if !f.applySetup(ctx, p) {
 		return
 	}
 	f.set(p, nil)
@@ -166,19 +175,20 @@ func (f *Front) tend(ctx context.Context, p *process) {
 	var parts sync.WaitGroup
 	parts.Go(func() { f.follow(ctx, p) })
 	parts.Go(func() { f.watch(ctx, p) })
-	parts.Go(func() { f.examine(ctx, p) })
+	parts.Go(func() { f.checkDatabases(ctx, p) })
 	parts.Wait()
 }
 
-// settle gives the query process the settings. One that does not take them is killed: the next one
-// starts with them.
-func (f *Front) settle(ctx context.Context, p *process) bool {
+// applySetup sends the query process the settings. If it does not take them, it is killed: the next
+// process starts with them.
+func (f *Front) applySetup(ctx context.Context, p *process) bool {
 	f.mu.Lock()
 	s, version := f.setup, f.version
 	f.mu.Unlock()
 	if err := p.setUp(ctx, s); err != nil {
 		if ctx.Err() == nil && p.lives() {
-			f.log.Error("the query process did not take its settings; it is started again", "pid", p.pid(), "error", err)
+			f.log.Error("the query process did not take its settings; it is started again",
+				"pid", p.pid(), "error", err)
 		}
 		p.kill()
 		return false
@@ -190,14 +200,14 @@ func (f *Front) settle(ctx context.Context, p *process) bool {
 	return true
 }
 
-// follow gives the query process the settings whenever they have changed, until it has ended.
+// follow sends the query process the settings whenever they have changed, until it has ended.
 func (f *Front) follow(ctx context.Context, p *process) {
 	for {
 		f.mu.Lock()
 		behind, changed := p.version != f.version, f.changed
 		f.mu.Unlock()
 		if behind {
-			if !f.settle(ctx, p) {
+			if !f.applySetup(ctx, p) {
 				return
 			}
 			continue
@@ -212,44 +222,45 @@ func (f *Front) follow(ctx context.Context, p *process) {
 	}
 }
 
-// watch asks the query process for its counters until it has ended. One that does not give them for
-// long is stopped, or loops, and is killed: another one takes its place.
+// watch fetches the counters of the query process until it has ended. If it does not return them in
+// time it is stopped or loops. Then it is killed, and another one is started.
 func (f *Front) watch(ctx context.Context, p *process) {
 	for {
-		if err := f.look(ctx, p); errors.Is(err, context.DeadlineExceeded) {
-			f.log.Error("the query process does not answer and is killed", "pid", p.pid(), "error", err)
+		if err := f.fetchCounters(ctx, p); errors.Is(err, context.DeadlineExceeded) {
+			f.log.Error("the query process does not answer and is killed",
+				"pid", p.pid(), "error", err)
 			p.kill()
 			return
 		}
-		if p.ends(ctx, f.looks.every) || ctx.Err() != nil {
+		if p.ends(ctx, f.checks.every) || ctx.Err() != nil {
 			return
 		}
 	}
 }
 
-// look asks the query process for its counters.
-func (f *Front) look(ctx context.Context, p *process) error {
-	ctx, cancel := context.WithTimeout(ctx, f.looks.within)
+// fetchCounters asks the query process for its counters.
+func (f *Front) fetchCounters(ctx context.Context, p *process) error {
+	ctx, cancel := context.WithTimeout(ctx, f.checks.within)
 	defer cancel()
 	var tables map[string]TableSnapshot
-	err := p.tell(ctx, tablesPath, &tables)
+	err := p.get(ctx, tablesPath, &tables)
 	if err == nil {
 		f.tables.Store(&tables)
 	}
 	return err
 }
 
-// examine asks the query process what keeps the databases from answering, until it has ended.
-func (f *Front) examine(ctx context.Context, p *process) {
+// checkDatabases asks the query process which databases do not answer, until it has ended.
+func (f *Front) checkDatabases(ctx context.Context, p *process) {
 	for ctx.Err() == nil {
-		within, cancel := context.WithTimeout(ctx, f.looks.health)
+		within, cancel := context.WithTimeout(ctx, f.checks.health)
 		var problems []Problem
-		if err := p.tell(within, healthPath, &problems); err != nil {
+		if err := p.get(within, healthPath, &problems); err != nil {
 			problems = []Problem{{Text: err.Error()}}
 		}
 		cancel()
 		f.problems.Store(&problems)
-		if p.ends(ctx, f.looks.every) {
+		if p.ends(ctx, f.checks.every) {
 			return
 		}
 	}
@@ -277,7 +288,8 @@ func newProcess(c *channel) *process {
 		}}
 	}
 	return &process{
-		channel: c, gone: make(chan struct{}), client: client(connections(descriptorLimit())), own: client(ownConnections),
+		channel: c, gone: make(chan struct{}),
+		client: client(connections(descriptorLimit())), own: client(ownConnections),
 	}
 }
 
@@ -292,7 +304,7 @@ func (p *process) lives() bool {
 	}
 }
 
-// ends reports whether the process ends within a time.
+// ends waits up to within for the end of the process, and reports whether it has ended.
 func (p *process) ends(ctx context.Context, within time.Duration) bool {
 	late := time.NewTimer(within)
 	defer late.Stop()
@@ -305,7 +317,7 @@ func (p *process) ends(ctx context.Context, within time.Duration) bool {
 	return false
 }
 
-// kill is harmless after the process's end.
+// kill kills the process. It does nothing after the process's end.
 func (p *process) kill() { _ = p.cmd.Process.Kill() }
 
 func (p *process) close() {
@@ -334,7 +346,9 @@ func (p *process) setUp(ctx context.Context, s setup) error {
 }
 
 // send sends a request to the query process. The caller closes the answer's body.
-func send(ctx context.Context, over *http.Client, method, path, kind string, body []byte) (*http.Response, error) {
+func send(
+	ctx context.Context, over *http.Client, method, path, kind string, body []byte,
+) (*http.Response, error) {
 	r, err := http.NewRequestWithContext(ctx, method, "http://query"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("query: %w", err)
@@ -349,8 +363,8 @@ func send(ctx context.Context, over *http.Client, method, path, kind string, bod
 	return answer, nil
 }
 
-// tell reads the answer to a GET into what.
-func (p *process) tell(ctx context.Context, path string, what any) error {
+// get sends a GET to the query process, and decodes the answer into what.
+func (p *process) get(ctx context.Context, path string, what any) error {
 	answer, err := send(ctx, p.own, http.MethodGet, path, "", nil)
 	if err != nil {
 		return err

@@ -25,7 +25,9 @@ func front(t *testing.T, command ...string) (*Front, *bytes.Buffer) {
 	t.Helper()
 	log := new(bytes.Buffer)
 	f, err := New(Options{
-		Command: command, Settings: Settings{StopAtCycle: -1, RequestTime: 50 * time.Millisecond}, Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)), Origin: addressOf, Log: slog.New(slog.NewTextHandler(log, nil)),
+		Command: command, Settings: Settings{StopAtCycle: -1, RequestTime: 50 * time.Millisecond},
+		Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)),
+		Origin: addressOf, Log: slog.New(slog.NewTextHandler(log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +35,8 @@ func front(t *testing.T, command ...string) (*Front, *bytes.Buffer) {
 	return f, log
 }
 
-// A process that cannot live is started again with growing pauses, and requests are refused meanwhile, signed.
+// A process that always fails is started again with backoff. Meanwhile requests are refused,
+// signed.
 func TestProcessCannotStart(t *testing.T) {
 	for _, command := range [][]string{{"/nonexistent"}, {"/bin/false"}, {"/bin/echo", "last words"}} {
 		noLeaks(t)
@@ -45,20 +48,22 @@ func TestProcessCannotStart(t *testing.T) {
 		if p := f.Health(); len(p) != 1 || p[0].Table != "" {
 			t.Errorf("%s: %v", command, p)
 		}
-		if s := f.Snapshot(); s.PID != 0 || len(s.Endpoints) != 8 || s.Endpoints["/account"].Status[503] != 1 {
+		if s := f.Snapshot(); s.PID != 0 || len(s.Endpoints) != 8 ||
+			s.Endpoints["/account"].Status[503] != 1 {
 			t.Errorf("%s: %+v", command, s)
 		}
 		f.Close()
 		if n := strings.Count(log.String(), "the query process has ended"); n == 0 || n > 8 {
 			t.Errorf("%s: started %d times: %s", command, n, log)
 		}
-		if strings.HasSuffix(command[0], "echo") && !strings.Contains(log.String(), "query process output: last words") {
+		if strings.HasSuffix(command[0], "echo") &&
+			!strings.Contains(log.String(), "query process output: last words") {
 			t.Error(log)
 		}
 	}
 }
 
-// stop stops the query process that there is, as SIGSTOP does, and gives its pid. It ends with the
+// stop stops the query process, as SIGSTOP does, and returns its pid. The process ends with the
 // test.
 func stop(t *testing.T, f *Front) int {
 	t.Helper()
@@ -80,10 +85,12 @@ func stop(t *testing.T, f *Front) int {
 	return pid
 }
 
-// A query process that is stopped is killed, and a request that it had is answered by the next one;
-// nothing that others ask meanwhile waits for it.
+// A query process that is stopped is killed, and the next one answers the request that it had.
+// Other
+// calls do not wait for it.
 func TestHungProcessIsKilled(t *testing.T) {
-	f := processesLooking(t, "sound", 10, looks{every: 10 * time.Millisecond, within: 2 * time.Second, health: 200 * time.Millisecond})
+	f := processesChecked(t, "sound", 10, checks{every: 10 * time.Millisecond,
+		within: 2 * time.Second, health: 200 * time.Millisecond})
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
 		t.Fatalf("%+v", got)
 	}
@@ -98,13 +105,14 @@ func TestHungProcessIsKilled(t *testing.T) {
 		t.Errorf("process %d after %d", pid, stopped)
 	}
 	eventually(t, "all is well", func() bool { return len(f.Health()) == 0 })
-	if l := defaultLooks; l.every+l.within+ipc.FirstPause > requestTime-time.Second {
-		t.Errorf("%+v: a request is over before the next process has it", l)
+	if l := defaultChecks; l.every+l.within+ipc.FirstPause > requestTime-time.Second {
+		t.Errorf("%+v: a request ends before the next process has it", l)
 	}
 }
 
-// A query process that answers a look with an error lives: only silence tells that it hangs.
-func TestLookThatFailsKillsNobody(t *testing.T) {
+// A query process that answers a check with an error is not killed. Only silence means that it
+// hangs.
+func TestFailedCheckKillsNothing(t *testing.T) {
 	noLeaks(t)
 	channel, control, err := newChannel()
 	if err != nil {
@@ -124,7 +132,7 @@ func TestLookThatFailsKillsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := newFront(Options{Log: slog.New(slog.DiscardHandler)})
-	f.looks = looks{every: time.Millisecond, within: patience}
+	f.checks = checks{every: time.Millisecond, within: patience}
 	watched := make(chan struct{})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { defer close(watched); f.watch(ctx, p) }()
@@ -132,18 +140,18 @@ func TestLookThatFailsKillsNobody(t *testing.T) {
 		select {
 		case <-looked:
 		case <-watched:
-			t.Fatalf("given up after %d looks", n)
+			t.Fatalf("given up after %d checks", n)
 		}
 	}
 	cancel()
-	go func() { // of a look under way
+	go func() { // for a check in progress
 		for range looked {
 		}
 	}()
 	<-watched
 	p.kill()
 	if err := p.cmd.Wait(); err == nil {
-		t.Error("it had ended by itself")
+		t.Error("the process had ended by itself")
 	}
 	p.close()
 	_ = server.Close()
@@ -151,18 +159,21 @@ func TestLookThatFailsKillsNobody(t *testing.T) {
 	close(looked)
 }
 
-// While the query process is stopped a reload returns at once, and so do the counters. Requests
-// that follow wait for the new settings, and get them from the next process.
+// While the query process is stopped, a reload and the counters return at once. Later requests wait
+// for the
+// new settings, and get them from the next process.
 func TestReloadDoesNotWait(t *testing.T) {
-	f := processesLooking(t, "sound", 10, looks{every: time.Millisecond, within: time.Hour, health: 200 * time.Millisecond})
+	f := processesChecked(t, "sound", 10, checks{every: time.Millisecond, within: time.Hour,
+		health: 200 * time.Millisecond})
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
 		t.Fatalf("%+v", got)
 	}
 	stopped := stop(t, f)
 	eventually(t, "Health says so", func() bool { p := f.Health(); return len(p) == 1 && p[0].Table == "" })
 	got := make(chan reply)
-	go func() { // returns while the process is stopped, else never
-		if err := f.Reload(Settings{StopAtCycle: -1, RequestTime: patience, LimitToSubscribersOnly: true}, slog.LevelInfo); err != nil {
+	go func() { // must return while the process is stopped
+		if err := f.Reload(Settings{StopAtCycle: -1, RequestTime: patience,
+			LimitToSubscribersOnly: true}, slog.LevelInfo); err != nil {
 			t.Error(err)
 		}
 		f.SetLevel(slog.LevelDebug)
@@ -175,7 +186,7 @@ func TestReloadDoesNotWait(t *testing.T) {
 	select {
 	case <-got:
 	case <-time.After(setUpWithin / 2):
-		t.Error("it waits for a process that is stopped")
+		t.Error("Reload waits for a process that is stopped")
 		_ = syscall.Kill(stopped, syscall.SIGCONT)
 		<-got
 	}
@@ -187,26 +198,30 @@ func TestReloadDoesNotWait(t *testing.T) {
 	}
 }
 
-// A request that follows a reload is checked by the new settings, however busy the query process
-// is.
+// A request that follows a reload is checked by the new settings, even if the query process is
+// busy.
 func TestRequestsAfterAReloadSeeIt(t *testing.T) {
 	f := processes(t, "sound", 10)
 	for i := range 100 {
 		closed := i%2 == 1
-		if err := f.Reload(Settings{StopAtCycle: -1, RequestTime: patience, LimitToSubscribersOnly: closed}, slog.LevelInfo); err != nil {
+		if err := f.Reload(Settings{StopAtCycle: -1, RequestTime: patience,
+			LimitToSubscribersOnly: closed}, slog.LevelInfo); err != nil {
 			t.Fatal(err)
 		}
-		if got := post(t, f, "/totalData", ""); strings.Contains(got.body, "is not a subscriber") != closed {
+		if got := post(t, f, "/totalData", ""); strings.Contains(got.body,
+			"is not a subscriber") != closed {
 			t.Fatalf("%d: %+v", i, got)
 		}
 	}
 }
 
-// Requests whose clients leave take neither descriptors nor goroutines of a primary whose query
-// process is stopped, and takes no connections after a while.
+// Requests whose clients leave do not hold descriptors or goroutines of the primary when its query
+// process
+// is stopped and takes no more connections.
 func TestStoppedProcessCostsLittle(t *testing.T) {
-	f := processesLooking(t, "sound", 10, looks{every: time.Hour, within: time.Hour, health: time.Hour})
-	f.places.limit(8)
+	f := processesChecked(t, "sound", 10, checks{every: time.Hour, within: time.Hour,
+		health: time.Hour})
+	f.inFlight.limit(8)
 	if got := post(t, f, "/totalData", ""); got.status != 200 {
 		t.Fatalf("%+v", got)
 	}
@@ -218,27 +233,29 @@ func TestStoppedProcessCostsLittle(t *testing.T) {
 		var clients sync.WaitGroup
 		for range 4 {
 			clients.Go(func() {
-				r := httptest.NewRequestWithContext(ctx, "POST", "/totalData", strings.NewReader(signedRequest("")))
+				r := httptest.NewRequestWithContext(ctx, "POST", "/totalData",
+					strings.NewReader(signedRequest("")))
 				r.Header.Set("Content-Type", "application/json")
 				f.ServeHTTP(httptest.NewRecorder(), r)
 			})
 		}
-		eventually(t, "they are with the process", func() bool { return f.places.held() == 4 })
+		eventually(t, "they are with the process", func() bool { return f.inFlight.held() == 4 })
 		cancel()
 		clients.Wait()
-		if now := descriptors(); now > before+maxConnections+32 { // some are just being closed
+		if now := descriptors(); now > before+maxConnections+32 { // some are being closed
 			t.Fatalf("%d descriptors, %d before", now, before)
 		}
 	}
 	eventually(t, "all is given back but for what is being passed", func() bool {
-		return descriptors() <= before+maxConnections && runtime.NumGoroutine() <= goroutines+3*maxConnections
+		return descriptors() <= before+maxConnections &&
+			runtime.NumGoroutine() <= goroutines+3*maxConnections
 	})
-	if f.places.held() != 0 || f.memory.held() != 0 {
-		t.Errorf("%d places, %d bytes are held", f.places.held(), f.memory.held())
+	if f.inFlight.held() != 0 || f.memory.held() != 0 {
+		t.Errorf("%d requests, %d bytes are held, want 0", f.inFlight.held(), f.memory.held())
 	}
 }
 
-// What a query process is told before its setup is refused, and it ends with the primary.
+// Requests to a query process before its setup are refused. It ends with the primary.
 func TestServeEndsWithThePrimary(t *testing.T) {
 	noLeaks(t)
 	channel, control, err := newChannel()
@@ -249,26 +266,29 @@ func TestServeEndsWithThePrimary(t *testing.T) {
 	go func() { served <- Serve(control, slog.New(slog.DiscardHandler), new(slog.LevelVar)) }()
 	p := newProcess(channel)
 	for _, path := range []string{healthPath, rowsPath, tablesPath} {
-		if err := p.tell(context.Background(), path, nil); err == nil || !strings.Contains(err.Error(), "503") {
+		if err := p.get(context.Background(), path, nil); err == nil ||
+			!strings.Contains(err.Error(), "503") {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
 	level := slog.LevelError
-	if err := p.setUp(t.Context(), setup{Settings: Settings{Subscribers: []Subscriber{{PublicKey: "x"}}}}); err == nil || !strings.Contains(err.Error(), "subscribers[0]") {
+	if err := p.setUp(t.Context(),
+		setup{Settings: Settings{Subscribers: []Subscriber{{PublicKey: "x"}}}}); err == nil ||
+		!strings.Contains(err.Error(), "subscribers[0]") {
 		t.Error(err)
 	}
 	if err := p.setUp(t.Context(), setup{Settings: forever, LogLevel: level}); err != nil {
 		t.Error(err)
 	}
 	c := &child{log: slog.New(slog.DiscardHandler)}
-	c.examining.Lock() // as a look at a database that hangs does
+	c.checking.Lock() // as a check of a database that hangs does
 	w := httptest.NewRecorder()
 	if c.handler().ServeHTTP(w, httptest.NewRequest("GET", healthPath, nil)); w.Code != 503 ||
 		!strings.Contains(w.Body.String(), "has not answered") {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 	var rows map[string]int64
-	if err := p.tell(context.Background(), rowsPath, &rows); err != nil || len(rows) != 0 {
+	if err := p.get(context.Background(), rowsPath, &rows); err != nil || len(rows) != 0 {
 		t.Error(rows, err)
 	}
 	p.close()
@@ -279,7 +299,8 @@ func TestServeEndsWithThePrimary(t *testing.T) {
 
 func TestSeal(t *testing.T) {
 	key, by := must(shardus.ParseHashKey(hashKeyHex)), signer(serverSecret)
-	for _, text := range []string{`{"receipts":[1]|}`, `{|"totalTransactions":2}`, `{"error":"x"|,"success":false}`} {
+	for _, text := range []string{`{"receipts":[1]|}`, `{|"totalTransactions":2}`,
+		`{"error":"x"|,"success":false}`} {
 		out := &answer{sign: strings.Index(text, "|"), text: []byte(strings.Replace(text, "|", "", 1))}
 		s := out.seal(key)
 		read, err := parseSeal(s.String())
@@ -290,14 +311,16 @@ func TestSeal(t *testing.T) {
 			t.Errorf("%s", text)
 		}
 	}
-	for _, bad := range []string{"", "00 1 true", strings.Repeat("0", 64), strings.Repeat("0", 64) + " x true"} {
+	for _, bad := range []string{"", "00 1 true", strings.Repeat("0", 64), strings.Repeat("0", 64) +
+		" x true"} {
 		if s, err := parseSeal(bad); err == nil {
 			t.Errorf("%q: %v", bad, s)
 		}
 	}
 }
 
-// A connection's end takes its descriptors along, on both sides; the channel's file belongs to who gets it.
+// Closing a connection closes its descriptors on both sides. The channel's file belongs to the
+// caller.
 func TestChannelLeavesNothing(t *testing.T) {
 	noLeaks(t)
 	channel, control, err := newChannel()
@@ -323,8 +346,9 @@ func TestChannelLeavesNothing(t *testing.T) {
 	_ = l.Close()
 }
 
-// A query process that accepts nothing: passing a connection ends when its time is over, for those
-// that wait for their turn as well, and leaves nothing.
+// If a query process accepts nothing, passing a connection ends after its time limit, also for
+// those that
+// wait for their turn, and leaves nothing open.
 func TestDialsEnd(t *testing.T) {
 	noLeaks(t)
 	channel, control, err := newChannel()

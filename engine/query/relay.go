@@ -12,13 +12,16 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// mostLost is how many query processes may end with one request before it is refused: the request
-// may be why.
+// mostLost is how many query processes may end during one request. After that it is refused,
+// because
+// the request may be the cause.
 const mostLost = 3
 
-// relay is a request to the query process, and its answer. Neither is lost when the query process
-// ends: the request is asked again, and an answer of which a part is written goes on if the new
-// process makes the same one.
+// relay is a request to the query process, and its answer. It survives the end of the query
+// process:
+// the request is asked again, and an answer that is written in part is continued, if the new
+// process
+// makes the same one.
 type relay struct {
 	front *Front
 	ctx   context.Context
@@ -27,18 +30,18 @@ type relay struct {
 	text  []byte
 	from  netip.Addr
 
-	process *process
-	placed  bool           // it has one of Front's places
-	answer  *http.Response // nil: none
-	lost    int            // query processes that ended meanwhile
-	held    int64          // memory taken for the answer
-	buffer  *[copyBytes]byte
-	ahead   []byte // of buffer: read, not written yet
-	read    int64  // bytes of the answer
+	process  *process
+	admitted bool           // it counts in Front.inFlight
+	answer   *http.Response // nil: none
+	lost     int            // query processes that ended meanwhile
+	held     int64          // memory taken for the answer
+	buffer   *[copyBytes]byte
+	ahead    []byte // of buffer: read, not written yet
+	read     int64  // bytes of the answer
 }
 
-// begin asks, and gets memory for the answer and its first bytes: until then another answer can
-// take its place.
+// begin asks the query process, and gets memory for the answer and its first bytes. Up to then the
+// answer can be replaced by another one.
 func (r *relay) begin() error {
 	r.buffer = copyBuffers.Get().(*[copyBytes]byte)
 	for {
@@ -46,15 +49,15 @@ func (r *relay) begin() error {
 			return err
 		}
 		if more := r.answer.ContentLength - r.held; more > 0 {
-			room := r.front.memory.take(r.from, more)
-			if !room {
-				// The query process would hold the answer meanwhile: it is made again instead.
+			fits := r.front.memory.take(r.from, more)
+			if !fits {
+				// Else the query process would hold the answer while it waits. It is made again instead.
 				r.drop()
 				if !r.front.memory.wait(r.ctx, r.from, more) {
 					return ErrCrowded
 				}
 			}
-			if r.held += more; !room {
+			if r.held += more; !fits {
 				continue
 			}
 		}
@@ -69,10 +72,11 @@ func (r *relay) begin() error {
 	}
 }
 
-// ask asks until a query process answers. It takes a place for that, which drop gives back.
+// ask asks until a query process answers. It takes a share of Front.inFlight, which drop gives
+// back.
 func (r *relay) ask() error {
 	for {
-		if r.placed = r.front.places.wait(r.ctx, r.from, 1); !r.placed {
+		if r.admitted = r.front.inFlight.wait(r.ctx, r.from, 1); !r.admitted {
 			return ErrBusy
 		}
 		p, err := r.front.await(r.ctx, true)
@@ -80,7 +84,8 @@ func (r *relay) ask() error {
 			return err
 		}
 		r.process = p
-		if r.answer, err = send(r.ctx, p.client, http.MethodPost, r.path, r.kind.contentType(), r.text); err == nil {
+		r.answer, err = send(r.ctx, p.client, http.MethodPost, r.path, r.kind.contentType(), r.text)
+		if err == nil {
 			return nil
 		}
 		if err := r.lose(err); err != nil {
@@ -89,41 +94,43 @@ func (r *relay) ask() error {
 	}
 }
 
-// lose returns nil if the request is to be asked again, after the query process did not answer it.
+// lose handles an error of the query process. It returns nil if the request can be asked again.
 func (r *relay) lose(err error) error {
 	r.drop()
 	if r.ctx.Err() != nil {
 		return err
 	}
 	r.lost++
-	r.front.log.Warn("the query process did not answer a request", "path", r.path, "error", err, "times", r.lost)
+	r.front.log.Warn("the query process did not answer a request",
+		"path", r.path, "error", err, "times", r.lost)
 	if r.lost > mostLost || !r.process.ends(r.ctx, endsWithin) {
 		return ErrNoProcess
 	}
 	return nil
 }
 
+// drop drops the answer, and the share of Front.inFlight.
 func (r *relay) drop() {
 	if r.answer != nil {
 		_ = r.answer.Body.Close()
 		r.answer = nil
 	}
-	if r.placed {
-		r.placed = false
-		r.front.places.give(r.from, 1)
+	if r.admitted {
+		r.admitted = false
+		r.front.inFlight.giveBack(r.from, 1)
 	}
 }
 
-// end gives back what the relay holds.
+// end gives back everything that the relay holds.
 func (r *relay) end() {
 	r.drop()
-	r.front.memory.give(r.from, r.held)
+	r.front.memory.giveBack(r.from, r.held)
 	if r.buffer != nil {
 		copyBuffers.Put(r.buffer)
 	}
 }
 
-// write writes the answer to a client, signed where it has a seal.
+// write writes the answer to a client, signed if it has a seal.
 func (r *relay) write(w http.ResponseWriter, by *shardus.Signer) error {
 	length, before, member := r.answer.ContentLength, int64(0), []byte(nil)
 	if text := r.answer.Header.Get(sealHeader); text != "" {
@@ -149,7 +156,7 @@ func (r *relay) write(w http.ResponseWriter, by *shardus.Signer) error {
 	return r.copy(w, length-before)
 }
 
-// copy writes the answer's next n bytes.
+// copy writes the next n bytes of the answer.
 func (r *relay) copy(w io.Writer, n int64) error {
 	for n > 0 {
 		if len(r.ahead) == 0 {
@@ -167,7 +174,9 @@ func (r *relay) copy(w io.Writer, n int64) error {
 	return nil
 }
 
-// fill reads on, in the same answer of the next query process if this one ends.
+// fill reads more of the answer. If the query process ends, fill continues in the same answer of
+// the
+// next one.
 func (r *relay) fill() error {
 	for {
 		n, err := r.answer.Body.Read(r.buffer[:])
@@ -182,6 +191,7 @@ func (r *relay) fill() error {
 	}
 }
 
+// resume gets the answer again from the next query process, and skips the bytes that were read.
 func (r *relay) resume(cause error) error {
 	before := r.answer
 	within, cancel := context.WithCancelCause(r.ctx)
@@ -204,7 +214,7 @@ func (r *relay) resume(cause error) error {
 	}
 }
 
-// sameAnswer goes by the hash in the seals.
+// sameAnswer compares two answers by length and by the hashes in their seals.
 func sameAnswer(a, b *http.Response) bool {
 	sealed := a.Header.Get(sealHeader)
 	return sealed != "" && sealed == b.Header.Get(sealHeader) && a.ContentLength == b.ContentLength

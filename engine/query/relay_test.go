@@ -20,40 +20,50 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// processOf has this test binary be a query process in place of running tests: a sound one, or one
-// that POST /receipt kills ("fatal").
+// processOf is the environment variable that makes this test binary a query process: a sound one,
+// or one
+// that dies on POST /receipt ("fatal").
 const processOf = "QUERY_TEST_PROCESS"
 
 func runProcess(mode string) {
 	if mode == "fatal" {
 		for _, e := range endpoints {
 			if e.path == "/receipt" {
-				e.answer = func(*API, context.Context, *policy, selection, *answer) error { os.Exit(3); return nil }
+				e.answer = func(
+					*API, context.Context, *policy, selection, *answer,
+				) error {
+					os.Exit(3)
+					return nil
+				}
 			}
 		}
 	}
-	if err := Serve(os.NewFile(3, "control"), slog.New(slog.NewTextHandler(os.Stderr, nil)), new(slog.LevelVar)); err != nil {
+	if err := Serve(os.NewFile(3, "control"), slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		new(slog.LevelVar)); err != nil {
 		panic(err)
 	}
 }
 
-// processes is a Front with real query processes over a table of 100 rows of rowBytes.
+// processes returns a Front with real query processes over a table of 100 rows of rowBytes.
 func processes(t *testing.T, mode string, rowBytes int) *Front {
 	t.Helper()
-	return processesLooking(t, mode, rowBytes, defaultLooks)
+	return processesChecked(t, mode, rowBytes, defaultChecks)
 }
 
-func processesLooking(t *testing.T, mode string, rowBytes int, every looks) *Front {
+func processesChecked(t *testing.T, mode string, rowBytes int, every checks) *Front {
 	t.Helper()
 	noLeaks(t)
 	d := unpack(t, "db-empty")
 	db := write(t, d.OriginalTxs)
 	for i := range 100 {
-		must(db.Exec("INSERT INTO originalTxsData VALUES (?, ?, ?, ?)", fmt.Sprintf("%064d", i), i, 1, fmt.Sprintf(`{"n":"%0*d"}`, rowBytes, i)))
+		must(db.Exec("INSERT INTO originalTxsData VALUES (?, ?, ?, ?)", fmt.Sprintf("%064d", i), i, 1,
+			fmt.Sprintf(`{"n":"%0*d"}`, rowBytes, i)))
 	}
-	f, err := newLooking(Options{
-		Command: []string{must(filepath.Abs(os.Args[0]))}, Env: []string{processOf + "=" + mode}, Databases: d, Settings: forever,
-		Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)), Origin: addressOf, Log: slog.New(slog.DiscardHandler),
+	f, err := newChecking(Options{
+		Command: []string{must(filepath.Abs(os.Args[0]))}, Env: []string{processOf + "=" + mode},
+		Databases: d, Settings: forever,
+		Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)),
+		Origin: addressOf, Log: slog.New(slog.DiscardHandler),
 	}, every)
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +72,7 @@ func processesLooking(t *testing.T, mode string, rowBytes int, every looks) *Fro
 	return f
 }
 
-// kill kills the query process that there is, and gives its pid.
+// kill kills the query process, and returns its pid.
 func kill(t *testing.T, f *Front) int {
 	t.Helper()
 	var pid int
@@ -79,8 +89,9 @@ func kill(t *testing.T, f *Front) int {
 	return pid
 }
 
-// Clients that ask one request after the other get an answer to each while the query process is
-// killed again and again, and none is cut.
+// Clients that send one request after the other get an answer to each, and none is cut, while the
+// query
+// process is killed again and again.
 func TestRequestsOutliveTheQueryProcess(t *testing.T) {
 	f := processes(t, "sound", 20_000)
 	server := httptest.NewServer(f)
@@ -134,7 +145,8 @@ func postOver(server *httptest.Server, path, body string) (int, string, error) {
 	return r.StatusCode, text.String(), err
 }
 
-// An answer that its client has read in part goes on with the next process's, if that is the same.
+// An answer that its client has read in part is continued with the next process's, if that is the
+// same.
 func TestAnswerOutlivesTheQueryProcess(t *testing.T) {
 	f := processes(t, "sound", 200_000)
 	r := httptest.NewRequest("POST", "/originalTx", strings.NewReader(signedRequest(`"count":100`)))
@@ -145,7 +157,10 @@ func TestAnswerOutlivesTheQueryProcess(t *testing.T) {
 	serving.Go(func() { f.ServeHTTP(w, r) })
 	<-there
 	killed := kill(t, f)
-	eventually(t, "another process", func() bool { pid := f.Snapshot().PID; return pid != 0 && pid != killed })
+	eventually(t, "another process", func() bool {
+		pid := f.Snapshot().PID
+		return pid != 0 && pid != killed
+	})
 	close(until)
 	serving.Wait()
 	if w.Code != 200 || w.Body.Len() < 20_000_000 || !verify(t, w.Body.String()) {
@@ -156,12 +171,12 @@ func TestAnswerOutlivesTheQueryProcess(t *testing.T) {
 	}
 }
 
-// gone is a client that takes no more, before the server has noticed that it has left.
+// gone is a client to which writes fail, though the server has not noticed that it has left.
 type gone struct{ *httptest.ResponseRecorder }
 
 func (gone) Write([]byte) (int, error) { return 0, syscall.EPIPE }
 
-// A client that leaves before its answer is written raises no warning.
+// A client that leaves before its answer is written causes no warning.
 func TestClientThatLeavesIsNoWarning(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	var log bytes.Buffer
@@ -174,7 +189,8 @@ func TestClientThatLeavesIsNoWarning(t *testing.T) {
 	}
 }
 
-// A request that kills the query process is given up after a few of them, and harms no other.
+// A request that kills the query process is refused after some attempts, and other requests are
+// answered.
 func TestRequestThatKills(t *testing.T) {
 	f := processes(t, "fatal", 10)
 	if got := post(t, f, "/receipt", `"count":1`); got.status != 503 || !strings.Contains(got.body, "the process that reads the databases is not running") {
@@ -185,8 +201,9 @@ func TestRequestThatKills(t *testing.T) {
 	}
 }
 
-// What has no room waits: in the order of arrival of an address, each address for itself, and for
-// as long as its context lasts. Nothing is lost.
+// Claims that do not fit wait: those of one address in their order, each address independently, as
+// long as
+// their contexts last. Nothing is lost.
 func TestBudgetWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b budget
@@ -217,29 +234,29 @@ func TestBudgetWaits(t *testing.T) {
 		}
 		cancel()
 		synctest.Wait()
-		b.give(two, 25)
-		b.give(one, 20)
+		b.giveBack(two, 25)
+		b.giveBack(one, 20)
 		synctest.Wait()
 		if fmt.Sprint(order) != "[first]" {
 			t.Errorf("%v", order)
 		}
-		b.give(one, 50)
+		b.giveBack(one, 50)
 		waiting.Wait()
 		if fmt.Sprint(order) != "[first second]" || b.held() != 20 || b.queue.Len() != 0 {
 			t.Errorf("%v, %d held", order, b.held())
 		}
-		b.give(one, 20)
+		b.giveBack(one, 20)
 		if b.held() != 0 || len(b.by) != 0 {
 			t.Errorf("%d held: %v", b.held(), b.by)
 		}
 	})
 }
 
-// A request that finds no room is answered when there is, at once.
+// A request that waits for memory is answered as soon as there is enough.
 func TestCrowdedRequestsWait(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, Memory: 20_000})
 	address := addressOf("10.0.0.1:1")
-	for _, held := range []int64{20_000, 19_000} { // no room for the body, and for the answer
+	for _, held := range []int64{20_000, 19_000} { // not enough for the body, and for the answer
 		if !a.front.memory.take(addressOf("127.0.0.1:1"), held) {
 			t.Fatal("no memory")
 		}
@@ -250,7 +267,7 @@ func TestCrowdedRequestsWait(t *testing.T) {
 			defer a.front.memory.mu.Unlock()
 			return a.front.memory.queue.Len() == 1
 		})
-		a.front.memory.give(addressOf("127.0.0.1:1"), held)
+		a.front.memory.giveBack(addressOf("127.0.0.1:1"), held)
 		if got := <-answered; got.status != http.StatusOK {
 			t.Errorf("%+v", got)
 		}

@@ -7,26 +7,29 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// A signed request is {…parameters, sender, sign: {owner, sig}}. What is wrong with one is said in the words and in
-// the order of the replaced service, which collectors' authors know. Nothing here does I/O.
+// A signed request is {…parameters, sender, sign: {owner, sig}}. Refusals have the texts and the
+// order of the replaced service's, which authors of collectors know. Nothing here does I/O.
 
-// refusal is an answer that says why there is no other. quoted is its sentence as canonical JSON text, so that what it
-// repeats of a request comes back as it was, lone surrogates included.
+// refusal is an answer with an error in place of the data. quoted is its text as canonical JSON, so
+// that text from the request is repeated unchanged, lone surrogates included.
 type refusal struct {
 	quoted   []byte
 	unsigned bool
 }
 
-func refuse(sentence string) *refusal { return &refusal{quoted: quote(shardus.TextValue(sentence))} }
+func refuse(sentence string) *refusal {
+	return &refusal{quoted: quote(shardus.TextValue(sentence))}
+}
 
-// refuseEcho puts a text of the request between two of ours, which need no escapes.
+// refuseEcho puts a text of the request between before and after, which need no escapes.
 func refuseEcho(before string, text []byte, after string) *refusal {
 	quoted := append([]byte{'"'}, before...)
 	quoted = append(quoted, text[1:len(text)-1]...)
 	return &refusal{quoted: append(append(quoted, after...), '"')}
 }
 
-// quote is the canonical text of a value that came from Parse or is a text: that cannot fail.
+// quote returns the canonical text of a value that comes from Parse or is a text, which cannot
+// fail.
 func quote(v shardus.Value) []byte {
 	text, err := v.AppendCanonical(nil)
 	if err != nil {
@@ -42,7 +45,7 @@ type field struct {
 	required bool
 }
 
-// identity ends the list of fields of every endpoint.
+// identity is the end of each endpoint's list of fields.
 var identity = []field{{"sender", shardus.Text, true}, {"sign", shardus.Object, true}}
 
 var signFields = []field{{"owner", shardus.Text, true}, {"sig", shardus.Text, true}}
@@ -58,7 +61,7 @@ func optional(kind shardus.Kind, names []string) []field {
 	return fields
 }
 
-// typeName is JavaScript's typeof.
+// typeName returns JavaScript's typeof.
 func typeName(k shardus.Kind) string {
 	switch k {
 	case shardus.Undefined:
@@ -75,7 +78,9 @@ func typeName(k shardus.Kind) string {
 	return "object"
 }
 
-// is tells whether a value has the type that a field wants: objects may be of any kind but an array or null.
+// is tells whether a value has the type that a field wants. Object means any kind except an array
+// or
+// null.
 func is(v, want shardus.Kind) bool {
 	if want == shardus.Object {
 		return v == shardus.Object || v == shardus.Bytes || v == shardus.Buffer
@@ -83,7 +88,7 @@ func is(v, want shardus.Kind) bool {
 	return v == want
 }
 
-// wrongField says what is wrong with an object's members: the first fault, "" for none.
+// wrongField returns the first fault of an object's members, or "".
 func wrongField(v shardus.Value, fields []field) string {
 	switch v.Kind() {
 	case shardus.Undefined:
@@ -108,9 +113,11 @@ func wrongField(v shardus.Value, fields []field) string {
 	return ""
 }
 
-// check looks whether a request has the fields of its endpoint and comes from one who may ask. Cheap checks come first,
-// the signature last.
-func (p *policy) check(request shardus.Value, fields []field, hashKey shardus.HashKey, now time.Time) *refusal {
+// check returns a refusal unless a request has the fields of its endpoint, and its sender may ask.
+// Cheap checks come first, the signature last.
+func (p *policy) check(
+	request shardus.Value, fields []field, hashKey shardus.HashKey, now time.Time,
+) *refusal {
 	if wrong := wrongField(request, fields); wrong != "" {
 		return refuse("Invalid request data " + wrong)
 	}
@@ -136,7 +143,7 @@ func (p *policy) check(request shardus.Value, fields []field, hashKey shardus.Ha
 		return nil
 	case errors.Is(err, shardus.ErrSignature):
 		return refuse("Invalid signature")
-	default: // malformed: there was nothing to verify
+	default: // malformed: nothing could be verified
 		return refuse("Error validating request data")
 	}
 }

@@ -22,14 +22,15 @@ func TestSubscribersAndExpiry(t *testing.T) {
 		want   string
 	}{
 		{clientPublic, 0, ""},
-		{strings.ToUpper(clientPublic), 0, ""}, // keys are compared, not their spelling
+		{strings.ToUpper(clientPublic), 0, ""}, // keys are compared, not their texts
 		{clientPublic, now.UnixMilli() + 1, ""},
 		{clientPublic, now.UnixMilli(), "Subscriber subscription expired"},
 		{clientPublic, now.UnixMilli() - 1, "Subscriber subscription expired"},
 		{clientPublic, 1, "Subscriber subscription expired"},
 		{serverPublic, 0, "Data request sender is not a subscriber"},
 	} {
-		p := must(newPolicy(Settings{LimitToSubscribersOnly: true, Subscribers: []Subscriber{{c.key, c.expiry, "FIREHOSE"}}}))
+		p := must(newPolicy(Settings{LimitToSubscribersOnly: true,
+			Subscribers: []Subscriber{{c.key, c.expiry, "FIREHOSE"}}}))
 		if got := sentence(p.check(request, identity, hashKey, now)); got != c.want {
 			t.Errorf("%s, expiry %d: %q, want %q", c.key[:8], c.expiry, got, c.want)
 		}
@@ -38,11 +39,13 @@ func TestSubscribersAndExpiry(t *testing.T) {
 			t.Errorf("open to all: %s", why.quoted)
 		}
 	}
-	twice := must(newPolicy(Settings{LimitToSubscribersOnly: true, Subscribers: []Subscriber{{clientPublic, 1, ""}, {clientPublic, 0, ""}}}))
+	twice := must(newPolicy(Settings{LimitToSubscribersOnly: true,
+		Subscribers: []Subscriber{{clientPublic, 1, ""}, {clientPublic, 0, ""}}}))
 	if why := twice.check(request, identity, hashKey, now); why != nil {
 		t.Errorf("the last of two entries does not count: %s", why.quoted)
 	}
-	if _, err := newPolicy(Settings{Subscribers: []Subscriber{{PublicKey: "zz"}}}); err == nil || !strings.Contains(err.Error(), "subscribers[0]") {
+	if _, err := newPolicy(Settings{Subscribers: []Subscriber{{PublicKey: "zz"}}}); err == nil ||
+		!strings.Contains(err.Error(), "subscribers[0]") {
 		t.Errorf("a bad key: %v", err)
 	}
 }
@@ -54,7 +57,8 @@ func sentence(why *refusal) string {
 	return must(shardus.Parse(why.quoted)).Text()
 }
 
-// What the corpus does not ask: selectors at their edges, and what is repeated of a request.
+// Cases that the corpus does not have: selectors at their limits, and what is repeated of a
+// request.
 func TestSelections(t *testing.T) {
 	id, other := strings.Repeat("a", 64), strings.Repeat("é", 64)
 	list := func(items string) string { return string(quote(shardus.TextValue(items))) }
@@ -76,14 +80,18 @@ func TestSelections(t *testing.T) {
 		{"/receipt", `"txId":"` + other + `"`, selection{mode: byID, ids: []string{other}}, ""},
 		{"/receipt", `"txId":"` + strings.Repeat("😀", 32) + `"`, selection{mode: byID, ids: []string{strings.Repeat("😀", 32)}}, ""},
 		{"/receipt", `"txId":"\ud800\"\n"`, selection{}, "Invalid txId \xed\xa0\x80\"\n"},
-		{"/receipt", `"txIdList":` + list(`["`+id+`","`+id+`"]`), selection{mode: byID, ids: []string{id, id}}, ""},
-		{"/receipt", `"txIdList":` + list(`[{"dataType":"bi","value":"0"}]`), selection{}, "Invalid txId 0 in the List"},
+		{"/receipt", `"txIdList":` + list(`["`+id+`","`+id+`"]`),
+			selection{mode: byID, ids: []string{id, id}}, ""},
+		{"/receipt", `"txIdList":` + list(`[{"dataType":"bi","value":"0"}]`), selection{},
+			"Invalid txId 0 in the List"},
 		{"/receipt", `"txIdList":` + list(`[{"dataType":"bi","value":"ffffffffffffffffffff"}]`), selection{}, "Invalid txId 1208925819614629174706175 in the List"},
 		{"/receipt", `"txIdList":` + list(`[[1,[null,[true,"x"]],{}]]`), selection{}, "Invalid txId 1,,true,x,[object Object] in the List"},
-		{"/receipt", `"txIdList":` + list(`"`+strings.Repeat("a", 101)+`"`), selection{}, "Exceed maximum limit of 100 receipts"},
+		{"/receipt", `"txIdList":` + list(`"`+strings.Repeat("a", 101)+`"`), selection{},
+			"Exceed maximum limit of 100 receipts"},
 		{"/originalTx", `"txIdList":` + list(`{"length":101}`), selection{}, "Exceed maximum limit of 100 original transactions"},
 		{"/originalTx", `"txIdList":` + list(`{"length":1e400}`), selection{}, "Exceed maximum limit of 100 original transactions"},
-		{"/originalTx", `"txIdList":` + list(`{"length":100}`), selection{}, `Invalid txIdList {"length":100}`},
+		{"/originalTx", `"txIdList":` + list(`{"length":100}`), selection{},
+			`Invalid txIdList {"length":100}`},
 		{"/originalTx", `"txIdList":` + list(`"éa"`), selection{}, "Invalid txId é in the List"},
 		{"/originalTx", `"txIdList":` + list(strings.Repeat("[", 3000)), selection{}, "Invalid txIdList " + strings.Repeat("[", 3000)},
 		{"/transaction", `"appReceiptId":"x"`, selection{mode: byOther, ids: []string{"x"}}, ""},
@@ -109,8 +117,8 @@ func TestSelections(t *testing.T) {
 
 var inf = must(shardus.Parse([]byte("1e400"))).Number()
 
-// FuzzRequest: no body makes the checks or the selectors panic; what is selected is within the limits; and a refusal is
-// an answer that verifies.
+// FuzzRequest: no body makes the checks or the selectors panic; what is selected is within the
+// limits; and a refusal is an answer that verifies.
 func FuzzRequest(f *testing.F) {
 	for _, c := range querytest.Read().Cases {
 		if c.Config == "open" && c.Body != nil && len(*c.Body) < 1000 {
@@ -130,7 +138,8 @@ func FuzzRequest(f *testing.F) {
 			if wrongField(request, e.fields) == "" {
 				// Whether it is signed or not: what would be selected?
 				s, wrong := e.choose(request, e.limits)
-				if wrong == nil && (s.offset < 0 || s.limit < -1 || s.limit > 1001 || len(s.ids) > 100 || s.from < 0 || s.to < s.from || s.to-s.from > 101) {
+				if wrong == nil && (s.offset < 0 || s.limit < -1 || s.limit > 1001 || len(s.ids) > 100 ||
+					s.from < 0 || s.to < s.from || s.to-s.from > 101) {
 					t.Fatalf("%s selects %+v", e.path, s)
 				}
 				if wrong != nil {

@@ -10,11 +10,12 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// rowReader turns rows into canonical text. Its memory is used again from row to row; what a row allocates beyond the
-// answer are the texts that the driver makes.
+// rowReader turns rows into canonical text. It reuses its memory from row to row. Beyond the
+// answer,
+// a row allocates only the texts that the driver makes.
 type rowReader struct {
 	table  *table
-	values []any // as the driver gives them: nil, int64, float64, string, []byte
+	values []any // as the driver returns them: nil, int64, float64, string, []byte
 	into   []any // pointers to values
 }
 
@@ -26,7 +27,7 @@ func newRowReader(t *table) *rowReader {
 	return r
 }
 
-// rowError is a row that cannot be answered: a column holds what is no JSON.
+// rowError means that a row cannot be answered, because a JSON column holds no JSON.
 type rowError struct {
 	column string
 	err    error
@@ -35,7 +36,8 @@ type rowError struct {
 func (e *rowError) Error() string { return fmt.Sprintf("column %s: %v", e.column, e.err) }
 func (e *rowError) Unwrap() error { return e.err }
 
-// append appends the row that rows stands on. A *rowError leaves dst as it was; any other error is the database's.
+// append appends the current row of rows. On a *rowError dst is returned unchanged. Any other error
+// comes from the database.
 func (r *rowReader) append(dst []byte, rows *sql.Rows) ([]byte, error) {
 	if err := rows.Scan(r.into...); err != nil {
 		return dst, err
@@ -69,7 +71,7 @@ func (r *rowReader) append(dst []byte, rows *sql.Rows) ([]byte, error) {
 	return dst, nil
 }
 
-// appendWhole appends the one column that is a row: what is empty is null.
+// appendWhole appends the one column that is the whole row. An empty value is null.
 func appendWhole(dst []byte, v any) ([]byte, error) {
 	if v == nil || v == "" || v == int64(0) || v == float64(0) {
 		return append(dst, "null"...), nil
@@ -77,8 +79,10 @@ func appendWhole(dst []byte, v any) ([]byte, error) {
 	return appendJSON(dst, v)
 }
 
-// appendJSON appends a column that holds JSON text. An empty text stays one. A number got there because the column's
-// type, JSON, makes SQLite store text that looks like a number as one; it is the same JSON.
+// appendJSON appends a column that holds JSON text. An empty text stays empty. A number is
+// possible,
+// because in a column of type JSON SQLite stores text that looks like a number as a number: it is
+// the same JSON.
 func appendJSON(dst []byte, v any) ([]byte, error) {
 	switch v := v.(type) {
 	case string:
@@ -101,10 +105,10 @@ func appendJSON(dst []byte, v any) ([]byte, error) {
 	return appendPlain(dst, v)
 }
 
-// exact is how far integers are exact as JavaScript numbers.
+// exact is the largest integer up to which all integers are exact as JavaScript numbers.
 const exact = 1 << 53
 
-// appendPlain appends a value as it is. Bytes become a Buffer object, as Node's driver made of them.
+// appendPlain appends a value as it is. Bytes become a Buffer object, as Node's driver makes them.
 func appendPlain(dst []byte, v any) ([]byte, error) {
 	switch v := v.(type) {
 	case nil:

@@ -10,10 +10,11 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// What a request selects: the first of the endpoint's selectors that is given decides, the others are ignored. A number
-// is given when it is not zero; start, startCycle and cycle also when they are. Nothing here does I/O.
+// The first selector of the endpoint that a request gives decides what it selects; the others are
+// ignored. A number counts as given if it is not zero; start, startCycle and cycle also if they are
+// zero. Nothing here does I/O.
 
-// mode is what is done with a table.
+// mode is the kind of query of a selection.
 type mode uint8
 
 const (
@@ -21,24 +22,24 @@ const (
 	latest              // the newest rows, newest first
 	rows                // rows by their place in the order of the table
 	between             // rows of a span of cycles (of cycleinfo: the cycles themselves)
-	counted             // how many rows a span of cycles has
-	tallied             // the same, cycle by cycle
-	byID                // the rows of some ids
-	byOther             // the row of another id (appReceiptId)
+	counted             // the number of rows of a span of cycles
+	tallied             // the number of rows of each cycle of a span
+	byID                // the rows with some ids
+	byOther             // the row with a second id (appReceiptId)
 )
 
-// selection is what a request asks of its table. A zero selection is an empty list.
+// selection is what a request selects of its table. The zero value selects an empty list.
 type selection struct {
 	mode     mode
 	limit    int64 // most rows
-	offset   int64 // rows left out before them
+	offset   int64 // rows skipped before them
 	from, to float64
 	ids      []string
-	total    bool // the number of rows of from..to is answered as well
-	only     bool // and nothing else is
+	total    bool // answer the number of rows of from..to too
+	only     bool // answer that number alone
 }
 
-// Limits, as the replaced service has them.
+// The limits of the replaced service.
 const (
 	txIDLength   = 64      // in UTF-16 units
 	maxSpan      = 100     // cycles: endCycle - startCycle
@@ -46,17 +47,20 @@ const (
 	maxListItems = 100
 )
 
-// limits are those of an endpoint that differ between them, and their words.
+// limits are the limits that differ between endpoints, with their texts.
 type limits struct {
 	rows     float64 // most rows of count, of a page, and of end - start
-	tooMany  string  // what is said about a count that is more
+	tooMany  string  // refusal of a larger count
 	rowsName string
-	spanName string // ends the sentence about a span of cycles that is too wide
+	spanName string // end of the refusal of a span of too many cycles
 }
 
 func number(v shardus.Value, name string) float64 { return v.Get(name).Number() }
 func given(v shardus.Value, name string) bool     { return v.Get(name).Kind() == shardus.Number }
-func whole(f float64) bool                        { return f == math.Trunc(f) && math.Abs(f) <= maxWhole }
+
+func whole(f float64) bool {
+	return f == math.Trunc(f) && math.Abs(f) <= maxWhole
+}
 
 func (l limits) latest(v shardus.Value) (selection, *refusal) {
 	count := number(v, "count")
@@ -65,14 +69,16 @@ func (l limits) latest(v shardus.Value) (selection, *refusal) {
 		return selection{}, refuse("Invalid count")
 	case count > l.rows:
 		return selection{}, refuse(l.tooMany)
-	case !whole(count): // SQLite would refuse it
+	case !whole(count): // SQLite would reject it
 		return selection{}, refuse("Invalid count")
 	}
 	return selection{mode: latest, limit: int64(count)}, nil
 }
 
-// span reads a pair of bounds; an end that is missing or 0 is the start.
-func span(v shardus.Value, start, end string, widest float64, tooWide string) (from, to float64, why *refusal) {
+// span reads a pair of bounds. An end that is missing or 0 equals the start.
+func span(
+	v shardus.Value, start, end string, widest float64, tooWide string,
+) (from, to float64, why *refusal) {
 	from, to = number(v, start), number(v, end)
 	if to == 0 {
 		to = from
@@ -87,10 +93,11 @@ func span(v shardus.Value, start, end string, widest float64, tooWide string) (f
 }
 
 func (l limits) rowSpan(v shardus.Value) (from, to float64, why *refusal) {
-	return span(v, "start", "end", l.rows, fmt.Sprintf("Exceed maximum limit of %d %s", int(l.rows), l.rowsName))
+	tooWide := fmt.Sprintf("Exceed maximum limit of %d %s", int(l.rows), l.rowsName)
+	return span(v, "start", "end", l.rows, tooWide)
 }
 
-// byRow is start and end as places in the table.
+// byRow reads start and end as positions in the table.
 func (l limits) byRow(v shardus.Value) (selection, *refusal) {
 	from, to, why := l.rowSpan(v)
 	if why != nil {
@@ -103,10 +110,11 @@ func (l limits) byRow(v shardus.Value) (selection, *refusal) {
 }
 
 func (l limits) cycleSpan(v shardus.Value) (from, to float64, why *refusal) {
-	return span(v, "startCycle", "endCycle", maxSpan, fmt.Sprintf("Exceed maximum limit of %d cycles%s", maxSpan, l.spanName))
+	tooWide := fmt.Sprintf("Exceed maximum limit of %d cycles%s", maxSpan, l.spanName)
+	return span(v, "startCycle", "endCycle", maxSpan, tooWide)
 }
 
-// page reads the page, 0 for none.
+// page reads the page number; 0 if there is none.
 func page(v shardus.Value) (float64, *refusal) {
 	p := number(v, "page")
 	if p != 0 && (p < 1 || !whole(p)) {
@@ -126,7 +134,7 @@ func selectCycles(v shardus.Value, l limits) (selection, *refusal) {
 	return selection{}, unspecified("cycle")
 }
 
-// unspecified is the one refusal that the replaced service does not sign.
+// unspecified returns the one refusal that the replaced service does not sign.
 func unspecified(what string) *refusal {
 	why := refuse("not specified which " + what + " to show")
 	why.unsigned = true
@@ -161,14 +169,16 @@ func selectTransfers(v shardus.Value, l limits) (selection, *refusal) {
 			return selection{mode: counted, from: from, to: to}, nil
 		}
 		p, why := page(v)
-		return selection{mode: between, from: from, to: to, limit: int64(l.rows), offset: offset(p, l)}, why
+		return selection{
+			mode: between, from: from, to: to, limit: int64(l.rows), offset: offset(p, l),
+		}, why
 	}
 	return selection{}, nil
 }
 
 func offset(page float64, l limits) int64 { return int64(max(page-1, 0) * l.rows) }
 
-// selectStates is for account and transaction up to their ids.
+// selectStates is for account and transaction, without their ids.
 func selectStates(v shardus.Value, l limits) (selection, *refusal) {
 	switch {
 	case number(v, "count") != 0:
@@ -181,7 +191,10 @@ func selectStates(v shardus.Value, l limits) (selection, *refusal) {
 			return selection{}, why
 		}
 		p, why := page(v)
-		return selection{mode: between, from: from, to: to, limit: int64(l.rows), offset: offset(p, l), total: true, only: p == 0}, why
+		return selection{
+			mode: between, from: from, to: to, limit: int64(l.rows), offset: offset(p, l),
+			total: true, only: p == 0,
+		}, why
 	}
 	return selection{}, nil
 }
@@ -218,10 +231,12 @@ func selectCycle(v shardus.Value, _ limits) (selection, *refusal) {
 	return selection{mode: counted, from: cycle, to: cycle}, nil
 }
 
-// idList reads txIdList: JSON text of a list of ids. A text in place of a list is one of its characters, as it is for
-// JavaScript.
+// idList reads txIdList: JSON text of a list of ids. A text in place of a list is a list of its
+// characters, as in JavaScript.
 func idList(text shardus.Value, l limits) ([]string, *refusal) {
-	invalid := func() ([]string, *refusal) { return nil, refuseEcho("Invalid txIdList ", quote(text), "") }
+	invalid := func() ([]string, *refusal) {
+		return nil, refuseEcho("Invalid txIdList ", quote(text), "")
+	}
 	list, err := shardus.Parse([]byte(text.Text()))
 	if err != nil {
 		return invalid()
@@ -246,9 +261,10 @@ func idList(text shardus.Value, l limits) ([]string, *refusal) {
 			ids = append(ids, id.Text())
 		}
 	case shardus.Text:
-		if length > 0 { // a character is no id
+		if length > 0 { // a character is not an id
 			_, size := utf8.DecodeRuneInString(list.Text())
-			return nil, refuseEcho("Invalid txId ", quote(shardus.TextValue(list.Text()[:size])), " in the List")
+			first := quote(shardus.TextValue(list.Text()[:size]))
+			return nil, refuseEcho("Invalid txId ", first, " in the List")
 		}
 	default:
 		return invalid()
@@ -256,7 +272,7 @@ func idList(text shardus.Value, l limits) ([]string, *refusal) {
 	return ids, nil
 }
 
-// quotedText is what a JavaScript template makes of a value, as canonical JSON text.
+// quotedText returns what a JavaScript template makes of a value, as canonical JSON text.
 func quotedText(v shardus.Value) []byte {
 	if v.Kind() == shardus.Text {
 		return quote(v)
@@ -270,7 +286,7 @@ func appendText(dst []byte, v shardus.Value) []byte {
 		return append(dst, v.Text()...)
 	case shardus.BigInt:
 		n, ok := new(big.Int).SetString(v.Hex(), 16)
-		if !ok || len(v.Hex()) > 1024 { // so many decimal digits cost too much
+		if !ok || len(v.Hex()) > 1024 { // more decimal digits would cost too much
 			return append(append(dst, "0x"...), v.Hex()...)
 		}
 		return n.Append(dst, 10)
@@ -290,7 +306,7 @@ func appendText(dst []byte, v shardus.Value) []byte {
 	return append(dst, "[object Object]"...)
 }
 
-// units is the length of a text as JavaScript counts it.
+// units returns the length of a text as JavaScript counts it, in UTF-16 units.
 func units(text string) int {
 	n := 0
 	for i := 0; i < len(text); {

@@ -8,31 +8,31 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// Settings are what a reload may change.
+// Settings are the options that a reload may change.
 type Settings struct {
-	// What GET /config tells, as configured.
+	// Shown in GET /config, as configured.
 	IP        string
 	Port      int
 	PublicKey string
 
 	LimitToSubscribersOnly bool
-	Subscribers            []Subscriber // of a key that stands there twice the last one counts
+	Subscribers            []Subscriber // if a key is listed twice, its last entry counts
 	HideSubscribers        bool         // GET /config shows an empty list
 
 	StopAtCycle int64 // rows of later cycles are neither answered nor counted; negative: no limit
 
-	RequestTime time.Duration // from a body's end to its answer's beginning; 0: 10 s
-	Memory      int64         // bytes of bodies and of answers that wait for slow clients; 0: 256 MiB
+	RequestTime time.Duration // from the end of a body to the start of its answer; 0: 10 s
+	Memory      int64         // bytes of arriving bodies and of answers not read yet; 0: 256 MiB
 }
 
 // Subscriber is an entry of the subscriber list, as configured.
 type Subscriber struct {
 	PublicKey           string // 64 hex digits, in either case
 	ExpirationTimestamp int64  // Unix milliseconds; 0: never
-	SubscriptionType    string // shown in GET /config; the API is open to subscribers of any type
+	SubscriptionType    string // shown in GET /config; the API admits subscribers of any type
 }
 
-// policy is Settings, ready for use. It is never changed.
+// policy is Settings in the form that requests use. It is immutable.
 type policy struct {
 	limit  bool
 	expiry map[shardus.PublicKey]int64 // Unix milliseconds; 0: never
@@ -44,8 +44,11 @@ type policy struct {
 }
 
 func newPolicy(s Settings) (*policy, error) {
-	p := &policy{limit: s.LimitToSubscribersOnly, expiry: make(map[shardus.PublicKey]int64, len(s.Subscribers)), stop: s.StopAtCycle,
-		requestTime: cmp.Or(s.RequestTime, requestTime), memory: cmp.Or(s.Memory, memory)}
+	p := &policy{
+		limit: s.LimitToSubscribersOnly, stop: s.StopAtCycle,
+		expiry:      make(map[shardus.PublicKey]int64, len(s.Subscribers)),
+		requestTime: cmp.Or(s.RequestTime, requestTime), memory: cmp.Or(s.Memory, memory),
+	}
 	shown := make([]shardus.Value, 0, len(s.Subscribers))
 	for i, sub := range s.Subscribers {
 		key, err := shardus.ParsePublicKey(sub.PublicKey)
@@ -54,8 +57,9 @@ func newPolicy(s Settings) (*policy, error) {
 		}
 		p.expiry[key] = sub.ExpirationTimestamp
 		if !s.HideSubscribers {
+			expiry := shardus.NumberValue(float64(sub.ExpirationTimestamp))
 			shown = append(shown, shardus.ObjectValue(
-				shardus.Member{Key: "expirationTimestamp", Value: shardus.NumberValue(float64(sub.ExpirationTimestamp))},
+				shardus.Member{Key: "expirationTimestamp", Value: expiry},
 				shardus.Member{Key: "publicKey", Value: shardus.TextValue(sub.PublicKey)},
 				shardus.Member{Key: "subscriptionType", Value: shardus.TextValue(sub.SubscriptionType)},
 			))
@@ -65,7 +69,9 @@ func newPolicy(s Settings) (*policy, error) {
 		shardus.Member{Key: "DISTRIBUTOR_IP", Value: shardus.TextValue(s.IP)},
 		shardus.Member{Key: "DISTRIBUTOR_PORT", Value: shardus.NumberValue(float64(s.Port))},
 		shardus.Member{Key: "DISTRIBUTOR_PUBLIC_KEY", Value: shardus.TextValue(s.PublicKey)},
-		shardus.Member{Key: "limitToSubscribersOnly", Value: shardus.BoolValue(s.LimitToSubscribersOnly)},
+		shardus.Member{
+			Key: "limitToSubscribersOnly", Value: shardus.BoolValue(s.LimitToSubscribersOnly),
+		},
 		shardus.Member{Key: "subscribers", Value: shardus.ArrayValue(shown...)},
 	)}).AppendCanonical(nil)
 	if err != nil {

@@ -25,7 +25,8 @@ import (
 
 const patience = time.Minute
 
-// Test keys: the distributor's are the sample pair that everybody knows, the client's is in the corpus as "known".
+// Test keys: the distributor's are the sample pair that everybody knows, the client's is in the
+// corpus as "known".
 const (
 	hashKeyHex   = querytest.HashKey
 	serverPublic = querytest.ServerKey
@@ -42,10 +43,12 @@ func must[T any](v T, err error) T {
 }
 
 func signer(secret string) *shardus.Signer {
-	return shardus.NewSigner(must(shardus.ParseSecretKey(secret)), must(shardus.ParseHashKey(hashKeyHex)))
+	return shardus.NewSigner(must(shardus.ParseSecretKey(secret)),
+		must(shardus.ParseHashKey(hashKeyHex)))
 }
 
-// unpack puts a recorded set of databases into a fresh folder: "db", "db-odd", "db-damaged" or "db-empty".
+// unpack puts a recorded set of databases into a fresh folder: "db", "db-odd", "db-damaged" or
+// "db-empty".
 func unpack(t testing.TB, set string) Databases {
 	t.Helper()
 	dir := t.TempDir()
@@ -57,7 +60,8 @@ func unpack(t testing.TB, set string) Databases {
 
 func databasesIn(dir string) Databases {
 	in := func(name string) string { return filepath.Join(dir, name+".sqlite3") }
-	return Databases{in("cycles"), in("accounts"), in("transactions"), in("receipts"), in("originalTxsData")}
+	return Databases{in("cycles"), in("accounts"), in("transactions"), in("receipts"),
+		in("originalTxsData")}
 }
 
 // tested is an API behind its Front, with the channel between them, in one process.
@@ -74,8 +78,9 @@ func newAPI(t testing.TB, d Databases, s Settings) *tested {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := newFront(Options{Databases: d, Settings: s, Signer: signer(serverSecret), HashKey: key, Origin: addressOf, Log: slog.New(slog.DiscardHandler)})
-	f.looks = defaultLooks
+	f := newFront(Options{Databases: d, Settings: s, Signer: signer(serverSecret), HashKey: key,
+		Origin: addressOf, Log: slog.New(slog.DiscardHandler)})
+	f.checks = defaultChecks
 	if err := f.configure(s); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +95,7 @@ func newAPI(t testing.TB, d Databases, s Settings) *tested {
 	p := newProcess(channel)
 	p.cmd = &exec.Cmd{Process: &os.Process{Pid: os.Getpid()}}
 	var tending sync.WaitGroup
-	if !f.settle(t.Context(), p) {
+	if !f.applySetup(t.Context(), p) {
 		t.Fatal("it takes no settings")
 	}
 	f.set(p, nil)
@@ -121,7 +126,7 @@ func (a *tested) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.front.Ser
 // Snapshot has the tables as they are now.
 func (a *tested) Snapshot() Snapshot {
 	if p, err := a.front.running(); err == nil {
-		_ = a.front.look(context.Background(), p)
+		_ = a.front.fetchCounters(context.Background(), p)
 	}
 	return a.front.Snapshot()
 }
@@ -170,7 +175,8 @@ func verify(t testing.TB, body string) (signed bool) {
 // write opens a database as its writer does, in WAL mode.
 func write(t testing.TB, path string, statements ...string) *sql.DB {
 	t.Helper()
-	db := must(sql.Open("sqlite3", "file:"+path+"?_journal_mode=WAL&_busy_timeout=5000&_synchronous=NORMAL"))
+	db := must(sql.Open("sqlite3",
+		"file:"+path+"?_journal_mode=WAL&_busy_timeout=5000&_synchronous=NORMAL"))
 	t.Cleanup(func() { db.Close() })
 	for _, s := range statements {
 		if _, err := db.Exec(s); err != nil {
@@ -189,11 +195,13 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// noLeaks checks, after the cleanups that follow its call, that descriptors and goroutines are back.
+// noLeaks checks, after the cleanups that follow its call, that descriptors and goroutines are
+// back.
 func noLeaks(t testing.TB) {
 	t.Helper()
 	descriptors := func() int { return len(must(os.ReadDir("/proc/self/fd"))) }
-	must(net.Listen("tcp", "127.0.0.1:0")).Close() // the runtime's own descriptors come with the first socket, and stay
+	// The runtime's own descriptors come with the first socket, and stay
+	must(net.Listen("tcp", "127.0.0.1:0")).Close()
 	before, goroutines := descriptors(), runtime.NumGoroutine()
 	t.Cleanup(func() {
 		eventually(t, "descriptors and goroutines are back", func() bool {

@@ -9,29 +9,29 @@ import (
 	"time"
 )
 
-// source is a table in its file, as requests see it.
+// source is a table in its file, as requests use it.
 type source struct {
 	spec
 	file *file
-	work places // of all sources
+	work semaphore // shared by all sources
 	log  *slog.Logger
 
-	failing atomic.Pointer[DatabaseError] // nil: the last query went well
-	rows    atomic.Uint64                 // answered
-	damaged atomic.Uint64                 // left out
-	said    atomic.Int64                  // when damage was last logged, Unix seconds
+	failing        atomic.Pointer[DatabaseError] // error of the last query; nil: none
+	rows           atomic.Uint64                 // answered
+	damaged        atomic.Uint64                 // left out
+	damageLoggedAt atomic.Int64                  // when damage was last logged, Unix seconds
 }
 
-// maxAnswer bounds an answer. Node's own limit for a text was about four times as much.
+// maxAnswer bounds an answer, in bytes. Node's own limit for a text is about four times as much.
 const maxAnswer = 128 << 20
 
-// damageLogged is how often damaged rows of a table are logged.
+// damageLogged is the least time between two log lines about damaged rows of a table.
 const damageLogged = 10 * time.Minute
 
-// errNoOther is for tables without the column of the second id. That is no failure of the database.
+// errNoOther is for tables without the column of the second id. It is no failure of the database.
 var errNoOther = errors.New("there is no such id in its transactions")
 
-// query lets f ask the database. What comes back is a *DatabaseError, context.Canceled, or nil.
+// query lets f query the database. It returns nil, a *DatabaseError, or context.Canceled.
 func (s *source) query(ctx context.Context, f func(reader) error) error {
 	o, err := s.file.use()
 	defer s.file.release(o)
@@ -50,7 +50,7 @@ func (s *source) query(ctx context.Context, f func(reader) error) error {
 	return s.note(o, err)
 }
 
-// note remembers how it went, and says so in the log when that has changed.
+// note records the outcome of a query, and logs it if it has changed.
 func (s *source) note(o *opened, err error) error {
 	if err == nil {
 		if s.failing.Load() != nil && s.failing.Swap(nil) != nil {
@@ -60,18 +60,19 @@ func (s *source) note(o *opened, err error) error {
 	}
 	failure := &DatabaseError{s.name, s.file.path, err}
 	if errors.Is(err, ErrTimeout) || errors.Is(err, ErrTooLarge) || errors.Is(err, ErrClosed) {
-		return failure // the request's or our doing
+		return failure // caused by the request or by us, not by the database
 	}
 	if errors.Is(err, ErrSchema) && o != nil {
 		o.forget(s.name, err, s.file.now())
 	}
 	if before := s.failing.Swap(failure); before == nil || kind(before) != kind(err) {
-		s.log.Error("database does not answer; it is tried again for each request", "table", s.name, "path", s.file.path, "error", err)
+		s.log.Error("database does not answer; it is tried again for each request",
+			"table", s.name, "path", s.file.path, "error", err)
 	}
 	return failure
 }
 
-// reader asks one database for one request.
+// reader queries one database for one request.
 type reader struct {
 	ctx context.Context
 	*source
@@ -81,22 +82,23 @@ type reader struct {
 
 func (r reader) sql() *statements { return &r.row.table.sql }
 
-// list appends the rows that a statement gives, with commas between them and what may stand before them. Damaged rows
-// are left out.
+// list appends the rows that a statement returns, with commas between them, and one before the
+// first
+// if a row precedes it. Damaged rows are left out.
 func (r reader) list(dst []byte, statement string, args ...any) ([]byte, error) {
 	found, err := r.opened.db.QueryContext(r.ctx, statement, args...)
 	if err != nil {
 		return dst, err
 	}
 	defer found.Close()
-	// A place is taken behind the first row: until then a lock may be waited for, in which others do not share.
+	// The semaphore is acquired after the first row, because the first row may wait for a lock.
 	working := false
 	for found.Next() {
 		if !working {
-			if err := r.work.take(r.ctx); err != nil {
+			if err := r.work.acquire(r.ctx); err != nil {
 				return dst, err
 			}
-			defer r.work.leave()
+			defer r.work.release()
 			working = true
 		}
 		start := len(dst)
@@ -123,13 +125,16 @@ func (r reader) list(dst []byte, statement string, args ...any) ([]byte, error) 
 func (s *source) damage(bad *rowError) {
 	s.damaged.Add(1)
 	now := s.file.now().Unix()
-	// A clock that was set back must not silence it.
-	if before := s.said.Load(); (now < before || now-before >= int64(damageLogged.Seconds())) && s.said.CompareAndSwap(before, now) {
-		s.log.Warn("a damaged row is left out of answers", "table", s.name, "path", s.file.path, "error", bad, "left_out_so_far", s.damaged.Load())
+	// If the clock was set back, log too.
+	before := s.damageLoggedAt.Load()
+	due := now < before || now-before >= int64(damageLogged.Seconds())
+	if due && s.damageLoggedAt.CompareAndSwap(before, now) {
+		s.log.Warn("a damaged row is left out of answers", "table", s.name, "path", s.file.path,
+			"error", bad, "left_out_so_far", s.damaged.Load())
 	}
 }
 
-// count is the number that a statement gives.
+// count returns the number that a statement returns.
 func (r reader) count(statement string, args ...any) (n int64, err error) {
 	err = r.opened.db.QueryRowContext(r.ctx, statement, args...).Scan(&n)
 	return n, err
@@ -161,11 +166,11 @@ func (r reader) tally(dst []byte, args ...any) ([]byte, error) {
 	return dst, found.Err()
 }
 
-// probe tries whether the database answers, and gives its last failure.
+// probe checks whether the database answers, and returns its failure or nil.
 func (s *source) probe(ctx context.Context) *DatabaseError {
 	err := s.query(ctx, func(r reader) error {
 		if s.failing.Load() == nil {
-			return nil // its file is there and its table is known; requests say how it is
+			return nil // its file exists and its table is known; requests find other failures
 		}
 		_, err := r.count(r.sql().probe)
 		return err

@@ -6,11 +6,14 @@ import (
 	"time"
 )
 
-// Bounds of the latency histogram, upper ends: from an answer without rows to one that is about to be given up.
+// Bounds are the upper bounds of the latency histogram's buckets: from an answer without rows to
+// the
+// default request time.
 var Bounds = [...]time.Duration{
-	250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond,
-	10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
-	500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second,
+	250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond,
+	5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,
+	100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second,
+	2500 * time.Millisecond, 5 * time.Second, 10 * time.Second,
 }
 
 // meter counts the requests of one path.
@@ -34,26 +37,27 @@ func (m *meter) count(status int, took time.Duration) {
 	m.nanos.Add(int64(took))
 }
 
-// Snapshot is a count of everything since New.
+// Snapshot holds the counters since New.
 type Snapshot struct {
 	PID       int                         // of the query process; 0: it is not running
 	Endpoints map[string]EndpointSnapshot // by path; all of them from the start
-	Tables    map[string]TableSnapshot    // by name; of the query process's life
-	Held      int64                       // bytes of bodies and answers that count as Settings.Memory now
+	Tables    map[string]TableSnapshot    // by name; since the start of the query process
+	Held      int64                       // bytes of bodies and answers that count for Settings.Memory
 }
 
-// EndpointSnapshot counts the requests of a path.
+// EndpointSnapshot holds the counters of the requests of a path.
 type EndpointSnapshot struct {
-	Status  map[int]uint64          // requests by HTTP status; 499: the client left before its answer
-	Buckets [len(Bounds) + 1]uint64 // requests by time taken: up to Bounds[i], and more; reading and writing included
-	Total   time.Duration           // the time of all of them
+	Status map[int]uint64 // requests by HTTP status; 499: the client left before its answer
+	// Buckets counts requests by time taken, reading and writing included: up to Bounds[i], and more.
+	Buckets [len(Bounds) + 1]uint64
+	Total   time.Duration // time of all requests
 }
 
-// TableSnapshot counts the rows of a table.
+// TableSnapshot holds the counters of the rows of a table.
 type TableSnapshot struct {
 	Rows    uint64 // answered
-	Damaged uint64 // left out of answers, each time
-	Failing string // empty when its last query went well
+	Damaged uint64 // left out of answers, counted each time
+	Failing string // error of the last query; empty: none
 }
 
 func (m *meter) snapshot() EndpointSnapshot {

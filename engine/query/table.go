@@ -10,26 +10,40 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// spec is what is known of a table before it is seen. Of names in a list the first that the table has is taken:
-// archivers' first, then collectors'.
+// spec describes a table before its database is read. Of a list of names the first one that the
+// table has is used: archivers' names come first, then collectors'.
 type spec struct {
-	name  string
-	order []string // column of cycles: rows are in the order of it, of timestamp (but cycles), and of rowid
+	name string
+	// order is the column of cycles. Rows are ordered by it, by timestamp (except cycles), and by
+	// rowid.
+	order []string
 	id    []string
-	other []string // column of the second id, may be missing
-	only  string   // this column alone is answered, and not as an object; "": all of them
+	other []string // column of the second id; may be missing
+	only  string   // the one column that is answered, not as an object; "": all columns
 	flag  string   // a column that is answered as a boolean: whether it is 1
 }
 
 var (
-	cyclesSpec       = spec{name: "cycles", order: []string{"counter"}, id: []string{"cycleMarker"}, only: "cycleRecord"}
-	accountsSpec     = spec{name: "accounts", order: []string{"cycleNumber", "cycle"}, id: []string{"accountId"}}
-	transactionsSpec = spec{name: "transactions", order: []string{"cycleNumber", "cycle"}, id: []string{"txId"}, other: []string{"appReceiptId", "txHash"}}
-	receiptsSpec     = spec{name: "receipts", order: []string{"cycle"}, id: []string{"receiptId"}, flag: "globalModification"}
-	originalTxsSpec  = spec{name: "originalTxsData", order: []string{"cycle"}, id: []string{"txId"}}
+	cyclesSpec = spec{
+		name: "cycles", order: []string{"counter"}, id: []string{"cycleMarker"}, only: "cycleRecord",
+	}
+	accountsSpec = spec{
+		name: "accounts", order: []string{"cycleNumber", "cycle"}, id: []string{"accountId"},
+	}
+	transactionsSpec = spec{
+		name: "transactions", order: []string{"cycleNumber", "cycle"}, id: []string{"txId"},
+		other: []string{"appReceiptId", "txHash"},
+	}
+	receiptsSpec = spec{
+		name: "receipts", order: []string{"cycle"}, id: []string{"receiptId"},
+		flag: "globalModification",
+	}
+	originalTxsSpec = spec{
+		name: "originalTxsData", order: []string{"cycle"}, id: []string{"txId"},
+	}
 )
 
-// table is a spec that has met its database. It is never changed.
+// table is a spec with the columns of its database. It is immutable.
 type table struct {
 	spec
 	columns []column // in canonical order of their names
@@ -44,21 +58,23 @@ type column struct {
 	flag   bool
 }
 
-// statements are the queries of a table. Those that have a stop variant take the stop cycle as their first argument.
+// statements are the queries of a table. Variants with a stop cycle take it as their first
+// argument.
 type statements struct {
 	latest, rows, byID, byOther, total [2]string // without and with a stop cycle
 	between, counted, tallied          string
 	probe                              string
 }
 
-// describe reads a table's columns. ErrSchema where it is missing or lacks what every query needs.
+// describe reads a table's columns. It returns ErrSchema if the table is missing, or lacks a column
+// that every query needs.
 func describe(ctx context.Context, db *sql.DB, s spec) (*table, error) {
 	found, err := db.QueryContext(ctx, "SELECT name, type FROM pragma_table_info(?)", s.name)
 	if err != nil {
 		return nil, err
 	}
 	defer found.Close()
-	var members []shardus.Member // a way to canonical order
+	var members []shardus.Member // only for their canonical order
 	types := make(map[string]string)
 	for found.Next() {
 		var name, declared string
@@ -101,7 +117,8 @@ func describe(ctx context.Context, db *sql.DB, s spec) (*table, error) {
 	for i, name := range append(order, pick(s.id)) {
 		if name == "" {
 			wanted := slices.Concat(s.order, []string{"timestamp"}, s.id)
-			return nil, fmt.Errorf("%w: table %s needs columns %s", ErrSchema, s.name, strings.Join(wanted, ", "))
+			return nil, fmt.Errorf("%w: table %s needs columns %s",
+				ErrSchema, s.name, strings.Join(wanted, ", "))
 		}
 		if i < len(order) {
 			order[i] = identifier(name)
@@ -111,14 +128,17 @@ func describe(ctx context.Context, db *sql.DB, s spec) (*table, error) {
 	return t, nil
 }
 
-// identifier quotes a name. In double quotes a name that there is not would be a text.
+// identifier quotes a name with backticks. In double quotes SQLite takes an unknown name for a
+// text.
 func identifier(name string) string { return "`" + strings.ReplaceAll(name, "`", "``") + "`" }
 
-// statements writes the queries. order holds the columns that rows are ordered by, quoted; rowid decides between equal
-// ones: it is the end of every index entry, so it costs nothing where there is an index.
+// statements writes the queries. order holds the columns that rows are ordered by, quoted. rowid
+// decides between equal rows. It is the end of every index entry, so it costs nothing if there is
+// an
+// index.
 func (t *table) statements(order []string, id, other string) statements {
-	// The driver turns columns that were declared BOOLEAN or DATE into something else; an expression has no
-	// declared type, and + leaves its value as it is.
+	// The driver converts columns that were declared BOOLEAN or DATE. An expression has no declared
+	// type, and + leaves its value as it is.
 	list := make([]string, len(t.columns))
 	for i, c := range t.columns {
 		list[i] = "+" + identifier(c.name)
@@ -129,12 +149,15 @@ func (t *table) statements(order []string, id, other string) statements {
 	descending := " ORDER BY " + strings.Join(order, " DESC, ") + " DESC, rowid DESC"
 	one := " ORDER BY rowid LIMIT 1"
 
+	inSpan := " WHERE " + cycle + " BETWEEN ? AND ?"
+	count := "SELECT COUNT(*)" + from
 	s := statements{
-		between: all + " WHERE " + cycle + " BETWEEN ? AND ?" + ascending + " LIMIT ? OFFSET ?",
-		counted: "SELECT COUNT(*)" + from + " WHERE " + cycle + " BETWEEN ? AND ?",
-		tallied: "SELECT " + cycle + ", COUNT(*)" + from + " WHERE " + cycle + " BETWEEN ? AND ? GROUP BY " + cycle + " ORDER BY " + cycle,
-		total:   [2]string{"SELECT COUNT(*)" + from, "SELECT COUNT(*)" + from + " WHERE " + cycle + " BETWEEN 0 AND ?"},
-		probe:   "SELECT COUNT(*) FROM (SELECT 1" + from + " LIMIT 1)",
+		between: all + inSpan + ascending + " LIMIT ? OFFSET ?",
+		counted: count + inSpan,
+		tallied: "SELECT " + cycle + ", COUNT(*)" + from + inSpan +
+			" GROUP BY " + cycle + " ORDER BY " + cycle,
+		total: [2]string{count, count + " WHERE " + cycle + " BETWEEN 0 AND ?"},
+		probe: "SELECT COUNT(*) FROM (SELECT 1" + from + " LIMIT 1)",
 	}
 	for i, upTo := range []string{"", cycle + " <= ?"} {
 		where, and := "", " WHERE "

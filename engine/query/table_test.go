@@ -18,7 +18,8 @@ func TestQueriesUseIndexes(t *testing.T) {
 		spec spec
 		path string
 	}{
-		{cyclesSpec, d.Cycles}, {accountsSpec, d.Accounts}, {transactionsSpec, d.Transactions}, {receiptsSpec, d.Receipts}, {originalTxsSpec, d.OriginalTxs},
+		{cyclesSpec, d.Cycles}, {accountsSpec, d.Accounts}, {transactionsSpec, d.Transactions},
+		{receiptsSpec, d.Receipts}, {originalTxsSpec, d.OriginalTxs},
 	} {
 		db := write(t, c.path)
 		table, err := describe(t.Context(), db, c.spec)
@@ -27,7 +28,8 @@ func TestQueriesUseIndexes(t *testing.T) {
 		}
 		s := table.sql
 		statements := []string{
-			s.latest[0], s.latest[1], s.rows[0], s.rows[1], s.byID[0], s.byID[1], s.total[0], s.total[1], s.between, s.counted, s.tallied,
+			s.latest[0], s.latest[1], s.rows[0], s.rows[1], s.byID[0], s.byID[1], s.total[0], s.total[1],
+			s.between, s.counted, s.tallied,
 		}
 		if c.spec.other != nil {
 			statements = append(statements, s.byOther[:]...)
@@ -53,16 +55,19 @@ func TestQueriesUseIndexes(t *testing.T) {
 			rows.Close()
 			all := strings.Join(plan, "; ")
 			limited := strings.Contains(statement, "WHERE")
-			if len(plan) != 1 || !strings.Contains(all, " INDEX ") || limited != strings.HasPrefix(all, "SEARCH") {
+			if len(plan) != 1 || !strings.Contains(all, " INDEX ") ||
+				limited != strings.HasPrefix(all, "SEARCH") {
 				t.Errorf("%s\n%s", statement, all)
 			}
 		}
 	}
 }
 
-// Rows of equal cycle and time keep their order, forwards and backwards, whether or not there is an index.
+// Rows of equal cycle and time keep their order, forwards and backwards, whether or not there is an
+// index.
 func TestTies(t *testing.T) {
-	for _, index := range []string{"CREATE INDEX i ON receipts (cycle ASC, timestamp ASC)", "CREATE INDEX i ON receipts (cycle DESC, timestamp DESC)", "SELECT 1"} {
+	for _, index := range []string{"CREATE INDEX i ON receipts (cycle ASC, timestamp ASC)",
+		"CREATE INDEX i ON receipts (cycle DESC, timestamp DESC)", "SELECT 1"} {
 		d := databasesIn(t.TempDir())
 		sqlExec(t, d.Receipts, "CREATE TABLE receipts (receiptId TEXT, cycle NUMBER, timestamp BIGINT)", index,
 			"INSERT INTO receipts (rowid, receiptId, cycle, timestamp) VALUES (5, 'e', 1, 1), (1, 'a', 1, 1), (9, 'z', 0, 7), (3, 'c', 1, 1), (2, 'b', 1, 2)")
@@ -73,7 +78,8 @@ func TestTies(t *testing.T) {
 			`"count":9`:                   "b e c a z",
 			`"startCycle":1,"endCycle":1`: "a c e b",
 		} {
-			if got := names(t, post(t, a, "/receipt", parameters).body, "receipts", "receiptId"); got != want {
+			if got := names(t, post(t, a, "/receipt", parameters).body, "receipts",
+				"receiptId"); got != want {
 				t.Errorf("%s, %s: %s, want %s", index, parameters, got, want)
 			}
 		}
@@ -102,13 +108,15 @@ func TestColumns(t *testing.T) {
 		{"\xff", `"` + "\ufffd" + `"`, "", "false"},
 		{`{"a":1}`, `"{\"a\":1}"`, `{"a":1}`, "false"},
 		{` {"b":1.0,"a":{"value":"0F","dataType":"bi"}} `, `" {\"b\":1.0,\"a\":{\"value\":\"0F\",\"dataType\":\"bi\"}} "`, `{"a":{"dataType":"bi","value":"f"},"b":1}`, "false"},
-		{`{"type":"Buffer","data":[1,2]}`, `"{\"type\":\"Buffer\",\"data\":[1,2]}"`, `{"value":"AQI=","dataType":"bb"}`, "false"},
+		{`{"type":"Buffer","data":[1,2]}`, `"{\"type\":\"Buffer\",\"data\":[1,2]}"`,
+			`{"value":"AQI=","dataType":"bb"}`, "false"},
 		{[]byte{0, 255}, `{"value":"AP8=","dataType":"bb"}`, "", "false"},
 		{[]byte(`[1]`), `{"value":"WzFd","dataType":"bb"}`, `[1]`, "false"},
 		{nested, `"` + nested + `"`, "", "false"},
 		{"{", `"{"`, "", "false"},
 	} {
-		for want, f := range map[*string]func([]byte, any) ([]byte, error){&c.plain: appendPlain, &c.json: appendJSON} {
+		for want, f := range map[*string]func([]byte, any) ([]byte, error){&c.plain: appendPlain,
+			&c.json: appendJSON} {
 			got, err := f([]byte("kept"), c.value)
 			if (err != nil) != (*want == "") || err == nil && string(got) != "kept"+*want {
 				t.Errorf("%.60v: %.200s, %v, want %.200s", c.value, got, err, *want)
@@ -132,7 +140,8 @@ func TestOddNames(t *testing.T) {
 	}
 }
 
-// What a damaged row costs is itself alone: those before and after it are there, and it is logged once.
+// What a damaged row costs is itself alone: those before and after it are there, and it is logged
+// once.
 func TestDamagedRows(t *testing.T) {
 	d := databasesIn(t.TempDir())
 	sqlExec(t, d.OriginalTxs, "CREATE TABLE originalTxsData (txId TEXT, cycle NUMBER, timestamp BIGINT, originalTxData JSON)",
@@ -141,18 +150,21 @@ func TestDamagedRows(t *testing.T) {
 	if got := post(t, a, "/originalTx", `"start":0,"end":9`); got.status != 200 || names(t, got.body, "originalTxs", "txId") != "b d" {
 		t.Errorf("%+v", got)
 	}
-	if n := strings.Count(log.String(), "damaged row"); n != 1 || a.Snapshot().Tables["originalTxsData"].Damaged != 3 {
+	left := a.Snapshot().Tables["originalTxsData"].Damaged
+	if n := strings.Count(log.String(), "damaged row"); n != 1 || left != 3 {
 		t.Errorf("%d lines: %s, %+v", n, log, a.Snapshot().Tables)
 	}
 }
 
 func TestErrorsSayWhich(t *testing.T) {
-	err := error(&DatabaseError{"receipts", filepath.Join("secret", "place", "r.sqlite3"), fmt.Errorf("%w: why", ErrLocked)})
+	path := filepath.Join("secret", "place", "r.sqlite3")
+	err := error(&DatabaseError{"receipts", path, fmt.Errorf("%w: why", ErrLocked)})
 	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), "secret/place/r.sqlite3") {
 		t.Error(err)
 	}
 	var d *DatabaseError
-	if !errors.As(err, &d) || d.public() != "database receipts (r.sqlite3): the database is locked: why" {
+	const want = "database receipts (r.sqlite3): the database is locked: why"
+	if !errors.As(err, &d) || d.public() != want {
 		t.Error(d.public())
 	}
 	if once := classify(shardus.ErrKey); classify(once).Error() != once.Error() || !errors.Is(once, ErrUnreadable) {

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// archiver is one run: it makes pieces of records and hands them to logs, manifest and databases.
+// archiver is one run. It makes records in pieces, and gives them to logs, manifest and databases.
 type archiver struct {
 	o     Options
 	world *World
 	mix   *Mix
-	rng   *random // decides what is odd
+	rng   *random // chooses the records that are odd
 	rate  float64 // records a second, all streams
 
 	logs      [len(Streams)]*LogWriter // nil for streams that are not written
@@ -27,23 +27,26 @@ type archiver struct {
 	count [len(Streams)]int64
 	odd   [oddKinds]int64
 
-	// The piece being made; all are used again for the next.
+	// The current piece. Its memory is reused for the next.
 	text  []byte
 	lines []line
 	notes []byte // for the manifest
 }
 
-// line is one line to be written. Both are spans of archiver.text.
+// line is one line of the current piece. Its two spans are in archiver.text.
 type line struct {
 	stream    int
-	from, to  int  // as it is written
-	canonical int  // where the record's canonical text begins; -1: no record
-	end       int  // and ends
-	unstored  bool // no row in the databases belongs to it
+	from, to  int  // the line as it is written
+	canonical int  // start of the record's canonical text; -1: no record
+	end       int  // end of that text
+	unstored  bool // it has no row in the databases
 }
 
 func openArchiver(o Options) (*archiver, error) {
-	a := &archiver{o: o, mix: NewMix(o.Rates[0], o.Rates[1], o.Rates[2]), rng: newRandom("odd:" + o.Seed), start: time.Now()}
+	a := &archiver{
+		o: o, mix: NewMix(o.Rates[0], o.Rates[1], o.Rates[2]), rng: newRandom("odd:" + o.Seed),
+		start: time.Now(),
+	}
 	for _, r := range o.Rates {
 		a.rate += r
 	}
@@ -78,7 +81,8 @@ func (a *archiver) open() (err error) {
 		if a.o.Log.Fresh {
 			mode = os.O_TRUNC
 		}
-		if a.manifest, err = os.OpenFile(a.o.Manifest, os.O_WRONLY|os.O_CREATE|mode, 0o644); err != nil {
+		a.manifest, err = os.OpenFile(a.o.Manifest, os.O_WRONLY|os.O_CREATE|mode, 0o644)
+		if err != nil {
 			return fmt.Errorf("simulator: opening the manifest: %w", err)
 		}
 	}
@@ -98,8 +102,9 @@ func (a *archiver) open() (err error) {
 	return nil
 }
 
-// piece writes at most n records, and returns how many. The manifest comes first: whatever may be in a
-// log after a crash is in the manifest.
+// piece writes at most n records, and returns how many. It writes the manifest first, so that after
+// a
+// crash the manifest has every record that a log has.
 func (a *archiver) piece(n int64) (int64, error) {
 	made := a.makeUp(n)
 	if a.manifest != nil {
@@ -150,7 +155,7 @@ func (a *archiver) store() error {
 	return a.databases.Commit()
 }
 
-// makeUp fills text and lines with at most n records that carry the present time.
+// makeUp fills text and lines with at most n records that carry the current time.
 func (a *archiver) makeUp(n int64) (made int64) {
 	a.text, a.lines = a.text[:0], a.lines[:0]
 	now := time.Now().UnixMilli()
@@ -172,16 +177,16 @@ func (a *archiver) makeUp(n int64) (made int64) {
 	return made
 }
 
-// makeOdd adds the line l, changed or followed by others as chance has it. It tells whether one of
-// those is a record, which it is only where there is room for one.
-func (a *archiver) makeOdd(l line, room bool) (another bool) {
+// makeOdd adds the line l, at random changed or followed by others. It tells whether one of the
+// others is a record, which is possible only if fits is set.
+func (a *archiver) makeOdd(l line, fits bool) (another bool) {
 	var again line
 	if Streams[l.stream] == Receipt {
 		if a.isOdd(oddRefused) {
 			from := len(a.text)
 			a.text = appendWithout(a.text, a.text[l.from:l.to], applyTime)
 			l = a.unstored(l.stream, from)
-		} else if another = room && a.isOdd(oddRepeated); another {
+		} else if another = fits && a.isOdd(oddRepeated); another {
 			again = a.repeat(l)
 		}
 	}
@@ -198,7 +203,10 @@ func (a *archiver) makeOdd(l line, room bool) (another bool) {
 	}
 	a.lines = append(a.lines, l)
 	if a.isOdd(oddDamaged) {
-		a.lines = append(a.lines, line{stream: l.stream, from: l.from, to: a.rng.between(l.from+1, l.to-1), canonical: -1})
+		broken := line{
+			stream: l.stream, from: l.from, to: a.rng.between(l.from+1, l.to-1), canonical: -1,
+		}
+		a.lines = append(a.lines, broken)
 	}
 	if a.isOdd(oddBlank) {
 		a.lines = append(a.lines, line{stream: l.stream, canonical: -1})
@@ -210,11 +218,12 @@ func (a *archiver) makeOdd(l line, room bool) (another bool) {
 	return another
 }
 
-// applyTime is the member that receipts have which the archiver stores.
+// applyTime is a member of the receipts that the archiver stores; refused receipts lack it.
 const applyTime = "applyTimestamp"
 
-// repeat makes the line that the archiver logs when it gets the receipt l a second time: before it
-// has deleted executionShardKey from it.
+// repeat makes the line that the archiver logs when it gets the receipt l a second time. It logs
+// that
+// one before it deletes executionShardKey.
 func (a *archiver) repeat(l line) line {
 	record := appendWithout(nil, a.text[l.from:l.to], applyTime)
 	from := len(a.text)
@@ -226,7 +235,8 @@ func (a *archiver) repeat(l line) line {
 	return a.unstored(l.stream, from)
 }
 
-// unstored is the line of a record that ends the text and has no row.
+// unstored returns the line of a record without a row. The record is the end of the text from from
+// on.
 func (a *archiver) unstored(stream, from int) line {
 	end := len(a.text)
 	return line{stream: stream, from: from, to: end, canonical: from, end: end, unstored: true}
@@ -240,7 +250,7 @@ func (a *archiver) isOdd(k oddKind) bool {
 	return true
 }
 
-// noteDigits is how much of a record's SHA-256 a manifest holds.
+// noteDigits is how many hex digits of a record's SHA-256 a manifest holds.
 const noteDigits = 24
 
 func appendNote(dst []byte, stream string, record []byte) []byte {
@@ -252,7 +262,8 @@ func appendNote(dst []byte, stream string, record []byte) []byte {
 
 func (a *archiver) summary() Summary {
 	s := Summary{
-		Generation: cmp.Or(a.o.Log.Generation, BytesBlank), Seed: a.o.Seed, Seconds: time.Since(a.start).Seconds(),
+		Generation: cmp.Or(a.o.Log.Generation, BytesBlank), Seed: a.o.Seed,
+		Seconds: time.Since(a.start).Seconds(),
 		Records: map[string]int64{}, Rotations: map[string]int64{}, Total: a.total,
 	}
 	for i, log := range a.logs {

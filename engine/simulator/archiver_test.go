@@ -11,10 +11,9 @@ import (
 	"testing"
 )
 
-// The archiver's checks of a receipt, as far as they concern its form. A name ends with ? where the
-// member may be left out; other members are refused.
-// What stands behind a name is a form, "text", "flag", "count" (an integer from 0), "any", a listOf, or a []form: one
-// of them.
+// The archiver's checks of the form of a receipt. A name that ends with ? may be missing. Members
+// without a name here are refused. The value for a name is a form, "text", "flag", "count" (an
+// integer from 0), "any", a listOf, or a []form, which means any of them.
 type form map[string]any
 
 var accountForm = form{
@@ -52,7 +51,7 @@ var signForm = form{"owner": "text", "sig": "text"}
 
 type listOf struct{ of any }
 
-// wrong says what of v has not that form; empty if all has.
+// wrong returns which part of v does not have that form; empty if all parts have.
 func wrong(at string, v, want any) string {
 	switch want := want.(type) {
 	case form:
@@ -127,7 +126,7 @@ func parsed(t *testing.T, record []byte) map[string]any {
 	return v
 }
 
-// Every receipt is one that the newest archiver takes, and is logged as that logs it.
+// Every receipt is one that the newest archiver accepts, in the form in which it logs it.
 func TestReceiptsAreAccepted(t *testing.T) {
 	w := NewWorld("accepted", 0)
 	w.Append(nil, Cycle, someTime)
@@ -152,7 +151,7 @@ func TestReceiptsAreAccepted(t *testing.T) {
 			r["globalModification"].(bool) != (signed["proposal"] == nil) {
 			t.Fatalf("%v", r)
 		}
-		// What a collector reads of it without a check.
+		// Members that a collector reads without a check.
 		data := r["appReceiptData"].(map[string]any)["data"].(map[string]any)
 		readable := data["readableReceipt"].(map[string]any)
 		if _, ok := readable["status"].(float64); !ok || readable["from"] == nil ||
@@ -192,7 +191,7 @@ func fieldOf(t *testing.T, record []byte, name string) json.RawMessage {
 	return m[name]
 }
 
-// Cycles begin with 0, each begins when the one before ends, and a later run goes on with both.
+// Cycles begin with 0, each begins when the one before ends, and a later run continues both.
 func TestCyclesFollowEachOther(t *testing.T) {
 	dir := t.TempDir()
 	o := Options{
@@ -228,7 +227,8 @@ func TestCyclesFollowEachOther(t *testing.T) {
 	}
 }
 
-// What the archiver logs and does not store: in the logs and the manifest, not in the databases.
+// Receipts that the archiver logs and does not store are in the logs and the manifest, not in the
+// databases.
 func TestRefusedAndRepeated(t *testing.T) {
 	for _, older := range []bool{false, true} {
 		dir := t.TempDir()

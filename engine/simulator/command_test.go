@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-func command(t *testing.T, ctx context.Context, args ...string) (status int, stdout, stderr string) {
+func command(t *testing.T, ctx context.Context, args ...string) (status int, stdout,
+	stderr string) {
 	t.Helper()
 	var out, err bytes.Buffer
 	status = Command(ctx, args, &out, &err)
@@ -22,13 +23,16 @@ func command(t *testing.T, ctx context.Context, args ...string) (status int, std
 
 func TestCommand(t *testing.T) {
 	dir := t.TempDir()
-	status, stdout, stderr := command(t, t.Context(), "--dir", dir, "--rate", "0", "--count", "300", "--streams", "cycle,receipt", "--generation", "entries", "--max-entries", "100", "--seed", "s", "--manifest", filepath.Join(dir, "manifest"))
+	status, stdout, stderr := command(t, t.Context(), "--dir", dir, "--rate", "0", "--count", "300",
+		"--streams", "cycle,receipt", "--generation", "entries", "--max-entries", "100", "--seed", "s",
+		"--manifest", filepath.Join(dir, "manifest"))
 	if status != 0 || stderr != "" || strings.Count(stdout, "\n") != 1 {
 		t.Fatalf("status %d, said %q, %q", status, stdout, stderr)
 	}
 	var s Summary
 	must(t, json.Unmarshal([]byte(stdout), &s))
-	if s.Total != 300 || s.Seed != "s" || s.Generation != Entries || s.Rotations[Receipt] != 2 || len(s.Records) != 2 {
+	if s.Total != 300 || s.Seed != "s" || s.Generation != Entries || s.Rotations[Receipt] != 2 ||
+		len(s.Records) != 2 {
 		t.Errorf("summary %s", stdout)
 	}
 	if n := len(linesOf(t, dir, Receipt)) + len(linesOf(t, dir, Cycle)); n != 300 {
@@ -48,8 +52,10 @@ func TestCommandStops(t *testing.T) {
 func TestCommandShowsProgress(t *testing.T) {
 	for quiet, lines := range map[string]int{"--quiet=false": 3, "--quiet": 0} {
 		synctest.Test(t, func(t *testing.T) {
-			status, _, stderr := command(t, t.Context(), "--dir", t.TempDir(), "--rate", "100", "--seconds", "3.5", "--progress", quiet)
-			if status != 0 || strings.Count(stderr, "\n") != lines || strings.Count(stderr, " rotations\n") != lines {
+			status, _, stderr := command(t, t.Context(), "--dir", t.TempDir(), "--rate", "100",
+				"--seconds", "3.5", "--progress", quiet)
+			if status != 0 || strings.Count(stderr, "\n") != lines ||
+				strings.Count(stderr, " rotations\n") != lines {
 				t.Errorf("%s: status %d, said\n%s", quiet, status, stderr)
 			}
 		})
@@ -58,7 +64,9 @@ func TestCommandShowsProgress(t *testing.T) {
 
 func TestCommandHelp(t *testing.T) {
 	status, stdout, stderr := command(t, t.Context(), "--help")
-	for _, flag := range []string{"dir", "db", "rate", "seconds", "count", "generation", "streams", "max-entries", "max-bytes", "max-files", "batch-ms", "torn", "seed", "manifest", "fresh", "odd", "quiet", "progress"} {
+	for _, flag := range []string{"dir", "db", "rate", "seconds", "count", "generation", "streams",
+		"max-entries", "max-bytes", "max-files", "batch-ms", "torn", "seed", "manifest", "fresh", "odd",
+		"quiet", "progress"} {
 		if !strings.Contains(stdout, "--"+flag) {
 			t.Errorf("no word of --%s", flag)
 		}
@@ -81,7 +89,7 @@ func TestCommandRefuses(t *testing.T) {
 		"--dir D --rate receipt=0":                 "at least one must be above 0",
 		"--dir D --rate cycle=1,cycle=2":           "once",
 		"--dir D --rate cycle=1 --streams receipt": "not in --streams",
-		"--dir D --streams receipts":               `--streams "receipts": they are cycle, originalTx, receipt`,
+		"--dir D --streams receipts":               `--streams "receipts": the streams are cycle, originalTx, receipt`,
 		"--dir D --seconds -1":                     "--seconds",
 		"--dir D --count -1":                       "a count of -1",
 		"--dir D --generation new":                 `generation "new"`,
@@ -95,7 +103,8 @@ func TestCommandRefuses(t *testing.T) {
 		"--dir D --odd strange=1":                  "noncanonical, trailer, damaged, blank",
 		"--dir D --nonsense":                       "unknown flag",
 	} {
-		status, stdout, stderr := command(t, t.Context(), strings.Fields(strings.ReplaceAll(args, "D", dir))...)
+		status, stdout, stderr := command(t, t.Context(),
+			strings.Fields(strings.ReplaceAll(args, "D", dir))...)
 		if status != exitConfig || stdout != "" || !strings.Contains(stderr, why) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%s: status %d, said %q, want %q", args, status, stdout+stderr, why)
 		}
@@ -105,7 +114,8 @@ func TestCommandRefuses(t *testing.T) {
 	}
 	file := filepath.Join(dir, "file")
 	must(t, os.WriteFile(file, nil, 0o644))
-	if status, _, stderr := command(t, t.Context(), "--dir", file, "--count", "1"); status != 1 || !strings.Contains(stderr, "opening data logs") {
+	if status, _, stderr := command(t, t.Context(), "--dir", file, "--count", "1"); status != 1 ||
+		!strings.Contains(stderr, "opening data logs") {
 		t.Errorf("logs in a file: status %d, said %q", status, stderr)
 	}
 }
@@ -114,8 +124,11 @@ func TestFlags(t *testing.T) {
 	o, err := parseArgs(strings.Fields("-d D --db E --rate receipt=7,cycle=0.5 --seconds 1.5 --count 9 --generation bytes --max-bytes 7 --max-files 6 --batch-ms 2.5 --batch-lines 3 --torn 0.5 --torn-ms 7 --seed s --first-cycle 4 --shard-keys --manifest M --fresh --odd damaged=0.25,blank=1 -q"), nil)
 	must(t, err)
 	want := commandOptions{quiet: true, Options: Options{
-		Dir: "D", Databases: "E", Seed: "s", FirstCycle: 4, ShardKeys: true, Rates: [3]float64{0.5, 0, 7}, Duration: 1500 * time.Millisecond, Count: 9, Batch: 2500 * time.Microsecond,
-		Log:      LogOptions{Generation: Bytes, MaxEntries: 1000, MaxBytes: 7, MaxFiles: 6, Fresh: true, BatchLines: 3, Torn: 0.5, TornPause: 7 * time.Millisecond},
+		Dir: "D", Databases: "E", Seed: "s", FirstCycle: 4, ShardKeys: true,
+		Rates: [3]float64{0.5, 0, 7}, Duration: 1500 * time.Millisecond, Count: 9,
+		Batch: 2500 * time.Microsecond,
+		Log: LogOptions{Generation: Bytes, MaxEntries: 1000, MaxBytes: 7, MaxFiles: 6, Fresh: true,
+			BatchLines: 3, Torn: 0.5, TornPause: 7 * time.Millisecond},
 		Manifest: "M", Odd: Odd{Damaged: 0.25, Blank: 1},
 	}}
 	if !reflect.DeepEqual(o, want) {
@@ -123,7 +136,8 @@ func TestFlags(t *testing.T) {
 	}
 	o, err = parseArgs([]string{"--rate", "0", "--streams", "receipt", "--odd", "0.1"}, nil)
 	must(t, err)
-	if !o.Unpaced || o.Rates != [3]float64{0, 0, 1} || o.Odd != (Odd{0.1, 0.1, 0.1, 0.1, 0.1, 0.1}) || o.Seed == "" {
+	if !o.Unpaced || o.Rates != [3]float64{0, 0, 1} ||
+		o.Odd != (Odd{0.1, 0.1, 0.1, 0.1, 0.1, 0.1}) || o.Seed == "" {
 		t.Errorf("%+v", o)
 	}
 }

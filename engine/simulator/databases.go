@@ -13,9 +13,9 @@ import (
 	_ "github.com/mattn/go-sqlite3" // the driver
 )
 
-// Databases are the archiver's five SQLite databases, filled with the rows that belong to the records
-// given to Add. Rows become visible with Commit. A nil *Databases takes everything and does nothing.
-// It is not safe for concurrent use.
+// Databases are the archiver's five SQLite databases, filled with the rows for the records given to
+// Add. Rows become visible with Commit. A nil *Databases does nothing. Databases is not safe for
+// concurrent use.
 type Databases struct {
 	open [tableCount]database
 }
@@ -23,12 +23,13 @@ type Databases struct {
 type database struct {
 	table  *table
 	db     *sql.DB
-	tx     *sql.Tx // begun by the first row after a commit
+	tx     *sql.Tx // nil until the first row after a commit
 	insert *sql.Stmt
 }
 
-// OpenDatabases opens the databases in dir, and makes those that are not there, in WAL mode.
-// With fresh they are deleted first.
+// OpenDatabases opens the databases in dir, in WAL mode, and makes those that do not exist. With
+// fresh
+// they are deleted first.
 func OpenDatabases(dir string, fresh bool) (*Databases, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("simulator: %w", err)
@@ -37,7 +38,7 @@ func OpenDatabases(dir string, fresh bool) (*Databases, error) {
 	for i := range tables {
 		db, err := openDatabase(dir, &tables[i], fresh)
 		if err != nil {
-			_ = d.Close() // nothing was written: the first error is the one to tell
+			_ = d.Close() // nothing was written; the first error is returned
 			return nil, fmt.Errorf("simulator: opening database %s: %w", tables[i].name, err)
 		}
 		d.open[i] = database{table: &tables[i], db: db}
@@ -57,8 +58,11 @@ func openDatabase(dir string, t *table, fresh bool) (*sql.DB, error) {
 			}
 		}
 	}
-	// Not synchronous: what a power failure takes was made up anyway.
-	name := url.URL{Scheme: "file", Path: path, RawQuery: "_journal_mode=WAL&_synchronous=OFF&_busy_timeout=5000"}
+	// Not synchronous: the data is simulated, so a power failure may lose it.
+	name := url.URL{
+		Scheme: "file", Path: path,
+		RawQuery: "_journal_mode=WAL&_synchronous=OFF&_busy_timeout=5000",
+	}
 	db, err := sql.Open("sqlite3", name.String())
 	if err != nil {
 		return nil, err
@@ -73,7 +77,7 @@ func openDatabase(dir string, t *table, fresh bool) (*sql.DB, error) {
 	return db, nil
 }
 
-// The parts of records that become columns; JSON columns hold the text as it stands in the record.
+// The parts of records that become columns. JSON columns hold the text as it is in the record.
 type (
 	cycleColumns struct {
 		Counter     int64           `json:"counter"`
@@ -109,8 +113,8 @@ type (
 	}
 )
 
-// Add stores what belongs to one record, given as canonical text: a cycle, an originalTx, or a receipt with
-// its transaction and the accounts it changed.
+// Add stores the rows for one record, given as canonical text: a cycle, an originalTx, or a receipt
+// with its transaction and the accounts that it changed.
 func (d *Databases) Add(stream string, record []byte) error {
 	if d == nil {
 		return nil
@@ -148,7 +152,9 @@ func (d *Databases) addReceipt(r *receiptColumns) error {
 	}
 	for i := range accounts {
 		a := &accounts[i]
-		if err := d.insert(tableAccounts, a.AccountID, string(a.Data), a.Timestamp, a.Hash, a.CycleNumber, a.IsGlobal); err != nil {
+		err := d.insert(tableAccounts,
+			a.AccountID, string(a.Data), a.Timestamp, a.Hash, a.CycleNumber, a.IsGlobal)
+		if err != nil {
 			return err
 		}
 	}
@@ -162,7 +168,7 @@ func (d *Databases) addReceipt(r *receiptColumns) error {
 	if err != nil {
 		return err
 	}
-	// Transactions without an Ethereum receipt are found under their own id.
+	// A transaction without an Ethereum receipt is stored under its own id.
 	app := struct {
 		AccountID string          `json:"accountId"`
 		Data      json.RawMessage `json:"data"`
@@ -170,19 +176,22 @@ func (d *Databases) addReceipt(r *receiptColumns) error {
 	if err := json.Unmarshal(r.AppReceiptData, &app); err != nil { // null leaves it as it is
 		return err
 	}
-	if err := d.insert(tableTransactions, r.ReceiptID, app.AccountID, r.Timestamp, r.Cycle, string(app.Data), string(tx.OriginalTxData)); err != nil {
+	err = d.insert(tableTransactions, r.ReceiptID, app.AccountID, r.Timestamp, r.Cycle,
+		string(app.Data), string(tx.OriginalTxData))
+	if err != nil {
 		return err
 	}
 	var appReceipt any // SQL NULL for null
 	if string(r.AppReceiptData) != "null" {
 		appReceipt = string(r.AppReceiptData)
 	}
-	return d.insert(tableReceipts, r.ReceiptID, string(r.Tx), r.Cycle, r.ApplyTimestamp, r.Timestamp, string(r.SignedReceipt),
+	return d.insert(tableReceipts,
+		r.ReceiptID, string(r.Tx), r.Cycle, r.ApplyTimestamp, r.Timestamp, string(r.SignedReceipt),
 		string(r.AfterStates), string(r.BeforeStates), appReceipt, key, r.GlobalModification)
 }
 
-// shardKey returns what the archiver stores as executionShardKey, also of receipts that it logs
-// without.
+// shardKey returns the executionShardKey that the archiver stores, also for receipts that it logs
+// without one.
 func (r *receiptColumns) shardKey() (string, error) {
 	if r.ExecutionShardKey != nil {
 		return *r.ExecutionShardKey, nil
@@ -202,7 +211,7 @@ func (r *receiptColumns) shardKey() (string, error) {
 	return signed.Proposal.ExecutionShardKey, err
 }
 
-// storedShardKey is shardKey of a record.
+// storedShardKey is shardKey for the text of a record.
 func storedShardKey(record []byte) string {
 	var r receiptColumns
 	unmarshal(record, &r)
@@ -230,7 +239,7 @@ func (d *Databases) insert(table int, values ...any) error {
 	return err
 }
 
-// Commit makes what was added visible to readers of the databases.
+// Commit makes the added rows visible to readers of the databases.
 func (d *Databases) Commit() error {
 	if d == nil {
 		return nil
@@ -249,7 +258,7 @@ func (d *Databases) Commit() error {
 	return nil
 }
 
-// Close commits what was added and closes the databases.
+// Close commits the added rows and closes the databases.
 func (d *Databases) Close() error {
 	if d == nil {
 		return nil
@@ -263,8 +272,9 @@ func (d *Databases) Close() error {
 	return err
 }
 
-// lastCycle returns the highest counter stored, and when that cycle began (Unix seconds); -1 and 0
-// where there is none.
+// lastCycle returns the highest stored counter, and when that cycle began (Unix seconds); -1 and 0
+// if
+// there is none.
 func (d *Databases) lastCycle() (counter, start int64, err error) {
 	if d == nil {
 		return -1, 0, nil

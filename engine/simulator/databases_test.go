@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// query returns the rows of a query on one of the databases in dir, read as the distributor does: from
-// its own connection. Tables of other databases are reached as <table>.<table>.
+// query returns the rows of a query on one of the databases in dir. It reads as the distributor
+// does, on a connection of its own. Tables of other databases are reached as <table>.<table>.
 func query(t *testing.T, dir, table, text string) (rows [][]any) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, table+".sqlite3")+"?mode=ro")
@@ -21,7 +21,8 @@ func query(t *testing.T, dir, table, text string) (rows [][]any) {
 	db.SetMaxOpenConns(1)
 	for _, other := range tables {
 		if other.name != table && strings.Contains(text, other.name+".") {
-			_, err := db.Exec("ATTACH ? AS "+other.name, "file:"+filepath.Join(dir, other.fileName())+"?mode=ro")
+			_, err := db.Exec("ATTACH ? AS "+other.name,
+				"file:"+filepath.Join(dir, other.fileName())+"?mode=ro")
 			must(t, err)
 		}
 	}
@@ -57,7 +58,8 @@ func TestSchemaIsTheRecorded(t *testing.T) {
 	must(t, err)
 	must(t, d.Close())
 	var got strings.Builder
-	for _, name := range []string{"cycles", "accounts", "transactions", "receipts", "originalTxsData"} {
+	for _, name := range []string{"cycles", "accounts", "transactions", "receipts",
+		"originalTxsData"} {
 		fmt.Fprintf(&got, "-- %s.sqlite3\n", name)
 		for _, row := range query(t, dir, name, "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY rowid") {
 			fmt.Fprintf(&got, "%s;\n", row[0])
@@ -73,7 +75,7 @@ func TestSchemaIsTheRecorded(t *testing.T) {
 	}
 }
 
-// logged is what a test remembers of the records it stored.
+// logged holds the records that a test has stored.
 type logged struct {
 	cycles, originals, receipts []map[string]json.RawMessage
 	accounts                    map[string]json.RawMessage // newest state, by id
@@ -147,13 +149,14 @@ func TestRowsAreWhatWasLogged(t *testing.T) {
 	}
 
 	for _, row := range query(t, dir, "accounts", "SELECT accountId, data, json_extract(data, '$.timestamp') = timestamp, json_extract(data, '$.hash') = hash, typeof(data) FROM accounts") {
-		if want := string(l.accounts[row[0].(string)]); row[1] != want || row[2] != int64(1) || row[3] != int64(1) || row[4] != "text" {
+		if want := string(l.accounts[row[0].(string)]); row[1] != want || row[2] != int64(1) ||
+			row[3] != int64(1) || row[4] != "text" {
 			t.Errorf("account %v, want data %s", row, want)
 		}
 	}
 }
 
-// Every column of every receipt, cycle and originalTx holds the text that stands in the record.
+// Every column of every receipt, cycle and originalTx holds the text of the record.
 func TestColumnsHoldTheRecordsText(t *testing.T) {
 	dir := t.TempDir()
 	d, err := OpenDatabases(dir, false)
@@ -167,8 +170,11 @@ func TestColumnsHoldTheRecordsText(t *testing.T) {
 		columns    []string
 	}{
 		{"cycles", "cycleMarker", l.cycles, nil, []string{"cycleMarker", "counter", "cycleRecord"}},
-		{"originalTxsData", "txId", l.originals, nil, []string{"txId", "timestamp", "cycle", "originalTxData"}},
-		{"receipts", "receiptId", l.receipts, []string{"globalModification"}, []string{"receiptId", "tx", "cycle", "applyTimestamp", "timestamp", "signedReceipt", "afterStates", "beforeStates", "appReceiptData", "executionShardKey", "globalModification"}},
+		{"originalTxsData", "txId", l.originals, nil,
+			[]string{"txId", "timestamp", "cycle", "originalTxData"}},
+		{"receipts", "receiptId", l.receipts, []string{"globalModification"},
+			[]string{"receiptId", "tx", "cycle", "applyTimestamp", "timestamp", "signedReceipt",
+				"afterStates", "beforeStates", "appReceiptData", "executionShardKey", "globalModification"}},
 	} {
 		for _, r := range of.records {
 			row := query(t, dir, of.table, "SELECT `"+strings.Join(of.columns, "`, `")+"` FROM "+of.table+" WHERE "+of.key+" = '"+unquote(t, r[of.key])+"'")
@@ -197,7 +203,7 @@ func TestColumnsHoldTheRecordsText(t *testing.T) {
 	}
 }
 
-// keyOf is the executionShardKey that the receipt's signatures name.
+// keyOf returns the executionShardKey in the signed part of the receipt.
 func keyOf(t *testing.T, signedReceipt json.RawMessage) string {
 	t.Helper()
 	var s struct {
@@ -242,7 +248,8 @@ func TestReopenedDatabases(t *testing.T) {
 	d, err = OpenDatabases(dir, false)
 	must(t, err)
 	wantStart := someTime/1000 - int64(ahead.Seconds()) + cycleSeconds*int64(len(l.cycles)-1)
-	if last, start, err := d.lastCycle(); err != nil || last != int64(len(l.cycles)) || start != wantStart {
+	if last, start, err := d.lastCycle(); err != nil || last != int64(len(l.cycles)) ||
+		start != wantStart {
 		t.Errorf("last cycle %d at %d, %v; want %d at %d", last, start, err, len(l.cycles), wantStart)
 	}
 	must(t, d.Close())
@@ -265,7 +272,8 @@ func TestDatabasesRefuseAndIgnore(t *testing.T) {
 	d, err := OpenDatabases(t.TempDir(), false)
 	must(t, err)
 	defer d.Close()
-	for _, bad := range [][2]string{{Receipt, `{"receiptId":`}, {Receipt, `{"afterStates":7}`}, {Cycle, `[]`}, {OriginalTx, ``}, {"receipts", `{}`}} {
+	for _, bad := range [][2]string{{Receipt, `{"receiptId":`}, {Receipt, `{"afterStates":7}`},
+		{Cycle, `[]`}, {OriginalTx, ``}, {"receipts", `{}`}} {
 		if err := d.Add(bad[0], []byte(bad[1])); err == nil {
 			t.Errorf("%s %s was stored", bad[0], bad[1])
 		}

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Generation is one of the ways in which archivers have written data logs; doc.go draws them.
+// Generation is one of the ways in which archivers have written data logs; see the package doc.
 type Generation string
 
 const (
@@ -22,24 +22,26 @@ const (
 	BytesBlank Generation = "bytes-blank"
 )
 
-// LogOptions says where and how one stream's data logs are written. Zero limits stand for what
-// archivers of the generation have by default.
+// LogOptions says where and how one stream's data logs are written. A limit of zero means the
+// default
+// of archivers of the generation.
 type LogOptions struct {
-	Dir        string // made if it is not there
+	Dir        string // made if it does not exist
 	Stream     string
 	Generation Generation
 	MaxEntries int   // records in a log of the generation Entries; default 1000
-	MaxBytes   int64 // bytes in a log of the others; default 10 MiB
-	MaxFiles   int   // logs before numbers begin anew: even, at least 4; default 10 (Entries) or 20
-	Fresh      bool  // delete this stream's logs first; without it the archiver goes on where it stopped
+	MaxBytes   int64 // bytes in a log of the other generations; default 10 MiB
+	MaxFiles   int   // highest log number: even, at least 4; default 10 (Entries) or 20
+	Fresh      bool  // delete this stream's logs first; else continue the current one
 	BatchLines int   // most lines in one write; 0: all that were appended
 
 	Torn      float64       // share of writes, 0 to 1, that are cut in two
 	TornPause time.Duration // between the two
-	Seed      string        // decides which, and where
+	Seed      string        // determines which writes are cut, and where
 
-	// OnWrite is called after each record has been written in full, with the time just before the write
-	// that completed it. line is what stands in the file, without line end, and valid only during the call.
+	// OnWrite is called after each record has been written in full, with the time just before the
+	// write that completed it. line is the line in the file without its line end. It is valid only
+	// during the call.
 	OnWrite func(line []byte, at time.Time)
 }
 
@@ -60,9 +62,9 @@ type LogWriter struct {
 	stats LogStats
 }
 
-// LogStats counts what a LogWriter has written since it was made.
+// LogStats counts what a LogWriter has written.
 type LogStats struct {
-	Lines     int64 // records and noise
+	Lines     int64 // records and lines that are no records
 	Bytes     int64 // of lines, line ends and trailers
 	Rotations int64
 }
@@ -72,19 +74,23 @@ type pendingLine struct {
 	record     bool
 }
 
-// NewLogWriter opens the stream's logs. As a restarted archiver it goes on in the log that the active
-// file names, and rotates at once if that is full already.
+// NewLogWriter opens the stream's logs. Like a restarted archiver it continues the log that the
+// active
+// file names, and rotates at once if that log is full.
 func NewLogWriter(o LogOptions) (*LogWriter, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	w := &LogWriter{o: o, n: 1, limit: o.MaxBytes, rng: newRandom("torn:" + o.Stream + ":" + o.Seed), pause: time.Sleep}
+	w := &LogWriter{
+		o: o, n: 1, limit: o.MaxBytes, rng: newRandom("torn:" + o.Stream + ":" + o.Seed),
+		pause: time.Sleep,
+	}
 	if o.Generation == Entries {
 		w.limit = int64(o.MaxEntries)
 	}
 	if err := w.open(); err != nil {
 		if w.file != nil {
-			_ = w.file.Close() // the first error is the one to tell
+			_ = w.file.Close() // the first error is returned
 		}
 		return nil, fmt.Errorf("simulator: opening data logs of %s: %w", o.Stream, err)
 	}
@@ -123,7 +129,7 @@ func (w *LogWriter) open() error {
 	return nil
 }
 
-// measure counts what stands in the log, as a restarted archiver counts it: all line ends, or all bytes.
+// measure counts the contents of the log as a restarted archiver does: all line ends, or all bytes.
 func (w *LogWriter) measure() (int64, error) {
 	if w.o.Generation != Entries {
 		info, err := w.file.Stat()
@@ -146,12 +152,14 @@ func (w *LogWriter) measure() (int64, error) {
 	}
 }
 
-// Append adds a record to what Flush will write; line is copied. Where the log is full it first
-// writes what is there and rotates.
+// Append adds a record to what Flush will write. It copies line. If the log is full, it first
+// flushes
+// and rotates.
 func (w *LogWriter) Append(line []byte) error { return w.append(line, true) }
 
-// AppendNoise adds a line that is no record, such as a damaged one: written and counted like the
-// others, but not told to OnWrite.
+// AppendNoise adds a line that is no record, such as a damaged one. It is written and counted like
+// a
+// record, but OnWrite is not called for it.
 func (w *LogWriter) AppendNoise(line []byte) error { return w.append(line, false) }
 
 func (w *LogWriter) append(line []byte, record bool) error {
@@ -181,7 +189,7 @@ func (w *LogWriter) append(line []byte, record bool) error {
 	return nil
 }
 
-// Flush writes what was appended, in one write or, for a torn one, two.
+// Flush writes what was appended, in one write or, if it is torn, in two.
 func (w *LogWriter) Flush() error {
 	if len(w.buf) == 0 {
 		return nil
@@ -201,31 +209,32 @@ func (w *LogWriter) Flush() error {
 	return nil
 }
 
-// write writes a piece of buf that ends at upTo, and tells of the records that are complete by then:
-// a record is, when its first line end is there.
+// write writes a piece of buf that ends at upTo, and calls OnWrite for the records that are
+// complete
+// by then. A record is complete when its first line end is written.
 func (w *LogWriter) write(piece []byte, upTo int) error {
 	at := time.Now()
 	if _, err := w.file.Write(piece); err != nil {
 		return fmt.Errorf("simulator: writing %s: %w", w.o.Stream, err)
 	}
 	w.stats.Bytes += int64(len(piece))
-	told := 0
+	completed := 0
 	for _, p := range w.pending {
 		if p.end >= upTo {
 			break
 		}
-		if told++; p.record && w.o.OnWrite != nil {
+		if completed++; p.record && w.o.OnWrite != nil {
 			w.o.OnWrite(w.buf[p.start:p.end], at)
 		}
 	}
-	w.pending = w.pending[:copy(w.pending, w.pending[told:])]
+	w.pending = w.pending[:copy(w.pending, w.pending[completed:])]
 	return nil
 }
 
-// Stats returns the counts up to now; lines that wait for Flush are in Lines, not in Bytes.
+// Stats returns the current counts. Lines that wait for Flush count in Lines, not in Bytes.
 func (w *LogWriter) Stats() LogStats { return w.stats }
 
-// Close writes what was appended and closes the log. It ends without a trailer, as an archiver's does.
+// Close writes what was appended and closes the log, without a trailer, like a stopped archiver.
 func (w *LogWriter) Close() error {
 	err := w.Flush()
 	if closeErr := w.file.Close(); err == nil && closeErr != nil {
@@ -243,7 +252,8 @@ func (w *LogWriter) lineEnd() string {
 	return "\n"
 }
 
-// logNames matches every file that an archiver makes for a stream.
+// logNames matches the name of every file that an archiver makes for a stream.
 func logNames(stream string) *regexp.Regexp {
-	return regexp.MustCompile(`^((old-)?` + regexp.QuoteMeta(stream) + `-log\d+|active-` + regexp.QuoteMeta(stream) + `-log)\.txt$`)
+	name := regexp.QuoteMeta(stream)
+	return regexp.MustCompile(`^((old-)?` + name + `-log\d+|active-` + name + `-log)\.txt$`)
 }

@@ -13,9 +13,11 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// small are limits that rotate after three of testLine's lines and wrap around after four logs.
+// small returns options with which logs rotate after three of testLine's lines, and numbers begin
+// again after four logs.
 func small(dir string, g Generation) LogOptions {
-	return LogOptions{Dir: dir, Stream: Receipt, Generation: g, MaxEntries: 3, MaxBytes: 40, MaxFiles: 4}
+	return LogOptions{Dir: dir, Stream: Receipt, Generation: g, MaxEntries: 3, MaxBytes: 40,
+		MaxFiles: 4}
 }
 
 func openLog(t *testing.T, o LogOptions) *LogWriter {
@@ -34,7 +36,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// listing is a directory as the golden file shows it: a line for each file, with its text.
+// listing returns a directory in the form of the golden file: one line per file, with its text.
 func listing(t *testing.T, dir string) string {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -48,8 +50,9 @@ func listing(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// The golden listings come from another program that writes logs as archivers do. The story: two rotations,
-// once around, a restart in the midst of a log, a restart after a crash between trailer and rotation.
+// The golden listings come from another program that writes logs as archivers do. Its steps: two
+// rotations, one round of all numbers, a restart in the middle of a log, a restart after a crash
+// between trailer and rotation.
 func TestGoldenDirectories(t *testing.T) {
 	var got strings.Builder
 	for _, g := range []Generation{Entries, Bytes, BytesBlank} {
@@ -87,12 +90,14 @@ func TestGoldenDirectories(t *testing.T) {
 	gotLines, wantLines := strings.Split(got.String(), "\n"), strings.Split(string(want), "\n")
 	for i := range max(len(gotLines), len(wantLines)) {
 		if i >= len(gotLines) || i >= len(wantLines) || gotLines[i] != wantLines[i] {
-			t.Fatalf("from line %d on:\n%s\nwant\n%s", i+1, strings.Join(gotLines[min(i, len(gotLines)):], "\n"), strings.Join(wantLines[min(i, len(wantLines)):], "\n"))
+			t.Fatalf("from line %d on:\n%s\nwant\n%s", i+1,
+				strings.Join(gotLines[min(i, len(gotLines)):], "\n"),
+				strings.Join(wantLines[min(i, len(wantLines)):], "\n"))
 		}
 	}
 }
 
-// What a follower sees, in the order in which it sees it.
+// The events that a reader of the logs gets, in order.
 func TestRotationOrder(t *testing.T) {
 	o := small(t.TempDir(), BytesBlank)
 	w := openLog(t, o)
@@ -107,7 +112,8 @@ func TestRotationOrder(t *testing.T) {
 	must(t, w.Close())
 
 	var seen []string
-	for deadline := time.After(time.Minute); !strings.HasSuffix(strings.Join(seen, " "), "WRITE receipt-log4.txt"); {
+	for deadline := time.After(time.Minute); !strings.HasSuffix(strings.Join(seen, " "),
+		"WRITE receipt-log4.txt"); {
 		select {
 		case e := <-watch.Events:
 			step := e.Op.String() + " " + filepath.Base(e.Name)
@@ -120,8 +126,10 @@ func TestRotationOrder(t *testing.T) {
 	}
 	want := []string{
 		"WRITE receipt-log1.txt", "CREATE receipt-log2.txt", "WRITE active-receipt-log.txt",
-		"WRITE receipt-log2.txt", "CREATE receipt-log3.txt", "WRITE active-receipt-log.txt", "WRITE receipt-log3.txt",
-		"RENAME receipt-log1.txt", "CREATE old-receipt-log1.txt", "RENAME receipt-log2.txt", "CREATE old-receipt-log2.txt",
+		"WRITE receipt-log2.txt", "CREATE receipt-log3.txt", "WRITE active-receipt-log.txt",
+		"WRITE receipt-log3.txt",
+		"RENAME receipt-log1.txt", "CREATE old-receipt-log1.txt", "RENAME receipt-log2.txt",
+		"CREATE old-receipt-log2.txt",
 		"CREATE receipt-log4.txt", "WRITE active-receipt-log.txt", "WRITE receipt-log4.txt",
 	}
 	if strings.Join(seen, "\n") != strings.Join(want, "\n") {
@@ -130,7 +138,8 @@ func TestRotationOrder(t *testing.T) {
 }
 
 func TestTornWrites(t *testing.T) {
-	o := LogOptions{Dir: t.TempDir(), Stream: Receipt, Generation: Entries, Torn: 1, TornPause: time.Minute, Seed: "torn"}
+	o := LogOptions{Dir: t.TempDir(), Stream: Receipt, Generation: Entries, Torn: 1,
+		TornPause: time.Minute, Seed: "torn"}
 	var told []string
 	o.OnWrite = func(line []byte, _ time.Time) { told = append(told, string(line)) }
 	w := openLog(t, o)
@@ -146,7 +155,7 @@ func TestTornWrites(t *testing.T) {
 		}
 		whole := strings.Count(string(text), "\n")
 		if len(told) != whole {
-			t.Errorf("%d lines are whole, told of %d", whole, len(told))
+			t.Errorf("%d lines are whole, OnWrite was called for %d", whole, len(told))
 		}
 		if text[len(text)-1] != '\n' {
 			torn++
@@ -168,7 +177,7 @@ func TestTornWrites(t *testing.T) {
 	text, err := os.ReadFile(path)
 	must(t, err)
 	if all := strings.Join(want, "\n"); string(text) != all+"\n" || strings.Join(told, "\n") != all {
-		t.Errorf("wrote %q and told of %q", text, told)
+		t.Errorf("wrote %q, OnWrite was called for %q", text, told)
 	}
 }
 
@@ -179,11 +188,12 @@ func TestOnWrite(t *testing.T) {
 	var told []string
 	o.OnWrite = func(line []byte, at time.Time) {
 		told = append(told, string(line))
-		if text, _ := os.ReadFile(filepath.Join(o.Dir, "receipt-log1.txt")); !bytes.Contains(text, append(line, '\n')) {
-			t.Errorf("told of %s before it was written", line)
+		if text, _ := os.ReadFile(filepath.Join(o.Dir, "receipt-log1.txt")); !bytes.Contains(text,
+			append(line, '\n')) {
+			t.Errorf("OnWrite was called for %s before it was written", line)
 		}
 		if at.Before(start) || at.After(time.Now()) {
-			t.Errorf("told of a write at %v", at)
+			t.Errorf("OnWrite was called with the time %v", at)
 		}
 		writes[at]++
 	}
@@ -194,11 +204,11 @@ func TestOnWrite(t *testing.T) {
 	must(t, w.AppendNoise(nil))
 	must(t, w.Append([]byte("c")))
 	if len(told) != 2 {
-		t.Errorf("told of %q before the flush, want what filled batches: a, b", told)
+		t.Errorf("OnWrite was called for %q before the flush, want full batches: a, b", told)
 	}
 	must(t, w.Flush())
 	if strings.Join(told, "") != "abc" || len(writes) != 3 {
-		t.Errorf("told of %q in %d writes, want a, b, c in 3", told, len(writes))
+		t.Errorf("OnWrite was called for %q in %d writes, want a, b, c in 3", told, len(writes))
 	}
 	must(t, w.Close())
 	text, err := os.ReadFile(filepath.Join(o.Dir, "receipt-log1.txt"))
@@ -215,7 +225,8 @@ func TestFreshLogs(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{
 		"receipt-log1.txt", "receipt-log17.txt", "old-receipt-log3.txt", "active-receipt-log.txt", // ours
-		"receiptOverwrite-log1.txt", "active-cycle-log.txt", "receipt-log1.txt.gz", "xreceipt-log1.txt", // not ours
+		// Not ours
+		"receiptOverwrite-log1.txt", "active-cycle-log.txt", "receipt-log1.txt.gz", "xreceipt-log1.txt",
 	} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte("receipt-log17.txt"), 0o644))
 	}
@@ -230,15 +241,18 @@ func TestFreshLogs(t *testing.T) {
 }
 
 func TestUnusableActiveFile(t *testing.T) {
-	for _, text := range []string{"", "nonsense", "receipt-log.txt", "receipt-log0.txt", "receipt-log-3.txt", "cycle-log3.txt", "receipt-log3x.txt"} {
+	for _, text := range []string{"", "nonsense", "receipt-log.txt", "receipt-log0.txt",
+		"receipt-log-3.txt", "cycle-log3.txt", "receipt-log3x.txt"} {
 		o := small(t.TempDir(), Entries)
 		must(t, os.WriteFile(filepath.Join(o.Dir, "active-receipt-log.txt"), []byte(text), 0o644))
-		if _, err := NewLogWriter(o); err == nil || !strings.Contains(err.Error(), "active-receipt-log.txt names no log") {
+		if _, err := NewLogWriter(o); err == nil ||
+			!strings.Contains(err.Error(), "active-receipt-log.txt names no log") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
-	o := small(t.TempDir(), Entries) // a log that is named and not there is made, as archivers do
-	must(t, os.WriteFile(filepath.Join(o.Dir, "active-receipt-log.txt"), []byte("receipt-log3.txt"), 0o644))
+	o := small(t.TempDir(), Entries) // like archivers, it makes a log that is named and does not exist
+	must(t, os.WriteFile(filepath.Join(o.Dir, "active-receipt-log.txt"), []byte("receipt-log3.txt"),
+		0o644))
 	must(t, openLog(t, o).Close())
 	if got := listing(t, o.Dir); !strings.Contains(got, "\nreceipt-log3.txt \"\"") {
 		t.Errorf("made\n%s", got)

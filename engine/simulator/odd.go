@@ -5,17 +5,17 @@ import (
 	"strconv"
 )
 
-// Odd says which share of records, 0 to 1, comes with something odd that a reader must get right.
+// Odd gives the shares of records, 0 to 1, with something odd that a reader must handle.
 type Odd struct {
-	NonCanonical float64 // written with its members in another order and with white space: the same record
+	NonCanonical float64 // the same record, with its members in another order, and with white space
 	Trailer      float64 // the record has a memo that reads like a log's trailer
-	Damaged      float64 // after the record comes a line that breaks off: no record
+	Damaged      float64 // after the record comes a line that breaks off, which is no record
 	Blank        float64 // after the record comes a blank line
 
-	// Of receipts: what the newest archiver logs and does not store. Both are records, and are
-	// sent.
+	// These are for receipts: the newest archiver logs them and does not store them. Both are records,
+	// and are sent.
 	Refused  float64 // the archiver did not accept it: it has no applyTimestamp
-	Repeated float64 // after it comes the same again: with executionShardKey, without applyTimestamp
+	Repeated float64 // after it comes a copy, with executionShardKey, without applyTimestamp
 }
 
 type oddKind int
@@ -40,11 +40,12 @@ func (o *Odd) share(k oddKind) *float64 {
 	}[k]
 }
 
-// appendNonCanonical appends another spelling of a canonical object: last member first, spaces and
-// tabs between its members. No line ends: they would make two lines of it.
+// appendNonCanonical appends another form of a canonical object: with its first member last, and
+// with
+// spaces and tabs between members. Line ends are not used, because they would end the line.
 func appendNonCanonical(dst, record []byte) []byte {
 	first := memberEnd(record, 1)
-	if record[first] == '}' { // one member only: white space must do
+	if record[first] == '}' { // with one member only white space can differ
 		dst = append(dst, "{ "...)
 		return append(dst, record[1:]...)
 	}
@@ -55,8 +56,8 @@ func appendNonCanonical(dst, record []byte) []byte {
 	return append(dst, " }"...)
 }
 
-// appendMember appends the canonical object record with one text member more, in its sorted place.
-// value needs no escapes.
+// appendMember appends the canonical object record with one text member added, in its sorted place.
+// value must need no escapes.
 func appendMember(dst, record []byte, name, value string) []byte {
 	at := memberPlace(record, name)
 	last := record[at] == '}'
@@ -73,15 +74,16 @@ func appendMember(dst, record []byte, name, value string) []byte {
 	return append(dst, record[at:]...)
 }
 
-// appendWithout appends the canonical object record without a member that it has, and not as its
-// last.
+// appendWithout appends the canonical object record without a member. The record must have it, and
+// not as its last member.
 func appendWithout(dst, record []byte, name string) []byte {
 	at := memberPlace(record, name)
 	dst = append(dst, record[:at]...)
 	return append(dst, record[memberEnd(record, at)+1:]...)
 }
 
-// memberPlace returns where the member of that name begins, or would stand: at the quote of a name,
+// memberPlace returns where the member with that name begins, or would begin: at the quote of a
+// name,
 // or at the brace that ends the record.
 func memberPlace(record []byte, name string) int {
 	at := 1
@@ -97,7 +99,7 @@ func memberPlace(record []byte, name string) int {
 	return at
 }
 
-// memberEnd returns where the member that begins at from ends: at the comma, or the brace, behind it.
+// memberEnd returns where the member that begins at from ends: at the comma or brace after it.
 func memberEnd(record []byte, from int) int {
 	depth := 0
 	for i := from; ; i++ {
@@ -123,7 +125,7 @@ func memberEnd(record []byte, from int) int {
 	}
 }
 
-// trailerMemo is what a mischievous user writes into a transaction to stop its readers.
+// trailerMemo returns a memo like one that a malicious user writes to stop readers of the log.
 func (r *random) trailerMemo() string {
 	kind := []string{"entries", "bytes"}[r.IntN(2)]
 	return "End: Number of " + kind + ": " + strconv.Itoa(r.between(1, 1000))

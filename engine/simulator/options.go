@@ -8,38 +8,41 @@ import (
 	"time"
 )
 
-// ErrOptions is wrapped by every error that says an option cannot be.
+// ErrOptions is wrapped by every error about an invalid option.
 var ErrOptions = errors.New("simulator: impossible option")
 
-// Options says what Run writes.
+// Options configure Run.
 type Options struct {
 	Dir        string // of the data logs
 	Databases  string // directory of the five databases; empty: none
-	Seed       string // equal seeds give equal records, but for their times
+	Seed       string // equal seeds give equal records, except their times
 	FirstCycle int64  // counter of the first cycle record; 0: one more than the databases hold, or 0
-	ShardKeys  bool   // receipts have executionShardKey, as archivers log them that are not the newest
+	ShardKeys  bool   // receipts have executionShardKey, as all but the newest archivers log them
 
-	// Records a second, for each of Streams. All 0: the standard mix, as fast as it goes.
+	// Rates are records a second, for each of Streams. All 0: the standard mix, as fast as possible.
 	// With Unpaced they are weights only.
 	Rates   [len(Streams)]float64
 	Unpaced bool
 
 	Duration time.Duration // 0: no end
 	Count    int64         // records; 0: no end
-	Batch    time.Duration // records are written together every so often; default 50 ms
+	Batch    time.Duration // interval of writes; default 50 ms
 
-	Log      LogOptions // of every stream: Dir, Stream, Seed and OnWrite are set by Run
-	Manifest string     // file to which "<stream> <SHA-256 of the record, 24 hex digits>" is added for each; empty: none
+	Log LogOptions // of every stream; Run sets Dir, Stream, Seed and OnWrite
+	// Manifest is the file to which a line is added for each record: its stream, and 24 hex digits of
+	// its SHA-256. Empty: none.
+	Manifest string
 	Odd      Odd
 
-	// OnWrite is called after a record is in its log, by the goroutine that called Run: it must be quick.
-	// See LogOptions.OnWrite.
+	// OnWrite is called after a record is in its log, by the goroutine that called Run, so it must be
+	// quick. See LogOptions.OnWrite.
 	OnWrite func(stream string, line []byte, at time.Time)
 	// Progress is called about once a second, by the same goroutine.
 	Progress func(Summary)
 }
 
-// Spread gives the standard mix at a total of so many records a second, over the named streams only.
+// Spread returns the rates of the standard mix at a total of records a second, for the named
+// streams.
 func Spread(total float64, streams ...string) (rates [len(Streams)]float64) {
 	weights := StandardMix().weight
 	var sum float64
@@ -97,7 +100,8 @@ func (o *LogOptions) complete() error {
 		files = 10
 	case Bytes, BytesBlank:
 	default:
-		return fmt.Errorf("%w: generation %q: it is %s, %s or %s", ErrOptions, o.Generation, Entries, Bytes, BytesBlank)
+		return fmt.Errorf("%w: generation %q: it must be %s, %s or %s",
+			ErrOptions, o.Generation, Entries, Bytes, BytesBlank)
 	}
 	o.MaxEntries = cmp.Or(o.MaxEntries, 1000)
 	o.MaxBytes = cmp.Or(o.MaxBytes, 10<<20)
@@ -112,12 +116,14 @@ func (o *LogOptions) complete() error {
 	case o.MaxBytes < 1:
 		return fmt.Errorf("%w: %d bytes in a log", ErrOptions, o.MaxBytes)
 	case o.MaxFiles < 4 || o.MaxFiles%2 != 0:
-		// An archiver retires logs by halves: with other numbers it would go on in a log that has ended.
-		return fmt.Errorf("%w: %d logs before numbers begin anew: it must be even and at least 4", ErrOptions, o.MaxFiles)
+		// An archiver retires logs by halves. With other numbers it would continue a log that has ended.
+		return fmt.Errorf("%w: a highest log number of %d: it must be even and at least 4",
+			ErrOptions, o.MaxFiles)
 	case o.BatchLines < 0:
 		return fmt.Errorf("%w: %d lines in a write", ErrOptions, o.BatchLines)
 	case o.TornPause < 0 || o.TornPause > time.Minute:
-		return fmt.Errorf("%w: a pause of %v within a write: at most a minute", ErrOptions, o.TornPause)
+		return fmt.Errorf("%w: a pause of %v within a write: at most a minute",
+			ErrOptions, o.TornPause)
 	}
 	return share("torn writes", o.Torn)
 }

@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 )
 
-// random is the one source of chance: ChaCha8 keyed by the seed's text, so a seed
-// means the same bytes on every machine and with every Go release.
+// random is the one source of randomness: ChaCha8 with a key made from the seed's text. So a seed
+// gives the same bytes on every machine and with every Go release.
 type random struct {
 	src *rand.ChaCha8
 	*rand.Rand

@@ -15,18 +15,20 @@ import (
 	"sync"
 )
 
-// recordedGz holds recorded records, cut down to few signatures. Each line is a stream, the record's
-// share of the copies, and the record's canonical text as older archivers log it: receipts have
-// executionShardKey. Records of originalTx are missing, because a receipt repeats its own.
+// recordedGz holds recorded records with few signatures. Each line is a stream, the record's share
+// of
+// the copies, and the record's canonical text as older archivers log it: receipts have
+// executionShardKey. There are no records of originalTx, because a receipt contains its own.
 //
 //go:embed recorded/records.gz
 var recordedGz []byte
 
 // shardKey is the member that the newest archivers delete before they log a receipt. They store it
-// all the same.
+// in
+// the database nevertheless.
 const shardKey = "executionShardKey"
 
-// shape is one recorded transaction in the records that tell of it.
+// shape holds the templates of one recorded transaction.
 type shape struct {
 	original *template
 	receipt  *template // as the newest archiver logs it
@@ -38,15 +40,16 @@ type shape struct {
 //	{"afterStates":[{"accountId":"82fa…","cycleNumber":▒,"data":{…
 //	                                                   └ cut{slot: slotCycle}
 //
-// Filling one in is a run of appends, which is why the simulator outruns what it feeds.
+// Filling a template is a series of appends, so the simulator is faster than its readers.
 type template struct {
 	text   []byte
 	cuts   []cut
-	hashes int // registers: hashes that are made once for each copy and used in several places
+	hashes int // registers: hashes that are new in each copy, and used in several places
 }
 
-// cut says that text[from:to] is replaced. arg is an offset for times (ms) and cycles, and a
-// register for hashes.
+// cut says that text[from:to] is replaced. arg is an offset for times (ms) and cycles, a register
+// for
+// hashes.
 type cut struct {
 	from, to int
 	slot     slotKind
@@ -62,10 +65,10 @@ const (
 	slotTime                    // transaction.ms
 	slotSeconds                 // transaction.ms in seconds
 	slotHash                    // a register
-	slotSig                     // a signature: 192 hex digits, never the same
+	slotSig                     // a signature: 192 hex digits, different in each place
 )
 
-// recordedShapes returns the recorded transactions and cycles, each as often as its share says.
+// recordedShapes returns the recorded transactions and cycles, each repeated by its share.
 var recordedShapes = sync.OnceValues(func() (transactions []shape, cycles []*template) {
 	z, err := gzip.NewReader(bytes.NewReader(recordedGz))
 	if err != nil {
@@ -124,7 +127,7 @@ func compileTransaction(record []byte, names map[string]bool) shape {
 	copy(of.marker[:], submitted.TimestampReceipt.CycleMarker)
 	const form = `{"cycle":%d,"originalTxData":%s,"timestamp":%d,"txId":"%s"}`
 	original := fmt.Appendf(nil, form, r.Cycle, r.Tx.OriginalTxData, r.Timestamp, r.ReceiptID)
-	stay := maps.Clone(names) // with what was submitted, which both records have
+	stay := maps.Clone(names) // and the hashes of the submitted part, which both records contain
 	for _, m := range varying.FindAllSubmatch(original, -1) {
 		stay[string(m[1])] = true
 	}
@@ -146,8 +149,8 @@ var varying = regexp.MustCompile(`"(?:0x)?([0-9a-f]{64}|[0-9a-f]{192})"` +
 	`|"(?:counter|cycle|cycleCounter|cycleNumber)":(\d+)` +
 	`|:(17\d{8}(?:\d{3})?)\b`)
 
-// namesIn returns the hashes that name somebody: those in several records (nodes, accounts), and
-// addresses, which are filled up with zeros.
+// namesIn returns the hashes that identify nodes and accounts: those in several records, and
+// addresses, which are padded with zeros.
 func namesIn(all []byte) map[string]bool {
 	last, names := make(map[string]int), make(map[string]bool)
 	n := 0
@@ -164,8 +167,9 @@ func namesIn(all []byte) map[string]bool {
 	return names
 }
 
-// compile cuts the text, which tells of a transaction, wherever copies differ. Hashes in stay are
-// the same in every copy. Any other hash gets one register for all places where it stands.
+// compile cuts the text of a record of the transaction of, wherever copies differ. Hashes in stay
+// are
+// the same in every copy. Any other hash gets one register for all its places.
 func compile(text []byte, of *transaction, stay map[string]bool) *template {
 	t := &template{text: text}
 	registers := make(map[string]int)

@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// rotate ends the log and begins the next, in the order in which archivers do it: trailer, end of the
-// file, old logs out of the way, new file, active file.
+// rotate ends the log and begins the next, in the order in which archivers do it: trailer, end of
+// the
+// file, renames of old logs, new file, active file.
 func (w *LogWriter) rotate() error {
 	unit := "bytes"
 	if w.o.Generation == Entries {
@@ -27,8 +28,8 @@ func (w *LogWriter) rotate() error {
 	w.n++
 	w.stats.Rotations++
 
-	// At the middle of the numbers the upper half steps aside, at the last the lower half: so a
-	// number that comes back is a new file, and half of the logs are there at any time.
+	// At the middle of the numbers the upper half is retired, at the highest number the lower half.
+	// So a number that is used again is a new file, and half of the logs exist at any time.
 	half := w.o.MaxFiles / 2
 	switch {
 	case w.n == half:
@@ -44,8 +45,8 @@ func (w *LogWriter) rotate() error {
 	return w.create()
 }
 
-// retire deletes the logs that were renamed last time and renames those numbered from…to.
-// Without always it does nothing where none were: the upper half has not been written yet.
+// retire deletes the old-… logs, and renames the logs numbered from…to. Without always it does
+// nothing if there are no old-… logs, because then the upper half has not been written yet.
 func (w *LogWriter) retire(from, to int, always bool) error {
 	old, err := w.listed("old-" + w.o.Stream + "-log")
 	if err != nil {
@@ -68,8 +69,8 @@ func (w *LogWriter) retire(from, to int, always bool) error {
 	return nil
 }
 
-// create makes the log w.n and names it in the active file, which is truncated first: a reader can
-// find it empty.
+// create makes the log w.n and writes its name to the active file. The active file is truncated
+// first, so a reader can find it empty.
 func (w *LogWriter) create() error {
 	file, err := os.OpenFile(w.path(w.n), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Summary counts what a run has written.
+// Summary holds the counts of a run.
 type Summary struct {
 	Generation Generation       `json:"generation"`
 	Seed       string           `json:"seed"`
@@ -19,12 +19,13 @@ type Summary struct {
 	PerSecond  float64          `json:"recordsPerSecond"`
 }
 
-// pieceBytes bounds how much is made up before it is written: a piece is one write a stream.
+// pieceBytes bounds what is made before it is written. A piece is one write per stream.
 const pieceBytes = 1 << 20
 
-// Run acts as an archiver until ctx ends, the duration is over or the count is reached, whichever
-// comes first; none of them is an error. What is in the logs is in the manifest as well, and, when Run has
-// returned without an error, in the databases.
+// Run acts as an archiver until ctx ends, the duration is over or the count is reached. None of
+// these
+// is an error. Every record in the logs is in the manifest, and, when Run has returned without an
+// error, in the databases.
 func Run(ctx context.Context, o Options) (Summary, error) {
 	if err := o.complete(); err != nil {
 		return Summary{}, err
@@ -68,7 +69,7 @@ func (a *archiver) run(ctx context.Context) error {
 	}
 }
 
-// due is how many records are to be written now.
+// due returns how many records should be written now.
 func (a *archiver) due(elapsed time.Duration) int64 {
 	due := int64(pieceBytes) // more than fits into a piece
 	if !a.o.Unpaced {
@@ -85,7 +86,8 @@ func (a *archiver) due(elapsed time.Duration) int64 {
 	return due
 }
 
-// late says that the time is well over: where the rate is more than the machine can do, the rest is not written.
+// late tells whether the duration is clearly over. If the rate is more than the machine can do, the
+// rest is not written.
 func (a *archiver) late() bool {
 	return a.o.Duration > 0 && time.Since(a.start) > a.o.Duration+a.o.Batch
 }

@@ -20,7 +20,7 @@ import (
 
 var trailer = regexp.MustCompile(`^End: Number of (entries|bytes): \d+$`)
 
-// linesOf returns what logs 1…n of a stream hold, in order, without blank lines and trailers.
+// linesOf returns the lines of logs 1…n of a stream, in order, without blank lines and trailers.
 func linesOf(t *testing.T, dir, stream string) (lines []string) {
 	t.Helper()
 	for n := 1; ; n++ {
@@ -55,7 +55,8 @@ func TestPace(t *testing.T) {
 		start := time.Now()
 		var late time.Duration
 		counts, written, reports := map[string]int64{}, int64(0), 0
-		o := Options{Dir: t.TempDir(), Seed: "pace", Rates: Spread(400, Streams[:]...), Duration: 5 * time.Second, Batch: 20 * time.Millisecond}
+		o := Options{Dir: t.TempDir(), Seed: "pace", Rates: Spread(400, Streams[:]...),
+			Duration: 5 * time.Second, Batch: 20 * time.Millisecond}
 		o.OnWrite = func(stream string, line []byte, at time.Time) {
 			written++
 			counts[stream]++
@@ -77,7 +78,8 @@ func TestPace(t *testing.T) {
 		}
 		for stream, want := range map[string]int64{Cycle: 40, OriginalTx: 560, Receipt: 1400} {
 			if d := s.Records[stream] - want; d < -1 || d > 1 || counts[stream] != s.Records[stream] {
-				t.Errorf("%d of %s, told of %d, want %d", s.Records[stream], stream, counts[stream], want)
+				t.Errorf("%d of %s, OnWrite was called for %d, want %d", s.Records[stream], stream,
+					counts[stream], want)
 			}
 		}
 		if late > o.Batch {
@@ -96,18 +98,20 @@ func TestRatesOfStreams(t *testing.T) {
 		if s.Records[OriginalTx] != 300 || s.Records[Receipt] != 100 || s.Total != 400 {
 			t.Errorf("%+v", s)
 		}
-		if _, err := os.Stat(filepath.Join(dir, "active-cycle-log.txt")); !errors.Is(err, os.ErrNotExist) {
+		if _, err := os.Stat(filepath.Join(dir, "active-cycle-log.txt")); !errors.Is(err,
+			os.ErrNotExist) {
 			t.Errorf("a stream without rate has a log: %v", err)
 		}
 	})
 }
 
-// One seed and one clock: one directory, to the byte.
+// The same seed and the same clock give the same directory, byte for byte.
 func TestRunIsDeterministic(t *testing.T) {
 	var texts [2]string
 	for i := range texts {
 		synctest.Test(t, func(t *testing.T) {
-			o := Options{Dir: t.TempDir(), Seed: "same", Rates: Spread(500, Streams[:]...), Count: 900, Odd: Odd{0.1, 0.1, 0.1, 0.1, 0.1, 0.1}}
+			o := Options{Dir: t.TempDir(), Seed: "same", Rates: Spread(500, Streams[:]...), Count: 900,
+				Odd: Odd{0.1, 0.1, 0.1, 0.1, 0.1, 0.1}}
 			o.Log = LogOptions{Generation: Entries, MaxEntries: 100, Torn: 0.5, TornPause: time.Millisecond}
 			run(t, o)
 			texts[i] = listing(t, o.Dir)
@@ -121,7 +125,8 @@ func TestRunIsDeterministic(t *testing.T) {
 func TestCountManifestAndDatabases(t *testing.T) {
 	for _, g := range []Generation{Entries, Bytes, BytesBlank} {
 		dir := t.TempDir()
-		o := Options{Dir: filepath.Join(dir, "logs"), Databases: filepath.Join(dir, "db"), Manifest: filepath.Join(dir, "manifest"), Seed: "count", Count: 700}
+		o := Options{Dir: filepath.Join(dir, "logs"), Databases: filepath.Join(dir, "db"),
+			Manifest: filepath.Join(dir, "manifest"), Seed: "count", Count: 700}
 		o.Log = LogOptions{Generation: g, MaxEntries: 150, MaxBytes: 500_000}
 		o.Odd = Odd{NonCanonical: 0.1, Trailer: 0.1, Damaged: 0.1, Blank: 0.1}
 		s := run(t, o)
@@ -134,7 +139,7 @@ func TestCountManifestAndDatabases(t *testing.T) {
 			}
 		}
 
-		// A reader that drops what is no JSON and makes the rest canonical gets exactly the manifest.
+		// A reader that skips invalid JSON and makes the rest canonical gets exactly the manifest.
 		notes, err := os.ReadFile(o.Manifest)
 		must(t, err)
 		want, got, damaged := map[string][]string{}, map[string][]string{}, int64(0)
@@ -151,14 +156,16 @@ func TestCountManifestAndDatabases(t *testing.T) {
 				}
 				got[stream] = append(got[stream], note(stream, string(record)))
 			}
-			if fmt.Sprint(got[stream]) != fmt.Sprint(want[stream]) || int64(len(got[stream])) != s.Records[stream] {
+			if fmt.Sprint(got[stream]) != fmt.Sprint(want[stream]) ||
+				int64(len(got[stream])) != s.Records[stream] {
 				t.Errorf("%s %s: %d records in the logs, %d in the manifest, %d counted", g, stream, len(got[stream]), len(want[stream]), s.Records[stream])
 			}
 		}
 		if damaged != s.Odd["damaged"] {
 			t.Errorf("%d damaged lines, counted %d", damaged, s.Odd["damaged"])
 		}
-		for table, stream := range map[string]string{"cycles": Cycle, "originalTxsData": OriginalTx, "receipts": Receipt, "transactions": Receipt} {
+		for table, stream := range map[string]string{"cycles": Cycle, "originalTxsData": OriginalTx,
+			"receipts": Receipt, "transactions": Receipt} {
 			if n := number(t, o.Databases, table, "SELECT count(*) FROM "+table); n != s.Records[stream] {
 				t.Errorf("%d rows in %s, %d records of %s", n, table, s.Records[stream], stream)
 			}
@@ -168,18 +175,21 @@ func TestCountManifestAndDatabases(t *testing.T) {
 
 func TestRunGoesOn(t *testing.T) {
 	dir := t.TempDir()
-	o := Options{Dir: filepath.Join(dir, "logs"), Databases: filepath.Join(dir, "db"), Manifest: filepath.Join(dir, "manifest"), Seed: "first", Count: 250}
+	o := Options{Dir: filepath.Join(dir, "logs"), Databases: filepath.Join(dir, "db"),
+		Manifest: filepath.Join(dir, "manifest"), Seed: "first", Count: 250}
 	o.Log = LogOptions{Generation: Entries, MaxEntries: 100}
 	first := run(t, o)
 	before := linesOf(t, o.Dir, Receipt)
 	o.Seed = "second"
 	second := run(t, o)
 	after := linesOf(t, o.Dir, Receipt)
-	if int64(len(before)) != first.Records[Receipt] || int64(len(after)) != first.Records[Receipt]+second.Records[Receipt] ||
+	if int64(len(before)) != first.Records[Receipt] ||
+		int64(len(after)) != first.Records[Receipt]+second.Records[Receipt] ||
 		strings.Join(after[:len(before)], "\n") != strings.Join(before, "\n") {
 		t.Errorf("%d receipts, then %d; %+v, then %+v", len(before), len(after), first, second)
 	}
-	if n := number(t, o.Databases, "cycles", "SELECT count(DISTINCT counter) FROM cycles"); n != first.Records[Cycle]+second.Records[Cycle] {
+	if n := number(t, o.Databases, "cycles",
+		"SELECT count(DISTINCT counter) FROM cycles"); n != first.Records[Cycle]+second.Records[Cycle] {
 		t.Errorf("%d different cycles", n)
 	}
 	notes, err := os.ReadFile(o.Manifest)
@@ -191,14 +201,18 @@ func TestRunGoesOn(t *testing.T) {
 	third := run(t, o)
 	notes, err = os.ReadFile(o.Manifest)
 	must(t, err)
-	logs, rows := int64(len(linesOf(t, o.Dir, Receipt))), number(t, o.Databases, "receipts", "SELECT count(*) FROM receipts")
-	if want := third.Records[Receipt]; logs != want || rows != want || bytes.Count(notes, []byte("\n")) != 250 {
-		t.Errorf("fresh: %d receipts, %d rows, want %d; %d bytes of manifest", logs, rows, want, len(notes))
+	logs, rows := int64(len(linesOf(t, o.Dir, Receipt))),
+		number(t, o.Databases, "receipts", "SELECT count(*) FROM receipts")
+	if want := third.Records[Receipt]; logs != want || rows != want ||
+		bytes.Count(notes, []byte("\n")) != 250 {
+		t.Errorf("fresh: %d receipts, %d rows, want %d; %d bytes of manifest", logs, rows, want,
+			len(notes))
 	}
 }
 
 func TestRunStopsWithItsContext(t *testing.T) {
-	for name, o := range map[string]Options{"unpaced": {}, "paced": {Rates: Spread(2000, Receipt), Batch: time.Millisecond}} {
+	for name, o := range map[string]Options{"unpaced": {},
+		"paced": {Rates: Spread(2000, Receipt), Batch: time.Millisecond}} {
 		ctx, stop := context.WithCancel(t.Context())
 		o.Dir = t.TempDir()
 		written := 0
@@ -209,14 +223,14 @@ func TestRunStopsWithItsContext(t *testing.T) {
 		}
 		s, err := Run(ctx, o)
 		if err != nil || s.Total != int64(written) || written < 100 || written > 100+pieceBytes/1000 {
-			t.Errorf("%s: %d records, %d told of, %v", name, s.Total, written, err)
+			t.Errorf("%s: %d records, OnWrite was called for %d, %v", name, s.Total, written, err)
 		}
 		lines := 0
 		for _, stream := range Streams {
 			lines += len(linesOf(t, o.Dir, stream))
 		}
 		if lines != written {
-			t.Errorf("%s: %d lines, told of %d", name, lines, written)
+			t.Errorf("%s: %d lines, OnWrite was called for %d", name, lines, written)
 		}
 	}
 }
@@ -247,7 +261,8 @@ func TestRunFails(t *testing.T) {
 	file := filepath.Join(dir, "file")
 	must(t, os.WriteFile(file, nil, 0o644))
 	for name, o := range map[string]Options{
-		"logs": {Dir: file}, "databases": {Dir: dir, Databases: file}, "manifest": {Dir: dir, Manifest: filepath.Join(file, "m")},
+		"logs": {Dir: file}, "databases": {Dir: dir, Databases: file},
+		"manifest": {Dir: dir, Manifest: filepath.Join(file, "m")},
 	} {
 		o.Count = 1
 		if _, err := Run(t.Context(), o); err == nil || errors.Is(err, ErrOptions) {
@@ -258,7 +273,8 @@ func TestRunFails(t *testing.T) {
 
 func BenchmarkRun(b *testing.B) {
 	b.ReportAllocs()
-	s, err := Run(b.Context(), Options{Dir: b.TempDir(), Seed: "bench", Count: int64(max(b.N, 1)), Log: LogOptions{MaxFiles: 4}})
+	s, err := Run(b.Context(), Options{Dir: b.TempDir(), Seed: "bench", Count: int64(max(b.N, 1)),
+		Log: LogOptions{MaxFiles: 4}})
 	if err != nil {
 		b.Fatal(err)
 	}

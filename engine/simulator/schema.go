@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// recordedSchema is what sqlite_master of an archiver's databases held: "-- <file>", then its
-// statements. Their types count to the letter: NUMBER, JSON and BOOLEAN decide how SQLite stores a
+// recordedSchema is the contents of sqlite_master of an archiver's databases: "-- <file>", then its
+// statements. Their types must stay as they are: NUMBER, JSON and BOOLEAN decide how SQLite stores
+// a
 // value.
 //
 //go:embed recorded/schema.sql
@@ -16,10 +17,10 @@ var recordedSchema string
 type table struct {
 	name    string
 	columns int
-	upsert  string // what becomes of an older row; empty: it is replaced
+	upsert  string // conflict clause for an older row; empty: it is replaced
 }
 
-// fileName is the database's file in the archiver's folder.
+// fileName returns the name of the database's file in the archiver's directory.
 func (t *table) fileName() string { return t.name + ".sqlite3" }
 
 func (t *table) schema() string {
@@ -28,7 +29,7 @@ func (t *table) schema() string {
 	return of
 }
 
-// insert is the statement that takes a row, with its columns in the order of the schema.
+// insert returns the statement that inserts a row, with its columns in the order of the schema.
 func (t *table) insert() string {
 	verb := "INSERT OR REPLACE"
 	if t.upsert != "" {
@@ -47,7 +48,9 @@ const (
 	tableCount
 )
 
-// tables is in the order in which a batch is committed: who sees a receipt finds what it names.
+// tables is in the order in which a batch is committed, so that a reader who sees a receipt finds
+// the
+// rows that the receipt names.
 var tables = [tableCount]table{
 	tableCycles:      {name: "cycles", columns: 3},
 	tableOriginalTxs: {name: "originalTxsData", columns: 4},

@@ -15,44 +15,44 @@ const (
 	Receipt    = "receipt"
 )
 
-// Streams lists them in the order in which an archiver writes of one transaction.
+// Streams lists the streams in the order in which an archiver writes the records of a transaction.
 var Streams = [3]string{Cycle, OriginalTx, Receipt}
 
 const (
-	waitingMost = 256 // transactions that were handed in and have no receipt yet
+	waitingMost = 256 // most transactions that were submitted and have no receipt yet
 	// ahead is how long before its record is written the first cycle begins. The network has one
-	// cycle a minute, runs have many a second: their cycles would soon begin in the future.
+	// cycle a minute, runs have many a second, so their cycles would soon begin in the future.
 	ahead        = 10 * 24 * time.Hour
-	cycleSeconds = 60 // how long every cycle lasts
+	cycleSeconds = 60 // duration of a cycle
 	hashDigits   = 64
 )
 
-// World makes records: copies of recorded ones with ids, hashes, signatures, cycles and times of
-// their own. Equal seeds and equal calls give equal bytes.
-// It is not safe for concurrent use.
+// World makes records: copies of recorded ones with new ids, hashes, signatures, cycles and times.
+// Equal seeds and equal calls give equal bytes. A World is not safe for concurrent use.
 type World struct {
 	rng    *random
 	shapes []shape
 	cycles []*template
 
-	counter int64            // of the newest cycle; one less than the first before that
-	start   int64            // when it begins, in Unix seconds; 0: there was none yet
-	marker  [hashDigits]byte // of it
+	counter int64            // of the newest cycle; before the first one, its counter less one
+	start   int64            // when the newest cycle begins, in Unix seconds; 0: there is none yet
+	marker  [hashDigits]byte // of the newest cycle
 
 	// Transactions whose originalTx was written and whose receipt was not: a ring, so that receipts
-	// name what was logged before. Where it overflows the oldest never gets a receipt, as
+	// name what was logged before. When it overflows, the oldest never gets a receipt, like
 	// transactions that expire on a real network.
 	waiting       [waitingMost]transaction
 	first, inLine int
 
-	hashes []byte // room for the hashes of a copy
+	hashes []byte // memory for the hashes of a copy
 	sig    [96]byte
 
 	shardKeys bool // receipts have executionShardKey, as older archivers log them
 }
 
-// transaction is what a copy differs in. In a cycle's record, id is the cycle's marker, marker that
-// of the cycle before, and ms the time at which the cycle begins.
+// transaction holds what differs between copies. In a cycle's record, id is the cycle's marker,
+// marker
+// that of the cycle before, and ms the time at which the cycle begins.
 type transaction struct {
 	shape  int
 	ms     int64
@@ -70,13 +70,13 @@ func NewWorld(seed string, firstCycle int64) *World {
 }
 
 // Append appends a record of the stream, written at ms (Unix milliseconds), to dst: canonical text
-// without a line end. It panics on a name that is no stream.
+// without a line end. It panics if there is no such stream.
 //
-//   - Cycle begins a new cycle, to which transactions from then on belong. It begins when the one
-//     before ends.
-//   - OriginalTx hands in a new transaction.
-//   - Receipt applies the oldest transaction handed in and not yet applied; a new one where there is none.
-//     All of its times are counted from when the transaction was handed in.
+//   - Cycle begins a new cycle, to which later transactions belong. It begins when the cycle before
+//     ends.
+//   - OriginalTx submits a new transaction.
+//   - Receipt applies the oldest submitted transaction without a receipt, or a new one if there is
+//     none. All of its times are relative to when the transaction was submitted.
 func (w *World) Append(dst []byte, stream string, ms int64) []byte {
 	switch stream {
 	case Cycle:
@@ -118,7 +118,7 @@ func (w *World) submit(x *transaction, ms int64) {
 	w.freshID(&x.id)
 }
 
-// dequeue returns the oldest of the waiting; it stays valid until the next submit.
+// dequeue returns the oldest waiting transaction. It is valid until the next submit.
 func (w *World) dequeue() *transaction {
 	x := &w.waiting[w.first]
 	w.first = (w.first + 1) % waitingMost
@@ -132,7 +132,7 @@ func (w *World) freshID(id *[hashDigits]byte) {
 	hex.Encode(id[:], raw[:])
 }
 
-// fill appends a copy of the template that tells of x. Nothing is allocated when dst has room.
+// fill appends a copy of the template for x. Nothing is allocated if dst has the capacity.
 func (w *World) fill(dst []byte, t *template, x *transaction) []byte {
 	raw := t.hashes * hashDigits / 2
 	w.hashes = slices.Grow(w.hashes[:0], 3*raw)[:3*raw]

@@ -98,7 +98,7 @@ func TestShapes(t *testing.T) {
 	}
 }
 
-// Transactions handed in faster than they are applied must neither pile up nor mix.
+// Transactions that are submitted faster than they are applied must neither accumulate nor mix.
 func TestWaitingOverflow(t *testing.T) {
 	w := NewWorld("overflow", 1)
 	var ids []string
@@ -138,7 +138,10 @@ func TestSeed(t *testing.T) {
 func TestAppendDoesNotAllocate(t *testing.T) {
 	w, mix := NewWorld("allocations", 1), StandardMix()
 	buf := make([]byte, 0, 1<<20)
-	if n := testing.AllocsPerRun(1000, func() { buf = w.Append(buf[:0], mix.Next(), someTime) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() {
+		buf = w.Append(buf[:0], mix.Next(),
+			someTime)
+	}); n != 0 {
 		t.Errorf("%v allocations a record", n)
 	}
 }

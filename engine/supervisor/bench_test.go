@@ -9,8 +9,9 @@ import (
 	"distributor/wsproto"
 )
 
-// Hand-offs to a real process that closes each socket and says so: one after
-// another, and many at once, as they come from net/http's goroutines.
+// BenchmarkConnect measures hand-offs to a real process that closes each socket and reports that:
+// one
+// after another, and many in parallel, as net/http's goroutines make them.
 func BenchmarkConnect(b *testing.B) {
 	for _, parallel := range []int{1, 64} {
 		b.Run(fmt.Sprint("callers=", parallel*runtime.GOMAXPROCS(0)), func(b *testing.B) {
@@ -38,7 +39,7 @@ func BenchmarkConnect(b *testing.B) {
 						}
 					}
 				})
-				f.wantClosed(wsproto.ClientGone, uint64(b.N)) // all have been taken
+				f.wantClosed(wsproto.ClientGone, uint64(b.N)) // the worker got all of them
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "handoffs/s")
 			})
 		})

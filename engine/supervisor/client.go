@@ -12,51 +12,52 @@ import (
 
 // Client is a collector that may connect.
 type Client struct {
-	Key  string // its public key, as it wrote it
+	Key  string // its public key, as the client wrote it
 	From uint64 // offset of the first byte to send; a frame boundary
-	// Resume finds From when no older connection of the key is left, which may have confirmed more
-	// until then. nil: From is what the client asked for.
+	// Resume returns From when the older connection of the key has ended, because until then it may
+	// confirm more. nil: From is what the client asked for.
 	Resume   func() uint64
 	Response []byte    // the 101; read until Connect returns
-	Early    []byte    // what came behind its request; read until Connect returns
-	Expires  time.Time // its connection is closed then; zero: never
+	Early    []byte    // bytes that arrived after its request; read until Connect returns
+	Expires  time.Time // when its connection is closed; zero: never
 	handoff.Negotiated
 }
 
-// phase is how far a client has come.
+// phase is the progress of a client.
 type phase uint8
 
 const (
 	held    phase = iota // until the older connection of its key has ended
 	waiting              // in Supervisor.waiting
 	queued               // in the queue of its worker
-	sending              // its worker's writer has the descriptor in hand
-	served               // its worker has it
+	sending              // its worker's writer is sending the descriptor
+	served               // its worker has the descriptor
 	ended                // forgotten, or never served
 )
 
-// client is one Connect and what came of it. Guarded by Supervisor.mu, but for
-// fd and Client, which change only while no writer has them.
+// client is one Connect and its result. Guarded by Supervisor.mu, except fd and Client, which
+// change
+// only while no writer uses them.
 type client struct {
 	Client
 	id      uint64
-	fd      int // the caller's, who waits on done before closing it
+	fd      int // the caller's, who closes it after done
 	phase   phase
-	closing bool          // told to close: takes no room any more
-	closed  time.Time     // when it was told
-	reached uint64        // as OnPosition was last told
-	worker  *worker       // from queued to the end; already when held, if there is room
+	closing bool          // told to close: takes no slot any more
+	closed  time.Time     // when it was told to close
+	reached uint64        // offset that onPosition was last called with
+	worker  *worker       // from queued to the end; also when held, if there was a free slot
 	place   *list.Element // in Supervisor.waiting
-	done    chan error    // takes the outcome of Connect; capacity 1
-	over    chan struct{} // closed when it has ended; nil: nobody waits for that
+	done    chan error    // takes the result of Connect; capacity 1
+	over    chan struct{} // closed when it has ended; nil: nothing waits for that
 
-	// Of one that is, or was, held. turn and until do not change.
-	after *client         // the older connection, as long as its news count; nil: another process has it
+	// These are for a client that is, or was, held. turn and until do not change.
+	after *client         // the older connection, until this one begins; nil: another process has it
 	turn  <-chan struct{} // closed when there is no older connection any more
-	until time.Time       // when it begins all the same
+	until time.Time       // when it begins in any case
 }
 
-// public is c for OnClosed.
+// public returns c as OnClosed gets it.
 func (c *client) public() Client {
 	cl := c.Client
 	cl.Response, cl.Early, cl.Resume = nil, nil, nil
@@ -65,7 +66,7 @@ func (c *client) public() Client {
 
 // The functions below are called with mu held.
 
-// admit makes c the client of its key. It is held while an older connection of the key ends.
+// admit makes c the client of its key. c is held while an older connection of the key ends.
 func (s *Supervisor) admit(c *client) {
 	s.lastID++
 	c.id = s.lastID
@@ -78,22 +79,22 @@ func (s *Supervisor) admit(c *client) {
 		c.Expires = s.expiry(c.Key)
 	}
 	s.expect(c.Expires)
-	switch w := s.roomy(); {
+	switch w := s.freeWorker(); {
 	case c.phase == waiting:
 		s.wait(c)
 	case w != nil:
-		s.assign(c, w) // nobody else may take this place meanwhile
+		s.assign(c, w) // reserves the slot while c is held
 	}
 }
 
 // wait puts c into the queue for a worker.
 func (s *Supervisor) wait(c *client) {
 	c.phase, c.place = waiting, s.waiting.PushBack(c)
-	s.settle()
+	s.assignWaiting()
 }
 
-// position tells how far c has come, unless a newer connection has begun: that
-// one began where c was known to be, and goes its own way.
+// position reports the offset that c has reached, unless a newer connection has begun. That one
+// began at the offset that c was known to have reached, and reports its own.
 func (s *Supervisor) position(c *client, offset uint64, begins bool) {
 	c.reached = offset
 	if newest := s.byKey[c.Key]; newest == c || newest != nil && newest.after == c {
@@ -101,17 +102,17 @@ func (s *Supervisor) position(c *client, offset uint64, begins bool) {
 	}
 }
 
-// settle places those who wait while there is room. When there is none, and
-// will not be soon because starts fail, it is better to tell them.
-func (s *Supervisor) settle() {
+// assignWaiting gives waiting clients to workers with free slots. If there is none, and starts are
+// in backoff, it refuses the waiting clients instead of letting them hang.
+func (s *Supervisor) assignWaiting() {
 	for e := s.waiting.Front(); e != nil; e = s.waiting.Front() {
-		w := s.roomy()
-		if w == nil && s.heldBack() {
+		w := s.freeWorker()
+		if w == nil && s.startsDelayed() {
 			s.finish(e.Value.(*client), s.noWorker(errHeldBack))
 			continue
 		}
 		if w == nil {
-			s.poke() // perhaps a worker can be started
+			s.wake() // a worker may be started
 			return
 		}
 		c := s.waiting.Remove(e).(*client)
@@ -121,7 +122,7 @@ func (s *Supervisor) settle() {
 	}
 }
 
-// assign gives c a place in w.
+// assign gives c a slot in w.
 func (s *Supervisor) assign(c *client, w *worker) {
 	c.worker = w
 	w.clients[c.id] = c
@@ -129,29 +130,30 @@ func (s *Supervisor) assign(c *client, w *worker) {
 		w.deflate++
 	}
 	if len(w.clients) == 1 || c.Deflate && w.deflate == 1 {
-		s.hangBells()
+		s.updateReaders()
 	}
 }
 
 var errHeldBack = errors.New("starts fail one after the other and are held back")
 
-// heldBack says that no worker is about to be ready, nor will one be started
-// for a while.
-func (s *Supervisor) heldBack() bool {
+// startsDelayed tells whether no worker is starting, nor will be started for a while.
+func (s *Supervisor) startsDelayed() bool {
 	return s.count(starting) == 0 && time.Until(s.backoff.Until) > s.times.held
 }
 
-// roomy returns the first ready worker with room.
-func (s *Supervisor) roomy() *worker {
+// freeWorker returns the first ready worker with a free slot, or nil.
+func (s *Supervisor) freeWorker() *worker {
 	for _, w := range s.workers {
-		if w.state == ready && w.number <= s.limits.Max && len(w.clients)-w.closing < s.limits.MaxClients && (w.room == 0 || len(w.clients) < w.room) {
+		if w.state == ready && w.number <= s.limits.Max &&
+			len(w.clients)-w.closing < s.limits.MaxClients &&
+			(w.slots == 0 || len(w.clients) < w.slots) {
 			return w
 		}
 	}
 	return nil
 }
 
-// close has c's connection closed, or its Connect fail.
+// close has c's connection closed. If no worker has c, its Connect fails.
 func (s *Supervisor) close(c *client, why wsproto.Disconnect) {
 	if c.phase == held || c.phase == waiting {
 		s.refuse(c, why)
@@ -159,24 +161,27 @@ func (s *Supervisor) close(c *client, why wsproto.Disconnect) {
 	}
 	c.closing, c.closed = true, time.Now()
 	c.worker.closing++
-	c.worker.send(outgoing{message: handoff.Message{Close: &handoff.Close{ID: c.id, Disconnect: why.Name}}})
-	s.settle()
+	c.worker.send(outgoing{
+		message: handoff.Message{Close: &handoff.Close{ID: c.id, Disconnect: why.Name}},
+	})
+	s.assignWaiting()
 }
 
-// refuse ends the Connect of a client that no worker has.
+// refuse ends the Connect of a client that no worker has, with ErrClosed.
 func (s *Supervisor) refuse(c *client, why wsproto.Disconnect) {
 	s.finish(c, fmt.Errorf("%w: %s", ErrClosed, why.Name))
-	s.settle()
+	s.assignWaiting()
 }
 
-// finish ends a Connect without a connection.
+// finish ends the Connect of c with an error.
 func (s *Supervisor) finish(c *client, err error) {
 	s.forget(c)
 	c.done <- err
 }
 
-// again places a client anew whose worker has failed before it had it.
-func (s *Supervisor) again(c *client) {
+// requeue puts a client back to the front of the waiting ones, if its worker failed before it got
+// the client's descriptor.
+func (s *Supervisor) requeue(c *client) {
 	s.leave(c)
 	switch {
 	case c.closing:
@@ -189,8 +194,8 @@ func (s *Supervisor) again(c *client) {
 	}
 }
 
-// forget drops all that is known of c. A newer client of its key stays, and so does an older one
-// that still ends.
+// forget removes c. A newer client of its key stays, and so does an older one whose end is still to
+// come.
 func (s *Supervisor) forget(c *client) {
 	s.leave(c)
 	if c.place != nil {
@@ -213,7 +218,7 @@ func (s *Supervisor) forget(c *client) {
 	}
 }
 
-// leave takes c from its worker.
+// leave removes c from its worker.
 func (s *Supervisor) leave(c *client) {
 	w := c.worker
 	if w == nil {
@@ -226,25 +231,25 @@ func (s *Supervisor) leave(c *client) {
 	}
 	if c.Deflate {
 		if w.deflate--; w.deflate == 0 {
-			s.hangBells()
+			s.updateReaders()
 		}
 	}
 	if len(w.clients) == 0 {
 		w.idle = time.Now()
-		s.hangBells()
-		s.poke() // it may retire
+		s.updateReaders()
+		s.wake() // it may retire
 	}
 }
 
-// expect has the clock looked at when t comes.
+// expect makes run check expiries at t.
 func (s *Supervisor) expect(t time.Time) {
 	if !t.IsZero() && (s.nextExpiry.IsZero() || t.Before(s.nextExpiry)) {
 		s.nextExpiry = t
-		s.poke()
+		s.wake()
 	}
 }
 
-// expire closes the clients whose time has come by the wall clock.
+// expire closes the clients whose subscriptions have ended by the wall clock.
 func (s *Supervisor) expire(now time.Time) {
 	if s.nextExpiry.IsZero() || now.Before(s.nextExpiry) {
 		return
@@ -252,7 +257,7 @@ func (s *Supervisor) expire(now time.Time) {
 	s.nextExpiry = time.Time{}
 	for _, c := range s.byKey {
 		switch {
-		case c.closing || c.Expires.IsZero() || c.phase == held: // begin looks at it again
+		case c.closing || c.Expires.IsZero() || c.phase == held: // begin checks held ones again
 		case now.Before(c.Expires):
 			s.expect(c.Expires)
 		default:

@@ -33,18 +33,20 @@ func TestWorkerKilled(t *testing.T) {
 		t.Fatal("not replaced, or the other worker noticed")
 	}
 	snap := f.Snapshot()
-	if snap.Disconnects[wsproto.WorkerLost.Name] != 2 || snap.Failures[FailedExit] != 1 || snap.Backoff.Failures != 1 || snap.Backoff.Err == nil {
+	if snap.Disconnects[wsproto.WorkerLost.Name] != 2 || snap.Failures[FailedExit] != 1 ||
+		snap.Backoff.Failures != 1 || snap.Backoff.Err == nil {
 		t.Fatalf("%+v", snap)
 	}
-	if got := fmt.Sprint(f.closes()); !strings.Contains(got, "a worker_lost") || !strings.Contains(got, "b worker_lost") {
-		t.Fatalf("told %s", got)
+	got := fmt.Sprint(f.closes())
+	if !strings.Contains(got, "a worker_lost") || !strings.Contains(got, "b worker_lost") {
+		t.Fatalf("OnClosed got %s", got)
 	}
-	f.mustConnect("a") // is forgotten, so this is no duplicate
+	f.mustConnect("a") // its older client is forgotten, so this is no duplicate
 	f.wantLayout("1:1 2:1")
 	f.wantClosed(wsproto.DuplicateConnection, 0)
 }
 
-// A worker above the warm ones is not replaced when it dies.
+// A worker that is not a warm one is not replaced when it dies.
 func TestNoReplacementWithoutNeed(t *testing.T) {
 	f := start(t, "", 1, 2, 1)
 	f.mustConnect("a")
@@ -52,7 +54,8 @@ func TestNoReplacementWithoutNeed(t *testing.T) {
 	f.signal(2, unix.SIGKILL)
 	b.want(t, "hello ")
 	f.wantLayout("1:1")
-	eventually(t, "the back-off is over", func() bool { return time.Now().After(f.Snapshot().Backoff.Until.Add(5 * beat)) })
+	eventually(t, "the back-off is over",
+		func() bool { return time.Now().After(f.Snapshot().Backoff.Until.Add(5 * beat)) })
 	if n := f.Snapshot().Spawns; n != 2 {
 		t.Fatalf("%d starts", n)
 	}
@@ -67,30 +70,34 @@ func TestCrashLoop(t *testing.T) {
 			if err := f.Start(t.Context()); !errors.Is(err, ErrNoWorker) {
 				t.Fatalf("got %v", err)
 			}
-			eventually(t, "four failures in a row", func() bool { return f.Snapshot().Backoff.Failures >= 4 })
-			// 100, 200, 400 ms less a fifth. Of four that crash each may count.
+			eventually(t, "four failures in a row",
+				func() bool { return f.Snapshot().Backoff.Failures >= 4 })
+			// Backoffs of 100, 200 and 400 ms, at least four fifths of each.
 			if took := time.Since(began); warm == 1 && took < 560*time.Millisecond {
 				t.Fatalf("after %v already", took)
 			}
-			// The warm ones at once, then one at a time.
+			// The warm workers start at once, then one at a time.
 			if snap := f.Snapshot(); snap.Spawns > uint64(warm+snap.Backoff.Failures) {
 				t.Fatalf("%+v", snap)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 			defer cancel()
-			if _, err := f.connect(ctx, Client{Key: "a"}); !errors.Is(err, ErrNoWorker) || !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := f.connect(ctx, Client{Key: "a"}); !errors.Is(err, ErrNoWorker) ||
+				!errors.Is(err, context.DeadlineExceeded) {
 				t.Fatalf("got %v", err)
 			}
-			if f.Snapshot().Ready() != 0 || f.Snapshot().Refusals[RefusedLate] != 1 || !strings.Contains(f.log(), "told to crash") {
+			if f.Snapshot().Ready() != 0 || f.Snapshot().Refusals[RefusedLate] != 1 ||
+				!strings.Contains(f.log(), "told to crash") {
 				t.Fatalf("%+v\n%s", f.Snapshot(), f.log())
 			}
 		})
 	}
 }
 
-// When starts fail and are held back, nobody is kept waiting: neither who waits
-// already nor who comes then. A pause that is over lets the next one try.
-func TestHeldBackStartsRefuse(t *testing.T) {
+// While starts are in backoff, waiting clients and new ones are refused. When the backoff is over,
+// the
+// next client lets a worker start.
+func TestBackoffRefusesClients(t *testing.T) {
 	for _, warm := range []int{0, 1} {
 		t.Run(fmt.Sprint("warm=", warm), func(t *testing.T) {
 			f := prepare(t, "crash", warm, 1, 10)
@@ -100,14 +107,17 @@ func TestHeldBackStartsRefuse(t *testing.T) {
 			defer cancel()
 			for range 2 {
 				spawns := f.Snapshot().Spawns
-				if _, err := f.connect(ctx, Client{Key: "a"}); !errors.Is(err, ErrNoWorker) || !errors.Is(err, errHeldBack) || ctx.Err() != nil {
+				if _, err := f.connect(ctx, Client{Key: "a"}); !errors.Is(err, ErrNoWorker) ||
+					!errors.Is(err, errHeldBack) || ctx.Err() != nil {
 					t.Fatalf("got %v", err)
 				}
 				if snap := f.Snapshot(); snap.Backoff.Failures < 2 || snap.Waiting != 0 {
 					t.Fatalf("%+v", snap)
 				}
-				eventually(t, "the pause is about over", func() bool { return time.Until(f.Snapshot().Backoff.Until) < f.times.held })
-				if _, err := f.connect(ctx, Client{Key: "b"}); !errors.Is(err, errHeldBack) || f.Snapshot().Spawns == spawns {
+				eventually(t, "the pause is about over",
+					func() bool { return time.Until(f.Snapshot().Backoff.Until) < f.times.held })
+				if _, err := f.connect(ctx, Client{Key: "b"}); !errors.Is(err, errHeldBack) ||
+					f.Snapshot().Spawns == spawns {
 					t.Fatalf("got %v after %d starts", err, spawns)
 				}
 			}
@@ -132,7 +142,7 @@ func TestBadStarts(t *testing.T) {
 		why   Failure
 	}{
 		"not-ready": {200 * time.Millisecond, FailedStart},
-		"nonsense":  {patience, FailedSpeech}, // on a busy machine a process takes seconds to say it
+		"nonsense":  {patience, FailedSpeech}, // on a busy machine a process takes seconds to send it
 	} {
 		t.Run(mode, func(t *testing.T) {
 			f := prepare(t, mode, 1, 1, 1)
@@ -147,9 +157,10 @@ func TestBadStarts(t *testing.T) {
 	}
 }
 
-// A worker that still reports but takes nothing is killed, and the clients
-// that it was not given go to another.
-func TestDeafWorker(t *testing.T) {
+// A worker that still reports but reads nothing is killed, and the clients that it was not given go
+// to
+// another worker.
+func TestWorkerThatReadsNothing(t *testing.T) {
 	f := prepare(t, "deaf@1", 2, 2, 1000)
 	f.times.send = 300 * time.Millisecond
 	if err := f.Start(t.Context()); err != nil {
@@ -158,9 +169,10 @@ func TestDeafWorker(t *testing.T) {
 	f.wantLayout("1:0 2:0")
 	deaf := f.pid(1)
 	var wg sync.WaitGroup
-	for i := range 150 { // more than fits the channel
+	for i := range 150 { // more than fit into the channel
 		wg.Go(func() {
-			if _, err := f.connect(t.Context(), Client{Key: fmt.Sprint(i), Early: make([]byte, 32<<10)}); err != nil {
+			if _, err := f.connect(t.Context(), Client{Key: fmt.Sprint(i),
+				Early: make([]byte, 32<<10)}); err != nil {
 				t.Errorf("connect %d: %v", i, err)
 			}
 		})
@@ -168,27 +180,29 @@ func TestDeafWorker(t *testing.T) {
 	wg.Wait()
 	eventually(t, "it is replaced", func() bool { return f.Snapshot().Ready() == 2 })
 	snap := f.Snapshot()
-	if lost := snap.Disconnects[wsproto.WorkerLost.Name]; snap.Failures[FailedSend] == 0 || lost == 0 || lost == 150 || snap.Handoffs != 150 || f.pid(1) == deaf {
+	if lost := snap.Disconnects[wsproto.WorkerLost.Name]; snap.Failures[FailedSend] == 0 ||
+		lost == 0 || lost == 150 || snap.Handoffs != 150 || f.pid(1) == deaf {
 		t.Fatalf("%+v", snap)
 	}
-	f.stop(100 * time.Millisecond) // it does not hear that either
+	f.stop(100 * time.Millisecond) // the worker does not read the Drain either
 }
 
-// A stopped worker is silent.
+// A stopped worker is killed because it is silent.
 func TestHungWorker(t *testing.T) {
 	f := start(t, "", 1, 1, 2)
 	a := f.mustConnect("a")
 	f.pause(1)
-	b := f.mustHand("b") // the channel takes it; nobody is there to answer
+	b := f.mustHand("b") // the channel takes it, but the worker does not run
 	a.want(t, "hello ")
 	b.want(t, "")
 	f.wantLayout("1:0")
-	if snap := f.Snapshot(); snap.Failures[FailedSilent] != 1 || snap.Disconnects[wsproto.WorkerLost.Name] != 2 {
+	if snap := f.Snapshot(); snap.Failures[FailedSilent] != 1 ||
+		snap.Disconnects[wsproto.WorkerLost.Name] != 2 {
 		t.Fatalf("%+v", snap)
 	}
 }
 
-// A worker that dies of its clients takes only those with it that it had.
+// If a worker dies, only the clients that it was given are lost.
 func TestWorkerDiesUnderConnects(t *testing.T) {
 	f := start(t, "crash-soon@1", 3, 3, 100)
 	f.wantLayout("1:0 2:0 3:0")
@@ -203,34 +217,36 @@ func TestWorkerDiesUnderConnects(t *testing.T) {
 	wg.Wait()
 	eventually(t, "books that balance", func() bool {
 		snap := f.Snapshot()
-		return snap.Handoffs == 40 && uint64(snap.Clients)+snap.Disconnects[wsproto.WorkerLost.Name] == 40 && snap.Failures[FailedExit] > 0
+		return snap.Handoffs == 40 &&
+			uint64(snap.Clients)+snap.Disconnects[wsproto.WorkerLost.Name] == 40 &&
+			snap.Failures[FailedExit] > 0
 	})
 }
 
-// The newest of a key stays even if the worker of the older dies at that time.
+// The newest client of a key stays even if the worker of the older one dies at the same time.
 func TestDuplicateWhileWorkerDies(t *testing.T) {
 	f := start(t, "", 2, 2, 1)
 	f.wantLayout("1:0 2:0")
 	f.mustConnect("x")
-	older := f.mustConnect("a") // on 2
+	older := f.mustConnect("a") // on worker 2
 	f.pause(2)
 	if err := f.Configure(Limits{Warm: 1, Max: 3, MaxClients: 2}); err != nil {
 		t.Fatal(err)
 	}
-	newer := f.mustConnect("a") // on 1
+	newer := f.mustConnect("a") // on worker 1
 	f.signal(2, unix.SIGKILL)
 	older.want(t, "hello ")
 	f.wantLayout("1:2")
 	f.wantClosed(wsproto.WorkerLost, 1)
 	if !newer.open() || !f.Disconnect("a", wsproto.PingTimeout) {
-		t.Fatal("the newer went with the older")
+		t.Fatal("the newer client ended with the older one")
 	}
 	newer.want(t, "hello close ping_timeout")
 }
 
 func TestExpiry(t *testing.T) {
 	f := prepare(t, "", 1, 1, 10)
-	f.times.look = time.Minute // the timer must do it
+	f.times.check = time.Minute // so that only the timer can do it
 	if err := f.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -244,10 +260,10 @@ func TestExpiry(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.want(t, "hello close subscription_expired")
-	if time.Now().Before(soon.Expires) || time.Since(soon.Expires) > f.times.look/2 {
+	if time.Now().Before(soon.Expires) || time.Since(soon.Expires) > f.times.check/2 {
 		t.Fatalf("closed %v after its end", time.Since(soon.Expires))
 	}
-	late, err := f.connect(t.Context(), soon) // upstream bug 18: it comes back
+	late, err := f.connect(t.Context(), soon) // upstream bug 18: it reconnects
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +272,7 @@ func TestExpiry(t *testing.T) {
 		t.Fatal("one without an end was closed")
 	}
 
-	// A reload; with upstream bug 19 in mind, some that are not connected expire too.
+	// A reload. Because of upstream bug 19, some expire that are not connected.
 	other := f.mustConnect("other")
 	f.SetExpiry(func(key string) time.Time {
 		if key == "never" {
@@ -268,7 +284,7 @@ func TestExpiry(t *testing.T) {
 	if !other.open() {
 		t.Fatal("one without an end was closed")
 	}
-	// A request that was let in before the reload comes after it.
+	// A request that was admitted before the reload connects after it.
 	stale := f.mustConnect("never")
 	stale.want(t, "hello close subscription_expired")
 	f.SetExpiry(func(string) time.Time { return time.Now().Add(100 * time.Millisecond) })
@@ -276,7 +292,7 @@ func TestExpiry(t *testing.T) {
 	f.wantClosed(wsproto.SubscriptionExpired, 5)
 }
 
-// The clock is set forward: who has expired by it is closed.
+// If the clock is set forward, clients that have expired by it are closed.
 func TestExpiryWhenTheClockSteps(t *testing.T) {
 	f := prepare(t, "", 1, 1, 10)
 	var mu sync.Mutex
@@ -307,7 +323,7 @@ func TestExpiryWhenTheClockSteps(t *testing.T) {
 	mu.Lock()
 	step = 4 * time.Hour
 	mu.Unlock()
-	d.want(t, "hello close subscription_expired") // the next one is looked for
+	d.want(t, "hello close subscription_expired") // the next expiry is found
 }
 
 func TestStop(t *testing.T) {
@@ -327,10 +343,11 @@ func TestStop(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	snap := f.Snapshot()
-	if snap.Disconnects[wsproto.ServerShutdown.Name] != 3 || snap.Ended != 2 || snap.Clients != 0 || len(f.closes()) != 3 || snap.Sent.SentBytes != 0 {
+	if snap.Disconnects[wsproto.ServerShutdown.Name] != 3 || snap.Ended != 2 || snap.Clients != 0 ||
+		len(f.closes()) != 3 || snap.Sent.SentBytes != 0 {
 		t.Fatalf("%+v", snap)
 	}
-	f.stop(time.Second) // harmless
+	f.stop(time.Second) // does nothing
 }
 
 func TestStopWithStuckWorkers(t *testing.T) {
@@ -351,7 +368,7 @@ func TestStopWithStuckWorkers(t *testing.T) {
 	}
 }
 
-// Stop ends the waiting, and starts that are under way.
+// Stop ends the wait of clients, and starts in progress.
 func TestStopWhileStarting(t *testing.T) {
 	f := prepare(t, "not-ready", 2, 2, 2)
 	started, connected := make(chan error), make(chan error)
@@ -360,7 +377,10 @@ func TestStopWhileStarting(t *testing.T) {
 		_, err := f.connect(t.Context(), Client{Key: "a"})
 		connected <- err
 	}()
-	eventually(t, "a start and a wait", func() bool { s := f.Snapshot(); return s.Waiting == 1 && s.Spawns > 0 })
+	eventually(t, "a start and a wait", func() bool {
+		s := f.Snapshot()
+		return s.Waiting == 1 && s.Spawns > 0
+	})
 	go f.stop(10 * time.Second)
 	for _, outcome := range []chan error{started, connected} {
 		if err := <-outcome; !errors.Is(err, ErrStopping) {
@@ -396,7 +416,7 @@ func TestWorkersOutput(t *testing.T) {
 	}
 }
 
-// Workers do not outlive a primary that is killed, and do not see its Ctrl-C.
+// Workers end with a primary that is killed, and do not get the SIGINT of its terminal.
 func TestPrimaryKilled(t *testing.T) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -427,20 +447,20 @@ func TestPrimaryKilled(t *testing.T) {
 	}
 	_ = primary.Wait()
 	eventually(t, "the worker has gone", func() bool {
-		// It may stay a zombie where nobody adopts it.
+		// It may stay a zombie if no process adopts it.
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		return err != nil || strings.Contains(string(b), ") Z ")
 	})
 }
 
-// testPrimary is a primary that says its worker's pid and waits to be killed.
-// The worker hangs before it looks at its channel again, so only the signal
-// can end it.
+// testPrimary is a primary that prints its worker's pid and waits to be killed. The worker hangs
+// before it reads its channel again, so only the signal can end it.
 func testPrimary() {
 	exe, _ := os.Executable()
 	s, err := New(Options{
 		Command: []string{exe}, Env: workerEnv("not-ready"),
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Limits: Limits{Warm: 1, Max: 1, MaxClients: 1},
+		Log:    slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Limits: Limits{Warm: 1, Max: 1, MaxClients: 1},
 	})
 	if err != nil {
 		panic(err)

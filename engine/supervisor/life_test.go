@@ -10,9 +10,8 @@ import (
 	"distributor/wsproto"
 )
 
-// A random life of connects, closes and killed workers, in which after every
-// step only the newest connection of a key may stay, and at the end the books
-// balance.
+// Connects, closes and kills of workers at random. After every step only the newest connection of a
+// key may be open, and at the end the counters must add up.
 func TestRandomLife(t *testing.T) {
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
@@ -25,7 +24,7 @@ func TestRandomLife(t *testing.T) {
 				key := fmt.Sprint(random.IntN(9))
 				switch n := random.IntN(60); {
 				case n < 40:
-					c := f.mustHand(key) // nine keys always fit four workers
+					c := f.mustHand(key) // four workers always have slots for nine keys
 					connects++
 					newest[key], all = c, append(all, c)
 				case n < 48 && newest[key] != nil:
@@ -70,7 +69,8 @@ func TestRandomLife(t *testing.T) {
 			for _, n := range snap.Disconnects {
 				ended += n
 			}
-			if snap.Handoffs != uint64(connects) || ended != snap.Handoffs || snap.Waiting != 0 || uint64(len(f.closes())) != ended {
+			if snap.Handoffs != uint64(connects) || ended != snap.Handoffs || snap.Waiting != 0 ||
+				uint64(len(f.closes())) != ended {
 				t.Errorf("%d connects, told of %d ends, %+v", connects, len(f.closes()), snap)
 			}
 		})

@@ -9,8 +9,7 @@ import (
 	"distributor/mmaplog/bell"
 )
 
-// process is a worker as the system sees it, with our ends of what ties us to
-// it.
+// process is a worker's process, with our ends of its channel, bell and output.
 type process struct {
 	cmd    *exec.Cmd
 	conn   *handoff.Conn
@@ -45,10 +44,10 @@ func startProcess(argv, env []string) (_ *process, err error) {
 	return p, nil
 }
 
-// kill is harmless after the process's end.
+// kill kills the process. It does nothing after the process's end.
 func (p *process) kill() { _ = p.cmd.Process.Kill() }
 
-// close gives up our ends. The process, if it lives, is not waited for.
+// close closes our ends. It does not wait for the process.
 func (p *process) close() {
 	if p.conn != nil {
 		_ = p.conn.Close()

@@ -8,9 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Profile opens a connection on which worker number answers one HTTP request
-// for /debug/pprof. The channel carries the socket, so there is no file or port
-// that others could find. ErrNoWorker: no such worker is at work.
+// Profile opens a connection on which worker number answers one HTTP request for /debug/pprof. The
+// control channel carries the socket, so there is no file or port that others could find. It
+// returns
+// ErrNoWorker if that worker does not run.
 func (s *Supervisor) Profile(number int) (net.Conn, error) {
 	w := s.working(number)
 	if w == nil {
@@ -30,7 +31,7 @@ func (s *Supervisor) Profile(number int) (net.Conn, error) {
 	return net.FileConn(ours)
 }
 
-// working is the worker of that number if it has its Settings and its channel.
+// working returns the worker with that number, or nil if it has no Settings yet or no channel.
 func (s *Supervisor) working(number int) *worker {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A profile's connection leads to the worker that was asked for, and leaves
-// nothing behind: start looks for descriptors when the test has ended.
+// A profile's connection leads to the worker that was asked for, and leaves nothing behind: prepare
+// checks for descriptors when the test has ended.
 func TestProfile(t *testing.T) {
 	f := start(t, "", 2, 2, 1)
 	f.wantLayout("1:0 2:0")

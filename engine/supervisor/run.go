@@ -14,24 +14,24 @@ import (
 )
 
 const (
-	// closeGap for each client is what Stop spreads their ends over, within its
-	// bound: as many come back a second as one address may (package gateway).
+	// closeGap per client is the time over which Stop spreads the disconnects, within its bound. As
+	// many clients come back per second as one address may open (package gateway).
 	closeGap = time.Millisecond
-	// lastWords is how long after its end a worker's channel and output are
-	// read: they end with it, unless it had children.
+	// lastWords is how long after a worker's end its channel and output are read. They end with the
+	// worker, unless it had children.
 	lastWords = time.Second
 )
 
-// poke has run look. It never waits.
-func (s *Supervisor) poke() {
+// wake makes run plan again. It never waits.
+func (s *Supervisor) wake() {
 	select {
 	case s.kick <- struct{}{}:
 	default:
 	}
 }
 
-// run is the goroutine that does what time asks for and starts processes,
-// until Stop has been called and no worker is left.
+// run is the goroutine that does the periodic work and starts processes, until Stop has been called
+// and no worker is left.
 func (s *Supervisor) run() {
 	runtime.LockOSThread() // see startProcess
 	defer runtime.UnlockOSThread()
@@ -54,7 +54,7 @@ func (s *Supervisor) run() {
 	}
 }
 
-// plan is what run has to do without the lock.
+// plan is what run has to do after the lock is released.
 type plan struct {
 	failed []failed
 	start  []*worker
@@ -71,30 +71,29 @@ func (s *Supervisor) plan() plan {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	p := plan{sleep: s.times.look}
-	if s.stopping { // Stop watches over the rest
+	p := plan{sleep: s.times.check}
+	if s.stopping { // Stop does the rest
 		p.over = len(s.workers) == 0
 		return p
 	}
-	// Round strips the monotonic clock, which does not follow when the wall
-	// clock is set.
+	// Round strips the monotonic clock, which does not change when the wall clock is set.
 	wall := s.wall().Round(0)
 	s.expire(wall)
 	if !s.nextExpiry.IsZero() {
 		p.wakeAt(wall, s.nextExpiry)
 	}
-	look := now.Sub(s.looked) >= s.times.look
-	if look {
-		s.looked = now
+	check := now.Sub(s.checked) >= s.times.check
+	if check {
+		s.checked = now
 	}
 	for _, w := range s.workers {
-		if look {
-			w.quiet++
+		if check {
+			w.silentChecks++
 		}
 		switch {
 		case w.state == starting && now.Sub(w.since) >= s.times.ready:
 			p.failed = append(p.failed, failed{w, FailedStart})
-		case w.state == ready && w.quiet > s.times.quiet:
+		case w.state == ready && w.silentChecks > s.times.silentChecks:
 			p.failed = append(p.failed, failed{w, FailedSilent})
 		case w.state == draining && now.Sub(w.since) >= s.times.drain:
 			p.failed = append(p.failed, failed{w, FailedDrain})
@@ -107,11 +106,12 @@ func (s *Supervisor) plan() plan {
 
 func (p *plan) wakeAt(now, t time.Time) { p.sleep = max(0, min(p.sleep, t.Sub(now))) }
 
-// retire ends workers that nobody needs, the last first.
+// retire ends workers that are not needed, the last first.
 func (s *Supervisor) retire(now time.Time, p *plan) {
 	alive := s.count(starting) + s.count(ready)
 	for _, w := range slices.Backward(s.workers) {
-		if w.state != ready || len(w.clients) > 0 || (alive <= s.limits.Warm && w.number <= s.limits.Max) {
+		warm := alive <= s.limits.Warm && w.number <= s.limits.Max
+		if w.state != ready || len(w.clients) > 0 || warm {
 			continue
 		}
 		if end := w.idle.Add(s.times.linger); now.Before(end) {
@@ -123,14 +123,15 @@ func (s *Supervisor) retire(now time.Time, p *plan) {
 	}
 }
 
-// drain takes a worker out of service in peace. No client can be given to it
-// any more, and those that were are before the Drain in its queue.
+// drain takes a worker out of service. It gets no client any more, and the clients that it was
+// given
+// are before the Drain in its queue.
 func (s *Supervisor) drain(w *worker, d handoff.Drain) {
 	w.enter(draining)
 	w.send(outgoing{message: handoff.Message{Drain: &d}})
 }
 
-// grow plans starts: the warm workers, and as many as those who wait need.
+// grow plans starts: of the warm workers, and of as many as the waiting clients need.
 func (s *Supervisor) grow(now time.Time, p *plan) {
 	s.backoff.Forget(now)
 	soon := s.count(starting)
@@ -146,7 +147,8 @@ func (s *Supervisor) grow(now time.Time, p *plan) {
 		if s.backoff.Failures > 0 && soon > 0 {
 			return // one at a time, until one is ready
 		}
-		at, taken := slices.BinarySearchFunc(s.workers, number, func(w *worker, n int) int { return w.number - n })
+		at, taken := slices.BinarySearchFunc(s.workers, number,
+			func(w *worker, n int) int { return w.number - n })
 		if taken {
 			continue
 		}
@@ -190,8 +192,9 @@ func (s *Supervisor) start(w *worker) {
 	}
 }
 
-// reap is the goroutine that a worker has for life: it runs the others, waits
-// for the process's end, and clears up.
+// reap is the goroutine that each worker has until its end. It starts the worker's other
+// goroutines,
+// waits for the process's end, and cleans up.
 func (s *Supervisor) reap(w *worker) {
 	defer s.reaps.Done()
 	p := w.process
@@ -201,7 +204,7 @@ func (s *Supervisor) reap(w *worker) {
 	go func() { defer close(forwarded); logging.Forward(p.output, w.log, "worker") }()
 
 	exited := p.cmd.Wait() == nil // with status 0
-	// Last words count: why clients were closed, and what the process died of.
+	// What the worker sent last counts: why clients were closed, and why the process ended.
 	late := make(chan struct{}) // closed, so that it ends both waits
 	timer := time.AfterFunc(lastWords, func() { close(late) })
 	for _, done := range []chan struct{}{read, forwarded} {
@@ -216,18 +219,18 @@ func (s *Supervisor) reap(w *worker) {
 		if w.state != draining || !exited {
 			s.fail(w, FailedExit, nil)
 		}
-		s.dismiss(w) // ends the writer
+		s.endService(w) // ends the writer
 	}
 	s.mu.Unlock()
 	p.close()
 	<-read
 	<-wrote
 	<-forwarded
-	s.bury(w)
+	s.cleanUp(w)
 }
 
-// bury clears up after a worker that is no more.
-func (s *Supervisor) bury(w *worker) {
+// cleanUp removes a worker whose process has ended, with its clients.
+func (s *Supervisor) cleanUp(w *worker) {
 	s.mu.Lock()
 	why, err := wsproto.ServerShutdown, error(nil)
 	if w.why != "" {
@@ -259,7 +262,7 @@ func (s *Supervisor) bury(w *worker) {
 	}
 }
 
-// remove takes a worker from the list; err says why it was lost, in full.
+// remove takes a worker from the list. err is the full reason of its loss, or nil.
 func (s *Supervisor) remove(w *worker, err error) {
 	s.workers = slices.DeleteFunc(s.workers, func(other *worker) bool { return other == w })
 	s.counts.past.Add(w.stats.Counters)
@@ -270,19 +273,20 @@ func (s *Supervisor) remove(w *worker, err error) {
 			s.backoff.Err = err
 		}
 		if s.count(starting)+s.count(ready) == 0 {
-			s.tellStart(fmt.Errorf("%w: %w", ErrNoWorker, err))
+			s.reportStart(fmt.Errorf("%w: %w", ErrNoWorker, err))
 		}
 	}
-	s.settle()
-	s.poke()
+	s.assignWaiting()
+	s.wake()
 }
 
-// Stop refuses new clients, lets the workers' clients catch up with head
-// within a time, closes them with ServerShutdown, closeGap apart if there is time
-// for that, and ends the workers; when ctx ends, which should be some seconds
-// later, what is left is killed. It returns when every process is reaped and no
-// goroutine is left. Another call, with less time perhaps, takes the place of
-// the first, and both return.
+// Stop refuses new clients, and drains the workers: their clients get up to within to catch up with
+// head, and are closed with ServerShutdown, closeGap apart if there is time for that. When ctx
+// ends,
+// which should be some seconds later than within, the workers that are left are killed. Stop
+// returns
+// when every process is reaped and no goroutine is left. Another call, for example with less time,
+// replaces the first, and both return.
 func (s *Supervisor) Stop(ctx context.Context, head uint64, within time.Duration) {
 	s.mu.Lock()
 	s.stopping = true
@@ -301,17 +305,20 @@ func (s *Supervisor) Stop(ctx context.Context, head uint64, within time.Duration
 	spread := min(within, time.Duration(clients)*closeGap)
 	for _, w := range s.workers {
 		if w.state == ready || w.state == draining {
-			s.drain(w, handoff.Drain{Head: head, WithinMS: within.Milliseconds(), SpreadMS: spread.Milliseconds(), Disconnect: wsproto.ServerShutdown.Name})
+			s.drain(w, handoff.Drain{
+				Head: head, WithinMS: within.Milliseconds(), SpreadMS: spread.Milliseconds(),
+				Disconnect: wsproto.ServerShutdown.Name,
+			})
 		}
 	}
-	s.tellStart(ErrStopping)
+	s.reportStart(ErrStopping)
 	started := s.started
 	s.mu.Unlock()
 	if !started {
 		return
 	}
 	s.killAll(starting)
-	s.poke()
+	s.wake()
 	select {
 	case <-s.over:
 	case <-ctx.Done():
@@ -321,12 +328,14 @@ func (s *Supervisor) Stop(ctx context.Context, head uint64, within time.Duration
 	s.reaps.Wait()
 }
 
-// killAll kills the workers in these states. One whose process does not exist
-// yet is killed by start.
+// killAll kills the workers in these states. If the process of a worker is not started yet, start
+// kills it.
 func (s *Supervisor) killAll(states ...State) {
 	s.mu.Lock()
 	doomed := slices.Clone(s.workers)
-	doomed = slices.DeleteFunc(doomed, func(w *worker) bool { return w.process == nil || !slices.Contains(states, w.state) })
+	doomed = slices.DeleteFunc(doomed, func(w *worker) bool {
+		return w.process == nil || !slices.Contains(states, w.state)
+	})
 	s.mu.Unlock()
 	for _, w := range doomed {
 		s.condemn(w, FailedDrain, ErrStopping)

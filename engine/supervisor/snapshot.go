@@ -11,20 +11,20 @@ import (
 	"distributor/wsproto"
 )
 
-// Refusal is why a Connect failed, a metric label and log key.
+// Refusal is why a Connect failed: a metric label and log key.
 type Refusal string
 
-// Why a Connect failed.
+// The reasons why a Connect fails.
 const (
 	RefusedFull     Refusal = "full"      // ErrFull
 	RefusedStopping Refusal = "stopping"  // ErrStopping
 	RefusedClosed   Refusal = "closed"    // ErrClosed
 	RefusedLate     Refusal = "no_worker" // ErrNoWorker: none was ready within the context
 	RefusedGone     Refusal = "gave_up"   // the context was cancelled
-	RefusedHandoff  Refusal = "handoff"   // the socket or what belongs to it cannot be passed
+	RefusedHandoff  Refusal = "handoff"   // the socket or its data could not be passed
 )
 
-// Unknown counts disconnects whose name wsproto does not know.
+// Unknown stands for disconnects whose name wsproto does not know.
 const Unknown = "unknown"
 
 // Snapshot is the state of a supervisor at one time. Counters are since New.
@@ -36,34 +36,35 @@ type Snapshot struct {
 	Limits  Limits
 	Backoff ipc.Backoff // of starts of workers
 
-	Handoffs    uint64             // clients that a worker was given
-	Refusals    map[Refusal]uint64 // Connects that failed
-	Disconnects map[string]uint64  // ended connections, by wsproto.Disconnect's Name or Unknown
+	Handoffs    uint64             // clients that were given to a worker
+	Refusals    map[Refusal]uint64 // failed Connects
+	Disconnects map[string]uint64  // ended connections, by Name of wsproto.Disconnect or Unknown
 	Spawns      uint64             // starts of processes, failed ones included
-	Ended       uint64             // workers that ended as asked: retired, stopped
-	Failures    map[Failure]uint64 // workers that did not
-	// Sent sums up all workers, past ones included. What a worker did after its last report is
+	Ended       uint64             // workers that ended as asked: retired or stopped
+	Failures    map[Failure]uint64 // workers that failed
+	// Sent adds up all workers, ended ones included. It lacks what a worker sent after its last
 	// missing.
 	Sent handoff.Counters
 }
 
-// States are all that a Worker can be in.
+// States are all states of a Worker.
 var States = []State{starting, ready, draining, gone}
 
-// Worker is one process.
+// Worker is the state of one worker process.
 type Worker struct {
 	Number  int
 	PID     int // 0: not started yet
 	State   State
 	Since   time.Time // of the state
 	Clients int
-	Closing int           // those of Clients that were told to close
+	Closing int           // of Clients, those that were told to close
 	Queue   int           // messages not yet written to its channel
-	Stats   handoff.Stats // as it last reported
+	Stats   handoff.Stats // its last report
 }
 
-// Ready is how many workers take clients, if they have room. None for longer
-// than a start takes is a fault if any is wanted: see Backoff.
+// Ready returns how many workers take clients, if they have free slots. If there are none for
+// longer
+// than a start takes, and some are wanted, starts fail: see Backoff.
 func (s Snapshot) Ready() (n int) {
 	for _, w := range s.Workers {
 		if w.State == ready {
@@ -79,10 +80,12 @@ func (s *Supervisor) Snapshot() Snapshot {
 	defer s.mu.Unlock()
 	s.backoff.Forget(time.Now())
 	snap := Snapshot{
-		Workers: make([]Worker, 0, len(s.workers)), Waiting: s.waiting.Len(), Deflate: s.deflate, Limits: s.limits,
-		Backoff:  s.backoff,
-		Handoffs: s.counts.handoffs, Refusals: maps.Clone(s.counts.refusals), Disconnects: maps.Clone(s.counts.disconnects),
-		Spawns: s.counts.spawns, Ended: s.counts.ended, Failures: maps.Clone(s.counts.failures), Sent: s.counts.past,
+		Workers: make([]Worker, 0, len(s.workers)), Waiting: s.waiting.Len(), Deflate: s.deflate,
+		Limits: s.limits, Backoff: s.backoff,
+		Handoffs: s.counts.handoffs, Refusals: maps.Clone(s.counts.refusals),
+		Disconnects: maps.Clone(s.counts.disconnects),
+		Spawns:      s.counts.spawns, Ended: s.counts.ended,
+		Failures: maps.Clone(s.counts.failures), Sent: s.counts.past,
 	}
 	for _, w := range s.workers {
 		info := Worker{
@@ -99,19 +102,25 @@ func (s *Supervisor) Snapshot() Snapshot {
 	return snap
 }
 
-// counts are what Snapshot sums up, guarded by Supervisor.mu.
+// counts are the counters of Snapshot, guarded by Supervisor.mu.
 type counts struct {
 	handoffs, spawns, ended uint64
 	refusals                map[Refusal]uint64
 	disconnects             map[string]uint64
 	failures                map[Failure]uint64
-	past                    handoff.Counters // of workers that are no more
+	past                    handoff.Counters // of workers that have ended
 }
 
-// newCounts has every label from the start, as metrics should.
+// newCounts returns counts with every label, so that metrics have each from the start.
 func newCounts() counts {
-	c := counts{refusals: make(map[Refusal]uint64), disconnects: map[string]uint64{Unknown: 0}, failures: make(map[Failure]uint64)}
-	for _, r := range []Refusal{RefusedFull, RefusedStopping, RefusedClosed, RefusedLate, RefusedGone, RefusedHandoff} {
+	c := counts{
+		refusals: make(map[Refusal]uint64), disconnects: map[string]uint64{Unknown: 0},
+		failures: make(map[Failure]uint64),
+	}
+	refusals := []Refusal{
+		RefusedFull, RefusedStopping, RefusedClosed, RefusedLate, RefusedGone, RefusedHandoff,
+	}
+	for _, r := range refusals {
 		c.refusals[r] = 0
 	}
 	for _, d := range wsproto.Disconnects {

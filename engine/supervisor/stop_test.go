@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Clients leave a millisecond apart, within the time that they get.
+// Clients are disconnected a millisecond apart, within the time of the stop.
 func TestStopSpreadsClients(t *testing.T) {
 	for name, c := range map[string]struct {
 		within time.Duration
@@ -36,7 +36,7 @@ func TestStopSpreadsClients(t *testing.T) {
 	}
 }
 
-// A stop that takes its time can be hurried by another one.
+// Another stop with less time replaces the first.
 func TestSecondStop(t *testing.T) {
 	f := start(t, "stubborn", 1, 1, 1)
 	f.mustHand("k")
@@ -50,12 +50,12 @@ func TestSecondStop(t *testing.T) {
 	select {
 	case <-stopped:
 	case <-time.After(patience):
-		t.Error("the first stop goes on")
+		t.Error("the first stop has not returned")
 	}
 }
 
-// A process that a worker leaves behind keeps its channel and its output open. That does not keep the
-// worker from being reaped, nor Stop from ending soon after its context.
+// A process that a worker leaves behind keeps its channel and its output open. The worker is reaped
+// nevertheless, and Stop returns soon after its context has ended.
 func TestChildOfAWorker(t *testing.T) {
 	s, err := New(Options{
 		Command: []string{"/bin/sh", "-c", "sleep 60 & exit 1"}, Env: os.Environ(),
@@ -72,7 +72,7 @@ func TestChildOfAWorker(t *testing.T) {
 			t.Errorf("started: %v", err)
 		}
 	case <-time.After(2 * time.Minute):
-		t.Error("the worker's end is not noticed while its child lives")
+		t.Error("the worker's end is not detected while its child runs")
 	}
 	stopped := make(chan struct{})
 	over, cancel := context.WithCancel(context.Background())
@@ -81,6 +81,6 @@ func TestChildOfAWorker(t *testing.T) {
 	select {
 	case <-stopped:
 	case <-time.After(2 * time.Minute):
-		t.Error("Stop does not return while a worker's child lives")
+		t.Error("Stop does not return while a worker's child runs")
 	}
 }

@@ -22,7 +22,7 @@ import (
 	"distributor/wsproto"
 )
 
-// patience is how long what must happen is waited for.
+// patience is the time limit for what must happen.
 const patience = time.Minute
 
 func eventually(t testing.TB, what string, ok func() bool) {
@@ -34,14 +34,14 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// fixture is a supervisor with what it has said.
+// fixture is a supervisor that records its callbacks and its log.
 type fixture struct {
 	*Supervisor
 	t testing.TB
 
 	mu     sync.Mutex
-	closed []string            // "key name", as OnClosed was told
-	places map[string][]uint64 // by key, as OnPosition was told
+	closed []string            // "key name" of each OnClosed
+	places map[string][]uint64 // by key, the offset of each OnPosition
 	said   strings.Builder
 }
 
@@ -63,12 +63,13 @@ func (f *fixture) closes() []string {
 	return slices.Clone(f.closed)
 }
 
-// prepare returns a supervisor that is not started, with patience fit for
-// tests. The test ends with Stop and a look for what is left.
+// prepare returns a supervisor that is not started, with time limits for tests. The test ends with
+// Stop
+// and a check that nothing is left.
 func prepare(t testing.TB, mode string, warm, max, maxClients int) *fixture {
 	t.Helper()
 	f := &fixture{t: t, places: make(map[string][]uint64)}
-	// The runtime's own descriptors come with the first socket, and stay.
+	// The runtime opens its own descriptors with the first socket, and keeps them.
 	first, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +99,7 @@ func prepare(t testing.TB, mode string, warm, max, maxClients int) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.times.look, f.times.quiet, f.times.linger = beat, 50, 100*time.Millisecond
+	f.times.check, f.times.silentChecks, f.times.linger = beat, 50, 100*time.Millisecond
 	t.Cleanup(func() {
 		f.stop(10 * time.Second)
 		eventually(t, "no child is left", func() bool { return len(children(t)) == 0 })
@@ -166,7 +167,7 @@ func socket(t testing.TB) (client, server *net.TCPConn) {
 	return c.(*net.TCPConn), s.(*net.TCPConn)
 }
 
-// hand does what the gateway does with a socket: hand it over, close its own.
+// hand does what the gateway does with a socket: it hands it over and closes its own.
 func (f *fixture) hand(ctx context.Context, c Client, server *net.TCPConn) error {
 	defer server.Close()
 	raw, err := server.SyscallConn()
@@ -180,21 +181,25 @@ func (f *fixture) hand(ctx context.Context, c Client, server *net.TCPConn) error
 	return outcome
 }
 
-// collector is the far end of a connection.
+// collector is the client's end of a connection.
 type collector struct {
 	conn    *net.TCPConn
-	greeted chan struct{} // the worker's response has come, or the end
+	greeted chan struct{} // closed when the worker's response has come, or at the end
 	ended   chan struct{}
-	text    []byte // all that it was sent, once ended
+	text    []byte // everything that was sent to it, once it has ended
 }
 
-// connect hands a new connection over; the collector must be closed, or be
-// closed by the worker, before the test ends.
+// connect hands over a new connection. The collector must be closed, by the test or by the worker,
+// before
+// the test ends.
 func (f *fixture) connect(ctx context.Context, cl Client) (*collector, error) {
 	f.t.Helper()
 	client, server := socket(f.t)
 	cl.Response = []byte("hello ")
-	c := &collector{conn: client, greeted: make(chan struct{}), ended: make(chan struct{}), text: make([]byte, len(cl.Response))}
+	c := &collector{
+		conn: client, greeted: make(chan struct{}), ended: make(chan struct{}),
+		text: make([]byte, len(cl.Response)),
+	}
 	go func() {
 		defer close(c.ended)
 		n, _ := io.ReadFull(client, c.text)
@@ -215,7 +220,7 @@ func (f *fixture) mustConnect(key string) *collector {
 	return c
 }
 
-// mustHand is for workers that do not look.
+// mustHand hands over a connection without waiting for the worker's response.
 func (f *fixture) mustHand(key string) *collector {
 	f.t.Helper()
 	c, err := f.connect(f.t.Context(), Client{Key: key})
@@ -225,7 +230,7 @@ func (f *fixture) mustHand(key string) *collector {
 	return c
 }
 
-// open tells whether the connection is still there.
+// open tells whether the connection is still open.
 func (c *collector) open() bool {
 	select {
 	case <-c.ended:
@@ -235,7 +240,7 @@ func (c *collector) open() bool {
 	}
 }
 
-// want waits for the end and checks what was said.
+// want waits for the end of the connection, and checks what was sent.
 func (c *collector) want(t testing.TB, text string) {
 	t.Helper()
 	select {
@@ -248,7 +253,7 @@ func (c *collector) want(t testing.TB, text string) {
 	}
 }
 
-// layout is the number of clients of each worker, by number, as "1:2 2:1".
+// layout returns the number of clients of each worker, by number, as "1:2 2:1".
 func (f *fixture) layout() string {
 	var parts []string
 	for _, w := range f.Snapshot().Workers {
@@ -266,7 +271,8 @@ func (f *fixture) wantLayout(want string) {
 
 func (f *fixture) wantClosed(why wsproto.Disconnect, n uint64) {
 	f.t.Helper()
-	eventually(f.t, fmt.Sprint(n, " ", why.Name), func() bool { return f.Snapshot().Disconnects[why.Name] == n })
+	eventually(f.t, fmt.Sprint(n, " ", why.Name),
+		func() bool { return f.Snapshot().Disconnects[why.Name] == n })
 }
 
 func (f *fixture) pid(number int) int {
@@ -286,7 +292,7 @@ func (f *fixture) signal(number int, sig unix.Signal) {
 	}
 }
 
-// pause stops a worker. The signal alone returns before its threads stand.
+// pause stops a worker, and waits until its threads have stopped: the signal alone returns earlier.
 func (f *fixture) pause(number int) {
 	f.t.Helper()
 	f.signal(number, unix.SIGSTOP)
@@ -318,20 +324,21 @@ func TestFirstAvailableOnDemandRetirement(t *testing.T) {
 
 	cs[4].conn.Close()
 	cs[5].conn.Close()
-	f.wantLayout("1:2 2:2") // 3 retires
+	f.wantLayout("1:2 2:2") // worker 3 retires
 	eventually(t, "3 has ended", func() bool { return f.Snapshot().Ended == 1 })
 	cs[0].conn.Close()
 	cs[1].conn.Close()
-	f.wantLayout("1:0 2:2") // the warm one need not be the one with clients, but
-	f.mustConnect("k7")     // the first available it is
+	f.wantLayout("1:0 2:2") // the warm worker may be one without clients
+	f.mustConnect("k7")     // goes to the first worker with a free slot
 	f.wantLayout("1:1 2:2")
 	snap := f.Snapshot()
-	if snap.Spawns != 3 || snap.Handoffs != 8 || snap.Ended != 1 || snap.Refusals[RefusedFull] != 1 || snap.Clients != 3 {
+	if snap.Spawns != 3 || snap.Handoffs != 8 || snap.Ended != 1 ||
+		snap.Refusals[RefusedFull] != 1 || snap.Clients != 3 {
 		t.Fatalf("%+v", snap)
 	}
 }
 
-// A key that reconnects finds room on a full server: its own.
+// On a full server, a key that reconnects gets its own slot.
 func TestReconnectWhenFull(t *testing.T) {
 	f := start(t, "", 1, 1, 1)
 	older := f.mustConnect("a")
@@ -339,36 +346,37 @@ func TestReconnectWhenFull(t *testing.T) {
 	older.want(t, "hello close duplicate_connection")
 	f.wantLayout("1:1")
 	if !newer.open() {
-		t.Fatal("the newer was closed")
+		t.Fatal("the newer client was closed")
 	}
 }
 
-// Upstream bugs 14–16: three connections of one key on three workers, each
-// closes the one before, and the last stays the key's.
+// Upstream bugs 14–16: of three connections of one key on three workers, each closes the one
+// before, and
+// the last one stays.
 func TestDuplicatesAcrossWorkers(t *testing.T) {
 	f := start(t, "", 3, 3, 1)
 	f.wantLayout("1:0 2:0 3:0")
 	first := f.mustConnect("a")
-	f.pause(1) // so that its news come late
+	f.pause(1) // so that its messages come late
 	second := f.mustHand("a")
 	if f.layout() != "1:2 2:0 3:0" {
-		t.Fatalf("a reconnecting key keeps its place: %s", f.layout())
+		t.Fatalf("a reconnecting key does not keep its slot: %s", f.layout())
 	}
 	f.signal(1, unix.SIGCONT)
 	first.want(t, "hello close duplicate_connection")
 	f.wantClosed(wsproto.DuplicateConnection, 1)
 
-	other := f.mustConnect("b") // on 2
+	other := f.mustConnect("b") // on worker 2
 	other2 := f.mustConnect("c")
 	other.conn.Close()
 	f.wantLayout("1:1 2:0 3:1")
-	third := f.mustConnect("c") // 2 while its older is on 3
+	third := f.mustConnect("c") // on worker 2, its older one on 3
 	other2.want(t, "hello close duplicate_connection")
 	f.wantLayout("1:1 2:1 3:0")
 	if !second.open() || !third.open() {
 		t.Fatal("a newest connection was closed")
 	}
-	// The entries are the newer ones' still.
+	// The keys must still have their newer clients.
 	for _, key := range []string{"a", "c"} {
 		if !f.Disconnect(key, wsproto.PingTimeout) || f.Disconnect(key, wsproto.PingTimeout) {
 			t.Fatalf("%s is not connected exactly once", key)
@@ -382,8 +390,9 @@ func TestDuplicatesAcrossWorkers(t *testing.T) {
 	}
 }
 
-// Where a key's newest connection is, is told when it begins, when it confirms
-// and when it ends, with its worker too; nothing of an older one once a newer has begun.
+// OnPosition is called when a key's newest connection begins, when it confirms and when it ends,
+// also
+// with its worker. It is not called for an older connection once a newer one has begun.
 func TestPositions(t *testing.T) {
 	f := start(t, "", 2, 2, 1)
 	f.wantLayout("1:0 2:0")
@@ -399,7 +408,7 @@ func TestPositions(t *testing.T) {
 	f.mustConnect("a")
 	want("a", "[0 7]")
 	newer := f.mustConnect("a")
-	want("a", "[0 7 42 0 7]") // the older one's last word, then the newer begins
+	want("a", "[0 7 42 0 7]") // the older one's last position, then the newer one begins
 	newer.conn.Close()
 	want("a", "[0 7 42 0 7 42]")
 
@@ -410,7 +419,7 @@ func TestPositions(t *testing.T) {
 	want("b", "[0 7 7]")
 }
 
-// Upstream bug 16: a client that closes by itself is no longer the key's.
+// Upstream bug 16: a client that closes by itself is no longer the client of its key.
 func TestReconnectAfterOwnClose(t *testing.T) {
 	f := start(t, "", 2, 2, 1)
 	f.wantLayout("1:0 2:0")
@@ -425,11 +434,11 @@ func TestReconnectAfterOwnClose(t *testing.T) {
 		t.Fatal("closed")
 	}
 	if n := f.Snapshot().Disconnects[wsproto.DuplicateConnection.Name]; n != 0 {
-		t.Fatalf("%d taken for duplicates", n)
+		t.Fatalf("%d connections count as duplicates", n)
 	}
 }
 
-// Exactly one of many at once remains, and it is the one the supervisor knows.
+// Of many connections of a key at once exactly one remains, and the supervisor knows it.
 func TestStormOfDuplicates(t *testing.T) {
 	f := start(t, "", 1, 4, 3)
 	const n, keys = 60, 3
@@ -476,7 +485,8 @@ func TestStormOfDuplicates(t *testing.T) {
 		eventually(t, "it was the one that is known", func() bool { return open() == 0 })
 	}
 	f.wantLayout("1:0")
-	if got := f.Snapshot(); got.Waiting != 0 || got.Disconnects[wsproto.DuplicateConnection.Name] != got.Handoffs-keys {
+	if got := f.Snapshot(); got.Waiting != 0 ||
+		got.Disconnects[wsproto.DuplicateConnection.Name] != got.Handoffs-keys {
 		t.Fatalf("%+v", got)
 	}
 }
@@ -535,12 +545,13 @@ func TestDisplacedWhileWaiting(t *testing.T) {
 	}
 }
 
-func TestBadDescriptorIsNoFaultOfTheWorkers(t *testing.T) {
+func TestBadDescriptorKeepsTheWorker(t *testing.T) {
 	f := start(t, "", 1, 1, 10)
 	if err := f.Connect(t.Context(), Client{Key: "a"}, 1<<20); !errors.Is(err, unix.EBADF) {
 		t.Fatalf("got %v", err)
 	}
-	if err := f.Connect(t.Context(), Client{Key: "b", Early: make([]byte, handoff.MaxMessage)}, 0); !errors.Is(err, handoff.ErrTooBig) {
+	if err := f.Connect(t.Context(), Client{Key: "b", Early: make([]byte, handoff.MaxMessage)},
+		0); !errors.Is(err, handoff.ErrTooBig) {
 		t.Fatalf("got %v", err)
 	}
 	f.mustConnect("c")
@@ -550,7 +561,7 @@ func TestBadDescriptorIsNoFaultOfTheWorkers(t *testing.T) {
 	}
 }
 
-// Wake reaches the workers with clients, and only those.
+// Wake wakes the workers with clients, and only those.
 func TestWake(t *testing.T) {
 	f := start(t, "", 2, 2, 1)
 	f.wantLayout("1:0 2:0")
@@ -573,10 +584,11 @@ func TestWake(t *testing.T) {
 	}
 }
 
-// A worker that has descriptors for fewer clients than it may have is full with
-// those, and says when there is room again.
-func TestRoomForDescriptors(t *testing.T) {
-	f := start(t, "room", 1, 2, 10) // says 2
+// A worker with descriptors for fewer clients than MaxClients is full with those. It reports when
+// it has
+// more.
+func TestSlotsForFewDescriptors(t *testing.T) {
+	f := start(t, "room", 1, 2, 10) // reports 2
 	a, _ := f.mustConnect("a"), f.mustConnect("b")
 	f.mustConnect("c")
 	f.wantLayout("1:2 2:1")
@@ -585,7 +597,7 @@ func TestRoomForDescriptors(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	if !f.Disconnect("a", wsproto.ServerShutdown) {
-		t.Fatal("a is not there")
+		t.Fatal("a is not connected")
 	}
 	a.want(t, "hello close "+wsproto.ServerShutdown.Name)
 	f.wantLayout("1:1 2:2")
@@ -601,17 +613,19 @@ func TestConfigure(t *testing.T) {
 	if err := f.Configure(Limits{Warm: 2, Max: 1, MaxClients: 2}); err == nil {
 		t.Fatal("more warm than allowed at all")
 	}
-	if err := f.Configure(Limits{Warm: 1, Max: 1, MaxClients: 2, Settings: handoff.Settings{PingIntervalMS: 77}}); err != nil {
+	if err := f.Configure(Limits{Warm: 1, Max: 1, MaxClients: 2,
+		Settings: handoff.Settings{PingIntervalMS: 77}}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "new settings", func() bool {
 		ws := f.Snapshot().Workers
-		return ws[0].Stats.Sends == 77 && ws[1].Stats.Sends == 77 && ws[0].Stats.MinCursor == 1 && ws[1].Stats.MinCursor == 2
+		return ws[0].Stats.Sends == 77 && ws[1].Stats.Sends == 77 && ws[0].Stats.MinCursor == 1 &&
+			ws[1].Stats.MinCursor == 2
 	})
 	c.conn.Close()
 	f.wantLayout("1:2 2:1")
 	if _, err := f.connect(t.Context(), Client{Key: "e"}); !errors.Is(err, ErrFull) {
-		t.Fatalf("2 is above the new Max: %v", err)
+		t.Fatalf("worker 2 is above the new Max: %v", err)
 	}
 	a.conn.Close()
 	b.conn.Close()
@@ -624,19 +638,21 @@ func TestConfigure(t *testing.T) {
 	f.wantLayout("1:0 2:0 3:0")
 }
 
-// A Connect whose caller gives up while its worker is slow to listen returns
-// at once, and its descriptor, which may be another's by then, is not sent.
+// If the ctx of a Connect ends while its client is in the queue of a worker, Connect returns at
+// once, and
+// its descriptor, which may be reused by then, is not sent.
 func TestGiveUpInTheQueue(t *testing.T) {
 	f := prepare(t, "", 1, 1, 1000)
-	f.times.send, f.times.quiet = time.Minute, 1<<30
+	f.times.send, f.times.silentChecks = time.Minute, 1<<30
 	if err := f.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	f.pause(1)
 	var wg sync.WaitGroup
-	for i := range 100 { // more than fits the channel
+	for i := range 100 { // more than fit into the channel
 		wg.Go(func() {
-			if c, err := f.connect(t.Context(), Client{Key: fmt.Sprint(i), Early: make([]byte, 32<<10)}); err != nil {
+			if c, err := f.connect(t.Context(), Client{Key: fmt.Sprint(i),
+				Early: make([]byte, 32<<10)}); err != nil {
 				t.Errorf("connect %d: %v", i, err)
 			} else if <-c.greeted; !c.open() {
 				t.Errorf("connect %d: closed", i)
@@ -651,7 +667,7 @@ func TestGiveUpInTheQueue(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	given.want(t, "")
-	for range 3 { // these take the free descriptors
+	for range 3 { // these reuse the free descriptors
 		a, b := socket(t)
 		defer a.Close()
 		defer b.Close()

@@ -6,15 +6,15 @@ import (
 	"distributor/wsproto"
 )
 
-// nobody is the turn of a client that has none to wait for.
-var nobody = func() <-chan struct{} {
+// noOlder is the turn of a client that has no older connection to wait for.
+var noOlder = func() <-chan struct{} {
 	turn := make(chan struct{})
 	close(turn)
 	return turn
 }()
 
-// hold has c wait for the end of the older connection of its key, if there is one, here or in
-// another process, and for the place where it goes on. Called with mu held.
+// hold makes c wait for the end of the older connection of its key, here or in another process, and
+// then for its offset. If there is neither, c only waits for a worker. Called with mu held.
 func (s *Supervisor) hold(c *client) {
 	c.phase = waiting
 	if older := s.displace(c.Key); older != nil {
@@ -22,13 +22,13 @@ func (s *Supervisor) hold(c *client) {
 	} else if turn := s.elsewhere(c.Key); turn != nil {
 		c.phase, c.turn, c.until = held, turn, time.Now().Add(s.times.takeover)
 	} else if c.Resume != nil {
-		c.phase, c.turn = held, nobody
+		c.phase, c.turn = held, noOlder
 	}
 }
 
-// displace closes the connection of key. It returns the one whose end is still to come, because a
-// worker has it, or nil. A client that was held is finished: only the newest of a key waits. Called
-// with mu held.
+// displace closes the connection of key. It returns that connection if its end is still to come,
+// because a worker has it, else nil. A client that was held is finished, because only the newest of
+// a key is held. Called with mu held.
 func (s *Supervisor) displace(key string) *client {
 	c := s.byKey[key]
 	if c != nil && c.phase < sending {
@@ -47,25 +47,25 @@ func (s *Supervisor) displace(key string) *client {
 	return c
 }
 
-// Displace closes the connection of key with DuplicateConnection, if it has one. It says whether
-// the end of a connection is still to come: then OnClosed is told of it.
+// Displace closes the connection of key with DuplicateConnection, if there is one. It tells whether
+// the end of a connection is still to come; OnClosed is called when it has ended.
 func (s *Supervisor) Displace(key string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.displace(key) != nil
 }
 
-// begin ends the wait of a client that is held: the older connection has ended, or has had its
-// time.
+// begin ends the wait of a held client, because the older connection has ended, or its time is
+// over.
 func (s *Supervisor) begin(c *client) {
 	from := c.From
 	if c.Resume != nil {
-		from = c.Resume() // not under the lock: it looks into the frame log
+		from = c.Resume() // not under the lock, because it reads the frame log
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.phase != held {
-		return // finished meanwhile
+		return // it was finished meanwhile
 	}
 	c.From, c.after = from, nil
 	s.expect(c.Expires)
@@ -75,5 +75,5 @@ func (s *Supervisor) begin(c *client) {
 		return
 	}
 	s.wait(c)
-	s.refuseBeyondHope(c)
+	s.refuseIfFull(c)
 }

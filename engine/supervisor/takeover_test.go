@@ -14,19 +14,20 @@ import (
 	"distributor/wsproto"
 )
 
-// patient starts a supervisor that lets a stopped worker be, and a newer connection wait for
+// patient starts a supervisor that does not kill a stopped worker, and lets a newer connection wait
+// for
 // within.
 func patient(t *testing.T, within time.Duration, warm, max, maxClients int) *fixture {
 	t.Helper()
 	f := prepare(t, "", warm, max, maxClients)
-	f.times.quiet, f.times.send, f.times.takeover = 1<<20, time.Hour, within
+	f.times.silentChecks, f.times.send, f.times.takeover = 1<<20, time.Hour, within
 	if err := f.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
-// takeover is a Connect in the background.
+// takeover is a Connect that runs in the background.
 type takeover struct {
 	outcome chan error
 	client  *collector
@@ -87,7 +88,8 @@ func (f *fixture) place(key string) (last uint64) {
 }
 
 // A newer connection begins where the older one has ended, also on another worker. The older one's
-// worker is stopped meanwhile, so that the end cannot have come before.
+// worker
+// is stopped meanwhile, so that its end cannot come earlier.
 func TestTakeoverWaitsForTheEnd(t *testing.T) {
 	for _, workers := range []int{1, 2} {
 		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
@@ -98,7 +100,7 @@ func TestTakeoverWaitsForTheEnd(t *testing.T) {
 				defer f.wantLayout("1:1 2:0")
 				defer other.conn.Close()
 			}
-			older := f.mustConnect("a") // on the last
+			older := f.mustConnect("a") // on the last worker
 			if workers == 2 {
 				f.Disconnect("on the first", wsproto.PingTimeout)
 				f.wantLayout("1:0 2:1")
@@ -106,7 +108,7 @@ func TestTakeoverWaitsForTheEnd(t *testing.T) {
 			f.pause(workers)
 			newer := f.takeOver(Client{Key: "a", From: 3, Resume: func() uint64 { return f.place("a") }})
 			if c := f.mustHold("a"); c.worker == nil || c.worker.number != 1 {
-				t.Error("it has no place")
+				t.Error("the newer connection has no slot")
 			}
 			f.signal(workers, unix.SIGCONT)
 			newer.want(t, nil)
@@ -128,8 +130,10 @@ func (f *fixture) mustHold(key string) *client {
 	return c
 }
 
-// One that cannot end is not waited for for ever, nor by those that come later for as long again.
-func TestTakeoverOfOneThatDoesNotEnd(t *testing.T) {
+// A newer connection waits for an older one that does not end only up to the limit, and later ones
+// do not
+// wait again.
+func TestTakeoverWithoutAnEnd(t *testing.T) {
 	f := patient(t, 300*time.Millisecond, 2, 2, 3)
 	f.wantLayout("1:0 2:0")
 	f.mustConnect("a")
@@ -139,15 +143,16 @@ func TestTakeoverOfOneThatDoesNotEnd(t *testing.T) {
 		f.mustHand("a")
 	}
 	if took := time.Since(began); took < f.times.takeover {
-		t.Errorf("the older one cannot have ended, and was waited for for %v", took)
+		t.Errorf("the older connection cannot end, and the newer one waited for it for %v", took)
 	}
 	f.signal(1, unix.SIGCONT)
 	f.wantClosed(wsproto.DuplicateConnection, 3)
 	f.wantLayout("1:1 2:0")
 }
 
-// Of many that come while the older one ends, only the newest waits; the others are told at once,
-// and nothing is left of them.
+// Of many connections that come while the older one ends, only the newest waits. The others are
+// refused at
+// once, and nothing of them is left.
 func TestTakeoverStorm(t *testing.T) {
 	f := patient(t, time.Hour, 1, 1, 1)
 	f.mustConnect("a")
@@ -164,13 +169,15 @@ func TestTakeoverStorm(t *testing.T) {
 	f.signal(1, unix.SIGCONT)
 	waits.want(t, nil)
 	f.wantLayout("1:1")
-	if snap := f.Snapshot(); snap.Disconnects[wsproto.DuplicateConnection.Name] != 1 || snap.Refusals[RefusedClosed] != 200 {
+	if snap := f.Snapshot(); snap.Disconnects[wsproto.DuplicateConnection.Name] != 1 ||
+		snap.Refusals[RefusedClosed] != 200 {
 		t.Errorf("%+v", snap)
 	}
 }
 
-// What the older connection has confirmed counts, also if the newer one gives up before it has
-// ended.
+// The position that the older connection has confirmed counts, also if the newer one gives up
+// before the
+// older one has ended.
 func TestTakeoverGivenUp(t *testing.T) {
 	f := patient(t, time.Hour, 1, 1, 2)
 	older := f.mustConnect("a")
@@ -179,7 +186,7 @@ func TestTakeoverGivenUp(t *testing.T) {
 	newer.cancel()
 	newer.want(t, context.Canceled)
 	if f.Disconnect("a", wsproto.PingTimeout) {
-		t.Error("the older one is closed twice")
+		t.Error("the older connection is closed twice")
 	}
 	f.signal(1, unix.SIGCONT)
 	older.want(t, "hello close duplicate_connection")
@@ -188,12 +195,12 @@ func TestTakeoverGivenUp(t *testing.T) {
 	f.mustConnect("a")
 }
 
-// Workers that die, and a stop, end the wait.
+// The death of workers, and a stop, end the wait.
 func TestTakeoverWhileWorkersEnd(t *testing.T) {
 	f := patient(t, time.Hour, 2, 2, 1)
 	f.wantLayout("1:0 2:0")
 	f.mustConnect("a")
-	f.mustConnect("b") // the newer connection takes the older one's place, on 1
+	f.mustConnect("b") // its newer connection takes the slot of the older one, on worker 1
 	f.pause(1)
 	newer := f.takeOver(Client{Key: "a"})
 	f.mustHold("a")
@@ -209,7 +216,7 @@ func TestTakeoverWhileWorkersEnd(t *testing.T) {
 	newer.want(t, ErrStopping)
 }
 
-// A connection that another process may have is waited for as well, and asked for once.
+// A connection that another process may have is waited for too, and its key is asked for once.
 func TestTakeoverFromElsewhere(t *testing.T) {
 	f := patient(t, time.Hour, 1, 1, 3)
 	turn := make(chan struct{})
@@ -230,7 +237,7 @@ func TestTakeoverFromElsewhere(t *testing.T) {
 	newest.want(t, nil)
 	eventually(t, "it begins where it is said then", func() bool { return f.place("a") == 1007 })
 	if !f.Displace("a") || f.Displace("c") {
-		t.Error("it is not known who is connected")
+		t.Error("the client of the key is not known")
 	}
 	newest.client.want(t, "hello close duplicate_connection")
 	if !slices.Equal(asked, []string{"b", "a", "a"}) {
@@ -238,10 +245,10 @@ func TestTakeoverFromElsewhere(t *testing.T) {
 	}
 }
 
-// One whose time comes while it is held is closed when it begins.
+// If the subscription of a client ends while it is held, the client is closed when it begins.
 func TestExpiryWhileHeld(t *testing.T) {
 	f := prepare(t, "", 1, 1, 2)
-	f.times.quiet, f.times.send, f.times.takeover = 1<<20, time.Hour, time.Hour
+	f.times.silentChecks, f.times.send, f.times.takeover = 1<<20, time.Hour, time.Hour
 	var step atomic.Int64
 	f.wall = func() time.Time { return time.Now().Add(time.Duration(step.Load())) }
 	if err := f.Start(t.Context()); err != nil {

@@ -22,8 +22,9 @@ func (f *fixture) revoke(revoked string) {
 	})
 }
 
-// A client that waits for a place is refused when its subscription ends, by the clock or by a
-// reload, and the others wait on.
+// A client that waits for a slot is refused when its subscription ends, by the clock or by a
+// reload. The
+// others continue to wait.
 func TestSubscriptionEndsWhileWaiting(t *testing.T) {
 	var step atomic.Int64
 	for name, end := range map[string]func(f *fixture){
@@ -54,8 +55,7 @@ func TestSubscriptionEndsWhileWaiting(t *testing.T) {
 	}
 }
 
-// A client whose subscription is revoked while it waits for the end of the older connection of its
-// key does not stay.
+// A client whose subscription is revoked while it is held does not stay connected.
 func TestRevokedWhileHeld(t *testing.T) {
 	f := patient(t, time.Hour, 1, 1, 2)
 	f.mustConnect("a")
@@ -69,15 +69,15 @@ func TestRevokedWhileHeld(t *testing.T) {
 	f.wantLayout("1:0")
 }
 
-// Room that the end of a connection makes is given away before that end is told.
-func TestRoomOfOneThatEnds(t *testing.T) {
+// The slot of a connection that has ended is given to a waiting client before OnClosed is called.
+func TestSlotOfAnEndedClient(t *testing.T) {
 	f := prepare(t, "not-ready@2", 1, 2, 1)
 	f.times.ready = time.Hour
 	waiting := make(chan int, 1)
 	f.onClosed = func(Client, handoff.Closed) {
 		select {
 		case waiting <- f.Snapshot().Waiting:
-		default: // of a later connection
+		default: // the end of a later connection
 		}
 	}
 	if err := f.Start(t.Context()); err != nil {
@@ -96,8 +96,9 @@ func TestRoomOfOneThatEnds(t *testing.T) {
 	f.wantLayout("1:1")
 }
 
-// stuff stops worker 1 and hands it clients until its channel is full, so that whatever is sent
-// next stays in its queue. It returns the outcomes of their Connects.
+// stuff stops worker 1 and hands it clients until its channel is full, so that later messages stay
+// in its
+// queue. It returns the results of their Connects.
 func (f *fixture) stuff() (outcomes chan error, n int) {
 	f.t.Helper()
 	f.pause(1)
@@ -118,8 +119,9 @@ func (f *fixture) stuff() (outcomes chan error, n int) {
 	return outcomes, n
 }
 
-// A client that was told to close before its worker had it is not placed anew when that worker
-// dies.
+// A client that was told to close before its worker had it is not assigned to another worker when
+// that
+// worker dies.
 func TestClosedBeforeItsWorkerDies(t *testing.T) {
 	f := patient(t, time.Hour, 1, 1, 1000)
 	outcomes, n := f.stuff()
@@ -139,14 +141,14 @@ func TestClosedBeforeItsWorkerDies(t *testing.T) {
 	}
 }
 
-// A worker's word ends its silence.
-func TestWordsEndTheSilence(t *testing.T) {
+// A message of a worker resets its count of silent checks.
+func TestMessageEndsTheSilence(t *testing.T) {
 	f := prepare(t, "", 1, 1, 1)
-	f.times.quiet = 1 << 30
+	f.times.silentChecks = 1 << 30
 	if err := f.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	quiet := func() *int { return &f.workers[0].quiet }
+	quiet := func() *int { return &f.workers[0].silentChecks }
 	const long = 1 << 20
 	f.Supervisor.mu.Lock()
 	*quiet() = long
@@ -158,11 +160,11 @@ func TestWordsEndTheSilence(t *testing.T) {
 	})
 }
 
-// However often settings change while a worker takes nothing, the newest alone wait for it.
+// If settings change often while a worker reads nothing, only the newest are queued for it.
 func TestSettingsOfAWorkerThatHangs(t *testing.T) {
 	f := patient(t, time.Hour, 1, 1, 10)
 	f.pause(1)
-	const changes = 5000 // more than its channel holds
+	const changes = 5000 // more than the channel holds
 	limits := Limits{Warm: 1, Max: 1, MaxClients: 10}
 	for i := range changes {
 		limits.Settings.PingIntervalMS = int64(i + 1)

@@ -13,7 +13,7 @@ import (
 	"distributor/engine/handoff"
 )
 
-// State is where a worker is in its life.
+// State is the state of a worker.
 type State string
 
 const (
@@ -26,44 +26,46 @@ const (
 // Failure is why a worker was lost, a metric label and log key.
 type Failure string
 
-// What can go wrong with a worker.
+// The failures of a worker.
 const (
 	FailedSpawn  Failure = "spawn"     // the process could not be started
 	FailedStart  Failure = "not_ready" // it was not ready in time
 	FailedExit   Failure = "exit"      // it exited, or ended its channel
-	FailedSend   Failure = "stuck"     // it took nothing from its channel for a while
-	FailedSilent Failure = "silent"    // it said nothing for a while
-	FailedDrain  Failure = "not_ended" // it was asked to end and did not in time
-	FailedSpeech Failure = "nonsense"  // it said what a worker cannot say
+	FailedSend   Failure = "stuck"     // its channel stayed full for times.send
+	FailedSilent Failure = "silent"    // it sent nothing for times.silentChecks
+	FailedDrain  Failure = "not_ended" // it did not end in time after a Drain
+	FailedSpeech Failure = "nonsense"  // it sent an invalid message
 )
 
-// failures are all of them, so that a metric shows each from the start.
-var failures = []Failure{FailedSpawn, FailedStart, FailedExit, FailedSend, FailedSilent, FailedDrain, FailedSpeech}
-
-// worker is one process and what it serves. Guarded by Supervisor.mu, but for
-// the immutable number, log, more and dead, and process, which is set once,
-// before the worker's goroutines start.
-type worker struct {
-	number  int
-	log     *slog.Logger
-	process *process // nil: about to be started
-	state   State
-	since   time.Time // of the state
-	quiet   int       // looks in a row without a word of it
-	idle    time.Time // since when it has no clients
-	clients map[uint64]*client
-	closing int // those of them that were told to close
-	room    int // for how many it has descriptors; 0: unknown
-	deflate int // those of them that negotiated permessage-deflate
-	queue   []outgoing
-	more    chan struct{} // capacity 1: the queue is not empty
-	dead    chan struct{} // closed with gone: the writer ends
-	stats   handoff.Stats
-	why     Failure // of gone; "": it ended as asked
-	err     error   // the same in words
+// failures lists all of them, so that a metric has each from the start.
+var failures = []Failure{
+	FailedSpawn, FailedStart, FailedExit, FailedSend, FailedSilent, FailedDrain, FailedSpeech,
 }
 
-// outgoing is what a worker is to be sent: a client, or a message.
+// worker is one process and its clients. Guarded by Supervisor.mu, except the immutable number,
+// log,
+// more and dead, and process, which is set once, before the worker's goroutines start.
+type worker struct {
+	number       int
+	log          *slog.Logger
+	process      *process // nil: about to be started
+	state        State
+	since        time.Time // of the state
+	silentChecks int       // checks in a row without a message from it
+	idle         time.Time // when it lost its last client
+	clients      map[uint64]*client
+	closing      int // of clients, those that were told to close
+	slots        int // how many clients it has descriptors for; 0: unknown
+	deflate      int // of clients, those that negotiated permessage-deflate
+	queue        []outgoing
+	more         chan struct{} // capacity 1: the queue is not empty
+	dead         chan struct{} // closed in state gone: the writer ends
+	stats        handoff.Stats
+	why          Failure // why it is gone; "": it ended as asked
+	err          error   // why, with the cause
+}
+
+// outgoing is what a worker is to be sent: a client, or else a message.
 type outgoing struct {
 	client  *client
 	message handoff.Message
@@ -78,10 +80,9 @@ func newWorker(number int, log *slog.Logger) *worker {
 
 func (w *worker) enter(state State) { w.state, w.since = state, time.Now() }
 
-// send queues; what is sent to a worker that is gone is lost with it. Called
-// with mu held, so the queue's order is the order of decisions. The queue is
-// bounded: each client is in it at most twice, settings are in it once, and a
-// worker that does not take it is condemned.
+// send queues o. For a worker that is gone it does nothing. It is called with mu held, so the order
+// of the queue is the order of decisions. The queue is bounded: each client is in it at most twice,
+// settings are in it once, and a worker whose channel stays full is condemned.
 func (w *worker) send(o outgoing) {
 	if w.state == gone {
 		return
@@ -101,7 +102,7 @@ func (w *worker) send(o outgoing) {
 	}
 }
 
-// take returns the next of w's queue.
+// take returns the next item of w's queue.
 func (s *Supervisor) take(w *worker) (outgoing, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,7 +115,7 @@ func (s *Supervisor) take(w *worker) (outgoing, bool) {
 				continue // its Connect has given up
 			}
 			o.client.phase = sending
-			s.position(o.client, o.client.From, true) // before the worker can tell more
+			s.position(o.client, o.client.From, true) // before the worker reports a later one
 		}
 		return o, true
 	}
@@ -122,7 +123,7 @@ func (s *Supervisor) take(w *worker) (outgoing, bool) {
 	return outgoing{}, false
 }
 
-// write is the goroutine that sends to w: the only one that waits for it.
+// write is the goroutine that sends to w. Only it waits for the channel.
 func (s *Supervisor) write(w *worker) {
 	for {
 		o, ok := s.take(w)
@@ -141,29 +142,31 @@ func (s *Supervisor) write(w *worker) {
 			}, c.fd, s.times.send))
 		default:
 			err := w.process.conn.Send(o.message, s.times.send)
-			if err != nil && (sendFailure(err) != FailedExit || !s.mayEnd(w)) { // else reap waits for its exit
+			// If w may end, reap waits for its exit.
+			if err != nil && (sendFailure(err) != FailedExit || !s.mayEnd(w)) {
 				s.condemn(w, sendFailure(err), err)
 			}
 		}
 	}
 }
 
-// sent notes the outcome of a hand-off.
+// sent handles the result of sending c to w.
 func (s *Supervisor) sent(w *worker, c *client, err error) {
-	// A descriptor or size that cannot be sent is no fault of the worker's.
-	if errors.Is(err, unix.EBADF) || errors.Is(err, unix.ETOOMANYREFS) || errors.Is(err, handoff.ErrTooBig) {
+	// A descriptor or size that cannot be sent is not the worker's fault.
+	if errors.Is(err, unix.EBADF) || errors.Is(err, unix.ETOOMANYREFS) ||
+		errors.Is(err, handoff.ErrTooBig) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.finish(c, err)
-		s.settle()
+		s.assignWaiting()
 		return
 	}
 	if err != nil {
 		s.condemn(w, sendFailure(err), err)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.again(c)
-		s.settle()
+		s.requeue(c)
+		s.assignWaiting()
 		return
 	}
 	s.mu.Lock()
@@ -176,7 +179,7 @@ func (s *Supervisor) sent(w *worker, c *client, err error) {
 	c.done <- nil
 }
 
-// sendFailure tells a worker that does not listen from one that has gone.
+// sendFailure returns FailedSend if the channel stayed full, FailedExit if it has ended.
 func sendFailure(err error) Failure {
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {
@@ -185,19 +188,19 @@ func sendFailure(err error) Failure {
 	return FailedExit
 }
 
-// condemn takes a failed worker out of service and kills it; reap does the
-// rest. Only the first reason counts.
+// condemn takes a failed worker out of service and kills it; reap does the rest. Only the first
+// reason counts.
 func (s *Supervisor) condemn(w *worker, why Failure, err error) {
 	s.mu.Lock()
 	if w.state != gone {
 		s.fail(w, why, err)
-		s.dismiss(w)
+		s.endService(w)
 	}
 	s.mu.Unlock()
 	w.process.kill()
 }
 
-// fail notes a failure, at once: the next start must not come before.
+// fail records a failure. It does so at once, because the backoff must delay the next start.
 func (s *Supervisor) fail(w *worker, why Failure, err error) {
 	w.why, w.err = why, fmt.Errorf("supervisor: worker %d: %s", w.number, why)
 	if err != nil {
@@ -209,27 +212,27 @@ func (s *Supervisor) fail(w *worker, why Failure, err error) {
 	}
 }
 
-// dismiss ends the service of a worker. Clients that it was not given are
-// placed anew, those that it was given are reap's.
-func (s *Supervisor) dismiss(w *worker) {
+// endService ends the service of a worker. Clients whose descriptors it did not get are assigned
+// again. reap handles the others.
+func (s *Supervisor) endService(w *worker) {
 	w.enter(gone)
 	close(w.dead)
-	for _, o := range slices.Backward(w.queue) { // backwards, as again puts each first
+	for _, o := range slices.Backward(w.queue) { // backwards, because requeue puts each first
 		if o.client != nil && o.client.phase == queued {
-			s.again(o.client)
+			s.requeue(o.client)
 		}
 	}
 	w.queue = nil
 	for _, c := range w.clients {
 		if c.phase == held {
-			s.leave(c) // it looks for another place when its turn comes
+			s.leave(c) // it gets another slot when it begins
 		}
 	}
-	s.settle()
-	s.poke()
+	s.assignWaiting()
+	s.wake()
 }
 
-// read is the goroutine that listens to w, until the end of the channel.
+// read is the goroutine that receives messages of w, until the end of the channel.
 func (s *Supervisor) read(w *worker) {
 	for {
 		m, err := w.process.conn.Receive()
@@ -243,7 +246,7 @@ func (s *Supervisor) read(w *worker) {
 			s.condemn(w, FailedSpeech, err)
 			return
 		}
-		s.hear(w, m)
+		s.handle(w, m)
 	}
 }
 
@@ -253,22 +256,23 @@ func (s *Supervisor) mayEnd(w *worker) bool {
 	return w.state == draining
 }
 
-func (s *Supervisor) hear(w *worker, m handoff.Message) {
+// handle handles a message of w.
+func (s *Supervisor) handle(w *worker, m handoff.Message) {
 	s.mu.Lock()
-	w.quiet = 0
+	w.silentChecks = 0
 	switch {
 	case m.Ready != nil && w.state == starting:
 		w.enter(ready)
-		w.idle, w.room = time.Now(), m.Ready.Room
-		s.tellStart(nil)
-		s.settle()
-		s.poke() // the next start may be due
+		w.idle, w.slots = time.Now(), m.Ready.Slots
+		s.reportStart(nil)
+		s.assignWaiting()
+		s.wake() // the next start may be due
 		s.mu.Unlock()
 		w.log.Info("worker ready", "pid", w.process.cmd.Process.Pid)
 		return
 	case m.Stats != nil:
-		w.stats, w.room = *m.Stats, m.Stats.Room
-		s.settle() // there may be room again
+		w.stats, w.slots = *m.Stats, m.Stats.Slots
+		s.assignWaiting() // there may be free slots again
 	case m.Confirmed != nil:
 		for _, f := range m.Confirmed {
 			if c := w.clients[f.ID]; c != nil {
@@ -278,12 +282,12 @@ func (s *Supervisor) hear(w *worker, m handoff.Message) {
 	case m.Closed != nil:
 		c := w.clients[m.Closed.ID]
 		if c == nil || c.phase == queued {
-			break // broken, but no reason to lose the worker's other clients
+			break // a bug of the worker, but its other clients can stay
 		}
 		s.position(c, max(c.From, m.Closed.Acked), false)
 		s.forget(c)
 		s.counts.disconnect(m.Closed.Disconnect)
-		s.settle()
+		s.assignWaiting()
 		cl := c.public()
 		s.mu.Unlock()
 		s.onClosed(cl, *m.Closed)

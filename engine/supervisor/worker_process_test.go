@@ -17,14 +17,14 @@ import (
 	"distributor/wsproto"
 )
 
-// What logging.Forward keeps of a line, and lets through in a second.
+// The limits of logging.Forward: bytes of a line, and lines per second.
 const (
 	maxLine        = 16 << 10
 	linesPerSecond = 200
 )
 
-// The test binary is its own worker process: small, poll(2), one thread's
-// work, and as bad as it is told to be.
+// The test binary is its own worker process: small, with poll(2) and one thread, and with faults on
+// demand.
 const (
 	roleVar = "SUPERVISOR_TEST_ROLE" // worker, primary
 	modeVar = "SUPERVISOR_TEST_MODE" // of a worker; mode@n: only of worker n
@@ -45,13 +45,13 @@ func TestMain(m *testing.M) {
 }
 
 func workerEnv(mode string) []string {
-	// The race detector would have each process sleep for a second at its exit.
+	// Without this, the race detector would make each process sleep for a second at its exit.
 	return []string{roleVar + "=worker", modeVar + "=" + mode, "GORACE=atexit_sleep_ms=0"}
 }
 
 const (
 	control, wake = 3, 4
-	beat          = 20 * time.Millisecond // between two Stats, and what the tests call a second
+	beat          = 20 * time.Millisecond // interval of Stats, and of the supervisor's checks
 )
 
 type testClients struct {
@@ -61,10 +61,11 @@ type testClients struct {
 	beat  time.Time
 }
 
-// testWorker writes a client's response to it, and "close <name>" when told to
-// close it. Its Stats count the wake-ups as Pings, and show later Settings'
-// ping interval as Sends, worker number as MinCursor and compressed log's length as
-// CompressedBytes. Deflate counts clients, also those that have left.
+// testWorker writes a client's response to it, and "close <name>" when it gets a Close. Its Stats
+// count
+// wake-ups as Pings. They show the ping interval of later Settings as Sends, the worker number as
+// MinCursor and the length of the compressed log's name as CompressedBytes. Deflate counts clients,
+// including those that have left.
 func testWorker(mode string) error {
 	mode, only, _ := strings.Cut(mode, "@")
 	if len(os.Environ()) != len(workerEnv("")) {
@@ -95,16 +96,18 @@ func testWorker(mode string) error {
 			case m.Settings != nil:
 				t.stats.CompressedBytes = uint64(len(m.Settings.CompressedLog))
 				t.stats.Sends, t.stats.MinCursor = uint64(m.Settings.PingIntervalMS), uint64(m.Settings.Worker)
-			case m.Client != nil && t.mode == "acknowledge": // for benchmarks
+			case m.Client != nil && t.mode == "acknowledge": // in benchmarks
 				_ = unix.Close(fd)
-				t.tell(handoff.Message{Closed: &handoff.Closed{ID: m.Client.ID, Disconnect: wsproto.ClientGone.Name}})
+				t.tell(handoff.Message{Closed: &handoff.Closed{ID: m.Client.ID,
+					Disconnect: wsproto.ClientGone.Name}})
 			case m.Client != nil:
 				if m.Client.Deflate {
 					t.stats.Deflate++
 				}
 				t.fds[m.Client.ID] = fd
 				_, _ = unix.Write(fd, m.Client.Response)
-				t.tell(handoff.Message{Confirmed: []handoff.Confirmed{{ID: m.Client.ID, Offset: m.Client.From + 7}, {ID: 1 << 60, Offset: 1}}})
+				t.tell(handoff.Message{Confirmed: []handoff.Confirmed{{ID: m.Client.ID,
+					Offset: m.Client.From + 7}, {ID: 1 << 60, Offset: 1}}})
 			case m.Profile != nil:
 				_, _ = unix.Write(fd, fmt.Append(nil, "profile of ", os.Getpid()))
 				_ = unix.Close(fd)
@@ -145,10 +148,10 @@ func (t *testClients) begin() error {
 		}
 	}
 	if t.mode == "room" {
-		t.stats.Room = 2
+		t.stats.Slots = 2
 	}
-	t.tell(handoff.Message{Ready: &handoff.Ready{PID: os.Getpid(), Room: t.stats.Room}})
-	if t.mode == "deaf" { // it lives, but listens no more
+	t.tell(handoff.Message{Ready: &handoff.Ready{PID: os.Getpid(), Slots: t.stats.Slots}})
+	if t.mode == "deaf" { // it reports, but reads no more
 		for range time.Tick(beat) {
 			t.tell(handoff.Message{Stats: &t.stats})
 		}
@@ -156,7 +159,7 @@ func (t *testClients) begin() error {
 	return nil
 }
 
-// poll waits for something to do, and does what is not the control channel's.
+// poll waits for something to do, and handles everything except the control channel.
 func (t *testClients) poll() error {
 	fds := []unix.PollFd{{Fd: control, Events: unix.POLLIN}, {Fd: wake, Events: unix.POLLIN}}
 	ids := []uint64{0, 0}

@@ -15,8 +15,8 @@ const firstFD = 3
 
 // Listener returns the listener that the service manager has opened for this process
 // (sd_listen_fds(3)), as systemd does for a socket unit, or nil if there is none. It must be called
-// before any other process is started, because the descriptor and the variables are for this process
-// alone.
+// before any other process is started, because the descriptor and the variables are for this
+// process alone.
 func Listener() (*net.TCPListener, error) {
 	pid, count := os.Getenv("LISTEN_PID"), os.Getenv("LISTEN_FDS")
 	for _, name := range []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"} {

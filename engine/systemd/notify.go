@@ -1,5 +1,5 @@
-// Package systemd speaks to the service manager: it takes the listener of a socket unit, and tells
-// the manager the state of the service. Without a service manager it does nothing.
+// Package systemd talks to the service manager: it takes the listener of a socket unit, and reports
+// the state of the service. Without a service manager it does nothing.
 package systemd
 
 import (
@@ -10,13 +10,14 @@ import (
 	"time"
 )
 
-// notifyWithin is how long the service manager may take to receive a message: its queue is full
-// when it hangs.
+// notifyWithin is how long the service manager may take to receive a message. If it hangs, its
+// queue
+// is full.
 const notifyWithin = time.Second
 
-// Notify tells the service manager that has set NOTIFY_SOCKET the state of the service
-// (sd_notify(3)). After a handover it must say which process is the main one, because otherwise
-// systemd takes the end of the old process for the end of the service.
+// Notify reports the state of the service to the service manager that has set NOTIFY_SOCKET
+// (sd_notify(3)). After a handover the state must say which process is the main one, because
+// otherwise systemd takes the end of the old process for the end of the service.
 func Notify(state ...string) error {
 	path := os.Getenv("NOTIFY_SOCKET")
 	if path == "" {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A service manager that receives nothing does not keep the primary waiting.
+// If the service manager receives nothing, Notify returns after notifyWithin.
 func TestNotifyDoesNotWait(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
@@ -26,7 +26,7 @@ func TestNotifyDoesNotWait(t *testing.T) {
 		t.Errorf("%q %v", text[:n], err)
 	}
 	told := make(chan error, 1)
-	go func() { // until its queue is full, and once more
+	go func() { // until its queue is full, and one more
 		for {
 			if err := Notify("READY=1"); err != nil {
 				told <- err
@@ -41,7 +41,7 @@ func TestNotifyDoesNotWait(t *testing.T) {
 		}
 	case <-time.After(2 * time.Minute):
 		t.Error("it waits")
-		l.Close() // which ends that
+		l.Close() // which ends these calls
 		<-told
 	}
 }

@@ -23,8 +23,9 @@ import (
 	"distributor/wsproto"
 )
 
-// numbered is the payload of the n-th frame of a river: whoever has it knows
-// which it is and whether a byte of it is wrong.
+// numbered returns the payload of the n-th frame of a river. It shows its number, and every byte
+// can be
+// checked.
 func numbered(n int) []byte {
 	size := 20 + n*37%300
 	if n%50 == 0 {
@@ -37,7 +38,7 @@ func numbered(n int) []byte {
 	return b
 }
 
-// river is a frame log that grows all the time.
+// river is a frame log that grows continuously.
 type river struct {
 	b     *bench
 	count atomic.Int64 // frames so far
@@ -46,7 +47,7 @@ type river struct {
 	ended chan struct{}
 }
 
-// flow starts a river, a frame every so often. It ends with end, or before the bench does.
+// flow starts a river with a frame every interval. It ends with end, or before the bench does.
 func (b *bench) flow(every time.Duration) *river {
 	r := &river{b: b, stop: make(chan struct{}), ended: make(chan struct{})}
 	b.t.Cleanup(r.end)
@@ -56,7 +57,8 @@ func (b *bench) flow(every time.Duration) *river {
 		defer pace.Stop()
 		for n := 0; ; n++ {
 			frame := wsproto.AppendTextFrame(nil, numbered(n))
-			if err := errors.Join(b.frames.Append(frame, framelog.Meta{Stream: 1, Cycle: -1, Time: 1}), b.frames.Commit()); err != nil {
+			if err := errors.Join(b.frames.Append(frame, framelog.Meta{Stream: 1, Cycle: -1, Time: 1}),
+				b.frames.Commit()); err != nil {
 				b.t.Error(err)
 				return
 			}
@@ -77,15 +79,15 @@ func (r *river) end() {
 	<-r.ended
 }
 
-// seen is what a peer has seen go by.
+// seen is the state of a peer that checks the frames of a river.
 type seen struct {
-	next   int // frame that must come; -1: any may be the first
+	next   int // number of the next frame; -1: any frame may be first
 	pongs  []string
 	closed bool
 	code   uint16
 }
 
-// read takes one frame from p. Whatever it is, it is whole, and in its place.
+// read reads one frame from p, and checks that it is whole and in order.
 func (s *seen) read(p *peer) error {
 	h, payload, err := p.tryFrame()
 	if err != nil {
@@ -119,30 +121,34 @@ func (s *seen) read(p *peer) error {
 	return nil
 }
 
-// attack is something that no well-behaved client sends, and what comes of it.
+// attack is input that no correct client sends, and the disconnect that it must cause.
 type attack struct {
 	name  string
 	bytes []byte
 	why   wsproto.Disconnect
-	code  uint16 // of the close frame that comes; 0: that of why
+	code  uint16 // expected code of the close frame; 0: that of why
 }
 
 func frame(first byte, payload string) []byte {
-	f := ws.Frame{Header: ws.Header{Fin: first&0x80 != 0, Rsv: first >> 4 & 7, OpCode: ws.OpCode(first & 0xf), Length: int64(len(payload))}, Payload: []byte(payload)}
+	f := ws.Frame{Header: ws.Header{Fin: first&0x80 != 0, Rsv: first >> 4 & 7,
+		OpCode: ws.OpCode(first & 0xf), Length: int64(len(payload))}, Payload: []byte(payload)}
 	return ws.MustCompileFrame(ws.MaskFrameInPlace(f))
 }
 
-// closing is a close frame of a client's.
+// closingFrame returns a client's close frame.
 func closingFrame(code uint16, reason string) []byte {
 	return frame(0x88, string(binary.BigEndian.AppendUint16(nil, code))+reason)
 }
 
 func join(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
 
-// attacks is what RFC 6455 forbids a client, section by section.
+// attacks returns what RFC 6455 forbids a client, section by section.
 func attacks() []attack {
 	mask := []byte{1, 2, 3, 4}
-	broken := func(name string, b ...[]byte) attack { return attack{name, join(b...), wsproto.ProtocolError, 0} }
+	broken := func(name string, b ...[]byte) attack {
+		return attack{name, join(b...),
+			wsproto.ProtocolError, 0}
+	}
 	all := []attack{
 		// §5.1: a client masks.
 		broken("text without a mask", []byte{0x81, 2, 'h', 'i'}),
@@ -150,25 +156,31 @@ func attacks() []attack {
 		broken("ping without a mask", []byte{0x89, 0}),
 		broken("close without a mask", []byte{0x88, 2, 0x03, 0xe8}),
 		// §5.2: no reserved bits, no reserved operations.
-		broken("RSV1", frame(0xc1, "x")), broken("RSV2", frame(0xa1, "x")), broken("RSV3", frame(0x91, "x")),
+		broken("RSV1", frame(0xc1, "x")), broken("RSV2", frame(0xa1, "x")),
+		broken("RSV3", frame(0x91, "x")),
 		broken("RSV1 on a ping", frame(0xc9, "x")), broken("RSV2 on a close", frame(0xa8, "")),
 		broken("RSV1 on a continuation", frame(0x01, "a"), frame(0xc0, "b")),
 		// §5.2: the length.
 		broken("highest length bit", []byte{0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 1}, mask, []byte{'x'}),
 		broken("all length bits", []byte{0x82, 0xff, 255, 255, 255, 255, 255, 255, 255, 255}, mask),
-		{"length of 2^63-1", join([]byte{0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255}, mask), wsproto.MessageTooBig, 0},
+		{"length of 2^63-1", join([]byte{0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255}, mask),
+			wsproto.MessageTooBig, 0},
 		{"a byte over the limit", join([]byte{0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 1}, mask, []byte("xyz")), wsproto.MessageTooBig, 0},
-		{"over the limit in fragments", join(frame(0x01, "ab"), []byte{0x80, 0xfe, 0xff, 0xff}, mask), wsproto.MessageTooBig, 0},
+		{"over the limit in fragments", join(frame(0x01, "ab"), []byte{0x80, 0xfe, 0xff, 0xff}, mask),
+			wsproto.MessageTooBig, 0},
 		broken("length of a ping in 16 bits", []byte{0x89, 0xfe, 0, 1}, mask, []byte{'x'}),
-		broken("length of a pong in 64 bits", []byte{0x8a, 0xff, 0, 0, 0, 0, 0, 0, 0, 1}, mask, []byte{'x'}),
+		broken("length of a pong in 64 bits", []byte{0x8a, 0xff, 0, 0, 0, 0, 0, 0, 0, 1}, mask,
+			[]byte{'x'}),
 		// §5.4: fragments.
-		broken("continuation of nothing", frame(0x80, "x")), broken("fragment of nothing", frame(0x00, "x")),
+		broken("continuation of nothing", frame(0x80, "x")),
+		broken("fragment of nothing", frame(0x00, "x")),
 		broken("continuation after the end", frame(0x01, "a"), frame(0x80, "b"), frame(0x80, "c")),
 		broken("text inside a message", frame(0x01, "a"), frame(0x81, "b")),
 		broken("binary inside a message", frame(0x02, "a"), frame(0x89, "p"), frame(0x82, "b")),
 		broken("fragment of a new message inside a message", frame(0x02, "a"), frame(0x01, "b")),
 		// §5.5: control frames are whole and short.
-		broken("ping in fragments", frame(0x09, "x")), broken("pong in fragments", frame(0x0a, "x")), broken("close in fragments", frame(0x08, "")),
+		broken("ping in fragments", frame(0x09, "x")), broken("pong in fragments", frame(0x0a, "x")),
+		broken("close in fragments", frame(0x08, "")),
 		broken("ping of 126 bytes", frame(0x89, strings.Repeat("x", 126))),
 		broken("pong of 126 bytes", frame(0x8a, strings.Repeat("x", 126))),
 		broken("close of 126 bytes", closingFrame(1000, strings.Repeat("x", 124))),
@@ -177,47 +189,59 @@ func attacks() []attack {
 		broken("close with one byte", frame(0x88, "x")),
 		{"text is not UTF-8", frame(0x81, "\xff\xc0\x80"), wsproto.InvalidPayload, 0},
 		{"text ends inside a character", frame(0x81, "a\xe2\x82"), wsproto.InvalidPayload, 0},
-		{"length longer than needed", []byte{0x82, 0xfe, 0, 1, 1, 2, 3, 4, 'x'}, wsproto.ProtocolError, 0},
-		{"length much longer", []byte{0x82, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 'x'}, wsproto.ProtocolError, 0},
+		{"length longer than needed", []byte{0x82, 0xfe, 0, 1, 1, 2, 3, 4, 'x'}, wsproto.ProtocolError,
+			0},
+		{"length much longer", []byte{0x82, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 'x'},
+			wsproto.ProtocolError, 0},
 		{"reason is not UTF-8", closingFrame(1000, "\xc3\x28"), wsproto.InvalidPayload, 0},
 		{"reason ends inside a character", closingFrame(1000, "ok\xe2\x82"), wsproto.InvalidPayload, 0},
 		{"reason is a surrogate", closingFrame(1000, "\xed\xa0\x80"), wsproto.InvalidPayload, 0},
 		{"reason in an overlong form", closingFrame(1000, "\xc0\x80"), wsproto.InvalidPayload, 0},
 		{"close twice", join(closingFrame(1000, ""), closingFrame(1001, "")), wsproto.ClientClosed, 1000},
-		{"data after close", join(closingFrame(4000, "bye"), frame(0x81, "more")), wsproto.ClientClosed, 4000},
-		{"junk after close", join(frame(0x88, ""), []byte{0xff, 0xff, 0xff}), wsproto.ClientClosed, wsproto.NoStatus},
-		{"close inside a message", join(frame(0x01, "a"), closingFrame(1001, "")), wsproto.ClientClosed, 1001},
-		// Other languages.
-		broken("HTTP", []byte("GET / HTTP/1.1\r\n\r\n")), broken("TLS", []byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}),
-		broken("zeros", make([]byte, 16)), broken("ones", bytes.Repeat([]byte{0xff}, 16)), broken("text", []byte("hello there")),
-		// More than there is reason to.
-		{"flood of pings", bytes.Repeat(frame(0x89, strings.Repeat("p", 125)), 600), wsproto.TooMuchData, 0},
-		{"flood of pongs", bytes.Repeat(frame(0x8a, strings.Repeat("p", 125)), 600), wsproto.TooMuchData, 0},
+		{"data after close", join(closingFrame(4000, "bye"), frame(0x81, "more")), wsproto.ClientClosed,
+			4000},
+		{"junk after close", join(frame(0x88, ""), []byte{0xff, 0xff, 0xff}), wsproto.ClientClosed,
+			wsproto.NoStatus},
+		{"close inside a message", join(frame(0x01, "a"), closingFrame(1001, "")), wsproto.ClientClosed,
+			1001},
+		// Other protocols.
+		broken("HTTP", []byte("GET / HTTP/1.1\r\n\r\n")),
+		broken("TLS", []byte{0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3}),
+		broken("zeros", make([]byte, 16)), broken("ones", bytes.Repeat([]byte{0xff}, 16)),
+		broken("text", []byte("hello there")),
+		// Too much data.
+		{"flood of pings", bytes.Repeat(frame(0x89, strings.Repeat("p", 125)), 600),
+			wsproto.TooMuchData, 0},
+		{"flood of pongs", bytes.Repeat(frame(0x8a, strings.Repeat("p", 125)), 600),
+			wsproto.TooMuchData, 0},
 		{"flood of empty pings", bytes.Repeat(frame(0x89, ""), 12_000), wsproto.TooMuchData, 0},
-		{"flood of text", bytes.Repeat(frame(0x81, strings.Repeat("t", 1000)), 80), wsproto.TooMuchData, 0},
-		{"flood of empty fragments", join(frame(0x01, ""), bytes.Repeat(frame(0x00, ""), 12_000)), wsproto.TooMuchData, 0},
+		{"flood of text", bytes.Repeat(frame(0x81, strings.Repeat("t", 1000)), 80), wsproto.TooMuchData,
+			0},
+		{"flood of empty fragments", join(frame(0x01, ""), bytes.Repeat(frame(0x00, ""), 12_000)),
+			wsproto.TooMuchData, 0},
 	}
 	for _, op := range []byte{3, 4, 5, 6, 7, 11, 12, 13, 14, 15} {
 		all = append(all, broken(fmt.Sprintf("operation %d", op), frame(0x80|op, "x")))
 	}
-	for _, code := range []uint16{0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1999, 2000, 2999, 5000, 65535} {
+	for _, code := range []uint16{0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1999, 2000, 2999, 5000,
+		65535} {
 		all = append(all, broken(fmt.Sprintf("close code %d", code), closingFrame(code, "")))
 	}
 	return all
 }
 
-// odd is what looks like an attack and is none: the stream goes on, and a ping
-// behind it is answered.
+// odd is input that is unusual but allowed: the stream continues, and a ping after it is answered.
 var odd = map[string][]byte{
-	"binary":                      frame(0x82, "\x00\x01"),
-	"empty fragments":             join(frame(0x01, ""), frame(0x00, ""), frame(0x80, "")),
-	"ping inside a message":       join(frame(0x01, "a"), frame(0x89, "inside"), frame(0x80, "b")),
-	"pong that nobody asked for":  frame(0x8a, "so what"),
-	"pong of a position to come":  frame(0x8a, "000102030405060708090a0b0c0d0eff-99999999999999"),
-	"text and control frames mix": join(frame(0x01, "a"), frame(0x8a, ""), frame(0x00, "b"), frame(0x89, ""), frame(0x80, "c"), frame(0x82, "")),
+	"binary":                     frame(0x82, "\x00\x01"),
+	"empty fragments":            join(frame(0x01, ""), frame(0x00, ""), frame(0x80, "")),
+	"ping inside a message":      join(frame(0x01, "a"), frame(0x89, "inside"), frame(0x80, "b")),
+	"pong that nobody asked for": frame(0x8a, "so what"),
+	"pong of a position to come": frame(0x8a, "000102030405060708090a0b0c0d0eff-99999999999999"),
+	"text and control frames mix": join(frame(0x01, "a"), frame(0x8a, ""), frame(0x00, "b"),
+		frame(0x89, ""), frame(0x80, "c"), frame(0x82, "")),
 }
 
-// taken waits until the worker has read n bytes, which are all that was written.
+// taken waits until the worker has read all n bytes that were sent.
 func taken(t testing.TB, theirs *net.TCPConn, n int) {
 	t.Helper()
 	raw, err := theirs.SyscallConn()
@@ -243,8 +267,8 @@ func taken(t testing.TB, theirs *net.TCPConn, n int) {
 	}
 }
 
-// splits are the divisions to send b in: at once, in two at every byte, and byte
-// by byte; of what is long, and in short mode, only some.
+// splits returns divisions of b: whole, in two at every byte, and byte by byte; for long input, and
+// in short mode, only some of them.
 func splits(b []byte) (out [][]int) {
 	out = append(out, nil)
 	step := 1 + len(b)/200
@@ -267,7 +291,7 @@ func splits(b []byte) (out [][]int) {
 	return out
 }
 
-// closeRecorder is a wsproto.Handler that notes a close frame.
+// closeRecorder is a wsproto.Handler that records whether a close frame came.
 type closeRecorder struct{ closed bool }
 
 func (*closeRecorder) Ping([]byte) error            { return nil }
@@ -275,27 +299,26 @@ func (*closeRecorder) Pong([]byte) error            { return nil }
 func (c *closeRecorder) Close(uint16, []byte) error { c.closed = true; return nil }
 func (*closeRecorder) Data(int, bool) error         { return nil }
 
-// closes reports whether input holds a close frame, behind which nobody reads on.
+// closes reports whether input holds a close frame; nothing after it is read.
 func closes(input []byte) bool {
 	var r wsproto.Reader
 	var c closeRecorder
 	return r.Feed(bytes.Clone(input), &c) == nil && c.closed
 }
 
-// assault is one connection that sends its bytes in pieces, each when the one
-// before was read.
+// assault is one connection that sends its bytes in pieces, each when the one before was read.
 type assault struct {
 	attack
 	at     []int // where the bytes are cut
-	answer bool  // nothing comes of it: a ping "after" is answered, and the stream goes on
+	answer bool  // the input is allowed: a ping "after" is answered, and the stream continues
 
 	ours, theirs *net.TCPConn
 	p            *peer
 	sent         int
 }
 
-// launch has a number of assaults made side by side, and judges what came of each.
-func (b *bench) launch(all []*assault) {
+// runAssaults runs assaults in parallel, and checks the result of each.
+func (b *bench) runAssaults(all []*assault) {
 	b.t.Helper()
 	byID := make(map[uint64]*assault)
 	for _, a := range all {
@@ -314,9 +337,10 @@ func (b *bench) launch(all []*assault) {
 				end = a.at[piece]
 			}
 			left = left || end < len(a.bytes)
-			a.p.patient()
+			a.p.setDeadline()
 			_, err := a.p.Write(a.bytes[a.sent:end])
-			if gone := errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET); err != nil && !(gone && closes(a.bytes[:a.sent])) {
+			if gone := errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET); err != nil &&
+				!(gone && closes(a.bytes[:a.sent])) {
 				b.t.Errorf("%s, cut at %v: %v", a.name, a.at, err)
 			}
 			a.sent = end
@@ -329,13 +353,15 @@ func (b *bench) launch(all []*assault) {
 	}
 	for _, a := range all {
 		a.theirs.Close()
-		if err := a.judge(); err != nil {
+		if err := a.check(); err != nil {
 			b.t.Errorf("%s, cut at %v: %v", a.name, a.at, err)
 		}
 		a.p.Close()
 	}
 	for len(byID) > 0 {
-		c := b.next(func(m handoff.Message) bool { return m.Closed != nil && byID[m.Closed.ID] != nil }).Closed
+		c := b.next(func(m handoff.Message) bool {
+			return m.Closed != nil && byID[m.Closed.ID] != nil
+		}).Closed
 		if a := byID[c.ID]; c.Disconnect != a.why.Name {
 			b.t.Errorf("%s, cut at %v: ended as %s, want %s", a.name, a.at, c.Disconnect, a.why.Name)
 		}
@@ -343,9 +369,10 @@ func (b *bench) launch(all []*assault) {
 	}
 }
 
-// judge looks at what the attacker gets: whole frames in order, then the close
-// frame, then the end; or, if nothing is to come of it, the pong and more frames.
-func (a *assault) judge() error {
+// check checks what the client gets: whole frames in order, then the close frame, then the end; or,
+// if
+// the input is allowed, the pong and more frames.
+func (a *assault) check() error {
 	s := seen{next: -1}
 	if a.answer {
 		for first := -1; first < 0 || s.next <= first; {
@@ -366,20 +393,22 @@ func (a *assault) judge() error {
 	if code == 0 {
 		code = a.why.Code
 	}
-	// What comes behind a close frame of the client's own meets a socket that is no more.
-	if reset := errors.Is(err, syscall.ECONNRESET); !errors.Is(err, io.EOF) && !(reset && a.why == wsproto.ClientClosed) || !s.closed || s.code != code {
+	// Bytes that the worker gets after a client's close frame may cause a reset.
+	if reset := errors.Is(err, syscall.ECONNRESET); !errors.Is(err, io.EOF) &&
+		!(reset && a.why == wsproto.ClientClosed) || !s.closed || s.code != code {
 		return fmt.Errorf("close frame: %v, code %d, want %d; then %w", s.closed, s.code, code, err)
 	}
 	return nil
 }
 
-// Whatever a client does wrong, however it is cut into pieces, while frames are
-// streaming to it: it gets whole frames, then the close frame that the RFC asks
-// for, then the end; and the others of the same worker get everything.
+// Frames are sent to a client that breaks a rule, in any division of its input. It gets whole
+// frames,
+// then the close frame that the RFC demands, then the end. The other clients of the worker get
+// everything.
 func TestAttacks(t *testing.T) {
-	// On a busy machine the pieces of an attack may come minutes apart. The worker reads them all.
-	closingWithin(t, time.Hour)
-	// The witnesses answer no pings. A flood stays one, however far apart its pieces come.
+	// On a busy machine the pieces of an attack may come minutes apart. The worker must read them all.
+	setCloseWait(t, time.Hour)
+	// The witnesses answer no pings. The limits do not depend on how far apart the pieces come.
 	b := start(t, handoff.Settings{
 		PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000, InputBytes: 64 << 10, InputRate: 1,
 	}, framelog.Options{SegmentBytes: 8 << 20, RetainBytes: 256 << 20})
@@ -399,7 +428,7 @@ func TestAttacks(t *testing.T) {
 			if all := int(r.count.Load()); s.next != all || s.code != wsproto.ServerShutdown.Code {
 				t.Errorf("a client that does nothing wrong got %d of %d frames, then close code %d", s.next, all, s.code)
 			}
-			w.say(ws.OpClose, nil)
+			w.send(ws.OpClose, nil)
 			w.Close()
 		})
 	}
@@ -412,11 +441,12 @@ func TestAttacks(t *testing.T) {
 	for name, bytes := range odd {
 		bytes := join(bytes, frame(0x89, "after"))
 		for _, at := range splits(bytes) {
-			all = append(all, &assault{attack: attack{name, bytes, wsproto.ClientGone, 0}, at: at, answer: true})
+			all = append(all, &assault{attack: attack{name, bytes, wsproto.ClientGone, 0}, at: at,
+				answer: true})
 		}
 	}
 	for few := range slices.Chunk(all, 64) {
-		b.launch(few)
+		b.runAssaults(few)
 	}
 	r.end()
 	why := wsproto.ServerShutdown.Name
@@ -430,15 +460,16 @@ func TestAttacks(t *testing.T) {
 	t.Logf("%d connections, %d frames", len(all), r.count.Load())
 }
 
-// closingWithin sets closeWait for a test that has not started a worker yet.
-func closingWithin(t *testing.T, wait time.Duration) {
+// setCloseWait sets closeWait. Call it before a worker is started.
+func setCloseWait(t *testing.T, wait time.Duration) {
 	before := closeWait
 	closeWait = wait
 	t.Cleanup(func() { closeWait = before })
 }
 
-// Half a frame, cut at every byte, is no news: the client gets what streams
-// until it leaves, in peace or not.
+// Half a frame, cut at every byte, has no effect: the client gets the stream until it leaves, with
+// or
+// without a reset.
 func TestHalfFrames(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	r := b.flow(time.Millisecond)

@@ -17,24 +17,28 @@ import (
 	"distributor/wsproto"
 )
 
-// handHeld is a loop whose events the test makes, one by one, so that what
-// comes before what can be counted.
-type handHeld struct {
+// manualLoop is a loop whose events the test makes one by one, so that the order of its actions can
+// be
+// checked.
+type manualLoop struct {
 	*loop
 	t       testing.TB
 	frames  *framelog.Writer
-	primary int // its end of the control channel
+	primary int // the primary's end of the control channel
 	nextID  uint64
 }
 
-func holdInHand(t testing.TB) *handHeld {
+func newManualLoop(t testing.TB) *manualLoop {
 	t.Helper()
 	dir := t.TempDir()
-	w, _, err := framelog.OpenWriter(framelog.Options{Dir: dir, SegmentBytes: 16 << 20, RetainBytes: 256 << 20, Log: slog.New(slog.DiscardHandler)})
+	w, _, err := framelog.OpenWriter(framelog.Options{
+		Dir: dir, SegmentBytes: 16 << 20, RetainBytes: 256 << 20, Log: slog.New(slog.DiscardHandler),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	control, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	control, err := unix.Socketpair(unix.AF_UNIX,
+		unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +48,8 @@ func holdInHand(t testing.TB) *handHeld {
 	}
 	l, err := newLoop(Options{Control: control[0], Wake: wake, Log: slog.New(slog.DiscardHandler)})
 	if err == nil {
-		err = l.configure(handoff.Settings{FrameLog: dir, PingIntervalMS: 25_000, PingTimeoutMS: 60_000, InputBytes: 64 << 10, InputRate: 16 << 10})
+		err = l.configure(handoff.Settings{FrameLog: dir, PingIntervalMS: 25_000, PingTimeoutMS: 60_000,
+			InputBytes: 64 << 10, InputRate: 16 << 10})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -56,20 +61,20 @@ func holdInHand(t testing.TB) *handHeld {
 			t.Error(err)
 		}
 	})
-	return &handHeld{loop: l, t: t, frames: w, primary: control[1]}
+	return &manualLoop{loop: l, t: t, frames: w, primary: control[1]}
 }
 
-// told returns the first message to the primary that is wanted.
-func (h *handHeld) told(want func(handoff.Message) bool) handoff.Message {
+// sentToPrimary returns the first message to the primary that is wanted.
+func (h *manualLoop) sentToPrimary(want func(handoff.Message) bool) handoff.Message {
 	h.t.Helper()
 	for b := make([]byte, handoff.MaxMessage); ; {
 		m, _, err := handoff.Receive(h.primary, b)
 		if errors.Is(err, handoff.ErrAgain) && len(h.outbox) > 0 {
-			h.flushOutbox() // there was no room for all that it had to tell
+			h.flushOutbox() // some messages may be queued
 			continue
 		}
 		if err != nil {
-			h.t.Fatalf("the primary is not told: %v", err)
+			h.t.Fatalf("the message is not sent to the primary: %v", err)
 		}
 		if want(m) {
 			return m
@@ -77,11 +82,12 @@ func (h *handHeld) told(want func(handoff.Message) bool) handoff.Message {
 	}
 }
 
-// append makes frames with these payloads visible.
-func (h *handHeld) append(payloads ...[]byte) {
+// append commits frames with these payloads.
+func (h *manualLoop) append(payloads ...[]byte) {
 	h.t.Helper()
 	for _, p := range payloads {
-		if err := h.frames.Append(wsproto.AppendTextFrame(nil, p), framelog.Meta{Stream: 1, Cycle: -1, Time: 1}); err != nil {
+		if err := h.frames.Append(wsproto.AppendTextFrame(nil, p),
+			framelog.Meta{Stream: 1, Cycle: -1, Time: 1}); err != nil {
 			h.t.Fatal(err)
 		}
 	}
@@ -90,8 +96,8 @@ func (h *handHeld) append(payloads ...[]byte) {
 	}
 }
 
-// join has a client join that is sent to through theirs.
-func (h *handHeld) join(theirs *net.TCPConn, from uint64) *client {
+// join adds a client whose socket is theirs.
+func (h *manualLoop) join(theirs *net.TCPConn, from uint64) *client {
 	h.t.Helper()
 	raw, err := theirs.SyscallConn()
 	if err != nil {
@@ -107,7 +113,7 @@ func (h *handHeld) join(theirs *net.TCPConn, from uint64) *client {
 	return h.byID[h.nextID]
 }
 
-// wire is a connection whose other end is read all the time.
+// wire is a connection whose other end is read continuously.
 type wire struct {
 	theirs *net.TCPConn
 	ours   *net.TCPConn
@@ -135,8 +141,9 @@ func newWire(t testing.TB) *wire {
 	return w
 }
 
-// after waits for n bytes behind a mark, which it sets itself: everything that was
-// sent before is before it.
+// after calls sent, then waits for n bytes after mark, which it writes first. So everything that
+// was sent
+// earlier is before the mark.
 func (w *wire) after(t testing.TB, mark string, sent func(), n int) []byte {
 	t.Helper()
 	if _, err := w.theirs.Write([]byte(mark)); err != nil {
@@ -151,13 +158,13 @@ func (w *wire) after(t testing.TB, mark string, sent func(), n int) []byte {
 		}
 		w.mu.Unlock()
 		if time.Now().After(end) {
-			t.Fatal("what was sent has not come")
+			t.Fatal("the bytes have not arrived")
 		}
 	}
 }
 
-// waitRoom waits until c's socket takes more.
-func (h *handHeld) waitRoom(c *client) {
+// waitWritable waits until c's socket takes more.
+func (h *manualLoop) waitWritable(c *client) {
 	h.t.Helper()
 	ready := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}
 	for end := time.Now().Add(2 * time.Minute); ; {
@@ -165,25 +172,28 @@ func (h *handHeld) waitRoom(c *client) {
 		case n == 1:
 			return
 		case err != nil && err != unix.EINTR, time.Now().After(end):
-			h.t.Fatalf("no room in a socket that is read: %v", err)
+			h.t.Fatalf("a socket that is read does not become writable: %v", err)
 		}
 	}
 }
 
-// replayBound is what the doc promises: so many bytes, at most, are given to
-// clients that are behind between two looks at the head.
+// replayBound is the bound of the package doc: how many bytes clients that are behind get at most
+// between
+// two reads of the head.
 const replayBound = 2<<20 + 256<<10
 
-// However many clients replay history, whatever they and newcomers ask for: after
-// a new frame the live clients are sent to before anybody else, and between two
-// looks at the head the others get no more than replayBound. The live clients and
-// one that replays write to one connection here, so its bytes are the order of
-// sends.
+// The bound holds for any number of clients that replay history, and for all requests of them and
+// of new
+// clients. After a new frame the live clients are served first, and between two reads of the head
+// the
+// others get at most replayBound. Here the live clients and one that replays write to one
+// connection, so
+// its bytes show the order of sends.
 func TestReplayIsBounded(t *testing.T) {
 	const replaying, livePeers = 40, 3
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	old := bytes.Repeat([]byte("h"), 50_000)
-	for range 600 { // 30 MB: of each of the replaying
+	for range 600 { // 30 MB for each replaying client
 		h.append(old)
 	}
 	w := newWire(t)
@@ -218,18 +228,19 @@ func TestReplayIsBounded(t *testing.T) {
 		}},
 		{"their sockets have room again", func() {}},
 	} {
-		for _, c := range others { // as the poller would
-			h.waitRoom(c)
+		for _, c := range others { // as the poller does
+			h.waitWritable(c)
 			h.clientEvent(c, unix.EPOLLOUT)
 		}
 		before := h.stats.SentBytes
 		round.ask()
 		if n := h.stats.SentBytes - before; n > replayBound {
-			t.Fatalf("when %s: %d bytes before the next look at the head, the bound is %d", round.name, n, replayBound)
+			t.Fatalf("when %s: %d bytes before the next read of the head, the bound is %d",
+				round.name, n, replayBound)
 		}
 		for _, c := range lives {
 			if c.state != live {
-				t.Fatalf("when %s: a client that has all there is in state %d", round.name, c.state)
+				t.Fatalf("when %s: a client that has everything is in state %d", round.name, c.state)
 			}
 		}
 		before = h.stats.SentBytes
@@ -240,11 +251,12 @@ func TestReplayIsBounded(t *testing.T) {
 			}
 		}, livePeers*len(fresh))
 		if !bytes.Equal(got, bytes.Repeat(fresh, livePeers)) {
-			t.Fatalf("when %s: others were sent to before the live clients: %.60q", round.name, got)
+			t.Fatalf("when %s: others were served before the live clients: %.60q", round.name, got)
 		}
 		rest := h.stats.SentBytes - before - livePeers*uint64(len(fresh))
 		if rest > replayBound || rest == 0 {
-			t.Fatalf("when %s: %d bytes to others in one turn, the bound is %d", round.name, rest, replayBound)
+			t.Fatalf("when %s: %d bytes to others in one turn, the bound is %d", round.name, rest,
+				replayBound)
 		}
 	}
 }

@@ -9,10 +9,10 @@ import (
 	"distributor/wsproto"
 )
 
-// closeWait is how long a client has to take our close frame and answer it. Tests have other times.
+// closeWait is how long a client may take to read our close frame and answer it. Tests shorten it.
 var closeWait = 2 * time.Second
 
-// state says where a client stands; see the package's doc.
+// state is the state of a client; see the package doc.
 type state uint8
 
 const (
@@ -31,14 +31,14 @@ const (
 	dueClose
 )
 
-// client is one connection: all that the worker keeps of it.
+// client is one connection: everything that the worker keeps about it.
 type client struct {
 	id  uint64
 	key string
 	fd  int
 	at  int // index in loop.clients
 
-	// What decides about the next send is in one cache line, up to pendingOutput.
+	// The fields that decide about the next send, up to pendingOutput, share one cache line.
 	from        uint64 // cursor when the connection began
 	cursor      uint64 // offset of the first byte of the frame log not yet given to the kernel
 	state       state
@@ -55,41 +55,41 @@ type client struct {
 	liveAt        int    // index in loop.live or loop.waiting, when live
 
 	reader     wsproto.Reader
-	untilEmpty bool // a short read is not the end of its input: see read
+	untilEmpty bool // a short read does not mean that there is no more input: see read
 	unread     bool // in loop.unread
-	// inputClosed says that the client broke the protocol: what it sends is thrown away.
+	// inputClosed says that the client broke the protocol: its input is discarded.
 	inputClosed bool
 	pong        []byte // payload of the pong that is due
 	messages    uint64 // data frames received, all ignored
 	allowance   int    // bytes that the client may still send now
-	pongBytes   int    // bytes that it may send besides: the answers to our pings
+	pongBytes   int    // bytes that it may send besides, as answers to our pings
 	refilled    time.Time
 	acked       uint64    // offset that the client has confirmed
 	confirming  bool      // in loop.confirmed
-	pinged      uint64    // cursor when it was last pinged
-	pingAt      time.Time // when that was
-	written     uint64    // bytes given to the kernel, of whatever kind
-	taken       uint64    // of written, what the peer's TCP was last seen to have acknowledged
-	progress    time.Time // when the socket took something, taken grew or acked grew
-	unanswered  time.Time // start of the ping timeout's clock; zero: no ping since the last input
-	pingEnd     uint64    // written behind the ping that the clock is for
+	pinged      uint64    // offset that the last ping said
+	pingAt      time.Time // when the last ping was sent
+	written     uint64    // bytes given to the kernel, control frames included
+	taken       uint64    // of written, the bytes that the peer's TCP has acknowledged
+	progress    time.Time // when the socket took something, or taken or acked grew
+	unanswered  time.Time // start of the ping timeout; zero: no ping since the last input
+	pingEnd     uint64    // value of written at the end of the ping that unanswered is for
 	slowness    slowness
 
-	leaving time.Time // when it was asked what it has, to be closed then; zero: it stays
+	askedAt time.Time // when it was pinged for its position before a drain; zero: not yet
 	asked   uint64    // its cursor then
 
 	why       wsproto.Disconnect // set when closing
 	detail    string
-	deadline  time.Time // of closing; moves while the peer acknowledges what it was sent
-	closeBy   time.Time // the deadline's own limit
+	deadline  time.Time // when it is dropped; moves while the peer acknowledges data
+	closeBy   time.Time // latest value of deadline
 	closeCode uint16    // of the close frame that is due
-	finish    bool      // the client has sent its close frame; input after it is thrown away
+	finish    bool      // the client has sent its close frame; later input is discarded
 	ended     bool      // the client has shut down its side
-	gone      bool      // a send has found the connection at its end: only input is left
+	gone      bool      // a send failed because the connection has ended: only input is left
 	parted    bool      // in loop.parting: only the socket is left
 }
 
-// add takes over a client that the primary hands to us.
+// add takes over a client from the primary. fd is the client's socket.
 func (l *loop) add(m handoff.Client, fd int) {
 	c := &client{
 		id: m.ID, key: m.Key, fd: fd, at: len(l.clients), state: blocked,
@@ -114,7 +114,8 @@ func (l *loop) add(m handoff.Client, fd int) {
 		l.drop(c, wsproto.InternalError, err.Error())
 		return
 	}
-	l.place(c, behind) // even the 101 is for its turn: a hundred that join cannot hold up the live ones
+	// The 101 also waits for its turn, so that a hundred new clients do not delay the live ones.
+	l.place(c, behind)
 	if len(m.Early) > 0 {
 		l.parse(c, m.Early)
 	}
@@ -123,7 +124,7 @@ func (l *loop) add(m handoff.Client, fd int) {
 	}
 }
 
-// place puts c where its state says.
+// place sets the state of c, and moves it to the list for that state.
 func (l *loop) place(c *client, s state) {
 	list := &l.live
 	if c.Deflate {
@@ -144,7 +145,7 @@ func (l *loop) place(c *client, s state) {
 	c.state = s
 }
 
-// queue has c served in its turn.
+// queue adds c to the ring of clients that are served in turn.
 func (l *loop) queue(c *client) {
 	if !c.queued {
 		c.queued = true
@@ -153,31 +154,32 @@ func (l *loop) queue(c *client) {
 	}
 }
 
-// disconnect begins to end a connection: a close frame at the next frame
-// boundary, then closeWait for the client's own.
+// disconnect begins to end a connection: it sends a close frame at the next frame boundary, and
+// waits up to closeWait for the client's own.
 func (l *loop) disconnect(c *client, why wsproto.Disconnect, detail string) {
 	if c.state == closing {
 		return
 	}
 	l.beginClose(c, why, detail, why.Code)
 	if (why == wsproto.ServerShutdown || why == wsproto.DuplicateConnection) && c.acked < c.cursor {
-		c.due |= duePing // the client answers that before the close frame, and comes back, or is back already
+		// The client answers this ping before the close frame. The answer tells where its next
+		// connection continues.
+		c.due |= duePing
 	}
 	l.serve(c)
 }
 
-// ordinary tells whether a connection that ends so needs nobody's attention: neither side did
-// anything wrong.
+// ordinary tells whether a disconnect needs no attention, because neither side did anything wrong.
 func ordinary(why wsproto.Disconnect) bool {
 	switch why {
-	case wsproto.DuplicateConnection, wsproto.SubscriptionExpired, wsproto.ServerShutdown, wsproto.ClientClosed,
-		wsproto.ClientGone:
+	case wsproto.DuplicateConnection, wsproto.SubscriptionExpired, wsproto.ServerShutdown,
+		wsproto.ClientClosed, wsproto.ClientGone:
 		return true
 	}
 	return false
 }
 
-// beginClose makes a close frame due, and sets the limits of the rest.
+// beginClose makes a close frame due, and sets the deadlines for the rest of the connection.
 func (l *loop) beginClose(c *client, why wsproto.Disconnect, detail string, code uint16) {
 	l.place(c, closing)
 	c.why, c.detail, c.closeCode, c.due = why, detail, code, dueClose
@@ -185,7 +187,7 @@ func (l *loop) beginClose(c *client, why wsproto.Disconnect, detail string, code
 	c.closeBy = l.now.Add(max(closeWait, l.pingTimeout()))
 }
 
-// drop ends a connection now and tells the primary.
+// drop ends a connection now, and reports it to the primary.
 func (l *loop) drop(c *client, why wsproto.Disconnect, detail string) {
 	if !c.parted {
 		l.forget(c, why, detail)
@@ -193,11 +195,10 @@ func (l *loop) drop(c *client, why wsproto.Disconnect, detail string) {
 	l.release(c)
 }
 
-// forget takes c out of the clients and tells the primary. What is left is its
-// socket.
+// forget removes c from the clients, and reports its end to the primary. Its socket stays open.
 func (l *loop) forget(c *client, why wsproto.Disconnect, detail string) {
 	if c.state == closing && c.why.Name != "" {
-		why, detail = c.why, c.detail // the first reason is the true one
+		why, detail = c.why, c.detail // the first reason counts
 	}
 	l.place(c, closing)
 	delete(l.byID, c.id)
@@ -211,10 +212,12 @@ func (l *loop) forget(c *client, why wsproto.Disconnect, detail string) {
 	if ordinary(why) {
 		level = slog.LevelDebug
 	}
-	l.log.Log(context.Background(), level, "collector disconnected", "key", c.key, "reason", why.Name, "detail", detail,
+	l.log.Log(context.Background(), level, "collector disconnected",
+		"key", c.key, "reason", why.Name, "detail", detail,
 		"behind", l.lag(c), "unconfirmed", c.cursor-c.acked)
 	l.sendToPrimary(handoff.Message{Closed: &handoff.Closed{
-		ID: c.id, Disconnect: why.Name, Detail: detail, Sent: c.cursor, Acked: c.acked, Messages: c.messages,
+		ID: c.id, Disconnect: why.Name, Detail: detail,
+		Sent: c.cursor, Acked: c.acked, Messages: c.messages,
 	}})
 }
 
@@ -235,7 +238,7 @@ func (r *ring) push(c *client) {
 	r.items = append(r.items, c)
 }
 
-// pop takes out the first client. There must be one.
+// pop takes out the first client. The ring must not be empty.
 func (r *ring) pop() *client {
 	c := r.items[r.first]
 	r.items[r.first] = nil
@@ -243,8 +246,8 @@ func (r *ring) pop() *client {
 	return c
 }
 
-// nextBehind takes out the next client that is still to be served; nil when there is
-// none. Clients that left or filled up meanwhile are passed over.
+// nextBehind takes out the next client to be served, or returns nil. It skips clients that were
+// dropped, or whose socket became full, since they were queued.
 func (l *loop) nextBehind() *client {
 	for !l.behind.empty() {
 		c := l.behind.pop()

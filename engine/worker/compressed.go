@@ -13,7 +13,7 @@ import (
 )
 
 // compressedPatience is how long clients wait for a compressed log that does not grow while the
-// frame log does; then they get plain frames. Tests with a real compressor make it longer, because
+// frame log does. Then they get plain frames. Tests with a real compressor make it longer, because
 // the compressor may stand still on a busy machine.
 var compressedPatience = time.Second
 
@@ -21,19 +21,19 @@ var compressedPatience = time.Second
 type compressedLog struct {
 	dir     string
 	reader  *compressedlog.Reader // nil: there is no compressed log, or none that can be read
-	grown   time.Time             // when it last grew, or reached the head
-	stalled bool
-	changed bool // it came or went since the last turn
+	grown   time.Time             // when the loop last saw that it had grown, or had reached the head
+	stalled bool                  // it has not grown for compressedPatience
+	changed bool                  // reader was opened or closed since the last turn
 }
 
-// compressedPlace is the place of a cursor in a compressed log. It is valid for that cursor and
-// that reader alone.
+// compressedPlace is the offset at in the log of reader that stands for the offset cursor in the
+// frame log.
 type compressedPlace struct {
 	at, cursor uint64
 	reader     *compressedlog.Reader
 }
 
-// followCompressed goes over to the compressed log in dir; "": there is none any more.
+// followCompressed changes to the compressed log in dir; "" means that there is none.
 func (l *loop) followCompressed(dir string) {
 	t := &l.compressed
 	if dir == t.dir {

@@ -30,7 +30,7 @@ import (
 
 func init() { compressedPatience = time.Minute }
 
-// announce tells the worker of a compressed log, as the primary does.
+// announce sends the worker the directory of a compressed log, as the primary does.
 func (b *bench) announce(dir string) {
 	s := b.settings
 	s.CompressedLog = dir
@@ -39,24 +39,27 @@ func (b *bench) announce(dir string) {
 	}
 }
 
-// zipper is a real compressor at work for a bench, that wants a compressed log when told.
+// zipper is a real compressor for a bench. It makes a compressed log while SetClients says that
+// there are
+// clients.
 type zipper struct {
 	*deflate.Compressor
 	t       testing.TB
 	grown   *bell.Set // rung when the frame log has grown
 	readers *bell.Set
-	reader  *bell.Bell // stands for the bench's worker, which is rung by itself
+	reader  *bell.Bell // stands for the bench's worker, which is woken separately
 }
 
 // SetClients makes the worker a reader of the compressed log while n is not 0.
 func (z *zipper) SetClients(n int) { z.readers.Fill(slices.Repeat([]*bell.Bell{z.reader}, n)) }
 
-// Wake tells that the frame log has grown.
+// Wake wakes the compressor when the frame log has grown.
 func (z *zipper) Wake() { z.grown.Ring() }
 
 func (b *bench) compress(o deflate.Options) *zipper {
 	b.t.Helper()
-	o.Dir, o.Frames, o.Log = filepath.Join(b.t.TempDir(), "compressed"), b.settings.FrameLog, slog.New(slog.DiscardHandler)
+	o.Dir, o.Frames, o.Log = filepath.Join(b.t.TempDir(), "compressed"), b.settings.FrameLog,
+		slog.New(slog.DiscardHandler)
 	o.Announce, o.Blocked = b.announce, func() error { return nil }
 	z := &zipper{t: b.t, grown: bell.NewSet(), readers: bell.NewSet()}
 	o.Grown, o.Readers = z.grown.Listen(), z.readers
@@ -94,14 +97,15 @@ func (b *bench) compress(o deflate.Options) *zipper {
 	return z
 }
 
-// is waits until there is a compressed log, or until there is none.
-func (z *zipper) is(alive bool) {
+// waitAlive waits until a compressed log exists, or until none does.
+func (z *zipper) waitAlive(alive bool) {
 	z.t.Helper()
 	until(z.t, func() bool { return z.Stats().Alive == alive })
 }
 
-// begin publishes a frame and waits until it is in the compressed log: until there is one,
-// a compressed log cannot tell where it begins.
+// begin publishes a frame and waits until it is in the compressed log, because the start of a
+// compressed
+// log is known only then.
 func (z *zipper) begin(b *bench, payload []byte) {
 	z.t.Helper()
 	before := z.Stats().Frames
@@ -109,11 +113,12 @@ func (z *zipper) begin(b *bench, payload []byte) {
 	until(z.t, func() bool { return z.Stats().Frames > before })
 }
 
-// reaches publishes frames until one of them comes to p compressed, so the worker knows of the compressed log.
-// p has read all there is. The number of the next frame is returned.
+// reaches publishes frames until p gets one compressed: then the worker uses the compressed log. p
+// must
+// have read everything. It returns the number of the next frame.
 func (z *zipper) reaches(b *bench, p *peer, payload []byte) int {
 	z.t.Helper()
-	z.is(true)
+	z.waitAlive(true)
 	for end := time.Now().Add(time.Minute); ; {
 		n := len(b.all)
 		z.begin(b, payload)
@@ -121,7 +126,7 @@ func (z *zipper) reaches(b *bench, p *peer, payload []byte) int {
 			return n + 1
 		}
 		if time.Now().After(end) {
-			z.t.Fatal("a compressed log is not used")
+			z.t.Fatal("the compressed log is not used")
 		}
 	}
 }
@@ -130,13 +135,12 @@ func until(t testing.TB, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("it does not come to that")
+			t.Fatal("the condition does not become true")
 		}
 	}
 }
 
-// text is a payload of about n bytes, of which about half are left after
-// compressing, as of records.
+// text returns a payload of about n bytes, of which compressing leaves about half, as of records.
 func text(r *rand.Rand, n int) []byte {
 	var b []byte
 	for len(b) < n {
@@ -153,13 +157,15 @@ func noise(r *rand.Rand, n int) []byte {
 	return b
 }
 
-// inflated is the text of a compressed message, read without any before it.
+// inflated returns the text of a compressed message, without any message before it.
 func inflated(payload []byte) ([]byte, error) {
-	return io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
+	return io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload),
+		strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
 }
 
-// next reads up to a message, and says whether it came compressed. Pings are
-// answered and checked against the messages before.
+// next reads up to the next message, and tells whether it was compressed. It answers pings, and
+// checks
+// their positions.
 func (p *peer) next(b *bench, i int) (compressed bool, err error) {
 	for {
 		h, payload, err := p.tryFrame()
@@ -170,7 +176,8 @@ func (p *peer) next(b *bench, i int) (compressed bool, err error) {
 		case h.OpCode == ws.OpPing && h.Rsv == 0:
 			pos, err := wsproto.ParsePosition(payload)
 			if err != nil || pos.Offset != b.offset(i) {
-				return false, fmt.Errorf("a ping before frame %d, which is at %d, says %q", i, b.offset(i), payload)
+				return false, fmt.Errorf("a ping before frame %d, which is at %d, says %q", i, b.offset(i),
+					payload)
 			}
 			if _, err := p.Write(masked(ws.OpPong, payload)); err != nil {
 				return false, err
@@ -186,15 +193,15 @@ func (p *peer) next(b *bench, i int) (compressed bool, err error) {
 				return false, fmt.Errorf("frame %d: %w", i, err)
 			}
 		}
-		if frame := b.frame(i); !bytes.HasSuffix(frame, payload) || len(wsproto.AppendTextHeader(nil, len(payload)))+len(payload) != len(frame) {
+		if frame := b.frame(i); !bytes.HasSuffix(frame, payload) ||
+			len(wsproto.AppendTextHeader(nil, len(payload)))+len(payload) != len(frame) {
 			return false, fmt.Errorf("frame %d of client %d differs", i, p.id)
 		}
 		return h.Rsv == 4, nil
 	}
 }
 
-// count reads the frames from…to-1, in whatever form, and counts the
-// compressed ones.
+// count reads the frames from…to-1, in either form, and returns how many were compressed.
 func (p *peer) count(b *bench, from, to int) (compressed int) {
 	p.t.Helper()
 	for i := from; i < to; i++ {
@@ -209,7 +216,7 @@ func (p *peer) count(b *bench, from, to int) (compressed int) {
 	return compressed
 }
 
-// offset is where frame i begins, frame what it is.
+// offset returns the offset of frame i; frame returns its bytes.
 func (b *bench) offset(i int) (at uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -225,8 +232,9 @@ func (b *bench) frame(i int) []byte {
 	return b.all[i]
 }
 
-// Of the clients of one worker those that asked get every message compressed
-// once there is a compressed log, the others none; what they read is the same.
+// When there is a compressed log, clients with compression get every message compressed, and the
+// other
+// clients of the same worker none. The texts are the same.
 func TestCompressedAndPlain(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	b := start(t, handoff.Settings{}, framelog.Options{})
@@ -235,7 +243,7 @@ func TestCompressedAndPlain(t *testing.T) {
 	plain, first := b.connect(0, nil, false), b.join(handoff.Client{Negotiated: deflated}, false)
 	z.SetClients(1)
 	if n := first.count(b, 0, 2); n != 0 {
-		t.Errorf("%d frames are compressed that were there before the compressed log", n)
+		t.Errorf("%d frames from before the compressed log are compressed", n)
 	}
 	n := z.reaches(b, first, text(r, 500))
 	second := b.join(handoff.Client{From: b.frames.Head(), Negotiated: deflated}, false)
@@ -249,26 +257,27 @@ func TestCompressedAndPlain(t *testing.T) {
 		t.Errorf("%d of 40 frames are compressed", small)
 	}
 	if small := plain.count(b, 0, n+80); small != 0 {
-		t.Errorf("%d frames are compressed for who did not ask", small)
+		t.Errorf("%d frames are compressed for a client without compression", small)
 	}
 	s := b.next(func(m handoff.Message) bool {
 		return m.Stats != nil && m.Stats.CompressedBytes > 0 && m.Stats.MinCursor == b.frames.Head()
 	}).Stats
-	if want := b.offset(n - 1); s.Deflate != 2 || s.PlainBytes != want || s.SentBytes < s.CompressedBytes+s.PlainBytes {
+	if want := b.offset(n - 1); s.Deflate != 2 || s.PlainBytes != want ||
+		s.SentBytes < s.CompressedBytes+s.PlainBytes {
 		t.Errorf("%+v; %d bytes were plain", s, want)
 	}
-	b.publishText(text(r, 900_000)) // also compressed longer than a slice
+	b.publishText(text(r, 900_000)) // longer than a slice even when compressed
 	if small := first.count(b, n+80, n+81) + second.count(b, n+80, n+81); small != 2 {
 		t.Errorf("%d of 2 long frames are compressed", small)
 	}
-	// One that comes back goes on in the compressed log where it is.
+	// A client that reconnects continues in the compressed log.
 	back := b.join(handoff.Client{From: b.offset(n + 40), Negotiated: deflated}, false)
 	if small := back.count(b, n+40, n+80); small != 20 {
 		t.Errorf("%d of 20 frames are compressed", small)
 	}
 }
 
-// The compressed log may come and go at any time, again and again.
+// The compressed log may appear and disappear at any time.
 func TestCompressedLogComesAndGoes(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	b := start(t, handoff.Settings{}, framelog.Options{})
@@ -284,7 +293,7 @@ func TestCompressedLogComesAndGoes(t *testing.T) {
 			t.Errorf("round %d: %d of 10 frames are compressed with a compressed log", round, small)
 		}
 		z.SetLevel(0)
-		z.is(false)
+		z.waitAlive(false)
 		for range 10 {
 			b.publishText(text(r, 2000))
 		}
@@ -295,15 +304,15 @@ func TestCompressedLogComesAndGoes(t *testing.T) {
 	}
 }
 
-// A client that does not read while the compressed log's floor passes it goes on with
-// plain frames, in the middle of whatever frame it stands, and later with the
-// compressed log again.
+// If the floor of the compressed log passes a client that does not read, the client continues with
+// plain
+// frames, from any place in a frame, and later with compressed frames again.
 func TestSlowerThanTheCompressedLog(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	b := start(t, handoff.Settings{}, framelog.Options{SegmentBytes: 8 << 20, RetainBytes: 256 << 20})
 	z := b.compress(deflate.Options{SegmentBytes: 256 << 10, RetainBytes: 512 << 10})
 	z.SetClients(1)
-	z.is(true)
+	z.waitAlive(true)
 	z.begin(b, text(r, 100))
 	var slow []*peer
 	for range 4 {
@@ -312,14 +321,14 @@ func TestSlowerThanTheCompressedLog(t *testing.T) {
 	sizes := []int{40_000, 400_000, 3000, 300_000}
 	for i := range 32 {
 		b.publishText(text(r, sizes[i%4]), noise(r, sizes[i/2%4]))
-		if i == 12 { // they stand, each somewhere
+		if i == 12 { // each has stopped at another place
 			b.next(func(m handoff.Message) bool { return m.Stats != nil && m.Stats.Blocked == len(slow) })
 		}
 	}
 	until(t, func() bool { return z.Stats().Frames == 65 })
 	for _, p := range slow {
 		if n := p.count(b, 0, 65); n == 0 || n > 31 {
-			t.Errorf("%d frames are compressed: the compressed log's floor has not passed this client", n)
+			t.Errorf("%d frames are compressed: the floor has not passed this client", n)
 		}
 	}
 	b.publishText(text(r, 2000))
@@ -330,17 +339,18 @@ func TestSlowerThanTheCompressedLog(t *testing.T) {
 	}
 }
 
-// Clients of both kinds that read, talk and leave at random, while the compressed log
-// comes and goes and its floor moves: each gets every message, with nothing but
-// valid control frames between them.
+// Clients of both kinds read, send and leave at random, while the compressed log appears and
+// disappears
+// and its floor moves. Each gets every message, with only valid control frames between them.
 func TestRandomClientsAndCompressedLogs(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 4))
-	b := start(t, handoff.Settings{PingIntervalMS: 50, PingTimeoutMS: 60000}, framelog.Options{SegmentBytes: 1 << 20, RetainBytes: 512 << 20})
+	b := start(t, handoff.Settings{PingIntervalMS: 50, PingTimeoutMS: 60000},
+		framelog.Options{SegmentBytes: 1 << 20, RetainBytes: 512 << 20})
 	z := b.compress(deflate.Options{SegmentBytes: 128 << 10, RetainBytes: 512 << 10})
 	z.SetClients(1)
-	z.is(true)
+	z.waitAlive(true)
 	z.begin(b, text(r, 100)) // frame 0
 	const records, clients = 250, 16
 	join := make(map[int]int)
@@ -399,7 +409,7 @@ func (p *peer) wander(b *bench, r *rand.Rand, from, to int) error {
 	return err
 }
 
-// await waits for frame i to be known.
+// await waits until frame i exists.
 func (b *bench) await(i int) {
 	for {
 		b.mu.Lock()
@@ -412,8 +422,9 @@ func (b *bench) await(i int) {
 	}
 }
 
-// A frame of the client's own may be marked as compressed if that was
-// negotiated; it is thrown away as it is.
+// A client may mark its frames as compressed if compression was negotiated. They are discarded
+// without
+// inflating.
 func TestCompressedInput(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	data := masked(ws.OpText, []byte("\xff no DEFLATE data"))
@@ -439,7 +450,7 @@ func TestCompressedInput(t *testing.T) {
 			if _, err := p.Write(c.bytes); err != nil {
 				t.Fatal(err)
 			}
-			p.say(ws.OpClose, ws.NewCloseFrameBody(4000, ""))
+			p.send(ws.OpClose, ws.NewCloseFrameBody(4000, ""))
 			if !c.good {
 				p.wantClose(wsproto.ProtocolError.Code)
 				p.Close()
@@ -454,10 +465,11 @@ func TestCompressedInput(t *testing.T) {
 	}
 }
 
-// byHand is a compressed log that only grows when told.
+// byHand returns a compressed log that grows only when the test appends to it.
 func byHand(t testing.TB, o framelog.Options) (*framelog.Writer, string) {
 	t.Helper()
-	o.Dir, o.Transient, o.Log = filepath.Join(t.TempDir(), "compressed"), true, slog.New(slog.DiscardHandler)
+	o.Dir, o.Transient, o.Log = filepath.Join(t.TempDir(), "compressed"), true,
+		slog.New(slog.DiscardHandler)
 	w, _, err := framelog.OpenWriter(o)
 	if err != nil {
 		t.Fatal(err)
@@ -474,7 +486,8 @@ func (b *bench) appendCompressed(w *framelog.Writer, i int) {
 	}
 	frame, err := d.Frame(b.all[i])
 	if err == nil {
-		err = compressedlog.Append(w, frame, compressedlog.Other, compressedlog.Span{Start: b.offset(i), End: b.offset(i + 1)})
+		err = compressedlog.Append(w, frame, compressedlog.Other,
+			compressedlog.Span{Start: b.offset(i), End: b.offset(i + 1)})
 	}
 	if err == nil {
 		err = w.Commit()
@@ -484,9 +497,9 @@ func (b *bench) appendCompressed(w *framelog.Writer, i int) {
 	}
 }
 
-// A compressed log that does not grow is waited for a moment, and no longer.
-func TestCompressedLogThatStands(t *testing.T) {
-	h := holdInHand(t)
+// Clients wait for a compressed log that does not grow, for compressedPatience.
+func TestCompressedLogThatDoesNotGrow(t *testing.T) {
+	h := newManualLoop(t)
 	w, dir := byHand(t, framelog.Options{})
 	deflater, err := wsproto.NewDeflater(1)
 	if err != nil {
@@ -529,19 +542,20 @@ func TestCompressedLogThatStands(t *testing.T) {
 	h.followCompressed(dir)
 	after(0, true, false)
 	publish()
-	after(compressedPatience-1, false, false) // it is waited for
+	after(compressedPatience-1, false, false) // clients wait
 	after(1, false, true)                     // and no longer
 	publish()
-	after(0, false, true) // it is known to stand
+	after(0, false, true) // the stall is known
 	publish()
 	grow()
-	after(0, true, false) // it has all again
+	after(0, true, false) // the compressed log has everything again
 }
 
-// Of a compressed frame that is longer than a slice the rest goes in the same
-// turn, if the socket takes it: nothing may come that would send it later.
+// The rest of a compressed frame that is longer than a slice is sent in the same turn, if the
+// socket
+// takes it, because no later event would send it.
 func TestLongCompressedFrame(t *testing.T) {
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	w, dir := byHand(t, framelog.Options{})
 	c := h.join(newWire(t).theirs, h.frames.Head())
 	atOnce := 0
@@ -549,7 +563,8 @@ func TestLongCompressedFrame(t *testing.T) {
 		from := h.frames.Head()
 		h.append(make([]byte, 3*sliceBytes))
 		frame := wsproto.AppendTextFrame(nil, make([]byte, sliceBytes+sliceBytes/4))
-		err := compressedlog.Append(w, frame, compressedlog.Other, compressedlog.Span{Start: from, End: h.frames.Head()})
+		err := compressedlog.Append(w, frame, compressedlog.Other,
+			compressedlog.Span{Start: from, End: h.frames.Head()})
 		if err := errors.Join(err, w.Commit()); err != nil {
 			t.Fatal(err)
 		}
@@ -571,7 +586,7 @@ func TestLongCompressedFrame(t *testing.T) {
 			atOnce++
 		}
 		for c.sendBlocked {
-			h.waitRoom(c)
+			h.waitWritable(c)
 			h.clientEvent(c, unix.EPOLLOUT)
 		}
 	}
@@ -580,7 +595,7 @@ func TestLongCompressedFrame(t *testing.T) {
 	}
 }
 
-// A compressed log whose files are cut or overwritten harms nobody.
+// If files of a compressed log are cut or overwritten, clients still get every message.
 func TestDamagedCompressedLog(t *testing.T) {
 	for _, ext := range []string{".frames", ".index"} {
 		t.Run(ext, func(t *testing.T) {
@@ -603,7 +618,7 @@ func TestDamagedCompressedLog(t *testing.T) {
 			}
 			q := b.join(handoff.Client{From: b.offset(1), Negotiated: deflated}, false)
 			if n := q.count(b, 1, 3); n != 0 {
-				t.Fatalf("%d frames come from a file that is empty", n)
+				t.Fatalf("%d frames come from an empty file", n)
 			}
 			b.publish(100)
 			q.count(b, 3, 4)
@@ -611,15 +626,17 @@ func TestDamagedCompressedLog(t *testing.T) {
 	}
 }
 
-// Only damage to the compressed log is an error in the log. A client that the compressed log's floor has overtaken
-// since the last turn goes on with plain frames. A compressed log whose directory is gone has ended, and the
-// primary's word of that is on its way.
+// Only damage to the compressed log is logged as an error. If its floor has passed a client since
+// the
+// last turn, that client continues with plain frames. If its directory is gone it has ended, and
+// the
+// primary's message about that is on its way.
 func TestCompressedLogIsGivenUp(t *testing.T) {
 	const size = 9000
 	for name, c := range map[string]struct {
 		happen func(t *testing.T, grow func(frames int), dir string)
 		log    string // level of the line; "": none
-		stays  bool   // the compressed log is used on
+		stays  bool   // the compressed log stays in use
 	}{
 		"overtaken": {func(_ *testing.T, grow func(int), _ string) { grow(34) }, "", true},
 		"ended": {func(t *testing.T, _ func(int), dir string) {
@@ -638,7 +655,7 @@ func TestCompressedLogIsGivenUp(t *testing.T) {
 		}, "ERROR", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := holdInHand(t)
+			h := newManualLoop(t)
 			var lines bytes.Buffer
 			h.log = slog.New(slog.NewTextHandler(&lines, nil))
 			w, dir := byHand(t, framelog.Options{SegmentBytes: 64 << 10, RetainBytes: 400_000})
@@ -691,7 +708,7 @@ func TestCompressedLogIsGivenUp(t *testing.T) {
 				t.Errorf("state %d, %d plain bytes", client.state, h.stats.PlainBytes)
 			}
 			if stays := h.compressed.reader != nil; stays != c.stays {
-				t.Errorf("the compressed log is used on: %v", stays)
+				t.Errorf("the compressed log stays in use: %v", stays)
 			}
 			if log := lines.String(); c.log == "" && log != "" || !strings.Contains(log, c.log) {
 				t.Errorf("the log says %q, want %q", log, c.log)

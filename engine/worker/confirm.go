@@ -11,43 +11,43 @@ import (
 )
 
 const (
-	// confirmBytes is the most that a client gets between two pings.
+	// confirmBytes is the largest distance between two pings.
 	confirmBytes = 1 << 20
-	// confirmShare divides what a connection has brought into the distance of the
-	// next ping.
+	// confirmShare divides the bytes that a connection has brought; the result is the distance to
+	// the next ping.
 	confirmShare = 16
-	// leastConfirm is the least distance between two pings.
+	// leastConfirm is the smallest distance between two pings.
 	leastConfirm = 8 << 10
 	// maxPongBytes is the size of the longest pong to a ping of ours.
 	maxPongBytes = 2 + 4 + wsproto.MaxTokenSize
 )
 
-// pingDistance is how many bytes of the frame log a client gets between a ping
-// at offset and the next one.
+// pingDistance returns how many bytes of the frame log a client gets between a ping at offset and
+// the next one.
 //
-// A client that is cut off gets again what it has not confirmed. A socket takes
-// at once what a slow client reads for many seconds, so pings stand among the data,
-// by its bytes. How fast the client reads is not known. So the distance grows with
-// what the connection has brought: whenever it is cut, the client has confirmed all
-// that it has read but for about a confirmShare-th.
+// A client that is cut off gets again what it has not confirmed. A socket takes at once what a slow
+// client reads for many seconds, so pings are sent among the data, by its bytes. The client's read
+// rate is not known. So the distance grows with what the connection has brought: whenever it is
+// cut,
+// the client has confirmed all that it has read except about a confirmShare-th.
 func (c *client) pingDistance(offset uint64) uint64 {
 	return min(confirmBytes, max(leastConfirm, (offset-c.from)/confirmShare))
 }
 
-// gathering is the pings that one system call sends among data. It is scratch of the loop, for the
-// step at hand.
+// gathering holds the pings that one system call sends among data. It is scratch space of the loop,
+// valid for the current step.
 type gathering struct {
-	at     []uint64 // position of each ping
-	before []int    // bytes of the data before it
-	ends   []int    // of each ping in pings
-	pings  []byte   // all of them
+	at     []uint64 // position that each ping says
+	before []int    // bytes of data before each ping
+	ends   []int    // end of each ping in pings
+	pings  []byte   // the frames of all pings
 	iov    []unix.Iovec
 	header unix.Msghdr
 }
 
 // pingsWithin composes into l.gathering the pings that are due within the next size bytes of c's
-// data, and tells whether there are any. The data stands for the frame log up to end at the most. It
-// is of the frame log, or of the compressed log r from at on.
+// data, and tells whether there are any. The data comes from the compressed log r, from its offset
+// at on, or from the frame log if r is nil. It stands for bytes of the frame log up to end at most.
 func (l *loop) pingsWithin(
 	c *client, size int, end uint64, r *compressedlog.Reader, at uint64,
 ) (bool, error) {
@@ -81,8 +81,9 @@ func (l *loop) pingsWithin(
 	return len(g.at) > 0, nil
 }
 
-// message returns the header for sendmsg(2) of b with the pings among it. It is valid until g is
-// used again.
+// message returns the header for a sendmsg(2) of b with the pings in their places. It is valid
+// until
+// g is used again.
 func (g *gathering) message(b []byte) *unix.Msghdr {
 	g.iov = g.iov[:0]
 	from, begin := 0, 0
@@ -105,9 +106,9 @@ func (g *gathering) add(b []byte) {
 	}
 }
 
-// splitTaken splits the n bytes that c's socket took of data and pings. It notes the pings that went
-// out, puts the rest of one that went out in part into c.pendingOutput, and returns how many bytes
-// were data, and whether a ping was the last of the n.
+// splitTaken splits the n bytes of data and pings that c's socket took. It records the pings that
+// were sent, and puts the rest of a ping that was sent in part into c.pendingOutput. It returns how
+// many of the n bytes were data, and whether they ended with a ping.
 func (l *loop) splitTaken(c *client, n int) (data int, atPing bool) {
 	g := &l.gathering
 	start, begin := c.written-uint64(n), 0
@@ -126,14 +127,14 @@ func (l *loop) splitTaken(c *client, n int) (data int, atPing bool) {
 	return n - begin, false
 }
 
-// appendPing appends a ping that says offset.
+// appendPing appends a ping whose payload is the position offset.
 func (l *loop) appendPing(dst []byte, offset uint64) []byte {
 	var token [wsproto.MaxTokenSize]byte
 	p := wsproto.Position{Log: l.frames.ID(), Offset: offset}
 	return wsproto.AppendControl(dst, ws.OpPing, p.AppendTo(token[:0]))
 }
 
-// notePing is for a ping that says offset and ends where c.written will be end.
+// notePing records a ping that says offset. end is the value of c.written at the end of the ping.
 func (l *loop) notePing(c *client, offset, end uint64) {
 	c.pinged, c.pingAt = offset, l.now
 	if c.unanswered.IsZero() {

@@ -19,14 +19,14 @@ import (
 	"distributor/wsproto"
 )
 
-// share is about what a client that was cut may have read and not confirmed: a
+// share returns how much a client that is cut may have read without confirming it: about a
 // confirmShare-th, or leastConfirm, and the frame in which that ends.
 func share(read uint64, frame int) uint64 {
 	return max(leastConfirm, read/confirmShare) + uint64(frame) + 100
 }
 
-// A client that is never caught up confirms nearly all that it reads on each
-// connection, so that it gets on when it comes back.
+// A client that never catches up confirms nearly all that it reads on each connection, so it makes
+// progress when it reconnects.
 func TestPingsAmongOldFrames(t *testing.T) {
 	sizes := []int{300, 4500, 60_000}
 	if testing.Short() {
@@ -40,7 +40,7 @@ func TestPingsAmongOldFrames(t *testing.T) {
 				if compressed {
 					z := b.compress(deflate.Options{})
 					z.SetClients(1)
-					z.is(true)
+					z.waitAlive(true)
 					z.begin(b, text(r, size))
 				}
 				for n := 0; n < 6<<20; n += size {
@@ -65,7 +65,7 @@ func TestPingsAmongOldFrames(t *testing.T) {
 						if err != nil || pos.Offset != ends[at] {
 							t.Fatalf("a ping says %q at %d", payload, ends[at])
 						}
-						p.say(ws.OpPong, payload)
+						p.send(ws.OpPong, payload)
 						confirmed = pos.Offset
 					}
 					if lost, most := ends[at]-confirmed, share(read, size); lost > most {
@@ -83,14 +83,15 @@ func TestPingsAmongOldFrames(t *testing.T) {
 	}
 }
 
-// flush waits until the worker's TCP has all that was said: closing a connection with unread input
-// throws away what is still to be sent.
+// flush waits until the worker's TCP has all that was sent. Closing a connection with unread input
+// would
+// discard what is not sent yet.
 func (p *peer) flush() {
 	p.t.Helper()
 	until(p.t, func() bool { return p.pending(unix.SIOCOUTQ) == 0 })
 }
 
-// pending is how many bytes wait in a queue of the socket, unix.SIOCOUTQ or unix.SIOCINQ.
+// pending returns how many bytes are in a queue of the socket, unix.SIOCOUTQ or unix.SIOCINQ.
 func (p *peer) pending(queue uint) (n int) {
 	p.t.Helper()
 	raw, err := p.Conn.(*net.TCPConn).SyscallConn()
@@ -105,8 +106,8 @@ func (p *peer) pending(queue uint) (n int) {
 	return n
 }
 
-// A client that reads as fast as it can is asked for its position every so many
-// bytes, too, and what it answers is not held against it.
+// A client that reads as fast as it can is also pinged by bytes, and its answers do not count as
+// input.
 func TestPingsInFastReplays(t *testing.T) {
 	b := start(t, handoff.Settings{
 		InputBytes: 4096, InputRate: 1024, PingIntervalMS: 25_000, PingTimeoutMS: 60_000,
@@ -123,7 +124,7 @@ func TestPingsInFastReplays(t *testing.T) {
 		case ws.OpText:
 			got += uint64(len(wsproto.AppendTextHeader(nil, len(payload))) + len(payload))
 		case ws.OpPing:
-			p.say(ws.OpPong, payload)
+			p.send(ws.OpPong, payload)
 			pings, last, most = pings+1, got, max(most, got-last)
 		default:
 			t.Fatalf("%+v %q", h, payload)
@@ -135,15 +136,16 @@ func TestPingsInFastReplays(t *testing.T) {
 	b.next(func(m handoff.Message) bool {
 		return m.Confirmed != nil && m.Confirmed[0].Offset >= b.frames.Head()-confirmBytes-10_000
 	})
-	// But no more than the answers.
+	// More than the answers counts.
 	_, _ = p.Write(bytes.Repeat(masked(ws.OpPong, make([]byte, 125)), 200))
 	p.wantClose(wsproto.TooMuchData.Code)
 }
 
-// Time asks a client for its position also while its socket is full: the ping
-// goes out at the next boundary when there is room.
+// A client is pinged by time also while its socket is full. The ping is sent at the next boundary
+// when
+// the socket is writable.
 func TestPingsWhileBlocked(t *testing.T) {
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	ours, theirs := dial(t, true)
 	defer theirs.Close()
 	for range 200 {
@@ -154,11 +156,11 @@ func TestPingsWhileBlocked(t *testing.T) {
 	if c.state != blocked {
 		t.Fatalf("state %d", c.state)
 	}
-	c.from -= 1 << 30 // as of a connection that has brought a lot: its pings are a MiB apart
+	c.from -= 1 << 30 // as if the connection had brought a lot: its pings are a MiB apart
 	for range 3 {
 		before := h.stats.Pings
 		h.later(confirmEvery + tickEvery)
-		h.bite(c, ours)
+		h.readUntilWritable(c, ours)
 		if h.stats.Pings != before+1 {
 			t.Fatalf("%d pings to a blocked client that has read something after %v",
 				h.stats.Pings-before, confirmEvery)
@@ -166,10 +168,10 @@ func TestPingsWhileBlocked(t *testing.T) {
 	}
 }
 
-// What the socket takes in part, pings included, goes on where it stopped.
+// If the socket takes data and pings in part, sending continues where it stopped.
 func TestPartialPings(t *testing.T) {
 	const frame, frames = 1000, 3000
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	for range frames {
 		h.append(make([]byte, frame-4))
 	}
@@ -180,9 +182,9 @@ func TestPartialPings(t *testing.T) {
 	go func() { got <- checkPings(ours, frame, frames*frame) }()
 	rng := rand.New(rand.NewPCG(7, 7))
 	for end := time.Now().Add(2 * time.Minute); c.cursor < h.frames.Head() || c.sendBlocked; {
-		// A send buffer of another size each time, so that it is full at other places.
+		// Each round has another send buffer size, so that the socket is full at other places.
 		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4000+rng.IntN(60_000))
-		h.waitRoom(c)
+		h.waitWritable(c)
 		h.clientEvent(c, unix.EPOLLOUT)
 		if err := h.turn(); err != nil {
 			t.Fatal(err)
@@ -196,8 +198,9 @@ func TestPartialPings(t *testing.T) {
 	}
 }
 
-// checkPings reads frames of one size up to an offset, and checks what the pings
-// between them say.
+// checkPings reads frames of one size up to an offset, and checks the positions in the pings
+// between
+// them.
 func checkPings(r io.Reader, frame int, to uint64) error {
 	if _, err := io.CopyN(io.Discard, r, int64(len(response))); err != nil {
 		return err
@@ -228,8 +231,8 @@ func checkPings(r io.Reader, frame int, to uint64) error {
 	return nil
 }
 
-// closing reads to the end of the stream, which must come behind a close frame
-// with that code and without a reset.
+// closing reads to the end of the stream, which must follow a close frame with that code, without a
+// reset.
 func (p *peer) closing(code uint16) {
 	p.t.Helper()
 	p.wantClose(code)
@@ -238,17 +241,18 @@ func (p *peer) closing(code uint16) {
 	}
 }
 
-// What a client says behind its close frame, or its answer to ours, does not
-// destroy what is still on its way to it.
+// Input after a client's close frame, or after its answer to ours, does not destroy what is still
+// on its
+// way to the client.
 func TestInputBehindTheClose(t *testing.T) {
 	for name, begin := range map[string]func(*bench, *peer){
 		"the client closes": func(b *bench, p *peer) {
-			p.say(ws.OpClose, ws.NewCloseFrameBody(1000, ""))
+			p.send(ws.OpClose, ws.NewCloseFrameBody(1000, ""))
 		},
 		"we close": func(b *bench, p *peer) {
 			end := handoff.Close{ID: p.id, Disconnect: wsproto.DuplicateConnection.Name}
 			b.send(handoff.Message{Close: &end})
-			p.say(ws.OpClose, ws.NewCloseFrameBody(1000, ""))
+			p.send(ws.OpClose, ws.NewCloseFrameBody(1000, ""))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -259,23 +263,23 @@ func TestInputBehindTheClose(t *testing.T) {
 			b.publish(120_000) // more than the client's socket takes at once
 			until(t, func() bool { return p.pending(unix.SIOCINQ) > 0 })
 			begin(b, p)
-			b.next(func(m handoff.Message) bool { return m.Closed != nil }) // the frame is under way
-			p.say(ws.OpPong, []byte("late"))
-			p.say(ws.OpText, []byte("later"))
+			b.next(isClosed) // the frame is under way
+			p.send(ws.OpPong, []byte("late"))
+			p.send(ws.OpText, []byte("later"))
 			p.want(b, 1, 2)
 			p.closing(1000)
 		})
 	}
 }
 
-// A client that shuts down its side behind its close frame gets all that was
-// begun, and our close frame.
+// A client that shuts down its side after its close frame gets all that was begun, and our close
+// frame.
 func TestHalfClosed(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	p := b.connect(0, nil, true)
 	b.publish(5 << 20)
 	b.next(func(m handoff.Message) bool { return m.Stats != nil && m.Stats.Blocked == 1 })
-	p.say(ws.OpClose, ws.NewCloseFrameBody(1000, ""))
+	p.send(ws.OpClose, ws.NewCloseFrameBody(1000, ""))
 	if err := p.Conn.(*net.TCPConn).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
@@ -284,9 +288,9 @@ func TestHalfClosed(t *testing.T) {
 	b.closed(p.id, wsproto.ClientClosed)
 }
 
-// The sockets of connections that are over are bounded in number and time.
+// The number of sockets that wait for the peer's end is bounded, and so is their time.
 func TestPartingIsBounded(t *testing.T) {
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	var peers []*net.TCPConn
 	for range maxParting + 3 {
 		ours, theirs := dial(t, false)
@@ -298,17 +302,17 @@ func TestPartingIsBounded(t *testing.T) {
 			t.Fatalf("parted: %v", c.parted)
 		}
 		peers = append(peers, ours)
-		h.now = h.now.Add(-tickEvery) // they come at the same time
+		h.now = h.now.Add(-tickEvery) // all at the same time
 	}
 	if len(h.parting) != maxParting || len(h.clients) != 0 {
 		t.Errorf("%d sockets, %d clients", len(h.parting), len(h.clients))
 	}
-	peers[len(peers)-1].Close() // the end of one ends it
+	peers[len(peers)-1].Close() // the peer's end releases its socket
 	until(t, func() bool {
 		h.read(h.parting[len(h.parting)-1])
 		return len(h.parting) == maxParting-1
 	})
-	for range 10 { // what they acknowledge meanwhile gives them time
+	for range 10 { // each acknowledgement extends the time
 		h.later(closeWait)
 	}
 	if len(h.parting) != 0 {
@@ -316,11 +320,12 @@ func TestPartingIsBounded(t *testing.T) {
 	}
 }
 
-// A client to which a thin line brings our close frame late is given time while
-// its TCP acknowledges something.
-func TestCloseOnAThinLine(t *testing.T) {
-	h := holdInHand(t)
-	ours, theirs := dialThin(t)
+// A client to which a slow link brings our close frame late is given time while its TCP
+// acknowledges
+// something.
+func TestCloseOnASlowLink(t *testing.T) {
+	h := newManualLoop(t)
+	ours, theirs := dialSlow(t)
 	defer theirs.Close()
 	for range 100 {
 		h.append(make([]byte, 50_000))
@@ -329,16 +334,16 @@ func TestCloseOnAThinLine(t *testing.T) {
 	h.later(tickEvery)
 	h.disconnect(c, wsproto.DuplicateConnection, "")
 	for range 4 {
-		h.stands(c)
+		h.waitUntilSent(c)
 		h.later(closeWait * 2 / 3)
 		if c.fd < 0 {
-			t.Fatal("it is gone")
+			t.Fatal("the client was dropped")
 		}
-		h.sip(c, ours)
+		h.readUntilAcknowledged(c, ours)
 	}
-	h.stands(c)
+	h.waitUntilSent(c)
 	h.later(2 * closeWait)
 	if c.fd >= 0 {
-		t.Fatal("it is still there, though nothing is acknowledged")
+		t.Fatal("the client was not dropped, though nothing is acknowledged")
 	}
 }

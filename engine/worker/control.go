@@ -15,7 +15,7 @@ import (
 	"distributor/wsproto"
 )
 
-// receive handles what the primary has sent, a batch at a time.
+// receive handles messages of the primary, at most controlBatch of them.
 func (l *loop) receive() error {
 	l.controlPending = false
 	for range controlBatch {
@@ -24,7 +24,7 @@ func (l *loop) receive() error {
 		case errors.Is(err, handoff.ErrAgain):
 			return nil
 		case errors.Is(err, io.EOF):
-			l.log.Info("the primary has gone")
+			l.log.Info("the primary has ended")
 			return gnet.ErrEngineShutdown
 		case errors.Is(err, handoff.ErrNoDescriptor):
 			l.socketLost(m)
@@ -64,24 +64,26 @@ func (l *loop) handle(m handoff.Message, fd int) error {
 	return nil
 }
 
-// socketLost is for a client whose socket could not be taken: it is cut off, and
-// the others go on. That takes a limit that was lowered while we run: the
-// primary gives us no more clients than there is room for.
+// socketLost handles a Client message whose descriptor did not arrive. Only that client is lost.
+// The
+// cause is a descriptor limit that was lowered while the worker ran, because the primary gives a
+// worker no more clients than it reported slots.
 func (l *loop) socketLost(m handoff.Message) {
 	l.log.Error("a socket is lost", "error", handoff.ErrNoDescriptor)
 	if m.Client != nil {
 		l.sendToPrimary(handoff.Message{Closed: &handoff.Closed{
-			ID: m.Client.ID, Disconnect: wsproto.InternalError.Name, Detail: handoff.ErrNoDescriptor.Error(),
+			ID: m.Client.ID, Disconnect: wsproto.InternalError.Name,
+			Detail: handoff.ErrNoDescriptor.Error(),
 		}})
 	}
 }
 
-// spareDescriptors are not for clients: the loop's own, the runtime's, and those
-// with which segments of the frame log are opened.
+// spareDescriptors is the number of descriptors that are not for clients: those of the loop and of
+// the Go runtime, and some to open segments of the frame log with.
 const spareDescriptors = 32
 
-// room is how many clients there are descriptors for.
-func room() int {
+// slots returns how many clients there are descriptors for; 0 if that is unknown.
+func slots() int {
 	var limit unix.Rlimit // it may be changed while we run
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return 0
@@ -122,11 +124,11 @@ func (l *loop) configure(s handoff.Settings) error {
 		return fmt.Errorf("worker: open the frame log: %w", err)
 	}
 	l.frames, l.head, l.moved = frames, frames.Head(), l.now
-	l.sendToPrimary(handoff.Message{Ready: &handoff.Ready{PID: os.Getpid(), Room: room()}})
+	l.sendToPrimary(handoff.Message{Ready: &handoff.Ready{PID: os.Getpid(), Slots: slots()}})
 	return nil
 }
 
-// sendToPrimary sends a message to the primary, later if the channel is full now.
+// sendToPrimary sends a message to the primary, or queues it if the channel is full.
 func (l *loop) sendToPrimary(m handoff.Message) {
 	b, err := handoff.Encode(m)
 	if err != nil {
@@ -137,8 +139,8 @@ func (l *loop) sendToPrimary(m handoff.Message) {
 	l.flushOutbox()
 }
 
-// confirm notes that the primary must learn what c has confirmed. The turn sends one message for all
-// pongs that came together.
+// confirm queues c for the next Confirmed message to the primary. Each turn sends one message for
+// all pongs that came since the last turn.
 func (l *loop) confirm(c *client) {
 	if !c.confirming {
 		c.confirming = true
@@ -147,13 +149,13 @@ func (l *loop) confirm(c *client) {
 	}
 }
 
-// sendConfirmed sends the primary what clients have confirmed since the last turn.
+// sendConfirmed reports to the primary what clients have confirmed since the last turn.
 func (l *loop) sendConfirmed() {
 	var m handoff.Message
 	for i, c := range l.confirmed {
 		l.confirmed[i] = nil
 		c.confirming = false
-		if c.fd >= 0 { // else Closed said it
+		if c.fd >= 0 { // else Closed has reported it
 			m.Confirmed = append(m.Confirmed, handoff.Confirmed{ID: c.id, Offset: c.acked})
 		}
 		if len(m.Confirmed) == handoff.MaxConfirmed {
@@ -170,11 +172,11 @@ func (l *loop) sendConfirmed() {
 func (l *loop) flushOutbox() {
 	for len(l.outbox) > 0 {
 		err := handoff.Send(l.control, l.outbox[0])
-		if errors.Is(err, io.EOF) { // receive meets it too, and tells
+		if errors.Is(err, io.EOF) { // receive gets the same error, and stops the loop
 			l.outbox = nil
 			return
 		}
-		if err != nil { // full: EPOLLOUT tells of room; if the kernel lacks something, the next tick tries
+		if err != nil { // full: EPOLLOUT follows; if the kernel lacks memory, the next tick tries again
 			return
 		}
 		l.outbox[0] = nil

@@ -21,9 +21,9 @@ import (
 	"distributor/wsproto"
 )
 
-// vanish makes the other end of a connection one that is no longer there: a
-// filter drops all that comes in before TCP sees it, so nothing is acknowledged
-// and no reset is sent, as if a cable had been pulled.
+// vanish makes the peer of a connection disappear: a filter drops all its input before TCP sees it.
+// So
+// nothing is acknowledged and no reset is sent, as if a cable had been pulled.
 func vanish(t testing.TB, c *net.TCPConn) {
 	t.Helper()
 	raw, err := c.SyscallConn()
@@ -32,15 +32,17 @@ func vanish(t testing.TB, c *net.TCPConn) {
 	}
 	drop := []unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: 0}}
 	raw.Control(func(fd uintptr) {
-		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop[0]})
+		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+			&unix.SockFprog{Len: 1, Filter: &drop[0]})
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
-// kernelKnows tells whether this machine still has the socket from local to
-// remote, in whatever state, though no process may have it.
+// kernelKnows tells whether this machine still has the socket from local to remote, in any state,
+// even
+// if no process has it open.
 func kernelKnows(t testing.TB, local, remote net.Addr) bool {
 	t.Helper()
 	table, err := os.ReadFile("/proc/self/net/tcp")
@@ -54,9 +56,9 @@ func kernelKnows(t testing.TB, local, remote net.Addr) bool {
 	return strings.Contains(string(table), key(local)+" "+key(remote)+" ")
 }
 
-// Peers that vanish are found out whether their sockets are full or not, and soon
-// leave nothing behind in the kernel either, which by itself would
-// keep what was sent last for minutes.
+// Peers that vanish are detected whether their sockets are full or not. Soon after that the kernel
+// has
+// dropped their connections too; by itself it would keep the last data for minutes.
 func TestVanishedPeers(t *testing.T) {
 	b := start(t, handoff.Settings{PingIntervalMS: 200, PingTimeoutMS: 800}, framelog.Options{})
 	b.append(10, 12<<20)
@@ -70,15 +72,16 @@ func TestVanishedPeers(t *testing.T) {
 	b.publish(100)
 	ends := map[uint64]string{}
 	for len(ends) < 2 {
-		c := b.next(func(m handoff.Message) bool { return m.Closed != nil }).Closed
+		c := b.next(isClosed).Closed
 		ends[c.ID] = c.Disconnect
 	}
 	if ends[full.id] != wsproto.TooSlow.Name || ends[busy.id] != wsproto.PingTimeout.Name {
-		t.Errorf("they ended as %v", ends)
+		t.Errorf("got the disconnects %v", ends)
 	}
 	for _, p := range []*peer{full, busy} {
 		server, client := p.RemoteAddr(), p.LocalAddr()
-		for end := time.Now().Add(30 * time.Second); kernelKnows(t, server, client); time.Sleep(20 * time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); kernelKnows(t, server,
+			client); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatal("the kernel still tries to reach one")
 			}
@@ -86,31 +89,31 @@ func TestVanishedPeers(t *testing.T) {
 	}
 }
 
-// A peer that answers no ping is ended as a reader; one that does not read
-// either, as one whose socket takes nothing.
+// A peer that reads but answers no ping ends with PingTimeout. A peer that does not read either
+// ends
+// with TooSlow.
 func TestSilentPeers(t *testing.T) {
 	b := start(t, handoff.Settings{PingIntervalMS: 200, PingTimeoutMS: 900}, framelog.Options{})
-	b.append(6 << 20) // before they come: or they may be pinged when there is nothing to send yet
+	b.append(6 << 20) // before they connect, so that there is data to send before the first ping
 	reader, stalled := b.connect(0, nil, false), b.connect(0, nil, true)
 	reader.wantClose(wsproto.PingTimeout.Code)
 	reader.Close()
 	ends := map[uint64]string{}
 	for len(ends) < 2 {
-		c := b.next(func(m handoff.Message) bool { return m.Closed != nil }).Closed
+		c := b.next(isClosed).Closed
 		ends[c.ID] = c.Disconnect
 	}
 	if ends[reader.id] != wsproto.PingTimeout.Name || ends[stalled.id] != wsproto.TooSlow.Name {
-		t.Errorf("they ended as %v", ends)
+		t.Errorf("got the disconnects %v", ends)
 	}
-	// What the kernel held for it went with it.
+	// The kernel's data for the client was discarded.
 	if _, err := io.Copy(io.Discard, stalled); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("a connection given up inside a frame ended with %v", err)
 	}
 }
 
-// later lets time pass, tick by tick, and looks after the sockets as the poller
-// would.
-func (h *handHeld) later(d time.Duration) {
+// later lets time pass, tick by tick, and delivers the sockets' events as the poller would.
+func (h *manualLoop) later(d time.Duration) {
 	h.t.Helper()
 	for end := h.now.Add(d); h.now.Before(end); {
 		h.now = h.now.Add(tickEvery)
@@ -118,9 +121,9 @@ func (h *handHeld) later(d time.Duration) {
 	}
 }
 
-// bite has the peer of c read until its TCP has acknowledged something and c's socket has room. It
-// may have room before, by what came in between.
-func (h *handHeld) bite(c *client, ours *net.TCPConn) {
+// readUntilWritable has the peer of c read until its TCP has acknowledged something, and c's socket
+// is writable. It may be writable before, because of earlier reads.
+func (h *manualLoop) readUntilWritable(c *client, ours *net.TCPConn) {
 	h.t.Helper()
 	ready := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}
 	before := h.queued(c)
@@ -135,11 +138,11 @@ func (h *handHeld) bite(c *client, ours *net.TCPConn) {
 	}
 }
 
-// One whose socket takes something now and then is not dead, though a ping of
-// ours stands in the queue for longer than the timeout, behind data that the
-// line is too thin for.
-func TestThinLine(t *testing.T) {
-	h := holdInHand(t)
+// A client whose socket takes something now and then is not dead, even if a ping waits in the queue
+// for
+// longer than the timeout, behind data that the link is too slow for.
+func TestSlowLinkIsNotDead(t *testing.T) {
+	h := newManualLoop(t)
 	ours, theirs := dial(t, true)
 	defer theirs.Close()
 	h.append([]byte("first"))
@@ -159,19 +162,19 @@ func TestThinLine(t *testing.T) {
 		if c.fd < 0 {
 			t.Fatalf("cut off: %s", c.why.Name)
 		}
-		h.bite(c, ours)
+		h.readUntilWritable(c, ours)
 	}
 	h.later(timeout + time.Second)
-	if m := h.told(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.Disconnect != wsproto.TooSlow.Name {
+	if m := h.sentToPrimary(isClosed); m.Closed.Disconnect != wsproto.TooSlow.Name {
 		t.Fatalf("when it takes no more: %+v", m.Closed)
 	}
 }
 
-// One that takes a little now and then, so that its socket is never dead, is too
-// slow when it is far behind; as one that is not far, it stays.
+// A client that reads a little now and then, so that its socket is never dead, is too slow if it is
+// far behind. If it is not far behind, it stays.
 func TestTrickle(t *testing.T) {
 	for _, behind := range []int{4 << 20, 24 << 20} {
-		h := holdInHand(t)
+		h := newManualLoop(t)
 		h.slow = slowRule{lag: 8 << 20, rate: 1 << 20, window: 5 * time.Minute}
 		ours, theirs := dial(t, true)
 		defer theirs.Close()
@@ -185,24 +188,24 @@ func TestTrickle(t *testing.T) {
 			if c.fd < 0 || c.state == closing {
 				break
 			}
-			h.bite(c, ours)
+			h.readUntilWritable(c, ours)
 		}
 		if far := uint64(behind) > h.slow.lag; !far {
 			if c.state != blocked {
-				m := h.told(func(m handoff.Message) bool { return m.Closed != nil })
+				m := h.sentToPrimary(isClosed)
 				t.Errorf("not far behind: state %d, %+v", c.state, m.Closed)
 			}
 		} else if c.why != wsproto.TooSlow || !strings.HasPrefix(c.detail, "took ") {
-			m := h.told(func(m handoff.Message) bool { return m.Closed != nil })
+			m := h.sentToPrimary(isClosed)
 			t.Errorf("far behind: state %d, %v %q; %+v", c.state, c.why, c.detail, m.Closed)
 		}
 	}
 }
 
-// After a pause of the whole process, what has come meanwhile counts before the
-// time that has passed.
-func TestPauseIsForgiven(t *testing.T) {
-	h := holdInHand(t)
+// After a pause of the whole process, the input that came meanwhile is handled before the timeouts
+// are checked.
+func TestInputAfterAPauseCountsFirst(t *testing.T) {
+	h := newManualLoop(t)
 	ours, theirs := dial(t, true)
 	defer theirs.Close()
 	h.append([]byte("first"))
@@ -226,31 +229,35 @@ func TestPauseIsForgiven(t *testing.T) {
 	}
 }
 
-// A reload changes what clients that are there were given.
+// A reload changes the limits of existing clients.
 func TestLimitsReload(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	p := b.connect(0, nil, false)
-	b.send(handoff.Message{Settings: &handoff.Settings{PingIntervalMS: 25_000, PingTimeoutMS: 40_000, InputBytes: 4000, InputRate: 1000, LogLevel: "info"}})
-	q := b.connect(0, nil, false) // has come behind the settings
+	b.send(handoff.Message{Settings: &handoff.Settings{PingIntervalMS: 25_000, PingTimeoutMS: 40_000,
+		InputBytes: 4000, InputRate: 1000, LogLevel: "info"}})
+	q := b.connect(0, nil, false) // the worker has the settings when this client is connected
 	for _, p := range []*peer{p, q} {
-		p.say(ws.OpText, make([]byte, 3900))
-		p.say(ws.OpPing, nil)
+		p.send(ws.OpText, make([]byte, 3900))
+		p.send(ws.OpPing, nil)
 		if h, _ := p.frame(); h.OpCode != ws.OpPong {
 			t.Fatalf("%+v", h)
 		}
 	}
 	p.Write([]byte{0x82, 0xfe, 0x0f, 0xa1, 1, 2, 3, 4}) // a message of 4001 bytes
 	p.wantClose(wsproto.MessageTooBig.Code)
-	q.say(ws.OpText, make([]byte, 3900))
+	q.send(ws.OpText, make([]byte, 3900))
 	q.wantClose(wsproto.TooMuchData.Code)
 }
 
-// userTimeout is a socket's TCP_USER_TIMEOUT.
+// userTimeout returns a socket's TCP_USER_TIMEOUT.
 func userTimeout(t testing.TB, c *net.TCPConn) (ms int) {
 	t.Helper()
 	raw, err := c.SyscallConn()
 	if err == nil {
-		raw.Control(func(fd uintptr) { ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT) })
+		raw.Control(func(fd uintptr) {
+			ms, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP,
+				unix.TCP_USER_TIMEOUT)
+		})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -258,12 +265,13 @@ func userTimeout(t testing.TB, c *net.TCPConn) (ms int) {
 	return ms
 }
 
-// The kernel's own timeout is for connections that we have closed: it also ends
-// peers that take little and acknowledge it.
+// TCP_USER_TIMEOUT is set only on connections that we have closed, because it also ends peers that
+// read
+// slowly.
 func TestUserTimeoutIsForTheEnd(t *testing.T) {
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	ours, theirs := dial(t, false)
-	defer theirs.Close() // the same socket: it tells what was set last
+	defer theirs.Close() // the same socket, so its options can be read
 	c := h.join(theirs, 0)
 	h.later(tickEvery)
 	if ms := userTimeout(t, theirs); ms != 0 {
@@ -278,8 +286,8 @@ func TestUserTimeoutIsForTheEnd(t *testing.T) {
 	}
 }
 
-// queued is how many bytes the peer of c has not acknowledged.
-func (h *handHeld) queued(c *client) int {
+// queued returns how many bytes the peer of c has not acknowledged.
+func (h *manualLoop) queued(c *client) int {
 	h.t.Helper()
 	n, err := unix.IoctlGetInt(c.fd, unix.SIOCOUTQ)
 	if err != nil {
@@ -288,10 +296,10 @@ func (h *handHeld) queued(c *client) int {
 	return n
 }
 
-// dialThin is dial for a peer that takes little at a time: small segments, and a
-// small receive buffer, so that it acknowledges a few thousand bytes at most
-// whenever it reads.
-func dialThin(t testing.TB) (ours, theirs *net.TCPConn) {
+// dialSlow is dial for a peer that reads slowly. It has small segments and a small receive buffer,
+// so it
+// acknowledges at most a few thousand bytes whenever it reads.
+func dialSlow(t testing.TB) (ours, theirs *net.TCPConn) {
 	t.Helper()
 	ours, theirs = dialBy(t, &net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 		control := raw.Control(func(fd uintptr) {
@@ -304,8 +312,8 @@ func dialThin(t testing.TB) (ours, theirs *net.TCPConn) {
 	return ours, theirs
 }
 
-// sip has the peer of c read until its TCP acknowledges something.
-func (h *handHeld) sip(c *client, ours *net.TCPConn) {
+// readUntilAcknowledged has the peer of c read until its TCP acknowledges something.
+func (h *manualLoop) readUntilAcknowledged(c *client, ours *net.TCPConn) {
 	h.t.Helper()
 	before := h.queued(c)
 	if before == 0 {
@@ -320,11 +328,12 @@ func (h *handHeld) sip(c *client, ours *net.TCPConn) {
 	}
 }
 
-// stands waits until the kernel has sent c's peer all that this takes unread.
-func (h *handHeld) stands(c *client) {
+// waitUntilSent waits until the kernel has sent all that c's peer takes without reading.
+func (h *manualLoop) waitUntilSent(c *client) {
 	h.t.Helper()
 	last, since := h.queued(c), time.Now()
-	for end := time.Now().Add(30 * time.Second); time.Since(since) < 100*time.Millisecond; time.Sleep(time.Millisecond) {
+	end := time.Now().Add(30 * time.Second)
+	for ; time.Since(since) < 100*time.Millisecond; time.Sleep(time.Millisecond) {
 		if n := h.queued(c); n != last {
 			last, since = n, time.Now()
 		}
@@ -334,11 +343,11 @@ func (h *handHeld) stands(c *client) {
 	}
 }
 
-// A reader that is so slow that its socket never has room is not dead while its
-// TCP acknowledges something.
-func TestThinReader(t *testing.T) {
-	h := holdInHand(t)
-	ours, theirs := dialThin(t)
+// A reader that is so slow that its socket is never writable is not dead while its TCP acknowledges
+// something.
+func TestSlowReaderIsNotDead(t *testing.T) {
+	h := newManualLoop(t)
+	ours, theirs := dialSlow(t)
 	defer theirs.Close()
 	for range 100 {
 		h.append(make([]byte, 50_000))
@@ -347,25 +356,26 @@ func TestThinReader(t *testing.T) {
 	h.later(tickEvery)
 	timeout := h.pingTimeout()
 	for range 5 {
-		h.stands(c)
+		h.waitUntilSent(c)
 		h.later(timeout * 2 / 3)
 		if c.fd < 0 || c.state != blocked {
 			t.Fatalf("state %d: %v", c.state, c.why)
 		}
-		h.sip(c, ours)
+		h.readUntilAcknowledged(c, ours)
 	}
-	h.stands(c)
+	h.waitUntilSent(c)
 	h.later(timeout + time.Second)
-	if m := h.told(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.Disconnect != wsproto.TooSlow.Name {
+	if m := h.sentToPrimary(isClosed); m.Closed.Disconnect != wsproto.TooSlow.Name {
 		t.Fatalf("when it takes no more: %+v", m.Closed)
 	}
 }
 
-// A ping is not unanswered while it stands in our own queue and the peer works
-// that off; once it has come through, the timeout runs.
+// A ping does not count as unanswered while it waits in our own queue and the peer reads that
+// queue.
+// When the ping has been received, the timeout runs.
 func TestPingBehindAQueue(t *testing.T) {
-	h := holdInHand(t)
-	ours, theirs := dialThin(t)
+	h := newManualLoop(t)
+	ours, theirs := dialSlow(t)
 	defer theirs.Close()
 	h.append(make([]byte, 150_000))
 	c := h.join(theirs, 0)
@@ -375,15 +385,15 @@ func TestPingBehindAQueue(t *testing.T) {
 	}
 	timeout := h.pingTimeout()
 	for range 3 {
-		h.stands(c)
+		h.waitUntilSent(c)
 		h.later(timeout * 2 / 3)
 		if c.state != live {
 			t.Fatalf("state %d: %v", c.state, c.why)
 		}
-		h.sip(c, ours)
+		h.readUntilAcknowledged(c, ours)
 	}
 	for h.queued(c) > 0 {
-		h.sip(c, ours)
+		h.readUntilAcknowledged(c, ours)
 	}
 	h.later(timeout / 2)
 	if c.state != live {

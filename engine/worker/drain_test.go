@@ -17,24 +17,25 @@ import (
 	"distributor/wsproto"
 )
 
-func TestStay(t *testing.T) {
+func TestDrainRemaining(t *testing.T) {
 	began := time.Now()
-	d := draining{began: began, spread: time.Second, deadline: began.Add(2 * time.Second), clients: 1000}
+	d := draining{began: began, spread: time.Second, deadline: began.Add(2 * time.Second),
+		clients: 1000}
 	for after, want := range map[time.Duration]int{
-		0: 1000, time.Millisecond: 999, 10 * time.Millisecond: 990, 500 * time.Millisecond: 500, 999 * time.Millisecond: 1, time.Second: 0, time.Hour: 0,
+		0: 1000, time.Millisecond: 999, 10 * time.Millisecond: 990, 500 * time.Millisecond: 500,
+		999 * time.Millisecond: 1, time.Second: 0, time.Hour: 0,
 	} {
-		if got := d.stay(began.Add(after)); got < want-1 || got > want {
-			t.Errorf("after %v, %d of 1000 stay, want %d", after, got, want)
+		if got := d.remaining(began.Add(after)); got < want-1 || got > want {
+			t.Errorf("after %v: got %d of 1000 clients, want %d", after, got, want)
 		}
 	}
 	d.deadline = began
-	if got := d.stay(began); got != 0 {
-		t.Errorf("%d stay beyond the deadline", got)
+	if got := d.remaining(began); got != 0 {
+		t.Errorf("after the deadline: got %d clients, want 0", got)
 	}
 }
 
-// leave does what a client's library does at the end: it answers pings and the
-// close frame.
+// leave does what a client's library does at the end: it answers pings and the close frame.
 func (p *peer) leave() {
 	for {
 		h, payload, err := p.tryFrame()
@@ -51,10 +52,10 @@ func (p *peer) leave() {
 	}
 }
 
-// Clients leave one by one over the spread, not all at once, though the worker has an hour.
+// Clients are disconnected one by one over the spread, not all at once.
 func TestDrainIsStaggered(t *testing.T) {
 	const clients, spread = 20, time.Second
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	for range clients {
 		h.join(newWire(t).theirs, 0)
 	}
@@ -70,19 +71,19 @@ func TestDrainIsStaggered(t *testing.T) {
 		h.now = began.Add(past)
 		h.endDrained()
 		want := float64(clients) * (1 - past.Seconds()/spread.Seconds())
-		if left := float64(h.staying()); left < want-1 || left > want+1 {
-			t.Errorf("after %v %v clients are left, want %.1f", past, left, want)
+		if left := float64(h.countStaying()); left < want-1 || left > want+1 {
+			t.Errorf("after %v: %v clients are left, want %.1f", past, left, want)
 		}
 	}
-	if left := h.staying(); left != 0 {
-		t.Errorf("%d clients are left after the spread", left)
+	if left := h.countStaying(); left != 0 {
+		t.Errorf("after the spread: %d clients are left, want 0", left)
 	}
 }
 
-// A drained worker ends with the sockets of clients that have answered the close frame and closed
-// theirs: at once, by no clock.
+// A drained worker ends when the clients have answered the close frame and closed their sockets: at
+// once, without a timer.
 func TestDrainEndsWithItsSockets(t *testing.T) {
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	h.append([]byte("first"))
 	var all []*client
 	var peers []*net.TCPConn
@@ -130,30 +131,34 @@ func TestDrainEndsWithItsSockets(t *testing.T) {
 	}
 }
 
-// asking sets askWait for a test that has not started a worker yet.
-func asking(t *testing.T, wait time.Duration) {
+// setAskWait sets askWait. Call it before a worker is started.
+func setAskWait(t *testing.T, wait time.Duration) {
 	before := askWait
 	askWait = wait
 	t.Cleanup(func() { askWait = before })
 }
 
-// A client that is to be sent away is asked by a ping what it has, and closed
-// when it has answered: by then we have told, and it gets nothing twice elsewhere.
-// What comes meanwhile it gets too, and is asked for with the close frame.
-func TestDrainAsks(t *testing.T) {
-	asking(t, time.Hour)
-	b := start(t, handoff.Settings{PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000}, framelog.Options{})
+// Before a draining worker disconnects a client, it pings it, and waits for the answer, which is
+// then
+// reported. So the client gets nothing twice elsewhere. Frames that are committed meanwhile are
+// sent
+// too, and confirmed by a ping with the close frame.
+func TestDrainPingsBeforeClosing(t *testing.T) {
+	setAskWait(t, time.Hour)
+	b := start(t, handoff.Settings{PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000},
+		framelog.Options{})
 	p := b.connect(0, nil, false)
 	b.publish(1000)
 	p.want(b, 0, 1)
 	first := b.frames.Head()
-	b.send(handoff.Message{Drain: &handoff.Drain{Head: first, WithinMS: 3_600_000, Disconnect: wsproto.ServerShutdown.Name}})
+	b.send(handoff.Message{Drain: &handoff.Drain{Head: first, WithinMS: 3_600_000,
+		Disconnect: wsproto.ServerShutdown.Name}})
 	h, asked := p.frame()
 	if h.OpCode != ws.OpPing {
 		t.Fatalf("got %+v", h)
 	}
 	b.publish(1000)
-	for h.OpCode == ws.OpPing { // one may be for the quiet before
+	for h.OpCode == ws.OpPing { // an earlier ping, after a quiet time, is possible
 		var payload []byte
 		if h, payload = p.frame(); h.OpCode == ws.OpPing {
 			asked = payload
@@ -162,8 +167,8 @@ func TestDrainAsks(t *testing.T) {
 	if h.OpCode != ws.OpText {
 		t.Fatalf("before it has answered, it gets %+v", h)
 	}
-	p.say(ws.OpPong, asked)
-	if m := b.next(func(m handoff.Message) bool { return m.Confirmed != nil }); m.Confirmed[0].Offset < first {
+	p.send(ws.OpPong, asked)
+	if m := b.next(isConfirmed); m.Confirmed[0].Offset < first {
 		t.Errorf("told %+v, want %d", m.Confirmed, first)
 	}
 	p.leave()
@@ -172,20 +177,22 @@ func TestDrainAsks(t *testing.T) {
 	}
 }
 
-// One that does not answer is closed all the same.
-func TestDrainAsksInVain(t *testing.T) {
-	asking(t, time.Millisecond)
+// A client that does not answer is closed nevertheless.
+func TestDrainClosesWithoutAPong(t *testing.T) {
+	setAskWait(t, time.Millisecond)
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	p := b.connect(0, nil, false)
 	b.publish(1000)
 	p.want(b, 0, 1)
-	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 3_600_000, Disconnect: wsproto.ServerShutdown.Name}})
+	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 3_600_000,
+		Disconnect: wsproto.ServerShutdown.Name}})
 	p.wantClose(wsproto.ServerShutdown.Code) // no pong
 }
 
-// An end is logged for the operator if somebody is at fault, whatever its close code.
+// A disconnect is logged at level info if one side did something wrong, whatever its close code.
 func TestOrdinaryEnds(t *testing.T) {
-	quiet := map[string]bool{"duplicate_connection": true, "subscription_expired": true, "server_shutdown": true, "client_closed": true, "client_gone": true}
+	quiet := map[string]bool{"duplicate_connection": true, "subscription_expired": true,
+		"server_shutdown": true, "client_closed": true, "client_gone": true}
 	for _, why := range wsproto.Disconnects {
 		if why != wsproto.WorkerLost && ordinary(why) != quiet[why.Name] {
 			t.Errorf("%s: quiet is %v", why.Name, ordinary(why))
@@ -193,9 +200,11 @@ func TestOrdinaryEnds(t *testing.T) {
 	}
 }
 
-// The answer to our close frame confirms all that was sent before it, of a client that answers no
-// pings. One that answers them has its pong for that: its own close frame can be on its way at the
-// same time as ours.
+// The answer to our close frame confirms all that was sent before it, if the client answers no
+// pings.
+// For a client that answers pings only its pongs count, because its own close frame may have
+// crossed
+// ours.
 func TestAnsweredCloseConfirms(t *testing.T) {
 	for name, c := range map[string]struct {
 		pongs    bool
@@ -207,7 +216,8 @@ func TestAnsweredCloseConfirms(t *testing.T) {
 		"a close frame of one that has ponged": {true, 1000, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := start(t, handoff.Settings{PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000}, framelog.Options{})
+			b := start(t, handoff.Settings{PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000},
+				framelog.Options{})
 			p := b.connect(0, nil, false)
 			text := func() { // without an answer to pings
 				for h, _ := p.frame(); h.OpCode != ws.OpText; h, _ = p.frame() {
@@ -219,17 +229,18 @@ func TestAnsweredCloseConfirms(t *testing.T) {
 			if c.pongs {
 				for h, payload := p.frame(); ; h, payload = p.frame() {
 					if h.OpCode == ws.OpPing {
-						p.say(ws.OpPong, payload)
+						p.send(ws.OpPong, payload)
 						break
 					}
 				}
-				b.next(func(m handoff.Message) bool { return m.Confirmed != nil })
+				b.next(isConfirmed)
 			}
 			b.publish(1000)
 			text()
-			b.send(handoff.Message{Close: &handoff.Close{ID: p.id, Disconnect: wsproto.DuplicateConnection.Name}})
+			b.send(handoff.Message{Close: &handoff.Close{ID: p.id,
+				Disconnect: wsproto.DuplicateConnection.Name}})
 			p.wantClose(wsproto.DuplicateConnection.Code)
-			p.say(ws.OpClose, ws.NewCloseFrameBody(c.code, ""))
+			p.send(ws.OpClose, ws.NewCloseFrameBody(c.code, ""))
 			want := uint64(0)
 			switch {
 			case c.confirms:

@@ -14,21 +14,25 @@ import (
 	"distributor/wsproto"
 )
 
-// heard is what a reader of its own makes of a client's input.
+// heard records what a separate Reader finds in a client's input.
 type heard struct {
 	pings  []string
 	closed uint16 // code of its close frame; 0: none came
 }
 
-func (h *heard) Ping(p []byte) error               { h.pings = append(h.pings, string(p)); return nil }
+func (h *heard) Ping(p []byte) error {
+	h.pings = append(h.pings,
+		string(p))
+	return nil
+}
 func (h *heard) Pong([]byte) error                 { return nil }
 func (h *heard) Close(code uint16, _ []byte) error { h.closed = code; return nil }
 func (h *heard) Data(int, bool) error              { return nil }
 
-// FuzzReceive gives a client's input to a loop in pieces, with a frame for it
-// after each. What comes back is whole frames in their order, the pongs that are
-// due, and one close frame at most, with the code that the input asks for, and
-// nothing behind it.
+// FuzzReceive gives a client's input to a loop in pieces, and commits a frame after each piece. The
+// client must get whole frames in order, the pongs that are due, and at most one close frame, with
+// the
+// code that the input demands, and nothing after it.
 func FuzzReceive(f *testing.F) {
 	for _, a := range attacks() {
 		f.Add(a.bytes, uint8(len(a.bytes)/3))
@@ -36,12 +40,13 @@ func FuzzReceive(f *testing.F) {
 	for _, bytes := range odd {
 		f.Add(bytes, uint8(1))
 	}
-	h := holdInHand(f)
+	h := newManualLoop(f)
 	n := 0 // frames so far
 	f.Fuzz(func(t *testing.T, input []byte, piece uint8) {
 		h.t = t
 		input = input[:min(len(input), h.settings.InputBytes)]
-		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK,
+			0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +57,7 @@ func FuzzReceive(f *testing.F) {
 			t.Fatal(err)
 		}
 		h.nextID++
-		deflate := piece&1 != 0 // it may mark messages as compressed
+		deflate := piece&1 != 0 // compression was negotiated
 		options := handoff.Negotiated{Deflate: deflate}
 		h.add(handoff.Client{ID: h.nextID, From: h.frames.Head(), Negotiated: options}, fds[0])
 		c := h.byID[h.nextID]
@@ -60,7 +65,7 @@ func FuzzReceive(f *testing.F) {
 		var want heard
 		reader := wsproto.Reader{MaxMessage: int64(h.settings.InputBytes), Deflate: deflate}
 		err = nil
-		step := max(1+int(piece), len(input)/50) // or pongs would fill the socket, which nobody empties yet
+		step := max(1+int(piece), len(input)/50) // larger steps, because nobody reads the pongs yet
 		for at := 0; at < len(input); {
 			end := min(len(input), at+step)
 			if c.fd >= 0 {
@@ -87,20 +92,22 @@ func FuzzReceive(f *testing.F) {
 			h.drop(c, wsproto.ClientGone, "")
 		}
 		p := &peer{Conn: ours, t: t}
-		for err = nil; err == nil; { // the end of what it gets comes at once, too
+		for err = nil; err == nil; { // the end of the stream comes at once, too
 			err = s.read(p)
 		}
 		ours.Close()
 		if c.fd >= 0 {
 			h.read(c)
 		}
-		if m := h.told(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.ID != c.id || m.Closed.Disconnect != why.Name {
+		if m := h.sentToPrimary(isClosed); m.Closed.ID != c.id || m.Closed.Disconnect != why.Name {
 			t.Fatalf("told %+v, want %s", m.Closed, why.Name)
 		}
 		if !errors.Is(err, io.EOF) || s.closed != (code != 0) || s.code != code || code == 0 && s.next != n {
-			t.Fatalf("%v; closed: %v with %d, want %d; %d of %d frames", err, s.closed, s.code, code, s.next, n)
+			t.Fatalf("%v; closed: %v with %d, want %d; %d of %d frames", err, s.closed, s.code, code,
+				s.next, n)
 		}
-		if last := len(want.pings) - 1; code == 0 && last >= 0 && (len(s.pongs) == 0 || s.pongs[len(s.pongs)-1] != want.pings[last]) {
+		if last := len(want.pings) - 1; code == 0 && last >= 0 &&
+			(len(s.pongs) == 0 || s.pongs[len(s.pongs)-1] != want.pings[last]) {
 			t.Fatalf("pongs %q for pings %q", s.pongs, want.pings)
 		}
 	})

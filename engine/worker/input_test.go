@@ -27,26 +27,31 @@ func option(t testing.TB, c net.Conn, level, name, value int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, name, value) }); e != nil || err != nil {
+	if e := raw.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), level, name,
+			value)
+	}); e != nil || err != nil {
 		t.Fatal(e, err)
 	}
 }
 
-// queue is how many bytes are in a queue of c's socket.
+// queue returns how many bytes are in a queue of c's socket.
 func queue(t testing.TB, c net.Conn, which uint) (n int) {
 	t.Helper()
 	raw, err := c.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if e := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), which) }); e != nil || err != nil {
+	if e := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), which) }); e != nil ||
+		err != nil {
 		t.Fatal(e, err)
 	}
 	return n
 }
 
-// The end of a client's side is met though it comes in the segment of its last bytes, of which the
-// poller tells once: whatever these are, and more than one event reads too.
+// The end of a client's side is found even if it arrives in the segment of the last bytes, which
+// the
+// poller reports once. This holds for any last bytes, and for more of them than one event reads.
 func TestEndBehindTheLastBytes(t *testing.T) {
 	closing := masked(ws.OpClose, ws.NewCloseFrameBody(1000, ""))
 	for name, last := range map[string]struct {
@@ -58,7 +63,8 @@ func TestEndBehindTheLastBytes(t *testing.T) {
 		"whole buffers": {masked(ws.OpText, make([]byte, 2*readBytes-8)), wsproto.ClientGone},
 		"burst":         {masked(ws.OpText, make([]byte, 3*readsAtOnce*readBytes)), wsproto.ClientGone},
 		"close":         {closing, wsproto.ClientClosed},
-		"burst, close":  {append(masked(ws.OpText, make([]byte, 3*readsAtOnce*readBytes)), closing...), wsproto.ClientClosed},
+		"burst, close": {append(masked(ws.OpText, make([]byte, 3*readsAtOnce*readBytes)), closing...),
+			wsproto.ClientClosed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := start(t, handoff.Settings{InputBytes: 1 << 20, InputRate: 1 << 20}, framelog.Options{})
@@ -78,13 +84,15 @@ func TestEndBehindTheLastBytes(t *testing.T) {
 	}
 }
 
-// What stood in the socket before a worker had it is read to its end, though the poller tells of it
-// once: more than one event reads, and what stands behind an urgent byte, where a read ends early.
+// Input that arrived before a worker had the socket is read to its end, though the poller reports
+// it
+// once: more than one event reads, and also bytes after an urgent byte, where a read ends early.
 func TestInputBeforeTheWorker(t *testing.T) {
 	ping := masked(ws.OpPing, []byte("here?"))
 	for name, write := range map[string]func(*testing.T, *net.TCPConn){
 		"burst": func(t *testing.T, c *net.TCPConn) {
-			if _, err := c.Write(append(masked(ws.OpText, make([]byte, 5*readsAtOnce*readBytes/2)), ping...)); err != nil {
+			if _, err := c.Write(append(masked(ws.OpText, make([]byte, 5*readsAtOnce*readBytes/2)),
+				ping...)); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -121,16 +129,17 @@ func TestInputBeforeTheWorker(t *testing.T) {
 	}
 }
 
-// One turn reads about readBudget from those that have sent more than is read at once, and from each in
-// its turn; another turn follows until nothing is left.
+// One turn reads about readBudget bytes from clients that have sent more than is read at once, each
+// in
+// its turn. More turns follow until everything is read.
 func TestReadingOnIsBounded(t *testing.T) {
 	t.Run("more than one read of each", func(t *testing.T) { readOn(t, 10, 200_000) })
 	t.Run("one read of each", func(t *testing.T) { readOn(t, 20, 100_000) })
 }
 
-// readOn checks that with clients that have each sent so many bytes.
+// readOn checks that with a number of clients that have each sent size bytes.
 func readOn(t *testing.T, clients, size int) {
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	var all []*client
 	for range clients {
 		ours, theirs := dial(t, false)
@@ -143,7 +152,7 @@ func readOn(t *testing.T, clients, size int) {
 		if err := h.turn(); err != nil {
 			t.Fatal(err)
 		}
-		c.inputClosed = true // it is thrown away
+		c.inputClosed = true // its input is discarded
 		if _, err := ours.Write(make([]byte, size)); err != nil {
 			t.Fatal(err)
 		}
@@ -183,8 +192,8 @@ func readOn(t *testing.T, clients, size int) {
 	}
 }
 
-// left is how many bytes c has sent that were not read.
-func (h *handHeld) left(c *client) int {
+// left returns how many bytes that c has sent were not read.
+func (h *manualLoop) left(c *client) int {
 	h.t.Helper()
 	n, err := unix.IoctlGetInt(c.fd, unix.SIOCINQ)
 	if err != nil {
@@ -193,9 +202,9 @@ func (h *handHeld) left(c *client) int {
 	return n
 }
 
-// When a send finds the connection reset, all input that came before the reset counts, however much.
+// When a send finds the connection reset, all input that came before the reset is handled.
 func TestInputBeforeTheReset(t *testing.T) {
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	h.settings.InputBytes, h.settings.InputRate = 1<<20, 1<<20
 	ours, theirs := dial(t, false)
 	defer theirs.Close()
@@ -230,18 +239,20 @@ func TestInputBeforeTheReset(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	m := h.told(func(m handoff.Message) bool { return m.Closed != nil })
+	m := h.sentToPrimary(isClosed)
 	if m.Closed.Disconnect != wsproto.ClientGone.Name || m.Closed.Acked != token.Offset {
 		t.Fatalf("%+v, want it to have confirmed %d", m.Closed, token.Offset)
 	}
 }
 
-// A file that is cut under the mapping inside of what one send gives ends the client at once, as our
-// fault: a send that took less because of that is not one to a full socket.
+// If a file is cut within the mapped range that one send gives, the client is disconnected at once
+// with
+// InternalError. The send took less, but the socket is not full.
 func TestCutInsideASend(t *testing.T) {
 	for name, sizes := range map[string][]int{
-		"one frame":       {200_000},
-		"pings among":     {4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000},
+		"one frame": {200_000},
+		"pings among": {4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000, 4000,
+			4000, 4000, 4000, 4000},
 		"frames, no ping": {2000, 2000, 60_000},
 	} {
 		for _, notices := range []bool{false, true} {
@@ -262,10 +273,10 @@ func TestCutInsideASend(t *testing.T) {
 	}
 }
 
-// pageBytes is the size of a page: the rest of a page behind the end of a file can be read.
+// pageBytes is the size of a page. The rest of the last page, after the end of a file, can be read.
 var pageBytes = os.Getpagesize()
 
-// cut leaves the first bytes of the first segment in dir.
+// cut truncates the first segment in dir.
 func cut(t testing.TB, dir string, bytes int64) {
 	t.Helper()
 	if err := os.Truncate(filepath.Join(dir, fmt.Sprintf("%016x.frames", 0)), bytes); err != nil {
@@ -273,8 +284,9 @@ func cut(t testing.TB, dir string, bytes int64) {
 	}
 }
 
-// A compressed log's file that is cut inside of what one send gives holds up nobody. A client that stands between
-// two frames then goes on with plain ones, and one inside a frame is ended at once.
+// If the file of a compressed log is cut within what one send gives, no client waits. A client at a
+// frame
+// boundary continues with plain frames, and a client inside a frame is disconnected at once.
 func TestCutInsideACompressedLog(t *testing.T) {
 	for _, c := range []struct {
 		name         string
@@ -285,11 +297,12 @@ func TestCutInsideACompressedLog(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			b := start(t, handoff.Settings{}, framelog.Options{})
 			w, dir := byHand(t, framelog.Options{})
-			for i := range c.frames { // they are not compressed, and so not shorter
+			for i := range c.frames { // not compressed, so that they are not shorter
 				b.append(c.size)
 				frame := wsproto.AppendTextFrame(nil, make([]byte, c.size))
 				frame[0] |= 0x40
-				if err := compressedlog.Append(w, frame, compressedlog.Other, compressedlog.Span{Start: b.offset(i), End: b.offset(i + 1)}); err != nil {
+				if err := compressedlog.Append(w, frame, compressedlog.Other,
+					compressedlog.Span{Start: b.offset(i), End: b.offset(i + 1)}); err != nil {
 					t.Fatal(err)
 				}
 				if err := w.Commit(); err != nil {
@@ -307,7 +320,8 @@ func TestCutInsideACompressedLog(t *testing.T) {
 				}
 				return n, err
 			}
-			if n, err := compressed(b.join(handoff.Client{Negotiated: deflated}, false)); n != c.frames || err != nil {
+			if n, err := compressed(b.join(handoff.Client{Negotiated: deflated}, false)); n != c.frames ||
+				err != nil {
 				t.Fatalf("%d of %d frames came from the compressed log, %v", n, c.frames, err)
 			}
 			cut(t, dir, int64(c.left*pageBytes))
@@ -322,8 +336,9 @@ func TestCutInsideACompressedLog(t *testing.T) {
 	}
 }
 
-// A message that is longer than allowed ends the connection as such, also when the read that brings
-// its header brings more bytes than the allowance.
+// A message that is too long ends the connection with MessageTooBig, even if the read that brings
+// its
+// header exceeds the allowance.
 func TestLongMessageInTooMuchInput(t *testing.T) {
 	b := start(t, handoff.Settings{InputBytes: 4096, InputRate: 1024}, framelog.Options{})
 	for name, input := range map[string][]byte{
@@ -340,9 +355,9 @@ func TestLongMessageInTooMuchInput(t *testing.T) {
 	}
 }
 
-// Whatever an event leaves in the socket is read in the turns, of a second burst as of the first.
+// Input that an event leaves in the socket is read in later turns. This holds for every burst.
 func TestBurstAfterBurst(t *testing.T) {
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	ours, theirs := dial(t, false)
 	defer theirs.Close()
 	if err := theirs.SetReadBuffer(1 << 20); err != nil {
@@ -352,7 +367,7 @@ func TestBurstAfterBurst(t *testing.T) {
 	if err := h.turn(); err != nil {
 		t.Fatal(err)
 	}
-	c.inputClosed = true // its input is thrown away
+	c.inputClosed = true // its input is discarded
 	const size = 2*readsAtOnce*readBytes + 1000
 	for burst := range 3 {
 		if _, err := ours.Write(make([]byte, size)); err != nil {
@@ -374,7 +389,7 @@ func TestBurstAfterBurst(t *testing.T) {
 
 // A socket is writable when it takes more, not when it is full.
 func TestWritable(t *testing.T) {
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	ours, theirs := dial(t, true)
 	defer theirs.Close()
 	c := h.join(theirs, 0)

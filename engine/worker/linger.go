@@ -7,27 +7,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lingering has new frames wait for each other: the live clients are sent to at
-// most once in every, so that small frames share a system call. What comes after
-// a quiet time goes at once, and so does what fills a slice: more of it would not
-// go into one call, and a short frame log must not pass by who waits. Nobody else
-// waits: who is behind is served up to the frame log's own head, and has then less
-// to get in the next round.
+// lingering batches new frames (LINGER_MS): the live clients are sent to at most once per interval,
+// so that small frames share a system call. A frame after a quiet time is sent at once. So is a
+// full
+// slice, because more would not fit one call, and because a short frame log must not overtake
+// clients that wait. Clients that are behind do not wait: they are served up to the head of the
+// frame log, and get less in the next round.
 type lingering struct {
 	every         time.Duration // 0: off
-	live, waiting rounds        // of these lists of the loop's
-	timer         int           // for the round that is waited for, a timerfd
-	expires       time.Time     // when; zero: it does not
+	live, waiting rounds        // of loop.live and loop.waiting
+	timer         int           // timerfd for the next round
+	expires       time.Time     // when timer expires; zero: it is not set
 }
 
-// rounds are those of one list.
+// rounds is the state of the rounds of one list of clients.
 type rounds struct {
-	last time.Time // when its clients were last sent something
+	last time.Time // when the last round sent something
 	sent uint64    // the head then
-	due  bool      // there may be something new for them
+	due  bool      // there may be something new for the clients
 }
 
-// roundsOf are those that c takes part in when it is live.
+// roundsOf returns the rounds in which c takes part when it is live.
 func (l *loop) roundsOf(c *client) *rounds {
 	if c.Deflate {
 		return &l.linger.waiting
@@ -35,7 +35,7 @@ func (l *loop) roundsOf(c *client) *rounds {
 	return &l.linger.live
 }
 
-// round sends to the clients of a list, if there is something new and it is time.
+// round sends to the clients of a list, if there may be something new and the interval is over.
 func (l *loop) round(r *rounds, clients *[]*client) {
 	if !r.due || l.hold(r) {
 		return
@@ -51,20 +51,21 @@ func (l *loop) round(r *rounds, clients *[]*client) {
 			l.measure(c, from)
 		}
 	}
-	if l.stats.Sends != before { // else the compressed log may not have it yet
+	if l.stats.Sends != before { // else the compressed log may not have the new frames yet
 		r.last, r.sent = l.now, l.head
 	}
 }
 
-// hold tells whether a round's time is still to come. A worker that is to end
-// holds back nothing.
+// hold tells whether a round must still wait, and sets the timer for it. When the worker is to end,
+// no round waits.
 func (l *loop) hold(r *rounds) bool {
 	g := &l.linger
 	at := r.last.Add(g.every)
 	if l.drain != nil || !l.now.Before(at) || l.head-r.sent >= sliceBytes {
 		return false
 	}
-	if g.expires.IsZero() || at.Before(g.expires) { // the other round's timer does as well, if it is earlier
+	// A timer that expires earlier, for the other list, serves both.
+	if g.expires.IsZero() || at.Before(g.expires) {
 		g.expires = at
 		once := unix.ItimerSpec{Value: unix.NsecToTimespec(at.Sub(l.now).Nanoseconds())}
 		if err := unix.TimerfdSettime(g.timer, 0, &once, nil); err != nil {
@@ -74,10 +75,11 @@ func (l *loop) hold(r *rounds) bool {
 	return true
 }
 
-// lingerFor takes a new setting. What waits by the old one goes at once.
+// lingerFor sets the interval. Frames that wait for the old one are sent at once.
 func (l *loop) lingerFor(every time.Duration) {
 	if every != l.linger.every {
-		l.linger.every, l.linger.live.last, l.linger.waiting.last = every, time.Time{}, time.Time{}
+		l.linger.every = every
+		l.linger.live.last, l.linger.waiting.last = time.Time{}, time.Time{}
 		l.again()
 	}
 }

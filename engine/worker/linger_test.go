@@ -16,11 +16,11 @@ import (
 	"distributor/wsproto"
 )
 
-// lingering3 has a loop linger in hand, with three clients that have all there is;
-// later is a turn after so long.
-func lingering3(t *testing.T, every time.Duration) (h *handHeld, later func(time.Duration)) {
+// lingeringLoop returns a loop that lingers, with three live clients. later takes a turn after some
+// time.
+func lingeringLoop(t *testing.T, every time.Duration) (h *manualLoop, later func(time.Duration)) {
 	t.Helper()
-	h = holdInHand(t)
+	h = newManualLoop(t)
 	h.lingerFor(every)
 	for range 3 {
 		h.join(newWire(t).theirs, h.frames.Head())
@@ -40,8 +40,8 @@ func lingering3(t *testing.T, every time.Duration) (h *handHeld, later func(time
 	return h, later
 }
 
-// sends checks how many sends of data there have been.
-func (h *handHeld) sends(want uint64, when string) {
+// sends checks how many sends of data there were.
+func (h *manualLoop) sends(want uint64, when string) {
 	h.t.Helper()
 	if h.stats.Sends != want {
 		h.t.Fatalf("%s: %d sends, want %d", when, h.stats.Sends, want)
@@ -50,11 +50,12 @@ func (h *handHeld) sends(want uint64, when string) {
 
 var record = []byte("a record")
 
-// A frame after a quiet time goes at once; those that come soon after it wait, for
-// each other and no longer than was said.
+// A frame after a quiet time is sent at once. Frames that come soon after it wait for each other,
+// at
+// most for the interval.
 func TestLinger(t *testing.T) {
 	const every = 500 * time.Millisecond
-	h, later := lingering3(t, every)
+	h, later := lingeringLoop(t, every)
 	h.append(record)
 	later(0)
 	h.sends(3, "after a quiet time")
@@ -88,9 +89,9 @@ func TestLinger(t *testing.T) {
 	h.sends(12, "after a quiet time again")
 }
 
-// What fills a slice does not wait.
+// A full slice does not wait.
 func TestLingerSlice(t *testing.T) {
-	h, later := lingering3(t, time.Second)
+	h, later := lingeringLoop(t, time.Second)
 	h.append(record)
 	later(0)
 	from := h.head
@@ -106,9 +107,9 @@ func TestLingerSlice(t *testing.T) {
 	}
 }
 
-// Without it every frame goes at once.
+// Without lingering every frame is sent at once.
 func TestLingerOff(t *testing.T) {
-	h, later := lingering3(t, 0)
+	h, later := lingeringLoop(t, 0)
 	for i := range 5 {
 		h.append(record)
 		later(0)
@@ -119,17 +120,17 @@ func TestLingerOff(t *testing.T) {
 	}
 }
 
-// Who is behind is not slowed down, and gets what the live ones wait for.
+// Clients that are behind are not delayed. They also get frames for which live clients wait.
 func TestLingerReplay(t *testing.T) {
-	h, later := lingering3(t, time.Second)
+	h, later := lingeringLoop(t, time.Second)
 	big := make([]byte, 100_000)
 	for range 20 {
 		h.append(big)
 	}
 	later(0)
 	for _, c := range h.clients {
-		for c.state != live { // they take a slice at a time, then all is there
-			h.waitRoom(c)
+		for c.state != live { // a slice at a time, until it has everything
+			h.waitWritable(c)
 			h.clientEvent(c, unix.EPOLLOUT)
 			later(0)
 		}
@@ -139,7 +140,7 @@ func TestLingerReplay(t *testing.T) {
 	before := h.stats.Sends
 	c := h.join(newWire(t).theirs, 0)
 	for c.cursor < h.frames.Head() {
-		h.waitRoom(c)
+		h.waitWritable(c)
 		h.clientEvent(c, unix.EPOLLOUT)
 		later(0)
 	}
@@ -153,16 +154,17 @@ func TestLingerReplay(t *testing.T) {
 	}
 }
 
-// Those with compressed frames have rounds of their own, since the compressed log is a
-// little behind: one that brings them nothing is none.
+// Clients with compressed frames have rounds of their own, because the compressed log is a little
+// behind. A round that sends nothing does not start the interval.
 func TestLingerCompressed(t *testing.T) {
 	const every = 500 * time.Millisecond
-	h, later := lingering3(t, every)
+	h, later := lingeringLoop(t, every)
 	w, dir := byHand(t, framelog.Options{})
 	frame, from := wsproto.AppendTextFrame(nil, record), h.frames.Head()
 	compress := func() {
 		t.Helper()
-		err := compressedlog.Append(w, frame, compressedlog.Same, compressedlog.Span{Start: from, End: from + uint64(len(frame))})
+		err := compressedlog.Append(w, frame, compressedlog.Same,
+			compressedlog.Span{Start: from, End: from + uint64(len(frame))})
 		if err := errors.Join(err, w.Commit()); err != nil {
 			t.Fatal(err)
 		}
@@ -170,7 +172,7 @@ func TestLingerCompressed(t *testing.T) {
 	}
 	c := h.join(newWire(t).theirs, h.frames.Head())
 	later(0)
-	h.place(c, behind) // as one that asked for it
+	h.place(c, behind) // as after its request
 	c.Deflate = true
 	later(0)
 	h.append(record)
@@ -213,10 +215,11 @@ func TestLingerCompressed(t *testing.T) {
 	}
 }
 
-// The tick neither sends what waits nor takes the wait for quiet; when all is sent
-// clients are asked for their positions soon.
+// A tick neither sends frames that wait, nor pings as if the wait were a quiet time. When
+// everything is
+// sent, clients are pinged for their positions soon.
 func TestLingerPings(t *testing.T) {
-	h, later := lingering3(t, time.Second)
+	h, later := lingeringLoop(t, time.Second)
 	h.append(record)
 	later(0)
 	h.append(record)
@@ -226,7 +229,7 @@ func TestLingerPings(t *testing.T) {
 		h.tick()
 	}
 	h.sends(3, "after ticks")
-	if h.stats.Pings != 0 { // though the last was a minute ago
+	if h.stats.Pings != 0 { // though the last ping was a minute ago
 		t.Fatalf("%d pings, which had each a send for themselves", h.stats.Pings)
 	}
 	h.now = h.now.Add(tickEvery)
@@ -250,10 +253,9 @@ func TestLingerPings(t *testing.T) {
 	}
 }
 
-// A new setting has what waits sent at once; so has the end of the worker, before
-// anybody is sent away.
+// A new interval makes waiting frames go at once. So does a drain, before clients are disconnected.
 func TestLingerEnds(t *testing.T) {
-	h, later := lingering3(t, time.Second)
+	h, later := lingeringLoop(t, time.Second)
 	wait := func() {
 		t.Helper()
 		h.append(record)
@@ -270,7 +272,7 @@ func TestLingerEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !h.loop.armed {
-		t.Error("nobody sends before the next tick")
+		t.Error("nothing is sent before the next tick")
 	}
 	later(0)
 	h.sends(6, "after it")
@@ -288,7 +290,8 @@ func TestLingerEnds(t *testing.T) {
 	}
 	wait()
 	h.sends(15, "before the end")
-	if err := h.beginDrain(handoff.Drain{Head: h.frames.Head(), Disconnect: wsproto.ServerShutdown.Name}); err != nil {
+	if err := h.beginDrain(handoff.Drain{Head: h.frames.Head(),
+		Disconnect: wsproto.ServerShutdown.Name}); err != nil {
 		t.Fatal(err)
 	}
 	h.sends(18, "at the end, with no time for those behind")
@@ -299,12 +302,13 @@ func TestLingerEnds(t *testing.T) {
 	}
 }
 
-// A draining worker does not begin to hold back.
+// A draining worker does not linger.
 func TestLingerNotWhileDraining(t *testing.T) {
-	h, later := lingering3(t, time.Second)
+	h, later := lingeringLoop(t, time.Second)
 	h.append(record)
 	later(0)
-	if err := h.beginDrain(handoff.Drain{Head: h.frames.Head() + 1, WithinMS: 60_000, SpreadMS: 60_000, Disconnect: wsproto.ServerShutdown.Name}); err != nil {
+	if err := h.beginDrain(handoff.Drain{Head: h.frames.Head() + 1, WithinMS: 60_000,
+		SpreadMS: 60_000, Disconnect: wsproto.ServerShutdown.Name}); err != nil {
 		t.Fatal(err)
 	}
 	h.append(record)
@@ -312,10 +316,11 @@ func TestLingerNotWhileDraining(t *testing.T) {
 	h.sends(6, "while draining")
 }
 
-// The latency tells of the frame that waited longest, and those that wait for us
-// are not called slow.
+// The latency is that of the frame that waited longest. Clients that wait for a round are not
+// reported
+// as slow.
 func TestLingerStats(t *testing.T) {
-	h, later := lingering3(t, time.Second)
+	h, later := lingeringLoop(t, time.Second)
 	h.append(record)
 	later(0)
 	h.slowestSample = 0
@@ -329,7 +334,8 @@ func TestLingerStats(t *testing.T) {
 	later(0)
 	h.report()
 	if n := len(h.stats.Slowest); n != 0 || h.stats.MinCursor >= h.head {
-		t.Errorf("%d of the waiting are called slow; smallest cursor %d of %d", n, h.stats.MinCursor, h.head)
+		t.Errorf("%d waiting clients are reported as slow, want 0; smallest cursor %d of %d",
+			n, h.stats.MinCursor, h.head)
 	}
 	later(time.Second)
 	if h.slowestSample < 30 || h.slowestSample > 3600 {
@@ -337,9 +343,9 @@ func TestLingerStats(t *testing.T) {
 	}
 }
 
-// The round that is waited for has a timer of its own.
+// The next round has a timer of its own.
 func TestLingerTimer(t *testing.T) {
-	h, _ := lingering3(t, 50*time.Millisecond)
+	h, _ := lingeringLoop(t, 50*time.Millisecond)
 	h.now, h.linger.live.last = time.Now(), time.Time{}
 	for range 2 {
 		h.append(record)
@@ -356,7 +362,7 @@ func TestLingerTimer(t *testing.T) {
 				t.Error(err)
 			}
 			return gnet.ErrEngineShutdown
-		case fd != h.timer: // the tick is what it must not need
+		case fd != h.timer: // the tick must not be needed
 		case time.Now().After(giveUp):
 			t.Error("the timer has not come")
 			return gnet.ErrEngineShutdown
@@ -375,10 +381,11 @@ func TestLingerTimer(t *testing.T) {
 	}
 }
 
-// In a worker that runs, records one by one make rounds, not sends.
+// In a running worker, records that come one by one are sent in rounds.
 func TestLingerSharesSends(t *testing.T) {
 	const every = 200 * time.Millisecond
-	b := start(t, handoff.Settings{LingerMS: every.Milliseconds(), PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000}, framelog.Options{})
+	b := start(t, handoff.Settings{LingerMS: every.Milliseconds(), PingIntervalMS: 3_600_000,
+		PingTimeoutMS: 7_200_000}, framelog.Options{})
 	p := b.connect(0, nil, false)
 	b.stats(func(s *handoff.Stats) bool { return s.Clients == 1 })
 	began := time.Now()
@@ -391,12 +398,12 @@ func TestLingerSharesSends(t *testing.T) {
 	}
 	p.want(b, 1, records)
 	took := time.Since(began)
-	most := uint64(took/every) + 1 + uint64(took/tickEvery) + 1 // a ping may take along what has just come
+	most := uint64(took/every) + 1 + uint64(took/tickEvery) + 1 // a ping may take along a frame
 	s := b.stats(func(s *handoff.Stats) bool { return s.SentBytes == b.frames.Head() })
 	if s.Sends > most {
 		t.Errorf("%d sends in %v, %d at most were to be", s.Sends, took, most)
 	}
-	// The last word is a ping with what it has.
+	// The last message is a ping with the position.
 	for {
 		if h, payload := p.frame(); h.OpCode == ws.OpPing {
 			if at, err := wsproto.ParsePosition(payload); err != nil || at.Offset != b.frames.Head() {

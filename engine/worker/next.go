@@ -10,7 +10,7 @@ import (
 	"distributor/wsproto"
 )
 
-// stepKind says where the bytes of a step come from.
+// stepKind tells where the bytes of a step come from.
 type stepKind uint8
 
 const (
@@ -27,19 +27,20 @@ type step struct {
 	kind  stepKind
 	pings bool // loop.gathering has pings to send among the bytes
 	whole bool // the bytes end at a frame boundary
-	// barrier is the offset of the frame log that data must not pass before next is asked again:
-	// there a notice or a control frame is due, or the notices are known no further.
+	// barrier is the offset of the frame log that data must not pass before next is called again. At
+	// that offset a notice or a control frame is due, or later notices are not known yet.
 	barrier uint64
 }
 
 const noBarrier = math.MaxUint64
 
-// next returns what c is sent next. In this order: the rest of what was begun; at a frame boundary
-// the notice or the control frames that are due, which it composes into c.pendingOutput; else data,
-// at most a slice of it. While a control frame waits for a boundary, that is the rest of the frame.
-// A client that is closing gets no other data.
+// next returns the next step for c. In this order: the rest of pending output; at a frame boundary
+// the notice or the control frames that are due, which next composes into c.pendingOutput; else at
+// most a slice of data. While a control frame waits for a boundary, the data is the rest of the
+// frame. A closing client gets no other data.
 //
-// next reads the logs and touches no socket. If the socket takes nothing, the answer stays the same.
+// next reads the logs and touches no socket. As long as the socket takes nothing, next returns the
+// same step.
 func (l *loop) next(c *client) (step, error) {
 	if len(c.pendingOutput) > 0 {
 		return step{kind: stepPending, bytes: c.pendingOutput}, nil
@@ -74,7 +75,7 @@ func (l *loop) next(c *client) (step, error) {
 		if err != nil {
 			return step{}, err
 		}
-		if boundary > c.cursor { // the compressed log goes on behind this frame
+		if boundary > c.cursor { // compressed frames begin at the end of this frame
 			limit = int(min(uint64(limit), boundary-c.cursor))
 		} else if l.compressed.serves(c.cursor) {
 			if s, ok := l.nextCompressed(c, limit, barrier); ok {
@@ -92,8 +93,9 @@ func (l *loop) next(c *client) (step, error) {
 	return s, err
 }
 
-// nextCompressed is next for a client whose cursor, a frame boundary, the compressed log serves. ok
-// is false if the compressed log turns out not to have what comes next.
+// nextCompressed is next for a client whose cursor is a frame boundary within the compressed log.
+// ok
+// is false if the compressed log turns out not to serve the cursor.
 func (l *loop) nextCompressed(c *client, limit int, barrier uint64) (s step, ok bool) {
 	r := l.compressed.reader
 	if c.cursor >= r.End() {
@@ -108,8 +110,8 @@ func (l *loop) nextCompressed(c *client, limit int, barrier uint64) (s step, ok 
 	return s, ok
 }
 
-// readCompressed returns the compressed frames for c, at most limit bytes. They may stand for more
-// bytes of the frame log, but not beyond end.
+// readCompressed returns the compressed frames for c, at most limit bytes of them, and none that
+// stand for bytes of the frame log beyond end.
 func (l *loop) readCompressed(c *client, limit int, end uint64) (s step, ok bool, err error) {
 	r, at := l.compressed.reader, c.compressed.at
 	if c.compressed.cursor != c.cursor || c.compressed.reader != r {
@@ -132,8 +134,7 @@ func (l *loop) readCompressed(c *client, limit int, end uint64) (s step, ok bool
 	return s, true, nil
 }
 
-// boundary returns the end of the frame in which c's cursor stands: the cursor itself at a frame
-// boundary.
+// boundary returns the next frame boundary at or after c's cursor.
 func (l *loop) boundary(c *client) (uint64, error) {
 	if !c.midFrame {
 		return c.cursor, nil
@@ -161,7 +162,7 @@ func (l *loop) composeControl(c *client) {
 	c.due = 0
 }
 
-// reach is the offset up to which c can be sent to now.
+// reach returns the offset up to which c can be sent to now.
 func (l *loop) reach(c *client) uint64 {
 	if c.Deflate && !c.midFrame && l.compressed.serves(c.cursor) {
 		return l.compressed.reader.End()
@@ -169,9 +170,9 @@ func (l *loop) reach(c *client) uint64 {
 	return l.head
 }
 
-// advance notes that c's socket took the first n bytes of s, pings included. It is the only place
-// that moves a cursor. It returns how many bytes of data c was given, among them the rest of a
-// compressed frame, which goes to c.pendingOutput.
+// advance records that c's socket took the first n bytes of s, pings included. Only advance moves a
+// cursor. It returns how many bytes of data c was given. These include the rest of a compressed
+// frame, which advance puts into c.pendingOutput.
 func (l *loop) advance(c *client, s step, n int) (data int, err error) {
 	if s.kind == stepPending {
 		if c.pendingOutput = c.pendingOutput[n:]; len(c.pendingOutput) == 0 {
@@ -201,9 +202,9 @@ func (l *loop) advance(c *client, s step, n int) (data int, err error) {
 	return data, err
 }
 
-// advanceCompressed is advance for n bytes of the compressed log. It leaves c at a frame boundary, so
-// that the compressed log may end at any time: the rest of a frame that the socket took in part goes
-// to c.pendingOutput. But if the frame is the same in the frame log, its rest comes from there.
+// advanceCompressed is advance for n bytes of the compressed log. It leaves c at a frame boundary,
+// so that the compressed log may end at any time. The rest of a frame that the socket took in part
+// goes to c.pendingOutput, unless the frame log has the same bytes: then the rest comes from there.
 func (l *loop) advanceCompressed(c *client, n int) (data int, err error) {
 	r, at := c.compressed.reader, c.compressed.at+uint64(n)
 	p, err := r.Given(at)
@@ -217,7 +218,7 @@ func (l *loop) advanceCompressed(c *client, n int) (data int, err error) {
 		c.pendingOutput, err = r.AppendGiven(c.pendingOutput, at, rest)
 	}
 	if err != nil {
-		// Where c stands is not known any more. It comes back, and begins at what it confirmed.
+		// The place of c in the stream is unknown. When c reconnects, it begins at what it confirmed.
 		c.midFrame = true
 		return n, fmt.Errorf("worker: a place in the compressed log: %v", err)
 	}

@@ -19,7 +19,7 @@ import (
 	"distributor/wsproto"
 )
 
-// logs is a loop without sockets, and the logs that it reads.
+// logs is a loop without sockets, with the logs that it reads.
 type logs struct {
 	*loop
 	t    testing.TB
@@ -27,10 +27,10 @@ type logs struct {
 
 	frames     *framelog.Writer
 	all        [][]byte // every frame
-	ends       []uint64 // ends[i] is where frame i begins in the frame log
+	ends       []uint64 // ends[i] is the offset of frame i
 	small      *framelog.Writer
 	smallDir   string
-	compressed [][]byte          // what stands for frame i in the compressed log; nil: nothing
+	compressed [][]byte          // the form of frame i in the compressed log; nil: none
 	notices    map[uint64]string // by offset
 }
 
@@ -51,7 +51,7 @@ func newLogs(t testing.TB) *logs {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// armed: there is no wake-up to ask for.
+	// armed is set so that the loop asks for no wake-up.
 	l := &loop{frames: reader, log: slog.New(slog.DiscardHandler), armed: true, now: time.Now(),
 		settings: handoff.Settings{Notices: dir}}
 	t.Cleanup(func() {
@@ -62,7 +62,8 @@ func newLogs(t testing.TB) *logs {
 		notices: make(map[uint64]string)}
 }
 
-// append adds a frame of size bytes. If form is not nil, the compressed log gets it too.
+// append adds a frame of size bytes. If form is not nil, the frame is added to the compressed log
+// too.
 func (g *logs) append(size int, form *compressedlog.Kind) {
 	g.t.Helper()
 	i, from := len(g.all), g.ends[len(g.all)]
@@ -103,7 +104,7 @@ func (g *logs) notify(text string) {
 	g.notices[at] = text
 }
 
-// refresh is what a turn does before it sends.
+// refresh does what a turn does before it sends.
 func (g *logs) refresh() {
 	g.refreshNotices()
 	g.head = g.loop.frames.Head()
@@ -118,7 +119,7 @@ func (g *logs) follow() {
 	}
 }
 
-// client is one at offset that has got all before.
+// client returns a client that has got everything before offset.
 func (g *logs) client(offset uint64) *client {
 	return &client{cursor: offset, from: offset, pinged: offset, acked: offset, state: behind}
 }
@@ -142,10 +143,10 @@ var (
 	same  = kind(compressedlog.Same)
 )
 
-// is is what a client is, other than a live one that gets plain frames.
+// is describes a client that differs from a live one with plain frames.
 type is []func(*client)
 
-// TestNext asks what a client is sent next, in each state that decides it.
+// TestNext checks the next step of a client in each state that matters.
 func TestNext(t *testing.T) {
 	g := newLogs(t)
 	for i, size := range []int{100, 200, 300, 400, 500} {
@@ -248,7 +249,7 @@ func TestNext(t *testing.T) {
 			for _, is := range c.is {
 				is(client)
 			}
-			for range 2 { // the answer stays the same until advance
+			for range 2 { // the answer does not change until advance
 				s, err := g.next(client)
 				if err != nil {
 					t.Fatal(err)
@@ -269,8 +270,9 @@ func TestNext(t *testing.T) {
 	}
 }
 
-// pingedEvery is the frames from frame i on, with a ping at each boundary that is leastConfirm or
-// more behind the last one.
+// pingedEvery returns the frames from frame i on, with a ping at each boundary that is leastConfirm
+// or
+// more after the last one.
 func pingedEvery(g *logs, i int) (b []byte) {
 	last := g.ends[i]
 	for ; i < len(g.all); i++ {
@@ -282,18 +284,19 @@ func pingedEvery(g *logs, i int) (b []byte) {
 	return b
 }
 
-// stream is what a client was sent, in order.
+// stream records what a client was sent, in order.
 type stream struct {
 	t testing.TB
 	*logs
 	*client
 	got   []byte
-	pongs [][]byte // asked for, in order
+	pongs [][]byte // that the client must get, in order
 	takes func(offered int) int
 }
 
-// feed is loop.feed with a socket that takes of each step what takes says. It returns when nothing
-// is next, or the socket took nothing.
+// feed is loop.feed with a socket that takes of each step as many bytes as takes returns. It
+// returns
+// when there is no step, or the socket took nothing.
 func (s *stream) feed() {
 	s.t.Helper()
 	for {
@@ -318,7 +321,7 @@ func (s *stream) feed() {
 	}
 }
 
-// checkBoundary checks that a cursor inside a frame is known as one.
+// checkBoundary checks that midFrame is set if the cursor is inside a frame.
 func (s *stream) checkBoundary() {
 	s.t.Helper()
 	end, err := s.logs.loop.frames.FrameEnd(s.cursor)
@@ -330,8 +333,11 @@ func (s *stream) checkBoundary() {
 	}
 }
 
-// check reads the stream from frame first on: frames in order, plain or compressed, and between them
-// control frames and notices that belong there. It returns the frame that the stream ends before.
+// check checks the stream from frame first on: frames in order, plain or compressed, with the right
+// control frames and notices between them. It returns the number of the frame before which the
+// stream
+// ends.
+// before.
 func (s *stream) check(first int) (i int) {
 	s.t.Helper()
 	i = first
@@ -374,7 +380,9 @@ func (s *stream) check(first int) (i int) {
 	return i
 }
 
-// TestPartialStepsAtEveryByte cuts the stream of a small log at every byte: the socket takes all up
+// TestPartialStepsAtEveryByte cuts the stream of a small log at every byte: the socket takes
+// everything
+// before it, then nothing, then the rest.
 // to there, then nothing, then the rest.
 func TestPartialStepsAtEveryByte(t *testing.T) {
 	g := newLogs(t)
@@ -410,7 +418,7 @@ func TestPartialStepsAtEveryByte(t *testing.T) {
 					s.pongs = append(s.pongs, c.pong)
 				}
 				s.takes = func(offered int) int { return offered }
-				s.feed()
+				g.loop.compressed.stalled = true // the rest must come from pendingOutput or the frame log
 				g.loop.compressed.stalled = true // the rest is not in the compressed log
 				s.feed()
 				if i := s.check(0); i != len(g.all) {
@@ -424,8 +432,11 @@ func TestPartialStepsAtEveryByte(t *testing.T) {
 	}
 }
 
-// TestPartialStepsAtRandom lets sockets take what they like while both logs grow, the compressed log
-// comes and goes, and control frames and notices become due. Each client gets one stream, with
+// TestPartialStepsAtRandom lets sockets take random amounts while both logs grow, the compressed
+// log
+// appears and disappears, and control frames and notices become due. Each client must get one
+// correct
+// stream, with control frames at frame boundaries only.
 // control frames at frame boundaries only.
 func TestPartialStepsAtRandom(t *testing.T) {
 	seeds := uint64(40)

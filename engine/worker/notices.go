@@ -7,21 +7,20 @@ import (
 	"distributor/wsproto"
 )
 
-// notices is what the worker knows of what is to be told to the clients that
-// asked, and to them only. The primary saves a notice, marks the frame log,
-// then commits what comes after: who loads the head first and the mark second
-// knows of all notices before that head.
+// notices are the notices for clients that asked for them. The primary saves a notice, marks the
+// frame log, and then commits the frames that follow. So a worker that loads the head first and the
+// mark second knows all notices before that head.
 type notices struct {
 	list   notice.List
-	marks  uint64    // of the frame log before the list was read
-	read   bool      // once at least
-	failed time.Time // when it could not be read; it is tried again after noticeRetry
+	marks  uint64    // of the frame log, before the list was read
+	read   bool      // the list was read at least once
+	failed time.Time // when the list could not be read; the next attempt is noticeRetry later
 }
 
-// noticeRetry keeps a file that cannot be read from being tried at every turn.
+// noticeRetry is the least time between two attempts to read the notices.
 const noticeRetry = time.Second
 
-// refreshNotices reads the notices if there may be new ones, and tells whether.
+// refreshNotices reads the notices if there may be new ones, and tells whether there may be.
 func (l *loop) refreshNotices() bool {
 	marks := l.frames.Marks()
 	if l.notices.read && marks == l.notices.marks || l.now.Sub(l.notices.failed) < noticeRetry {
@@ -30,7 +29,7 @@ func (l *loop) refreshNotices() bool {
 	list, err := notice.Load(l.settings.Notices)
 	if err != nil {
 		if l.notices.failed.IsZero() {
-			l.log.Error("clients that asked for notices get them late; it is tried again", "error", err)
+			l.log.Error("cannot read the notices; clients get them late", "error", err)
 		}
 		l.notices.failed = l.now
 		return false

@@ -18,10 +18,11 @@ import (
 	"distributor/wsproto"
 )
 
-// notify tells of something at the head, as the encoder does.
+// notify adds a notice at the head, as the encoder does.
 func (b *bench) notify(book *notice.Book, text string) {
 	b.t.Helper()
-	if err := book.Add(notice.Notice{Offset: b.frames.Head(), Text: text}, b.frames.Floor()); err != nil {
+	if err := book.Add(notice.Notice{Offset: b.frames.Head(), Text: text},
+		b.frames.Floor()); err != nil {
 		b.t.Error(err)
 	}
 	b.frames.Mark()
@@ -43,11 +44,13 @@ func (p *peer) wantNotice(text string) {
 	}
 }
 
-// Clients that asked get a notice behind all that was before it and before all
-// that came after, wherever they began; the others get frames.
+// Clients that asked for notices get a notice after everything that was committed before it and
+// before
+// everything after it, for any start of their streams. The others get frames only.
 func TestNoticesInTheirPlace(t *testing.T) {
 	dir := t.TempDir()
-	b := start(t, handoff.Settings{Notices: dir, PingIntervalMS: 100, PingTimeoutMS: 60000}, framelog.Options{})
+	b := start(t, handoff.Settings{Notices: dir, PingIntervalMS: 100, PingTimeoutMS: 60000},
+		framelog.Options{})
 	book := newBook(t, dir)
 	b.publish(10, 200, 70000)
 	other := b.connect(0, nil, false)
@@ -58,7 +61,7 @@ func TestNoticesInTheirPlace(t *testing.T) {
 	first := b.frames.Head()
 	b.notify(book, `{"notice":1}`)
 	b.ring()
-	live.wantNotice(`{"notice":1}`) // though no frame has come
+	live.wantNotice(`{"notice":1}`) // though no frame was committed
 	behind.wantNotice(`{"notice":1}`)
 	b.append(100, 300000)
 	b.notify(book, `{"notice":2}`)
@@ -66,7 +69,7 @@ func TestNoticesInTheirPlace(t *testing.T) {
 	b.publish(5)
 	for _, p := range []*peer{live, behind, b.connect(first, nil, false)} {
 		if p.id > behind.id {
-			p.wantNotice(`{"notice":1}`) // it begins just there
+			p.wantNotice(`{"notice":1}`) // its stream begins at the notice
 		}
 		p.want(b, 3, 5)
 		p.wantNotice(`{"notice":2}`)
@@ -82,7 +85,7 @@ func TestNoticesInTheirPlace(t *testing.T) {
 	b.publish(7)
 	for _, p := range []*peer{live, past, other} {
 		p.want(b, 6, 7)
-		for { // the notices count in no position
+		for { // notices do not count in positions
 			h, payload := p.frame()
 			if at, err := wsproto.ParsePosition(payload); h.OpCode != ws.OpPing || err != nil {
 				t.Fatalf("%+v %q", h, payload)
@@ -93,11 +96,12 @@ func TestNoticesInTheirPlace(t *testing.T) {
 	}
 }
 
-// A frame that is committed behind a notice is never sent before it, whatever
-// the worker does meanwhile, and to clients that are blocked every other moment.
+// A frame that is committed after a notice is never sent before it, for any timing, also to clients
+// whose sockets are often full.
 func TestNoticesUnderLoad(t *testing.T) {
 	dir := t.TempDir()
-	b := start(t, handoff.Settings{Notices: dir}, framelog.Options{SegmentBytes: 1 << 20, RetainBytes: 256 << 20})
+	b := start(t, handoff.Settings{Notices: dir},
+		framelog.Options{SegmentBytes: 1 << 20, RetainBytes: 256 << 20})
 	book := newBook(t, dir)
 	random := rand.New(rand.NewPCG(6, 6))
 	const rounds = 60
@@ -108,7 +112,7 @@ func TestNoticesUnderLoad(t *testing.T) {
 	}
 	z := b.compress(deflate.Options{})
 	z.SetClients(1)
-	z.is(true)
+	z.waitAlive(true)
 	for i := range 4 {
 		peers = append(peers, b.join(handoff.Client{Negotiated: deflatedWithNotices}, i%2 == 0))
 	}
@@ -141,7 +145,7 @@ func TestNoticesUnderLoad(t *testing.T) {
 			}
 			for k, w := range want {
 				if i == 0 && k%4 == 0 {
-					continue // it did not ask
+					continue // this client did not ask
 				}
 				if got[0] != w {
 					t.Errorf("client %d: %q instead of %q", i, got[0], w)
@@ -155,8 +159,9 @@ func TestNoticesUnderLoad(t *testing.T) {
 		b.notify(book, fmt.Sprintf(`{"notice":%d}`, i))
 		for k := range 3 {
 			text := append(fmt.Appendf(nil, "%d ", 3*i+k), noise(random, 50_000)...)
-			clear(text[25_000:]) // about half of it is left after compressing
-			if err := b.frames.Append(wsproto.AppendTextFrame(nil, text), framelog.Meta{Stream: 1, Cycle: -1, Time: 1}); err != nil {
+			clear(text[25_000:]) // so that compressing halves it
+			if err := b.frames.Append(wsproto.AppendTextFrame(nil, text),
+				framelog.Meta{Stream: 1, Cycle: -1, Time: 1}); err != nil {
 				t.Fatal(err)
 			}
 			if err := b.frames.Commit(); err != nil {
@@ -172,8 +177,9 @@ func TestNoticesUnderLoad(t *testing.T) {
 	}
 }
 
-// To a client on the compressed log a notice comes in its place, also where the compressed log has
-// what is behind it.
+// A client with compressed frames gets a notice in its place, even if the compressed log already
+// has the
+// frames after it.
 func TestNoticesAmongCompressed(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, handoff.Settings{Notices: dir}, framelog.Options{})
@@ -209,7 +215,7 @@ func TestNoticesAmongCompressed(t *testing.T) {
 	b.notify(book, `{"notice":4}`)
 	b.ring()
 	for _, p := range []*peer{p, late} {
-		p.wantNotice(`{"notice":4}`) // though no frame has come
+		p.wantNotice(`{"notice":4}`) // though no frame was committed
 	}
 	add(1)
 	b.ring()
@@ -217,12 +223,13 @@ func TestNoticesAmongCompressed(t *testing.T) {
 		p.count(b, 7, 8)
 	}
 	if n := other.count(b, 0, 8); n == 0 {
-		t.Error("nothing is compressed for who wants no notices")
+		t.Error("a client without notices gets nothing compressed")
 	}
 }
 
-// Sockets that have room again are served without a turn of the loop, from the frame log as it is by then: also there
-// no frame goes out before the notice that it is behind.
+// When a socket becomes writable, its client is served without a turn of the loop, from the frame
+// log as
+// it is then. Here too no frame is sent before the notice that precedes it.
 func TestNoticesToBlockedClients(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, handoff.Settings{Notices: dir}, framelog.Options{})
@@ -234,7 +241,7 @@ func TestNoticesToBlockedClients(t *testing.T) {
 	}
 	var peers []*peer
 	from := uint64(0)
-	for i := range clients { // each has 50 kB less to come
+	for i := range clients { // each has 50 kB less to get
 		peers = append(peers, b.connect(from, nil, true))
 		from += uint64(len(b.all[i]))
 	}
@@ -248,7 +255,7 @@ func TestNoticesToBlockedClients(t *testing.T) {
 	}
 }
 
-// A file that cannot be read delays notices, and nothing else.
+// A notices file that cannot be read delays notices, and nothing else.
 func TestNoticesThatCannotBeRead(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, handoff.Settings{Notices: dir}, framelog.Options{})
@@ -265,11 +272,11 @@ func TestNoticesThatCannotBeRead(t *testing.T) {
 	p.want(b, 1, 2)
 }
 
-// newBookOver begins anew where the file is damaged.
+// newBookOver opens a book where the file is damaged.
 func newBookOver(t *testing.T, dir string) *notice.Book {
 	book, err := notice.Open(dir, 0)
 	if err == nil {
-		t.Fatal("a damaged file is taken")
+		t.Fatal("a damaged file is accepted")
 	}
 	return book
 }

@@ -12,41 +12,44 @@ import (
 	"distributor/engine/handoff"
 )
 
-// What the kernel will not send just now, whatever the error, is told later: no
-// EPOLLOUT comes for it.
+// A message that the kernel refuses, with any error, is sent later. No EPOLLOUT follows in this
+// case.
 func TestOutboxIsKept(t *testing.T) {
-	h := holdInHand(t)
-	h.told(func(m handoff.Message) bool { return m.Ready != nil })
+	h := newManualLoop(t)
+	h.sentToPrimary(isReady)
 	if err := unix.SetsockoptInt(h.control, unix.SOL_SOCKET, unix.SO_SNDBUF, 1); err != nil {
 		t.Fatal(err)
 	}
-	packet, err := handoff.Encode(handoff.Message{Closed: &handoff.Closed{ID: 7, Detail: strings.Repeat("x", 16<<10)}})
+	packet, err := handoff.Encode(handoff.Message{Closed: &handoff.Closed{ID: 7,
+		Detail: strings.Repeat("x", 16<<10)}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := handoff.Send(h.control, packet); err == nil || errors.Is(err, handoff.ErrAgain) {
 		t.Fatalf("the kernel is to refuse it outright, not %v", err)
 	}
-	h.sendToPrimary(handoff.Message{Closed: &handoff.Closed{ID: 7, Detail: strings.Repeat("x", 16<<10)}})
+	h.sendToPrimary(handoff.Message{Closed: &handoff.Closed{ID: 7,
+		Detail: strings.Repeat("x", 16<<10)}})
 	h.sendToPrimary(handoff.Message{Closed: &handoff.Closed{ID: 8}})
 	if err := unix.SetsockoptInt(h.control, unix.SOL_SOCKET, unix.SO_SNDBUF, 1<<18); err != nil {
 		t.Fatal(err)
 	}
 	if h.tick(); len(h.outbox) > 0 {
-		t.Errorf("%d messages still wait", len(h.outbox))
+		t.Errorf("%d messages are still queued", len(h.outbox))
 	}
 	for id := uint64(7); id <= 8; id++ {
-		if m := h.told(func(m handoff.Message) bool { return m.Closed != nil }); m.Closed.ID != id {
+		if m := h.sentToPrimary(isClosed); m.Closed.ID != id {
 			t.Errorf("the end of %d is told, not that of %d", m.Closed.ID, id)
 		}
 	}
 }
 
-// fill tells the primary, which does not read, of ends until the channel has no room. It returns
-// how many.
-func (h *handHeld) fill() (ends uint64) {
+// fill sends the primary, which does not read, reports of ended clients until the channel is full.
+// It
+// returns their number.
+func (h *manualLoop) fill() (ends uint64) {
 	h.t.Helper()
-	h.told(func(m handoff.Message) bool { return m.Ready != nil })
+	h.sentToPrimary(isReady)
 	for len(h.outbox) == 0 {
 		if ends++; ends > 10_000 {
 			h.t.Fatal("the channel is never full")
@@ -58,7 +61,7 @@ func (h *handHeld) fill() (ends uint64) {
 }
 
 // receiveNext waits for the next message to the primary.
-func (h *handHeld) receiveNext() (m handoff.Message) {
+func (h *manualLoop) receiveNext() (m handoff.Message) {
 	h.t.Helper()
 	b := make([]byte, handoff.MaxMessage)
 	until(h.t, func() bool {
@@ -71,10 +74,10 @@ func (h *handHeld) receiveNext() (m handoff.Message) {
 	return m
 }
 
-// What the channel had no room for is sent as soon as it has room, and in order: ends, and
-// confirmations. No tick has to come for it.
-func TestOutboxIsSentWhenThereIsRoom(t *testing.T) {
-	h := holdInHand(t)
+// Messages that the channel could not take are sent in order when it takes more, without a tick:
+// reports of ended clients, and confirmations.
+func TestOutboxIsSentWhenWritable(t *testing.T) {
+	h := newManualLoop(t)
 	ends := h.fill()
 	for offset := range uint64(3) {
 		h.confirm(&client{id: 7, acked: offset})
@@ -106,9 +109,9 @@ func TestOutboxIsSentWhenThereIsRoom(t *testing.T) {
 	}
 }
 
-// A worker that was drained stays until the primary has been told everything.
+// A drained worker stays until all its messages have been sent to the primary.
 func TestDrainWaitsForTheOutbox(t *testing.T) {
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	ends := h.fill()
 	packet, err := handoff.Encode(handoff.Message{Drain: &handoff.Drain{}})
 	if err == nil {
@@ -132,10 +135,11 @@ func TestDrainWaitsForTheOutbox(t *testing.T) {
 	}
 }
 
-// However many messages of the primary come at once, the poller tells of them once: all of them are
-// handled, a batch a turn.
+// The poller reports once that messages of the primary have arrived. All of them are handled, one
+// batch
+// per turn.
 func TestControlIsReadToItsEnd(t *testing.T) {
-	h := holdInHand(t)
+	h := newManualLoop(t)
 	h.armed = false
 	settings := h.settings
 	for n := range 4*controlBatch + 1 {

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// profileWithin bounds how long one profile may take, with what it is written
-// to: whoever asks names the seconds.
+// profileWithin bounds how long one profile may take, because the request names its duration.
 const profileWithin = 10 * time.Minute
 
-// serveProfile answers one HTTP request for /debug/pprof on the socket fd,
-// which it takes over, on goroutines of its own: the loop goes on.
+// serveProfile answers one HTTP request for /debug/pprof on the socket fd, and closes the socket.
+// It
+// works on goroutines of its own, so the loop goes on.
 func serveProfile(fd int, log *slog.Logger) {
 	file := os.NewFile(uintptr(fd), "profile")
 	conn, err := net.FileConn(file)

@@ -14,22 +14,20 @@ import (
 )
 
 const (
-	// readsAtOnce bounds what one event can make us read. The rest is read in
-	// turns, so that a client that floods holds up nobody.
+	// readsAtOnce bounds how many reads one event causes. The rest is read in later turns, so that a
+	// client that floods does not delay the others.
 	readsAtOnce = 8
-	// readBudget is how many bytes one turn reads from the clients whose last
-	// event brought more than readsAtOnce.
+	// readBudget is how many bytes one turn reads from the clients in loop.unread.
 	readBudget = 1 << 20
 )
 
-// watch has the poller tell of input and, once the socket was full, of room.
+// watch has the poller report input and, after the socket was full, EPOLLOUT.
 func (l *loop) watch(fd int) error {
 	return l.poller.AddReadWrite(&netpoll.PollAttachment{FD: fd}, true)
 }
 
-// clientEvent handles what the poller says of a client. An event may belong to
-// a connection that had the descriptor before, so errors are believed only when
-// reading shows them.
+// clientEvent handles an event of a client's socket. The event may belong to an earlier connection
+// with the same descriptor, so an error counts only when reading finds it.
 func (l *loop) clientEvent(c *client, ev netpoll.IOEvent) {
 	if ev&unix.EPOLLOUT != 0 && c.sendBlocked {
 		c.sendBlocked = false
@@ -45,7 +43,7 @@ func (l *loop) clientEvent(c *client, ev netpoll.IOEvent) {
 	}
 }
 
-// readRest reads on from the clients that read left in l.unread.
+// readRest continues to read from the clients in l.unread.
 func (l *loop) readRest() {
 	for budget := readBudget; budget > 0 && !l.unread.empty(); {
 		c := l.unread.pop()
@@ -56,22 +54,22 @@ func (l *loop) readRest() {
 	}
 }
 
-// read takes what a client has sent, and returns how many bytes. The poller tells of
-// input once, so read ends only when there is no more, or with c in l.unread. A short
-// read empties the socket, except where the poller told of more than data: the peer's
-// end stands behind the data, and urgent data divides it. Then, and after a send that
-// found the connection at its end, only the kernel's word counts.
+// read reads and handles a client's input, and returns its size in bytes. The poller reports input
+// once, so read ends only when there is no more, or with c in l.unread. A short read means that
+// there is no more, with two exceptions. If the poller reported more than data, the peer's end may
+// follow the data, or urgent data may divide it. After a send that found the connection ended, the
+// end follows the data. In both cases read goes on until the kernel returns EAGAIN or the end.
 func (l *loop) read(c *client) (total int) {
 	for range readsAtOnce {
-		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(c.fd), uintptr(unsafe.Pointer(&l.input[0])),
-			uintptr(len(l.input)), unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, uintptr(c.fd),
+			uintptr(unsafe.Pointer(&l.input[0])), uintptr(len(l.input)), unix.MSG_DONTWAIT, 0, 0)
 		switch {
 		case errno == syscall.EINTR:
 			continue
 		case errno == syscall.EAGAIN && !c.gone:
 			return total
 		case errno == 0 && n == 0 && c.finish && !c.parted && !c.gone:
-			c.ended = true // it may still read: our close frame is on its way
+			c.ended = true // it may still read, and our close frame is on its way
 			return total
 		case errno != 0 || n == 0:
 			l.drop(c, wsproto.ClientGone, "")
@@ -91,14 +89,15 @@ func (l *loop) read(c *client) (total int) {
 	return total
 }
 
-// parse handles n bytes of input, and sends what they ask for. A client that is
-// behind gets that in its turn: or each of its pings would bring it a slice.
+// parse handles input, and sends the answers. A client that is behind gets them in its turn,
+// because
+// otherwise each of its pings would bring it a slice of data.
 func (l *loop) parse(c *client, p []byte) {
 	c.unanswered = time.Time{}
 	if c.inputClosed || c.finish {
 		return
 	}
-	// A broken rule says more than too much of it: p is read first.
+	// p is parsed before the limit applies: a broken rule is the more useful reason of the two.
 	allowed := c.allow(len(p), l.settings.InputBytes, l.settings.InputRate, l.now)
 	l.receiver.c = c
 	if err := c.reader.Feed(p, &l.receiver); err != nil {
@@ -118,10 +117,9 @@ func (l *loop) parse(c *client, p []byte) {
 	}
 }
 
-// allow takes n bytes off what c may send: a collector has nothing to say, so
-// burst bytes at once, and rate bytes a second in the long run, are let pass and
-// ignored, and more ends the connection. The answers to our own pings come on
-// top of that.
+// allow takes n bytes off what c may send, and tells whether they were allowed. A collector has
+// nothing to send, so burst bytes at once and rate bytes a second are accepted and ignored. The
+// answers to our own pings are accepted besides.
 func (c *client) allow(n, burst, rate int, now time.Time) bool {
 	if more := int(now.Sub(c.refilled).Seconds() * float64(rate)); more > 0 {
 		c.allowance, c.refilled = min(burst, c.allowance+more), now
@@ -132,7 +130,7 @@ func (c *client) allow(n, burst, rate int, now time.Time) bool {
 	return c.allowance >= 0
 }
 
-// receiver is the wsproto.Handler of the client whose input is being parsed.
+// receiver is the wsproto.Handler for the client whose input is being parsed.
 type receiver struct {
 	l *loop
 	c *client
@@ -146,8 +144,8 @@ func (r *receiver) Ping(payload []byte) error {
 	return nil
 }
 
-// Pong takes an echoed position as the client's word that it has read so far.
-// A pong that says anything else is of no use, and no error (RFC 6455 §5.5.3).
+// Pong takes an echoed position as confirmation that the client has read everything before it. Any
+// other payload is ignored: it is no error (RFC 6455 §5.5.3).
 func (r *receiver) Pong(payload []byte) error {
 	p, err := wsproto.ParsePosition(payload)
 	if err == nil && p.Log == r.l.frames.ID() && p.Offset <= r.c.cursor && p.Offset >= r.c.acked {
@@ -175,12 +173,13 @@ func (r *receiver) Close(code uint16, reason []byte) error {
 	return nil
 }
 
-// answersClose tells whether a client's close frame, with code, confirms all that was sent before
-// ours. It is the answer to ours if ours is out and the codes are the same. They can be the same by
-// chance when both sides close at once; so a client that answers pings is believed by its pong
-// alone.
+// answersClose tells whether a client's close frame, with code, confirms everything that was sent
+// before ours. It answers ours if ours was sent and the codes are equal. They can be equal by
+// chance
+// when both sides close at once. So for a client that answers pings only its pongs count.
 func (c *client) answersClose(code uint16) bool {
-	return c.due&dueClose == 0 && len(c.pendingOutput) == 0 && code == c.closeCode && c.why.Code != 0 && c.acked == 0
+	return c.due&dueClose == 0 && len(c.pendingOutput) == 0 && code == c.closeCode &&
+		c.why.Code != 0 && c.acked == 0
 }
 
 func (r *receiver) Data(_ int, end bool) error {

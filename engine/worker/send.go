@@ -12,18 +12,18 @@ import (
 )
 
 const (
-	// sliceBytes is the most data given to one client in one turn, and in one
-	// system call: measured best between 128 KiB and 512 KiB.
+	// sliceBytes is the most data that one client is given in one turn and in one system call.
+	// Measured: the best value is between 128 KiB and 512 KiB.
 	sliceBytes = 256 << 10
-	// turnBudget is how many bytes one turn gives to the clients behind, about
-	// a millisecond's work: the delay that they can add to the live ones.
+	// turnBudget is how many bytes one turn gives to the clients that are behind: about a
+	// millisecond's work, which is the delay that they can cause for the live ones.
 	turnBudget = 2 << 20
-	// serveCost is what serving a client costs beside its bytes, in bytes.
+	// serveCost is the fixed cost of serving a client, in bytes.
 	serveCost = 4 << 10
 )
 
-// serve gives c what is due, at most one slice of data, and puts c where its new state belongs. It
-// returns the number of data bytes sent.
+// serve gives c what is due, at most one slice of data, and sets its new state. It returns the
+// number of data bytes sent.
 func (l *loop) serve(c *client) int {
 	if c.gone {
 		return 0
@@ -33,7 +33,7 @@ func (l *loop) serve(c *client) int {
 	case err == nil:
 	case errors.Is(err, errGone):
 		c.gone = true
-		l.read(c) // what c confirmed before its end counts; then c is dropped
+		l.read(c) // counts what c confirmed before the end, then drops c
 		return n
 	case errors.Is(err, framelog.ErrBelowFloor):
 		l.lost(c, wsproto.BehindFloor, err)
@@ -60,9 +60,9 @@ func (l *loop) serve(c *client) int {
 	return n
 }
 
-// closeSent goes on after our close frame. If the client has sent its own, the client parts. If the
-// client broke the protocol, its close frame cannot be recognized: our side is shut down, and what
-// the client still sends is read and thrown away.
+// closeSent continues after our close frame was sent. If the client has sent its own, the worker
+// parts from it. If the client broke the protocol, its close frame cannot be recognized. Then our
+// side is shut down, and input is read and discarded.
 func (l *loop) closeSent(c *client) {
 	if c.parted {
 		return
@@ -74,8 +74,8 @@ func (l *loop) closeSent(c *client) {
 	}
 }
 
-// lost ends a client whose next bytes cannot be read any more. Inside a frame no close frame can be
-// sent.
+// lost disconnects a client whose next bytes cannot be read any more. Inside a frame no close frame
+// can be sent, so the connection is dropped.
 func (l *loop) lost(c *client, why wsproto.Disconnect, err error) {
 	if c.midFrame || c.state == closing {
 		l.drop(c, why, err.Error())
@@ -85,14 +85,14 @@ func (l *loop) lost(c *client, why wsproto.Disconnect, err error) {
 }
 
 var (
-	// errGone says that the connection is no more.
+	// errGone means that the connection has ended.
 	errGone = errors.New("worker: connection ended")
 	// errBehindFloor and errStalled are the details of two disconnects.
 	errBehindFloor = errors.New("worker: the oldest frame kept is beyond the client's cursor")
 	errStalled     = errors.New("worker: the peer acknowledged nothing for the ping timeout")
 )
 
-// feed sends what next says until c has been given a slice of data, nothing more is due, or the
+// feed sends the steps of next until c has been given a slice of data, nothing more is due, or the
 // socket takes no more. It returns the number of data bytes sent.
 func (l *loop) feed(c *client) (sent int, err error) {
 	for !c.sendBlocked {
@@ -102,7 +102,7 @@ func (l *loop) feed(c *client) (sent int, err error) {
 		}
 		n, err := l.send(c, s)
 		if err != nil {
-			if s.kind == stepCompressed && !errors.Is(err, errGone) { // EFAULT
+			if s.kind == stepCompressed && !errors.Is(err, errGone) { // EFAULT: its file was cut
 				l.compressedFailed(err)
 				continue
 			}
@@ -121,12 +121,13 @@ func (l *loop) feed(c *client) (sent int, err error) {
 	return sent, nil
 }
 
-// send offers the bytes of s, and the pings among them, to c's socket by one system call. It returns
-// how many bytes the socket took. If the socket takes no more, c.sendBlocked is set, and an EPOLLOUT
-// edge follows.
+// send offers the bytes of s, and the pings among them, to c's socket by one system call. It
+// returns
+// how many bytes the socket took. If the socket takes no more, send sets c.sendBlocked, and an
+// EPOLLOUT edge follows.
 //
-// The scheduler does not know of the system call: the socket never blocks, and telling the scheduler
-// would cost a quarter of a small send.
+// The system call is a raw one, unknown to the Go scheduler: the socket never blocks, and an
+// ordinary call would add a quarter to the cost of a small send.
 func (l *loop) send(c *client, s step) (int, error) {
 	if s.pings {
 		return l.sendGathered(c, s.bytes)
@@ -140,7 +141,7 @@ func (l *loop) send(c *client, s step) (int, error) {
 	}
 }
 
-// sendGathered sends b with the pings of l.gathering among it.
+// sendGathered sends b with the pings of l.gathering in their places.
 func (l *loop) sendGathered(c *client, b []byte) (int, error) {
 	header := l.gathering.message(b)
 	for {
@@ -154,12 +155,12 @@ func (l *loop) sendGathered(c *client, b []byte) (int, error) {
 
 const sendFlags = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
 
-// sent notes what a send of size bytes to c has come to.
+// sent handles the result of a send of size bytes to c: n bytes taken, or errno.
 func (l *loop) sent(c *client, n, size int, errno syscall.Errno) (int, error) {
 	switch errno {
 	case 0:
-		// A send also takes less where the frame log's file was cut under the
-		// mapping. The next one begins there, and gets EFAULT.
+		// A send also takes less if the frame log's file was cut while it is mapped. The next send
+		// begins there, and fails with EFAULT.
 		c.sendBlocked = n < size && !writable(c.fd)
 		c.written += uint64(n)
 		c.progress = l.now
@@ -169,20 +170,20 @@ func (l *loop) sent(c *client, n, size int, errno syscall.Errno) (int, error) {
 		return 0, nil
 	case syscall.EPIPE, syscall.ECONNRESET, syscall.ETIMEDOUT, syscall.ECONNABORTED,
 		syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN,
-		// What the kernel makes of the ICMP messages that it was sent before it gave up.
+		// Errors that the kernel reports for ICMP messages that it got before it gave up.
 		syscall.ECONNREFUSED, syscall.ENOPROTOOPT, syscall.EPROTO, syscall.EMSGSIZE,
 		syscall.EOPNOTSUPP, syscall.EHOSTDOWN, syscall.ENONET, syscall.EACCES:
 		return 0, errGone
 	default:
-		// EFAULT: the frame log's file was cut under the mapping.
+		// EFAULT: the frame log's file was cut while it is mapped.
 		return 0, errno
 	}
 }
 
-// writable tells whether a socket takes more now. If it does not, the kernel notes
-// that somebody waits, and an EPOLLOUT edge follows.
+// writable tells whether a socket takes more now. If not, this call makes the kernel report an
+// EPOLLOUT edge later.
 func writable(fd int) bool {
 	ask := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 	n, err := unix.Poll(ask[:], 0)
-	return err == nil && n > 0 // EINTR: the kernel had no answer
+	return err == nil && n > 0 // EINTR counts as not writable
 }

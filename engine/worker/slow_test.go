@@ -20,9 +20,11 @@ func TestSlowness(t *testing.T) {
 		want string // of the last; all before are ""
 	}{
 		{"takes nothing", rule, []at{{0, 0, 5000, false}, {30, 0, 5000, false}, {60, 0, 5000, false}}, "took 0 bytes in 1m0s, with 5000 to go"},
-		{"takes a little less than the rate", rule, []at{{0, 0, 5000, false}, {60, 599, 9000, false}}, "took 599 bytes in 1m0s, with 8401 to go"},
+		{"takes a little less than the rate", rule, []at{{0, 0, 5000, false}, {60, 599, 9000, false}},
+			"took 599 bytes in 1m0s, with 8401 to go"},
 		{"takes just the rate", rule, []at{{0, 0, 5000, false}, {60, 600, 9000, false}}, ""},
-		{"judged over the time that passed, not the window", rule, []at{{0, 0, 5000, false}, {90, 899, 5000, false}}, "took 899 bytes in 1m30s, with 4101 to go"},
+		{"judged over the time that passed, not the window", rule,
+			[]at{{0, 0, 5000, false}, {90, 899, 5000, false}}, "took 899 bytes in 1m30s, with 4101 to go"},
 		{"not before the window is over", rule, []at{{0, 0, 5000, false}, {59, 0, 5000, false}}, ""},
 		{"the window begins with being far behind", rule, []at{{0, 0, 1000, false}, {59, 0, 1001, false}, {118, 0, 2000, false}}, ""},
 		{"and ends with it", rule, []at{{0, 0, 1000, false}, {59, 0, 1001, false}, {119, 0, 2000, false}}, "took 0 bytes in 1m0s, with 2000 to go"},
@@ -47,7 +49,8 @@ func TestSlowness(t *testing.T) {
 					want = c.want
 				}
 				now := time.Unix(1_700_000_000+int64(a.second), 0)
-				if got := s.observe(c.rule, now, max(a.head, a.cursor)-a.cursor, start+a.cursor, !a.ready); got != want {
+				if got := s.check(c.rule, now, max(a.head, a.cursor)-a.cursor, start+a.cursor,
+					!a.ready); got != want {
 					t.Fatalf("after %d s: %q, want %q", a.second, got, want)
 				}
 			}

@@ -8,15 +8,13 @@ import (
 )
 
 const (
-	// unsentBytes is about how much the kernel takes for a client beyond what
-	// is on its way (TCP_NOTSENT_LOWAT). Without it a send buffer grows to what
-	// tcp_wmem allows, 4 MiB, for a client that has stopped reading as well:
-	// memory that is of use to nobody, and minutes of a thin line that a ping or a
-	// close frame stands behind. A limit on what is not sent yet leaves the
-	// kernel free to keep as much under way as a long line needs, which
-	// SO_SNDBUF would not.
+	// unsentBytes is about how much the kernel takes for a client beyond what is already in
+	// flight (TCP_NOTSENT_LOWAT). Without it a send buffer grows to the limit of tcp_wmem, 4 MiB,
+	// also for a client that has stopped reading. That is memory without use, and on a slow link
+	// a ping or a close frame waits behind it for minutes. Other than SO_SNDBUF, this limit
+	// leaves the kernel free to keep as much in flight as a long link needs.
 	unsentBytes = 256 << 10
-	// maxParting bounds the descriptors of connections that are over.
+	// maxParting bounds how many sockets wait for the peer's end.
 	maxParting = 256
 )
 
@@ -25,10 +23,10 @@ func limitUnsent(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes)
 }
 
-// observe asks the kernel how much the peer has acknowledged, and reports
-// whether that is more than before. The peer is alive then. The ping timeout's
-// clock starts anew while the ping stands behind what the peer has taken, and
-// while the socket is full: a peer that takes its time is not a silent one.
+// observe asks the kernel how many bytes the peer has acknowledged, and tells whether that grew. If
+// it grew, the peer is alive. Then the ping timeout starts anew if the peer has not acknowledged
+// the
+// ping yet, or if the socket is full: such a peer is slow, not silent.
 func (c *client) observe(now time.Time) bool {
 	unacknowledged, err := unix.IoctlGetInt(c.fd, unix.SIOCOUTQ)
 	if err != nil {
@@ -45,10 +43,11 @@ func (c *client) observe(now time.Time) bool {
 	return true
 }
 
-// part ends a connection on which both close frames are out: the primary is told
-// so, and our side is shut down. The socket stays until the peer has shut down its
-// side, or for closeWait. Closing it earlier would answer any input with a reset, which
-// destroys what the peer has not read yet, the close frame included.
+// part ends a connection on which both close frames were sent. It reports the end to the primary
+// and
+// shuts down our side. The socket stays open until the peer has shut down its side, or for
+// closeWait. Closing it earlier would answer any input with a reset, which destroys what the peer
+// has not read yet, the close frame included.
 func (l *loop) part(c *client) {
 	_ = unix.Shutdown(c.fd, unix.SHUT_WR)
 	l.forget(c, c.why, c.detail)
@@ -57,24 +56,24 @@ func (l *loop) part(c *client) {
 		return
 	}
 	c.parted = true
-	if l.drain == nil { // else all is to be over by the deadline that there is
+	if l.drain == nil { // a drain has set the last deadline already
 		c.deadline = l.now.Add(closeWait)
 	}
 	l.parting = append(l.parting, c)
 	l.limitParting()
 }
 
-// limitParting closes the oldest sockets of l.parting where there are too many,
-// or clients need their descriptors.
+// limitParting closes the oldest sockets of l.parting while there are too many, or while clients
+// need their descriptors.
 func (l *loop) limitParting() {
-	for len(l.parting) > 0 && len(l.parting) > min(maxParting, room()-len(l.clients)) {
+	for len(l.parting) > 0 && len(l.parting) > min(maxParting, slots()-len(l.clients)) {
 		l.release(l.parting[0])
 	}
 }
 
-// waitForEnd ends a client that is closing when its time is over. While the peer
-// acknowledges what it was sent, the deadline moves on, up to the ping timeout: our
-// close frame may stand behind what a thin line takes a while for.
+// waitForEnd drops a closing client when its deadline has passed. While the peer acknowledges data,
+// the deadline moves, up to the ping timeout, because on a slow link our close frame waits behind
+// that data.
 func (l *loop) waitForEnd(c *client) {
 	if c.observe(l.now) && l.drain == nil && !c.inputClosed && l.now.Before(c.closeBy) {
 		c.deadline = l.now.Add(closeWait)
@@ -84,13 +83,12 @@ func (l *loop) waitForEnd(c *client) {
 	}
 }
 
-// release closes the socket of c. When that has not taken all that was begun (a
-// frame, or the close frame), nothing of what the kernel holds for it can be of
-// use: it is given up with the connection, by a reset, or clients that stall, are
-// dropped and come back could fill memory with it. Else the kernel goes on for the
-// ping timeout at most, where the peer does not answer (TCP_USER_TIMEOUT), not
-// for the minutes that it would. A live connection must not have that option: the
-// kernel also ends peers by it that take little and acknowledge that.
+// release closes the socket of c. If the socket has not taken all of a frame or of the close frame,
+// the kernel's data for it is useless: a reset discards it, or else clients that stall, are dropped
+// and reconnect could fill memory with it. Otherwise, if the peer does not answer, the kernel keeps
+// the connection for the ping timeout at most (TCP_USER_TIMEOUT), instead of minutes. A live
+// connection must not have that option, because with it the kernel also resets peers that read
+// slowly.
 func (l *loop) release(c *client) {
 	if c.sendBlocked || len(c.pendingOutput) > 0 {
 		_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
@@ -98,7 +96,7 @@ func (l *loop) release(c *client) {
 		_ = unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT,
 			int(l.settings.PingTimeoutMS))
 	}
-	// The primary may still hold a duplicate, so closing alone does not end the watch.
+	// The primary may still hold a duplicate, so closing does not end the poller's watch.
 	_ = l.poller.Delete(c.fd)
 	_ = unix.Close(c.fd)
 	l.byFD[c.fd] = nil

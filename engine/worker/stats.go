@@ -7,20 +7,18 @@ import (
 	"distributor/engine/handoff"
 )
 
-// recentReports is how many reports the largest latency is remembered for: ten
-// seconds, as one is sent about every second.
+// recentReports is how many reports Stats.LatencyMax covers: ten seconds, at about one a second.
 const recentReports = 10
 
-// measure takes a sample of the latency from the frame log to the kernel, after
-// c was served: the age of the newest frame that it was given, in whole or in
-// part. Age counts from when the primary began to append the frame's chunk
-// (framelog.Meta.Time) and is read from the clock after the send. Where frames
-// wait for each other it is the oldest that counts: it has waited longest.
+// measure takes a sample of the latency from the frame log to the kernel, after c was served: the
+// age of the newest frame that c was given, in whole or in part. Age counts from when the primary
+// began to append the frame's chunk (framelog.Meta.Time) to the wall clock after the send. With
+// lingering it is the age of the oldest frame that c was given, which has waited longest.
 //
-// turn asks for it after its first and its last live client, so a sample is the
-// best or the worst case of a turn, and costs the same however many clients
-// there are. Clients that are behind or blocked are not sampled: how long they
-// wait is their own doing, and Lag and Slowest tell of it.
+// round calls measure after its first and its last live client. So a sample is the best or the
+// worst
+// case of a round, and costs the same for any number of clients. Clients that are behind or blocked
+// are not sampled, because their wait depends on themselves. Lag and Slowest report them.
 func (l *loop) measure(c *client, from uint64) {
 	if c.fd < 0 || c.cursor == from {
 		return // gone, or its socket was full
@@ -32,23 +30,23 @@ func (l *loop) measure(c *client, from uint64) {
 	if at != l.sampled.offset {
 		m, err := l.frames.Meta(at)
 		if err != nil {
-			return // serve meets it as well, and tells
+			return // serve gets the same error, and logs it
 		}
 		l.sampled.offset, l.sampled.time = at, m.Time
 	}
-	age := max(0, time.Duration(time.Now().UnixNano()-l.sampled.time)).Seconds() // the wall clock may have been set back
+	// The wall clock may have been set back.
+	age := max(0, time.Duration(time.Now().UnixNano()-l.sampled.time)).Seconds()
 	l.stats.Latency.Observe(&handoff.LatencyBounds, age)
 	l.slowestSample = max(l.slowestSample, age)
 }
 
-// lag is how many bytes c is behind the head, which is as of the last turn's
-// beginning: c may have got more since.
+// lag returns how many bytes c was behind the head when the last turn began.
 func (l *loop) lag(c *client) uint64 { return l.head - min(c.cursor, l.head) }
 
-// report tells the primary how we are.
+// report sends Stats to the primary.
 func (l *loop) report() {
 	s := &l.stats
-	s.Head, s.MinCursor, s.Room = l.head, 0, room()
+	s.Head, s.MinCursor, s.Slots = l.head, 0, slots()
 	s.Clients, s.Blocked, s.Slowest = len(l.clients), 0, s.Slowest[:0]
 	for _, c := range l.clients {
 		if c.state == closing {
@@ -61,7 +59,7 @@ func (l *loop) report() {
 		if c.sendBlocked {
 			s.Blocked++
 		}
-		if c.cursor < l.head && c.state != live { // else it waits for us: see lingering
+		if c.cursor < l.head && c.state != live { // a live client waits for its round
 			s.Slowest = insertSlow(s.Slowest, c)
 		}
 	}
@@ -74,7 +72,7 @@ func (l *loop) report() {
 	l.sendToPrimary(handoff.Message{Stats: s})
 }
 
-// insertSlow keeps the worst, worst first.
+// insertSlow inserts c into the list of clients that are furthest behind, worst first.
 func insertSlow(worst []handoff.Slow, c *client) []handoff.Slow {
 	at := len(worst)
 	for at > 0 && worst[at-1].Cursor > c.cursor {
@@ -86,11 +84,12 @@ func insertSlow(worst []handoff.Slow, c *client) []handoff.Slow {
 	if len(worst) == handoff.MaxSlowest {
 		worst = worst[:len(worst)-1]
 	}
-	return slices.Insert(worst, at, handoff.Slow{ID: c.id, Key: c.key, Cursor: c.cursor, Blocked: c.sendBlocked})
+	return slices.Insert(worst, at,
+		handoff.Slow{ID: c.id, Key: c.key, Cursor: c.cursor, Blocked: c.sendBlocked})
 }
 
-// age is that of the frame that the cursor of a client which is behind stands
-// in, in seconds; 0 when that frame is no longer kept.
+// age returns the age, in seconds, of the frame in which the cursor of a client that is behind
+// stands; 0 if that frame is no longer kept.
 func (l *loop) age(cursor uint64) float64 {
 	m, err := l.frames.Meta(cursor + 1)
 	if err != nil {

@@ -21,11 +21,12 @@ import (
 	"distributor/wsproto"
 )
 
-// publishAged makes one frame visible that went into the log so long ago.
+// publishAged commits one frame that was appended age ago.
 func (b *bench) publishAged(age time.Duration) {
 	b.t.Helper()
 	frame := wsproto.AppendTextFrame(nil, []byte("{}"))
-	if err := b.frames.Append(frame, framelog.Meta{Stream: 1, Cycle: -1, Time: time.Now().Add(-age).UnixNano()}); err != nil {
+	if err := b.frames.Append(frame, framelog.Meta{Stream: 1, Cycle: -1,
+		Time: time.Now().Add(-age).UnixNano()}); err != nil {
 		b.t.Fatal(err)
 	}
 	if err := b.frames.Commit(); err != nil {
@@ -47,8 +48,8 @@ func sum(counts []uint64) (n uint64) {
 	return n
 }
 
-// A turn that serves three live clients takes two samples, one that serves one
-// takes one, and each lands in the bucket of its age.
+// A turn that serves three live clients takes two samples, a turn that serves one takes one. Each
+// sample counts in the bucket of its age.
 func TestLatencySamples(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	head := b.frames.Head()
@@ -58,7 +59,8 @@ func TestLatencySamples(t *testing.T) {
 	peers[0].data()
 	s := b.stats(func(s *handoff.Stats) bool { return s.Clients == 1 && s.Sends > 0 })
 	i, _ := slices.BinarySearch(handoff.LatencyBounds[:], s.LatencyMax)
-	if s.Latency.Counts[i] != 1 || sum(s.Latency.Counts[:]) != 1 || s.LatencyMax < 0.3 || s.Latency.Sum != s.LatencyMax {
+	if s.Latency.Counts[i] != 1 || sum(s.Latency.Counts[:]) != 1 || s.LatencyMax < 0.3 ||
+		s.Latency.Sum != s.LatencyMax {
 		t.Fatalf("%+v", s)
 	}
 	for range 2 {
@@ -70,17 +72,19 @@ func TestLatencySamples(t *testing.T) {
 		p.data()
 	}
 	s = b.stats(func(s *handoff.Stats) bool { return s.Sends == 4 })
-	if last := len(s.Latency.Counts) - 1; s.Latency.Counts[last] != 2 || sum(s.Latency.Counts[:]) != 3 || s.LatencyMax < 30 {
+	if last := len(s.Latency.Counts) - 1; s.Latency.Counts[last] != 2 ||
+		sum(s.Latency.Counts[:]) != 3 || s.LatencyMax < 30 {
 		t.Fatalf("%+v", s)
 	}
-	// A client that reads history is not live.
+	// A client that reads history is not live, so it is not sampled.
 	late := b.connect(head, nil, false)
 	late.want(b, 0, 2)
 	s = b.stats(func(s *handoff.Stats) bool { return s.Clients == 4 })
 	if sum(s.Latency.Counts[:]) != 3 {
-		t.Fatalf("a replay was taken for latency: %+v", s)
+		t.Fatalf("a replay was sampled as latency: %+v", s)
 	}
-	if n := sum(s.Lag.Counts[:]); s.Lag.Counts[0] != n || n < 4 || s.Head != b.frames.Head() || s.MinCursor != s.Head || len(s.Slowest) != 0 {
+	if n := sum(s.Lag.Counts[:]); s.Lag.Counts[0] != n || n < 4 || s.Head != b.frames.Head() ||
+		s.MinCursor != s.Head || len(s.Slowest) != 0 {
 		t.Fatalf("nobody is behind: %+v", s)
 	}
 }
@@ -91,16 +95,19 @@ func TestSlowestClients(t *testing.T) {
 	stalled := b.connect(0, nil, true)
 	b.publishAged(time.Hour)
 	const frame = 64 << 10
-	for range 256 { // more than any socket's buffers take
+	for range 256 { // more than the buffers of a socket take
 		b.publish(frame)
 	}
 	live.want(b, 0, len(b.all))
-	s := b.stats(func(s *handoff.Stats) bool { return s.Blocked == 1 && s.MinCursor > 0 && s.Head == b.frames.Head() })
+	s := b.stats(func(s *handoff.Stats) bool {
+		return s.Blocked == 1 && s.MinCursor > 0 && s.Head == b.frames.Head()
+	})
 	if len(s.Slowest) != 1 {
 		t.Fatalf("%+v", s.Slowest)
 	}
 	slow := s.Slowest[0]
-	if slow.ID != stalled.id || slow.Key != fmt.Sprint("key-", stalled.id) || !slow.Blocked || slow.Cursor != s.MinCursor || slow.Cursor >= s.Head {
+	if slow.ID != stalled.id || slow.Key != fmt.Sprint("key-", stalled.id) || !slow.Blocked ||
+		slow.Cursor != s.MinCursor || slow.Cursor >= s.Head {
 		t.Fatalf("%+v, head %d", slow, s.Head)
 	}
 	if slow.Seconds < 365*24*3600 { // append's frames are from 1970
@@ -132,7 +139,7 @@ func TestInsertSlow(t *testing.T) {
 	}
 }
 
-// A worker answers one request for a profile on a socket that it is sent.
+// A worker answers one request for a profile on a socket that it gets from the primary.
 func TestProfile(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	for _, c := range []struct {
@@ -165,15 +172,16 @@ func TestProfile(t *testing.T) {
 			t.Errorf("%s: %s %v\n%.300s", c.path, answer.Status, err, body)
 		}
 		if _, err := in.ReadByte(); err != io.EOF {
-			t.Errorf("%s: the connection goes on: %v", c.path, err)
+			t.Errorf("%s: the connection stays open: %v", c.path, err)
 		}
 		conn.Close()
 	}
 }
 
-// BenchmarkTurn is a wake-up for one new frame of 1 KiB: what it costs to give
-// it to so many live clients, sampling included. The sockets are connected UDP
-// ones, whose send costs about what TCP's does and which are never full.
+// BenchmarkTurn measures a wake-up for one new frame of 1 KiB: giving it to a number of live
+// clients,
+// sampling included. The sockets are connected UDP sockets, whose send costs about the same as with
+// TCP, and which are never full.
 func BenchmarkTurn(b *testing.B) {
 	for _, clients := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
@@ -199,7 +207,8 @@ func BenchmarkTurn(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				to := &unix.SockaddrInet4{Port: sink.LocalAddr().(*net.UDPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}
+				to := &unix.SockaddrInet4{Port: sink.LocalAddr().(*net.UDPAddr).Port,
+					Addr: [4]byte{127, 0, 0, 1}}
 				if err := unix.Connect(fd, to); err != nil {
 					b.Fatal(err)
 				}
@@ -228,8 +237,7 @@ func BenchmarkTurn(b *testing.B) {
 	}
 }
 
-// BenchmarkMeasure is what a sample costs, with the frame's time looked up and
-// known.
+// BenchmarkMeasure measures the cost of a sample, with the frame's time read and cached.
 func BenchmarkMeasure(b *testing.B) {
 	dir := b.TempDir()
 	w, _, err := framelog.OpenWriter(framelog.Options{Dir: dir, Log: slog.New(slog.DiscardHandler)})
@@ -266,9 +274,9 @@ func BenchmarkMeasure(b *testing.B) {
 	}
 }
 
-// A client may have got more than there was when the turn began: it is not behind.
-func TestLagOfOneAhead(t *testing.T) {
-	h := holdInHand(t)
+// A client may get frames that were committed after the turn began. Then its lag is 0.
+func TestLagBeyondTheHeadIsZero(t *testing.T) {
+	h := newManualLoop(t)
 	c := h.join(newWire(t).theirs, 0)
 	h.append(record)
 	h.serve(c) // by the frame log's own head
@@ -277,6 +285,7 @@ func TestLagOfOneAhead(t *testing.T) {
 	}
 	h.report()
 	if h.lag(c) != 0 || h.stats.MinCursor > h.stats.Head || h.stats.Lag.Sum != 0 {
-		t.Errorf("%d behind; smallest cursor %d of %d, sum of lags %v", h.lag(c), h.stats.MinCursor, h.stats.Head, h.stats.Lag.Sum)
+		t.Errorf("%d behind; smallest cursor %d of %d, sum of lags %v", h.lag(c), h.stats.MinCursor,
+			h.stats.Head, h.stats.Lag.Sum)
 	}
 }

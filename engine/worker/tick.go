@@ -7,20 +7,20 @@ import (
 )
 
 const (
-	// quietAfter without a new frame, a client that has caught up is pinged at
-	// the next tick, so that one that leaves then has confirmed all it got.
+	// quietAfter is how long the head must stand still until caught-up clients are pinged at the
+	// next tick, so that a client that leaves then has confirmed all that it got.
 	quietAfter = 100 * time.Millisecond
-	// lateTick after the tick before, we were held up ourselves (a stopped
-	// process, a suspended machine): what clients did meanwhile is seen to first,
-	// and time is asked about at the next tick.
+	// lateTick is the time between two ticks from which on the process itself was delayed (stopped,
+	// or the machine suspended). Then the clients' input is handled first, and their timeouts are
+	// checked at the next tick.
 	lateTick = 2 * time.Second
-	// confirmEvery is how often a client is pinged while it has something to
-	// confirm.
+	// confirmEvery is how often a client is pinged while it has something to confirm.
 	confirmEvery = time.Second
 )
 
-// tick looks after time: deadlines, pings, the floor, what the primary should
-// know. It also takes a turn, in case a wake-up was lost.
+// tick does the periodic work: deadlines, pings, the floor, the report to the primary. It also
+// takes
+// a turn, in case a wake-up was lost.
 func (l *loop) tick() {
 	l.flushOutbox()
 	if l.frames == nil {
@@ -40,8 +40,8 @@ func (l *loop) tick() {
 		l.waitForEnd(l.parting[i])
 	}
 	if len(l.clients) == 0 && l.head > 0 {
-		// Nobody else makes the reader let go of segments that were removed,
-		// and the disk they take.
+		// Without clients nothing else makes the reader unmap removed segments, which keep their
+		// disk space until then.
 		_, _ = l.frames.Frames(l.head-1, 1)
 	}
 	if l.ticks++; l.ticks%statsEvery == 0 {
@@ -49,7 +49,7 @@ func (l *loop) tick() {
 	}
 }
 
-// check does what time asks for with one client.
+// check applies the timeouts to one client, and pings it if a ping is due.
 func (l *loop) check(c *client, floor uint64, quiet bool) {
 	if c.state == closing {
 		l.waitForEnd(c)
@@ -70,14 +70,14 @@ func (l *loop) check(c *client, floor uint64, quiet bool) {
 		l.disconnect(c, wsproto.PingTimeout, "")
 		return
 	}
-	if how := c.slowness.observe(l.slow, l.now, l.lag(c), c.taken, c.sendBlocked); how != "" {
+	if how := c.slowness.check(l.slow, l.now, l.lag(c), c.taken, c.sendBlocked); how != "" {
 		l.disconnect(c, wsproto.TooSlow, how)
 		return
 	}
 	held := c.state == live && l.roundsOf(c).due
 	if c.pingDue(l.now, quiet && !held, time.Duration(l.settings.PingIntervalMS)*time.Millisecond) {
 		c.due |= duePing
-		if c.state == live && !held { // else it is sent in its turn, when there is room, or in the round
+		if c.state == live && !held { // else in its turn, when the socket is writable, or in the round
 			l.serve(c)
 		}
 	}
@@ -87,7 +87,7 @@ func (l *loop) pingTimeout() time.Duration {
 	return time.Duration(l.settings.PingTimeoutMS) * time.Millisecond
 }
 
-// silent is for how long a ping has gone unanswered.
+// silent returns for how long a ping has gone unanswered.
 func (c *client) silent(now time.Time) time.Duration {
 	if c.unanswered.IsZero() {
 		return 0
@@ -95,7 +95,7 @@ func (c *client) silent(now time.Time) time.Duration {
 	return now.Sub(c.unanswered)
 }
 
-// pingDue tells whether a ping is worth a client's while.
+// pingDue tells whether a client should be pinged now.
 func (c *client) pingDue(now time.Time, quiet bool, keepAlive time.Duration) bool {
 	since := now.Sub(c.pingAt)
 	if c.cursor == c.pinged {

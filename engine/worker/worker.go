@@ -17,15 +17,14 @@ import (
 )
 
 const (
-	// tickEvery is how often pings, timeouts and deadlines are looked at (at
-	// the next drainEvery, when draining).
+	// tickEvery is the interval of tick, which checks pings, timeouts and deadlines. A draining
+	// worker ticks at the next drainEvery after it.
 	tickEvery = 250 * time.Millisecond
-	// statsEvery ticks the primary is told how we are.
+	// statsEvery is the number of ticks between two reports to the primary.
 	statsEvery = 4
-	// controlBatch is how many of the primary's messages are handled before
-	// clients get their turn again.
+	// controlBatch is how many messages of the primary are handled before clients get their turn.
 	controlBatch = 32
-	// readBytes is the size of the one buffer that all clients' input passes.
+	// readBytes is the size of the one buffer through which all clients' input passes.
 	readBytes = 16 << 10
 )
 
@@ -37,12 +36,12 @@ type Options struct {
 	Level   *slog.LevelVar // follows Settings.LogLevel; may be nil
 }
 
-// Run is the life of a worker. It returns nil after a Drain and when the
-// primary has gone, and takes both descriptors of o with it. It must be
-// called once per process or test, on a goroutine of its own.
+// Run runs the worker. It returns nil after a Drain, and when the primary has ended. Run closes
+// both
+// descriptors of o. Call it once per process or test, on a goroutine of its own.
 func Run(o Options) error {
-	// One thread for the loop: non-blocking sends go out by raw system calls,
-	// which would hold up whatever else the scheduler put there.
+	// The loop has a thread of its own: its sends are raw system calls, which would delay other
+	// goroutines on the same thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
@@ -57,13 +56,13 @@ func Run(o Options) error {
 	return l.failure
 }
 
-// newLoop makes a loop that only has to be polled. It is to be closed whatever
-// the error.
+// newLoop makes a loop that is ready to be polled. The caller closes it, also after an error.
 func newLoop(o Options) (l *loop, err error) {
 	l = &loop{
 		control: o.Control, wake: o.Wake, log: o.Log, level: o.Level,
-		byID: make(map[uint64]*client), packet: make([]byte, handoff.MaxMessage), input: make([]byte, readBytes),
-		now: time.Now(),
+		byID: make(map[uint64]*client), packet: make([]byte, handoff.MaxMessage),
+		input: make([]byte, readBytes),
+		now:   time.Now(),
 	}
 	l.ticked = l.now
 	l.receiver.l = l
@@ -97,35 +96,35 @@ type loop struct {
 	frames   *framelog.Reader // nil until the first Settings
 	notices  notices
 	head     uint64    // of the frame log, as of the last turn
-	moved    time.Time // when head was last seen to move
-	now      time.Time // when the event now handled came
+	moved    time.Time // when head last moved
+	now      time.Time // when the current event arrived
 
 	clients    []*client          // all of them, in no order
 	byID       map[uint64]*client // the same
 	byFD       []*client          // the same, by descriptor; nil where there is none
-	live       []*client          // has all there is, socket writable
-	waiting    []*client          // the same, of those that can have compressed frames
-	compressed compressedLog      // where these frames come from
-	behind     ring               // socket writable, more is due
-	unread     ring               // an event brought more input than was read at once
+	live       []*client          // live clients without compression
+	waiting    []*client          // live clients that negotiated compression
+	compressed compressedLog      // where their compressed frames come from
+	behind     ring               // clients with a writable socket to which more is due
+	unread     ring               // clients whose last event brought more input than was read at once
 	parting    []*client          // sockets that wait for the peer's end, oldest first
 
 	packet         []byte    // scratch for the control channel
 	outbox         [][]byte  // packets that the control channel had no room for
-	confirmed      []*client // whose confirmations the primary is to be told of
+	confirmed      []*client // clients whose confirmations are not sent to the primary yet
 	controlPending bool      // more of the primary's messages may be waiting
-	armed          bool      // our own wake-up is on its way
+	armed          bool      // a wake-up that the loop wrote for itself is pending
 
 	gathering gathering // scratch for sends with pings in them
 	input     []byte    // scratch for clients' input
-	receiver  receiver  // whose input is being parsed
+	receiver  receiver  // its client is the one whose input is being parsed
 
 	ticks  int
-	ticked time.Time // when the last of them was
+	ticked time.Time // when the last tick was
 	stats  handoff.Stats
-	// sampled is the time of the frame that ends or is under way at offset, as
-	// measure last looked it up; slowestSample its largest age since the last
-	// report, worst the same of the reports before, newest first.
+	// sampled caches what measure last read: the time of the frame in which offset lies.
+	// slowestSample is the largest latency since the last report, in seconds, and worst holds the
+	// largest of each earlier report, newest first.
 	sampled struct {
 		offset uint64
 		time   int64 // Unix ns
@@ -133,7 +132,7 @@ type loop struct {
 	slowestSample float64
 	worst         [recentReports]float64
 
-	drain   *draining // nil until asked to end
+	drain   *draining // nil until a Drain
 	failure error     // a broken invariant of our own: the loop stops after the event
 }
 
@@ -146,7 +145,7 @@ func (l *loop) event(fd int, ev netpoll.IOEvent, _ netpoll.IOFlags) error {
 		l.armed = false
 		err = l.turn()
 	case l.linger.timer:
-		l.linger.expires = time.Time{} // it is not read: setting it again does as well
+		l.linger.expires = time.Time{} // not read from: setting the timer again clears it
 		err = l.turn()
 	case l.timer:
 		var expired [8]byte
@@ -174,8 +173,8 @@ func (l *loop) event(fd int, ev netpoll.IOEvent, _ netpoll.IOFlags) error {
 	return err
 }
 
-// turn sends what is due: to the live clients when the head has moved, unless
-// they are to wait for more, then to those behind, within the budget.
+// turn sends what is due: first to the live clients if the head has moved, unless their round is
+// still to come, then to the clients that are behind, within the budget.
 func (l *loop) turn() error {
 	if l.frames == nil {
 		return nil
@@ -188,7 +187,7 @@ func (l *loop) turn() error {
 	if news {
 		l.linger.live.due = true
 	}
-	// If the frame log alone has grown, they may get plain frames.
+	// If only the frame log has grown, clients with compression may get plain frames.
 	if l.refreshCompressed() || news {
 		l.linger.waiting.due = true
 	}
@@ -214,7 +213,7 @@ func (l *loop) turn() error {
 	return nil
 }
 
-// again asks for another turn, after the events that wait already.
+// again asks for another turn, after the events that are already waiting.
 func (l *loop) again() {
 	if l.armed {
 		return
@@ -246,7 +245,7 @@ func (l *loop) close() {
 	}
 }
 
-// newTimer makes a timer that expires every period; 0: not yet.
+// newTimer makes a timer that expires every period. With period 0 it is not set yet.
 func newTimer(period time.Duration) (int, error) {
 	fd, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {

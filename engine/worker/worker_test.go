@@ -23,8 +23,8 @@ import (
 	"distributor/wsproto"
 )
 
-// bench is a worker in this process with everything around it that is real: a
-// frame log, a control channel, TCP sockets.
+// bench is a worker in this process with real surroundings: a frame log, a control channel, TCP
+// sockets.
 type bench struct {
 	t       testing.TB
 	frames  *framelog.Writer
@@ -33,19 +33,19 @@ type bench struct {
 	told    chan handoff.Message
 	ended   chan error
 	nextID  uint64
-	notices bool // clients that connect ask for them
+	notices bool // new clients ask for notices
 	mu      sync.Mutex
-	all     [][]byte // every frame appended; guarded by mu where clients read beside the test
+	all     [][]byte // every frame appended; guarded by mu if clients read concurrently
 
-	settings handoff.Settings // as sent
-	grown    func()           // told when the frame log has grown
+	settings handoff.Settings // as sent to the worker
+	grown    func()           // called when the frame log has grown
 }
 
 const response = "HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
 func start(t testing.TB, settings handoff.Settings, log framelog.Options) *bench {
 	t.Helper()
-	r, polled, err := os.Pipe() // the first makes the runtime's poller, which has descriptors of its own
+	r, polled, err := os.Pipe() // opens the descriptors of the runtime's poller
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,10 @@ func start(t testing.TB, settings handoff.Settings, log framelog.Options) *bench
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{t: t, frames: w, primary: primary, wake: wake, told: make(chan handoff.Message, 1000), ended: make(chan error, 1)}
+	b := &bench{
+		t: t, frames: w, primary: primary, wake: wake,
+		told: make(chan handoff.Message, 1000), ended: make(chan error, 1),
+	}
 	go func() {
 		b.ended <- Run(Options{Control: control, Wake: workerWake, Log: slog.New(slog.DiscardHandler)})
 	}()
@@ -102,7 +105,8 @@ func start(t testing.TB, settings handoff.Settings, log framelog.Options) *bench
 		if err := w.Close(); err != nil {
 			t.Error(err)
 		}
-		for end := time.Now().Add(time.Minute); descriptors(t) != before; time.Sleep(5 * time.Millisecond) {
+		end := time.Now().Add(time.Minute)
+		for ; descriptors(t) != before; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Errorf("%d descriptors before, %d after", before, descriptors(t))
 				break
@@ -119,7 +123,7 @@ func start(t testing.TB, settings handoff.Settings, log framelog.Options) *bench
 	}
 	b.settings = settings
 	b.send(handoff.Message{Settings: &settings})
-	if m := b.next(func(m handoff.Message) bool { return m.Ready != nil }); m.Ready.PID != os.Getpid() {
+	if m := b.next(isReady); m.Ready.PID != os.Getpid() {
 		t.Fatalf("%+v", m.Ready)
 	}
 	return b
@@ -140,7 +144,12 @@ func (b *bench) send(m handoff.Message) {
 	}
 }
 
-// next waits for a message that the worker tells the primary.
+// The messages that tests wait for.
+func isReady(m handoff.Message) bool     { return m.Ready != nil }
+func isConfirmed(m handoff.Message) bool { return m.Confirmed != nil }
+func isClosed(m handoff.Message) bool    { return m.Closed != nil }
+
+// next waits for a message of the worker to the primary.
 func (b *bench) next(want func(handoff.Message) bool) handoff.Message {
 	b.t.Helper()
 	deadline := time.After(time.Minute)
@@ -151,12 +160,12 @@ func (b *bench) next(want func(handoff.Message) bool) handoff.Message {
 				return m
 			}
 		case <-deadline:
-			b.t.Fatal("the worker did not tell")
+			b.t.Fatal("the worker did not send the message")
 		}
 	}
 }
 
-// closed waits until the worker says how client id ended.
+// closed waits until the worker reports the end of client id, and checks the reason.
 func (b *bench) closed(id uint64, why wsproto.Disconnect) handoff.Closed {
 	b.t.Helper()
 	c := *b.next(func(m handoff.Message) bool { return m.Closed != nil && m.Closed.ID == id }).Closed
@@ -166,7 +175,7 @@ func (b *bench) closed(id uint64, why wsproto.Disconnect) handoff.Closed {
 	return c
 }
 
-// append makes frames of the given payload sizes visible, without a wake-up.
+// append appends and commits frames of the given payload sizes, without a wake-up.
 func (b *bench) append(sizes ...int) {
 	b.t.Helper()
 	for _, n := range sizes {
@@ -214,7 +223,7 @@ func (b *bench) publishText(payloads ...[]byte) {
 	b.grown()
 }
 
-// What some clients negotiate.
+// What clients may negotiate.
 var (
 	deflated            = handoff.Negotiated{Deflate: true}
 	deflatedWithNotices = handoff.Negotiated{Deflate: true, Notices: true}
@@ -235,7 +244,7 @@ func (b *bench) connect(from uint64, early []byte, small bool) *peer {
 	return b.hand(ours, theirs, from, early)
 }
 
-// join connects a client that is otherwise as c says.
+// join connects the client c, with a new socket.
 func (b *bench) join(c handoff.Client, small bool) *peer {
 	b.t.Helper()
 	ours, theirs := dial(b.t, small)
@@ -243,11 +252,11 @@ func (b *bench) join(c handoff.Client, small bool) *peer {
 	return b.give(ours, theirs, c)
 }
 
-// dial makes a connection: the collector's end, and the one to hand over.
+// dial makes a connection. It returns the collector's end and the end to hand over.
 func dial(t testing.TB, small bool) (ours, theirs *net.TCPConn) {
 	t.Helper()
 	ours, theirs = dialBy(t, &net.Dialer{})
-	if small { // buffers that fill soon
+	if small { // small buffers, which fill soon
 		ours.SetReadBuffer(64 << 10)
 		theirs.SetWriteBuffer(64 << 10)
 	}
@@ -273,7 +282,7 @@ func dialBy(t testing.TB, d *net.Dialer) (ours, theirs *net.TCPConn) {
 	return out.(*net.TCPConn), in.(*net.TCPConn)
 }
 
-// hand gives theirs to the worker, which gets a duplicate, and waits for the 101.
+// hand gives the worker a duplicate of theirs, and waits for the 101.
 func (b *bench) hand(ours, theirs *net.TCPConn, from uint64, early []byte) *peer {
 	b.t.Helper()
 	return b.give(ours, theirs, handoff.Client{
@@ -294,7 +303,7 @@ func (b *bench) give(ours, theirs *net.TCPConn, c handoff.Client) *peer {
 		b.t.Fatal(err)
 	}
 	p := &peer{Conn: ours, id: b.nextID, t: b.t}
-	p.patient()
+	p.setDeadline()
 	got := make([]byte, len(response))
 	if _, err := io.ReadFull(p, got); err != nil || string(got) != response {
 		b.t.Fatalf("instead of the 101: %q %v", got, err)
@@ -302,10 +311,10 @@ func (b *bench) give(ours, theirs *net.TCPConn, c handoff.Client) *peer {
 	return p
 }
 
-// patient gives what p does next a minute.
-func (p *peer) patient() { _ = p.SetDeadline(time.Now().Add(time.Minute)) }
+// setDeadline sets a deadline of a minute for what p does next.
+func (p *peer) setDeadline() { _ = p.SetDeadline(time.Now().Add(time.Minute)) }
 
-// frame reads one frame as it stands on the wire.
+// frame reads one frame, with its header.
 func (p *peer) frame() (ws.Header, []byte) {
 	p.t.Helper()
 	h, payload, err := p.tryFrame()
@@ -316,7 +325,7 @@ func (p *peer) frame() (ws.Header, []byte) {
 }
 
 func (p *peer) tryFrame() (ws.Header, []byte, error) {
-	p.patient()
+	p.setDeadline()
 	h, err := ws.ReadHeader(p)
 	if err != nil {
 		return h, nil, err
@@ -326,7 +335,7 @@ func (p *peer) tryFrame() (ws.Header, []byte, error) {
 	return h, payload, err
 }
 
-// data reads frames up to a data frame; pings are kept and answered.
+// data reads up to the next data frame. It keeps and answers pings.
 func (p *peer) data() []byte {
 	p.t.Helper()
 	for {
@@ -339,15 +348,15 @@ func (p *peer) data() []byte {
 			return payload
 		case ws.OpPing:
 			p.pings = append(p.pings, payload)
-			p.say(ws.OpPong, payload)
+			p.send(ws.OpPong, payload)
 		default:
 			p.t.Fatalf("unexpected frame %+v %q", h, payload)
 		}
 	}
 }
 
-// say sends a masked frame.
-func (p *peer) say(op ws.OpCode, payload []byte) {
+// send sends a masked frame.
+func (p *peer) send(op ws.OpCode, payload []byte) {
 	p.t.Helper()
 	if _, err := p.Write(masked(op, payload)); err != nil {
 		p.t.Fatal(err)
@@ -358,17 +367,18 @@ func masked(op ws.OpCode, payload []byte) []byte {
 	return ws.MustCompileFrame(ws.MaskFrame(ws.NewFrame(op, true, bytes.Clone(payload))))
 }
 
-// want reads data frames and compares them with those appended as from…to-1.
+// want reads data frames, and compares them with the frames from…to-1.
 func (p *peer) want(b *bench, from, to int) {
 	p.t.Helper()
 	for i := from; i < to; i++ {
-		if got := p.data(); !bytes.HasSuffix(b.all[i], got) || len(wsproto.AppendTextHeader(nil, len(got)))+len(got) != len(b.all[i]) {
+		if got := p.data(); !bytes.HasSuffix(b.all[i], got) ||
+			len(wsproto.AppendTextHeader(nil, len(got)))+len(got) != len(b.all[i]) {
 			p.t.Fatalf("frame %d of client %d differs", i, p.id)
 		}
 	}
 }
 
-// wantClose reads up to a close frame and checks it.
+// wantClose reads up to a close frame, and checks its code.
 func (p *peer) wantClose(code uint16) {
 	p.t.Helper()
 	for {
@@ -406,8 +416,8 @@ func TestEarlyBytesAndPingPong(t *testing.T) {
 	if h, payload := p.frame(); h.OpCode != ws.OpPong || string(payload) != "at once" {
 		t.Fatalf("%+v %q", h, payload)
 	}
-	p.say(ws.OpText, []byte("ignored"))
-	p.say(ws.OpPing, nil)
+	p.send(ws.OpText, []byte("ignored"))
+	p.send(ws.OpPing, nil)
 	if h, payload := p.frame(); h.OpCode != ws.OpPong || len(payload) != 0 {
 		t.Fatalf("%+v %q", h, payload)
 	}
@@ -425,7 +435,7 @@ func TestClientCloses(t *testing.T) {
 		if code != wsproto.NoStatus {
 			body = ws.NewCloseFrameBody(ws.StatusCode(code), "bye")
 		}
-		p.say(ws.OpClose, body)
+		p.send(ws.OpClose, body)
 		h, payload := p.frame()
 		if h.OpCode != ws.OpClose || !bytes.Equal(payload, body[:min(2, len(body))]) {
 			t.Fatalf("%d: %+v %v", code, h, payload)
@@ -435,20 +445,24 @@ func TestClientCloses(t *testing.T) {
 	}
 }
 
-// The close frame of a displaced connection comes between data frames, also
-// when the socket is full in the middle of one.
+// The close frame for a displaced connection is sent between data frames, also if the socket is
+// full
+// in the middle of one.
 func TestPrimaryClosesBetweenFrames(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	p := b.connect(0, nil, true)
 	b.publish(5 << 20)
 	b.next(func(m handoff.Message) bool { return m.Stats != nil && m.Stats.Blocked == 1 })
-	b.send(handoff.Message{Close: &handoff.Close{ID: p.id, Disconnect: wsproto.DuplicateConnection.Name}})
+	b.send(handoff.Message{
+		Close: &handoff.Close{ID: p.id, Disconnect: wsproto.DuplicateConnection.Name},
+	})
 	p.want(b, 0, 1)
 	p.wantClose(1000)
-	p.say(ws.OpClose, ws.NewCloseFrameBody(1000, ""))
+	p.send(ws.OpClose, ws.NewCloseFrameBody(1000, ""))
 	p.wantEnd()
 	b.closed(p.id, wsproto.DuplicateConnection)
-	b.send(handoff.Message{Close: &handoff.Close{ID: p.id, Disconnect: "too_slow"}}) // of one who has gone: no effect
+	// A Close for a client that has ended has no effect.
+	b.send(handoff.Message{Close: &handoff.Close{ID: p.id, Disconnect: "too_slow"}})
 	q := b.connect(b.frames.Head(), nil, false)
 	b.publish(7)
 	q.want(b, 1, 2)
@@ -461,23 +475,26 @@ func TestPositionPings(t *testing.T) {
 	p.want(b, 0, 2)
 	h, payload := p.frame()
 	pos, err := wsproto.ParsePosition(payload)
-	if h.OpCode != ws.OpPing || err != nil || pos.Offset != b.frames.Head() || pos.Log != b.frames.ID() {
+	if h.OpCode != ws.OpPing || err != nil || pos.Offset != b.frames.Head() ||
+		pos.Log != b.frames.ID() {
 		t.Fatalf("%+v %q %v", h, payload, err)
 	}
-	p.say(ws.OpPong, payload)
-	if m := b.next(func(m handoff.Message) bool { return m.Confirmed != nil }); len(m.Confirmed) != 1 || m.Confirmed[0] != (handoff.Confirmed{ID: p.id, Offset: b.frames.Head()}) {
+	p.send(ws.OpPong, payload)
+	if m := b.next(isConfirmed); len(m.Confirmed) != 1 ||
+		m.Confirmed[0] != (handoff.Confirmed{ID: p.id, Offset: b.frames.Head()}) {
 		t.Fatalf("%+v", m.Confirmed)
 	}
-	p.say(ws.OpPong, []byte("says nothing"))
-	pos.Offset++ // claims more than it was sent
-	p.say(ws.OpPong, []byte(pos.String()))
-	p.say(ws.OpClose, nil)
-	if c := b.closed(p.id, wsproto.ClientClosed); c.Acked != b.frames.Head() || c.Sent != b.frames.Head() {
+	p.send(ws.OpPong, []byte("says nothing"))
+	pos.Offset++ // more than was sent
+	p.send(ws.OpPong, []byte(pos.String()))
+	p.send(ws.OpClose, nil)
+	if c := b.closed(p.id, wsproto.ClientClosed); c.Acked != b.frames.Head() ||
+		c.Sent != b.frames.Head() {
 		t.Fatalf("%+v", c)
 	}
 }
 
-// A pong that comes late confirms what it says, not what has been sent since.
+// A late pong confirms the offset that it says, not what was sent since.
 func TestLatePong(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	p := b.connect(0, nil, false)
@@ -489,25 +506,25 @@ func TestLatePong(t *testing.T) {
 	}
 	at := b.frames.Head()
 	b.publish(100)
-	p.want(b, 1, 2) // so it is sent, and the cursor behind it
-	p.say(ws.OpPong, first)
-	if m := b.next(func(m handoff.Message) bool { return m.Confirmed != nil }); m.Confirmed[0].Offset != at {
+	p.want(b, 1, 2) // so the frame is sent, and the cursor is after it
+	p.send(ws.OpPong, first)
+	if m := b.next(isConfirmed); m.Confirmed[0].Offset != at {
 		t.Fatalf("%+v, where %d was confirmed of %d", m.Confirmed, at, b.frames.Head())
 	}
-	p.say(ws.OpClose, nil)
+	p.send(ws.OpClose, nil)
 	if c := b.closed(p.id, wsproto.ClientClosed); c.Acked != at {
 		t.Fatalf("%+v", c)
 	}
 }
 
-// Many confirmations make few messages, each of which fits a packet.
+// Many confirmations are sent in few messages, each of which fits a packet.
 func TestManyConfirmations(t *testing.T) {
 	l := &loop{control: -1, wake: -1, armed: true}
 	const clients = 2*handoff.MaxConfirmed + 1
 	for i := range clients {
 		c := &client{id: 1<<62 + uint64(i), fd: 1, acked: 1<<63 + uint64(i)}
 		l.confirm(c)
-		l.confirm(c) // is told once
+		l.confirm(c) // counts once
 	}
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -531,7 +548,8 @@ func TestManyConfirmations(t *testing.T) {
 			told++
 		}
 	}
-	if _, _, err := handoff.Receive(fds[1], buf); !errors.Is(err, handoff.ErrAgain) || told != clients || len(l.confirmed) != 0 || l.failure != nil {
+	if _, _, err := handoff.Receive(fds[1], buf); !errors.Is(err, handoff.ErrAgain) || told != clients ||
+		len(l.confirmed) != 0 || l.failure != nil {
 		t.Fatalf("%d told, then %v; %v", told, err, l.failure)
 	}
 }
@@ -539,20 +557,20 @@ func TestManyConfirmations(t *testing.T) {
 func TestKeepAliveAndPingTimeout(t *testing.T) {
 	b := start(t, handoff.Settings{PingIntervalMS: 300, PingTimeoutMS: 900}, framelog.Options{})
 	p := b.connect(0, nil, false)
-	for range 3 { // answered: stays
+	for range 3 { // while it answers, it stays
 		h, payload := p.frame()
 		if h.OpCode != ws.OpPing {
 			t.Fatalf("%+v", h)
 		}
-		p.say(ws.OpPong, payload)
+		p.send(ws.OpPong, payload)
 	}
 	p.wantClose(wsproto.PingTimeout.Code) // no longer answered
 	p.Close()
 	b.closed(p.id, wsproto.PingTimeout)
 }
 
-// A client that does not read costs nothing and holds nobody up; when it reads
-// again it gets everything.
+// A client that does not read costs nothing and delays no other client. When it reads again it gets
+// everything.
 func TestStalledClient(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{SegmentBytes: 8 << 20, RetainBytes: 128 << 20})
 	stalled := b.connect(0, nil, true)
@@ -572,7 +590,9 @@ func TestStalledClient(t *testing.T) {
 		b.publish(50000 + i)
 	}
 	<-done
-	if s := b.next(func(m handoff.Message) bool { return m.Stats != nil && m.Stats.Blocked == 1 }).Stats; s.Clients != 2 || s.MinCursor == 0 || s.MinCursor >= b.frames.Head() {
+	if s := b.next(func(m handoff.Message) bool {
+		return m.Stats != nil && m.Stats.Blocked == 1
+	}).Stats; s.Clients != 2 || s.MinCursor == 0 || s.MinCursor >= b.frames.Head() {
 		t.Fatalf("%+v", s)
 	}
 	stalled.want(b, 0, records)
@@ -596,12 +616,13 @@ func TestDrain(t *testing.T) {
 	fast := b.connect(0, nil, false)
 	b.publish(4<<20, 10)
 	fast.want(b, 0, 2)
-	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 20000, Disconnect: wsproto.ServerShutdown.Name}})
+	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 20000,
+		Disconnect: wsproto.ServerShutdown.Name}})
 	fast.wantClose(wsproto.ServerShutdown.Code)
-	fast.say(ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(wsproto.ServerShutdown.Code), ""))
+	fast.send(ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(wsproto.ServerShutdown.Code), ""))
 	slow.want(b, 0, 2)
 	slow.wantClose(wsproto.ServerShutdown.Code)
-	slow.say(ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(wsproto.ServerShutdown.Code), ""))
+	slow.send(ws.OpClose, ws.NewCloseFrameBody(ws.StatusCode(wsproto.ServerShutdown.Code), ""))
 	if err := <-b.ended; err != nil {
 		t.Fatal(err)
 	}
@@ -612,7 +633,8 @@ func TestDrainHasAnEnd(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	p := b.connect(0, nil, true)
 	b.publish(6 << 20) // never read
-	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 100, Disconnect: wsproto.ServerShutdown.Name}})
+	b.send(handoff.Message{Drain: &handoff.Drain{Head: b.frames.Head(), WithinMS: 100,
+		Disconnect: wsproto.ServerShutdown.Name}})
 	b.closed(p.id, wsproto.ServerShutdown)
 	if err := <-b.ended; err != nil {
 		t.Fatal(err)
@@ -636,22 +658,25 @@ func TestFrameLogMissing(t *testing.T) {
 	control, _ := unix.Dup(int(theirs.Fd()))
 	theirs.Close()
 	wake, _ := unix.Eventfd(0, unix.EFD_NONBLOCK)
-	if err := primary.Send(handoff.Message{Settings: &handoff.Settings{FrameLog: t.TempDir() + "/none"}}, time.Minute); err != nil {
+	settings := handoff.Settings{FrameLog: t.TempDir() + "/none"}
+	if err := primary.Send(handoff.Message{Settings: &settings}, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if err := Run(Options{Control: control, Wake: wake, Log: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "frame log") {
+	if err := Run(Options{Control: control, Wake: wake,
+		Log: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "frame log") {
 		t.Fatalf("got %v", err)
 	}
 }
 
-// Many clients that read at random speeds, talk and leave at random, while
-// frames of random sizes are written: each gets every frame from its start on,
-// byte for byte, and nothing but valid control frames between them.
+// Many clients read at random speeds, send and leave at random, while frames of random sizes are
+// written. Each gets every frame from its start on, byte for byte, and only valid control frames
+// between them.
 func TestRandomClients(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
-	b := start(t, handoff.Settings{PingIntervalMS: 200, PingTimeoutMS: 30000}, framelog.Options{SegmentBytes: 4 << 20, RetainBytes: 512 << 20})
+	b := start(t, handoff.Settings{PingIntervalMS: 200, PingTimeoutMS: 30000},
+		framelog.Options{SegmentBytes: 4 << 20, RetainBytes: 512 << 20})
 	const records, clients = 300, 24
 	var sizes [records]int
 	for i := range sizes {
@@ -695,8 +720,8 @@ func TestRandomClients(t *testing.T) {
 	}
 }
 
-// follow is one client of TestRandomClients. It knows the frames by their
-// sizes and contents, which follow from their numbers.
+// follow is one client of TestRandomClients. The size and content of a frame follow from its
+// number.
 func (b *bench) follow(p *peer, r *rand.Rand, from, to int) error {
 	for i := from; i < to; {
 		if r.IntN(30) == 0 {

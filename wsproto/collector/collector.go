@@ -19,24 +19,24 @@ import (
 
 const (
 	defaultDialTimeout = 10 * time.Second
-	writeTimeout       = 10 * time.Second // for a pong or close frame, into a socket that is nearly always writable
-	closeTimeout       = 2 * time.Second  // for the server's half of the close handshake
+	writeTimeout       = 10 * time.Second // of a pong or close frame; the socket is rarely full
+	closeTimeout       = 2 * time.Second  // of the server's half of the close handshake
 )
 
-// Options say where to connect, as whom, and from where in the stream.
+// Options configure a Collector.
 type Options struct {
-	URL              string            // "http://host:port" or "ws://host:port"; a path and further parameters are kept
+	URL              string            // "http://host:port" or "ws://host:port"; path and parameters are kept
 	Keys             shardus.SecretKey // of the collector
 	HashKey          shardus.HashKey
-	ExpectOwner      shardus.PublicKey // of the server; zero: that of the first good message holds for the connection
+	ExpectOwner      shardus.PublicKey // the server's key; zero: that of the first valid message
 	SubscriptionType string            // default "FIREHOSE"
 	From             wsproto.From
-	Notices          bool          // ask for notices: they come as Messages with Notice set
+	Notices          bool          // ask for notices: they are Messages with Notice set
 	Compress         bool          // offer permessage-deflate
 	DialTimeout      time.Duration // for connection and upgrade together; default 10 s
 	MaxMessage       int           // in bytes; default wsproto.DefaultMaxMessage
-	VerifyEvery      int           // verify one message in so many; default 1: all. The first is always verified
-	Logger           *slog.Logger  // default: silent
+	VerifyEvery      int           // verify every n-th message, and the first; default 1: all
+	Logger           *slog.Logger  // default: discard
 }
 
 // A Collector is one connection. It belongs to one goroutine.
@@ -45,27 +45,29 @@ type Collector struct {
 	conn     net.Conn
 	in       input
 	out      []byte // the frame being written
-	parts    []byte // a message that comes in several frames, so far,
-	partSize int    // and the size of these frames
-	deflated bool   // it is compressed
+	parts    []byte // the frames so far of a message in several frames
+	partSize int    // size of these frames, headers included
+	deflated bool   // the message is compressed
 	inflater wsproto.Inflater
 	messages uint64
-	err      error // why the connection is over
+	err      error // why the connection has ended
 
 	owner    shardus.PublicKey
 	ownerHex string
 	pinned   bool
 
-	// position is that of the newest ping, or where we asked to begin. since counts the bytes of
-	// message frames after position.
+	// position is that of the newest ping, or of Options.From. since counts the bytes of message
+	// frames
+	// after position.
 	position wsproto.Position
 	located  bool
 	since    uint64
-	pinged   bool // a ping has brought a position
+	pinged   bool // a ping has said a position
 }
 
-// Dial connects, and returns when the server has accepted the upgrade. Errors: *RefusedError, ErrLost, ErrProtocol,
-// ErrOptions.
+// Dial connects, and returns when the server has accepted the upgrade. Errors: *RefusedError,
+// ErrLost,
+// ErrProtocol, ErrOptions.
 func Dial(ctx context.Context, o Options) (*Collector, error) {
 	if o.DialTimeout <= 0 {
 		o.DialTimeout = defaultDialTimeout
@@ -87,7 +89,10 @@ func Dial(ctx context.Context, o Options) (*Collector, error) {
 		return nil, err
 	}
 	c := &Collector{options: o, conn: conn}
-	c.in = input{conn: conn, buf: make([]byte, max(firstBuffer, len(early))), maxPayload: o.MaxMessage, deflate: deflate, readAt: time.Now()}
+	c.in = input{
+		conn: conn, buf: make([]byte, max(firstBuffer, len(early))), maxPayload: o.MaxMessage,
+		deflate: deflate, readAt: time.Now(),
+	}
 	c.in.end = copy(c.in.buf, early)
 	if o.ExpectOwner != (shardus.PublicKey{}) {
 		c.pin(o.ExpectOwner)
@@ -98,9 +103,10 @@ func Dial(ctx context.Context, o Options) (*Collector, error) {
 	return c, nil
 }
 
-// Next waits for the next message. On the way it answers pings and learns positions.
-// After ErrForged, which comes with the message as far as it could be read, a *GapError, and the error of ctx, it may be
-// called again; any other error (*CloseError, ErrLost, ErrProtocol) is final.
+// Next waits for the next message. Meanwhile it answers pings, and reads positions from them. After
+// ErrForged (with the message, as far as it could be parsed), a *GapError, or the error of ctx,
+// Next
+// may be called again. Any other error (*CloseError, ErrLost, ErrProtocol) is final.
 func (c *Collector) Next(ctx context.Context) (Message, error) {
 	if c.err != nil {
 		return Message{}, c.err
@@ -147,7 +153,7 @@ func (c *Collector) Next(ctx context.Context) (Message, error) {
 	}
 }
 
-// assemble joins the frames of a message. One frame, the rule, is not copied.
+// assemble joins the frames of a message. A message of one frame, which is usual, is not copied.
 func (c *Collector) assemble(f frame) (text []byte, whole bool, err error) {
 	c.partSize += f.size
 	if f.op == ws.OpText {
@@ -158,13 +164,15 @@ func (c *Collector) assemble(f frame) (text []byte, whole bool, err error) {
 		c.parts = c.parts[:0]
 	}
 	if len(c.parts)+len(f.payload) > c.options.MaxMessage {
-		return nil, false, fmt.Errorf("%w: a message of more than %d bytes", ErrProtocol, c.options.MaxMessage)
+		return nil, false, fmt.Errorf("%w: a message of more than %d bytes",
+			ErrProtocol, c.options.MaxMessage)
 	}
 	c.parts = append(c.parts, f.payload...)
 	return c.parts, f.final, nil
 }
 
-// inflate reads a compressed message. A position counts it as the frame that it would be uncompressed.
+// inflate returns the text of a compressed message. It counts as the uncompressed frame in
+// positions.
 func (c *Collector) inflate(payload []byte) ([]byte, error) {
 	text, err := c.inflater.Message(payload, c.options.MaxMessage)
 	if err != nil {
@@ -175,40 +183,43 @@ func (c *Collector) inflate(payload []byte) ([]byte, error) {
 	return text, nil
 }
 
-// locate learns from a ping's payload, and checks that what came since the last one is what lies between.
+// locate reads the position in a ping, and checks that the bytes received since the last one match.
 func (c *Collector) locate(payload []byte) error {
 	p, err := wsproto.ParsePosition(payload)
 	if err != nil {
-		return nil // a ping of another kind
+		return nil // a ping without a position
 	}
 	from, received, known, sameLog := c.position, c.since, c.located, c.pinged
 	c.position, c.since, c.located, c.pinged = p, 0, true, true
-	// The server serves a position of a log that it has recovered from. The first ping then names
-	// the log of now. Offsets go on.
+	// The server accepts a position of a log from which its current log was recovered. Then the first
+	// ping has the id of the current log. Offsets continue.
 	if known && (sameLog && p.Log != from.Log || p.Offset != from.Offset+received) {
 		return &GapError{From: from, To: p, Received: received}
 	}
 	return nil
 }
 
-// Position returns the place in the stream behind the last message that Next returned; ok is false while the server has
-// not said where we are. Save it once that message is dealt with.
+// Position returns the position after the last message that Next returned. ok is false as long as
+// the
+// server has not said a position. Save the position when that message is processed.
 func (c *Collector) Position() (p wsproto.Position, ok bool) {
 	return wsproto.Position{Log: c.position.Log, Offset: c.position.Offset + c.since}, c.located
 }
 
-// Compressed reports whether the server compresses messages, which each of them may be or not.
+// Compressed reports whether compression was negotiated. Each message may be compressed or not.
 func (c *Collector) Compressed() bool { return c.in.deflate }
 
-// Owner returns the server's key; ok is false while it is neither given nor learned.
+// Owner returns the server's key. ok is false as long as the key is neither given nor learned.
 func (c *Collector) Owner() (key shardus.PublicKey, ok bool) { return c.owner, c.pinned }
 
-// Pending reports whether a further message is here already, so that Next will return at once. When it is false, Next
-// may wait: the moment to write out what was buffered.
+// Pending reports whether a further message was received already, so that Next will return at once.
+// If
+// it is false, Next may wait, so buffered output should be flushed.
 func (c *Collector) Pending() bool { return c.in.hasText() }
 
-// Close ends the connection with a close handshake, for which it waits at most two seconds. It is not for another
-// goroutine than Next's: cancel Next's context first. Calling it twice does nothing.
+// Close ends the connection with a close handshake, for which it waits at most two seconds. It must
+// be
+// called on the goroutine that calls Next: cancel Next's context first. A second call does nothing.
 func (c *Collector) Close() {
 	if c.err != nil {
 		return
@@ -226,7 +237,7 @@ func (c *Collector) Close() {
 	_ = c.fail(fmt.Errorf("%w: %w", ErrLost, net.ErrClosed))
 }
 
-// answerClose makes an error of the server's close frame, which it echoes.
+// answerClose echoes the server's close frame, and returns it as an error.
 func (c *Collector) answerClose(body []byte) error {
 	closed := &CloseError{Code: wsproto.NoStatus}
 	if len(body) >= 2 {
@@ -235,14 +246,15 @@ func (c *Collector) answerClose(body []byte) error {
 		body = body[:2]
 	}
 	if len(body) != 1 {
-		_ = c.write(ws.OpClose, body) // the server may be gone; the close frame is here all the same
+		_ = c.write(ws.OpClose, body) // an error does not matter: the close frame was received
 	}
 	return closed
 }
 
-// fail closes the connection and remembers why, unless it is only the caller's context that has ended.
+// fail closes the connection and keeps err, unless only the caller's context has ended.
 func (c *Collector) fail(err error) error {
-	if !errors.Is(err, ErrLost) && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)) {
+	ended := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	if ended && !errors.Is(err, ErrLost) {
 		return err
 	}
 	c.in.unwatch()
@@ -254,7 +266,8 @@ func (c *Collector) fail(err error) error {
 	return err
 }
 
-// discard shuts down our side and reads to the server's end, for closeTimeout at most. Closing a
+// discard shuts down our side, and reads up to the server's end, for closeTimeout at most. Closing
+// a
 // socket with unread input resets the connection, which can destroy our close frame on its way.
 func (c *Collector) discard() {
 	if tcp, ok := c.conn.(*net.TCPConn); ok && tcp.CloseWrite() == nil {

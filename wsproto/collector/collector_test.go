@@ -19,8 +19,9 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// dial connects to a server with the given script.
-func dial(t testing.TB, log *firehosetest.Log, change func(*Options), serve func(*firehosetest.Conn)) *Collector {
+// dial connects to a server that runs serve.
+func dial(t testing.TB, log *firehosetest.Log, change func(*Options),
+	serve func(*firehosetest.Conn)) *Collector {
 	t.Helper()
 	o := sampleOptions(t, firehosetest.Start(t, serve))
 	o.HashKey = log.HashKey
@@ -39,12 +40,13 @@ func TestMessages(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	want := [][2]string{
 		{"receipt", `{"a":1}`}, {"cycle", `{"counter":5,"x":"` + strings.Repeat("é", 40_000) + `"}`},
-		{"originalTx", `null`}, {"receipt", `"` + strings.Repeat("y", 1<<20) + `"`}, {"receipt", `{"sign":{"owner":"` + strings.Repeat("0", 64) + `"}}`},
+		{"originalTx", `null`}, {"receipt", `"` + strings.Repeat("y", 1<<20) + `"`},
+		{"receipt", `{"sign":{"owner":"` + strings.Repeat("0", 64) + `"}}`},
 	}
 	for _, m := range want {
 		log.Add(m[0], m[1])
 	}
-	// However the bytes are cut, the messages are the same.
+	// The messages are the same for any division of the bytes.
 	for _, piece := range []int{1 << 30, 70_000, 1400} {
 		c := dial(t, log, nil, func(s *firehosetest.Conn) {
 			for chunk := range slices.Chunk(log.Since(wsproto.Position{}), piece) {
@@ -55,7 +57,8 @@ func TestMessages(t *testing.T) {
 		})
 		for _, w := range want {
 			m, err := c.Next(t.Context())
-			if err != nil || m.Stream != w[0] || string(m.Record) != w[1] || !m.Verified || m.Received.IsZero() {
+			if err != nil || m.Stream != w[0] || string(m.Record) != w[1] || !m.Verified ||
+				m.Received.IsZero() {
 				t.Fatalf("in pieces of %d: %.80s, %v", piece, m.Text, err)
 			}
 			if string(m.Text) != string(log.Signer.AppendMessage(nil, w[0], []byte(w[1]))) {
@@ -75,19 +78,20 @@ func TestMessages(t *testing.T) {
 	}
 }
 
-// What must not get through, each followed by a good message that must.
+// Messages that must be refused, each followed by a valid message that must be returned.
 func TestForgedMessages(t *testing.T) {
 	log, other := firehosetest.NewLog(t), firehosetest.NewLog(t)
 	good := bytes.Clone(log.Signer.AppendMessage(nil, "receipt", []byte(`{"a":1}`)))
 	changed := func(old, new string) []byte { return bytes.Replace(good, []byte(old), []byte(new), 1) }
 	otherHash := shardus.NewSigner(must(shardus.GenerateKey()), shardus.HashKey{9})
 	for name, text := range map[string][]byte{
-		"record changed":      changed(`"a":1`, `"a":2`),
-		"stream changed":      changed(`receipt`, `cycle`),
-		"unknown stream":      log.Signer.AppendMessage(nil, "account", []byte(`1`)),
-		"signed by another":   other.Signer.AppendMessage(nil, "receipt", []byte(`{"a":1}`)),
-		"other hash key":      otherHash.AppendMessage(nil, "receipt", []byte(`{"a":1}`)),
-		"owner exchanged":     changed(log.Signer.PublicKey().String(), other.Signer.PublicKey().String()),
+		"record changed":    changed(`"a":1`, `"a":2`),
+		"stream changed":    changed(`receipt`, `cycle`),
+		"unknown stream":    log.Signer.AppendMessage(nil, "account", []byte(`1`)),
+		"signed by another": other.Signer.AppendMessage(nil, "receipt", []byte(`{"a":1}`)),
+		"other hash key":    otherHash.AppendMessage(nil, "receipt", []byte(`{"a":1}`)),
+		"owner exchanged": changed(log.Signer.PublicKey().String(),
+			other.Signer.PublicKey().String()),
 		"owner is no hex":     changed(log.Signer.PublicKey().String(), strings.Repeat("g", 64)),
 		"truncated":           good[:len(good)-1],
 		"truncated in front":  good[1:],
@@ -105,7 +109,8 @@ func TestForgedMessages(t *testing.T) {
 					o.ExpectOwner = log.Signer.PublicKey()
 				}
 			}, func(s *firehosetest.Conn) {
-				s.Send(wsproto.AppendTextFrame(nil, good), wsproto.AppendTextFrame(nil, text), wsproto.AppendTextFrame(nil, good))
+				s.Send(wsproto.AppendTextFrame(nil, good), wsproto.AppendTextFrame(nil, text),
+					wsproto.AppendTextFrame(nil, good))
 				s.WaitForClose()
 			})
 			var errs []error
@@ -128,11 +133,12 @@ func must(_ shardus.PublicKey, k shardus.SecretKey, err error) shardus.SecretKey
 	return k
 }
 
-// A forged first message must not decide whose messages are good.
+// The key of a forged first message must not become the expected key.
 func TestForgedFirstMessageIsNotLearned(t *testing.T) {
 	log, other := firehosetest.NewLog(t), firehosetest.NewLog(t)
 	good := log.Signer.AppendMessage(nil, "receipt", []byte(`{"a":1}`))
-	forged := bytes.Replace(good, []byte(log.Signer.PublicKey().String()), []byte(other.Signer.PublicKey().String()), 1)
+	forged := bytes.Replace(good, []byte(log.Signer.PublicKey().String()),
+		[]byte(other.Signer.PublicKey().String()), 1)
 	c := dial(t, log, nil, func(s *firehosetest.Conn) {
 		s.Send(wsproto.AppendTextFrame(nil, forged), wsproto.AppendTextFrame(nil, good))
 		s.WaitForClose()
@@ -148,17 +154,18 @@ func TestForgedFirstMessageIsNotLearned(t *testing.T) {
 	}
 }
 
-// In sampled mode the key and the form are still looked at.
+// With VerifyEvery the key and the form of every message are still checked.
 func TestVerifyEvery(t *testing.T) {
 	log, other := firehosetest.NewLog(t), firehosetest.NewLog(t)
 	const n = 10
-	c := dial(t, log, func(o *Options) { o.VerifyEvery = 4; o.ExpectOwner = log.Signer.PublicKey() }, func(s *firehosetest.Conn) {
-		for i := range n {
-			s.Send(log.Add("receipt", fmt.Sprint(i)))
-		}
-		s.Send(other.Add("receipt", "1"), wsproto.AppendTextFrame(nil, []byte("x")))
-		s.WaitForClose()
-	})
+	c := dial(t, log, func(o *Options) { o.VerifyEvery = 4; o.ExpectOwner = log.Signer.PublicKey() },
+		func(s *firehosetest.Conn) {
+			for i := range n {
+				s.Send(log.Add("receipt", fmt.Sprint(i)))
+			}
+			s.Send(other.Add("receipt", "1"), wsproto.AppendTextFrame(nil, []byte("x")))
+			s.WaitForClose()
+		})
 	verified := ""
 	for range n {
 		m, err := c.Next(t.Context())
@@ -187,8 +194,10 @@ func TestPingsAndPositions(t *testing.T) {
 	end := log.End()
 	third := bytes.Clone(log.Add("cycle", "3"))
 	c := dial(t, log, nil, func(s *firehosetest.Conn) {
-		s.Send(first, firehosetest.Ping(wsproto.Position{Log: log.ID, Offset: uint64(len(first))}), second)
-		s.Send(wsproto.AppendControl(nil, ws.OpPing, []byte("keep-alive")), firehosetest.Ping(end), wsproto.AppendControl(nil, ws.OpPong, nil), third)
+		s.Send(first, firehosetest.Ping(wsproto.Position{Log: log.ID, Offset: uint64(len(first))}),
+			second)
+		s.Send(wsproto.AppendControl(nil, ws.OpPing, []byte("keep-alive")), firehosetest.Ping(end),
+			wsproto.AppendControl(nil, ws.OpPong, nil), third)
 		for range 3 {
 			if op, payload, ok := s.Receive(); ok && op == ws.OpPong {
 				pongs <- string(payload)
@@ -207,16 +216,18 @@ func TestPingsAndPositions(t *testing.T) {
 			t.Errorf("after message %d: %s, %v", i, p, ok)
 		}
 	}
-	for _, want := range []string{before.String()[:33] + fmt.Sprint(len(first)), "keep-alive", end.String()} {
+	for _, want := range []string{before.String()[:33] + fmt.Sprint(len(first)), "keep-alive",
+		end.String()} {
 		if got := <-pongs; got != want {
 			t.Errorf("pong %q, want %q", got, want)
 		}
 	}
 }
 
-// Pending must not promise what Next then waits for.
+// If Pending returns true, Next must not wait.
 func TestPending(t *testing.T) {
-	short, medium, long := strings.Repeat("x", 100), strings.Repeat("x", 200), strings.Repeat("x", 70_000)
+	short, medium, long := strings.Repeat("x", 100), strings.Repeat("x", 200),
+		strings.Repeat("x", 70_000)
 	for _, c := range []struct {
 		name  string
 		bytes []byte
@@ -227,8 +238,10 @@ func TestPending(t *testing.T) {
 		{"short", wsproto.AppendTextFrame(nil, []byte(short)), true},
 		{"medium", wsproto.AppendTextFrame(nil, []byte(medium)), true},
 		{"long", wsproto.AppendTextFrame(nil, []byte(long)), true},
-		{"one and more", wsproto.AppendTextFrame(wsproto.AppendTextFrame(nil, []byte(short)), []byte(long))[:150], true},
-		{"ping first", wsproto.AppendTextFrame(wsproto.AppendControl(nil, ws.OpPing, nil), []byte(short)), false},
+		{"one and more", wsproto.AppendTextFrame(wsproto.AppendTextFrame(nil, []byte(short)),
+			[]byte(long))[:150], true},
+		{"ping first", wsproto.AppendTextFrame(wsproto.AppendControl(nil, ws.OpPing, nil),
+			[]byte(short)), false},
 	} {
 		in := input{buf: c.bytes, end: len(c.bytes)}
 		if got := in.hasText(); got != c.want {
@@ -243,7 +256,10 @@ func TestPending(t *testing.T) {
 func TestGaps(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	first, second := bytes.Clone(log.Add("receipt", "1")), bytes.Clone(log.Add("receipt", "2"))
-	at := func(offset int) wsproto.Position { return wsproto.Position{Log: log.ID, Offset: uint64(offset)} }
+	at := func(offset int) wsproto.Position {
+		return wsproto.Position{Log: log.ID,
+			Offset: uint64(offset)}
+	}
 	earlier := func(offset int) wsproto.Position {
 		return wsproto.Position{Log: [16]byte{1}, Offset: uint64(offset)}
 	}
@@ -254,13 +270,18 @@ func TestGaps(t *testing.T) {
 		frames [][]byte
 		gap    bool
 	}{
-		{"complete", wsproto.From{}, [][]byte{firehosetest.Ping(at(0)), first, second, firehosetest.Ping(at(2 * n))}, false},
+		{"complete", wsproto.From{}, [][]byte{firehosetest.Ping(at(0)), first, second,
+			firehosetest.Ping(at(2 * n))}, false},
 		{"begins anywhere", wsproto.From{}, [][]byte{second, firehosetest.Ping(at(2 * n))}, false},
-		{"from a position", wsproto.From{Start: wsproto.At, Position: at(n)}, [][]byte{second, firehosetest.Ping(at(2 * n))}, false},
-		{"one lost", wsproto.From{}, [][]byte{firehosetest.Ping(at(0)), second, firehosetest.Ping(at(2 * n))}, true},
-		{"one twice", wsproto.From{}, [][]byte{firehosetest.Ping(at(0)), first, first, firehosetest.Ping(at(n))}, true},
+		{"from a position", wsproto.From{Start: wsproto.At, Position: at(n)},
+			[][]byte{second, firehosetest.Ping(at(2 * n))}, false},
+		{"one lost", wsproto.From{}, [][]byte{firehosetest.Ping(at(0)), second,
+			firehosetest.Ping(at(2 * n))}, true},
+		{"one twice", wsproto.From{}, [][]byte{firehosetest.Ping(at(0)), first, first,
+			firehosetest.Ping(at(n))}, true},
 		{"backwards", wsproto.From{}, [][]byte{firehosetest.Ping(at(n)), firehosetest.Ping(at(0))}, true},
-		{"lost after the position asked for", wsproto.From{Start: wsproto.At, Position: at(0)}, [][]byte{second, firehosetest.Ping(at(2 * n))}, true},
+		{"lost after the position asked for", wsproto.From{Start: wsproto.At, Position: at(0)},
+			[][]byte{second, firehosetest.Ping(at(2 * n))}, true},
 		{
 			"from a position of an earlier log", wsproto.From{Start: wsproto.At, Position: earlier(n)},
 			[][]byte{second, firehosetest.Ping(at(2 * n))}, false,
@@ -269,7 +290,8 @@ func TestGaps(t *testing.T) {
 			"lost after a position of an earlier log", wsproto.From{Start: wsproto.At, Position: earlier(0)},
 			[][]byte{second, firehosetest.Ping(at(2 * n))}, true,
 		},
-		{"another log", wsproto.From{}, [][]byte{firehosetest.Ping(at(0)), firehosetest.Ping(wsproto.Position{})}, true},
+		{"another log", wsproto.From{}, [][]byte{firehosetest.Ping(at(0)),
+			firehosetest.Ping(wsproto.Position{})}, true},
 	} {
 		collector := dial(t, log, func(o *Options) { o.From = c.from }, func(s *firehosetest.Conn) {
 			if s.Parameter("from") != c.from.String() {
@@ -311,7 +333,8 @@ func TestServerBreaksTheProtocol(t *testing.T) {
 		"fragmented ping":         {0x09, 0},
 		"too big":                 {0x81, 127, 0, 0, 0, 0, 0, 0, 0x04, 0x01},
 		"far too big":             {0x81, 127, 255, 255, 255, 255, 255, 255, 255, 255},
-		"too big in parts":        slices.Concat([]byte{0x01, 126, 0x03, 0xff}, make([]byte, 1023), []byte{0x80, 2, 'x', 'y'}),
+		"too big in parts": slices.Concat([]byte{0x01, 126, 0x03, 0xff}, make([]byte, 1023),
+			[]byte{0x80, 2, 'x', 'y'}),
 	} {
 		answer := make(chan []byte, 1)
 		c := dial(t, log, func(o *Options) { o.MaxMessage = 1024 }, func(s *firehosetest.Conn) {
@@ -344,7 +367,7 @@ func TestMessageInSeveralFrames(t *testing.T) {
 	}
 }
 
-// A context ends the waiting, not the connection, also in the middle of a message.
+// The end of a context ends the wait, not the connection, also in the middle of a message.
 func TestContextEndsTheWaiting(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	frame := bytes.Clone(log.Add("receipt", `{"a":1}`))
@@ -399,7 +422,7 @@ func TestCloseHandshake(t *testing.T) {
 	frame := bytes.Clone(log.Add("receipt", `{"a":1}`))
 	got := make(chan string, 1)
 	c := dial(t, log, nil, func(s *firehosetest.Conn) {
-		s.Send(bytes.Repeat(frame, 100)) // still under way when the client leaves
+		s.Send(bytes.Repeat(frame, 100)) // still being sent when the client leaves
 		payload, _ := s.WaitForClose()
 		got <- string(payload)
 		s.Send(wsproto.AppendClose(nil, 1000, ""))
@@ -514,7 +537,8 @@ func BenchmarkNext(b *testing.B) {
 	for _, every := range []int{1, 1000} {
 		b.Run(fmt.Sprintf("verify-1-of-%d", every), func(b *testing.B) {
 			conn := &endless{bytes: log.Since(wsproto.Position{})}
-			c := &Collector{options: Options{VerifyEvery: every, HashKey: log.HashKey, MaxMessage: 1 << 20}, conn: conn}
+			c := &Collector{options: Options{VerifyEvery: every, HashKey: log.HashKey,
+				MaxMessage: 1 << 20}, conn: conn}
 			c.in = input{conn: conn, maxPayload: 1 << 20}
 			c.pin(log.Signer.PublicKey())
 			b.SetBytes(int64(len(conn.bytes) / 50))
@@ -528,8 +552,7 @@ func BenchmarkNext(b *testing.B) {
 	}
 }
 
-// A server that has broken the protocol, and is still sending, is told so: the close frame comes,
-// and no reset.
+// A server that has broken the protocol, and is still sending, gets the close frame, and no reset.
 func TestClosesBehindInput(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	type end struct {

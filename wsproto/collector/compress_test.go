@@ -14,7 +14,7 @@ import (
 
 func compressing(o *Options) { o.Compress = true }
 
-// deflated compresses a frame of a log, and gives header and payload.
+// deflated compresses a frame of a log, and returns header and payload.
 func deflated(t testing.TB, frame []byte) (header, payload []byte) {
 	t.Helper()
 	d, err := wsproto.NewDeflater(1)
@@ -35,11 +35,12 @@ func deflated(t testing.TB, frame []byte) (header, payload []byte) {
 	return frame[:n], frame[n:]
 }
 
-// Compressed messages and plain ones, in one frame or several, are read alike,
-// and count alike for the position.
+// Compressed and plain messages, in one frame or several, give the same messages and the same
+// positions.
 func TestCompressedMessages(t *testing.T) {
 	log := firehosetest.NewLog(t)
-	long, short := `{"a":"`+strings.Repeat("long ", 30_000)+`"}`, `{"b":"`+strings.Repeat("b", 300)+`"}`
+	long, short := `{"a":"`+strings.Repeat("long ", 30_000)+`"}`,
+		`{"b":"`+strings.Repeat("b", 300)+`"}`
 	records := []string{long, short, short, long}
 	c := dial(t, log, compressing, func(s *firehosetest.Conn) {
 		s.Send(firehosetest.Ping(log.End()))
@@ -47,7 +48,8 @@ func TestCompressedMessages(t *testing.T) {
 		s.Send(header, payload, firehosetest.Ping(log.End()))
 		s.Send(log.Add("cycle", short), firehosetest.Ping(log.End()))
 		_, payload = deflated(t, log.Add("originalTx", short)) // as two frames
-		s.Send([]byte{0x41, 100}, payload[:100], firehosetest.Ping(wsproto.Position{}), []byte{0x80, 126, 0, byte(len(payload) - 100)}, payload[100:])
+		s.Send([]byte{0x41, 100}, payload[:100], firehosetest.Ping(wsproto.Position{}),
+			[]byte{0x80, 126, 0, byte(len(payload) - 100)}, payload[100:])
 		header, payload = deflated(t, log.Add("receipt", long))
 		s.Send(header, payload, wsproto.AppendClose(nil, 1001, ""))
 		s.WaitForClose()
@@ -58,7 +60,7 @@ func TestCompressedMessages(t *testing.T) {
 	for i := 0; i < len(records); {
 		m, err := c.Next(t.Context())
 		var gap *GapError
-		if i == 2 && errors.As(err, &gap) { // the ping between the two frames tells nonsense
+		if i == 2 && errors.As(err, &gap) { // the ping between the two frames has a wrong position
 			continue
 		}
 		if err != nil || string(m.Record) != records[i] || !m.Verified {
@@ -75,7 +77,7 @@ func TestCompressedMessages(t *testing.T) {
 	}
 }
 
-// After a compressed message the position is that behind the plain frame.
+// The position after a compressed message is that after the plain frame.
 func TestPositionBehindCompressed(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	c := dial(t, log, compressing, func(s *firehosetest.Conn) {
@@ -109,31 +111,34 @@ func TestBadCompression(t *testing.T) {
 		"two reserved bits":        {0xe1, 0x01, 'x'},
 		"a compressed close frame": {0xc8, 0x00},
 	} {
-		c := dial(t, log, func(o *Options) { o.Compress, o.MaxMessage = true, 1<<20 }, func(s *firehosetest.Conn) {
-			s.Send(frames)
-			s.WaitForClose()
-		})
+		c := dial(t, log, func(o *Options) { o.Compress, o.MaxMessage = true, 1<<20 },
+			func(s *firehosetest.Conn) {
+				s.Send(frames)
+				s.WaitForClose()
+			})
 		if _, err := c.Next(t.Context()); !errors.Is(err, ErrProtocol) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-// Only what was offered may be answered.
+// Only an answer that matches the offer is accepted.
 func TestAnswerToTheOffer(t *testing.T) {
 	good := offer.Option()
 	takeover := wsflate.Parameters{ClientNoContextTakeover: true}.Option()
-	odd := httphead.NewOption("permessage-deflate", map[string]string{"x": "1", "server_no_context_takeover": ""})
+	odd := httphead.NewOption("permessage-deflate",
+		map[string]string{"x": "1", "server_no_context_takeover": ""})
 	for name, c := range map[string]struct {
 		answer []httphead.Option
 		taken  bool
 		err    error
 	}{
 		"nothing": {nil, false, nil}, "what was offered": {[]httphead.Option{good}, true, nil},
-		"with a context": {[]httphead.Option{takeover}, false, ErrProtocol}, "with something more": {[]httphead.Option{odd}, false, ErrProtocol},
-		"twice": {[]httphead.Option{good, good}, false, ErrProtocol},
+		"with a context":      {[]httphead.Option{takeover}, false, ErrProtocol},
+		"with something more": {[]httphead.Option{odd}, false, ErrProtocol},
+		"twice":               {[]httphead.Option{good, good}, false, ErrProtocol},
 	} {
-		if taken, err := taken(c.answer); taken != c.taken || !errors.Is(err, c.err) {
+		if taken, err := accepted(c.answer); taken != c.taken || !errors.Is(err, c.err) {
 			t.Errorf("%s: %v, %v", name, taken, err)
 		}
 	}

@@ -23,12 +23,12 @@ import (
 	"github.com/gobwas/ws/wsflate"
 )
 
-// maxAnswer bounds what is read of the server's answer to the upgrade, in bytes.
+// maxAnswer bounds the server's answer to the upgrade, in bytes.
 const maxAnswer = 64 << 10
 
 var errAnswerTooLong = errors.New("answer to the upgrade is too long")
 
-// RequestURL builds the URL with the signed request, as the real collector does:
+// RequestURL returns the URL with the signed request, as the real collector makes it:
 // `?data=` + encodeURIComponent(safeStringify({collectorInfo, sender, sign})).
 func RequestURL(o Options, now time.Time) (string, error) {
 	u, err := url.Parse(o.URL)
@@ -36,7 +36,8 @@ func RequestURL(o Options, now time.Time) (string, error) {
 		return "", fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	if (u.Scheme != "http" && u.Scheme != "ws") || u.Host == "" || u.User != nil {
-		return "", fmt.Errorf("%w: the URL must be http://host:port or ws://host:port, not %q", ErrOptions, u.Redacted())
+		return "", fmt.Errorf("%w: the URL must be http://host:port or ws://host:port, not %q",
+			ErrOptions, u.Redacted())
 	}
 	if o.Keys == (shardus.SecretKey{}) {
 		return "", fmt.Errorf("%w: no key pair", ErrOptions)
@@ -69,13 +70,15 @@ func RequestURL(o Options, now time.Time) (string, error) {
 	return u.String(), nil
 }
 
-// encodeURIComponent is JavaScript's. (url.QueryEscape writes blanks and !*'() differently.)
+// encodeURIComponent is JavaScript's function. (url.QueryEscape encodes blanks and !*'()
+// differently.)
 func encodeURIComponent(text []byte) string {
 	const hexDigits = "0123456789ABCDEF"
 	var b strings.Builder
 	for _, c := range text {
 		switch {
-		case c >= '0' && c <= '9', c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z', strings.IndexByte("-_.!~*'()", c) >= 0:
+		case c >= '0' && c <= '9', c >= 'A' && c <= 'Z', c >= 'a' && c <= 'z',
+			strings.IndexByte("-_.!~*'()", c) >= 0:
 			b.WriteByte(c)
 		default:
 			b.WriteByte('%')
@@ -86,12 +89,14 @@ func encodeURIComponent(text []byte) string {
 	return b.String()
 }
 
-// offer is permessage-deflate in the only form that a Collector reads: each message for itself.
+// offer is permessage-deflate in the only form that a Collector can read: each message on its own.
 var offer = wsflate.Parameters{ServerNoContextTakeover: true, ClientNoContextTakeover: true}
 
-// connect dials and upgrades within ctx, with the offer if compress says so. early holds frames that came with the answer,
-// deflate tells whether the offer was taken.
-func connect(ctx context.Context, requestURL string, compress bool) (conn net.Conn, early []byte, deflate bool, err error) {
+// connect dials and upgrades within ctx. If compress is set it sends the offer. early holds frames
+// that arrived with the answer. deflate tells whether the server accepted the offer.
+func connect(
+	ctx context.Context, requestURL string, compress bool,
+) (conn net.Conn, early []byte, deflate bool, err error) {
 	var raw net.Conn
 	var refused error
 	dialer := ws.Dialer{
@@ -121,7 +126,7 @@ func connect(ctx context.Context, requestURL string, compress bool) (conn net.Co
 	case err != nil:
 		return nil, nil, false, fmt.Errorf("%w: connecting: %w", ErrLost, err)
 	}
-	if deflate, err = taken(shaken.Extensions); err != nil {
+	if deflate, err = accepted(shaken.Extensions); err != nil {
 		_ = raw.Close()
 		return nil, nil, false, err
 	}
@@ -133,8 +138,10 @@ func connect(ctx context.Context, requestURL string, compress bool) (conn net.Co
 	return raw, early, deflate, nil
 }
 
-// taken says whether the server's answer takes the offer. The Dialer has seen that it names nothing else.
-func taken(answer []httphead.Option) (bool, error) {
+// accepted tells whether the server's answer accepts the offer. The Dialer has checked that it
+// names
+// no other extension.
+func accepted(answer []httphead.Option) (bool, error) {
 	if len(answer) == 0 {
 		return false, nil
 	}
@@ -143,17 +150,19 @@ func taken(answer []httphead.Option) (bool, error) {
 		return false, fmt.Errorf("%w: the answer to the offer of compression: %w", ErrProtocol, err)
 	}
 	if len(answer) > 1 || !p.ServerNoContextTakeover {
-		return false, fmt.Errorf("%w: the answer to the offer of compression is not what was offered", ErrProtocol)
+		return false, fmt.Errorf(
+			"%w: the answer to the offer of compression is not what was offered", ErrProtocol)
 	}
 	return true, nil
 }
 
-// isHandshakeError tells an answer that is no proper 101 from trouble with the network.
+// isHandshakeError tells whether err means an invalid 101 answer, not a network error.
 func isHandshakeError(err error) bool {
 	var protocol ws.ProtocolError
 	for _, known := range []error{
-		ws.ErrMalformedResponse, ws.ErrHandshakeBadProtocol, ws.ErrHandshakeBadUpgrade, ws.ErrHandshakeBadConnection,
-		ws.ErrHandshakeBadSecAccept, ws.ErrHandshakeBadSubProtocol, ws.ErrHandshakeBadExtensions,
+		ws.ErrMalformedResponse, ws.ErrHandshakeBadProtocol, ws.ErrHandshakeBadUpgrade,
+		ws.ErrHandshakeBadConnection, ws.ErrHandshakeBadSecAccept,
+		ws.ErrHandshakeBadSubProtocol, ws.ErrHandshakeBadExtensions,
 	} {
 		if errors.Is(err, known) {
 			return true
@@ -162,7 +171,8 @@ func isHandshakeError(err error) bool {
 	return errors.As(err, &protocol)
 }
 
-// bounded is a connection from which only so many bytes can be read: the Dialer itself collects a line of any length.
+// bounded is a connection from which at most left bytes can be read. The Dialer itself would read a
+// line of any length.
 type bounded struct {
 	net.Conn
 	left int
@@ -177,8 +187,8 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// refusalReason finds the server's words: the member "error" or "message" of a JSON body, else the body, else the
-// reason phrase (the replaced service's 401 has no complete headers, let alone a body).
+// refusalReason returns the server's text: the member "error" or "message" of a JSON body, else the
+// body, else the reason phrase (the replaced service's 401 has no complete headers, and no body).
 func refusalReason(answer io.Reader, phrase string) string {
 	response, err := http.ReadResponse(bufio.NewReader(answer), nil)
 	if err != nil {
@@ -203,7 +213,7 @@ func refusalReason(answer io.Reader, phrase string) string {
 	return clip(phrase)
 }
 
-// clip keeps a foreign text fit for one line of a log.
+// clip shortens a text from the server, and makes it safe for one line of a log.
 func clip(s string) string {
 	if len(s) > 300 {
 		s = s[:300]

@@ -14,8 +14,8 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// The default hash key of the replaced service, a test key pair, and the request that the real collector's libraries
-// made with them for this timestamp.
+// The default hash key of the replaced service, a test key pair, and the request that the real
+// collector's libraries made with them for this timestamp.
 const (
 	sampleHashKey = "69fa4195670576c0160d660c3be36556ff8d504725be8a59b5a96509e0c994bc"
 	sampleKey     = "063e550600451f6a762eda733a44f546dfc91ff3e481728ce3374d6453363158ffdcd3f7f920bc1a8587e5825463f29b45564c289cc81cdafeb106d5b26d2949"
@@ -49,13 +49,14 @@ func TestHandshakeIsTheCollectors(t *testing.T) {
 	}
 	o := sampleOptions(t, "http://127.0.0.1:6100")
 	o.From = wsproto.From{Start: wsproto.At, Position: wsproto.Position{Offset: 7}}
-	if got, err := RequestURL(o, time.Now()); err != nil || !strings.HasSuffix(got, "&from=00000000000000000000000000000000-7") {
+	if got, err := RequestURL(o, time.Now()); err != nil ||
+		!strings.HasSuffix(got, "&from=00000000000000000000000000000000-7") {
 		t.Errorf("with a position: %s, %v", got, err)
 	}
 }
 
 func TestEncodeURIComponent(t *testing.T) {
-	// As in JavaScript, over all of ASCII and one more.
+	// The result of JavaScript for all of ASCII and one more character.
 	const want = "%00%01%02%03%04%05%06%07%08%09%0A%0B%0C%0D%0E%0F%10%11%12%13%14%15%16%17%18%19%1A%1B%1C%1D%1E%1F%20!%22%23%24%25%26'()*%2B%2C-.%2F0123456789%3A%3B%3C%3D%3E%3F%40" +
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZ%5B%5C%5D%5E_%60abcdefghijklmnopqrstuvwxyz%7B%7C%7D~%7F%C3%A9"
 	var all []byte
@@ -93,12 +94,16 @@ func TestRefusals(t *testing.T) {
 		want         error
 	}{
 		{"JSON error", "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{\"error\":\"Unknown subscriber\",\"success\":false}", &RefusedError{401, "Unknown subscriber"}},
-		{"JSON message", "HTTP/1.1 410 Gone\r\nContent-Length: 25\r\n\r\n{\"message\":\"below floor\"}", &RefusedError{410, "below floor"}},
+		{"JSON message", "HTTP/1.1 410 Gone\r\nContent-Length: 25\r\n\r\n{\"message\":\"below floor\"}",
+			&RefusedError{410, "below floor"}},
 		{"no JSON", "HTTP/1.1 400 Bad Request\r\nContent-Length: 22\r\n\r\nInvalid Upgrade header", &RefusedError{400, "Invalid Upgrade header"}},
 		{"the replaced service's 401", "HTTP/1.1 401 Unauthorized\r\nContent-Type: text/plain\r\nConnection: close\r\nUnauthorized: Authentication failed\r\n", &RefusedError{401, "Unauthorized"}},
-		{"empty", "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\r\n", &RefusedError{503, "Service Unavailable"}},
-		{"control characters", "HTTP/1.1 400 Bad Request\r\n\r\na\x1b[2J\nb", &RefusedError{400, "a [2J b"}},
-		{"long", "HTTP/1.1 400 Bad Request\r\n\r\n" + strings.Repeat("é", 50_000), &RefusedError{400, strings.Repeat("é", 150)}},
+		{"empty", "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\r\n",
+			&RefusedError{503, "Service Unavailable"}},
+		{"control characters", "HTTP/1.1 400 Bad Request\r\n\r\na\x1b[2J\nb",
+			&RefusedError{400, "a [2J b"}},
+		{"long", "HTTP/1.1 400 Bad Request\r\n\r\n" + strings.Repeat("é", 50_000),
+			&RefusedError{400, strings.Repeat("é", 150)}},
 		{"200", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK", &RefusedError{200, "OK"}},
 		{"nothing", "", ErrLost},
 		{"no HTTP", "SSH-2.0-x\r\n", ErrProtocol},
@@ -136,9 +141,10 @@ func TestDialTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	o := sampleOptions(t, "http://"+listener.Addr().String()) // the kernel connects, nobody answers
+	o := sampleOptions(t, "http://"+listener.Addr().String()) // the kernel connects, but nothing answers
 	o.DialTimeout = 50 * time.Millisecond
-	if _, err := Dial(t.Context(), o); !errors.Is(err, ErrLost) || !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := Dial(t.Context(), o); !errors.Is(err, ErrLost) ||
+		!errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -148,7 +154,7 @@ func TestDialTimeout(t *testing.T) {
 	}
 }
 
-// Frames that come in the same segment as the answer are not lost.
+// Frames that arrive in the same segment as the answer are not lost.
 func TestEarlyFrames(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	frame := bytes.Clone(log.Add("receipt", `{"a":1}`))

@@ -14,7 +14,7 @@ import (
 
 const firstBuffer = 64 << 10
 
-// input cuts the server's bytes into frames. Bytes buf[start:end] are received and not yet taken.
+// input divides the server's bytes into frames. buf[start:end] is received and not parsed yet.
 type input struct {
 	conn       net.Conn
 	buf        []byte
@@ -22,32 +22,35 @@ type input struct {
 	maxPayload int
 	fragmented bool      // inside a message of several frames
 	deflate    bool      // permessage-deflate was negotiated
-	readAt     time.Time // when the last bytes came
+	readAt     time.Time // when the last bytes were read
 
-	// A read is broken off by moving its deadline, which watch does when ctx ends. One watch serves all calls with the
-	// same context, so that a call costs nothing while messages are there.
+	// A read is interrupted by changing its deadline, which watch does when ctx ends. One watch serves
+	// all calls with the same context, so that a call costs nothing while messages are buffered.
 	ctx       context.Context
 	stopWatch func() bool
 }
 
-// A frame is one frame of the server. The payload is borrowed until the next call of next.
+// A frame is one frame of the server. The payload is valid until the next call of next.
 type frame struct {
 	op      ws.OpCode
 	final   bool
-	deflate bool // first of a compressed message
+	deflate bool // first frame of a compressed message
 	payload []byte
 	size    int // with header
 }
 
 var longAgo = time.Unix(1, 0)
 
-// next waits for a whole frame. When ctx ends first nothing is lost: a later call goes on.
+// next waits for a whole frame. If ctx ends first nothing is lost: a later call continues.
 func (in *input) next(ctx context.Context) (frame, error) {
 	if err := in.need(ctx, 2); err != nil {
 		return frame{}, err
 	}
 	b0, b1 := in.buf[in.start], in.buf[in.start+1]
-	h := ws.Header{Fin: b0&0x80 != 0, Rsv: b0 >> 4 & 7, OpCode: ws.OpCode(b0 & 0xf), Masked: b1&0x80 != 0, Length: int64(b1 & 0x7f)}
+	h := ws.Header{
+		Fin: b0&0x80 != 0, Rsv: b0 >> 4 & 7, OpCode: ws.OpCode(b0 & 0xf),
+		Masked: b1&0x80 != 0, Length: int64(b1 & 0x7f),
+	}
 	// RSV1 marks a compressed message, on its first frame only (RFC 7692 §6).
 	compressed := in.deflate && h.Rsv == 4 && (h.OpCode == ws.OpText || h.OpCode == ws.OpBinary)
 	if compressed {
@@ -76,13 +79,15 @@ func (in *input) next(ctx context.Context) (frame, error) {
 		length = binary.BigEndian.Uint64(in.buf[in.start+2:])
 	}
 	if length > uint64(in.maxPayload) {
-		return frame{}, fmt.Errorf("%w: a frame of %d bytes, at most %d are taken", ErrProtocol, length, in.maxPayload)
+		return frame{}, fmt.Errorf("%w: a frame of %d bytes, at most %d are taken",
+			ErrProtocol, length, in.maxPayload)
 	}
 	size := headerSize + int(length)
 	if err := in.need(ctx, size); err != nil {
 		return frame{}, err
 	}
-	f := frame{op: h.OpCode, final: h.Fin, deflate: compressed, payload: in.buf[in.start+headerSize : in.start+size : in.start+size], size: size}
+	payload := in.buf[in.start+headerSize : in.start+size : in.start+size]
+	f := frame{op: h.OpCode, final: h.Fin, deflate: compressed, payload: payload, size: size}
 	in.start += size
 	if f.op.IsData() {
 		in.fragmented = !f.final
@@ -90,11 +95,12 @@ func (in *input) next(ctx context.Context) (frame, error) {
 	return f, nil
 }
 
-// hasText reports whether the next frame is a whole message and here. A control frame before it counts as none.
+// hasText reports whether the next frame is a whole message and was received. If a control frame
+// comes first, it returns false.
 func (in *input) hasText() bool {
 	b := in.buf[in.start:in.end]
 	if len(b) < 10 || b[0]&^0x40 != 0x80|byte(ws.OpText) {
-		return false // no message is so short that it has fewer than 10 bytes
+		return false // every message has at least 10 bytes
 	}
 	switch b[1] {
 	case 126:
@@ -105,7 +111,7 @@ func (in *input) hasText() bool {
 	return len(b) >= 2+int(b[1])
 }
 
-// need reads until n bytes are there.
+// need reads until n bytes are buffered.
 func (in *input) need(ctx context.Context, n int) error {
 	for in.end-in.start < n {
 		if err := ctx.Err(); err != nil {
@@ -117,9 +123,10 @@ func (in *input) need(ctx context.Context, n int) error {
 			in.end = copy(in.buf, in.buf[in.start:in.end])
 			in.start = 0
 		}
-		// The buffer grows as bytes arrive: an announced length alone costs no memory.
+		// The buffer grows as bytes arrive, so an announced length alone costs no memory.
 		if in.end == len(in.buf) {
-			in.buf = append(in.buf, make([]byte, max(firstBuffer, min(len(in.buf), n-len(in.buf))))...)
+			more := max(firstBuffer, min(len(in.buf), n-len(in.buf)))
+			in.buf = append(in.buf, make([]byte, more)...)
 		}
 		in.watch(ctx)
 		k, err := in.conn.Read(in.buf[in.end:])
@@ -133,7 +140,7 @@ func (in *input) need(ctx context.Context, n int) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			// The watch on an earlier context fired late.
+			// The watch of an earlier context fired late.
 			if err := in.conn.SetReadDeadline(time.Time{}); err != nil {
 				return fmt.Errorf("%w: %w", ErrLost, err)
 			}
@@ -144,13 +151,13 @@ func (in *input) need(ctx context.Context, n int) error {
 	return nil
 }
 
-// watch makes reads end with ctx.
+// watch makes reads end when ctx ends.
 func (in *input) watch(ctx context.Context) {
 	if ctx == in.ctx {
 		return
 	}
 	in.unwatch()
-	_ = in.conn.SetReadDeadline(time.Time{}) // an error shows at the read
+	_ = in.conn.SetReadDeadline(time.Time{}) // the read returns the error
 	in.ctx = ctx
 	in.stopWatch = context.AfterFunc(ctx, func() { _ = in.conn.SetReadDeadline(longAgo) })
 }

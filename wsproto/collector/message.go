@@ -9,18 +9,20 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// A Message is one record of the stream, or a notice. Its slices are borrowed until the next call of Next.
+// A Message is one record of the stream, or a notice. Its slices are valid until the next call of
+// Next.
 type Message struct {
 	Stream   string    // "cycle", "originalTx" or "receipt"
 	Record   []byte    // canonical JSON; nil for a notice
-	Notice   []byte    // what the distributor itself has to say here, {"type":"gap",…}; it comes with Options.Notices only
+	Notice   []byte    // the notice, {"type":"gap",…}; nil for a record
 	Text     []byte    // the whole signed message
 	Received time.Time // when its last bytes were read from the socket
-	Verified bool      // false only for those that Options.VerifyEvery leaves out
+	Verified bool      // false only for messages that Options.VerifyEvery leaves out
 }
 
-// A message is {"receipt":RECORD,"sign":{"owner":"64 digits","sig":"192 digits"}}: all but the record has a fixed
-// length, so it comes apart without being parsed.
+// A message is {"receipt":RECORD,"sign":{"owner":"64 digits","sig":"192 digits"}}. Everything but
+// the
+// record has a fixed length, so it can be split without parsing.
 const (
 	signStart  = `,"sign":{"owner":"`
 	signMiddle = `","sig":"`
@@ -30,7 +32,9 @@ const (
 	signSize   = len(signStart) + ownerSize + len(signMiddle) + sigSize + len(signEnd)
 )
 
-// take makes a Message of text, verified unless it is not its turn. With the first one it learns the server's key.
+// take returns the Message in text, verified unless VerifyEvery leaves it out. From the first one
+// it
+// learns the server's key.
 func (c *Collector) take(text []byte) (Message, error) {
 	m := Message{Text: text, Received: c.in.readAt}
 	stream, record, owner, err := split(text, "receipt", "originalTx", "cycle")
@@ -38,9 +42,9 @@ func (c *Collector) take(text []byte) (Message, error) {
 		return m, err
 	}
 	m.Stream, m.Record = stream, record
-	turn := c.options.VerifyEvery <= 1 || c.messages%uint64(c.options.VerifyEvery) == 0
+	verify := c.options.VerifyEvery <= 1 || c.messages%uint64(c.options.VerifyEvery) == 0
 	c.messages++
-	if c.pinned && !turn {
+	if c.pinned && !verify {
 		if string(owner) != c.ownerHex {
 			return m, fmt.Errorf("%w: signed by %s, not by %s", ErrForged, owner, c.ownerHex)
 		}
@@ -69,7 +73,9 @@ func (c *Collector) pin(key shardus.PublicKey) {
 
 var noticeStart = []byte(`{"` + wsproto.NoticeMember + `":`)
 
-// takeNotice verifies a notice, whatever VerifyEvery says: there are few. It does not count in positions.
+// takeNotice verifies every notice, also with VerifyEvery, because there are few. It does not count
+// in
+// positions.
 func (c *Collector) takeNotice(text []byte) (Message, error) {
 	m := Message{Text: text, Received: c.in.readAt}
 	key := c.owner
@@ -92,20 +98,22 @@ func (c *Collector) takeNotice(text []byte) (Message, error) {
 	return m, nil
 }
 
-// split takes a message of one of the streams apart by its outer shape alone.
+// split returns the parts of a message of one of the streams. It checks only the outer form.
 func split(text []byte, streams ...string) (stream string, record, owner []byte, err error) {
 	for _, stream := range streams {
 		head := len(`{"`) + len(stream) + len(`":`)
-		if len(text) <= head+signSize || string(text[2:2+len(stream)]) != stream || text[0] != '{' || text[1] != '"' ||
-			text[head-2] != '"' || text[head-1] != ':' {
+		if len(text) <= head+signSize || string(text[2:2+len(stream)]) != stream ||
+			text[0] != '{' || text[1] != '"' || text[head-2] != '"' || text[head-1] != ':' {
 			continue
 		}
 		record, sign := text[head:len(text)-signSize], text[len(text)-signSize:]
 		owner, rest := sign[len(signStart):len(signStart)+ownerSize], sign[len(signStart)+ownerSize:]
-		if !bytes.HasPrefix(sign, []byte(signStart)) || !bytes.HasPrefix(rest, []byte(signMiddle)) || !bytes.HasSuffix(sign, []byte(signEnd)) {
+		if !bytes.HasPrefix(sign, []byte(signStart)) || !bytes.HasPrefix(rest, []byte(signMiddle)) ||
+			!bytes.HasSuffix(sign, []byte(signEnd)) {
 			break
 		}
 		return stream, record, owner, nil
 	}
-	return "", nil, nil, fmt.Errorf("%w: not of the form of a firehose message: %.80q", ErrForged, text)
+	return "", nil, nil,
+		fmt.Errorf("%w: not of the form of a firehose message: %.80q", ErrForged, text)
 }

@@ -10,17 +10,19 @@ import (
 )
 
 func gapFrame(log *firehosetest.Log) []byte {
-	return wsproto.AppendTextFrame(nil, log.Signer.AppendMessage(nil, "notice", []byte(`{"stream":"receipt","type":"gap"}`)))
+	return wsproto.AppendTextFrame(nil, log.Signer.AppendMessage(nil, "notice",
+		[]byte(`{"stream":"receipt","type":"gap"}`)))
 }
 
-// Notices come in their place, verified, and leave positions as they are.
+// Notices are returned in their place, verified, and do not change positions.
 func TestNotices(t *testing.T) {
 	log := firehosetest.NewLog(t)
 	first := slices.Clone(log.Add("receipt", `{"a":1}`))
 	second := slices.Clone(log.Add("receipt", `{"a":2}`))
 	asked := make(chan string, 1)
 	c := dial(t, log, func(o *Options) {
-		o.Notices, o.VerifyEvery, o.From = true, 100, wsproto.From{Start: wsproto.At, Position: wsproto.Position{Log: log.ID}}
+		o.Notices, o.VerifyEvery, o.From = true, 100,
+			wsproto.From{Start: wsproto.At, Position: wsproto.Position{Log: log.ID}}
 	}, func(s *firehosetest.Conn) {
 		asked <- s.Parameter("notices")
 		s.Send(gapFrame(log), first, gapFrame(log), second, firehosetest.Ping(log.End()), first)
@@ -31,14 +33,16 @@ func TestNotices(t *testing.T) {
 		offset uint64
 	}{{true, 0}, {false, uint64(len(first))}, {true, uint64(len(first))}, {false, log.End().Offset}} {
 		m, err := c.Next(t.Context())
-		if err != nil || (m.Notice != nil) != want.notice || (m.Record == nil) != want.notice || want.notice && (!m.Verified || m.Stream != "") {
+		if err != nil || (m.Notice != nil) != want.notice || (m.Record == nil) != want.notice ||
+			want.notice && (!m.Verified || m.Stream != "") {
 			t.Fatalf("%d: %+v, %v", i, m, err)
 		}
 		if p, _ := c.Position(); p.Offset != want.offset {
 			t.Errorf("%d: at %d, want %d", i, p.Offset, want.offset)
 		}
 	}
-	if m, err := c.Next(t.Context()); err != nil || m.Stream != "receipt" { // the ping before it fits
+	// The ping before it has the right position
+	if m, err := c.Next(t.Context()); err != nil || m.Stream != "receipt" {
 		t.Errorf("%+v, %v", m, err)
 	}
 	if got := <-asked; got != "gap" {
@@ -54,10 +58,11 @@ func TestForgedNotice(t *testing.T) {
 		"nobody's":       wsproto.AppendTextFrame(nil, []byte(`{"notice":{"type":"gap"}}`)),
 		"other contents": slices.Concat(gapFrame(log)[:20], []byte("x"), gapFrame(log)[21:]),
 	} {
-		c := dial(t, log, func(o *Options) { o.Notices, o.VerifyEvery = true, 100 }, func(s *firehosetest.Conn) {
-			s.Send(frame, forged)
-			s.WaitForClose()
-		})
+		c := dial(t, log, func(o *Options) { o.Notices, o.VerifyEvery = true, 100 },
+			func(s *firehosetest.Conn) {
+				s.Send(frame, forged)
+				s.WaitForClose()
+			})
 		if _, err := c.Next(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +70,7 @@ func TestForgedNotice(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, m, err)
 		}
 	}
-	// Who did not ask takes it for no message.
+	// Without Options.Notices a notice is not a valid message.
 	c := dial(t, log, nil, func(s *firehosetest.Conn) {
 		if s.Parameter("notices") != "" {
 			t.Error("asked")

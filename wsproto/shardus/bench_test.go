@@ -8,14 +8,16 @@ import (
 	voi "github.com/oasisprotocol/curve25519-voi/primitives/ed25519"
 )
 
-// benchMix is the realistic mix that rates are given for: 70 % receipts of 4.6 to 7.1 KB, 28 % originalTx of about
-// 1 KB, 2 % cycles of 6 KB and more; mean 4.4 KB.
+// benchMix is the realistic mix that rates are given for: 70 % receipts of 4.6 to 7.1 KB, 28 %
+// originalTx of about 1 KB, 2 % cycles of 6 KB and more; mean 4.4 KB.
 func benchMix(tb testing.TB) (lines [][]byte, mean int64) {
 	tb.Helper()
 	kinds := map[string][][]byte{}
 	for _, v := range readVectors(tb) {
 		size := len(v.line())
-		if v.Tier == "realistic" && (v.Stream == "cycle" && size > 6000 || v.Stream == "originalTx" && size > 900 || v.Stream == "receipt" && size < 7200) {
+		if v.Tier == "realistic" &&
+			(v.Stream == "cycle" && size > 6000 || v.Stream == "originalTx" && size > 900 ||
+				v.Stream == "receipt" && size < 7200) {
 			kinds[v.Stream] = append(kinds[v.Stream], v.line())
 		}
 	}
@@ -54,7 +56,8 @@ func BenchmarkIsCanonical(b *testing.B) {
 	})
 }
 
-// BenchmarkEncode is all that a record costs before it is framed, with either library's signing.
+// BenchmarkEncode measures the cost of a record before it is framed, with the signing of either
+// library.
 func BenchmarkEncode(b *testing.B) {
 	signer, hashKey := testSigner(b)
 	secret, err := ParseSecretKey(testSecretKey)
@@ -110,7 +113,7 @@ func BenchmarkHash(b *testing.B) {
 	})
 }
 
-// BenchmarkMembers is what the encoder asks of a record.
+// BenchmarkMembers finds the members of a record that the encoder needs.
 func BenchmarkMembers(b *testing.B) {
 	perRecord(b, func(line []byte) {
 		m := MembersOf(line)
@@ -132,7 +135,8 @@ func BenchmarkVerifyMessage(b *testing.B) {
 	}
 }
 
-// The three ways to sign 32 bytes that were compared. Ours is voi's arithmetic with the seed expanded once.
+// The three ways to sign 32 bytes that were compared. Ours is voi's arithmetic with the seed
+// expanded once.
 func BenchmarkSign(b *testing.B) {
 	secret, err := ParseSecretKey(testSecretKey)
 	if err != nil {

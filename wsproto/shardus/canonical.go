@@ -6,8 +6,8 @@ import (
 	"math"
 )
 
-// AppendCanonical appends the canonical text of any JSON text: safeStringify(safeJsonParse(text)). On an error dst
-// comes back as it was. text may not overlap the free room of dst.
+// AppendCanonical appends the canonical text of any JSON text: safeStringify(safeJsonParse(text)).
+// On an error dst is returned unchanged. text must not overlap the free capacity of dst.
 func AppendCanonical(dst, text []byte) ([]byte, error) {
 	v, err := Parse(text)
 	if err != nil {
@@ -16,9 +16,10 @@ func AppendCanonical(dst, text []byte) ([]byte, error) {
 	return v.AppendCanonical(dst)
 }
 
-// AppendRecord appends the record of a data log's line as it is sent: what the replaced service makes of it by parsing
-// and writing it, and once more when it copies the object before it signs. Only a few Buffer objects are not done after
-// the first time. A line that IsCanonical is copied. On an error the line is no record, and dst comes back as it was.
+// AppendRecord appends the record in a data log's line as it is sent. The replaced service parsed
+// and wrote the line, and did so again when it copied the object before signing. AppendRecord does
+// both passes, but only a few Buffer objects need the second. A canonical line is copied. An error
+// means that the line is no record; then dst is returned unchanged.
 func AppendRecord(dst, line []byte) ([]byte, error) {
 	if IsCanonical(line) {
 		return append(dst, line...), nil
@@ -38,9 +39,9 @@ func AppendRecord(dst, line []byte) ([]byte, error) {
 	return out, nil
 }
 
-// AppendCanonical appends the canonical text of v: safeStringify(v). It fails with ErrTyped where a Buffer's array
-// holds what is no number, and then dst comes back as it was. An Undefined value is left out of an object and null
-// anywhere else.
+// AppendCanonical appends the canonical text of v: safeStringify(v). It fails with ErrTyped if a
+// Buffer's array holds an item that is no number; then dst is returned unchanged. An Undefined
+// value is left out of an object, and is null anywhere else.
 func (v Value) AppendCanonical(dst []byte) ([]byte, error) {
 	out, err := v.append(dst)
 	if err != nil {
@@ -122,7 +123,7 @@ func (v Value) appendObject(dst []byte) ([]byte, error) {
 	return append(dst, '}'), nil
 }
 
-// appendBytes writes bytes with the value first: the one place where members are not sorted.
+// appendBytes writes bytes with the member value first. Only here members are not sorted.
 func appendBytes(dst, b []byte, dataType string) []byte {
 	dst = append(dst, `{"value":"`...)
 	dst = base64.StdEncoding.AppendEncode(dst, b)

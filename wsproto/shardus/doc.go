@@ -1,5 +1,5 @@
-// Package shardus holds what all nodes of the network must do identically to the byte: canonical
-// JSON text, the keyed hash over that text, the signatures over that hash, and the keys.
+// Package shardus holds the formats in which all nodes of the network must agree to the byte:
+// canonical JSON text, the keyed hash of that text, the signatures of that hash, and the keys.
 //
 // # Canonical text
 //
@@ -14,7 +14,8 @@
 // There are two ways to the canonical text. IsCanonical recognises, in one pass and without
 // allocating, a text that is its own canonical form. Archivers write canonical text, so this way
 // serves nearly every record. Parse builds a tree of Values and Value.AppendCanonical writes the
-// tree: this way is slow and always right. IsCanonical may refuse a text that is canonical, and
+// tree, which is slower, but handles every text. IsCanonical may refuse a text that is canonical,
+// and
 // never accepts a text that is not; FuzzCanonical and TestMutations search for a counterexample.
 //
 // # Messages
@@ -43,12 +44,12 @@
 //     false).
 //
 // # Kept differently
-//
-//   - More than MaxValues values are refused; the replaced service had no limit but its memory.
-//   - Nesting beyond MaxDepth is refused; the replaced service's stack ended near 2,600 levels.
-//   - A big integer inside a big integer or inside a Buffer's array may have 1,024 hex digits:
-//     without this limit the work would be exponential in the nesting.
-//   - Hex of keys and signatures is read strictly. The replaced service stopped at the first odd
+//   - More than MaxValues values are refused. The replaced service was limited only by its memory.
+//   - Nesting beyond MaxDepth is refused. The replaced service's stack ended near 2,600 levels.
+//   - A big integer inside a big integer or inside a Buffer's array may have 1,024 hex digits.
+//     Without this limit the work would be exponential in the nesting.
+//   - Hex of keys and signatures is parsed strictly. The replaced service stopped at the first odd
+//     character.
 //     character.
 //
 // With these limits, time and memory for any text are linear in its length, and its canonical text

@@ -8,14 +8,16 @@ import (
 	"github.com/oasisprotocol/curve25519-voi/curve/scalar"
 )
 
-// Ed25519 (RFC 8032) on both sides. Signing is half of what a record costs, so it uses the faster, constant-time curve
-// arithmetic of curve25519-voi, with the seed already expanded: on the 2-core machine where it was chosen 9 µs against
-// the standard library's 17 µs (BenchmarkSign), and for a whole record of 4.4 KB 21 µs of CPU against 29 µs
-// (BenchmarkEncode): the difference between reaching 40,000 records/s on one core and not.
-// Verifying other people's signatures uses the standard library, made as strict as libsodium. Each side checks the
-// other in the tests.
+// This file signs and verifies with Ed25519 (RFC 8032). Signing is half of the cost of a record, so
+// it uses the faster, constant-time curve arithmetic of curve25519-voi, with the seed already
+// expanded. On the 2-core machine where it was chosen it took 9 µs against the standard library's
+// 17 µs (BenchmarkSign), and a whole record of 4.4 KB 21 µs of CPU against 29 µs (BenchmarkEncode).
+// This decides whether one core reaches 40,000 records/s.
+//
+// Verifying uses the standard library, made as strict as libsodium. The tests check each side with
+// the other.
 
-// expandedKey signs. It is immutable.
+// expandedKey is a secret key in the form used for signing. It is immutable.
 type expandedKey struct {
 	scalar scalar.Scalar
 	prefix [32]byte
@@ -30,7 +32,7 @@ func newExpandedKey(k SecretKey) *expandedKey {
 	return e
 }
 
-// sign gives the signature over a hash, R ‖ S.
+// sign returns the signature of a hash, R ‖ S.
 func (e *expandedKey) sign(hash *[32]byte) (sig [64]byte) {
 	var in [96]byte
 	copy(in[:], e.prefix[:])
@@ -57,16 +59,18 @@ func (e *expandedKey) sign(hash *[32]byte) (sig [64]byte) {
 	return sig
 }
 
-// must holds the library to what it says: lengths are the only thing it refuses, and they are constant here.
+// must panics on an error. The library refuses only wrong lengths, and the lengths here are
+// constant.
 func must(_ *scalar.Scalar, err error) {
 	if err != nil {
 		panic("shardus: " + err.Error())
 	}
 }
 
-// verifyStrict is crypto_sign_verify_detached: what the standard library accepts, without keys that are not in their
-// one canonical encoding and without keys and R of small order, for which anybody can make signatures. (S not below
-// the group's order is refused by the library itself, R in another encoding fails its comparison.)
+// verifyStrict is libsodium's crypto_sign_verify_detached. It accepts what the standard library
+// accepts, except keys that are not in their canonical encoding, and keys and R of small order, for
+// which anybody can make signatures. (The library itself refuses an S that is not below the group's
+// order, and an R in another encoding fails its comparison.)
 func verifyStrict(key *PublicKey, hash *[32]byte, sig *[64]byte) bool {
 	return isReduced(key) && !isSmallOrder((*[32]byte)(key)) && !isSmallOrder((*[32]byte)(sig[:32])) &&
 		ed25519.Verify(key[:], hash[:], sig[:])
@@ -85,8 +89,8 @@ func isReduced(key *PublicKey) bool {
 	return false
 }
 
-// smallOrder holds the y coordinates of the eight points whose order divides 8: 0, 1, two of order 8, p-1, and p and
-// p+1, which are 0 and 1 again. The sign bit does not matter.
+// smallOrder holds the y coordinates of the eight points whose order divides 8: 0, 1, two of order
+// 8, p-1, and p and p+1, which equal 0 and 1. The sign bit does not matter.
 var smallOrder = [...][32]byte{
 	{},
 	{1},

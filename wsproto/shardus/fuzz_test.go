@@ -10,18 +10,19 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzParse holds the parser against encoding/json, which has the same grammar: what one refuses the other does, and
-// what both take has the same values.
+// FuzzParse compares the parser with encoding/json, which has the same grammar. Both must refuse
+// the same texts, and return the same values.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
-		`{"a":[1,-0.5e-7,true,null,"\u00e9\n"],"a":2}`, `[1e400]`, `"\ud83d\ude00"`, ` [ ] `, `{"__proto__":1,"\u005f_proto__":{"x":1}}`, "\ufeff1", "[1,]", "01", "1.", "-", "\"\x01\"",
+		`{"a":[1,-0.5e-7,true,null,"\u00e9\n"],"a":2}`, `[1e400]`, `"\ud83d\ude00"`, ` [ ] `,
+		`{"__proto__":1,"\u005f_proto__":{"x":1}}`, "\ufeff1", "[1,]", "01", "1.", "-", "\"\x01\"",
 		`{"sign":{"owner":"a","sig":"b"},"sign":0}`, strings.Repeat("[", MaxDepth) + strings.Repeat("]", MaxDepth), strings.Repeat("9", 400), `{"":{"":{"":0}}}`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if !utf8.Valid(text) || strings.Contains(string(text), "dataType") || strings.Contains(string(text), `\u00`) && !strings.Contains(string(text), "proto") {
-			return // repaired, typed, or typed in disguise: FuzzCanonical has those
+			return // repaired or typed values are covered by FuzzCanonical
 		}
 		got, err := Parse(text)
 		if strings.Count(string(text), "[")+strings.Count(string(text), "{") > MaxDepth {
@@ -40,8 +41,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// sameAs compares with what encoding/json made of the same text: it has U+FFFD for a lone surrogate, and does not know
-// that some names are dropped.
+// sameAs compares with the result of encoding/json for the same text. That has U+FFFD for a lone
+// surrogate, and does not drop names.
 func sameAs(v Value, want any) bool {
 	switch want := want.(type) {
 	case nil:
@@ -51,7 +52,9 @@ func sameAs(v Value, want any) bool {
 	case float64:
 		return v.Kind() == Number && v.Number() == want
 	case string:
-		return v.Kind() == Text && strings.ToValidUTF8(v.Text(), "\ufffd") == strings.ToValidUTF8(want, "\ufffd") || strings.Contains(want, "\ufffd")
+		return v.Kind() == Text &&
+			strings.ToValidUTF8(v.Text(), "\ufffd") == strings.ToValidUTF8(want, "\ufffd") ||
+			strings.Contains(want, "\ufffd")
 	case []any:
 		if v.Kind() != Array || v.Len() != len(want) {
 			return false
@@ -72,15 +75,16 @@ func sameAs(v Value, want any) bool {
 				return false
 			}
 		}
-		return v.Kind() == Object && v.Len() >= kept // two lone surrogates are one name there
+		return v.Kind() == Object && v.Len() >= kept // there two lone surrogates can be one name
 	}
 	return false
 }
 
-// FuzzNumber: a number is written as encoding/json writes it, which follows the same rules of ECMAScript, and reads
-// back as itself.
+// FuzzNumber checks that a number is written as encoding/json writes it, which follows the same
+// rules of ECMAScript, and parses to itself.
 func FuzzNumber(f *testing.F) {
-	for _, x := range []float64{0, math.Copysign(0, -1), 1e21, 1e-7, 123456789012345678, 5e-324, math.MaxFloat64, 0.1, 1e15, -1e15 - 2, 1 << 53} {
+	for _, x := range []float64{0, math.Copysign(0, -1), 1e21, 1e-7, 123456789012345678, 5e-324,
+		math.MaxFloat64, 0.1, 1e15, -1e15 - 2, 1 << 53} {
 		f.Add(x)
 	}
 	f.Fuzz(func(t *testing.T, x float64) {
@@ -101,10 +105,12 @@ func FuzzNumber(f *testing.F) {
 	})
 }
 
-// FuzzBase64 holds the lenient decoder against the strict one, given what Node makes of a text first: the low bytes of
-// its UTF-16 units, up to the first '=', those that are of neither alphabet left out.
+// FuzzBase64 compares the lenient decoder with the strict one. The strict one gets the text as Node
+// reduces it: the low bytes of its UTF-16 units, up to the first '=', without those of neither
+// alphabet.
 func FuzzBase64(f *testing.F) {
-	for _, s := range []string{"QUJD", "QUI=", "QQ", "Q", "Q=Q=", "-_+/", "Q U\nJ\tD", "Ł", "QŁ=QQ", "😀QUJD", "QUJDR"} {
+	for _, s := range []string{"QUJD", "QUI=", "QQ", "Q", "Q=Q=", "-_+/", "Q U\nJ\tD", "Ł", "QŁ=QQ",
+		"😀QUJD", "QUJDR"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

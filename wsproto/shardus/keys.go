@@ -9,33 +9,38 @@ import (
 	"io"
 )
 
-// HashKey keys the hash of everything that is signed: one per network, known to all who verify.
+// HashKey is the key of the hash of everything that is signed. Each network has one, which
+// everybody
+// who verifies knows.
 type HashKey [32]byte
 
-// PublicKey is an Ed25519 public key, the name of whoever signs.
+// PublicKey is an Ed25519 public key. It identifies a signer.
 type PublicKey [32]byte
 
-// SecretKey is an Ed25519 secret key as libsodium has it: seed ‖ public key. Printing one in any way, also as part of
-// something else, shows "SecretKey(redacted)".
+// SecretKey is an Ed25519 secret key in libsodium's form: seed ‖ public key. Printing it in any
+// way,
+// also as part of another value, shows "SecretKey(redacted)".
 type SecretKey struct {
 	key [64]byte
 }
 
-// ParseHashKey reads 64 hex digits. Errors are ErrKey, and do not repeat the text.
+// ParseHashKey parses 64 hex digits. Errors wrap ErrKey, and do not repeat the text.
 func ParseHashKey(digits string) (HashKey, error) {
 	var k HashKey
 	return k, parseHex(k[:], digits, "hash key")
 }
 
-// ParsePublicKey reads 64 hex digits. Errors are ErrKey. Whether the key is one that can sign is looked at when it is
-// used.
+// ParsePublicKey parses 64 hex digits. Errors wrap ErrKey. Whether the key is a valid point is
+// checked
+// when it is used.
 func ParsePublicKey(digits string) (PublicKey, error) {
 	var k PublicKey
 	return k, parseHex(k[:], digits, "public key")
 }
 
-// ParseSecretKey reads 128 hex digits, and checks that the second half is the public key of the first: signing with
-// halves that do not fit would give the secret away. Errors are ErrKey, and do not repeat the text.
+// ParseSecretKey parses 128 hex digits, and checks that the second half is the public key of the
+// first: signatures with halves that do not belong together would reveal the secret. Errors wrap
+// ErrKey, and do not repeat the text.
 func ParseSecretKey(digits string) (SecretKey, error) {
 	var k SecretKey
 	if err := parseHex(k.key[:], digits, "secret key"); err != nil {
@@ -47,10 +52,13 @@ func ParseSecretKey(digits string) (SecretKey, error) {
 	return k, nil
 }
 
-// parseHex is strict where Node's decoder is lax: exactly the digits wanted, of either case, and nothing else.
+// parseHex accepts exactly the expected number of hex digits, of either case. (Node's decoder
+// accepts
+// more.)
 func parseHex(dst []byte, digits, what string) error {
 	if len(digits) != 2*len(dst) {
-		return fmt.Errorf("%w: a %s has %d hex digits, not %d characters", ErrKey, what, 2*len(dst), len(digits))
+		return fmt.Errorf("%w: a %s has %d hex digits, not %d characters",
+			ErrKey, what, 2*len(dst), len(digits))
 	}
 	if !decodeHex(dst, digits) {
 		clear(dst)
@@ -59,7 +67,8 @@ func parseHex(dst []byte, digits, what string) error {
 	return nil
 }
 
-// decodeHex fills dst from twice as many hex digits of either case, and tells whether they were.
+// decodeHex fills dst from twice as many hex digits of either case. It returns false if digits is
+// anything else.
 func decodeHex[T string | []byte](dst []byte, digits T) bool {
 	if len(digits) != 2*len(dst) {
 		return false
@@ -84,27 +93,27 @@ func GenerateKey() (PublicKey, SecretKey, error) {
 	return k.Public(), k, nil
 }
 
-// String gives the 64 lower-case hex digits that stand in messages.
+// String returns the 64 lower-case hex digits that messages contain.
 func (k PublicKey) String() string { return hex.EncodeToString(k[:]) }
 
-// Public gives the public half.
+// Public returns the public half.
 func (k SecretKey) Public() PublicKey { return PublicKey(k.key[32:]) }
 
-// Reveal gives the 128 hex digits that the settings hold. It is for writing a new key down, and for nothing else.
+// Reveal returns the 128 hex digits for the settings. Use it only to write down a new key.
 func (k SecretKey) Reveal() string { return hex.EncodeToString(k.key[:]) }
 
 const redacted = "SecretKey(redacted)"
 
-// String does not tell.
+// String returns "SecretKey(redacted)".
 func (SecretKey) String() string { return redacted }
 
-// Format does not tell either, whatever the verb.
+// Format prints "SecretKey(redacted)" for every verb.
 func (SecretKey) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 
-// MarshalText keeps keys out of JSON and logs.
+// MarshalText returns "SecretKey(redacted)", for JSON and logs.
 func (SecretKey) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// expand gives the scalar and the prefix of a seed (RFC 8032, 5.1.5).
+// expand returns the scalar and the prefix of a seed (RFC 8032, 5.1.5).
 func (k SecretKey) expand() (scalar, prefix [32]byte) {
 	h := sha512.Sum512(k.key[:32])
 	h[0] &= 248

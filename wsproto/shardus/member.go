@@ -5,15 +5,14 @@ import (
 	"strconv"
 )
 
-// Members reads the members of a canonical object from front to back, without a parse of what
-// stands between those that are asked for. Text that is not canonical gives any answer, but never a
-// panic.
+// Members finds members of a canonical object from front to back, without parsing the others. For
+// text that is not canonical the answers are undefined, but nothing panics.
 type Members struct {
 	text []byte
 	at   int // where the next member begins, or the brace that ends the object
 }
 
-// MembersOf returns the members of a canonical object. Of any other text there are none.
+// MembersOf returns the members of a canonical object; of any other text, none.
 func MembersOf(canonical []byte) Members {
 	if len(canonical) < 2 || canonical[0] != '{' {
 		return Members{text: canonical, at: len(canonical)}
@@ -21,9 +20,10 @@ func MembersOf(canonical []byte) Members {
 	return Members{text: canonical, at: 1}
 }
 
-// Find returns the text of the member of that name, which is plain ASCII. Names have to be asked
-// for in rising order: Find goes on where the last one stopped, and stops before the first name
-// beyond.
+// Find returns the text of the member with that name, which must be plain ASCII. Names must be
+// given
+// in rising order, because Find continues where it stopped, and stops before the first greater
+// name.
 func (m *Members) Find(name string) (value []byte, ok bool) {
 	t := m.text
 	for m.at < len(t) && t[m.at] == '"' {
@@ -48,7 +48,7 @@ func (m *Members) Find(name string) (value []byte, ok bool) {
 	return nil, false
 }
 
-// Int is Find for a number. It is false where there is no such member, or the member is no number.
+// Int is Find for a number. ok is false if there is no such member, or if it is no number.
 func (m *Members) Int(name string) (n float64, ok bool) {
 	v, ok := m.Find(name)
 	if !ok || len(v) == 0 || v[0] != '-' && (v[0] < '0' || v[0] > '9') {
@@ -58,8 +58,10 @@ func (m *Members) Int(name string) (n float64, ok bool) {
 	return n, err == nil
 }
 
-// AppendWith appends the object with one member more. Find must just have said that the object has
-// no member of that name; value is canonical text. dst may not overlap the object or value.
+// AppendWith appends the object with one member added. The last call of Find must have said that
+// the
+// object has no member of that name. value is canonical text. dst must not overlap the object or
+// value.
 func (m *Members) AppendWith(dst []byte, name string, value []byte) []byte {
 	t := m.text
 	if m.at >= len(t) {
@@ -80,8 +82,9 @@ func (m *Members) AppendWith(dst []byte, name string, value []byte) []byte {
 	return append(dst, t[m.at:]...)
 }
 
-// compareName compares a member's name, as it is written, with one of plain ASCII. The order of
-// bytes is the order of UTF-16 units here, except in names with escapes, which are rare.
+// compareName compares a member's name, as it is written, with a name in plain ASCII. Byte order
+// equals
+// the order of UTF-16 units here, except in names with escapes, which are rare.
 func compareName(written []byte, name string) int {
 	if bytes.IndexByte(written, '\\') < 0 {
 		return bytes.Compare(written, []byte(name))
@@ -93,7 +96,8 @@ func compareName(written []byte, name string) int {
 	return compareUTF16(v.Text(), name)
 }
 
-// skipValue gives the index behind the value that begins at i: of the comma or the end of what it stands in.
+// skipValue returns the index after the value that begins at i: that of the comma, or of the end of
+// the container.
 func skipValue(t []byte, i int) int {
 	for depth := 0; i < len(t); i++ {
 		switch t[i] {
@@ -115,7 +119,7 @@ func skipValue(t []byte, i int) int {
 	return len(t)
 }
 
-// textEnd gives the index of the quote that ends a text, len(t) where there is none.
+// textEnd returns the index of the quote that ends a text, or len(t) if there is none.
 func textEnd(t []byte, i int) int {
 	for i = plainEnd(t, i); i < len(t) && t[i] != '"'; i = plainEnd(t, i) {
 		if t[i] == '\\' {

@@ -28,8 +28,8 @@ func TestMemberInt(t *testing.T) {
 	}
 }
 
-// Of every recorded line, each member is found, in one pass and each for itself; a member that is
-// not there is put in where a parse and a writing of the whole put it.
+// In every recorded line each member is found, in one pass and each on its own. A missing member is
+// added where parsing and writing the whole object would put it.
 func TestMembersOfVectors(t *testing.T) {
 	for _, v := range readVectors(t) {
 		if !v.Reject {
@@ -41,16 +41,19 @@ func TestMembersOfVectors(t *testing.T) {
 func TestMembersWithOddNames(t *testing.T) {
 	for _, text := range []string{
 		`{}`, `{"a":1}`, `{"executionShardKey":"x"}`, `{"z":{"executionShardKey":"x"}}`,
-		`{"\"":1,"executionShard\u0000":2,"z":3}`, `{"\ud800":1}`, `{"ü":1,"é":{"x":"}"}}`, `{"execution\\":0}`,
-		`{"executionShardKey\u0001":1}`, `{"executionShardKe\u0079":"x"}`, `{"executionShardKey":1,"executionShardKey":2}`,
-		`{"😀":1,"\ue000":2}`, `{"e":"\\\"","f":"{[,\"executionShardKey\":\"no\"]}"}`, strings.Repeat(`{"a":`, 2000) + `1` + strings.Repeat(`}`, 2000),
+		`{"\"":1,"executionShard\u0000":2,"z":3}`, `{"\ud800":1}`, `{"ü":1,"é":{"x":"}"}}`,
+		`{"execution\\":0}`,
+		`{"executionShardKey\u0001":1}`, `{"executionShardKe\u0079":"x"}`,
+		`{"executionShardKey":1,"executionShardKey":2}`,
+		`{"😀":1,"\ue000":2}`, `{"e":"\\\"","f":"{[,\"executionShardKey\":\"no\"]}"}`,
+		strings.Repeat(`{"a":`, 2000) + `1` + strings.Repeat(`}`, 2000),
 	} {
 		checkMembers(t, []byte(text))
 	}
 }
 
-// checkMembers holds Members against a parse of the whole, for a text that has a canonical one; any
-// other must only do no harm.
+// checkMembers compares Members with a parse of the whole text, if it has a canonical form. Any
+// other text must not cause a panic.
 func checkMembers(t *testing.T, text []byte) {
 	t.Helper()
 	probes := []string{"counter", "cycle", "executionShardKey", "signedReceipt", "zzz"}

@@ -8,11 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// appendNumber appends a finite number as JavaScript's Number::toString writes it: the shortest digits that read back
-// as the same number, plain from 1e-6 up to 1e21, with an exponent outside. At most 25 bytes.
+// appendNumber appends a finite number as JavaScript's Number::toString writes it: the shortest
+// digits
+// that parse to the same number, plain from 1e-6 up to 1e21, otherwise with an exponent. At most 25
+// bytes.
 func appendNumber(dst []byte, f float64) []byte {
 	if f == math.Trunc(f) && math.Abs(f) < 1e15 {
-		return strconv.AppendInt(dst, int64(f), 10) // and -0 is 0
+		return strconv.AppendInt(dst, int64(f), 10) // -0 becomes 0
 	}
 	var scratch [32]byte
 	e := strconv.AppendFloat(scratch[:0], f, 'e', -1, 64) // -d.ddde+xx
@@ -27,10 +29,10 @@ func appendNumber(dst []byte, f float64) []byte {
 	exp, _ := strconv.Atoi(string(e[mark+1:]))
 	digits := e[:1]
 	if mark > 1 {
-		e[1] = e[0] // over the point, so that the digits stand together
+		e[1] = e[0] // over the point, so that the digits are contiguous
 		digits = e[1:mark]
 	}
-	point := exp + 1 // where the decimal point stands, counted in digits
+	point := exp + 1 // number of digits before the decimal point
 	switch {
 	case point > 21 || point < -5:
 		dst = append(dst, digits[0])
@@ -86,7 +88,8 @@ func numberOfText(s string) float64 {
 	case "-Infinity":
 		return math.Inf(-1)
 	}
-	if strings.Trim(s, "0123456789.eE+-") != "" { // keeps out what only strconv reads: inf, nan, 0x1p4, _
+	// This excludes forms that only strconv accepts: inf, nan, 0x1p4, _.
+	if strings.Trim(s, "0123456789.eE+-") != "" {
 		return math.NaN()
 	}
 	f, err := strconv.ParseFloat(s, 64)
@@ -96,16 +99,17 @@ func numberOfText(s string) float64 {
 	return f
 }
 
-// isSpace tells what JavaScript trims: its white space and line ends.
+// isSpace tells whether JavaScript trims r: its white space and line ends.
 func isSpace(r rune) bool {
 	switch r {
-	case '\t', '\n', '\v', '\f', '\r', ' ', 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF:
+	case '\t', '\n', '\v', '\f', '\r', ' ',
+		0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000, 0xFEFF:
 		return true
 	}
 	return r >= 0x2000 && r <= 0x200A
 }
 
-// toUint8 is the conversion that storing into a Uint8Array does.
+// toUint8 is JavaScript's conversion for storing into a Uint8Array.
 func toUint8(f float64) byte {
 	if math.IsNaN(f) || math.IsInf(f, 0) {
 		return 0
@@ -113,8 +117,9 @@ func toUint8(f float64) byte {
 	return byte(int64(math.Mod(math.Trunc(f), 256)))
 }
 
-// hexOfBigInt gives BigInt('0x' + s) as lower-case hex digits without leading zeros: white space is allowed after the
-// digits, and nothing else.
+// hexOfBigInt returns BigInt('0x' + s) as lower-case hex digits without leading zeros. White space
+// is
+// allowed after the digits, and nothing else.
 func hexOfBigInt(s string) (string, bool) {
 	n, upper := 0, false
 	for n < len(s) && hexValue[s[n]] < 16 {

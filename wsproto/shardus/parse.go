@@ -6,16 +6,18 @@ import (
 	"unicode/utf8"
 )
 
-// MaxDepth is how deep arrays and objects may be nested. The replaced service has no limit of its own: its stack ends
-// near 2,600 levels.
+// MaxDepth is how deep arrays and objects may be nested. The replaced service has no such limit,
+// but its stack ends near 2,600 levels.
 const MaxDepth = 2500
 
-// MaxValues is how many values a text may hold. Each takes 72 bytes while it is parsed, so a text of a few hundred MiB that
-// is all numbers would need tens of GiB. The largest record that an archiver writes holds some ten thousand.
+// MaxValues is how many values a text may hold. Each takes 72 bytes during parsing, so a few
+// hundred MiB of numbers would need tens of GiB. The largest records of archivers hold about ten
+// thousand values.
 const MaxValues = 4 << 20
 
-// Parse reads JSON text as safeJsonParse does: JSON.parse with its typed values revived. The text is not kept. Errors
-// are ErrSyntax, ErrDepth, ErrLarge and ErrTyped. Time and memory are linear in the length of the text.
+// Parse parses JSON text as safeJsonParse does: as JSON.parse, with typed values revived. It does
+// not keep text. Errors are ErrSyntax, ErrDepth, ErrLarge and ErrTyped. Time and memory are linear
+// in the length of the text.
 func Parse(text []byte) (Value, error) {
 	if !utf8.Valid(text) {
 		text = appendRepaired(make([]byte, 0, len(text)+len(text)/8), text)
@@ -36,13 +38,14 @@ func Parse(text []byte) (Value, error) {
 	return v, nil
 }
 
-// parser goes through the text once. b and s are the same valid UTF-8; texts without escapes are cut out of s.
+// parser parses the text in one pass. b and s are the same valid UTF-8. Texts without escapes are
+// slices of s.
 type parser struct {
 	b       []byte
 	s       string
 	i       int
 	values  int      // so far
-	scratch []Member // children of the containers that are still open; each is copied out when it closes
+	scratch []Member // children of the open containers, until they are closed
 }
 
 func (p *parser) syntax(what string) error {
@@ -60,7 +63,8 @@ func (p *parser) space() {
 	}
 }
 
-// next is the byte at hand, 0 at the end of the text (a NUL byte is refused in the same places).
+// next returns the current byte, 0 at the end of the text (a NUL byte is an error in the same
+// places).
 func (p *parser) next() byte {
 	if p.i < len(p.b) {
 		return p.b[p.i]
@@ -68,7 +72,8 @@ func (p *parser) next() byte {
 	return 0
 }
 
-// value reads one value. revive is false for the direct value of a `sig`, and of members that will be dropped.
+// value parses one value. revive is false for the direct value of a `sig`, and for members that
+// will be dropped.
 func (p *parser) value(depth int, revive bool) (Value, error) {
 	switch c := p.next(); {
 	case c == '"':
@@ -135,7 +140,7 @@ func (p *parser) array(depth int) (Value, error) {
 	return Value{kind: Array, list: list}, nil
 }
 
-// keep gathers a child of the container that is open.
+// keep adds a child of the container that is open.
 func (p *parser) keep(m Member) error {
 	if p.values++; p.values > MaxValues {
 		return ErrLarge
@@ -144,7 +149,7 @@ func (p *parser) keep(m Member) error {
 	return nil
 }
 
-// take copies out the children that were gathered since base.
+// take returns a copy of the children that were added since base.
 func (p *parser) take(base int) []Member {
 	list := make([]Member, len(p.scratch)-base)
 	copy(list, p.scratch[base:])
@@ -194,13 +199,13 @@ func (p *parser) object(depth int, revived bool) (Value, error) {
 	return finish(sorted(p.take(base)), revived), nil
 }
 
-// dropped tells the keys that safeJsonParse leaves out, at every depth.
+// dropped tells whether safeJsonParse leaves out members with that key, at every depth.
 func dropped(key string) bool {
 	return key == "__proto__" || key == "constructor" || key == "prototype"
 }
 
-// finish makes the value of an object whose duplicate keys are already gone: only now may something below it count as
-// broken, since what a later duplicate replaces is never revived.
+// finish returns the value of an object without duplicate keys. Only now a broken value in it
+// counts, because a value that a later duplicate replaces is never revived.
 func finish(list []Member, revived bool) Value {
 	kept := list[:0]
 	for _, m := range list {
@@ -218,7 +223,7 @@ func finish(list []Member, revived bool) Value {
 	return v
 }
 
-// text reads a text whose opening quote is behind us.
+// text parses a text after its opening quote.
 func (p *parser) text() (string, error) {
 	from := p.i
 	var out []byte // what was read so far, once there was an escape
@@ -247,7 +252,7 @@ func (p *parser) text() (string, error) {
 	}
 }
 
-// escape reads one escape, or the two that make a surrogate pair.
+// escape parses one escape, or the two of a surrogate pair.
 func (p *parser) escape(out []byte) ([]byte, bool) {
 	if p.i+1 >= len(p.b) {
 		return out, false
@@ -289,7 +294,7 @@ func (p *parser) escape(out []byte) ([]byte, bool) {
 	return out, false
 }
 
-// unit reads the four hex digits of an escape.
+// unit parses the four hex digits of an escape.
 func (p *parser) unit() (uint16, bool) {
 	if p.i+4 > len(p.b) {
 		return 0, false
@@ -330,11 +335,11 @@ func (p *parser) number() (Value, error) {
 			return Value{}, p.syntax("bad number")
 		}
 	}
-	f, _ := strconv.ParseFloat(p.s[from:p.i], 64) // the only error left is overflow, and then f is infinite as it must be
+	f, _ := strconv.ParseFloat(p.s[from:p.i], 64) // the only possible error is overflow: f is infinite
 	return Value{kind: Number, num: f}, nil
 }
 
-// digits passes over decimal digits and counts them.
+// digits skips decimal digits, and returns their number.
 func (p *parser) digits() int {
 	from := p.i
 	for c := p.next(); c >= '0' && c <= '9'; c = p.next() {

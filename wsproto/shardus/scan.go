@@ -8,18 +8,18 @@ import (
 	"unicode/utf8"
 )
 
-// The recogniser of canonical text. It says yes only to text that parsing and writing would give back byte for byte,
-// and no to some text that would come back too, where telling is not worth the time: keys with escapes or outside
-// ASCII, escaped lone surrogates, nesting deeper than scanDepth, an object as `sig`, and a dataType or a
-// "type":"Buffer" other than those the writer makes of typed values. Each scan function takes the index where its
-// thing begins, and gives the index behind it, or no.
+// This file recognizes canonical text. It accepts only text that parsing and writing would return
+// byte for byte. To save time it refuses some canonical text too: keys with escapes or outside
+// ASCII, escaped lone surrogates, nesting deeper than scanDepth, an object as `sig`, and a dataType
+// or a "type":"Buffer" other than those that the writer makes of typed values. Each scan function
+// takes the index where an element begins, and returns the index after it, or no.
 const (
 	no        = -1
 	scanDepth = 100
 )
 
-// IsCanonical tells whether text is valid and certainly its own canonical form. One pass, no allocation. When it says
-// no, AppendCanonical decides.
+// IsCanonical tells whether text is valid and certainly its own canonical form, in one pass and
+// without allocation. If it returns false the text may still be canonical; AppendCanonical decides.
 func IsCanonical(text []byte) bool {
 	return scanValue(text, 0, 0) == len(text)
 }
@@ -74,7 +74,7 @@ func scanArray(t []byte, i, depth int) int {
 	}
 }
 
-// The first eight bytes of the keys that mean something, as keyWord gives them.
+// The first eight bytes of the keys with a meaning, as keyWord returns them.
 const (
 	wordSig       = 's'<<56 | 'i'<<48 | 'g'<<40
 	wordType      = 't'<<56 | 'y'<<48 | 'p'<<40 | 'e'<<32
@@ -85,8 +85,9 @@ const (
 	wordConstruct = 'c'<<56 | 'o'<<48 | 'n'<<40 | 's'<<32 | 't'<<24 | 'r'<<16 | 'u'<<8 | 'c'
 )
 
-// keyWord is the first eight bytes of a key, zero-padded, as a number: in the order of keys where they differ. A plain
-// key has no zero bytes, so shorter keys with the same number are the same.
+// keyWord returns the first eight bytes of a key, zero-padded, as a number. Numbers that differ
+// have the order of their keys. A plain key has no zero bytes, so keys of less than eight bytes
+// with the same number are equal.
 func keyWord(t []byte, start, end int) uint64 {
 	n := end - start
 	if start+8 <= len(t) {
@@ -110,9 +111,9 @@ func scanObject(t []byte, i, depth int) int {
 	if t[i] == '}' {
 		return i + 1
 	}
-	// Keys have to rise. Eight bytes at once decide that nearly always.
+	// Keys must be in rising order. Their first eight bytes nearly always decide that.
 	var previous uint64
-	from, to := -1, -1 // where the previous key stands, -1: there is none
+	from, to := -1, -1 // span of the previous key; -1: there is none
 	for {
 		if uint(i) >= uint(len(t)) || t[i] != '"' {
 			return no
@@ -131,7 +132,7 @@ func scanObject(t []byte, i, depth int) int {
 		switch word {
 		case wordDataType:
 			if end-start == 8 {
-				if from >= 0 { // {"a":1,"dataType":…}: what it stands for depends on what follows
+				if from >= 0 { // {"a":1,"dataType":…}: its value depends on what follows
 					return no
 				}
 				return scanBigInt(t, i)
@@ -147,11 +148,11 @@ func scanObject(t []byte, i, depth int) int {
 				}
 			}
 		case wordType:
-			if hasPrefix(t, i, `"Buffer"`) { // would be written as bytes, if its data are any
+			if hasPrefix(t, i, `"Buffer"`) { // may be written as bytes
 				return no
 			}
 		case wordSig:
-			if t[i] == '{' { // not revived: `{"value":…,"dataType":"bb"}` would come out sorted
+			if t[i] == '{' { // not revived, so its members would be sorted
 				return no
 			}
 		case wordProto, wordPrototype, wordConstruct:
@@ -179,7 +180,8 @@ func hasPrefix(t []byte, i int, prefix string) bool {
 	return len(t)-i >= len(prefix) && string(t[i:i+len(prefix)]) == prefix
 }
 
-// scanBigInt takes the rest of an object that began with `{"dataType":`: it must be a big integer as it is written.
+// scanBigInt scans the rest of an object that began with `{"dataType":`. It must be a big integer
+// in its written form.
 func scanBigInt(t []byte, i int) int {
 	const head = `"bi","value":"`
 	if !hasPrefix(t, i, head) {
@@ -196,8 +198,8 @@ func scanBigInt(t []byte, i int) int {
 	return i + 2
 }
 
-// scanBytes takes the rest of an object that began with `{"value":"…","dataType":`, whose text stands from start to
-// end: it must be bytes as they are written.
+// scanBytes scans the rest of an object that began with `{"value":"…","dataType":`, whose text is
+// t[start:end]. It must be bytes in their written form.
 func scanBytes(t []byte, start, end int) int {
 	i := end + len(`","dataType":`)
 	switch {
@@ -214,7 +216,7 @@ func scanBytes(t []byte, start, end int) int {
 	return i
 }
 
-// isBase64 tells whether s is what encoding some bytes gives: the standard alphabet, padded, unused bits zero.
+// isBase64 tells whether s is encoded base64: the standard alphabet, padded, unused bits zero.
 func isBase64(s []byte) bool {
 	if len(s)%4 != 0 {
 		return false
@@ -232,10 +234,11 @@ func isBase64(s []byte) bool {
 	if base64Strict[s[n-1]]&unused != 0 {
 		return false
 	}
-	var all byte // 0x80 as soon as one is no digit
+	var all byte // 0x80 or more if one of them is no digit
 	digits := s[:n]
 	for len(digits) >= 4 {
-		all |= base64Strict[digits[0]] | base64Strict[digits[1]] | base64Strict[digits[2]] | base64Strict[digits[3]]
+		all |= base64Strict[digits[0]] | base64Strict[digits[1]] |
+			base64Strict[digits[2]] | base64Strict[digits[3]]
 		digits = digits[4:]
 	}
 	for _, c := range digits {
@@ -251,7 +254,7 @@ var base64Strict = func() [256]byte {
 	return t
 }()
 
-// scanText takes a text whose opening quote is behind i.
+// scanText scans a text whose opening quote is before i.
 func scanText(t []byte, i int) int {
 	for {
 		i = plainEnd(t, i)
@@ -277,7 +280,7 @@ func scanText(t []byte, i int) int {
 	}
 }
 
-// scanEscape takes an escape as JSON.stringify writes it, but for lone surrogates.
+// scanEscape scans an escape as JSON.stringify writes it, except lone surrogates.
 func scanEscape(t []byte, i int) int {
 	if i+1 >= len(t) {
 		return no
@@ -291,14 +294,15 @@ func scanEscape(t []byte, i int) int {
 		}
 		switch high, low := t[i+4], t[i+5]; {
 		case high == '1' && (low >= '0' && low <= '9' || low >= 'a' && low <= 'f'),
-			high == '0' && (low >= '0' && low <= '7' || low == 'b' || low == 'e' || low == 'f'): // the others have short forms
+			// the others have short forms
+			high == '0' && (low >= '0' && low <= '7' || low == 'b' || low == 'e' || low == 'f'):
 			return i + 6
 		}
 	}
 	return no
 }
 
-// scanNumber takes a number as JavaScript writes it.
+// scanNumber scans a number as JavaScript writes it.
 func scanNumber(t []byte, i int) int {
 	start := i
 	if t[i] == '-' {
@@ -309,14 +313,14 @@ func scanNumber(t []byte, i int) int {
 	if i < len(t) && (t[i] == '.' || t[i] == 'e') || i-first > 15 {
 		return scanOddNumber(t, start)
 	}
-	// An integer of 15 digits is below 2^53, so it is exact and comes back as it is.
+	// An integer of 15 digits is below 2^53, so it is exact and is written unchanged.
 	if i == first || t[first] == '0' && i > start+1 {
 		return no
 	}
 	return i
 }
 
-// digitsEnd gives the index of the first byte at or after i that is no decimal digit.
+// digitsEnd returns the index of the first byte at or after i that is no decimal digit.
 func digitsEnd(t []byte, i int) int {
 	for i+8 <= len(t) {
 		w := binary.LittleEndian.Uint64(t[i:]) ^ '0'*ones
@@ -331,10 +335,11 @@ func digitsEnd(t []byte, i int) int {
 	return i
 }
 
-// scanOddNumber takes fractions, exponents and long integers by reading and writing them.
+// scanOddNumber scans fractions, exponents and long integers by parsing and writing them.
 func scanOddNumber(t []byte, i int) int {
 	start := i
-	for i < len(t) && (t[i] >= '0' && t[i] <= '9' || t[i] == '.' || t[i] == '-' || t[i] == '+' || t[i] == 'e') {
+	for i < len(t) &&
+		(t[i] >= '0' && t[i] <= '9' || t[i] == '.' || t[i] == '-' || t[i] == '+' || t[i] == 'e') {
 		i++
 	}
 	if i-start > 25 { // longer than any number that is written

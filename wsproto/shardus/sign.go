@@ -12,7 +12,7 @@ import (
 type Signer struct {
 	key     *expandedKey
 	hashers sync.Pool // of *hasher
-	owner   string    // `,"sign":{"owner":"…","sig":"`, what stands between record and signature
+	owner   string    // `,"sign":{"owner":"…","sig":"`, the text between record and signature
 }
 
 const (
@@ -23,7 +23,7 @@ const (
 	ownerLen  = 2 * 32
 )
 
-// NewSigner makes a Signer.
+// NewSigner returns a Signer.
 func NewSigner(key SecretKey, hashKey HashKey) *Signer {
 	return &Signer{
 		key:     newExpandedKey(key),
@@ -32,15 +32,18 @@ func NewSigner(key SecretKey, hashKey HashKey) *Signer {
 	}
 }
 
-// PublicKey gives the key that the signatures are made with.
+// PublicKey returns the key with which the signatures can be verified.
 func (s *Signer) PublicKey() PublicKey { return s.key.public }
 
-// AppendMessage appends the message of a record: {"<stream>":<record>,"sign":{"owner":"…","sig":"…"}}. record is what
-// AppendRecord gave; stream is "cycle", "originalTx" or "receipt" (a name that sorts before "sign" and needs no
-// escapes). The signature is over {"<stream>":<record>}. record may not overlap the free room of dst. Nothing is
-// allocated when dst has room for MessageSize bytes more.
+// AppendMessage appends the message of a record:
+// {"<stream>":<record>,"sign":{"owner":"…","sig":"…"}}.
+// record is a result of AppendRecord. stream is "cycle", "originalTx" or "receipt" (any name that
+// sorts
+// before "sign" and needs no escapes). The signature is over {"<stream>":<record>}. record must not
+// overlap the free capacity of dst. Nothing is allocated if dst has capacity for MessageSize bytes.
 func (s *Signer) AppendMessage(dst []byte, stream string, record []byte) []byte {
-	// First the text that is signed, so that it is hashed in one piece; then its last brace gives way to `sign`.
+	// First comes the text that is signed, so that it is hashed in one piece. Then `sign` replaces its
+	// last brace.
 	start := len(dst)
 	dst = append(dst, `{"`...)
 	dst = append(dst, stream...)
@@ -53,13 +56,16 @@ func (s *Signer) AppendMessage(dst []byte, stream string, record []byte) []byte 
 	return append(dst, signTail...)
 }
 
-// MessageSize is the length of the message that AppendMessage makes of a record of so many bytes.
+// MessageSize returns the length of the message that AppendMessage makes of a record of that many
+// bytes.
 func MessageSize(stream string, record int) int {
-	return len(`{"":`) + len(stream) + record + len(signHead) + ownerLen + len(signSig) + sigDigits + len(signTail)
+	const sign = len(signHead) + ownerLen + len(signSig) + sigDigits + len(signTail)
+	return len(`{"":`) + len(stream) + record + sign
 }
 
-// AppendSigned appends an object with `sign` added in its sorted place (or replaced), signed over the object without
-// it. ErrNotObject, ErrTyped; on an error dst comes back as it was.
+// AppendSigned appends an object with `sign` added in its sorted place, or replaced, signed over
+// the
+// object without it. Errors are ErrNotObject and ErrTyped. On an error dst is returned unchanged.
 func (s *Signer) AppendSigned(dst []byte, object Value) ([]byte, error) {
 	object = object.Without("sign")
 	if object.kind != Object || object.isBuffer() {
@@ -70,7 +76,8 @@ func (s *Signer) AppendSigned(dst []byte, object Value) ([]byte, error) {
 	if err != nil {
 		return dst, fmt.Errorf("sign an object: %w", err)
 	}
-	if !IsCanonical(out[start:]) { // as for a record: the copy that is signed is one writing and parsing later
+	// As for a record, the signed object is written and parsed once more.
+	if !IsCanonical(out[start:]) {
 		if object, err = Parse(out[start:]); err == nil {
 			out, err = object.AppendCanonical(out[:start])
 		}
@@ -88,9 +95,10 @@ func (s *Signer) AppendSigned(dst []byte, object Value) ([]byte, error) {
 	)).AppendCanonical(out[:start])
 }
 
-// AppendSign appends the member `"sign":{"owner":"…","sig":"…"}` for an object whose canonical text, without `sign`, has
-// this HashKey.Hash: for answers that are put together from canonical pieces. Where the member goes, the caller knows;
-// the signed object is canonical when it stands in its sorted place.
+// AppendSign appends the member `"sign":{"owner":"…","sig":"…"}` for an object whose canonical text
+// without `sign` has this HashKey.Hash. It is for answers that are composed of canonical pieces.
+// The
+// caller must put the member into its sorted place, so that the signed object is canonical.
 func (s *Signer) AppendSign(dst []byte, hash [32]byte) []byte {
 	sig := s.signHash(&hash)
 	dst = append(dst, s.owner[len(","):]...)
@@ -98,7 +106,7 @@ func (s *Signer) AppendSign(dst []byte, hash [32]byte) []byte {
 	return append(dst, signTail[:len(signTail)-len("}")]...)
 }
 
-// sign gives the combined signature of a canonical text, in hex.
+// sign returns the combined signature of a canonical text, in hex.
 func (s *Signer) sign(canonical []byte) [sigDigits]byte {
 	h := s.hashers.Get().(*hasher)
 	h.Reset()
@@ -115,7 +123,7 @@ func (s *Signer) signHash(hash *[32]byte) (digits [sigDigits]byte) {
 	return digits
 }
 
-// Hash gives the keyed BLAKE2b-256 of a canonical text: what is signed.
+// Hash returns the keyed BLAKE2b-256 of a canonical text, which is what is signed.
 func (k HashKey) Hash(canonical []byte) [32]byte {
 	h := newHasher(k)
 	h.Write(canonical)
@@ -128,22 +136,22 @@ func putHex(dst, src []byte) {
 	}
 }
 
-// hasher is a keyed BLAKE2b-256 with room for its result, so that both can be used again.
+// hasher is a keyed BLAKE2b-256 with memory for its result, so that both can be reused.
 type hasher struct {
 	hash.Hash
-	room [blake2b.Size256]byte
+	result [blake2b.Size256]byte
 }
 
 func newHasher(key HashKey) *hasher {
 	h, err := blake2b.New256(key[:])
 	if err != nil {
-		panic("shardus: " + err.Error()) // keys of 32 bytes are always taken
+		panic("shardus: " + err.Error()) // impossible: keys of 32 bytes are valid
 	}
 	return &hasher{Hash: h}
 }
 
-// sum gives the hash of what was written; it is valid until the next sum.
+// sum returns the hash of what was written. It is valid until the next call of sum.
 func (h *hasher) sum() *[32]byte {
-	h.Sum(h.room[:0])
-	return &h.room
+	h.Sum(h.result[:0])
+	return &h.result
 }

@@ -14,7 +14,8 @@ import (
 
 func TestParseKeys(t *testing.T) {
 	secret, err := ParseSecretKey(testSecretKey)
-	if err != nil || secret.Public().String() != testSecretKey[64:] || secret.Reveal() != testSecretKey {
+	if err != nil || secret.Public().String() != testSecretKey[64:] ||
+		secret.Reveal() != testSecretKey {
 		t.Fatalf("%v, %v", secret.Public(), err)
 	}
 	if upper, err := ParseSecretKey(strings.ToUpper(testSecretKey)); err != nil || upper != secret {
@@ -23,7 +24,8 @@ func TestParseKeys(t *testing.T) {
 	if k, err := ParseHashKey(testHashKey); err != nil || hex.EncodeToString(k[:]) != testHashKey {
 		t.Errorf("hash key: %x, %v", k, err)
 	}
-	for _, bad := range []string{"", "ab", testHashKey[1:], testHashKey + "0", testHashKey + "zz", "zz" + testHashKey[2:], testHashKey[:62] + " 0", "0x" + testHashKey[2:], testHashKey[:62] + "é"} {
+	for _, bad := range []string{"", "ab", testHashKey[1:], testHashKey + "0", testHashKey + "zz",
+		"zz" + testHashKey[2:], testHashKey[:62] + " 0", "0x" + testHashKey[2:], testHashKey[:62] + "é"} {
 		if k, err := ParseHashKey(bad); !errors.Is(err, ErrKey) || k != (HashKey{}) {
 			t.Errorf("hash key %q: %v", bad, err)
 		}
@@ -49,19 +51,21 @@ func TestSecretKeyIsNotShown(t *testing.T) {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%X", "%d", "%q"} {
 		fmt.Fprintf(&shown, verb+verb, secret, struct{ Key SecretKey }{secret})
 	}
-	slog.New(slog.NewJSONHandler(&shown, nil)).Info("x", "key", secret, "in", struct{ Key SecretKey }{secret})
+	slog.New(slog.NewJSONHandler(&shown, nil)).Info("x", "key", secret, "in",
+		struct{ Key SecretKey }{secret})
 	slog.New(slog.NewTextHandler(&shown, nil)).Info("x", "key", secret)
 	b, _ := json.Marshal(map[string]any{"k": secret})
 	shown.Write(b)
 	shown.WriteString(secret.String())
-	for _, leak := range []string{testSecretKey[:16], strings.ToUpper(testSecretKey[:16]), "59 224 0 25", "0x3b"} {
+	for _, leak := range []string{testSecretKey[:16], strings.ToUpper(testSecretKey[:16]),
+		"59 224 0 25", "0x3b"} {
 		if strings.Contains(shown.String(), leak) {
 			t.Errorf("shown: %s", shown.String())
 		}
 	}
 }
 
-// TestSignersAgree holds our signing against the standard library's.
+// TestSignersAgree compares our signatures with the standard library's.
 func TestSignersAgree(t *testing.T) {
 	for i := range 50 {
 		public, secret, err := GenerateKey()
@@ -71,7 +75,8 @@ func TestSignersAgree(t *testing.T) {
 		key := newExpandedKey(secret)
 		hash := [32]byte{byte(i)}
 		sig := key.sign(&hash)
-		if want := ed25519.Sign(ed25519.PrivateKey(secret.key[:]), hash[:]); string(want) != string(sig[:]) {
+		if want := ed25519.Sign(ed25519.PrivateKey(secret.key[:]),
+			hash[:]); string(want) != string(sig[:]) {
 			t.Fatalf("signature %x, want %x", sig, want)
 		}
 		if !verifyStrict(&public, &hash, &sig) {
@@ -80,8 +85,8 @@ func TestSignersAgree(t *testing.T) {
 	}
 }
 
-// TestVerifyLikeLibsodium holds verifying against libsodium's recorded verdicts: flipped bits, S plus the group's
-// order, keys and R of small and mixed order, keys that are not reduced.
+// TestVerifyLikeLibsodium compares verifying with libsodium's recorded results: flipped bits, S
+// plus the group's order, keys and R of small and mixed order, keys that are not reduced.
 func TestVerifyLikeLibsodium(t *testing.T) {
 	verdicts := map[bool]int{}
 	for _, line := range readLines(t, "verify.jsonl.gz") {
@@ -130,7 +135,8 @@ func TestIsReduced(t *testing.T) {
 
 func TestAppendSigned(t *testing.T) {
 	signer, hashKey := testSigner(t)
-	for _, text := range []string{`{}`, `{"a":1,"z":2}`, `{"sign":"old","z":{"dataType":"bi","value":"1"}}`, `{"\ud800":1,"s":2}`,
+	for _, text := range []string{`{}`, `{"a":1,"z":2}`,
+		`{"sign":"old","z":{"dataType":"bi","value":"1"}}`, `{"\ud800":1,"s":2}`,
 		`{"x":{"type":"Buffer","data":{"type":"Buffer","data":[1,2]}}}`} {
 		v, err := Parse([]byte(text))
 		if err != nil {
@@ -151,12 +157,14 @@ func TestAppendSigned(t *testing.T) {
 			t.Errorf("%s is not canonical", signed)
 		}
 	}
-	for _, text := range []string{`null`, `[]`, `"x"`, `{"dataType":"bi","value":"1"}`, `{"type":"Buffer","data":[1]}`, `{"sign":1,"type":"Buffer","data":"x"}`} {
+	for _, text := range []string{`null`, `[]`, `"x"`, `{"dataType":"bi","value":"1"}`,
+		`{"type":"Buffer","data":[1]}`, `{"sign":1,"type":"Buffer","data":"x"}`} {
 		v, err := Parse([]byte(text))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if out, err := signer.AppendSigned([]byte("kept"), v); !errors.Is(err, ErrNotObject) || string(out) != "kept" {
+		if out, err := signer.AppendSigned([]byte("kept"), v); !errors.Is(err, ErrNotObject) ||
+			string(out) != "kept" {
 			t.Errorf("%s signed: %s, %v", text, out, err)
 		}
 	}
@@ -172,14 +180,15 @@ func TestAppendSign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := append([]byte(`{"receipts":[1],`), s.AppendSign(nil, hashKey.Hash([]byte(`{"receipts":[1],"total":2}`)))...)
+	got := append([]byte(`{"receipts":[1],`), s.AppendSign(nil,
+		hashKey.Hash([]byte(`{"receipts":[1],"total":2}`)))...)
 	if got = append(got, `,"total":2}`...); string(got) != string(want) {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 }
 
-// TestVerifyObjectRefuses names what is wrong with a signature. The replaced service read hex up to the first odd
-// character, so that most of the malformed ones passed.
+// TestVerifyObjectRefuses checks the error for each fault of a signature. The replaced service
+// parsed hex up to the first odd character, so it accepted most malformed ones.
 func TestVerifyObjectRefuses(t *testing.T) {
 	signer, hashKey := testSigner(t)
 	message := signer.AppendMessage(nil, "receipt", []byte(`{"a":1}`))
@@ -209,7 +218,8 @@ func TestVerifyObjectRefuses(t *testing.T) {
 		{"changed sig", TextValue(owner), TextValue(strings.Replace(sig, sig[:2], "00", 1)), ErrSignature},
 		{"sig with another hash", TextValue(owner), TextValue(sig[:128] + testHashKey), ErrSignature},
 		{"another key", TextValue(testHashKey), TextValue(sig), ErrSignature},
-		{"small-order key, R and S nothing", TextValue(other[62:] + other[:62]), TextValue("01" + strings.Repeat("0", 126) + sig[128:]), ErrSignature},
+		{"small-order key, R and S nothing", TextValue(other[62:] + other[:62]),
+			TextValue("01" + strings.Repeat("0", 126) + sig[128:]), ErrSignature},
 	} {
 		v := good.With("sign", ObjectValue(Member{"owner", c.owner}, Member{"sig", c.sig}))
 		if err := VerifyObject(v, hashKey); !errors.Is(err, c.want) {
@@ -222,7 +232,8 @@ func TestVerifyObjectRefuses(t *testing.T) {
 	if err := VerifyObject(good, HashKey{}); !errors.Is(err, ErrSignature) {
 		t.Errorf("other hash key: %v", err)
 	}
-	for _, v := range []Value{{}, NullValue(), good.Without("sign"), good.With("sign", TextValue("x")), ArrayValue(good)} {
+	for _, v := range []Value{{}, NullValue(), good.Without("sign"),
+		good.With("sign", TextValue("x")), ArrayValue(good)} {
 		if err := VerifyObject(v, hashKey); !errors.Is(err, ErrUnsigned) {
 			t.Errorf("%v: %v", v, err)
 		}
@@ -248,9 +259,11 @@ func TestVerifyMessageRefuses(t *testing.T) {
 		{"another owner", strings.Replace(message, `"owner":"7`, `"owner":"8`, 1), ErrKey},
 		{"another stream", strings.Replace(message, "receipt", "cycle", 1), ErrSignature},
 		{"another record", strings.Replace(message, `"a":1`, `"a":2`, 1), ErrSignature},
-		{"changed R", strings.Replace(message, `"sig":"`+sigOf(message)[:2], `"sig":"`+flipHex(sigOf(message)[:2]), 1), ErrSignature},
+		{"changed R", strings.Replace(message, `"sig":"`+sigOf(message)[:2],
+			`"sig":"`+flipHex(sigOf(message)[:2]), 1), ErrSignature},
 	} {
-		if _, _, err := VerifyMessage([]byte(c.text), signer.PublicKey(), hashKey); !errors.Is(err, c.want) {
+		if _, _, err := VerifyMessage([]byte(c.text), signer.PublicKey(), hashKey); !errors.Is(err,
+			c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}
 	}
@@ -274,7 +287,8 @@ func TestSignerIsConcurrent(t *testing.T) {
 			for i := range 50 {
 				record := fmt.Appendf(nil, `{"g":%d,"i":%d}`, g, i)
 				message = signer.AppendMessage(message[:0], "cycle", record)
-				if _, got, err := VerifyMessage(message, signer.PublicKey(), hashKey); err != nil || string(got) != string(record) {
+				if _, got, err := VerifyMessage(message, signer.PublicKey(), hashKey); err != nil ||
+					string(got) != string(record) {
 					t.Errorf("%s: %v", message, err)
 				}
 			}
@@ -291,14 +305,16 @@ func FuzzVerify(f *testing.F) {
 	f.Add([]byte(`{"a":1,"sign":{"owner":"` + public.String() + `","sig":""}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		stream, record, err := VerifyMessage(text, public, hashKey)
-		if err == nil { // nobody else has the key, so it must be one of ours, made again
-			if again := signer.AppendMessage(nil, stream, record); !strings.EqualFold(string(again), string(text)) {
+		if err == nil { // only this test has the key, so the signature must equal one of ours
+			if again := signer.AppendMessage(nil, stream, record); !strings.EqualFold(string(again),
+				string(text)) {
 				t.Fatalf("%q verifies", text)
 			}
 		}
 		if v, err := Parse(text); err == nil {
 			err := VerifyObject(v, hashKey)
-			if err != nil && !errors.Is(err, ErrUnsigned) && !errors.Is(err, ErrSignature) && !errors.Is(err, ErrTyped) {
+			if err != nil && !errors.Is(err, ErrUnsigned) && !errors.Is(err, ErrSignature) &&
+				!errors.Is(err, ErrTyped) {
 				t.Fatalf("%q: unnamed error %v", text, err)
 			}
 		}

@@ -6,22 +6,25 @@ import (
 	"unicode/utf8"
 )
 
-// Text is held as WTF-8: UTF-8 in which a lone surrogate (JSON can escape one, UTF-8 cannot hold it) stands as the
-// three bytes that its number would have. Two surrogates that make a pair never stand apart.
+// Text is held as WTF-8. That is UTF-8 in which a lone surrogate is encoded like a character, as
+// three bytes: JSON can escape a lone surrogate, UTF-8 has no form for it. A surrogate pair is
+// always one character.
 
 const (
 	ones  = 0x0101010101010101
 	highs = 0x8080808080808080
 )
 
-// plainEnd gives the index of the first byte at or after i that a JSON string cannot simply go on with: a quote, a
-// backslash, a control character or anything outside ASCII. It is len(t) when there is none. Eight bytes a step: each
-// term below sets the high bit of exactly such bytes, up to and including the first; what borrows spill above that
-// first one is never looked at.
+// plainEnd returns the index of the first byte at or after i that is not a plain character of a
+// JSON string: a quote, a backslash, a control character or a byte outside ASCII; len(t) if there
+// is none. It tests eight bytes per step. Each term below sets the high bit of exactly such bytes,
+// up to and including the first; borrows can set wrong bits only above that one, where they do not
+// matter.
 func plainEnd(t []byte, i int) int {
 	for ; i+8 <= len(t); i += 8 {
 		w := binary.LittleEndian.Uint64(t[i:])
-		if m := (((w ^ '"'*ones) - ones) | ((w ^ '\\'*ones) - ones) | (w - ' '*ones) | w) & highs; m != 0 {
+		quotes, backslashes := (w^'"'*ones)-ones, (w^'\\'*ones)-ones
+		if m := (quotes | backslashes | (w - ' '*ones) | w) & highs; m != 0 {
 			return i + bits.TrailingZeros64(m)>>3
 		}
 	}
@@ -38,7 +41,7 @@ const hexDigits = "0123456789abcdef"
 // appendQuoted appends s as JSON.stringify writes it.
 func appendQuoted(dst []byte, s string) []byte {
 	dst = append(dst, '"')
-	from := 0 // what is not yet copied
+	from := 0 // start of what is not copied yet
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {
@@ -75,7 +78,7 @@ func appendQuoted(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// surrogateAt reads the lone surrogate whose three bytes begin at i.
+// surrogateAt returns the lone surrogate whose three bytes begin at i.
 func surrogateAt(s string, i int) uint16 {
 	return 0xD000 | uint16(s[i+1]&0x3F)<<6 | uint16(s[i+2]&0x3F)
 }
@@ -88,8 +91,9 @@ func appendSurrogate(dst []byte, u uint16) []byte {
 	return append(dst, 0xED, 0x80|byte(u>>6&0x3F), 0x80|byte(u&0x3F))
 }
 
-// compareUTF16 orders text as JavaScript's sort does, by UTF-16 code units. Byte order is that order except where
-// one side has a surrogate, single or paired: those are 0xD800 to 0xDFFF, below U+E000 and above.
+// compareUTF16 compares texts as JavaScript's sort does, by UTF-16 code units. Byte order is the
+// same, except where one side has a surrogate, single or paired: surrogates are 0xD800 to 0xDFFF,
+// so they sort before U+E000 to U+FFFF.
 func compareUTF16(a, b string) int {
 	n := min(len(a), len(b))
 	i := 0
@@ -119,7 +123,7 @@ func compareUTF16(a, b string) int {
 	}
 }
 
-// unitsFrom gives the UTF-16 code units of s one by one.
+// unitsFrom returns a function that returns the UTF-16 code units of s one by one.
 func unitsFrom(s string) func() (uint16, bool) {
 	var low uint16
 	return func() (uint16, bool) {
@@ -147,8 +151,8 @@ func unitsFrom(s string) func() (uint16, bool) {
 	}
 }
 
-// appendRepaired appends t as UTF-8: what is none becomes U+FFFD, one for each maximal subpart of a sequence, as
-// WHATWG decoding (and so Node) does it. It grows by a factor of three at most.
+// appendRepaired appends t as UTF-8. Invalid bytes become U+FFFD, one for each maximal subpart of a
+// sequence, as in WHATWG decoding (and so in Node). The text grows by a factor of three at most.
 func appendRepaired(dst, t []byte) []byte {
 	for len(t) > 0 {
 		r, n := utf8.DecodeRune(t)
@@ -163,7 +167,8 @@ func appendRepaired(dst, t []byte) []byte {
 	return dst
 }
 
-// subpart is the length of the longest prefix of t, which does not begin with a whole character, that could begin one.
+// subpart returns the length of the longest prefix of t that could begin a character. t must not
+// begin with a whole character.
 func subpart(t []byte) int {
 	c := t[0]
 	low, high, length := byte(0x80), byte(0xBF), 0 // of the second byte; of the whole sequence

@@ -9,15 +9,16 @@ import (
 	"unicode/utf8"
 )
 
-// Typed values: what the reviver makes of {"dataType":…}, and what becomes of {"type":"Buffer"} when it is written. The
-// odd corners here are JavaScript's own conversions of values to text and to numbers.
+// Typed values: how {"dataType":…} is revived when it is parsed, and how {"type":"Buffer"} is
+// written. The special cases are JavaScript's own conversions of values to text and to numbers.
 
-// maxDecimal limits, in hex digits, the big integers that are turned into decimal text. Only a bi inside a bi, and a bi
-// nested in a Buffer's array, ever is. The text grows by a fifth each time, so without a limit 30 bytes a level would
-// buy exponential work; nothing that writes records comes near this.
+// maxDecimal limits, in hex digits, the big integers that are converted to decimal text. That is
+// needed only for a bi inside a bi or in a Buffer's array. The text grows by a fifth per level, so
+// without a limit 30 bytes per level would cause exponential work. Real records do not come near
+// this limit.
 const maxDecimal = 1024
 
-// revive turns an object with a dataType into the value that it stands for.
+// revive returns the value that an object with a dataType stands for.
 func revive(v Value) Value {
 	dataType := v.Get("dataType")
 	if dataType.kind != Text {
@@ -51,8 +52,8 @@ func revive(v Value) Value {
 	return v
 }
 
-// isBuffer tells whether an object is written as a Buffer's bytes: exactly the members type, which is "Buffer", and
-// data, which is a text, an array or bytes.
+// isBuffer tells whether an object is written as the bytes of a Buffer: it has exactly two members,
+// type, which is "Buffer", and data, which is a text, an array or bytes.
 func (v Value) isBuffer() bool {
 	if v.kind != Object || len(v.list) != 2 || v.list[0].Key != "data" || v.list[1].Key != "type" {
 		return false
@@ -67,7 +68,7 @@ func (v Value) isBuffer() bool {
 	return false
 }
 
-// bufferBytes is Buffer.from(data) for the data of such an object.
+// bufferBytes returns Buffer.from(data) for the data of such an object.
 func bufferBytes(data Value) ([]byte, error) {
 	switch data.kind {
 	case Text:
@@ -86,7 +87,7 @@ func bufferBytes(data Value) ([]byte, error) {
 	return []byte(data.text), nil
 }
 
-// toNumber is JavaScript's Number(v) as storing into a typed array does it.
+// toNumber returns JavaScript's Number(v), as for storing into a typed array.
 func toNumber(v Value) (float64, error) {
 	switch v.kind {
 	case Null:
@@ -104,9 +105,9 @@ func toNumber(v Value) (float64, error) {
 	return numberOfText(string(s)), err
 }
 
-// appendToString appends JavaScript's String(v), for hexOfBigInt and numberOfText only: where the text is neither hex
-// nor a number, any such text will do (a negative infinity; a null in an array). Text goes into one buffer, so that
-// nesting does not cost a copy a level.
+// appendToString appends JavaScript's String(v), for hexOfBigInt and numberOfText only. If the text
+// is neither hex nor a number (a negative infinity, a null in an array), it may be any such text.
+// All text goes into one buffer, so that nesting does not cost one copy per level.
 func appendToString(dst []byte, v Value) ([]byte, error) {
 	switch v.kind {
 	case Undefined:
@@ -159,8 +160,9 @@ func appendToString(dst []byte, v Value) ([]byte, error) {
 	return append(dst, "[object Object]"...), nil
 }
 
-// decodeBase64 is Node's lenient Buffer.from(s, 'base64'): both alphabets, anything else skipped, the first = ends it.
-// Of a UTF-16 unit only the low byte is looked at, so 'Ł' (U+0141) counts as 'A'.
+// decodeBase64 is Node's lenient Buffer.from(s, 'base64'): it accepts both alphabets, skips other
+// characters, and stops at the first =. It uses only the low byte of a UTF-16 unit, so 'Ł' (U+0141)
+// counts as 'A'.
 func decodeBase64(s string) []byte {
 	out := make([]byte, 0, len(s)/4*3+3)
 	var acc uint32

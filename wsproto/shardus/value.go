@@ -6,10 +6,10 @@ import (
 	"unicode/utf8"
 )
 
-// Kind is what a Value is in JavaScript.
+// Kind is the JavaScript type of a Value.
 type Kind uint8
 
-// The kinds. The zero Value is Undefined: what Get gives for a member that is not there.
+// The kinds. The zero Value is Undefined, which Get returns for a missing member.
 const (
 	Undefined Kind = iota
 	Null
@@ -22,16 +22,18 @@ const (
 	Array
 	Object
 
-	broken // only while parsing: a typed value that JavaScript would have thrown on
+	broken // only while parsing: a typed value for which JavaScript would throw an error
 )
 
-// Value is one JavaScript value as safeJsonParse makes it. It is immutable and may be shared between goroutines. It
-// keeps the text alive that it was parsed from.
+// Value is one JavaScript value as safeJsonParse makes it. It is immutable and may be shared
+// between goroutines. It keeps the text in memory from which it was parsed.
 type Value struct {
 	kind Kind
-	num  float64  // Number; Bool: 1 or 0
-	text string   // Text: WTF-8. BigInt: hex digits, lower case, no leading zeros. Bytes, Buffer: the bytes
-	list []Member // Array: items, with empty keys. Object: members, sorted by UTF-16, no key twice
+	num  float64 // Number; Bool: 1 or 0
+	// Text: WTF-8. BigInt: hex digits, lower case, no leading zeros. Bytes, Buffer: the bytes.
+	text string
+	// Array: items, with empty keys. Object: members, sorted by UTF-16, without duplicate keys.
+	list []Member
 }
 
 // Member is a named value of an object.
@@ -40,10 +42,10 @@ type Member struct {
 	Value Value
 }
 
-// NullValue gives null.
+// NullValue returns null.
 func NullValue() Value { return Value{kind: Null} }
 
-// BoolValue gives true or false.
+// BoolValue returns true or false.
 func BoolValue(b bool) Value {
 	if b {
 		return Value{kind: Bool, num: 1}
@@ -51,10 +53,10 @@ func BoolValue(b bool) Value {
 	return Value{kind: Bool}
 }
 
-// NumberValue gives a number; NaN and the infinities are written as null.
+// NumberValue returns a number. NaN and the infinities are written as null.
 func NumberValue(f float64) Value { return Value{kind: Number, num: f} }
 
-// TextValue gives a text. What is no UTF-8 in s becomes U+FFFD.
+// TextValue returns a text. Invalid UTF-8 in s becomes U+FFFD.
 func TextValue(s string) Value { return Value{kind: Text, text: repaired(s)} }
 
 func repaired(s string) string {
@@ -64,7 +66,7 @@ func repaired(s string) string {
 	return string(appendRepaired(nil, []byte(s)))
 }
 
-// ArrayValue gives an array of the items.
+// ArrayValue returns an array of the items.
 func ArrayValue(items ...Value) Value {
 	list := make([]Member, len(items))
 	for i, v := range items {
@@ -73,8 +75,8 @@ func ArrayValue(items ...Value) Value {
 	return Value{kind: Array, list: list}
 }
 
-// ObjectValue gives an object. Members come in any order; the last of several with the same key counts. Keys are
-// UTF-8, as texts are.
+// ObjectValue returns an object. Members may be in any order. Of several with the same key the last
+// one counts. Keys are UTF-8, like texts.
 func ObjectValue(members ...Member) Value {
 	list := make([]Member, len(members))
 	for i, m := range members {
@@ -83,7 +85,8 @@ func ObjectValue(members ...Member) Value {
 	return Value{kind: Object, list: sorted(list)}
 }
 
-// sorted puts members into canonical order, in place, and leaves the last of those with the same key.
+// sorted sorts members into canonical order, in place. Of several with the same key it keeps the
+// last.
 func sorted(list []Member) []Member {
 	order := func(a, b Member) int { return compareUTF16(a.Key, b.Key) }
 	for i := 1; i < len(list); i++ {
@@ -102,13 +105,14 @@ func sorted(list []Member) []Member {
 	return list
 }
 
-// Kind says what v is.
+// Kind returns the kind of v.
 func (v Value) Kind() Kind { return v.kind }
 
-// Bool gives the truth of a Bool, false for every other kind.
+// Bool returns the value of a Bool, false for every other kind.
 func (v Value) Bool() bool { return v.kind == Bool && v.num != 0 }
 
-// Number gives the number of a Number (infinite where the text was too large), 0 for every other kind.
+// Number returns the number of a Number, 0 for every other kind. It is infinite if the text was too
+// large.
 func (v Value) Number() float64 {
 	if v.kind != Number {
 		return 0
@@ -116,8 +120,9 @@ func (v Value) Number() float64 {
 	return v.num
 }
 
-// Text gives the text of a Text, "" for every other kind. It is UTF-8 except for lone surrogates, each of which is
-// there as the three bytes ED A0..BF 80..BF, so that texts that differ stay different.
+// Text returns the text of a Text, "" for every other kind. It is UTF-8 except for lone surrogates.
+// Each of those is held as the three bytes ED A0..BF 80..BF, so that different texts stay
+// different.
 func (v Value) Text() string {
 	if v.kind != Text {
 		return ""
@@ -125,7 +130,8 @@ func (v Value) Text() string {
 	return v.text
 }
 
-// Hex gives the lower-case hex digits of a BigInt, without leading zeros; "" for every other kind.
+// Hex returns the lower-case hex digits of a BigInt, without leading zeros; "" for every other
+// kind.
 func (v Value) Hex() string {
 	if v.kind != BigInt {
 		return ""
@@ -133,7 +139,7 @@ func (v Value) Hex() string {
 	return v.text
 }
 
-// Bytes gives the content of Bytes or a Buffer as a string, "" for every other kind.
+// Bytes returns the bytes of Bytes or a Buffer as a string, "" for every other kind.
 func (v Value) Bytes() string {
 	if v.kind != Bytes && v.kind != Buffer {
 		return ""
@@ -141,13 +147,14 @@ func (v Value) Bytes() string {
 	return v.text
 }
 
-// Len is the number of items of an Array or of members of an Object, 0 for every other kind.
+// Len returns the number of items of an Array or of members of an Object, 0 for every other kind.
 func (v Value) Len() int { return len(v.list) }
 
-// Index gives an item of an Array (or a member's value of an Object, in canonical order); 0 <= i < Len().
+// Index returns an item of an Array, or a member's value of an Object, in canonical order. It
+// panics unless 0 <= i < Len().
 func (v Value) Index(i int) Value { return v.list[i].Value }
 
-// Get gives an Object's member, and an Undefined value where there is none or v is no Object.
+// Get returns an Object's member, or an Undefined value if there is none or v is no Object.
 func (v Value) Get(key string) Value {
 	if v.kind != Object {
 		return Value{}
@@ -159,10 +166,13 @@ func (v Value) Get(key string) Value {
 }
 
 func (v Value) find(key string) (int, bool) {
-	return slices.BinarySearchFunc(v.list, key, func(m Member, key string) int { return compareUTF16(m.Key, key) })
+	return slices.BinarySearchFunc(v.list, key, func(m Member, key string) int {
+		return compareUTF16(m.Key, key)
+	})
 }
 
-// All goes through the members of an Object in canonical order, or the items of an Array (with empty keys).
+// All iterates over the members of an Object in canonical order, or the items of an Array (with
+// empty keys).
 func (v Value) All() iter.Seq2[string, Value] {
 	return func(yield func(string, Value) bool) {
 		for _, m := range v.list {
@@ -173,14 +183,15 @@ func (v Value) All() iter.Seq2[string, Value] {
 	}
 }
 
-// With gives a copy of an Object with one member set.
+// With returns a copy of an Object with one member set.
 func (v Value) With(key string, member Value) Value {
 	without := v.Without(key)
 	i, _ := without.find(key)
-	return Value{kind: Object, list: slices.Insert(slices.Clip(without.list), i, Member{repaired(key), member})}
+	list := slices.Insert(slices.Clip(without.list), i, Member{repaired(key), member})
+	return Value{kind: Object, list: list}
 }
 
-// Without gives an Object without the member of that key; v itself when it has none.
+// Without returns an Object without the member with that key. If there is none it returns v itself.
 func (v Value) Without(key string) Value {
 	i, ok := v.find(key)
 	if !ok {

@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// The replaced service's default keys: they are public, and the recorded signatures were made with them.
+// The replaced service's default keys, which are public. The recorded signatures were made with
+// them.
 const (
 	testHashKey   = "69fa4195670576c0160d660c3be36556ff8d504725be8a59b5a96509e0c994bc"
 	testSecretKey = "3be00019f23847529bd63e41124864983175063bb524bd54ea3c155f2fa12969758b1c119412298802cd28dbfa394cdfeecc4074492d60844cc192d632d84de3"
@@ -29,7 +30,7 @@ func testSigner(tb testing.TB) (*Signer, HashKey) {
 	return NewSigner(secret, hashKey), hashKey
 }
 
-// vector is what the replaced service's own libraries made of one line of a data log.
+// vector is the result of the replaced service's libraries for one line of a data log.
 type vector struct {
 	Name       string
 	Tier       string
@@ -60,7 +61,7 @@ func (v *vector) canonical() string {
 	return v.Canonical
 }
 
-// readLines gives the lines of a gzip-ed file in testdata.
+// readLines returns the lines of a gzipped file in testdata.
 func readLines(tb testing.TB, name string) [][]byte {
 	tb.Helper()
 	f, err := os.Open("testdata/" + name)

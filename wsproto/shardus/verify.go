@@ -5,12 +5,14 @@ import (
 	"fmt"
 )
 
-// VerifyObject checks an object's `sign`: {owner, sig} over the canonical text of the object without `sign`. It is
-// strict: exactly the hex digits wanted (of either case), and no key or signature that libsodium would refuse. Errors:
-// ErrUnsigned where there is nothing to verify or it is malformed, ErrSignature where it is wrong, ErrTyped where the
-// rest has no canonical text.
+// VerifyObject checks an object's `sign`: {owner, sig} over the canonical text of the object
+// without
+// `sign`. It is strict: it accepts exactly the expected number of hex digits (of either case), and
+// no
+// key or signature that libsodium would refuse. Errors: ErrUnsigned if `sign` is missing or
+// malformed, ErrSignature if it is wrong, ErrTyped if the rest has no canonical text.
 //
-// That owner is who it should be is for the caller to check.
+// The caller must check that owner is the expected key.
 func VerifyObject(v Value, hashKey HashKey) error {
 	sign := v.Get("sign")
 	owner, sig := sign.Get("owner"), sign.Get("sig")
@@ -30,7 +32,7 @@ func VerifyObject(v Value, hashKey HashKey) error {
 	return verifyCombined(&key, h.sum(), sig.Text())
 }
 
-// verifyCombined checks 192 hex digits of signature ‖ hash.
+// verifyCombined checks the hex digits of signature ‖ hash.
 func verifyCombined[T string | []byte](key *PublicKey, hash *[32]byte, digits T) error {
 	var combined [96]byte
 	if !decodeHex(combined[:], digits) {
@@ -45,10 +47,15 @@ func verifyCombined[T string | []byte](key *PublicKey, hash *[32]byte, digits T)
 	return nil
 }
 
-// VerifyMessage checks a message as AppendMessage makes it, and gives its stream and its record, which is part of
-// text. It looks at the two ends and at the signature only: that the record is JSON, the signer vouches for. Errors:
-// ErrUnsigned where text is no such message, ErrKey where another key signed it, ErrSignature.
-func VerifyMessage(text []byte, key PublicKey, hashKey HashKey) (stream string, record []byte, err error) {
+// VerifyMessage checks a message as AppendMessage makes it. It returns its stream and its record,
+// which is part of text. It checks the two ends and the signature only. It does not parse the
+// record,
+// because the signer has. Errors: ErrUnsigned if text is no such message, ErrKey if another key
+// signed
+// it, ErrSignature.
+func VerifyMessage(
+	text []byte, key PublicKey, hashKey HashKey,
+) (stream string, record []byte, err error) {
 	const tail = len(signHead) + ownerLen + len(signSig) + sigDigits + len(signTail)
 	at := len(text) - tail // where `,"sign"` begins
 	if at < len(`{"":0`) || !hasPrefix(text, 0, `{"`) {
@@ -60,7 +67,8 @@ func VerifyMessage(text []byte, key PublicKey, hashKey HashKey) (stream string, 
 	}
 	owner := text[at+len(signHead):][:ownerLen]
 	sig := text[at+len(signHead)+ownerLen+len(signSig):][:sigDigits]
-	if !hasPrefix(text, at, signHead) || !hasPrefix(text, at+len(signHead)+ownerLen, signSig) || !bytes.HasSuffix(text, []byte(signTail)) {
+	if !hasPrefix(text, at, signHead) || !hasPrefix(text, at+len(signHead)+ownerLen, signSig) ||
+		!bytes.HasSuffix(text, []byte(signTail)) {
 		return "", nil, fmt.Errorf("%w: the message has no sign at its end", ErrUnsigned)
 	}
 	var by PublicKey

@@ -12,17 +12,18 @@ import (
 	"time"
 )
 
-// patience is how long an answer may take.
+// patience is the time limit of an answer.
 const patience = 20 * time.Second
 
-// Answer is what came.
+// Answer is a received answer.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   string
 }
 
-// Ask sends the request exactly as it was recorded, on a connection of its own: neither path nor headers are touched.
+// Ask sends the request exactly as it was recorded, on a new connection. Path and headers are not
+// changed.
 func (c *Case) Ask(address string) (Answer, error) {
 	conn, err := net.Dial("tcp", address)
 	if err != nil {
@@ -42,7 +43,8 @@ func (c *Case) Ask(address string) (Answer, error) {
 	switch {
 	case c.Headers["transfer-encoding"] == "chunked":
 		half := len(body) / 2
-		body = fmt.Appendf(nil, "%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n", half, body[:half], len(body)-half, body[half:])
+		body = fmt.Appendf(nil, "%x\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n",
+			half, body[:half], len(body)-half, body[half:])
 	case c.Body != nil || c.Base64 != "":
 		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(body))
 	}
@@ -50,7 +52,7 @@ func (c *Case) Ask(address string) (Answer, error) {
 	in := bufio.NewReader(conn)
 	request := &http.Request{Method: c.Method}
 	if c.Headers["expect"] != "" {
-		_, _ = conn.Write(b.Bytes()) // the answer tells
+		_, _ = conn.Write(b.Bytes()) // an error shows in the answer
 		b.Reset()
 		if r, err := http.ReadResponse(in, request); err != nil || r.StatusCode != http.StatusContinue {
 			return Answer{}, fmt.Errorf("no 100: %v, %w", r, err)

@@ -15,29 +15,30 @@ import (
 //go:embed testdata
 var recorded embed.FS
 
-// Corpus is what was recorded.
+// Corpus is the recording.
 type Corpus struct {
 	Cases   []Case
 	Configs map[string]Config
 	byName  map[string]*Case
 }
 
-// Config is how the service that was asked had been set up.
+// Config is the configuration of the recorded service.
 type Config struct {
-	DB       string          // of its databases, for Unpack
+	DB       string          // set of its databases, for Unpack
 	Settings json.RawMessage `json:"config"` // keys of distributor-config.json
 }
 
-// Case is a request and the recorded answer: bodies up to 400 bytes, of longer ones the SHA-256. Where the replaced
-// service is wrong, Sane says what is right.
+// Case is a request and the recorded answer: the body, or its SHA-256 if it has more than 400
+// bytes.
+// Where the replaced service is wrong, Sane is the right answer.
 type Case struct {
 	Name, Config, Method, Path string
 	Headers                    map[string]string
 	Body                       *string
-	Base64                     string   `json:"body_b64"`   // in place of Body, where it is no UTF-8
-	Pad                        int      `json:"pad_spaces"` // that follow Body
-	Loose                      string   // "status": only that counts; "body": anything but that does
-	Volatile                   []string // members of the body that do not count, as paths with dots
+	Base64                     string   `json:"body_b64"`   // replaces a Body that is not UTF-8
+	Pad                        int      `json:"pad_spaces"` // number of spaces that follow Body
+	Loose                      string   // "status": compare only the status; "body": all but the body
+	Volatile                   []string // members of the body, as dotted paths, not compared
 	Want                       struct {
 		Status     int
 		Type, Body string
@@ -48,11 +49,11 @@ type Case struct {
 		Status int
 		Bodies []string       // one of these
 		Like   map[string]any // these members, among others
-		SameAs string         `json:"same_as"` // what was recorded for the case of this name
+		SameAs string         `json:"same_as"` // the recorded answer of the case with this name
 	}
 }
 
-// Read gives the recording.
+// Read returns the recording.
 func Read() *Corpus {
 	c := &Corpus{byName: make(map[string]*Case)}
 	for d := json.NewDecoder(bytes.NewReader(unzip("api.jsonl.gz"))); ; {
@@ -73,7 +74,7 @@ func Read() *Corpus {
 	return c
 }
 
-// Of gives the cases of a configuration, in the order in which they were recorded.
+// Of returns the cases of a configuration, in the order in which they were recorded.
 func (c *Corpus) Of(config string) (cases []*Case) {
 	for i := range c.Cases {
 		if c.Cases[i].Config == config {
@@ -83,11 +84,14 @@ func (c *Corpus) Of(config string) (cases []*Case) {
 	return cases
 }
 
-// Unpack puts a set of databases into dir, under the names that archivers give them: "db" (realistic), "db-odd" (odd
-// values), "db-damaged" (a damaged row in each), "db-empty".
+// Unpack puts a set of databases into dir, under the names that archivers use: "db" (realistic),
+// "db-odd" (odd values), "db-damaged" (a damaged row in each), "db-empty".
 func Unpack(dir, set string) error {
-	for _, name := range []string{"cycles", "accounts", "transactions", "receipts", "originalTxsData"} {
-		if err := os.WriteFile(filepath.Join(dir, name+".sqlite3"), unzip("db/"+set+"."+name+".sqlite3.gz"), 0o644); err != nil {
+	tables := []string{"cycles", "accounts", "transactions", "receipts", "originalTxsData"}
+	for _, name := range tables {
+		packed := "db/" + set + "." + name + ".sqlite3.gz"
+		err := os.WriteFile(filepath.Join(dir, name+".sqlite3"), unzip(packed), 0o644)
+		if err != nil {
 			return fmt.Errorf("querytest: unpack: %w", err)
 		}
 	}

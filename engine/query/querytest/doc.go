@@ -1,12 +1,14 @@
-// Package querytest is what the replaced service answered to 1,367 HTTP requests, and the judge of who answers them now.
+// Package querytest holds what the replaced service answered to 1,367 HTTP requests, and checks
+// answers against that.
 //
-// It owns the recording (testdata), the databases that were asked, and the rules by which an answer is as good as the
-// recorded one. engine/query's tests put the requests to its handler behind engine/gateway, engine/enginetest puts them
-// to the real binary. It knows nothing of either: what it is given is an address.
+// It owns the recording (testdata), the databases that were queried, and the rules by which an
+// answer equals the recorded one. engine/query's tests send the requests to its handler behind
+// engine/gateway, engine/enginetest sends them to the real binary. The package knows neither: it
+// gets an address.
 //
-//	Read ─▶ Corpus ─▶ Case ── Ask(address) ─▶ Answer ── Judge ─▶ why it is wrong, or nothing
-//	Unpack: the databases of a Config, in a fresh folder
+//	Read ─▶ Corpus ─▶ Case ── Ask(address) ─▶ Answer ── Check ─▶ an error, or nil
+//	Unpack: the databases of a Config, in a fresh directory
 //
-// All is read-only once read, and may be used from many goroutines. What goes wrong with the recording itself panics: it
-// is part of the program.
+// Everything is read-only once read, and may be used from many goroutines. Errors in the recording
+// itself panic, because it is part of the program.
 package querytest

@@ -1,5 +1,6 @@
-// Package firehosetest is a distributor for tests of its clients: real sockets on the loopback, the upgrade of gobwas/ws,
-// and a script for each connection. It authenticates nobody.
+// Package firehosetest is a distributor for tests of its clients: real sockets on the loopback
+// interface, the upgrade of gobwas/ws, and a function that serves each connection. It authenticates
+// nobody.
 package firehosetest
 
 import (
@@ -19,22 +20,28 @@ import (
 	"github.com/gobwas/ws/wsflate"
 )
 
-// Start listens until the test ends and runs serve for each upgraded connection, in a goroutine of its own. The connection
-// is closed when serve returns. It takes the offer of permessage-deflate: what is compressed is up to serve. It returns the
-// URL to dial.
+// Start listens until the test ends. It runs serve for each upgraded connection, on a goroutine of
+// its own, and closes the connection when serve returns. It accepts the offer of
+// permessage-deflate;
+// serve decides what it compresses. It returns the URL to dial.
 func Start(t testing.TB, serve func(*Conn)) (url string) {
 	return listen(t, func(c net.Conn) {
 		conn := &Conn{Conn: c, in: bufio.NewReader(c)}
-		deflate := wsflate.Extension{Parameters: wsflate.Parameters{ServerNoContextTakeover: true, ClientNoContextTakeover: true}}
-		upgrader := ws.Upgrader{OnRequest: func(uri []byte) error { conn.Target = string(uri); return nil }, Negotiate: deflate.Negotiate}
+		deflate := wsflate.Extension{Parameters: wsflate.Parameters{
+			ServerNoContextTakeover: true, ClientNoContextTakeover: true,
+		}}
+		upgrader := ws.Upgrader{
+			OnRequest: func(uri []byte) error { conn.Target = string(uri); return nil },
+			Negotiate: deflate.Negotiate,
+		}
 		if _, err := upgrader.Upgrade(buffered{conn.in, c}); err == nil {
 			serve(conn)
 		}
 	})
 }
 
-// StartRaw listens until the test ends; each connection gets answer as soon as its request's headers are read, and is
-// closed.
+// StartRaw listens until the test ends. Each connection gets answer when its request's headers are
+// read, and is closed.
 func StartRaw(t testing.TB, answer string) (url string) {
 	return listen(t, func(c net.Conn) {
 		in := bufio.NewReader(c)
@@ -116,13 +123,15 @@ func (c *Conn) Parameter(name string) string {
 	return u.Query().Get(name)
 }
 
-// Send writes; the client may be gone, so it reports whether it could.
+// Send writes to the client, and reports whether that succeeded: the client may have left.
 func (c *Conn) Send(pieces ...[]byte) bool {
 	_, err := c.Write(bytes.Join(pieces, nil))
 	return err == nil
 }
 
-// Receive waits for the next frame of the client. ok is false when there is none, or it is not masked.
+// Receive waits for the next frame of the client. ok is false if the connection ended, or the frame
+// is
+// not masked.
 func (c *Conn) Receive() (op ws.OpCode, payload []byte, ok bool) {
 	f, err := ws.ReadFrame(c.in)
 	if err != nil || !f.Header.Masked {
@@ -167,13 +176,15 @@ func (l *Log) Add(stream, record string) []byte {
 	return l.bytes[start:len(l.bytes):len(l.bytes)]
 }
 
-// End is the position behind all records.
+// End returns the position after all records.
 func (l *Log) End() wsproto.Position {
 	return wsproto.Position{Log: l.ID, Offset: uint64(len(l.bytes))}
 }
 
-// Ping makes the ping that tells a position.
-func Ping(p wsproto.Position) []byte { return wsproto.AppendControl(nil, ws.OpPing, p.AppendTo(nil)) }
+// Ping returns the ping frame that says a position.
+func Ping(p wsproto.Position) []byte {
+	return wsproto.AppendControl(nil, ws.OpPing, p.AppendTo(nil))
+}
 
 // Since returns the frames from a position on.
 func (l *Log) Since(p wsproto.Position) []byte { return l.bytes[p.Offset:] }

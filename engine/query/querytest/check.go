@@ -12,14 +12,15 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// The keys, hex, of the service that was recorded: those of the sample configuration, which everybody knows.
+// The keys, in hex, of the recorded service: those of the public sample configuration.
 const (
 	HashKey   = "69fa4195670576c0160d660c3be36556ff8d504725be8a59b5a96509e0c994bc"
 	ServerKey = "758b1c119412298802cd28dbfa394cdfeecc4074492d60844cc192d632d84de3"
 )
 
-// Judge says why an answer to a case is wrong; nil when it is right. The address, the time and the process may differ.
-func (c *Corpus) Judge(asked *Case, got Answer) error {
+// Check returns an error that says why an answer to a case is wrong, or nil. The address, the time
+// and the process may differ.
+func (c *Corpus) Check(asked *Case, got Answer) error {
 	signed := false
 	if got.Body != "" && strings.HasPrefix(got.Header.Get("Content-Type"), "application/json") {
 		var err error
@@ -31,7 +32,7 @@ func (c *Corpus) Judge(asked *Case, got Answer) error {
 	if sane := asked.Sane; sane != nil && sane.SameAs != "" {
 		want = c.byName[sane.SameAs].Want
 	} else if sane != nil {
-		return asked.judgeSane(got, signed)
+		return asked.checkSane(got, signed)
 	}
 	if got.Status != want.Status {
 		return fmt.Errorf("status %d, want %d: %.300s", got.Status, want.Status, got.Body)
@@ -59,7 +60,7 @@ func (c *Corpus) Judge(asked *Case, got Answer) error {
 	return nil
 }
 
-func (c *Case) judgeSane(got Answer, signed bool) error {
+func (c *Case) checkSane(got Answer, signed bool) error {
 	switch {
 	case got.Status != c.Sane.Status:
 		return fmt.Errorf("status %d, want %d", got.Status, c.Sane.Status)
@@ -78,8 +79,9 @@ func (c *Case) judgeSane(got Answer, signed bool) error {
 	return fmt.Errorf("%.300s is not sane", got.Body)
 }
 
-// Verify checks that a body is JSON, canonical unless it is an error of the framework, and its signature, where it has
-// one.
+// Verify checks that a body is JSON, canonical unless it is an error of the framework, and checks
+// its
+// signature if it has one.
 func Verify(body string) (signed bool, err error) {
 	v, err := shardus.Parse([]byte(body))
 	if err != nil {
@@ -108,7 +110,7 @@ func Verify(body string) (signed bool, err error) {
 	return true, nil
 }
 
-// same compares a body with a text or "sha256:…".
+// same compares a body with a text or a digest, "sha256:…".
 func same(body, want string) bool {
 	if digest, hashed := strings.CutPrefix(want, "sha256:"); hashed {
 		sum := sha256.Sum256([]byte(body))
@@ -117,7 +119,7 @@ func same(body, want string) bool {
 	return body == want
 }
 
-// like tells whether a body has the members wanted; of an error the words are free.
+// like tells whether a body has the wanted members. The text of an error is not compared.
 func like(want map[string]any, body string) bool {
 	var got map[string]any
 	if json.Unmarshal([]byte(body), &got) != nil {
@@ -134,7 +136,7 @@ func like(want map[string]any, body string) bool {
 	return true
 }
 
-// sameButFor compares two bodies less some members, which both must have.
+// sameButFor compares two bodies without some members, which both must have.
 func sameButFor(paths []string, got, want string) error {
 	a, err := without(paths, got)
 	if err != nil {
