@@ -41,7 +41,7 @@ func (p *primary) frameLogHealth() []problem {
 }
 
 func (p *primary) progressHealth() []problem {
-	err := errors.Join(p.checkpointSaved.trouble(), p.positionsSaved.trouble())
+	err := p.saver.trouble()
 	if err == nil {
 		return nil
 	}

@@ -250,17 +250,18 @@ func (h *healthWatch) now() ([]known, time.Time) {
 	return slices.Clone(h.problems), h.since
 }
 
-// publicHealth answers /is-healthy on the public port.
-func (p *primary) publicHealth() []gateway.Problem {
+// public answers /is-healthy on the public port.
+func (h *healthWatch) public() []gateway.Problem {
 	select {
-	case <-p.health.first:
+	case <-h.first:
 	case <-time.After(firstWithin):
+		_, since := h.now() // the start
 		return []gateway.Problem{{
 			Component: "health", Problem: "nothing is known of it yet", Remedy: "ask again",
-			Since: second(p.started),
+			Since: second(since),
 		}}
 	}
-	problems, _ := p.health.now()
+	problems, _ := h.now()
 	out := make([]gateway.Problem, 0, len(problems))
 	for _, k := range problems {
 		out = append(out, gateway.Problem{
@@ -271,9 +272,9 @@ func (p *primary) publicHealth() []gateway.Problem {
 	return out
 }
 
-// detailedHealth is what the operator sees.
-func (p *primary) detailedHealth() ([]status.Problem, time.Time) {
-	problems, since := p.health.now()
+// detailed is what the operator sees.
+func (h *healthWatch) detailed() ([]status.Problem, time.Time) {
+	problems, since := h.now()
 	out := make([]status.Problem, 0, len(problems))
 	for _, k := range problems {
 		out = append(out, status.Problem{
@@ -284,9 +285,9 @@ func (p *primary) detailedHealth() ([]status.Problem, time.Time) {
 	return out, second(since)
 }
 
-// healthText answers /is-healthy on the admin listener.
-func (p *primary) healthText() (healthy bool, text []byte) {
-	problems, since := p.detailedHealth()
+// text answers /is-healthy on the admin listener.
+func (h *healthWatch) text() (healthy bool, text []byte) {
+	problems, since := h.detailed()
 	text, err := json.Marshal(struct {
 		Healthy  bool             `json:"healthy"`
 		Since    time.Time        `json:"since"`
