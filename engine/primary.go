@@ -40,36 +40,38 @@ type Options struct {
 	Handover <-chan os.Signal
 }
 
-// primary is what open has made. Its fields do not change after that, but the
-// atomic ones and those that stop reading. Its parts do not know it.
+// primary has the parts that open makes; the parts do not know it. After open its fields do not
+// change, except the atomic ones, hangs, stopReading and stopCompressing.
 type primary struct {
 	o       Options
 	log     *slog.Logger
 	started time.Time
 	cfg     atomic.Pointer[config.Config]
 
-	hashKey                      shardus.HashKey
-	signer                       *shardus.Signer
-	ports                        ports
-	predecessor                  *handover.Predecessor // nil: no process has handed over to this one
-	relay                        *handover.Relay
-	origin                       origin
-	logs                         atomic.Pointer[logs]
-	stopReading, stopCompressing func()    // of serve, or of a handover while that is under way
-	readers                      *bell.Set // of the frame log
-	compressed                   *bell.Set // readers of the compressed log
-	index                        *index
-	encoder                      *encoder.Encoder
-	deflate                      *deflate.Compressor
-	collectors                   *resume.Store
-	saver                        *saver
-	workers                      *supervisor.Supervisor
-	api                          *query.Front
-	counts                       *recordCounts
-	gateway                      *gateway.Gateway
-	hangs                        bool                  // STATE_DIR does not answer while we stop
-	untaken                      atomic.Pointer[error] // why the state cannot be taken back at present
-	health                       *healthWatch
+	hashKey     shardus.HashKey
+	signer      *shardus.Signer
+	ports       ports
+	predecessor *handover.Predecessor // nil: no process has handed over to this one
+	relay       *handover.Relay
+	origin      origin
+	logs        atomic.Pointer[logs]
+	readers     *bell.Set // of the frame log
+	compressed  *bell.Set // readers of the compressed log
+	index       *index
+	encoder     *encoder.Encoder
+	deflate     *deflate.Compressor
+	collectors  *resume.Store
+	saver       *saver
+	workers     *supervisor.Supervisor
+	api         *query.Front
+	counts      *recordCounts
+	gateway     *gateway.Gateway
+	hangs       bool                  // STATE_DIR does not answer while we stop
+	untaken     atomic.Pointer[error] // why the state cannot be taken back at present
+	health      *healthWatch
+
+	// of serve, or of a handover while that is under way
+	stopReading, stopCompressing func()
 
 	events  *status.Events // of the log
 	board   *status.Board

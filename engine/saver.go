@@ -34,9 +34,9 @@ func newSaver(e *encoder.Encoder, c *resume.Store, i *index, log *slog.Logger) *
 	}
 }
 
-// first saves where reading begins before anything is read: a first start has no frames that would
-// say it. Where the file on disk says the same already, it may fail, for example for want of room:
-// collectors get what there is, and run tries again.
+// first saves where reading begins, before anything is read, because a first start has no frames that
+// show it. If the file on disk has the same already, first may fail, for example for want of room:
+// collectors get what there is, and run saves it later.
 func (s *saver) first(l *logs, begin encoder.Progress) error {
 	err := errors.Join(clearLeftovers(l.dir), s.write(l, begin))
 	if err != nil && !l.resumed {
@@ -95,8 +95,8 @@ func (s *saver) trouble() error {
 	return errors.Join(s.checkpoint.trouble(), s.positions.trouble())
 }
 
-// outcome is how it stands with one file that is saved again and again. Each has its own: that one
-// can be saved says nothing of another. Any goroutine may ask, one at a time may note.
+// outcome is the result of the latest save of a file. Any goroutine may call trouble, one at a time
+// note.
 type outcome struct {
 	file    string // its name in STATE_DIR
 	failure atomic.Pointer[error]
