@@ -10,6 +10,7 @@ import (
 	"distributor/engine/config"
 	"distributor/engine/gateway"
 	"distributor/engine/handover"
+	"distributor/engine/problem"
 	"distributor/mmaplog/framelog"
 	"distributor/wsproto"
 )
@@ -59,7 +60,7 @@ func (s ownState) Save() error {
 		err = s.saver.save(s.logs.Load())
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %s", err, stateRemedy(err, s.cfg.Load().StateDir))
+		return fmt.Errorf("%w: %s", err, problem.StateDir.For(err, s.cfg.Load().StateDir))
 	}
 	return nil
 }

@@ -67,16 +67,21 @@ func (p ports) close() {
 	}
 }
 
-// bindRetry is how long listenPublic retries EADDRINUSE. After a kill -9, a child that was being
-// forked at that moment may still hold the port.
-const bindRetry = time.Second
+// bindTries is how often listenPublic retries EADDRINUSE, bindPause how long it waits in between:
+// for a second at least. After a kill -9, a child that was being forked at that moment may still
+// hold the port.
+const (
+	bindTries = 100
+	bindPause = 10 * time.Millisecond
+)
 
 func listenPublic(address string) (net.Listener, error) {
-	for end := time.Now().Add(bindRetry); ; time.Sleep(10 * time.Millisecond) {
+	for tries := bindTries; ; tries-- {
 		l, err := net.Listen("tcp", address)
-		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end) {
+		if !errors.Is(err, syscall.EADDRINUSE) || tries == 0 {
 			return l, err
 		}
+		time.Sleep(bindPause)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"distributor/engine/config"
 	"distributor/engine/encoder"
 	"distributor/engine/notice"
+	"distributor/engine/problem"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 )
@@ -47,7 +48,7 @@ type origin interface {
 	// open opens the source of a stream at from, or, if from is zero, where saved says.
 	open(s datalog.Stream, from datalog.Position, saved checkpoint) (source, error)
 	// health returns what keeps the sources from delivering.
-	health(now time.Time) []problem
+	health(now time.Time) []problem.Found
 }
 
 // stats are those of the frame log, the last ones when it is closed.
@@ -107,7 +108,7 @@ func openLogs(
 	cfg *config.Config, from origin, theirs *index, log *slog.Logger,
 ) (_ *logs, now encoder.Progress, err error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil {
-		return nil, now, fmt.Errorf("engine: STATE_DIR: %w: %s", err, stateRemedy(err, cfg.StateDir))
+		return nil, now, fmt.Errorf("engine: STATE_DIR: %w: %s", err, problem.StateDir.For(err, cfg.StateDir))
 	}
 	l := &logs{dir: cfg.StateDir, origin: from.name()}
 	defer func() {
@@ -126,7 +127,7 @@ func openLogs(
 	if errors.Is(err, framelog.ErrLocked) || errors.Is(err, framelog.ErrVersion) {
 		return nil, now, fmt.Errorf("engine: open the frame log (STATE_DIR): %w", err)
 	} else if err != nil {
-		return nil, now, fmt.Errorf("engine: open the frame log (STATE_DIR): %w: %s", err, stateRemedy(err, cfg.StateDir))
+		return nil, now, fmt.Errorf("engine: open the frame log (STATE_DIR): %w: %s", err, problem.StateDir.For(err, cfg.StateDir))
 	}
 	if l.id = l.frames.ID(); theirs != nil && theirs.reader.ID() != l.id {
 		return nil, now, errNewLog

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"distributor/engine/encoder"
+	"distributor/engine/problem"
 	"distributor/engine/resume"
 )
 
@@ -40,7 +41,7 @@ func newSaver(e *encoder.Encoder, c *resume.Store, i *index, log *slog.Logger) *
 func (s *saver) first(l *logs, begin encoder.Progress) error {
 	err := errors.Join(clearLeftovers(l.dir), s.write(l, begin))
 	if err != nil && !l.resumed {
-		return fmt.Errorf("%w: %s", err, stateRemedy(err, l.dir))
+		return fmt.Errorf("%w: %s", err, problem.StateDir.For(err, l.dir))
 	}
 	s.checkpoint.note(err, s.log)
 	return nil

@@ -2,15 +2,13 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
-	"syscall"
 	"time"
 
 	"distributor/engine/config"
+	"distributor/engine/problem"
 	"distributor/mmaplog/datalog"
 )
 
@@ -49,48 +47,27 @@ const troubleGrace = 2 * time.Second
 // health reports a directory, and a log or an active file of a stream, that keeps reading
 // from going on. Silence is a problem only when it concerns all streams and lasts, since cycles
 // come every minute or so and the other streams with the traffic.
-func (d dataLogs) health(now time.Time) []problem {
-	cfg := d.cfg()
-	if err := readable(cfg.DataLogDir); err != nil {
-		return []problem{{
-			component: "data logs",
-			details: words{
-				err.Error(), dataLogRemedy(err, "DATA_LOG_DIR ("+cfg.DataLogDir+")"),
-			},
-			public: words{
-				"the directory cannot be read" + cause(err), dataLogRemedy(err, "DATA_LOG_DIR"),
-			},
-		}}
+func (d dataLogs) health(now time.Time) []problem.Found {
+	dir, stale := d.cfg().DataLogDir, d.cfg().DataLogStale
+	if err := readable(dir); err != nil {
+		return []problem.Found{problem.DataLogsUnreadable.Found("data logs", err, dir)}
 	}
-	var found []problem
+	var found []problem.Found
 	newest := d.started
 	for _, stream := range datalog.Streams {
 		s := d.stats(stream)
 		if t := s.Trouble; t.Err != nil && now.Sub(t.Since) >= troubleGrace {
-			found = append(found, problem{
-				component: "data logs: " + s.Stream.String(),
-				details:   words{t.Err.Error(), dataLogRemedy(t.Err, t.Path)},
-				public: words{
-					"reading waits for a file" + cause(t.Err), dataLogRemedy(t.Err, "DATA_LOG_DIR"),
-				},
-			})
+			found = append(found,
+				problem.StreamWaits.Found("data logs: "+s.Stream.String(), t.Err, t.Path))
 		}
 		if t := s.LastGrowth; t.After(newest) {
 			newest = t
 		}
 	}
 	silent := now.Sub(newest)
-	if len(found) == 0 && cfg.DataLogStale > 0 && silent >= cfg.DataLogStale {
-		what := func(dir string) words {
-			return words{
-				fmt.Sprintf("no stream in %s has grown for %s", dir, silent.Round(time.Second)),
-				"see whether the archiver runs and writes there " +
-					"(DATA_LOG_STALE_MS sets how long silence is normal)",
-			}
-		}
-		return []problem{{
-			component: "data logs", details: what(cfg.DataLogDir), public: what("DATA_LOG_DIR"),
-		}}
+	if len(found) == 0 && stale > 0 && silent >= stale {
+		why := problem.Said("for " + silent.Round(time.Second).String())
+		return []problem.Found{problem.NoGrowth.Found("data logs", why, dir)}
 	}
 	return found
 }
@@ -107,21 +84,4 @@ func readable(dir string) error {
 		return nil
 	}
 	return err
-}
-
-// dataLogRemedy is what helps against an error of reading the data logs.
-func dataLogRemedy(err error, path string) string {
-	remedy := "see whether the archiver runs and writes to " + path
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		remedy = "let the distributor's user read " + path + ", and enter the directories above"
-	case errors.Is(err, syscall.EIO):
-		remedy = "look at the disk of " + path + ": the kernel's log has its errors"
-	case errors.Is(err, syscall.ESTALE), errors.Is(err, syscall.ENOTCONN):
-		remedy = "mount the file system of " + path + " anew"
-	case errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENOTDIR):
-		remedy = "see where " + path +
-			" leads: a link in it makes a circle, or a file stands where a directory is expected"
-	}
-	return remedy + "; it is tried again every FILE_STREAM_INTERVAL_MS"
 }

@@ -10,8 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"distributor/engine/gateway"
-	"distributor/engine/status"
+	"distributor/engine/problem"
 )
 
 const (
@@ -36,14 +35,14 @@ const inheritWithin = checkWithin
 // check is one part's view. name is said if it does not come back.
 type check struct {
 	name string
-	find func(now time.Time) []problem
+	find func(now time.Time) []problem.Found
 }
 
 // known is a problem that has been found.
 type known struct {
-	problem
+	problem.Found
 	since time.Time // when it was first found
-	found time.Time // and last
+	last  time.Time // and last
 }
 
 // healthWatch makes the checks, once a second, whether anybody asks or not. It keeps since when
@@ -71,8 +70,8 @@ func newHealthWatch(checks []check, started time.Time, log *slog.Logger) *health
 func (h *healthWatch) run(ctx context.Context) {
 	t := time.NewTicker(checkEvery)
 	defer t.Stop()
-	looked := make(chan []problem, 1)
-	var last []problem
+	looked := make(chan []problem.Found, 1)
+	var last []problem.Found
 	var began time.Time // of the look under way; zero: there is none
 	for now := time.Now(); ; {
 		if began.IsZero() {
@@ -105,33 +104,25 @@ func (h *healthWatch) run(ctx context.Context) {
 }
 
 // look makes all checks, one after the other.
-func (h *healthWatch) look(now time.Time) (found []problem) {
+func (h *healthWatch) look(now time.Time) (found []problem.Found) {
 	for _, c := range h.checks {
 		h.mu.Lock()
 		h.checking = c.name
 		h.mu.Unlock()
-		for _, one := range c.find(now) {
-			one.kind = c.name
-			found = append(found, one)
-		}
+		found = append(found, c.find(now)...)
 	}
 	return found
 }
 
 // hung is the problem that a check does not come back.
-func (h *healthWatch) hung() problem {
+func (h *healthWatch) hung() problem.Found {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	w := words{
-		"looking at the " + h.checking + " does not come back; what is said of others is as old",
-		"see whether a file system hangs (a network mount, a disk with errors): " +
-			"the kernel's log says so",
-	}
-	return problem{component: "health", details: w, public: w, kind: "health"}
+	return problem.HealthCheckHangs.Found("health", problem.Said("looking at the "+h.checking), "")
 }
 
 // settle takes what was found, and logs what has changed: of each kind of problems one line.
-func (h *healthWatch) settle(found []problem, now time.Time) {
+func (h *healthWatch) settle(found []problem.Found, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.looked.IsZero() {
@@ -141,15 +132,15 @@ func (h *healthWatch) settle(found []problem, now time.Time) {
 	green := len(h.problems) == 0
 	var come, still []known
 	for _, one := range found {
-		same := func(k known) bool { return k.component == one.component }
+		same := func(k known) bool { return k.Details.Component == one.Details.Component }
 		if i := slices.IndexFunc(h.problems, same); i >= 0 {
-			h.problems[i].problem, h.problems[i].found = one, now
+			h.problems[i].Found, h.problems[i].last = one, now
 			continue
 		}
 		k := known{one, now, now}
-		if since, inherited := h.inherited[one.component]; inherited {
+		if since, inherited := h.inherited[one.Details.Component]; inherited {
 			k.since = since
-			delete(h.inherited, one.component)
+			delete(h.inherited, one.Details.Component)
 			still = append(still, k)
 		} else {
 			come = append(come, k)
@@ -157,16 +148,17 @@ func (h *healthWatch) settle(found []problem, now time.Time) {
 		h.problems = append(h.problems, k)
 	}
 	for _, of := range byKind(come) {
-		h.log.Warn("health is red", "component", of.components(), "problem", of.problems(),
-			"remedy", of.remedies())
+		h.log.Warn("health is red", "id", of[0].Details.ID, "component", of.components(),
+			"problem", of.problems(), "remedy", of.remedies())
 	}
 	for _, of := range byKind(still) {
-		h.log.Info("health is still red after the handover", "component", of.components(),
-			"problem", of.problems(), "remedy", of.remedies(), "since", second(of[0].since))
+		h.log.Info("health is still red after the handover", "id", of[0].Details.ID,
+			"component", of.components(), "problem", of.problems(), "remedy", of.remedies(),
+			"since", second(of[0].since))
 	}
 	var over kind
 	h.problems = slices.DeleteFunc(h.problems, func(k known) bool {
-		gone := now.Sub(k.found) >= settleAfter
+		gone := now.Sub(k.last) >= settleAfter
 		if gone {
 			over = append(over, k)
 		}
@@ -178,8 +170,8 @@ func (h *healthWatch) settle(found []problem, now time.Time) {
 		if len(h.problems) == 0 && i == len(kinds)-1 {
 			message = "health is green again"
 		}
-		h.log.Info(message, "component", of.components(), "problem", of.problems(),
-			"lasted", of[0].found.Sub(of[0].since).Round(time.Second))
+		h.log.Info(message, "id", of[0].Details.ID, "component", of.components(),
+			"problem", of.problems(), "lasted", of[0].last.Sub(of[0].since).Round(time.Second))
 	}
 	if now.Sub(h.looked) >= inheritWithin && len(h.inherited) > 0 {
 		h.log.Info("health problems of before the handover are over", "component",
@@ -196,12 +188,12 @@ func (h *healthWatch) settle(found []problem, now time.Time) {
 	}
 }
 
-// kind is problems that one check has found, in the order of their coming.
+// kind is problems of one entry of the table, in the order of their coming.
 type kind []known
 
 func byKind(problems []known) (kinds []kind) {
 	for _, k := range problems {
-		i := slices.IndexFunc(kinds, func(of kind) bool { return of[0].kind == k.kind })
+		i := slices.IndexFunc(kinds, func(of kind) bool { return of[0].Details.ID == k.Details.ID })
 		if i < 0 {
 			i, kinds = len(kinds), append(kinds, nil)
 		}
@@ -211,15 +203,15 @@ func byKind(problems []known) (kinds []kind) {
 }
 
 func (of kind) components() string {
-	return of.join(", ", func(k known) string { return k.component })
+	return of.join(", ", func(k known) string { return k.Details.Component })
 }
 
 func (of kind) problems() string {
-	return of.join("; ", func(k known) string { return k.details.problem })
+	return of.join("; ", func(k known) string { return k.Details.Problem })
 }
 
 func (of kind) remedies() string {
-	return of.join("; ", func(k known) string { return k.details.remedy })
+	return of.join("; ", func(k known) string { return k.Details.Remedy })
 }
 
 // join lists a text of each problem, once if it is the same for several.
@@ -238,7 +230,7 @@ func (h *healthWatch) sinceWhen() map[string]time.Time {
 	problems, _ := h.now()
 	since := make(map[string]time.Time, len(problems))
 	for _, k := range problems {
-		since[k.component] = k.since
+		since[k.Details.Component] = k.since
 	}
 	return since
 }
@@ -251,47 +243,39 @@ func (h *healthWatch) now() ([]known, time.Time) {
 }
 
 // public answers /is-healthy on the public port.
-func (h *healthWatch) public() []gateway.Problem {
+func (h *healthWatch) public() []problem.Problem {
+	problems, since := h.now()
 	select {
 	case <-h.first:
+		problems, _ = h.now()
 	case <-time.After(firstWithin):
-		_, since := h.now() // the start
-		return []gateway.Problem{{
-			Component: "health", Problem: "nothing is known of it yet", Remedy: "ask again",
-			Since: second(since),
-		}}
+		problems = []known{{h.hung(), since, since}}
 	}
-	problems, _ := h.now()
-	out := make([]gateway.Problem, 0, len(problems))
-	for _, k := range problems {
-		out = append(out, gateway.Problem{
-			Component: k.component, Problem: k.public.problem, Remedy: k.public.remedy,
-			Since: second(k.since),
-		})
-	}
-	return out
+	return inWords(problems, func(k known) problem.Problem { return k.Public })
 }
 
 // detailed is what the operator sees.
-func (h *healthWatch) detailed() ([]status.Problem, time.Time) {
+func (h *healthWatch) detailed() ([]problem.Problem, time.Time) {
 	problems, since := h.now()
-	out := make([]status.Problem, 0, len(problems))
-	for _, k := range problems {
-		out = append(out, status.Problem{
-			Component: k.component, Problem: k.details.problem, Remedy: k.details.remedy,
-			Since: second(k.since),
-		})
+	return inWords(problems, func(k known) problem.Problem { return k.Details }), second(since)
+}
+
+func inWords(problems []known, words func(known) problem.Problem) []problem.Problem {
+	out := make([]problem.Problem, len(problems))
+	for i, k := range problems {
+		out[i] = words(k)
+		out[i].Since = second(k.since)
 	}
-	return out, second(since)
+	return out
 }
 
 // text answers /is-healthy on the admin listener.
 func (h *healthWatch) text() (healthy bool, text []byte) {
 	problems, since := h.detailed()
 	text, err := json.Marshal(struct {
-		Healthy  bool             `json:"healthy"`
-		Since    time.Time        `json:"since"`
-		Problems []status.Problem `json:"problems"`
+		Healthy  bool              `json:"healthy"`
+		Since    time.Time         `json:"since"`
+		Problems []problem.Problem `json:"problems"`
 	}{len(problems) == 0, since, problems})
 	if err != nil {
 		panic(err) // texts and times always marshal

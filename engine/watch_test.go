@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"distributor/engine/problem"
 )
 
 // ward is a healthWatch whose check finds what a test says.
@@ -22,14 +24,18 @@ type ward struct {
 	find atomic.Pointer[func() []string] // components
 }
 
-func newWard(t *testing.T) *ward {
+func newWard(t *testing.T) *ward { return newWardThat(t, func() []string { return nil }) }
+
+// newWardThat finds something from the first check on.
+func newWardThat(t *testing.T, find func() []string) *ward {
 	w := &ward{}
-	w.finds()
-	look := func(time.Time) (found []problem) {
+	w.find.Store(&find)
+	look := func(time.Time) (found []problem.Found) {
 		for _, name := range (*w.find.Load())() {
-			found = append(found, problem{
-				component: name,
-				details:   words{"inside", "mend it"}, public: words{"outside", "mend it"},
+			found = append(found, problem.Found{
+				Details: problem.Problem{
+					ID: "shelf_bent", Component: name, Problem: "inside", Remedy: "mend it",
+				},
 			})
 		}
 		return found
@@ -54,7 +60,7 @@ func (w *ward) shows(t *testing.T, since time.Time, components ...string) {
 	var names []string
 	problems, at := w.now()
 	for _, k := range problems {
-		names = append(names, k.component)
+		names = append(names, k.Details.Component)
 	}
 	if fmt.Sprint(names) != fmt.Sprint(components) || !at.Equal(since) {
 		t.Errorf("after %v: %v since %v, want %v since %v\n%s", time.Since(w.since), names, at, components, since, w.log.String())
@@ -110,8 +116,8 @@ func TestHealthProblemsOfOneKind(t *testing.T) {
 		time.Sleep(settleAfter + checkEvery)
 		synctest.Wait()
 		for _, line := range []string{
-			`msg="health is red" component="a, b, c" problem=inside remedy="mend it"`,
-			`msg="health is green again" component="a, b, c" problem=inside lasted=`,
+			`msg="health is red" id=shelf_bent component="a, b, c" problem=inside remedy="mend it"`,
+			`msg="health is green again" id=shelf_bent component="a, b, c" problem=inside lasted=`,
 		} {
 			if w.said(line) != 1 || w.said("level=") != 2 {
 				t.Errorf("not %s alone:\n%s", line, &w.log)
@@ -145,11 +151,11 @@ func TestHealthOverAHandover(t *testing.T) {
 		time.Sleep(settleAfter + checkEvery)
 		synctest.Wait()
 		for _, line := range []string{
-			`msg="health is red" component=new`,
-			`level=INFO msg="health is still red after the handover" component=stays`,
-			`level=INFO msg="health is still red after the handover" component=late`,
+			`msg="health is red" id=shelf_bent component=new`,
+			`level=INFO msg="health is still red after the handover" id=shelf_bent component=stays`,
+			`level=INFO msg="health is still red after the handover" id=shelf_bent component=late`,
 			`msg="health problems of before the handover are over" component=goes`,
-			`msg="health is green again" component="stays, new, late" problem=inside lasted=1h0m`,
+			`msg="health is green again" id=shelf_bent component="stays, new, late" problem=inside lasted=1h0m`,
 		} {
 			if w.said(line) != 1 || w.said("level=") != 5 {
 				t.Errorf("not %s once:\n%s", line, &w.log)
@@ -185,13 +191,11 @@ func TestHealthDoesNotFlap(t *testing.T) {
 // A check that hangs is a problem itself, also if it is the first; and no more hang behind it.
 func TestHealthCheckHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWard(t)
 		release, looks := make(chan struct{}), atomic.Int64{}
-		find := func() []string { looks.Add(1); <-release; return nil }
-		w.find.Store(&find)
+		w := newWardThat(t, func() []string { looks.Add(1); <-release; return nil })
 		time.Sleep(checkWithin + checkEvery/2)
 		<-w.first
-		if problems, _ := w.now(); len(problems) != 1 || problems[0].component != "health" || !strings.Contains(problems[0].details.problem, "shelf") || looks.Load() != 1 {
+		if problems, _ := w.now(); len(problems) != 1 || problems[0].Details.Component != "health" || !strings.Contains(problems[0].Details.Problem, "shelf") || looks.Load() != 1 {
 			t.Errorf("%+v after %d looks", problems, looks.Load())
 		}
 		close(release)
@@ -219,21 +223,5 @@ func TestSaved(t *testing.T) {
 	a.note(nil, log)
 	if got := out.String(); strings.Count(got, "progress not saved") != 1 || strings.Count(got, "saved again") != 1 || strings.Contains(got, "b.json") || a.trouble() != nil {
 		t.Error(got)
-	}
-}
-
-// Strangers get the cause of a failure, not where that was.
-func TestCauseHasNoPath(t *testing.T) {
-	err := errors.Join(errors.New("no file"), fmt.Errorf("engine: save checkpoint: %w", &fs.PathError{Op: "open", Path: "/srv/secret/checkpoint.json", Err: syscall.EROFS}))
-	if got := cause(err); got != ": read-only file system" {
-		t.Error(got)
-	}
-	if got := cause(errors.New("in /srv/secret")); got != "" {
-		t.Error(got)
-	}
-	for _, err := range []error{syscall.ENOSPC, syscall.EROFS, syscall.EACCES, syscall.EIO, syscall.EISDIR} {
-		if got := stateRemedy(err, ""); strings.Contains(got, "(") || !strings.Contains(got, "STATE_DIR") || !strings.Contains(stateRemedy(err, "/srv"), "STATE_DIR (/srv)") {
-			t.Error(got)
-		}
 	}
 }

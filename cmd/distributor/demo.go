@@ -102,7 +102,8 @@ type demonstration struct {
 	stderr  io.Writer
 	account *account
 	server  *exec.Cmd
-	address string
+	address string        // of the firehose
+	admin   string        // of the status page
 	logged  chan struct{} // closed at the end of the distributor's log
 }
 
@@ -159,23 +160,25 @@ func (d *demonstration) startDistributor() error {
 	if err := d.server.Start(); err != nil {
 		return fmt.Errorf("start the distributor: %w", err)
 	}
-	address := make(chan string, 1)
+	listening := make(chan struct{})
 	d.logged = make(chan struct{})
-	go d.readLog(out, address)
+	go d.readLog(out, listening)
 	select {
-	case d.address = <-address:
+	case <-listening:
 	case <-d.logged:
 	case <-time.After(demoPatience):
 	}
-	if d.address == "" {
+	select {
+	case <-listening:
+		return nil
+	default:
 		return errors.Join(errors.New("the distributor did not start"), d.stopDistributor())
 	}
-	return nil
 }
 
-// readLog prints warnings and errors, copies the log to a file, and finds the address that the
-// distributor listens on.
-func (d *demonstration) readLog(r io.Reader, address chan<- string) {
+// readLog prints warnings and errors, copies the log to a file, and finds the addresses that the
+// distributor listens on. It closes listening when it has both.
+func (d *demonstration) readLog(r io.Reader, listening chan<- struct{}) {
 	defer close(d.logged)
 	file, err := os.Create(filepath.Join(d.dir, "distributor.log"))
 	if err == nil {
@@ -190,8 +193,16 @@ func (d *demonstration) readLog(r io.Reader, address chan<- string) {
 			(line.Level != "INFO" && line.Level != "DEBUG") {
 			fmt.Fprintf(d.stderr, "%s\n", lines.Bytes())
 		}
-		if line.Msg == "distributing" {
-			address <- line.Address
+		switch line.Msg {
+		case "distributing":
+			d.address = line.Address
+		case "admin listener":
+			d.admin = line.Address
+		default:
+			continue
+		}
+		if d.address != "" && d.admin != "" {
+			close(listening)
 		}
 	}
 	_, _ = io.Copy(io.Discard, r)
@@ -236,10 +247,11 @@ func (d *demonstration) run(ctx context.Context, o demoOptions) error {
 	defer c.Close()
 	fmt.Fprintf(d.account.out, `archiver     writes to %s
 distributor  on http://%s
+status page  http://%s
 collector    connected; to add another one: bin/distributor tail --url http://%[2]s
 Ctrl-C stops everything. Latency is the time from append to reception.
 
-`, d.logs(), d.address)
+`, d.logs(), d.address, d.admin)
 
 	collecting, stopCollecting := context.WithCancel(context.Background())
 	defer stopCollecting()

@@ -47,7 +47,7 @@ func TestDoctorCommand(t *testing.T) {
 	}
 	if status, out, _ := runDoctor(t, dir, "--DATA_LOG_DIR", "nowhere",
 		"--ADMIN_ADDR="); status != exitFailed || !strings.Contains(out, "problem  DATA_LOG_DIR: ") ||
-		!strings.Contains(out, "         → set DATA_LOG_DIR") {
+		!strings.Contains(out, "         → see whether the archiver") {
 		t.Errorf("problem: %d %s", status, out)
 	}
 	if names, err := os.ReadDir(dir); err != nil || len(names) != 0 {

@@ -80,7 +80,7 @@ func TestForeignPages(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 		headers := strings.Replace(c.headers, "%s", address, 1)
 		if !strings.Contains(headers, "Host: ") {
 			headers = strings.TrimSuffix("Host: "+address+"\r\n"+headers, "\r\n")
@@ -160,7 +160,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 			return err
 		}
 		all = append(all, conn)
-		_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 		fmt.Fprint(conn, "GET /log-level HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		_, err = http.ReadResponse(bufio.NewReader(conn), nil)
 		return err

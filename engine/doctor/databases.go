@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/mattn/go-sqlite3"
+
+	problems "distributor/engine/problem"
 )
 
 // Doctor must leave no file behind, but SQLite would: to read a database in WAL mode, SQLite
@@ -43,8 +45,6 @@ var apiNeeds = []struct {
 // walTooBig is far above the size at which SQLite checkpoints by itself (4 MB).
 const walTooBig = 256 << 20
 
-const firehoseWorks = "the HTTP API cannot answer from this database and /is-healthy reports it; the firehose works without"
-
 func databases(ctx context.Context, v visit) []Finding {
 	if path := v.cfg.ArchiverDBPath; path != "" {
 		var tables []string
@@ -55,8 +55,8 @@ func databases(ctx context.Context, v visit) []Finding {
 	}
 	dir := v.cfg.ArchiverDBDir
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return []Finding{problem("databases", absolute(dir)+" is not there: "+firehoseWorks,
-			"set ARCHIVER_DB_DIR to the directory of the archiver's databases")}
+		return []Finding{problem("databases", absolute(dir)+" is not there",
+			problems.DatabaseFailing.Remedy(nil, ""))}
 	}
 	d := v.cfg.ArchiverData
 	var found []Finding
@@ -69,20 +69,16 @@ func databases(ctx context.Context, v visit) []Finding {
 
 func database(ctx context.Context, path string, tables []string) Finding {
 	name := "databases: " + filepath.Base(path)
-	const remedy = "check that this is the archiver's database and that the archiver can open it"
 	wal, err := headerOf(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return problem(name, absolute(path)+" is not there: "+firehoseWorks,
-			"set ARCHIVER_DB_DIR, ARCHIVER_DATA or ARCHIVER_DB_PATH to the archiver's databases")
-	case errors.Is(err, fs.ErrPermission):
-		return problem(name, err.Error(),
-			"make the file readable for the distributor's user, or run doctor as that user")
-	case errors.Is(err, io.EOF):
-		return problem(name, "the file is empty: "+firehoseWorks,
-			"start the archiver once: it creates the tables")
-	case err != nil:
-		return problem(name, err.Error(), remedy)
+	if err != nil {
+		text := err.Error()
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			text = absolute(path) + " is not there"
+		case errors.Is(err, io.EOF):
+			text = "the file is empty"
+		}
+		return problem(name, text, problems.DatabaseFailing.Remedy(nil, ""))
 	}
 	text, err := contents(ctx, path, tables)
 	var damaged sqlite3.Error
@@ -91,7 +87,7 @@ func database(ctx context.Context, path string, tables []string) Finding {
 		text, err = contents(ctx, path, tables)
 	}
 	if err != nil {
-		return problem(name, err.Error(), remedy)
+		return problem(name, err.Error(), problems.DatabaseFailing.Remedy(nil, ""))
 	}
 	walSize := fileSize(path + "-wal")
 	switch _, noShm := os.Stat(path + "-shm"); {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"distributor/engine"
+	problems "distributor/engine/problem"
 )
 
 func directories(_ context.Context, v visit) []Finding {
@@ -30,21 +31,21 @@ func directories(_ context.Context, v visit) []Finding {
 func dataLogDir(v visit) []Finding {
 	const name = "DATA_LOG_DIR"
 	dir := v.cfg.DataLogDir
+	unusable := func(found string, err error) []Finding {
+		return []Finding{problem(name, found, problems.DataLogs.For(err, absolute(dir)))}
+	}
 	fi, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return []Finding{problem(name, absolute(dir)+" is not there",
-			"set DATA_LOG_DIR to the directory in which the archiver writes data logs; a relative path starts at the directory in which the distributor is started")}
+		return unusable(absolute(dir)+" is not there", err)
 	case err != nil:
-		return []Finding{problem(name, err.Error(), "correct the permissions of DATA_LOG_DIR")}
+		return unusable(err.Error(), err)
 	case !fi.IsDir():
-		return []Finding{problem(name, absolute(dir)+" is no directory",
-			"set DATA_LOG_DIR to the directory in which the archiver writes data logs")}
+		return unusable(absolute(dir)+" is no directory", unix.ENOTDIR)
 	}
 	if err := unix.Faccessat(unix.AT_FDCWD, dir, unix.R_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
-		return []Finding{problem(name, fmt.Sprintf("%s cannot be read by this user (%d)",
-			absolute(dir), os.Geteuid()),
-			"let the distributor's user read and search the directory, or run doctor as that user")}
+		return unusable(fmt.Sprintf("%s cannot be read by this user (%d)", absolute(dir), os.Geteuid()),
+			err)
 	}
 	if kind, remote := fileSystem(dir); remote {
 		return []Finding{warning(name,
@@ -58,8 +59,7 @@ func stateDir(v visit) []Finding {
 	const name = "STATE_DIR"
 	dir := v.cfg.StateDir
 	if err := writable(dir); err != nil {
-		return []Finding{problem(name, err.Error(),
-			"make STATE_DIR writable for the distributor's user, or set STATE_DIR to a writable directory")}
+		return []Finding{problem(name, err.Error(), problems.StateDir.For(err, absolute(dir)))}
 	}
 	there := existing(dir)
 	kind, remote := fileSystem(there)
@@ -89,12 +89,13 @@ func stateDir(v visit) []Finding {
 		found = append(found, problem(name,
 			fmt.Sprintf("%s has %s free, the frame log will need %s more", absolute(dir), size(have),
 				size(need-used)),
-			"free disk space, or lower FRAME_LOG_BYTES ("+size(v.cfg.FrameLogBytes)+
-				"); distribution stops while the disk is full"))
+			problems.StateDir.For(unix.ENOSPC, absolute(dir))+", or lower FRAME_LOG_BYTES ("+
+				size(v.cfg.FrameLogBytes)+"); distribution stops while the disk is full"))
 	case -missing < need/10:
 		found = append(found, warning(name,
 			fmt.Sprintf("%s has %s free, and the frame log will need %s of it", absolute(dir), size(have),
-				size(max(need-used, 0))), "free disk space, or lower FRAME_LOG_BYTES: distribution stops while the disk is full"))
+				size(max(need-used, 0))), problems.StateDir.For(unix.ENOSPC, absolute(dir))+
+				", or lower FRAME_LOG_BYTES; distribution stops while the disk is full"))
 	default:
 		found = append(found, fine(name, "%s can be written to, %s free; the frame log takes %s of %s",
 			absolute(dir), size(have), size(used), size(need)))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"distributor/engine/config"
+	problems "distributor/engine/problem"
 )
 
 // Level says how bad a finding is.
@@ -117,7 +118,7 @@ func (c check) bounded(ctx context.Context, v visit) []Finding {
 		return f
 	case <-stuck.C:
 		return []Finding{problem(c.name, "no answer within "+patience.String(),
-			"check whether a disk or a network file system hangs (dmesg, mount)")}
+			problems.HealthCheckHangs.Remedy(nil, ""))}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"distributor/engine"
+	problems "distributor/engine/problem"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 	"distributor/wsproto/shardus"
@@ -37,7 +38,7 @@ func dataLogs(_ context.Context, v visit) []Finding {
 		}
 		if err != nil {
 			return append(found, problem(name, err.Error(),
-				"correct the permissions of the files in DATA_LOG_DIR"))
+				problems.DataLogs.For(err, absolute(v.cfg.DataLogDir))))
 		}
 		if r.Changed.After(newest) {
 			newest = r.Changed
@@ -51,8 +52,7 @@ func dataLogs(_ context.Context, v visit) []Finding {
 		silent > v.cfg.DataLogStale {
 		found = append(found, warning(name,
 			fmt.Sprintf("no stream has grown for %s", silent.Round(time.Second)),
-			"check that the archiver runs and writes to "+absolute(v.cfg.DataLogDir)+
-				" (DATA_LOG_STALE_MS sets how long silence is normal)"))
+			problems.NoGrowth.Remedy(nil, absolute(v.cfg.DataLogDir))))
 	}
 	return found
 }
@@ -61,18 +61,18 @@ func stream(v visit, s datalog.Stream, r datalog.Report, from datalog.Position,
 	running bool) Finding {
 	name := "data logs: " + s.String()
 	pointer := "active-" + s.String() + "-log.txt"
+	remedy := problems.DataLogs.For(r.Problem, absolute(v.cfg.DataLogDir))
 	switch {
 	case r.Problem != nil && r.Active == "":
 		return warning(name, fmt.Sprintf("%d logs, but %s names none: %v", r.Logs, pointer, r.Problem),
-			"wait a moment, the archiver rewrites that file when it rotates; if nothing changes, check that the archiver runs")
+			"wait a moment, the archiver rewrites that file when it rotates; if nothing changes, "+remedy)
 	case r.Problem != nil && errors.Is(r.Problem, fs.ErrNotExist):
 		return warning(name, fmt.Sprintf("%s names %s, which is not there", pointer, r.Active),
-			"wait a moment, the archiver creates that log soon; if nothing changes, check that the archiver runs")
+			"wait a moment, the archiver creates that log soon; if nothing changes, "+remedy)
 	case r.Problem != nil:
-		return problem(name, r.Problem.Error(), "correct the permissions of the files in DATA_LOG_DIR")
+		return problem(name, r.Problem.Error(), remedy)
 	case r.Active == "":
-		return warning(name, "there are no logs yet", "check that the archiver writes to "+
-			absolute(v.cfg.DataLogDir))
+		return warning(name, "there are no logs yet", remedy)
 	}
 	writer := r.Writer
 	if writer == "" {
@@ -195,8 +195,7 @@ func frameLog(ctx context.Context, v visit) []Finding {
 	// Inspect reports it
 	case errors.Is(err, framelog.ErrDamaged), errors.Is(err, framelog.ErrReplaced):
 	case err != nil:
-		return append(found, problem(name, err.Error(), "correct the permissions of the files in "+
-			absolute(dir)))
+		return append(found, problem(name, err.Error(), problems.StateDir.For(err, absolute(dir))))
 	default:
 		head, floor := reader.Head(), reader.Floor()
 		_ = reader.Close()
@@ -228,7 +227,7 @@ func verified(r framelog.Report, err error) []Finding {
 	const name, remedy = "frame log",
 		"check the disk (dmesg, smartctl); the next start repairs the frame log by itself"
 	if err != nil {
-		return []Finding{problem(name, err.Error(), "correct the permissions of the files in STATE_DIR")}
+		return []Finding{problem(name, err.Error(), problems.StateDir.For(err, ""))}
 	}
 	var found []Finding
 	frames := 0

@@ -211,9 +211,10 @@ func (r *rig) append(stream, text string) {
 
 func (r *rig) wait(what string, done func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
+	const patience = 5 * time.Minute // a million values take long under the race detector
+	for end := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			r.t.Fatalf("not within a minute: %s", what)
+			r.t.Fatalf("not within %v: %s", patience, what)
 		}
 	}
 }

@@ -52,7 +52,7 @@ func (e *Encoder) tell(ctx context.Context, stream datalog.Stream, g datalog.Gap
 			break
 		}
 		if e.full.Swap(&err); !waited {
-			e.o.Log.Error("a notice of a gap cannot be saved; make room on the file system of STATE_DIR, then distribution continues by itself", "error", err)
+			e.o.Log.Error("a notice of a gap cannot be saved; it is tried again", "error", err)
 		}
 		waited = true
 		select {

@@ -70,7 +70,7 @@ func TestByHand(t *testing.T) {
 			}
 		}
 	}
-	all := Run(t, dir, "tail", "--url", url, "--count", strconv.Itoa(written), "--seconds", "20", "--from", "earliest", "--format", "none")
+	all := Run(t, dir, "tail", "--url", url, "--count", strconv.Itoa(written), "--seconds", "300", "--from", "earliest", "--format", "none")
 	if all.Status != 0 {
 		t.Errorf("%d records are in the data logs; tail ended with status %d: %s", written, all.Status, all.Stderr)
 	}

@@ -183,10 +183,16 @@ func (f flood) run(t *testing.T, a affliction, lasting time.Duration) *floodTrac
 		fleet.WaitTotal(book.Total())
 	}
 	endFlood := beginFlood(strangers)
-	Until(t, "every stranger has had ten turns", func() bool {
-		return !slices.ContainsFunc(strangers, func(s *stranger) bool {
-			return s.turns.Load() < 10 && s.fault.Load() == nil
-		})
+	const turns = 10 // of each stranger, or a fault
+	UntilAt(t, "every stranger has had ten turns", int64(turns*len(strangers)), func() (all int64) {
+		for _, s := range strangers {
+			if s.fault.Load() != nil {
+				all += turns
+				continue
+			}
+			all += min(s.turns.Load(), turns)
+		}
+		return all
 	}, nil)
 	endFlood()
 	totals(t, d, newKey(t))

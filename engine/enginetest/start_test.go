@@ -2,12 +2,10 @@ package enginetest
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"distributor/wsproto/shardus"
 )
@@ -67,23 +65,6 @@ func TestConfigurationErrors(t *testing.T) {
 
 // hexSecret has a seed that does not belong to the public key.
 func hexSecret(public string) string { return strings.Repeat("7", 64) + public }
-
-// A distributor that is killed while it starts a child leaves that its port for a
-// moment: the next one waits for it.
-func TestPortOfOneThatWasKilled(t *testing.T) {
-	t.Parallel()
-	d := New(t, nil)
-	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", d.Port))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.Launch()
-	d.WaitLog("distributor ", func(l Line) bool { return strings.HasPrefix(l.Msg, "distributor ") })
-	time.Sleep(100 * time.Millisecond)
-	_ = l.Close()
-	d.WaitLog("distributing", func(l Line) bool { return l.Msg == "distributing" })
-	d.Stop()
-}
 
 // What cannot be had is refused at the start with exit status 1.
 func TestCannotStart(t *testing.T) {

@@ -9,14 +9,17 @@
 //
 // # The way of an upgrade
 //
-//	request ─▶ identify   data=: types ▸ owner ▸ hex ▸ subscriber ▸ expiry ▸ type ▸ clock ▸ signature
+//	request ─▶ rate       UPGRADE_RATE_LIMIT of the address
+//	        ─▶ identify   data=: types ▸ owner ▸ hex ▸ subscriber ▸ expiry ▸ type ▸ clock ▸ signature
 //	        ─▶ WebSocket  method, key, version, subprotocol (wsproto.CheckUpgrade)
 //	        ─▶ start      from=: an offset in the frame log
+//	        ─▶ notices=   whether the client wants notices of gaps
 //	        ─▶ claim      a signed request works once
 //	        ─▶ extension  permessage-deflate, if it is on (wsproto.NegotiateDeflate)
 //	        ─▶ hand-off   hijack, Connect with the descriptor, close ours
 //
-// Cheap checks come first; the signature costs more than all others. A client that is not
+// A check of a new parameter goes before claim. Cheap checks come first; the signature costs more
+// than all others. A client that is not
 // authenticated is told only why. A request that fails gets a complete HTTP answer at once, and its
 // connection is closed:
 //
@@ -63,9 +66,9 @@
 //	             service's words
 //	checks       GET and HEAD of /is-alive and /is-healthy: 1000 a second, as
 //	             many at once. Counted apart from requests, so that a flood of
-//	             requests does not starve health checks. The result is computed at
-//	             most every 250 ms and once at a time, for all clients together. A
-//	             check waits up to 3 s for it. 429
+//	             requests does not starve health checks. 429. The state is checked
+//	             once a second, whoever asks (engine/watch.go); only the first
+//	             check of a start is waited for
 //	upgrades     UpgradeRateLimit a second, ten times as many at once, because a
 //	             fleet behind one address reconnects together; 1000 a second cost
 //	             5 % of a core. Counted apart from requests, so that neither
@@ -73,7 +76,7 @@
 //	connections  as many as are still free of MaxConnections: half if the origin
 //	             is alone, less beside others, so that there is always room. 429
 //
-// A request over a limit is not refused at once, because real collectors exit after four refusals
+// A request over a limit is not refused at once, because real collectors exit after three refusals
 // in a row. The gateway holds the request for up to a second and answers it in its turn. So a
 // client that sends its next request after the answer to the last one is never refused, whatever
 // the limit is. Requests of an address wait in the order of arrival, each in the goroutine that

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"distributor/engine/problem"
 	"distributor/engine/supervisor"
 	"distributor/wsproto"
 	"distributor/wsproto/shardus"
@@ -93,7 +94,7 @@ type Options struct {
 	Resume func(key string) (offset uint64, ok bool)
 	// Health returns the present problems; without Health there never are any. Each /is-healthy calls
 	// it, so it must answer from memory.
-	Health func() []Problem
+	Health func() []problem.Problem
 	// API answers the requests of the HTTP API, by method and exact path: "GET /config". GET also
 	// stands for HEAD. CORS headers are already set.
 	API map[string]http.Handler
@@ -119,7 +120,7 @@ type Gateway struct {
 	requests rates // limited by RateLimit
 	checks   rates // health checks, limited by healthRate
 	upgrades rates
-	health   func() []Problem
+	health   func() []problem.Problem
 	framesMu sync.Mutex // serialises FrameLog.FrameEnd
 	handed   atomic.Uint64
 	missed   atomic.Uint64

@@ -13,7 +13,7 @@ import (
 
 const (
 	// holdMost is how long a request over a limit waits for its turn before it is refused. Real
-	// collectors exit after four refusals in a row, and send the next request when the last one was
+	// collectors exit after three refusals in a row, and send the next request when the last one was
 	// answered: to them a limit is a delay.
 	holdMost = time.Second
 

@@ -5,7 +5,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
+
+	"distributor/engine/problem"
 )
 
 // The behaviour of the replaced service's framework (fastify 4 with its CORS plugin), on which its
@@ -15,14 +16,6 @@ const (
 	contentJSON = "application/json; charset=utf-8"
 	contentText = "text/plain; charset=utf-8"
 )
-
-// Problem is something that keeps the distributor from doing its work. Its texts are public.
-type Problem struct {
-	Component string    `json:"component"` // which part: "frame log", "workers", …
-	Problem   string    `json:"problem"`   // what is wrong
-	Remedy    string    `json:"remedy"`    // what the operator can do
-	Since     time.Time `json:"since"`
-}
 
 // route answers every request that is not an upgrade. Paths are exact: nothing is cleaned or
 // redirected.
@@ -95,7 +88,7 @@ func serveAPI(h http.Handler, w http.ResponseWriter, r *http.Request, path strin
 }
 
 func (g *Gateway) answerHealth(w http.ResponseWriter) {
-	var problems []Problem
+	var problems []problem.Problem
 	if g.health != nil {
 		problems = g.health()
 	}
@@ -104,8 +97,8 @@ func (g *Gateway) answerHealth(w http.ResponseWriter) {
 		return
 	}
 	writeJSON(w, http.StatusServiceUnavailable, struct {
-		Healthy  bool      `json:"healthy"`
-		Problems []Problem `json:"problems"`
+		Healthy  bool              `json:"healthy"`
+		Problems []problem.Problem `json:"problems"`
 	}{false, problems})
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"distributor/engine/problem"
 	"distributor/engine/query"
 )
 
@@ -117,8 +118,10 @@ func TestRoutes(t *testing.T) {
 }
 
 func TestHealth(t *testing.T) {
-	var problems []Problem
-	g := newGateway(t, "open", func(o *Options) { o.Health = func() []Problem { return problems } })
+	var problems []problem.Problem
+	g := newGateway(t, "open", func(o *Options) {
+		o.Health = func() []problem.Problem { return problems }
+	})
 	addr := serve(t, g)
 	get := func(method string) reply {
 		return exchange(t, addr, method+" /is-healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -127,9 +130,10 @@ func TestHealth(t *testing.T) {
 		got.header.Get("Content-Type") != contentText {
 		t.Errorf("%+v", got)
 	}
-	problems = []Problem{{"cycle log", "nothing for 5m", "look at the archiver",
-		time.Unix(1_764_000_000, 0).UTC()}}
-	const want = `{"healthy":false,"problems":[{"component":"cycle log","problem":"nothing for 5m","remedy":"look at the archiver","since":"2025-11-24T16:00:00Z"}]}`
+	problems = []problem.Problem{{ID: "cycle_log", Level: problem.Critical,
+		Component: "cycle log", Problem: "nothing for 5m", Remedy: "look at the archiver",
+		Since: time.Unix(1_764_000_000, 0).UTC()}}
+	const want = `{"healthy":false,"problems":[{"id":"cycle_log","level":"critical","component":"cycle log","problem":"nothing for 5m","remedy":"look at the archiver","since":"2025-11-24T16:00:00Z"}]}`
 	if got := get("GET"); got.status != 503 || got.body != want ||
 		got.header.Get("Content-Type") != contentJSON {
 		t.Errorf("%+v", got)

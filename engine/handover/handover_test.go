@@ -68,7 +68,7 @@ func next(t *testing.T, c *conn) (Message, bool) {
 	select {
 	case m, ok := <-c.Messages():
 		return m, ok
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("nothing is said")
 		panic("unreachable")
 	}
@@ -108,7 +108,7 @@ func TestSuccessor(t *testing.T) {
 	public.Close()
 	select {
 	case <-accepted:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the listener cannot be closed any more")
 	}
 	r, err := http.Get("http://" + public.Addr().String())
@@ -127,7 +127,7 @@ func TestSuccessor(t *testing.T) {
 	s.Close() // it ends by itself
 	select {
 	case <-s.exited:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the end of the channel is not noticed")
 	}
 	if code := s.cmd.ProcessState.ExitCode(); code != 7 {

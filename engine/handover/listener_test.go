@@ -45,7 +45,7 @@ func accept(t *testing.T, from <-chan accepted) accepted {
 			a.conn.Close()
 		}
 		return a
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("nothing was accepted")
 		panic("unreachable")
 	}

@@ -2,11 +2,13 @@ package metrics
 
 import (
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"distributor/engine/problem"
 	"distributor/engine/status"
 	"distributor/engine/supervisor"
 )
@@ -43,6 +45,15 @@ var families = []family{
 		func(s *status.Status, emit sample) { emit(truth(s.Healthy)) }},
 	{"distributor_problems", "Problems that GET /is-healthy lists.", gauge, nil,
 		func(s *status.Status, emit sample) { emit(len(s.Problems)) }},
+	{"distributor_problem",
+		"1 while GET /is-healthy lists the problem; critical stops distribution.", gauge,
+		[]string{"id", "level"},
+		func(s *status.Status, emit sample) {
+			for _, e := range problem.Table {
+				is := func(p problem.Problem) bool { return p.ID == e.ID }
+				emit(truth(slices.ContainsFunc(s.Problems, is)), e.ID, string(e.Level))
+			}
+		}},
 	{"distributor_log_messages_total",
 		"Warnings and errors in the log.", counter, []string{"level"},
 		func(s *status.Status, emit sample) { byLabel(s.Logged, emit) }},

@@ -21,6 +21,7 @@ import (
 	"distributor/engine/deflate"
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
+	"distributor/engine/problem"
 	"distributor/engine/status"
 	"distributor/engine/supervisor"
 	"distributor/mmaplog/datalog"
@@ -59,7 +60,7 @@ func fresh(t testing.TB) *status.Status {
 				Tables: []status.Table{{Name: "receipts"}},
 			}
 		},
-		Health: func() ([]status.Problem, time.Time) { return nil, time.Now() },
+		Health: func() ([]problem.Problem, time.Time) { return nil, time.Now() },
 		Events: status.NewEvents(),
 	})
 	return board.Status()
@@ -72,7 +73,7 @@ func busy(t testing.TB) *status.Status {
 		{Number: 7, State: "starting"}}
 	s.Clients.Slowest = []status.Client{{Key: "k", Worker: 1, Lag: 12, Seconds: 1.5}}
 	s.Clients.Disconnects["too_slow"] = 4
-	s.Healthy, s.Problems = false, []status.Problem{{Component: "x"}}
+	s.Healthy, s.Problems = false, []problem.Problem{{ID: problem.NoWorker.ID}}
 	s.Processes = append(s.Processes, status.Process{Name: "worker 1", PID: 3, CPUSeconds: 1.25})
 	return &s
 }
@@ -114,6 +115,7 @@ func TestFromTheStart(t *testing.T) {
 	want := map[string]int{
 		"distributor_records_total": 3, "distributor_rejected_records_total": 12,
 		"distributor_workers":               4,
+		"distributor_problem":               len(problem.Table),
 		"distributor_disconnects_total":     len(wsproto.Disconnects) + 1,
 		"distributor_worker_failures_total": 7,
 		"distributor_log_messages_total":    2, "distributor_handoff_refusals_total": 6,
@@ -138,6 +140,18 @@ distributor_client_lag_max_bytes 12
 # HELP distributor_healthy 1 when GET /is-healthy answers OK, else 0.
 # TYPE distributor_healthy gauge
 distributor_healthy 0
+# HELP distributor_problem 1 while GET /is-healthy lists the problem; critical stops distribution.
+# TYPE distributor_problem gauge
+distributor_problem{id="data_logs_unreadable",level="critical"} 0
+distributor_problem{id="database_failing",level="warning"} 0
+distributor_problem{id="frame_log_blocked",level="critical"} 0
+distributor_problem{id="health_check_hangs",level="critical"} 0
+distributor_problem{id="no_growth",level="critical"} 0
+distributor_problem{id="no_query_process",level="warning"} 0
+distributor_problem{id="no_worker",level="critical"} 1
+distributor_problem{id="progress_not_saved",level="warning"} 0
+distributor_problem{id="state_not_taken_back",level="critical"} 0
+distributor_problem{id="stream_waits",level="critical"} 0
 # HELP distributor_workers Worker processes by state.
 # TYPE distributor_workers gauge
 distributor_workers{state="draining"} 0
@@ -150,7 +164,8 @@ distributor_worker_sent_bytes_total{worker="1"} 5
 distributor_worker_sent_bytes_total{worker="7"} 0
 `)
 	err := testutil.GatherAndCompare(registry(shown(s)), want, "distributor_client_lag_max_bytes",
-		"distributor_healthy", "distributor_workers", "distributor_worker_sent_bytes_total")
+		"distributor_problem", "distributor_healthy", "distributor_workers",
+		"distributor_worker_sent_bytes_total")
 	if err != nil {
 		t.Error(err)
 	}

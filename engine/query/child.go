@@ -152,7 +152,7 @@ const toldWithin = time.Minute
 func problemsOf(found []*DatabaseError) []Problem {
 	problems := make([]Problem, 0, len(found))
 	for _, p := range found {
-		problems = append(problems, Problem{"database " + p.Table, p.Error()})
+		problems = append(problems, Problem{p.Table, p.Error()})
 	}
 	return problems
 }

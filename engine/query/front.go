@@ -65,8 +65,8 @@ type Front struct {
 
 // Problem keeps a part of the API from answering.
 type Problem struct {
-	Component string // "database receipts", "HTTP API"
-	Text      string
+	Table string // whose database does not answer; "": the whole API does not
+	Text  string
 }
 
 // New starts the query process. Requests wait for it; when it ends it is started again.
@@ -285,7 +285,7 @@ func (f *Front) Health() []Problem {
 	failure := f.failure
 	f.mu.Unlock()
 	if failure != nil {
-		return []Problem{{"HTTP API", failure.Error()}}
+		return []Problem{{Text: failure.Error()}}
 	}
 	return *f.problems.Load()
 }

@@ -245,7 +245,7 @@ func (f *Front) examine(ctx context.Context, p *process) {
 		within, cancel := context.WithTimeout(ctx, f.looks.health)
 		var problems []Problem
 		if err := p.tell(within, healthPath, &problems); err != nil {
-			problems = []Problem{{"HTTP API", err.Error()}}
+			problems = []Problem{{Text: err.Error()}}
 		}
 		cancel()
 		f.problems.Store(&problems)

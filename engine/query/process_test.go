@@ -42,7 +42,7 @@ func TestProcessCannotStart(t *testing.T) {
 		if got := post(t, f, "/account", `"count":1`); got.status != 503 || !strings.Contains(got.body, "the process that reads the databases is not running") {
 			t.Errorf("%s: %+v", command, got)
 		}
-		if p := f.Health(); len(p) != 1 || p[0].Component != "HTTP API" {
+		if p := f.Health(); len(p) != 1 || p[0].Table != "" {
 			t.Errorf("%s: %v", command, p)
 		}
 		if s := f.Snapshot(); s.PID != 0 || len(s.Endpoints) != 8 || s.Endpoints["/account"].Status[503] != 1 {
@@ -90,7 +90,7 @@ func TestHungProcessIsKilled(t *testing.T) {
 	stopped := stop(t, f)
 	got := make(chan reply)
 	go func() { got <- post(t, f, "/totalData", "") }()
-	eventually(t, "Health says so", func() bool { p := f.Health(); return len(p) == 1 && p[0].Component == "HTTP API" })
+	eventually(t, "Health says so", func() bool { p := f.Health(); return len(p) == 1 && p[0].Table == "" })
 	if got := <-got; got.status != 200 {
 		t.Errorf("%+v", got)
 	}
@@ -159,7 +159,7 @@ func TestReloadDoesNotWait(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	stopped := stop(t, f)
-	eventually(t, "Health says so", func() bool { p := f.Health(); return len(p) == 1 && p[0].Component == "HTTP API" })
+	eventually(t, "Health says so", func() bool { p := f.Health(); return len(p) == 1 && p[0].Table == "" })
 	got := make(chan reply)
 	go func() { // returns while the process is stopped, else never
 		if err := f.Reload(Settings{StopAtCycle: -1, RequestTime: patience, LimitToSubscribersOnly: true}, slog.LevelInfo); err != nil {

@@ -23,7 +23,7 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Test keys: the distributor's are the sample pair that everybody knows, the client's is in the corpus as "known".
 const (

@@ -10,6 +10,7 @@ import (
 	"distributor/engine/deflate"
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
+	"distributor/engine/problem"
 	"distributor/engine/supervisor"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
@@ -33,7 +34,7 @@ type Sources struct {
 	Gateway  func() gateway.Snapshot
 	Deflate  func() deflate.Stats
 	API      func() API
-	Health   func() (problems []Problem, since time.Time)
+	Health   func() (problems []problem.Problem, since time.Time)
 	Events   *Events
 }
 

@@ -7,6 +7,7 @@ import (
 	"distributor/engine/deflate"
 	"distributor/engine/encoder"
 	"distributor/engine/handoff"
+	"distributor/engine/problem"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 )
@@ -22,11 +23,11 @@ type Status struct {
 
 	HealthSince time.Time `json:"healthSince"` // when Healthy last changed; initially the start
 
-	Problems []Problem `json:"problems"` // as in the answer of GET /is-healthy; never null
-	Streams  []Stream  `json:"streams"`  // cycle, originalTx, receipt
-	FrameLog FrameLog  `json:"frameLog"`
-	Workers  []Worker  `json:"workers"` // by number
-	Clients  Clients   `json:"clients"`
+	Problems []problem.Problem `json:"problems"` // as in the answer of GET /is-healthy; never null
+	Streams  []Stream          `json:"streams"`  // cycle, originalTx, receipt
+	FrameLog FrameLog          `json:"frameLog"`
+	Workers  []Worker          `json:"workers"` // by number
+	Clients  Clients           `json:"clients"`
 	// from the append to the frame log until the kernel has the frame; live clients
 	Latency   Latency    `json:"latency"`
 	API       []Endpoint `json:"api"` // by path
@@ -62,14 +63,6 @@ type Histogram struct {
 	// values up to each bound, since the start; one more than Bounds: the last counts all
 	Counts []int64 `json:"counts"`
 	Sum    float64 `json:"sum"` // sum of the values
-}
-
-// Problem is something that the operator has to correct now.
-type Problem struct {
-	Component string    `json:"component"`
-	Problem   string    `json:"problem"`
-	Remedy    string    `json:"remedy"`
-	Since     time.Time `json:"since"` // when it was first found
 }
 
 // Stream holds the figures of one stream, from its source to the frame log.

@@ -19,6 +19,7 @@ import (
 	"distributor/engine/encoder"
 	"distributor/engine/gateway"
 	"distributor/engine/handoff"
+	"distributor/engine/problem"
 	"distributor/engine/supervisor"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
@@ -67,8 +68,9 @@ func sources(t testing.TB, n int) Sources {
 				Ends: map[deflate.End]uint64{deflate.EndBehind: 25}}
 		},
 		API: func() API { return API{Endpoints: []Endpoint{}, Tables: []Table{}} },
-		Health: func() ([]Problem, time.Time) {
-			return []Problem{{"c", "p", "r", time.Unix(2, 0)}}, time.Unix(1, 0)
+		Health: func() ([]problem.Problem, time.Time) {
+			found := problem.Problem{ID: "i", Since: time.Unix(2, 0)}
+			return []problem.Problem{found}, time.Unix(1, 0)
 		},
 		Events: NewEvents(),
 	}
@@ -117,7 +119,7 @@ func TestCollect(t *testing.T) {
 // No list is null, because the page iterates over all lists.
 func TestNothingIsNull(t *testing.T) {
 	o := sources(t, 0)
-	o.Health = func() ([]Problem, time.Time) { return nil, time.Now() }
+	o.Health = func() ([]problem.Problem, time.Time) { return nil, time.Now() }
 	b := NewBoard(o)
 	for range 2 {
 		if text := string(b.JSON()); strings.Contains(text, "null") ||

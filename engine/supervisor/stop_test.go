@@ -71,7 +71,7 @@ func TestChildOfAWorker(t *testing.T) {
 		if !errors.Is(err, ErrNoWorker) {
 			t.Errorf("started: %v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("the worker's end is not noticed while its child lives")
 	}
 	stopped := make(chan struct{})
@@ -80,7 +80,7 @@ func TestChildOfAWorker(t *testing.T) {
 	go func() { s.Stop(over, 0, 0); close(stopped) }()
 	select {
 	case <-stopped:
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Error("Stop does not return while a worker's child lives")
 	}
 }

@@ -159,7 +159,7 @@ func (w *wire) after(t testing.TB, mark string, sent func(), n int) []byte {
 func (h *handHeld) waitRoom(c *client) {
 	h.t.Helper()
 	ready := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}
-	for end := time.Now().Add(30 * time.Second); ; {
+	for end := time.Now().Add(2 * time.Minute); ; {
 		switch n, err := unix.Poll(ready, 1000); {
 		case n == 1:
 			return

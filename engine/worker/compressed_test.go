@@ -34,7 +34,7 @@ func init() { compressedPatience = time.Minute }
 func (b *bench) announce(dir string) {
 	s := b.settings
 	s.CompressedLog = dir
-	if err := b.primary.Send(handoff.Message{Settings: &s}, time.Second); err != nil {
+	if err := b.primary.Send(handoff.Message{Settings: &s}, time.Minute); err != nil {
 		b.t.Error(err)
 	}
 }

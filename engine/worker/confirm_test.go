@@ -175,7 +175,7 @@ func TestPartialPings(t *testing.T) {
 	got := make(chan error, 1)
 	go func() { got <- checkPings(ours, frame, frames*frame) }()
 	rng := rand.New(rand.NewPCG(7, 7))
-	for end := time.Now().Add(30 * time.Second); c.cursor < h.frames.Head() || c.sendBlocked; {
+	for end := time.Now().Add(2 * time.Minute); c.cursor < h.frames.Head() || c.sendBlocked; {
 		// A send buffer of another size each time, so that it is full at other places.
 		_ = unix.SetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 4000+rng.IntN(60_000))
 		h.waitRoom(c)

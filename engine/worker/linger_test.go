@@ -348,7 +348,7 @@ func TestLingerTimer(t *testing.T) {
 		}
 	}
 	h.sends(3, "before the timer")
-	giveUp := time.Now().Add(30 * time.Second)
+	giveUp := time.Now().Add(2 * time.Minute)
 	err := h.poller.Polling(func(fd int, ev netpoll.IOEvent, flags netpoll.IOFlags) error {
 		switch {
 		case fd == h.linger.timer:

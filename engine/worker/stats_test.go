@@ -143,7 +143,7 @@ func TestProfile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := b.primary.SendProfile(fds[1], time.Second); err != nil {
+		if err := b.primary.SendProfile(fds[1], time.Minute); err != nil {
 			t.Fatal(err)
 		}
 		unix.Close(fds[1])
@@ -153,7 +153,7 @@ func TestProfile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conn.SetDeadline(time.Now().Add(10 * time.Second))
+		conn.SetDeadline(time.Now().Add(2 * time.Minute))
 		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", c.path)
 		in := bufio.NewReader(conn)
 		answer, err := http.ReadResponse(in, nil)

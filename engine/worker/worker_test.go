@@ -134,7 +134,7 @@ func descriptors(t testing.TB) int {
 
 func (b *bench) send(m handoff.Message) {
 	b.t.Helper()
-	if err := b.primary.Send(m, time.Second); err != nil {
+	if err := b.primary.Send(m, time.Minute); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -288,7 +288,7 @@ func (b *bench) give(ours, theirs *net.TCPConn, c handoff.Client) *peer {
 	}
 	b.nextID++
 	c.ID, c.Key, c.Response = b.nextID, fmt.Sprint("key-", b.nextID), []byte(response)
-	raw.Control(func(fd uintptr) { err = b.primary.SendClient(c, int(fd), time.Second) })
+	raw.Control(func(fd uintptr) { err = b.primary.SendClient(c, int(fd), time.Minute) })
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -635,7 +635,7 @@ func TestFrameLogMissing(t *testing.T) {
 	control, _ := unix.Dup(int(theirs.Fd()))
 	theirs.Close()
 	wake, _ := unix.Eventfd(0, unix.EFD_NONBLOCK)
-	if err := primary.Send(handoff.Message{Settings: &handoff.Settings{FrameLog: t.TempDir() + "/none"}}, time.Second); err != nil {
+	if err := primary.Send(handoff.Message{Settings: &handoff.Settings{FrameLog: t.TempDir() + "/none"}}, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	if err := Run(Options{Control: control, Wake: wake, Log: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "frame log") {

@@ -51,7 +51,7 @@ func TestReadersFollowARunningWriter(t *testing.T) {
 func follow(r *Reader, max int, last uint64) error {
 	var buf []byte
 	var at, before uint64
-	for deadline := time.Now().Add(30 * time.Second); before < last; {
+	for deadline := time.Now().Add(2 * time.Minute); before < last; {
 		b, err := r.Frames(at, max)
 		if errors.Is(err, ErrBelowFloor) {
 			at, buf, before = r.Floor(), nil, 0

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"syscall"
 	"time"
 
 	"distributor/engine/encoder"
+	"distributor/engine/problem"
 	"distributor/engine/status"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
@@ -49,7 +51,7 @@ func (sc scene) play(end time.Time, n int, step time.Duration) []status.Status {
 		p99 := 0.004 * (1 + random.ExpFloat64())
 		st := status.Status{
 			Time: now, Started: started, Version: "distributor 1.4.0", Healthy: true,
-			Problems: []status.Problem{},
+			Problems: []problem.Problem{},
 			FrameLog: status.FrameLog{
 				ID: "3f1c9a4e5b7d42c8a0e6d1f2b3c4d5e6", DiskSize: 1_140_850_688,
 				Stats: framelog.Stats{
@@ -136,11 +138,12 @@ var well = scene{workers: 2, clients: 1024, seed: 1}
 var troubled = scene{workers: 3, clients: 1536, seed: 2, last: func(st *status.Status) {
 	now := st.Time
 	st.Healthy, st.HealthSince = false, now.Add(-5*time.Minute)
-	st.Problems = []status.Problem{
-		{Component: "frame log", Problem: "framelog: no space for the next segment: no space left on device", Remedy: "make room on the file system of STATE_DIR (/var/lib/distributor); distribution goes on by itself", Since: now.Add(-5 * time.Minute)},
-		{Component: "data logs", Problem: "no stream in /archiver/data-logs has grown for 10m4s",
-			Remedy: "see whether the archiver runs and writes there (DATA_LOG_STALE_MS sets how long silence is normal)", Since: now.Add(-4 * time.Second)},
+	full := fmt.Errorf("framelog: no space for the next segment: %w", syscall.ENOSPC)
+	st.Problems = []problem.Problem{
+		problem.FrameLogBlocked.Found("frame log", full, "/var/lib/distributor").Details,
+		problem.NoGrowth.Found("data logs", problem.Said("for 10m4s"), "/archiver/data-logs").Details,
 	}
+	st.Problems[0].Since, st.Problems[1].Since = now.Add(-5*time.Minute), now.Add(-4*time.Second)
 	st.FrameLog.Blocked = "no space left on device"
 	receipts := &st.Streams[2]
 	receipts.BytesBehind, receipts.SecondsBehind, receipts.Gaps = 184_400_120, 41.7, 1

@@ -95,6 +95,7 @@ function since(verdict) {
 
 function problem(p) {
   const item = element("li", {}, element("p", { class: "what" }, element("strong", {}, p.component ?? "distributor"), ` ${p.problem ?? ""}`));
+  if (p.level) item.firstChild.append(element("span", { class: "label" }, ` (${p.level})`));
   const at = moment(p.since);
   if (at !== null) item.append(element("p", { class: "since", title: utc(at) }, element("span", { class: "label" }, "Since "), clock(at, state?.time)));
   if (p.remedy) item.append(element("p", { class: "remedy" }, element("span", { class: "label" }, "What to do: "), p.remedy));
