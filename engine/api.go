@@ -3,14 +3,13 @@ package engine
 import (
 	"context"
 	"maps"
-	"net"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
-	"distributor/engine/config"
+	"distributor/engine/encoder"
 	"distributor/engine/metrics"
 	"distributor/engine/query"
 	"distributor/engine/status"
@@ -19,57 +18,34 @@ import (
 
 // What the public port answers beside upgrades: the HTTP API, and the replaced service's metrics.
 
-func databases(cfg *config.Config) query.Databases {
-	if one := cfg.ArchiverDBPath; one != "" {
-		return query.Databases{
-			Cycles: one, Accounts: one, Transactions: one, Receipts: one, OriginalTxs: one,
-		}
-	}
-	in := func(name string) string { return filepath.Join(cfg.ArchiverDBDir, name) }
-	d := cfg.ArchiverData
-	return query.Databases{
-		Cycles: in(d.CycleDB), Accounts: in(d.AccountDB), Transactions: in(d.TransactionDB),
-		Receipts: in(d.ReceiptDB), OriginalTxs: in(d.OriginalTxDataDB),
-	}
-}
-
-func (p *primary) querySettings(cfg *config.Config) query.Settings {
-	s := query.Settings{
-		IP: cfg.DistributorIP, Port: cfg.DistributorPort, PublicKey: cfg.PublicKey,
-		LimitToSubscribersOnly: cfg.LimitToSubscribersOnly, HideSubscribers: cfg.HideSubscribers,
-		StopAtCycle: cfg.StopAtCycle, RequestTime: cfg.APITimeout, Memory: cfg.APIMemory,
-	}
-	if listening, ok := p.listener.Addr().(*net.TCPAddr); ok {
-		s.Port = listening.Port // where 0 was asked for
-	}
-	for _, sub := range cfg.Subscribers {
-		s.Subscribers = append(s.Subscribers, query.Subscriber{
-			PublicKey: sub.PublicKey, ExpirationTimestamp: sub.ExpirationTimestamp,
-			SubscriptionType: sub.SubscriptionType,
-		})
-	}
-	return s
-}
-
 // publicAPI returns all that the public port answers beside upgrades and health checks, by method
 // and path.
-func (p *primary) publicAPI() map[string]http.Handler {
-	prometheus := func(w http.ResponseWriter, r *http.Request) { p.metrics.ServeHTTP(w, r) }
-	api := map[string]http.Handler{
-		"GET /metrics": metrics.Public(p.counts, http.HandlerFunc(prometheus)),
-	}
+func publicAPI(
+	front *query.Front, counts func() metrics.Counts, prometheus http.HandlerFunc,
+) map[string]http.Handler {
+	api := map[string]http.Handler{"GET /metrics": metrics.Public(counts, prometheus)}
 	for _, route := range query.Routes() {
-		api[route] = p.api
+		api[route] = front
 	}
 	return api
 }
 
+// recordCounts counts what the replaced service counted of its streams.
+type recordCounts struct {
+	encoder *encoder.Encoder
+	stats   func(datalog.Stream) datalog.Stats
+	started time.Time
+	// stored is how many rows the archiver's tables had when this process began
+	// to read, by stream; 0 until they are counted.
+	stored datalog.PerStream[atomic.Int64]
+}
+
 // counts returns what the replaced service tells of its streams.
-func (p *primary) counts() metrics.Counts {
+func (r *recordCounts) counts() metrics.Counts {
 	of := func(s datalog.Stream) metrics.Count {
-		read := int64(p.encoder.Stats(s).Records)
-		c := metrics.Count{Records: p.stored[s].Load() + read, Updated: p.started}
-		if grown := p.sourceStats(s).LastGrowth; read > 0 && grown.After(c.Updated) {
+		read := int64(r.encoder.Stats(s).Records)
+		c := metrics.Count{Records: r.stored[s].Load() + read, Updated: r.started}
+		if grown := r.stats(s).LastGrowth; read > 0 && grown.After(c.Updated) {
 			c.Updated = grown
 		}
 		return c
@@ -85,19 +61,19 @@ const countAgain = 10 * time.Second
 
 // countStored counts the rows of each stream's table once, which may take a
 // while. Records read before that are in the table already, or about to be.
-func (p *primary) countStored(ctx context.Context) {
+func (r *recordCounts) countStored(ctx context.Context, front *query.Front) {
 	tables := map[datalog.Stream]string{
 		datalog.Cycle: "cycles", datalog.OriginalTx: "originalTxsData", datalog.Receipt: "receipts",
 	}
 	for pause := countAgain; ; pause *= 2 {
 		var read datalog.PerStream[int64]
 		for _, s := range datalog.Streams {
-			read[s] = int64(p.encoder.Stats(s).Records)
+			read[s] = int64(r.encoder.Stats(s).Records)
 		}
-		rows := p.api.RowCounts(ctx)
+		rows := front.RowCounts(ctx)
 		for _, s := range datalog.Streams {
 			if n, counted := rows[tables[s]]; counted {
-				p.stored[s].Store(max(0, n-read[s]))
+				r.stored[s].Store(max(0, n-read[s]))
 				delete(tables, s)
 			}
 		}
@@ -113,8 +89,7 @@ func (p *primary) countStored(ctx context.Context) {
 }
 
 // apiStatus returns the API's counters in the form of a Status.
-func (p *primary) apiStatus() status.API {
-	s := p.api.Snapshot()
+func apiStatus(s query.Snapshot) status.API {
 	endpoints, tables := []status.Endpoint{}, []status.Table{}
 	for _, path := range slices.Sorted(maps.Keys(s.Endpoints)) {
 		endpoints = append(endpoints, endpoint(path, s.Endpoints[path]))

@@ -3,8 +3,12 @@ package engine_test
 import (
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -102,5 +106,32 @@ func TestArrowsPointDown(t *testing.T) {
 	}
 	if len(seen) < 10 {
 		t.Fatalf("go list knows only %d packages", len(seen))
+	}
+}
+
+// The files of the primary's life know its parts. The parts do not know the primary.
+func TestPartsDoNotKnowThePrimary(t *testing.T) {
+	life := []string{
+		"engine.go", "open.go", "serve.go", "reload.go", "handover.go", "stop.go", "primary.go",
+		"health.go",
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if slices.Contains(life, file) || strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(parsed, func(n ast.Node) bool {
+			if name, ok := n.(*ast.Ident); ok && name.Name == "primary" {
+				t.Errorf("%s knows the primary: give it what it uses", file)
+			}
+			return true
+		})
 	}
 }

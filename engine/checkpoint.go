@@ -1,20 +1,15 @@
 package engine
 
 import (
-	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"sync/atomic"
-	"time"
 
 	"distributor/engine/atomicfile"
-	"distributor/engine/config"
 	"distributor/engine/encoder"
 	"distributor/engine/notice"
 	"distributor/engine/resume"
@@ -120,7 +115,7 @@ func (c checkpoint) reached() (p framelog.Place) {
 type frameLog interface {
 	ID() framelog.ID
 	Head() uint64
-	LastSource(stream uint8) (source [32]byte, offset uint64, ok bool)
+	LastSource(stream uint8) (position [32]byte, offset uint64, ok bool)
 }
 
 // resume tells where each stream's reading goes on: after the newest frame in
@@ -134,7 +129,7 @@ func (c checkpoint) resume(log frameLog) datalog.PerStream[datalog.Position] {
 	gaveUp := c.Log != log.ID().String() && c.Head > log.Head()
 	for _, s := range datalog.Streams {
 		saved := c.Streams[s.String()]
-		source, offset, ok := log.LastSource(uint8(s))
+		newest, offset, ok := log.LastSource(uint8(s))
 		begin, known := c.Begin[s.String()]
 		switch {
 		case !ok && gaveUp && known:
@@ -142,94 +137,8 @@ func (c checkpoint) resume(log frameLog) datalog.PerStream[datalog.Position] {
 		case !ok, c.Log == log.ID().String() && c.Head >= offset && !saved.IsZero():
 			from[s] = saved
 		default:
-			from[s] = datalog.DecodePosition(source)
+			from[s] = datalog.DecodePosition(newest)
 		}
 	}
 	return from
-}
-
-// checkpointEvery is how often progress is saved, the collectors' and our
-// own, when there was any.
-const checkpointEvery = resume.SaveEvery
-
-// firstCheckpoint saves where reading begins before anything is read: a first start has no frames
-// that would say it. Where the file on disk says the same already, it may fail, for example for want
-// of room: collectors get what there is, and checkpoints tries again.
-func (p *primary) firstCheckpoint(cfg *config.Config, begin encoder.Progress) error {
-	err := errors.Join(clearLeftovers(cfg.StateDir), p.saveProgress(begin))
-	if err != nil && !p.logs.Load().resumed {
-		return fmt.Errorf("%w: %s", err, stateRemedy(err, cfg.StateDir))
-	}
-	p.checkpointSaved.note(err, p.log)
-	return nil
-}
-
-// checkpoints saves progress from time to time.
-func (p *primary) checkpoints(ctx context.Context) {
-	t := time.NewTicker(checkpointEvery)
-	defer t.Stop()
-	var saved encoder.Progress
-	var soon <-chan time.Time // when collectors that are new are saved; nil: there are none
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.collectors.Fresh():
-			if soon == nil {
-				soon = time.After(resume.SaveFresh)
-			}
-			continue
-		case <-soon:
-		case <-t.C:
-			p.index.release()
-			if now := p.encoder.Progress(); now != saved {
-				err := p.saveProgress(now)
-				if p.checkpointSaved.note(err, p.log); err == nil {
-					saved = now
-				}
-			}
-		}
-		soon = nil
-		p.positionsSaved.note(p.collectors.Save(), p.log)
-	}
-}
-
-// checkpoint saves everything, at the end.
-func (p *primary) checkpoint() error {
-	return errors.Join(p.saveProgress(p.encoder.Progress()), p.collectors.Save())
-}
-
-func (p *primary) saveProgress(now encoder.Progress) error {
-	cfg := p.cfg.Load()
-	p.saving.Lock()
-	defer p.saving.Unlock()
-	l := p.logs.Load()
-	c := newCheckpoint(p.id(), p.origin.name(), now, l.begin)
-	c.Left = l.left()
-	return c.save(cfg.StateDir)
-}
-
-// saved is how it stands with one thing that is saved again and again. Each has its own: that one
-// can be saved says nothing of another. Any goroutine may ask, one at a time may note.
-type saved struct {
-	file    string // its name in STATE_DIR
-	failure atomic.Pointer[error]
-}
-
-// note takes the outcome of a save, and logs it if it differs from the one before.
-func (s *saved) note(err error, log *slog.Logger) {
-	switch {
-	case err != nil && s.failure.Swap(&err) == nil:
-		log.Error("progress not saved; it is tried again", "file", s.file, "error", err)
-	case err == nil && s.failure.Swap(nil) != nil:
-		log.Info("progress is saved again", "file", s.file)
-	}
-}
-
-// trouble returns why the last save failed, nil if it did not.
-func (s *saved) trouble() error {
-	if err := s.failure.Load(); err != nil {
-		return *err
-	}
-	return nil
 }

@@ -49,8 +49,14 @@
 //
 // # Where to look
 //
-// The files follow the primary's life: open.go, listen.go, logs.go, serve.go, reload.go, handover.go,
-// stop.go. Its parts: checkpoint.go (what is saved), source.go and past.go (records),
-// health.go and watch.go, api.go (public port), settings.go (what each part gets of the
-// configuration).
+// The files follow the primary's life: engine.go (Run), open.go, serve.go, reload.go, handover.go,
+// stop.go; primary.go has what they share, and health.go what they check. Only these files know the
+// primary. Its parts stand below it and get what they use:
+//
+//   - listen.go: the ports.
+//   - reading.go: the encoder at work; saver.go: the saving of progress; checkpoint.go: the file.
+//   - logs.go: what only one primary at a time may have, the frame log's writer and the sources;
+//     source.go and past.go: the data logs as sources; index.go: the frame log as the gateway sees it.
+//   - api.go: what the public port answers beside upgrades; watch.go: the health checks over time.
+//   - settings.go: what each part gets of the configuration; state.go: STATE_DIR from outside.
 package engine

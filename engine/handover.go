@@ -9,9 +9,8 @@ import (
 
 	"distributor/engine/config"
 	"distributor/engine/gateway"
-	"distributor/engine/handoff"
 	"distributor/engine/handover"
-	"distributor/engine/supervisor"
+	"distributor/engine/problem"
 	"distributor/mmaplog/framelog"
 	"distributor/wsproto"
 )
@@ -30,15 +29,16 @@ const (
 func (p *primary) handOver(running context.Context, fail func(error)) *handover.Successor {
 	cfg := p.cfg.Load()
 	o := handover.Options{
-		Command: p.o.Binary, Listener: p.listener, State: state{p, fail}, Relay: p.relay, Log: p.log,
+		Command: p.o.Binary, Listener: p.ports.public, State: ownState{p, fail}, Relay: p.relay,
+		Log: p.log,
 		Offer: handover.Offer{
-			StateDir: cfg.StateDir, Public: publicAddress(cfg), Activated: p.activated,
+			StateDir: cfg.StateDir, Public: publicAddress(cfg), Activated: p.ports.activated,
 			Problems: p.health.sinceWhen(),
 		},
 		Opening: time.Duration(cfg.FrameLogBytes>>30) * verifyPerGiB,
 	}
-	if p.admin != nil {
-		o.Offer.Admin, o.Admin = cfg.AdminAddr, p.admin
+	if p.ports.admin != nil {
+		o.Offer.Admin, o.Admin = cfg.AdminAddr, p.ports.admin
 	}
 	successor, err := handover.Run(running, o)
 	if err != nil {
@@ -47,45 +47,47 @@ func (p *primary) handOver(running context.Context, fail func(error)) *handover.
 	return successor
 }
 
-// state is the primary's handover.State: its logs, and the reading.
-type state struct {
+// ownState is the primary's handover.State: its logs, and the reading.
+type ownState struct {
 	*primary
 	fail func(error)
 }
 
 // Save saves progress, which the new process has to do first.
-func (s state) Save() error {
+func (s ownState) Save() error {
 	err := s.encoder.Blocked()
 	if err == nil {
-		err = s.checkpoint()
+		err = s.saver.save(s.logs.Load())
 	}
 	if err != nil {
-		return fmt.Errorf("%w: %s", err, stateRemedy(err, s.cfg.Load().StateDir))
+		return fmt.Errorf("%w: %s", err, problem.StateDir.For(err, s.cfg.Load().StateDir))
 	}
 	return nil
 }
 
 // Release stops reading and leaves the logs.
-func (s state) Release() error {
-	s.reading.stop()
-	s.reading.plain()
-	return errors.Join(s.checkpoint(), s.logs.Load().leave())
+func (s ownState) Release() error {
+	s.stopReading()
+	s.stopCompressing()
+	l := s.logs.Load()
+	return errors.Join(s.saver.save(l), l.leave())
 }
 
 // TakeBack opens the logs again and reads on. Meanwhile collectors stay, and the HTTP API answers.
-func (s state) TakeBack(ctx context.Context) error {
-	s.reading.stop() // as far as Release has not done it
-	s.reading.plain()
+func (s ownState) TakeBack(ctx context.Context) error {
+	s.stopReading() // as far as Release has not done it
+	s.stopCompressing()
 	if err := s.logs.Load().close(); err != nil {
 		s.log.Error("frame log not closed cleanly", "error", err)
 	}
 	defer s.untaken.Store(nil)
 	for {
-		progress, err := s.openLogs(s.cfg.Load())
+		l, begin, err := openLogs(s.cfg.Load(), s.origin, s.index, s.log)
 		switch {
 		case err == nil:
-			s.encoder.Again(s.logs.Load().frames, s.logs.Load().notices, progress)
-			s.reading = s.read(s.fail)
+			s.logs.Store(l)
+			s.encoder.Again(l.frames, l.notices, begin)
+			s.stopReading, s.stopCompressing = startReading(l, s.saver, s.deflate, s.fail)
 			return nil
 		case errors.Is(err, errNewLog), errors.Is(err, framelog.ErrVersion):
 			return err
@@ -114,7 +116,7 @@ func (p *primary) retire(
 	}()
 	go func() {
 		defer close(retired)
-		successor.Retire(ctx, service{p}, cfg.HandoverDrain, cfg.Drain)
+		successor.Retire(ctx, ownService{p}, cfg.HandoverDrain, cfg.Drain)
 	}()
 	ignored := func(sig os.Signal) {
 		p.log.Warn("signal ignored: the new process has taken over",
@@ -149,36 +151,35 @@ func (p *primary) watchHead(done <-chan struct{}) {
 	}
 }
 
-// service is the primary's handover.Service.
-type service struct{ *primary }
+// ownService is the primary's handover.Service.
+type ownService struct{ *primary }
 
-func (s service) Answer(ctx context.Context) {
+func (s ownService) Answer(ctx context.Context) {
 	s.stopGateway(ctx, min(gateway.IdleGrace, s.cfg.Load().HandoverDrain))
 }
 
-func (s service) SendAway(within time.Duration) { s.stopWorkers(within) }
+func (s ownService) SendAway(within time.Duration) { s.stopWorkers(within) }
 
-// collectors is the primary's handover.Collectors.
-type collectors struct{ p *primary }
+// ownCollectors is the primary's handover.Collectors.
+type ownCollectors struct{ p *primary }
 
-func (c collectors) Confirmed(key string, offset uint64) { c.p.collectors.Confirmed(key, offset) }
+func (c ownCollectors) Confirmed(key string, offset uint64) {
+	c.p.collectors.Confirmed(key, offset)
+}
 
-func (c collectors) Displace(key string) bool { return c.p.workers.Displace(key) }
+func (c ownCollectors) Displace(key string) bool { return c.p.workers.Displace(key) }
 
-func (c collectors) Disconnect(key string) {
+func (c ownCollectors) Disconnect(key string) {
 	c.p.workers.Disconnect(key, wsproto.DuplicateConnection)
 }
 
-// closed is told by the supervisor of the end of a connection.
-func (p *primary) closed(c supervisor.Client, _ handoff.Closed) { p.relay.Ended(c.Key) }
-
 // awaitState does what can be done beside the old process, last of all the start of workers, and
 // waits until the old process has released the state.
-func (p *primary) awaitState(ctx context.Context, cfg *config.Config) error {
+func (p *primary) awaitState(ctx context.Context, cfg *config.Config) (err error) {
 	if err := p.predecessor.CheckStateDir(cfg.StateDir); err != nil {
 		return err
 	}
-	if err := p.openIndex(cfg); err != nil {
+	if p.index, err = openIndex(frameLogDir(cfg)); err != nil {
 		return err
 	}
 	if err := p.workers.Start(ctx); err != nil {

@@ -30,7 +30,7 @@ func (p *primary) frameLogHealth() []problem.Found {
 }
 
 func (p *primary) progressHealth() []problem.Found {
-	err := errors.Join(p.checkpointSaved.trouble(), p.positionsSaved.trouble())
+	err := p.saver.trouble()
 	if err == nil {
 		return nil
 	}
@@ -58,6 +58,3 @@ func (p *primary) databaseHealth() (found []problem.Found) {
 	}
 	return found
 }
-
-// stateRemedy is what helps a start or a handover against an error of STATE_DIR.
-func stateRemedy(err error, dir string) string { return problem.StateDir.For(err, dir) }

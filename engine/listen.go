@@ -13,36 +13,58 @@ import (
 	"distributor/engine/handover"
 )
 
-// listen opens both listeners. It takes those of the old process that this one is configured with,
-// or socket, which the service manager has opened; nil: it has not.
-func (p *primary) listen(cfg *config.Config, socket *net.TCPListener) (err error) {
+// ports are where the distributor listens.
+type ports struct {
+	public    *handover.Listener
+	admin     net.Listener // nil: off
+	activated bool         // the service manager has opened public, and keeps it
+}
+
+// listen opens both ports. It takes those of the old process that this one is configured with,
+// or socket, which the service manager has opened; nil: it has not. The caller closes what is open,
+// after an error too.
+func listen(
+	cfg *config.Config, old *handover.Predecessor, socket *net.TCPListener, log *slog.Logger,
+) (p ports, err error) {
 	var l net.Listener
-	if p.predecessor != nil {
-		l = p.predecessor.TakePublic(publicAddress(cfg))
-		p.admin = p.predecessor.TakeAdmin(cfg.AdminAddr)
-		p.activated = p.predecessor.Offer.Activated
+	if old != nil {
+		l = old.TakePublic(publicAddress(cfg))
+		p.admin = old.TakeAdmin(cfg.AdminAddr)
+		p.activated = old.Offer.Activated
 	}
 	switch {
 	case l == nil && p.activated:
-		return fmt.Errorf("%w: DISTRIBUTOR_PORT or LISTEN_ADDR is another one, and distributor.socket "+
+		return p, fmt.Errorf("%w: DISTRIBUTOR_PORT or LISTEN_ADDR is another one, and distributor.socket "+
 			"has the port: change ListenStream= in it as well, and restart both", ErrConfig)
 	case socket != nil:
 		l, p.activated = socket, true
 		if err := checkSocket(cfg, socket.Addr().(*net.TCPAddr)); err != nil {
 			_ = socket.Close()
-			return err
+			return p, err
 		}
-		p.log.Info("listening on the socket of distributor.socket", "address", socket.Addr().String())
+		log.Info("listening on the socket of distributor.socket", "address", socket.Addr().String())
 	case l == nil:
 		if l, err = listenPublic(publicAddress(cfg)); err != nil {
-			return fmt.Errorf("engine: listen (DISTRIBUTOR_PORT, LISTEN_ADDR): %w", err)
+			return p, fmt.Errorf("engine: listen (DISTRIBUTOR_PORT, LISTEN_ADDR): %w", err)
 		}
 	}
-	p.listener = &handover.Listener{TCPListener: l.(*net.TCPListener)}
+	p.public = &handover.Listener{TCPListener: l.(*net.TCPListener)}
 	if p.admin == nil {
-		p.admin, err = listenAdmin(cfg.AdminAddr, p.log)
+		p.admin, err = listenAdmin(cfg.AdminAddr, log)
 	}
-	return err
+	return p, err
+}
+
+// at returns where the public port is.
+func (p ports) at() net.Addr { return p.public.Addr() }
+
+func (p ports) close() {
+	if p.public != nil {
+		_ = p.public.Close()
+	}
+	if p.admin != nil {
+		_ = p.admin.Close()
+	}
 }
 
 // bindTries is how often listenPublic retries EADDRINUSE, bindPause how long it waits in between:

@@ -1,15 +1,17 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"distributor/engine/config"
 	"distributor/engine/encoder"
 	"distributor/engine/notice"
+	"distributor/engine/problem"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
 )
@@ -18,6 +20,9 @@ import (
 // the sources at the place that belongs to it. Those of a primary change when it
 // has let go of them for another one that did not take over.
 type logs struct {
+	dir     string      // STATE_DIR
+	id      framelog.ID // of the frame log
+	origin  string      // name of the sources' origin
 	sources datalog.PerStream[source]
 	notices *notice.Book
 	begin   map[string]datalog.Position // where the frame log's records begin
@@ -26,6 +31,24 @@ type logs struct {
 	mu     sync.Mutex       // guards what follows; the encoder has frames for itself
 	frames *framelog.Writer // nil: closed
 	last   framelog.Stats   // then
+}
+
+// source delivers a stream's records. A datalog.Follower is one.
+type source interface {
+	encoder.Source
+	// Left returns where reading has left earlier logs of the stream, for checkpoint.Left.
+	Left() []datalog.Position
+	Close() error
+}
+
+// origin is where the records of all streams come from.
+type origin interface {
+	// name identifies the origin: positions of another origin mean nothing in this one.
+	name() string
+	// open opens the source of a stream at from, or, if from is zero, where saved says.
+	open(s datalog.Stream, from datalog.Position, saved checkpoint) (source, error)
+	// health returns what keeps the sources from delivering.
+	health(now time.Time) []problem.Found
 }
 
 // stats are those of the frame log, the last ones when it is closed.
@@ -79,13 +102,15 @@ func (l *logs) end(how func(*framelog.Writer) error) error {
 	return nil
 }
 
-// openLogs recovers the frame log and opens the sources where it ends. Nothing is open after an
-// error.
-func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err error) {
+// openLogs recovers the frame log and opens the sources where it ends. If workers run, theirs is
+// the index of the frame log that they know; otherwise it is nil. Nothing is open after an error.
+func openLogs(
+	cfg *config.Config, from origin, theirs *index, log *slog.Logger,
+) (_ *logs, now encoder.Progress, err error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil {
-		return progress, fmt.Errorf("engine: STATE_DIR: %w: %s", err, stateRemedy(err, cfg.StateDir))
+		return nil, now, fmt.Errorf("engine: STATE_DIR: %w: %s", err, problem.StateDir.For(err, cfg.StateDir))
 	}
-	l := &logs{}
+	l := &logs{dir: cfg.StateDir, origin: from.name()}
 	defer func() {
 		if err != nil {
 			_ = l.close()
@@ -93,144 +118,44 @@ func (p *primary) openLogs(cfg *config.Config) (progress encoder.Progress, err e
 	}()
 	saved, err := loadCheckpoint(cfg.StateDir)
 	if err != nil {
-		p.log.Error("checkpoint not used", "error", err)
+		log.Error("checkpoint not used", "error", err)
 	}
 	var recovery framelog.Recovery
 	l.frames, recovery, err = framelog.OpenWriter(framelog.Options{
-		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes, RetainBytes: cfg.FrameLogBytes, Reached: saved.reached(), Log: p.log,
+		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes, RetainBytes: cfg.FrameLogBytes, Reached: saved.reached(), Log: log,
 	})
 	if errors.Is(err, framelog.ErrLocked) || errors.Is(err, framelog.ErrVersion) {
-		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w", err)
+		return nil, now, fmt.Errorf("engine: open the frame log (STATE_DIR): %w", err)
 	} else if err != nil {
-		return progress, fmt.Errorf("engine: open the frame log (STATE_DIR): %w: %s", err, stateRemedy(err, cfg.StateDir))
+		return nil, now, fmt.Errorf("engine: open the frame log (STATE_DIR): %w: %s", err, problem.StateDir.For(err, cfg.StateDir))
 	}
-	if p.index == nil {
-		err = p.openIndex(cfg)
-	} else if p.id() != l.frames.ID() {
-		err = errNewLog
-	}
-	if err != nil {
-		return progress, err
+	if l.id = l.frames.ID(); theirs != nil && theirs.reader.ID() != l.id {
+		return nil, now, errNewLog
 	}
 
 	if recovery.RolledBack {
-		p.log.Error("the frame log is older than checkpoint.json, so its files were put back from a copy: reading resumes behind the newest frames in it, "+
+		log.Error("the frame log is older than checkpoint.json, so its files were put back from a copy: reading resumes behind the newest frames in it, "+
 			"and collectors get records again. Put back all of STATE_DIR or nothing of it", "dir", frameLogDir(cfg), "head", recovery.Head, "checkpoint_head", saved.Head)
 	}
-	progress.Head = l.frames.Head()
+	now.Head = l.frames.Head()
 	if recovery.Fresh { // a first start, or somebody has removed it: then reading goes on where it was
 		saved.Head, saved.Begin = 0, nil
 	}
-	from := saved.resume(l.frames)
+	places := saved.resume(l.frames)
 	for _, s := range datalog.Streams {
-		if l.sources[s], err = p.origin.open(s, from[s], saved); err != nil {
-			return progress, fmt.Errorf("engine: follow %s: %w", s, err)
+		if l.sources[s], err = from.open(s, places[s], saved); err != nil {
+			return nil, now, fmt.Errorf("engine: follow %s: %w", s, err)
 		}
-		progress.Position[s] = l.sources[s].Position()
+		now.Position[s] = l.sources[s].Position()
 	}
-	if l.begin = saved.Begin; !saved.follows(p.origin.name()) || recovery.Fresh {
-		l.begin = newCheckpoint(l.frames.ID(), "", progress, nil).Streams
+	if l.begin = saved.Begin; !saved.follows(l.origin) || recovery.Fresh {
+		l.begin = newCheckpoint(l.id, "", now, nil).Streams
 	}
-	l.resumed = saved.Log == l.frames.ID().String() && saved.follows(p.origin.name())
+	l.resumed = saved.Log == l.id.String() && saved.follows(l.origin)
 	if l.notices, err = notice.Open(cfg.StateDir, l.frames.Head()); err != nil {
-		p.log.Error("notices of earlier gaps are lost to collectors", "error", err)
+		log.Error("notices of earlier gaps are lost to collectors", "error", err)
 	}
-	p.logs.Store(l)
-	return progress, nil
+	return l, now, nil
 }
 
 var errNewLog = errors.New("engine: the frame log was found damaged and has a new id, which running workers do not know")
-
-func (p *primary) openIndex(cfg *config.Config) error {
-	reader, err := framelog.OpenReader(frameLogDir(cfg))
-	if err != nil {
-		return fmt.Errorf("engine: read the frame log: %w", err)
-	}
-	p.index = &index{reader: reader}
-	return nil
-}
-
-// sourceStats returns what a stream's source has delivered, and what keeps it from going on.
-func (p *primary) sourceStats(s datalog.Stream) datalog.Stats {
-	return p.logs.Load().sources[s].Stats()
-}
-
-// reading is the encoder at work, and the saving of its progress; with it, for as
-// long as its frames have to be sent, the compressor.
-type reading struct {
-	stop  func() // returns when what was read is in the frame log: the head is final
-	plain func() // returns when there is no compressed log: all collectors go on with plain frames
-}
-
-// read begins; fail is told when the encoder fails for good.
-func (p *primary) read(fail func(error)) reading {
-	ctx, cancel := context.WithCancel(context.Background())
-	var parts sync.WaitGroup
-	l := p.logs.Load()
-	parts.Go(func() {
-		if err := p.encoder.Run(ctx, l.source); err != nil {
-			fail(err)
-		}
-	})
-	parts.Go(func() { p.checkpoints(ctx) })
-	compressing, stopCompressing := context.WithCancel(context.Background())
-	var compressor sync.WaitGroup
-	compressor.Go(func() { p.deflate.Run(compressing) })
-	return reading{
-		stop: func() {
-			cancel()
-			parts.Wait()
-		},
-		plain: func() {
-			stopCompressing()
-			compressor.Wait()
-		},
-	}
-}
-
-// index is the frame log as the gateway sees it. A framelog.Reader is for one
-// goroutine at a time.
-type index struct {
-	mu     sync.Mutex
-	reader *framelog.Reader
-}
-
-func (i *index) ID() [16]byte  { return i.reader.ID() }
-func (i *index) Head() uint64  { return i.reader.Head() }
-func (i *index) Floor() uint64 { return i.reader.Floor() }
-
-// Ancestor tells up to where an offset means the same under an earlier ID of the frame log.
-func (i *index) Ancestor(id [16]byte) (end uint64, ok bool) {
-	for _, a := range i.reader.Ancestors() {
-		if a.ID == id {
-			return a.End, true
-		}
-	}
-	return 0, false
-}
-
-// translate gives the place in the frame log for an offset under another of its IDs, as text: everything behind that
-// place is what came later, or comes again. Of an ID that is not known it is all that there is.
-func (i *index) translate(log string, offset uint64) uint64 {
-	for _, a := range i.reader.Ancestors() {
-		if a.ID.String() == log {
-			return min(offset, a.End)
-		}
-	}
-	return i.Floor()
-}
-
-func (i *index) FrameEnd(offset uint64) (uint64, error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.reader.FrameEnd(offset)
-}
-
-// release lets go of segments that were removed, and the disk they take.
-func (i *index) release() {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	if head := i.reader.Head(); head > 0 {
-		_, _ = i.reader.Frames(head-1, 1)
-	}
-}

@@ -25,7 +25,7 @@ func (p *primary) reload(sig os.Signal) {
 	}
 	var access gateway.Settings
 	if err == nil {
-		access, err = p.access(old.Reloaded(next))
+		access, err = gatewaySettings(old.Reloaded(next), p.hashKey)
 	}
 	if err == nil {
 		err = p.workers.Configure(limits(old.Reloaded(next)))
@@ -42,7 +42,7 @@ func (p *primary) reload(sig os.Signal) {
 	p.workers.SetExpiry(p.gateway.Expiry)
 	p.collectors.SetWindow(cfg.ResumeWindow)
 	p.deflate.SetLevel(cfg.CompressionLevel)
-	if err := p.api.Reload(p.querySettings(cfg), cfg.Level()); err != nil {
+	if err := p.api.Reload(querySettings(cfg, p.ports.at()), cfg.Level()); err != nil {
 		panic("engine: " + err.Error()) // access has read the same keys
 	}
 

@@ -4,14 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 
 	"distributor/engine/admin"
 	"distributor/engine/config"
 	"distributor/engine/handover"
 	"distributor/engine/status/page"
-	"distributor/engine/systemd"
 )
 
 // serve runs until ctx ends, something fails, or a new process has taken over.
@@ -25,19 +23,19 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 	running, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	var parts sync.WaitGroup
-	p.reading = p.read(fail)
+	p.stopReading, p.stopCompressing = startReading(p.logs.Load(), p.saver, p.deflate, fail)
 	if p.predecessor != nil {
 		p.predecessor.TakeOver(p.relay, p.log)
 	}
 	parts.Go(func() {
-		if err := p.gateway.Serve(p.listener); err != nil {
+		if err := p.gateway.Serve(p.ports.public); err != nil {
 			fail(err)
 		}
 	})
 	observing, stopObserving := context.WithCancel(context.Background())
 	defer stopObserving()
 	parts.Go(func() { p.observe(observing) })
-	p.log.Info("distributing", "address", p.listener.Addr().String(),
+	p.log.Info("distributing", "address", p.ports.at().String(),
 		"public_key", p.signer.PublicKey().String(), "pid", os.Getpid())
 	p.notify("READY=1", fmt.Sprintf("MAINPID=%d", os.Getpid()))
 
@@ -96,24 +94,17 @@ func (p *primary) observe(ctx context.Context) {
 	defer parts.Wait()
 	parts.Go(func() { p.health.run(ctx) })
 	parts.Go(func() { p.board.Run(ctx) })
-	parts.Go(func() { p.countStored(ctx) })
-	if p.admin == nil {
+	parts.Go(func() { p.counts.countStored(ctx, p.api) })
+	if p.ports.admin == nil {
 		return
 	}
-	p.log.Info("admin listener", "address", p.admin.Addr().String())
-	err := admin.Serve(ctx, p.admin, admin.Options{
-		Address: p.cfg.Load().AdminAddr, Board: p.board, Metrics: p.metrics, Health: p.healthText,
+	p.log.Info("admin listener", "address", p.ports.admin.Addr().String())
+	err := admin.Serve(ctx, p.ports.admin, admin.Options{
+		Address: p.cfg.Load().AdminAddr, Board: p.board, Metrics: p.metrics, Health: p.health.text,
 		Page: page.Handler(), Profile: p.workers.Profile, Query: p.api.Connect,
 		Args: config.HideSecrets(p.o.Binary), Level: p.o.Level, SetLevel: p.setLevel, Log: p.log,
 	})
 	if err != nil {
 		p.log.Error("admin listener failed", "error", err)
-	}
-}
-
-// notify tells the service manager the state of the service.
-func (p *primary) notify(state ...string) {
-	if err := systemd.Notify(state...); err != nil {
-		p.log.Warn("sd_notify failed", "state", strings.Join(state, " "), "error", err)
 	}
 }

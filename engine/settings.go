@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -18,18 +20,19 @@ import (
 
 // What each part is told of the configuration.
 
+// ErrConfig is for settings that cannot be used as they are: the next start would end the same way.
+var ErrConfig = errors.New("the configuration cannot be used")
+
 func frameLogDir(cfg *config.Config) string { return filepath.Join(cfg.StateDir, "frames") }
 
 // compression is what the compressed log may take: an eighth of what the
 // frame log has, which holds about a third of the same records, on disk, and a
 // backlog that lasts some tens of milliseconds.
-func (p *primary) compression(cfg *config.Config) deflate.Options {
+func compression(cfg *config.Config) deflate.Options {
 	segment := min(cfg.FrameLogSegmentBytes, compressedSegment)
 	return deflate.Options{
 		Dir: filepath.Join(cfg.StateDir, "deflate"), Frames: frameLogDir(cfg), Level: cfg.CompressionLevel,
 		SegmentBytes: segment, RetainBytes: max(segment, cfg.FrameLogBytes/8), Backlog: min(compressedBacklog, cfg.FrameLogBytes/2),
-		Announce: p.workers.SetCompressed, Grown: p.readers.Listen(), Readers: p.compressed,
-		Blocked: func() error { return p.encoder.Blocked() }, Log: p.log,
 	}
 }
 
@@ -79,8 +82,8 @@ func childEnvironment(all []string) []string {
 	return env
 }
 
-func (p *primary) access(cfg *config.Config) (gateway.Settings, error) {
-	s := gateway.Settings{LimitToSubscribersOnly: cfg.LimitToSubscribersOnly, HandshakeWindow: cfg.HandshakeWindow, HashKey: p.hashKey,
+func gatewaySettings(cfg *config.Config, hashKey shardus.HashKey) (gateway.Settings, error) {
+	s := gateway.Settings{LimitToSubscribersOnly: cfg.LimitToSubscribersOnly, HandshakeWindow: cfg.HandshakeWindow, HashKey: hashKey,
 		RateLimit: cfg.RateLimit, UpgradeRateLimit: cfg.UpgradeRateLimit, MaxConnections: cfg.MaxHTTPConnections, Deflate: cfg.CompressionLevel > 0}
 	for i, sub := range cfg.Subscribers {
 		key, err := shardus.ParsePublicKey(sub.PublicKey)
@@ -94,4 +97,59 @@ func (p *primary) access(cfg *config.Config) (gateway.Settings, error) {
 		s.Subscribers = append(s.Subscribers, out)
 	}
 	return s, nil
+}
+
+func databases(cfg *config.Config) query.Databases {
+	if one := cfg.ArchiverDBPath; one != "" {
+		return query.Databases{
+			Cycles: one, Accounts: one, Transactions: one, Receipts: one, OriginalTxs: one,
+		}
+	}
+	in := func(name string) string { return filepath.Join(cfg.ArchiverDBDir, name) }
+	d := cfg.ArchiverData
+	return query.Databases{
+		Cycles: in(d.CycleDB), Accounts: in(d.AccountDB), Transactions: in(d.TransactionDB),
+		Receipts: in(d.ReceiptDB), OriginalTxs: in(d.OriginalTxDataDB),
+	}
+}
+
+// querySettings is what the HTTP API is told, which is reached at an address.
+func querySettings(cfg *config.Config, at net.Addr) query.Settings {
+	s := query.Settings{
+		IP: cfg.DistributorIP, Port: cfg.DistributorPort, PublicKey: cfg.PublicKey,
+		LimitToSubscribersOnly: cfg.LimitToSubscribersOnly, HideSubscribers: cfg.HideSubscribers,
+		StopAtCycle: cfg.StopAtCycle, RequestTime: cfg.APITimeout, Memory: cfg.APIMemory,
+	}
+	if listening, ok := at.(*net.TCPAddr); ok {
+		s.Port = listening.Port // where 0 was asked for
+	}
+	for _, sub := range cfg.Subscribers {
+		s.Subscribers = append(s.Subscribers, query.Subscriber{
+			PublicKey: sub.PublicKey, ExpirationTimestamp: sub.ExpirationTimestamp,
+			SubscriptionType: sub.SubscriptionType,
+		})
+	}
+	return s
+}
+
+// keys turns the configured keys into usable ones. Package config has checked most of them.
+func keys(cfg *config.Config) (hashKey shardus.HashKey, signer *shardus.Signer, err error) {
+	if hashKey, err = shardus.ParseHashKey(cfg.HashKey); err != nil {
+		return hashKey, nil, fmt.Errorf("engine: DISTRIBUTOR_HASH_KEY: %w", err)
+	}
+	secret, err := shardus.ParseSecretKey(string(cfg.SecretKey))
+	if err != nil {
+		return hashKey, nil, fmt.Errorf("engine: DISTRIBUTOR_SECRET_KEY: %w", err)
+	}
+	public, err := shardus.ParsePublicKey(cfg.PublicKey)
+	if err != nil {
+		return hashKey, nil, fmt.Errorf("engine: DISTRIBUTOR_PUBLIC_KEY: %w", err)
+	}
+	signer = shardus.NewSigner(secret, hashKey)
+	if signer.PublicKey() != public {
+		return hashKey, nil, fmt.Errorf("engine: DISTRIBUTOR_SECRET_KEY is the key of %s, not of "+
+			"DISTRIBUTOR_PUBLIC_KEY %s: set both from one `distributor keygen`",
+			signer.PublicKey(), public)
+	}
+	return hashKey, signer, nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"distributor/engine/config"
+	"distributor/wsproto/shardus"
 )
 
 // What the gateway is told is what the configuration says.
@@ -14,7 +15,7 @@ func TestAccess(t *testing.T) {
 	cfg.RateLimit, cfg.LimitToSubscribersOnly, cfg.HandshakeWindow = 77, true, time.Minute
 	cfg.UpgradeRateLimit, cfg.MaxHTTPConnections = 78, 79
 	cfg.Subscribers = []config.Subscriber{{PublicKey: strings.Repeat("ab", 32), ExpirationTimestamp: 1500, SubscriptionType: config.Firehose}, {PublicKey: strings.Repeat("AC", 32)}}
-	got, err := new(primary).access(cfg)
+	got, err := gatewaySettings(cfg, shardus.HashKey{})
 	if err != nil || got.RateLimit != 77 || got.UpgradeRateLimit != 78 || got.MaxConnections != 79 || !got.LimitToSubscribersOnly || got.HandshakeWindow != time.Minute || len(got.Subscribers) != 2 {
 		t.Fatalf("%+v, %v", got, err)
 	}
@@ -25,7 +26,7 @@ func TestAccess(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	cfg.Subscribers[1].PublicKey = "x"
-	if _, err := new(primary).access(cfg); err == nil || !strings.Contains(err.Error(), "subscribers[1].publicKey") {
+	if _, err := gatewaySettings(cfg, shardus.HashKey{}); err == nil || !strings.Contains(err.Error(), "subscribers[1].publicKey") {
 		t.Error(err)
 	}
 }

@@ -3,51 +3,39 @@ package engine
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"time"
 
-	"distributor/engine/encoder"
+	"distributor/engine/config"
 	"distributor/engine/problem"
 	"distributor/mmaplog/datalog"
 )
 
-// source delivers a stream's records. A datalog.Follower is one.
-type source interface {
-	encoder.Source
-	// Left returns where reading has left earlier logs of the stream, for checkpoint.Left.
-	Left() []datalog.Position
-	Close() error
-}
-
-// origin is where the records of all streams come from.
-type origin interface {
-	// name identifies the origin: positions of another origin mean nothing in this one.
-	name() string
-	// open opens the source of a stream at from, or, if from is zero, where saved says.
-	open(s datalog.Stream, from datalog.Position, saved checkpoint) (source, error)
-	// health returns what keeps the sources from delivering.
-	health(now time.Time) []problem.Found
-}
-
 // dataLogs is the origin that the archiver writes, in DATA_LOG_DIR.
-type dataLogs struct{ p *primary }
+type dataLogs struct {
+	cfg     func() *config.Config // as it is now
+	stats   func(datalog.Stream) datalog.Stats
+	started time.Time
+	log     *slog.Logger
+}
 
-func (d dataLogs) name() string { return d.p.cfg.Load().DataLogDir }
+func (d dataLogs) name() string { return d.cfg().DataLogDir }
 
 func (d dataLogs) open(
 	s datalog.Stream, from datalog.Position, saved checkpoint,
 ) (source, error) {
-	cfg := d.p.cfg.Load()
+	cfg := d.cfg()
 	f, err := datalog.NewFollower(datalog.Options{
 		Dir: cfg.DataLogDir, Stream: s, From: from, NotFirst: saved.follows(cfg.DataLogDir),
 		Past: past(frameLogDir(cfg), s), Left: saved.leftIn(cfg.DataLogDir, s),
-		Interval: cfg.FileStreamInterval, MaxLine: cfg.MaxRecordBytes, Log: d.p.log,
+		Interval: cfg.FileStreamInterval, MaxLine: cfg.MaxRecordBytes, Log: d.log,
 	})
 	if err != nil {
 		return nil, err
 	}
 	at := f.Position()
-	d.p.log.Info("following data log", "stream", s.String(), "dir", cfg.DataLogDir,
+	d.log.Info("following data log", "stream", s.String(), "dir", cfg.DataLogDir,
 		"resumed", !from.IsZero(), "log", at.Number, "offset", at.Offset)
 	return f, nil
 }
@@ -60,14 +48,14 @@ const troubleGrace = 2 * time.Second
 // from going on. Silence is a problem only when it concerns all streams and lasts, since cycles
 // come every minute or so and the other streams with the traffic.
 func (d dataLogs) health(now time.Time) []problem.Found {
-	dir, stale := d.p.cfg.Load().DataLogDir, d.p.cfg.Load().DataLogStale
+	dir, stale := d.cfg().DataLogDir, d.cfg().DataLogStale
 	if err := readable(dir); err != nil {
 		return []problem.Found{problem.DataLogsUnreadable.Found("data logs", err, dir)}
 	}
 	var found []problem.Found
-	newest := d.p.started
+	newest := d.started
 	for _, stream := range datalog.Streams {
-		s := d.p.sourceStats(stream)
+		s := d.stats(stream)
 		if t := s.Trouble; t.Err != nil && now.Sub(t.Since) >= troubleGrace {
 			found = append(found,
 				problem.StreamWaits.Found("data logs: "+s.Stream.String(), t.Err, t.Path))

@@ -21,7 +21,7 @@ const (
 // stop ends everything, in the opposite order of open, because of cause; nil: as it was asked to.
 func (p *primary) stop(cause error, parts *sync.WaitGroup, stopObserving func()) error {
 	p.notify("STOPPING=1")
-	unread := p.inTime(func() error { p.reading.stop(); return nil }) // the head is final
+	unread := p.inTime(func() error { p.stopReading(); return nil }) // the head is final
 	parts.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), handover.StopGrace)
 		defer cancel()
@@ -30,10 +30,12 @@ func (p *primary) stop(cause error, parts *sync.WaitGroup, stopObserving func())
 	})
 	parts.Go(func() { p.predecessor.Stop(p.cfg.Load().Drain) })
 	p.stopWorkers(p.cfg.Load().Drain)
-	unread = errors.Join(unread, p.inTime(func() error { p.reading.plain(); return nil }))
+	unread = errors.Join(unread, p.inTime(func() error { p.stopCompressing(); return nil }))
 	stopObserving() // not before: a stop that takes its time can be looked at
 	parts.Wait()
-	return errors.Join(cause, unread, p.inTime(p.checkpoint))
+	return errors.Join(cause, unread, p.inTime(func() error {
+		return p.saver.save(p.logs.Load())
+	}))
 }
 
 // stopGateway ends what is under way on the public port. Connections without a request are closed
@@ -67,12 +69,7 @@ func (p *primary) close() {
 	if p.index != nil && !p.hangs {
 		_ = p.index.reader.Close()
 	}
-	if p.listener != nil {
-		_ = p.listener.Close()
-	}
-	if p.admin != nil {
-		_ = p.admin.Close()
-	}
+	p.ports.close()
 }
 
 // inTime runs save for a stop, and waits no longer than writeWithin. If the disk hangs, save goes on

@@ -242,21 +242,21 @@ func (h *healthWatch) now() ([]known, time.Time) {
 	return slices.Clone(h.problems), h.since
 }
 
-// publicHealth answers /is-healthy on the public port.
-func (p *primary) publicHealth() []problem.Problem {
-	var problems []known
+// public answers /is-healthy on the public port.
+func (h *healthWatch) public() []problem.Problem {
+	problems, since := h.now()
 	select {
-	case <-p.health.first:
-		problems, _ = p.health.now()
+	case <-h.first:
+		problems, _ = h.now()
 	case <-time.After(firstWithin):
-		problems = []known{{p.health.hung(), p.started, p.started}}
+		problems = []known{{h.hung(), since, since}}
 	}
 	return inWords(problems, func(k known) problem.Problem { return k.Public })
 }
 
-// detailedHealth is what the operator sees.
-func (p *primary) detailedHealth() ([]problem.Problem, time.Time) {
-	problems, since := p.health.now()
+// detailed is what the operator sees.
+func (h *healthWatch) detailed() ([]problem.Problem, time.Time) {
+	problems, since := h.now()
 	return inWords(problems, func(k known) problem.Problem { return k.Details }), second(since)
 }
 
@@ -269,9 +269,9 @@ func inWords(problems []known, words func(known) problem.Problem) []problem.Prob
 	return out
 }
 
-// healthText answers /is-healthy on the admin listener.
-func (p *primary) healthText() (healthy bool, text []byte) {
-	problems, since := p.detailedHealth()
+// text answers /is-healthy on the admin listener.
+func (h *healthWatch) text() (healthy bool, text []byte) {
+	problems, since := h.detailed()
 	text, err := json.Marshal(struct {
 		Healthy  bool              `json:"healthy"`
 		Since    time.Time         `json:"since"`

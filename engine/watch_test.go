@@ -210,7 +210,7 @@ func TestHealthCheckHangs(t *testing.T) {
 func TestSaved(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, nil))
-	a, b := saved{file: "a.json"}, saved{file: "b.json"}
+	a, b := outcome{file: "a.json"}, outcome{file: "b.json"}
 	full := &fs.PathError{Op: "open", Path: "/x/a.json.new", Err: syscall.ENOSPC}
 	for range 5 {
 		a.note(full, log)
