@@ -140,8 +140,8 @@ func (d *distributor) target(from string) subscriber.Target {
 	return subscriber.Target{Address: d.address, From: from, HashKey: hashKey()}
 }
 
-// awaitHead waits until the head of the frame log is at least at, and returns the time of that, with
-// a precision of one millisecond.
+// awaitHead waits until the head of the frame log is at least at, and returns the time of that,
+// with a precision of one millisecond.
 func (d *distributor) awaitHead(ctx context.Context, at uint64) (time.Time, error) {
 	for d.frames.Head() < at {
 		select {
@@ -164,8 +164,8 @@ func (d *distributor) checkHead(want uint64) error {
 	return nil
 }
 
-// fill makes an archiver write records until their frames have a number of bytes, and waits until the
-// frame log has them. The frame log must be empty before.
+// fill makes an archiver write records until their frames have a number of bytes, and waits until
+// the frame log has them. The frame log must be empty before.
 func (d *distributor) fill(ctx context.Context, bytes uint64) error {
 	var written uint64
 	archiving, stop := context.WithCancel(ctx)

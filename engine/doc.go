@@ -38,14 +38,14 @@
 //     answer from it, and are closed when they have had six seconds without a request.
 //   - The old process gives up its compressed log (package deflate): its collectors continue with
 //     plain frames, and get compressed ones from the new process.
-//   - The new process has done what can fail, a worker's start included, before the old one releases
-//     anything. If the new process fails later, the old one kills it, recovers the frame log, which
-//     still has its ID, and continues; its collectors have seen a pause.
-//   - The old process's workers keep their collectors, because the frame log is the same memory: the
-//     old process only has to notice that the log grows. A collector is closed with 1012 when it has
-//     all there is. A ping right before lets the collector confirm what it got before it comes to the
-//     new process. Positions of the old process's collectors are passed on from the moment on at
-//     which the file was saved for the new process.
+//   - The new process has done what can fail, a worker's start included, before the old one
+//     releases anything. If the new process fails later, the old one kills it, recovers the frame
+//     log, which still has its ID, and continues; its collectors have seen a pause.
+//   - The old process's workers keep their collectors, because the frame log is the same memory:
+//     the old process only has to notice that the log grows. A collector is closed with 1012 when
+//     it has all there is. A ping right before lets the collector confirm what it got before it
+//     comes to the new process. Positions of the old process's collectors are passed on from the
+//     moment on at which the file was saved for the new process.
 //
 // # Where to look
 //
@@ -56,7 +56,8 @@
 //   - listen.go: the ports.
 //   - reading.go: the encoder at work; saver.go: the saving of progress; checkpoint.go: the file.
 //   - logs.go: what only one primary at a time may have, the frame log's writer and the sources;
-//     source.go and past.go: the data logs as sources; index.go: the frame log as the gateway sees it.
+//     source.go and past.go: the data logs as sources; index.go: the frame log as the gateway sees
+//     it.
 //   - api.go: what the public port answers beside upgrades; watch.go: the health checks over time.
 //   - settings.go: what each part gets of the configuration; state.go: STATE_DIR from outside.
 package engine

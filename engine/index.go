@@ -36,8 +36,9 @@ func (i *index) Ancestor(id [16]byte) (end uint64, ok bool) {
 	return 0, false
 }
 
-// translate gives the place in the frame log for an offset under another of its IDs, as text: everything behind that
-// place is what came later, or comes again. Of an ID that is not known it is all that there is.
+// translate gives the place in the frame log for an offset under another of its IDs, as text:
+// everything behind that place is what came later, or comes again. Of an ID that is not known it is
+// all that there is.
 func (i *index) translate(log string, offset uint64) uint64 {
 	for _, a := range i.reader.Ancestors() {
 		if a.ID.String() == log {

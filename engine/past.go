@@ -8,8 +8,8 @@ import (
 	"distributor/mmaplog/framelog"
 )
 
-// pastBytes is how much of the frame log past covers at most. past reads the index alone: 2 GiB took
-// 0.1 to 0.25 s a stream on two busy cores.
+// pastBytes is how much of the frame log past covers at most. past reads the index alone: 2 GiB
+// took 0.1 to 0.25 s a stream on two busy cores.
 const pastBytes = 1 << 30
 
 // pastChunk is how much of the frame log past reads at once: some thousand frames.

@@ -7,11 +7,12 @@ import (
 	"distributor/engine/deflate"
 )
 
-// startReading starts the encoder, the saving of its progress, and, for as long as its frames have to
-// be sent, the compressor. It calls fail if the encoder fails for good.
+// startReading starts the encoder, the saving of its progress, and, for as long as its frames have
+// to be sent, the compressor. It calls fail if the encoder fails for good.
 //
 // stop returns when what was read is in the frame log: the head is final. stopCompressing returns
-// when there is no compressed log: all collectors go on with plain frames. Both may be called again.
+// when there is no compressed log: all collectors go on with plain frames. Both may be called
+// again.
 func startReading(
 	l *logs, s *saver, c *deflate.Compressor, fail func(error),
 ) (stop, stopCompressing func()) {

@@ -35,9 +35,9 @@ func newSaver(e *encoder.Encoder, c *resume.Store, i *index, log *slog.Logger) *
 	}
 }
 
-// first saves where reading begins, before anything is read, because a first start has no frames that
-// show it. If the file on disk has the same already, first may fail, for example for want of room:
-// collectors get what there is, and run saves it later.
+// first saves where reading begins, before anything is read, because a first start has no frames
+// that show it. If the file on disk has the same already, first may fail, for example for want of
+// room: collectors get what there is, and run saves it later.
 func (s *saver) first(l *logs, begin encoder.Progress) error {
 	err := errors.Join(clearLeftovers(l.dir), s.write(l, begin))
 	if err != nil && !l.resumed {

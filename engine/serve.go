@@ -55,8 +55,8 @@ func (p *primary) serve(ctx context.Context, reload <-chan os.Signal) error {
 	return p.stop(cause, &parts, stopObserving)
 }
 
-// handleSignals reloads and hands over when it is asked to. It returns the new process once that has
-// taken over, or nil when running has ended.
+// handleSignals reloads and hands over when it is asked to. It returns the new process once that
+// has taken over, or nil when running has ended.
 func (p *primary) handleSignals(
 	running context.Context, fail func(error), reload <-chan os.Signal,
 ) *handover.Successor {

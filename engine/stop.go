@@ -72,9 +72,9 @@ func (p *primary) close() {
 	p.ports.close()
 }
 
-// inTime runs save for a stop, and waits no longer than writeWithin. If the disk hangs, save goes on
-// using what it has, so inTime begins no later save, and close leaves that open. Nothing is lost: the
-// next start finds a log that was open, and verifies it.
+// inTime runs save for a stop, and waits no longer than writeWithin. If the disk hangs, save goes
+// on using what it has, so inTime begins no later save, and close leaves that open. Nothing is
+// lost: the next start finds a log that was open, and verifies it.
 func (p *primary) inTime(save func() error) error {
 	if p.hangs {
 		return nil

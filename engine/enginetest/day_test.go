@@ -179,7 +179,8 @@ func archive(
 	}
 }
 
-// causeFaults causes a fault of the distributor every few seconds, and returns how often each happened.
+// causeFaults causes a fault of the distributor every few seconds, and returns how often each
+// happened.
 func causeFaults(
 	t *testing.T, d *Distributor, standins []*standin, length time.Duration,
 ) map[string]int {

@@ -39,8 +39,8 @@ func receipts(t *testing.T, d *Distributor, number, from, to int, ended bool) {
 	}
 }
 
-// numbersAndGaps returns the numbers of the records in messages, with "gap" for a notice of a gap. It
-// verifies the notices and not the records.
+// numbersAndGaps returns the numbers of the records in messages, with "gap" for a notice of a gap.
+// It verifies the notices and not the records.
 func numbersAndGaps(t *testing.T, texts []string) (words []string) {
 	t.Helper()
 	for _, text := range texts {

@@ -17,8 +17,8 @@ import (
 	"distributor/wsproto/shardus"
 )
 
-// cutCollector is an unmodified collector that is cut repeatedly. It counts which messages are new to
-// it.
+// cutCollector is an unmodified collector that is cut repeatedly. It counts which messages are new
+// to it.
 type cutCollector struct {
 	url  string
 	key  shardus.SecretKey

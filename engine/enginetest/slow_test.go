@@ -211,8 +211,8 @@ func TestStoppedWorker(t *testing.T) {
 	d.Stop()
 }
 
-// TestTooSlowCollectorIsLogged checks that a collector that is far behind and reads almost nothing is closed,
-// and that the log has the figures.
+// TestTooSlowCollectorIsLogged checks that a collector that is far behind and reads almost nothing
+// is closed, and that the log has the figures.
 func TestTooSlowCollectorIsLogged(t *testing.T) {
 	t.Parallel()
 	d := New(t, Settings{

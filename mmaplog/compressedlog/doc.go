@@ -1,6 +1,6 @@
-// Package compressedlog stores a compressed log: a second frame log that holds the frames of a first one,
-// the original, in another form. Each frame stands for one frame of the original and names the
-// offsets in the original between which that frame lies, its span.
+// Package compressedlog stores a compressed log: a second frame log that holds the frames of a
+// first one, the original, in another form. Each frame stands for one frame of the original and
+// names the offsets in the original between which that frame lies, its span.
 //
 //	original        │ f1      │ f2  │ f3        │ f4   │ f5 …
 //	                1000      1900  2300        3500   4200

@@ -493,8 +493,8 @@ func TestIDInJSONLog(t *testing.T) {
 	}
 }
 
-// TestGrownSegmentIsUsedAfterRestart checks that a segment that has grown for one frame is used further after
-// a restart, in the rest of its last page.
+// TestGrownSegmentIsUsedAfterRestart checks that a segment that has grown for one frame is used
+// further after a restart, in the rest of its last page.
 func TestGrownSegmentIsUsedAfterRestart(t *testing.T) {
 	o := testOptions(memoryDir(t))
 	w, _ := mustOpen(t, o)

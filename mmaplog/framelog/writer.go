@@ -260,10 +260,10 @@ func (w *Writer) takeSpare() (*segment, error) {
 	}
 }
 
-// retireSegments runs after a Commit that passed the end of segments. It queues these segments to be synced
-// in the background, and removes the oldest ones. The floor is raised first: a reader that does not
-// find a file loads the floor again. The sync of the newer segments brings the floor to disk before
-// files are removed.
+// retireSegments runs after a Commit that passed the end of segments. It queues these segments to
+// be synced in the background, and removes the oldest ones. The floor is raised first: a reader
+// that does not find a file loads the floor again. The sync of the newer segments brings the floor
+// to disk before files are removed.
 func (w *Writer) retireSegments() {
 	for _, s := range w.sealed {
 		w.kept = append(w.kept, span{s.base, s.base + uint64(s.used)})
