@@ -14,7 +14,7 @@
 // Front is the primary's side. It runs one query process (Serve). That process has a low priority
 // and its own heap, so that neither its work nor its garbage collection delays a record. A fault in
 // SQLite ends that process alone. Then Front starts it again, with backoff. Requests wait for the
-// new process as long as their time lasts, because real collectors exit after four refusals in a
+// new process as long as their time lasts, because real collectors exit after three refusals in a
 // row. A request that was lost with a process is asked again, of four processes at most. An answer
 // that is written in part is continued, if the next process makes the same one (relay.go).
 //

@@ -133,7 +133,7 @@ func (a *tested) Snapshot() Snapshot {
 
 func (a *tested) Reload(s Settings) error { return a.front.Reload(s, slog.LevelInfo) }
 
-var forever = Settings{StopAtCycle: -1}
+var forever = Settings{StopAtCycle: -1, RequestTime: patience}
 
 // signedRequest is the body of a request: parameters as JSON members, "" for none.
 func signedRequest(parameters string) string {

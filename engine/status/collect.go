@@ -94,7 +94,6 @@ func worker(w supervisor.Worker) Worker {
 	out := Worker{
 		Number: w.Number, PID: w.PID, State: string(w.State), Since: w.Since.Round(0), Clients: w.Clients,
 		Blocked: w.Stats.Blocked, SentBytes: int64(w.Stats.SentBytes), Sends: int64(w.Stats.Sends),
-		Stats: w.Stats,
 	}
 	if w.Stats.MinCursor != 0 {
 		out.Lag = int64(w.Stats.Head - w.Stats.MinCursor)
@@ -107,7 +106,7 @@ func clients(s supervisor.Snapshot) Clients {
 		Connected: s.Clients, Waiting: s.Waiting, HandedOver: int64(s.Handoffs),
 		Disconnects: counts(s.Disconnects), Refused: counts(s.Refusals),
 		SentBytes: int64(s.Sent.SentBytes), Sends: int64(s.Sent.Sends), Pings: int64(s.Sent.Pings),
-		Sent: s.Sent, Slowest: []Client{}, Lags: histogram(handoff.LagBounds, s.Sent.Lag),
+		Slowest: []Client{}, Lags: histogram(handoff.LagBounds, s.Sent.Lag),
 	}
 	for _, w := range s.Workers {
 		for _, c := range w.Stats.Slowest {

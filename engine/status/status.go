@@ -6,7 +6,6 @@ import (
 
 	"distributor/engine/deflate"
 	"distributor/engine/encoder"
-	"distributor/engine/handoff"
 	"distributor/engine/problem"
 	"distributor/mmaplog/datalog"
 	"distributor/mmaplog/framelog"
@@ -105,8 +104,6 @@ type Worker struct {
 	SentBytes int64     `json:"sentBytes"` // bytes sent since the start of the worker
 	Sends     int64     `json:"sends"`     // system calls that sent
 	Lag       int64     `json:"lag"`       // bytes that the slowest of its clients is behind
-
-	Stats handoff.Stats `json:"-"` // the worker's whole report, for the metrics
 }
 
 // Clients are the connected collectors.
@@ -122,8 +119,6 @@ type Clients struct {
 	Pings       int64    `json:"pings"`
 	// bytes behind: one value per client and second, since the start
 	Lags Histogram `json:"lags"`
-
-	Sent handoff.Counters `json:"-"` // all counters of the workers, for the metrics
 }
 
 // HTTP holds the figures of the public port.
