@@ -231,7 +231,7 @@ func (f flood) run(t *testing.T, a affliction, lasting time.Duration) *floodTrac
 	if a.name == "healthy" && len(errors) > 0 { // what a stranger did is none
 		t.Errorf("%d errors in the log, the first: %s", len(errors), errors[0].Text)
 	}
-	trace.check(t, f)
+	trace.check(t, f, lasting)
 	d.Stop()
 	return trace
 }
@@ -338,7 +338,7 @@ var (
 )
 
 // check judges the samples.
-func (f *floodTrace) check(t *testing.T, by flood) {
+func (f *floodTrace) check(t *testing.T, by flood, lasting time.Duration) {
 	t.Helper()
 	more := by.descriptors()
 	for what, limit := range map[string]struct {
@@ -354,10 +354,14 @@ func (f *floodTrace) check(t *testing.T, by flood) {
 			t.Errorf("%d %s, %d are the most", n, what, limit.most)
 		}
 	}
+	growth := floodMemory
+	if lasting < time.Minute {
+		growth *= 4 // the heap only reaches its usual size, and on a busy machine late
+	}
 	memory := map[string]func(floodSample) int{"primary": ofMemory, "workers": ofOther}
 	for what, of := range memory {
 		before, after := median(f.quarter(1), of), median(f.quarter(3), of)
-		if after > before+floodMemory {
+		if after > before+growth {
 			t.Errorf("private memory of the %s grows: %d MiB in the second quarter, %d in the last",
 				what, before>>20, after>>20)
 		}
