@@ -51,8 +51,13 @@ func (c checkpoint) leftIn(dir string, s datalog.Stream) []datalog.Position {
 
 const checkpointFile = "checkpoint.json"
 
-func newCheckpoint(log framelog.ID, dir string, p encoder.Progress, begin map[string]datalog.Position) checkpoint {
-	c := checkpoint{Log: log.String(), Dir: dir, Head: p.Head, Streams: make(map[string]datalog.Position), Begin: begin}
+func newCheckpoint(
+	log framelog.ID, dir string, p encoder.Progress, begin map[string]datalog.Position,
+) checkpoint {
+	c := checkpoint{
+		Log: log.String(), Dir: dir, Head: p.Head,
+		Streams: make(map[string]datalog.Position), Begin: begin,
+	}
 	for _, s := range datalog.Streams {
 		c.Streams[s.String()] = p.Position[s]
 	}
@@ -89,10 +94,13 @@ func (c checkpoint) save(dir string) error {
 }
 
 func checkpointIn(dir string) atomicfile.File {
-	return atomicfile.File{Path: filepath.Join(dir, checkpointFile), Points: crashpoint.CheckpointCreated}
+	return atomicfile.File{
+		Path: filepath.Join(dir, checkpointFile), Points: crashpoint.CheckpointCreated,
+	}
 }
 
-// clearLeftovers removes what a killed process has left of files in STATE_DIR that it was replacing.
+// clearLeftovers removes what a killed process has left of files in STATE_DIR that it was
+// replacing.
 func clearLeftovers(dir string) error {
 	for _, f := range []atomicfile.File{checkpointIn(dir), resume.File(dir), notice.File(dir)} {
 		if err := f.Clear(); err != nil {

@@ -108,7 +108,8 @@ func openLogs(
 	cfg *config.Config, from origin, theirs *index, log *slog.Logger,
 ) (_ *logs, now encoder.Progress, err error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o755); err != nil {
-		return nil, now, fmt.Errorf("engine: STATE_DIR: %w: %s", err, problem.StateDir.For(err, cfg.StateDir))
+		return nil, now, fmt.Errorf("engine: STATE_DIR: %w: %s", err,
+			problem.StateDir.For(err, cfg.StateDir))
 	}
 	l := &logs{dir: cfg.StateDir, origin: from.name()}
 	defer func() {
@@ -122,12 +123,14 @@ func openLogs(
 	}
 	var recovery framelog.Recovery
 	l.frames, recovery, err = framelog.OpenWriter(framelog.Options{
-		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes, RetainBytes: cfg.FrameLogBytes, Reached: saved.reached(), Log: log,
+		Dir: frameLogDir(cfg), SegmentBytes: cfg.FrameLogSegmentBytes,
+		RetainBytes: cfg.FrameLogBytes, Reached: saved.reached(), Log: log,
 	})
 	if errors.Is(err, framelog.ErrLocked) || errors.Is(err, framelog.ErrVersion) {
 		return nil, now, fmt.Errorf("engine: open the frame log (STATE_DIR): %w", err)
 	} else if err != nil {
-		return nil, now, fmt.Errorf("engine: open the frame log (STATE_DIR): %w: %s", err, problem.StateDir.For(err, cfg.StateDir))
+		return nil, now, fmt.Errorf("engine: open the frame log (STATE_DIR): %w: %s", err,
+			problem.StateDir.For(err, cfg.StateDir))
 	}
 	if l.id = l.frames.ID(); theirs != nil && theirs.reader.ID() != l.id {
 		return nil, now, errNewLog

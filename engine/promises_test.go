@@ -19,7 +19,8 @@ func TestPromises(t *testing.T) {
 	rows := 0
 	for line := range strings.Lines(string(text)) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
-		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| promise |") || strings.HasPrefix(line, "| --- |") {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| promise |") ||
+			strings.HasPrefix(line, "| --- |") {
 			continue
 		}
 		if rows++; len(cells) != 2 {

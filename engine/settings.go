@@ -31,8 +31,10 @@ func frameLogDir(cfg *config.Config) string { return filepath.Join(cfg.StateDir,
 func compression(cfg *config.Config) deflate.Options {
 	segment := min(cfg.FrameLogSegmentBytes, compressedSegment)
 	return deflate.Options{
-		Dir: filepath.Join(cfg.StateDir, "deflate"), Frames: frameLogDir(cfg), Level: cfg.CompressionLevel,
-		SegmentBytes: segment, RetainBytes: max(segment, cfg.FrameLogBytes/8), Backlog: min(compressedBacklog, cfg.FrameLogBytes/2),
+		Dir: filepath.Join(cfg.StateDir, "deflate"), Frames: frameLogDir(cfg),
+		Level: cfg.CompressionLevel, SegmentBytes: segment,
+		RetainBytes: max(segment, cfg.FrameLogBytes/8),
+		Backlog:     min(compressedBacklog, cfg.FrameLogBytes/2),
 	}
 }
 
@@ -48,8 +50,9 @@ func limits(cfg *config.Config) supervisor.Limits {
 			FrameLog: frameLogDir(cfg), Notices: cfg.StateDir,
 			PingIntervalMS: cfg.PingInterval.Milliseconds(), PingTimeoutMS: cfg.PingTimeout.Milliseconds(),
 			InputBytes: cfg.ClientInputBytes, InputRate: cfg.ClientInputRate,
-			SlowLag: uint64(cfg.SlowLagBytes), SlowRate: uint64(cfg.SlowRate), SlowWindowMS: cfg.SlowWindow.Milliseconds(),
-			LingerMS: cfg.Linger.Milliseconds(), LogLevel: cfg.Level().String(),
+			SlowLag: uint64(cfg.SlowLagBytes), SlowRate: uint64(cfg.SlowRate),
+			SlowWindowMS: cfg.SlowWindow.Milliseconds(),
+			LingerMS:     cfg.Linger.Milliseconds(), LogLevel: cfg.Level().String(),
 		},
 	}
 }
@@ -57,7 +60,9 @@ func limits(cfg *config.Config) supervisor.Limits {
 // Descriptors returns how many descriptors clients of the primary may make it need, with that limit
 // of them: their connections, and those to the query process.
 func Descriptors(cfg *config.Config, limit uint64) int {
-	connections := gateway.Descriptors(gateway.Settings{MaxConnections: cfg.MaxHTTPConnections, UpgradeRateLimit: cfg.UpgradeRateLimit})
+	connections := gateway.Descriptors(gateway.Settings{
+		MaxConnections: cfg.MaxHTTPConnections, UpgradeRateLimit: cfg.UpgradeRateLimit,
+	})
 	return connections + query.Descriptors(limit)
 }
 
@@ -83,8 +88,11 @@ func childEnvironment(all []string) []string {
 }
 
 func gatewaySettings(cfg *config.Config, hashKey shardus.HashKey) (gateway.Settings, error) {
-	s := gateway.Settings{LimitToSubscribersOnly: cfg.LimitToSubscribersOnly, HandshakeWindow: cfg.HandshakeWindow, HashKey: hashKey,
-		RateLimit: cfg.RateLimit, UpgradeRateLimit: cfg.UpgradeRateLimit, MaxConnections: cfg.MaxHTTPConnections, Deflate: cfg.CompressionLevel > 0}
+	s := gateway.Settings{
+		LimitToSubscribersOnly: cfg.LimitToSubscribersOnly, HandshakeWindow: cfg.HandshakeWindow,
+		HashKey: hashKey, RateLimit: cfg.RateLimit, UpgradeRateLimit: cfg.UpgradeRateLimit,
+		MaxConnections: cfg.MaxHTTPConnections, Deflate: cfg.CompressionLevel > 0,
+	}
 	for i, sub := range cfg.Subscribers {
 		key, err := shardus.ParsePublicKey(sub.PublicKey)
 		if err != nil {

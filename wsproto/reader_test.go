@@ -220,7 +220,8 @@ func TestHandlerEndsTheReading(t *testing.T) {
 	for _, frame := range [][]byte{masked(0x81, "x"), masked(0x89, "x"), masked(0x8a, "x"),
 		masked(0x88, "")} {
 		r, j := new(Reader), &journal{fail: TooMuchData}
-		if err := r.Feed(slices.Concat(frame, frame), j); !errors.Is(err, TooMuchData) || len(j.events) != 1 {
+		if err := r.Feed(slices.Concat(frame, frame), j); !errors.Is(err, TooMuchData) ||
+			len(j.events) != 1 {
 			t.Errorf("%x: %v after %q", frame, err, j.events)
 		}
 	}

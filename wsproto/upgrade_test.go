@@ -141,7 +141,8 @@ func TestCheckUpgradeOrder(t *testing.T) {
 	bad := []string{"upgrade", "h2c", "sec-websocket-key", "short", "sec-websocket-version", "7",
 		"sec-websocket-protocol", ","}
 	for i, want := range []error{errUpgrade, errKey, errVersion, errProtocol} {
-		if _, err := CheckUpgrade(request(t, "GET", upgradeHeaders(bad[2*i:]...))); !errors.Is(err, want) {
+		r := request(t, "GET", upgradeHeaders(bad[2*i:]...))
+		if _, err := CheckUpgrade(r); !errors.Is(err, want) {
 			t.Errorf("%v: %v, want %v", bad[2*i:], err, want)
 		}
 	}

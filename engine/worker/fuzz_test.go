@@ -102,7 +102,8 @@ func FuzzReceive(f *testing.F) {
 		if m := h.sentToPrimary(isClosed); m.Closed.ID != c.id || m.Closed.Disconnect != why.Name {
 			t.Fatalf("told %+v, want %s", m.Closed, why.Name)
 		}
-		if !errors.Is(err, io.EOF) || s.closed != (code != 0) || s.code != code || code == 0 && s.next != n {
+		if !errors.Is(err, io.EOF) || s.closed != (code != 0) || s.code != code ||
+			code == 0 && s.next != n {
 			t.Fatalf("%v; closed: %v with %d, want %d; %d of %d frames", err, s.closed, s.code, code,
 				s.next, n)
 		}

@@ -548,8 +548,8 @@ func TestManyConfirmations(t *testing.T) {
 			told++
 		}
 	}
-	if _, _, err := handoff.Receive(fds[1], buf); !errors.Is(err, handoff.ErrAgain) || told != clients ||
-		len(l.confirmed) != 0 || l.failure != nil {
+	if _, _, err := handoff.Receive(fds[1], buf); !errors.Is(err, handoff.ErrAgain) ||
+		told != clients || len(l.confirmed) != 0 || l.failure != nil {
 		t.Fatalf("%d told, then %v; %v", told, err, l.failure)
 	}
 }
