@@ -400,7 +400,7 @@ func (g *Gateway) turnAway(conn net.Conn, why *refusal) {
 		most = fewLeaving
 	}
 	if g.leaving.Add(1) > most {
-		answerBare(conn, why) // at once: a new socket has room for the answer
+		answerBare(conn, why) // it does not wait: a new socket has room
 		g.leaving.Add(-1)
 		endInput(conn)
 		_ = conn.Close()

@@ -291,8 +291,9 @@ func (g *Gateway) connect(ctx context.Context, conn net.Conn, client supervisor.
 }
 
 // answerBare writes a refusal to a socket that the HTTP server does not have. Close gives the
-// client time to read it.
+// client time to read it. The deadline is only for a socket without room, so that a busy machine
+// cannot let it pass before the write.
 func answerBare(conn net.Conn, why *refusal) {
-	_ = conn.SetDeadline(time.Now().Add(lingerTimeout))
+	_ = conn.SetWriteDeadline(time.Now().Add(headerTimeout))
 	_, _ = conn.Write(why.appendTo(nil)) // the client may have gone
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -199,6 +200,54 @@ func TestHungWorker(t *testing.T) {
 	if snap := f.Snapshot(); snap.Failures[FailedSilent] != 1 ||
 		snap.Disconnects[wsproto.WorkerLost.Name] != 2 {
 		t.Fatalf("%+v", snap)
+	}
+}
+
+// A silent worker that waits for a processor is kept, until it waits no more, or for too long.
+func TestStarvedWorkerIsKept(t *testing.T) {
+	began := time.Now()
+	f := prepare(t, "", 1, 1, 2)
+	f.times.silentChecks = 5
+	f.cpuWait = func(int) (time.Duration, error) { return time.Since(began), nil }
+	if err := f.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	a := f.mustConnect("a")
+	pid := f.pid(1)
+	f.pause(1)
+	time.Sleep(f.times.check * time.Duration(f.times.silentChecks*starvedTimes/2))
+	if snap := f.Snapshot(); snap.Failures[FailedSilent] != 0 || f.pid(1) != pid {
+		t.Fatalf("a worker without a processor was killed: %+v", snap)
+	}
+	eventually(t, "it is killed in the end", func() bool {
+		return f.Snapshot().Failures[FailedSilent] == 1
+	})
+	a.want(t, "hello ")
+}
+
+// The kernel's figure of a process is read: this one has waited for a processor, and more if it
+// competes for one.
+func TestReadCPUWait(t *testing.T) {
+	before, err := readCPUWait(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	threads := 4 * runtime.NumCPU()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(threads))
+	var busy sync.WaitGroup
+	end := time.Now().Add(300 * time.Millisecond)
+	for range threads {
+		busy.Go(func() {
+			for time.Now().Before(end) {
+			}
+		})
+	}
+	busy.Wait()
+	if after, err := readCPUWait(os.Getpid()); err != nil || before <= 0 || after <= before {
+		t.Errorf("waited %v, then %v, %v; want more than before", before, after, err)
+	}
+	if got, err := readCPUWait(1 << 30); err == nil {
+		t.Errorf("a process that does not exist: got %v", got)
 	}
 }
 

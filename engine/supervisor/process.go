@@ -1,8 +1,11 @@
 package supervisor
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"time"
 
 	"distributor/engine/handoff"
 	"distributor/engine/ipc"
@@ -58,4 +61,31 @@ func (p *process) close() {
 	if p.output != nil {
 		_ = p.output.Close()
 	}
+}
+
+// cpuWait is how long the threads of a process have waited for a processor in all, up to a moment.
+type cpuWait struct {
+	at    time.Time
+	total time.Duration
+}
+
+// readCPUWait adds up what the kernel says of each thread of a process: the second number of
+// schedstat, in nanoseconds (Documentation/scheduler/sched-stats.rst).
+func readCPUWait(pid int) (total time.Duration, err error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil || len(threads) == 0 {
+		return 0, fmt.Errorf("supervisor: no schedstat of process %d: %w", pid, os.ErrNotExist)
+	}
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // the thread has ended
+		}
+		var ran, waited int64
+		if _, err := fmt.Sscan(string(text), &ran, &waited); err != nil {
+			return 0, fmt.Errorf("supervisor: %s: %w", path, err)
+		}
+		total += time.Duration(waited)
+	}
+	return total, nil
 }

@@ -20,6 +20,8 @@ const (
 	// lastWords is how long after a worker's end its channel and output are read. They end with the
 	// worker, unless it had children.
 	lastWords = time.Second
+	// starvedTimes is how many times as long as others a worker may be silent that gets no processor.
+	starvedTimes = 12
 )
 
 // wake makes run plan again. It never waits.
@@ -39,6 +41,9 @@ func (s *Supervisor) run() {
 	for {
 		due := s.plan()
 		for _, f := range due.failed {
+			if f.why == FailedSilent && !f.tooLong && s.starved(f.worker) {
+				continue
+			}
 			s.condemn(f.worker, f.why, nil)
 		}
 		for _, w := range due.start {
@@ -63,8 +68,26 @@ type plan struct {
 }
 
 type failed struct {
-	worker *worker
-	why    Failure
+	worker  *worker
+	why     Failure
+	tooLong bool // silent for so long that the reason does not count
+}
+
+// starved reports whether a silent worker is runnable and gets no processor: since the last time it
+// was asked about, its threads waited for one for half of the time at least. A worker that is
+// stopped, hangs or loops on an idle machine does not wait. starved is for run alone, after plan.
+func (s *Supervisor) starved(w *worker) bool {
+	now, last := time.Now(), w.waited
+	elapsed := now.Sub(last.at)
+	if elapsed < s.times.check/2 {
+		return true // asked too early to tell
+	}
+	waits, err := s.cpuWait(w.process.cmd.Process.Pid)
+	if err != nil {
+		return false
+	}
+	w.waited = cpuWait{now, waits}
+	return elapsed > 3*s.times.check || waits-last.total >= elapsed/2 // the first time, it cannot tell
 }
 
 func (s *Supervisor) plan() plan {
@@ -92,11 +115,12 @@ func (s *Supervisor) plan() plan {
 		}
 		switch {
 		case w.state == starting && now.Sub(w.since) >= s.times.ready:
-			p.failed = append(p.failed, failed{w, FailedStart})
+			p.failed = append(p.failed, failed{worker: w, why: FailedStart})
 		case w.state == ready && w.silentChecks > s.times.silentChecks:
-			p.failed = append(p.failed, failed{w, FailedSilent})
+			p.failed = append(p.failed, failed{w, FailedSilent,
+				w.silentChecks > starvedTimes*s.times.silentChecks})
 		case w.state == draining && now.Sub(w.since) >= s.times.drain:
-			p.failed = append(p.failed, failed{w, FailedDrain})
+			p.failed = append(p.failed, failed{worker: w, why: FailedDrain})
 		}
 	}
 	s.retire(now, &p)

@@ -103,7 +103,8 @@ type Supervisor struct {
 	readers           *bell.Set
 	compressedReaders *bell.Set
 	times             times
-	wall              func() time.Time // the wall clock
+	wall              func() time.Time                     // the wall clock
+	cpuWait           func(pid int) (time.Duration, error) // readCPUWait
 
 	kick  chan struct{}  // capacity 1: run has something to do
 	first chan error     // capacity 1: the result of Start
@@ -153,7 +154,7 @@ func New(o Options) (*Supervisor, error) {
 	s := &Supervisor{
 		command: o.Command, env: o.Env, log: o.Log, onClosed: o.OnClosed, onPosition: o.OnPosition,
 		elsewhere: o.Elsewhere, readers: o.Readers, compressedReaders: o.CompressedReaders,
-		times: defaultTimes, wall: time.Now,
+		times: defaultTimes, wall: time.Now, cpuWait: readCPUWait,
 		kick: make(chan struct{}, 1), first: make(chan error, 1), over: make(chan struct{}),
 		limits: o.Limits, byKey: make(map[string]*client), counts: newCounts(),
 	}

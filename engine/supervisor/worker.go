@@ -52,6 +52,7 @@ type worker struct {
 	state        State
 	since        time.Time // of the state
 	silentChecks int       // checks in a row without a message from it
+	waited       cpuWait   // for run alone
 	idle         time.Time // when it lost its last client
 	clients      map[uint64]*client
 	closing      int // of clients, those that were told to close
