@@ -9,7 +9,7 @@
 // and metrics show it.
 //
 // The sub-packages do the work and do not know each other beyond what the
-// arrows say; bench and cmd only see Run.
+// arrows say. cmd calls Run; package doctor looks at STATE_DIR by state.go.
 //
 // # Start
 //
@@ -19,10 +19,9 @@
 //
 // # Stop
 //
-// In the opposite order, bounded: no new connections, while those there are get
-// one more answer; what has been read is
-// encoded and committed; workers let their clients catch up and close them
-// with 1012, a few at a time; the checkpoint is saved.
+// Bounded, in this order: what has been read is encoded and committed; then, side by side, HTTP
+// connections get one more answer and are closed, and workers let their clients catch up and close
+// them with 1012, a few at a time; the checkpoint is saved.
 //
 // # Handover
 //

@@ -10,8 +10,8 @@ import (
 // FrameLogDir is the directory of the frame log.
 func FrameLogDir(cfg *config.Config) string { return frameLogDir(cfg) }
 
-// SavedPositions is how far each stream had been read when progress was last
-// saved, at most a second before what was last sent. There is none before the
+// SavedPositions is how far each stream had been read when progress was last saved, at most two
+// seconds before what was last sent, longer if it could not be saved. There is none before the
 // first start.
 func SavedPositions(cfg *config.Config) (datalog.PerStream[datalog.Position], error) {
 	var positions datalog.PerStream[datalog.Position]

@@ -18,7 +18,8 @@ const (
 	writeWithin = 10 * time.Second
 )
 
-// stop ends everything, in the opposite order of open, because of cause; nil: as it was asked to.
+// stop ends everything, in the order that the package doc tells, because of cause; nil: as it was
+// asked to.
 func (p *primary) stop(cause error, parts *sync.WaitGroup, stopObserving func()) error {
 	p.notify("STOPPING=1")
 	unread := p.inTime(func() error { p.stopReading(); return nil }) // the head is final

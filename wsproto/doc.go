@@ -52,8 +52,8 @@
 // against the letter of the RFC or the habits of gobwas/ws. Each has a test:
 //
 //   - Versions 8 and 13 are both accepted; the first subprotocol offered is answered whatever it
-//     is; no extension is answered unless the caller asks for it; refusals are one-line texts
-//     with an HTML content type, in ws' words: TestRecordedHandshakes.
+//     is; no extension is answered unless the caller asks for it; refusals are one line in ws'
+//     words: TestRecordedHandshakes.
 //   - The checks of the upgrade run in ws' order: TestCheckUpgradeOrder. Repeated headers are
 //     joined by ", ": TestRepeatedHeaders. A request without "Connection: Upgrade" is no upgrade:
 //     TestRecordedHandshakes.

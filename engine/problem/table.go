@@ -41,7 +41,7 @@ var (
 	FrameLogBlocked = entry(Entry{
 		ID: "frame_log_blocked", Level: Critical, What: "the frame log takes no frames",
 		Remedies: StateDir, Then: "distribution then continues by itself, and loses nothing as long " +
-			"as the archiver keeps its data logs; do not remove files of the frame log",
+			"as the archiver keeps its data logs; do not remove single files of the frame log",
 	})
 	StateNotTakenBack = entry(Entry{
 		ID: "state_not_taken_back", Level: Critical,

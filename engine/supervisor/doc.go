@@ -36,14 +36,13 @@
 //	    └─────────────────┴───── any failure: condemned, killed ─────────▶ gone
 //
 // A worker has failed if its process exits, if its channel ends or carries an invalid message, if
-// it
-// is not ready in time, if its channel stays full for two seconds, or if it sends nothing during
+// it is not ready in time, if its channel stays full for two seconds, or if it sends nothing during
 // more than five checks, which are a second apart. A worker reports every second, so the last rule
 // finds a stopped or looping worker before its channel fills. A worker that is silent because the
-// machine gives it no processor is kept for up to a minute: a new one would get none either. After a
-// failure, starts have a
-// backoff, exponential and with jitter, and go one at a time until one succeeds. So a worker that
-// always fails causes no fork storm. A minute without a failure resets the backoff.
+// machine gives it no processor is kept for up to a minute: a new one would get none either. After
+// a failure, starts have a backoff, exponential and with jitter, and go one at a time until one
+// succeeds. So a worker that always fails causes no fork storm. A minute without a failure resets
+// the backoff.
 //
 // A worker without clients retires after a second, unless it is one of the warm ones. There are
 // never more than Max processes: until a failed worker is reaped, its replacement gets another

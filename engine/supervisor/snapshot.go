@@ -42,8 +42,8 @@ type Snapshot struct {
 	Spawns      uint64             // starts of processes, failed ones included
 	Ended       uint64             // workers that ended as asked: retired or stopped
 	Failures    map[Failure]uint64 // workers that failed
-	// Sent adds up all workers, ended ones included. It lacks what a worker sent after its last
-	// missing.
+	// Sent adds up all workers, ended ones included. It lacks what a worker that failed sent
+	// after its last report.
 	Sent handoff.Counters
 }
 

@@ -31,7 +31,7 @@
 //	behind    socket writable, and more is due than one turn gives, or the client is new: in a
 //	          ring, served in turn within turnBudget bytes, after the live clients
 //	blocked   the socket is full: nothing happens until EPOLLOUT, then the client is behind
-//	closing   a close frame is due or sent: no more data; closed after closeWait at the latest
+//	closing   a close frame is due or sent: no more data; see "The end of a connection"
 //
 // So a wake-up costs as much as the clients that have something to get, and a stalled client costs
 // nothing.
