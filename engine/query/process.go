@@ -185,7 +185,7 @@ func (f *Front) applySetup(ctx context.Context, p *process) bool {
 	f.mu.Lock()
 	s, version := f.setup, f.version
 	f.mu.Unlock()
-	if err := p.setUp(ctx, s); err != nil {
+	if err := unlessStarved(p.cpuWait, func() error { return p.setUp(ctx, s) }); err != nil {
 		if ctx.Err() == nil && p.lives() {
 			f.log.Error("the query process did not take its settings; it is started again",
 				"pid", p.pid(), "error", err)
@@ -226,7 +226,8 @@ func (f *Front) follow(ctx context.Context, p *process) {
 // time it is stopped or loops. Then it is killed, and another one is started.
 func (f *Front) watch(ctx context.Context, p *process) {
 	for {
-		if err := f.fetchCounters(ctx, p); errors.Is(err, context.DeadlineExceeded) {
+		err := unlessStarved(p.cpuWait, func() error { return f.fetchCounters(ctx, p) })
+		if errors.Is(err, context.DeadlineExceeded) {
 			f.log.Error("the query process does not answer and is killed",
 				"pid", p.pid(), "error", err)
 			p.kill()
@@ -237,6 +238,28 @@ func (f *Front) watch(ctx context.Context, p *process) {
 		}
 	}
 }
+
+// starvedTimes is how often the query process may exceed a time limit while it gets no processor.
+const starvedTimes = 6
+
+// unlessStarved asks the query process something that has a time limit. It asks again if the
+// process exceeded the limit and waited for a processor meanwhile, for half of the time at least:
+// the next process would get none either.
+func unlessStarved(cpuWait func() (time.Duration, error), ask func() error) (err error) {
+	for range starvedTimes {
+		before, unknown := cpuWait()
+		began := time.Now()
+		if err = ask(); !errors.Is(err, context.DeadlineExceeded) || unknown != nil {
+			return err
+		}
+		if after, gone := cpuWait(); gone != nil || after-before < time.Since(began)/2 {
+			return err
+		}
+	}
+	return err
+}
+
+func (p *process) cpuWait() (time.Duration, error) { return ipc.CPUWait(p.pid()) }
 
 // fetchCounters asks the query process for its counters.
 func (f *Front) fetchCounters(ctx context.Context, p *process) error {

@@ -3,7 +3,9 @@ package query
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -382,5 +384,30 @@ func TestDialsEnd(t *testing.T) {
 		t.Error("a dial does not end")
 		channel.close()
 		<-ended
+	}
+}
+
+// A time limit counts unless the process waited for a processor: then it gets more of it, but not
+// for ever.
+func TestTimeLimitsOfAStarvedProcess(t *testing.T) {
+	began := time.Now()
+	starved := func() (time.Duration, error) { return time.Since(began), nil }
+	late := func() error { time.Sleep(2 * time.Millisecond); return context.DeadlineExceeded }
+	for name, c := range map[string]struct {
+		wait func() (time.Duration, error)
+		ask  func() error
+		asks int
+	}{
+		"hangs":    {func() (time.Duration, error) { return 0, nil }, late, 1},
+		"starved":  {starved, late, starvedTimes},
+		"unknown":  {func() (time.Duration, error) { return 0, io.EOF }, late, 1},
+		"answers":  {starved, func() error { return nil }, 1},
+		"has gone": {starved, func() error { return io.EOF }, 1},
+	} {
+		asks, want := 0, c.ask()
+		got := unlessStarved(c.wait, func() error { asks++; return c.ask() })
+		if !errors.Is(got, want) || asks != c.asks {
+			t.Errorf("%s: got %v after %d, want %v after %d", name, got, asks, want, c.asks)
+		}
 	}
 }

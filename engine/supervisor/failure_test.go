@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -223,32 +222,6 @@ func TestStarvedWorkerIsKept(t *testing.T) {
 		return f.Snapshot().Failures[FailedSilent] == 1
 	})
 	a.want(t, "hello ")
-}
-
-// The kernel's figure of a process is read: this one has waited for a processor, and more if it
-// competes for one.
-func TestReadCPUWait(t *testing.T) {
-	before, err := readCPUWait(os.Getpid())
-	if err != nil {
-		t.Fatal(err)
-	}
-	threads := 4 * runtime.NumCPU()
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(threads))
-	var busy sync.WaitGroup
-	end := time.Now().Add(300 * time.Millisecond)
-	for range threads {
-		busy.Go(func() {
-			for time.Now().Before(end) {
-			}
-		})
-	}
-	busy.Wait()
-	if after, err := readCPUWait(os.Getpid()); err != nil || before <= 0 || after <= before {
-		t.Errorf("waited %v, then %v, %v; want more than before", before, after, err)
-	}
-	if got, err := readCPUWait(1 << 30); err == nil {
-		t.Errorf("a process that does not exist: got %v", got)
-	}
 }
 
 // If a worker dies, only the clients that it was given are lost.

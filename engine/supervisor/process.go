@@ -1,10 +1,8 @@
 package supervisor
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"time"
 
 	"distributor/engine/handoff"
@@ -67,25 +65,4 @@ func (p *process) close() {
 type cpuWait struct {
 	at    time.Time
 	total time.Duration
-}
-
-// readCPUWait adds up what the kernel says of each thread of a process: the second number of
-// schedstat, in nanoseconds (Documentation/scheduler/sched-stats.rst).
-func readCPUWait(pid int) (total time.Duration, err error) {
-	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
-	if err != nil || len(threads) == 0 {
-		return 0, fmt.Errorf("supervisor: no schedstat of process %d: %w", pid, os.ErrNotExist)
-	}
-	for _, path := range threads {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // the thread has ended
-		}
-		var ran, waited int64
-		if _, err := fmt.Sscan(string(text), &ran, &waited); err != nil {
-			return 0, fmt.Errorf("supervisor: %s: %w", path, err)
-		}
-		total += time.Duration(waited)
-	}
-	return total, nil
 }

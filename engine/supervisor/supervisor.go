@@ -104,7 +104,7 @@ type Supervisor struct {
 	compressedReaders *bell.Set
 	times             times
 	wall              func() time.Time                     // the wall clock
-	cpuWait           func(pid int) (time.Duration, error) // readCPUWait
+	cpuWait           func(pid int) (time.Duration, error) // ipc.CPUWait
 
 	kick  chan struct{}  // capacity 1: run has something to do
 	first chan error     // capacity 1: the result of Start
@@ -154,7 +154,7 @@ func New(o Options) (*Supervisor, error) {
 	s := &Supervisor{
 		command: o.Command, env: o.Env, log: o.Log, onClosed: o.OnClosed, onPosition: o.OnPosition,
 		elsewhere: o.Elsewhere, readers: o.Readers, compressedReaders: o.CompressedReaders,
-		times: defaultTimes, wall: time.Now, cpuWait: readCPUWait,
+		times: defaultTimes, wall: time.Now, cpuWait: ipc.CPUWait,
 		kick: make(chan struct{}, 1), first: make(chan error, 1), over: make(chan struct{}),
 		limits: o.Limits, byKey: make(map[string]*client), counts: newCounts(),
 	}
