@@ -11,8 +11,7 @@ import (
 const rsv1Bit = 0x40
 
 // flushTail is the end of what a flush writes. It is not sent; the receiver appends it again (RFC
-// 7692
-// §7.2.1).
+// 7692 §7.2.1).
 const flushTail = "\x00\x00\xff\xff"
 
 // Levels of a Deflater.
@@ -49,8 +48,7 @@ func (b *buffer) Write(p []byte) (int, error) {
 }
 
 // Frame compresses one frame that AppendTextFrame made. The result is valid until the next call. It
-// is
-// nil if the frame would not become smaller.
+// is nil if the frame would not become smaller.
 func (d *Deflater) Frame(frame []byte) ([]byte, error) {
 	_, payload, err := cutText(frame)
 	if err != nil {

@@ -16,8 +16,7 @@ func (d Disconnect) Error() string { return "wsproto: disconnect: " + d.Name }
 
 // The codes and the first two reasons are those of the replaced service. The others follow the IANA
 // registry. 1012 (service restart) and 1013 (try again later) tell a collector that it may
-// reconnect,
-// 1008 that the same would happen again.
+// reconnect, 1008 that the same would happen again.
 var (
 	// DuplicateConnection: a newer connection with the same key takes over.
 	DuplicateConnection = Disconnect{1000, "", "duplicate_connection"}

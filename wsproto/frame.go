@@ -17,8 +17,7 @@ const finBit = 0x80
 const MaxHeader = 10
 
 // AppendTextHeader appends the header of an unmasked, final text frame with n payload bytes: 2, 4
-// or
-// 10 bytes, always the shortest form.
+// or 10 bytes, always the shortest form.
 func AppendTextHeader(dst []byte, n int) []byte {
 	dst = append(dst, finBit|byte(ws.OpText))
 	switch {
@@ -39,8 +38,7 @@ func AppendTextFrame(dst, payload []byte) []byte {
 
 // AppendControl appends an unmasked control frame. It panics if op is no control operation, or the
 // payload is longer than ws.MaxControlFramePayloadSize: such a frame would make every client drop
-// the
-// connection.
+// the connection.
 func AppendControl(dst []byte, op ws.OpCode, payload []byte) []byte {
 	if !op.IsControl() || op.IsReserved() || len(payload) > ws.MaxControlFramePayloadSize {
 		panic(fmt.Sprintf("wsproto: control frame with operation %#x and %d bytes",
@@ -65,8 +63,7 @@ func AppendClose(dst []byte, code uint16, reason string) []byte {
 
 // validCloseCode reports whether code may be in a close frame. The set is that of npm ws 8.17: the
 // codes registered by IANA up to 1014 (ws.CheckCloseFrameData accepts none beyond 1011), and the
-// two
-// ranges for libraries and applications.
+// two ranges for libraries and applications.
 func validCloseCode(code uint16) bool {
 	switch {
 	case code == 1004, code == 1005, code == 1006:

@@ -23,8 +23,8 @@ type Inflater struct {
 }
 
 // Message returns the text of a message. payload is the payloads of the message's frames, joined.
-// The
-// text is valid until the next call, and never has more than limit bytes. Errors wrap ErrInflate.
+// The text is valid until the next call, and never has more than limit bytes. Errors wrap
+// ErrInflate.
 func (i *Inflater) Message(payload []byte, limit int) ([]byte, error) {
 	// A final, empty block after the tail makes the end of the message the end of the stream.
 	i.src = append(append(i.src[:0], payload...), flushTail+"\x01\x00\x00\xff\xff"...)

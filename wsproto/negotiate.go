@@ -19,10 +19,9 @@ const (
 //
 // The answer always says that both sides begin every message with an empty window: our messages are
 // compressed once for all clients, and the client's are discarded. An offer is declined if it has
-// an
-// unknown parameter, a parameter twice, or an invalid value, or if it asks for a smaller window of
-// ours than the one that all clients share. A header that breaks the grammar declines all offers;
-// CheckUpgrade refuses it before.
+// an unknown parameter, a parameter twice, or an invalid value, or if it asks for a smaller window
+// of ours than the one that all clients share. A header that breaks the grammar declines all
+// offers; CheckUpgrade refuses it before.
 func NegotiateDeflate(h http.Header) string {
 	values := h.Values(extensionsHeader)
 	if len(values) == 0 {

@@ -4,8 +4,7 @@ import "fmt"
 
 // A notice is a message from the distributor itself, {"notice":{"type":…},"sign":{…}}, for clients
 // that asked for its type by the parameter `notices` of the upgrade URL. It is signed like a
-// record,
-// and does not count in positions.
+// record, and does not count in positions.
 const (
 	NoticeMember = "notice"
 	// NoticeGap: between the messages before and after it, records of a stream may be missing.

@@ -28,8 +28,7 @@ func (p Position) AppendTo(dst []byte) []byte {
 
 // ParsePosition parses a token. It accepts exactly the texts that String returns, so tokens can be
 // compared as text. Any other text is ErrPosition. It does not allocate, because pongs are parsed
-// with
-// it.
+// with it.
 func ParsePosition[T string | []byte](token T) (Position, error) {
 	var p Position
 	if len(token) < 34 || len(token) > MaxTokenSize || token[32] != '-' {

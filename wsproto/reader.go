@@ -13,8 +13,7 @@ import (
 const DefaultMaxMessage = 100 << 20
 
 // A Handler gets what a client sent. Payload slices are valid until the method returns. An error
-// from
-// a method ends the parsing, and Feed returns it unchanged.
+// from a method ends the parsing, and Feed returns it unchanged.
 type Handler interface {
 	Ping(payload []byte) error
 	Pong(payload []byte) error
@@ -33,8 +32,7 @@ type Handler interface {
 // (about 180 bytes in all).
 //
 // It is for one goroutine. Text is checked for UTF-8 as it passes, except compressed text, which
-// would
-// have to be inflated.
+// would have to be inflated.
 type Reader struct {
 	// MaxMessage is the largest text or binary message, in payload bytes over all its frames, as their
 	// headers announce them; 0 means DefaultMaxMessage.
@@ -60,9 +58,8 @@ type Reader struct {
 }
 
 // Feed parses the next bytes of the client. It modifies p (control payloads and text are unmasked
-// in
-// place) and does not keep it. If the client broke a rule, the error wraps the Disconnect to close
-// with; otherwise it is the Handler's own. After an error every further call returns the same
+// in place) and does not keep it. If the client broke a rule, the error wraps the Disconnect to
+// close with; otherwise it is the Handler's own. After an error every further call returns the same
 // error.
 func (r *Reader) Feed(p []byte, h Handler) error {
 	for r.err == nil && !r.closed && len(p) > 0 {
@@ -83,8 +80,7 @@ func (r *Reader) Feed(p []byte, h Handler) error {
 }
 
 // feedHeader collects header bytes, and checks each part as soon as it is complete. It sets
-// inPayload
-// when the whole header is complete.
+// inPayload when the whole header is complete.
 func (r *Reader) feedHeader(p []byte) ([]byte, error) {
 	if r.headerLen < 2 {
 		if p = r.collectHeader(p, 2); r.headerLen < 2 {

@@ -17,8 +17,7 @@ type Refusal struct {
 func (e *Refusal) Error() string { return "wsproto: upgrade refused: " + e.Text }
 
 // Header returns the headers that this refusal has and others have not: for a wrong version, the
-// right
-// one (RFC 6455 §4.4).
+// right one (RFC 6455 §4.4).
 func (e *Refusal) Header() http.Header {
 	if e.Status != http.StatusUpgradeRequired {
 		return nil
@@ -98,8 +97,7 @@ func CheckUpgrade(r *http.Request) (Upgrade, error) {
 func joined(h http.Header, name string) string { return strings.Join(h.Values(name), ", ") }
 
 // validKey reports whether key is the base64 of 16 bytes. As in ws, the unused bits of the last
-// digit
-// may have any value.
+// digit may have any value.
 func validKey(key string) bool {
 	if len(key) != 24 || key[22:] != "==" {
 		return false

@@ -3,8 +3,7 @@ package wsproto
 import "encoding/binary"
 
 // utf8Checker checks text that comes in pieces, divided anywhere. The zero value is ready. If need
-// is
-// not zero at the end of the text, the text ends inside a character.
+// is not zero at the end of the text, the text ends inside a character.
 type utf8Checker struct {
 	need   uint8 // bytes that the current character still needs
 	lo, hi uint8 // allowed range of the next of them

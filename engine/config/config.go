@@ -97,8 +97,7 @@ const (
 )
 
 // UsesSampleKeys tells whether messages are signed with the public sample pair. It does not check
-// the
-// hash key, which is the same for a whole network and not secret.
+// the hash key, which is the same for a whole network and not secret.
 func (c *Config) UsesSampleKeys() bool {
 	return strings.EqualFold(string(c.SecretKey), sampleSecretKey)
 }

@@ -15,8 +15,8 @@ type Change struct {
 func (c Change) String() string { return fmt.Sprintf("%s: %s → %s", c.Key, c.Old, c.New) }
 
 // Diff returns the changes from one configuration to another: those that a running process can
-// apply,
-// and those that it must refuse because they need a restart. Both are in the order of the table.
+// apply, and those that it must refuse because they need a restart. Both are in the order of the
+// table.
 func Diff(from, to *Config) (applied, refused []Change) {
 	for _, k := range keys {
 		if k.equal(from, to) {
@@ -37,8 +37,7 @@ func Diff(from, to *Config) (applied, refused []Change) {
 
 // Reloaded returns the configuration in force after a reload that has read next: the values of next
 // for the keys that a reload applies, those of c for the others. It is valid if both are, because
-// no
-// rule connects keys of the two sorts.
+// no rule connects keys of the two sorts.
 func (c *Config) Reloaded(next *Config) *Config {
 	r := *c
 	for _, k := range keys {

@@ -61,8 +61,7 @@ func (l *loader) archiverData(k *key, doc document, obj *hujson.Object) {
 }
 
 // subscribers replaces the list. An entry must have all three members, because a missing expiry
-// could
-// mean never or at once.
+// could mean never or at once.
 func (l *loader) subscribers(k *key, doc document, list *hujson.Array) {
 	subscribers := make([]Subscriber, 0, len(list.Elements))
 	at := make(map[string]int, len(list.Elements)) // index by key in lower case

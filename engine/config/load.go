@@ -28,8 +28,7 @@ type Warning struct {
 func (w Warning) String() string { return w.Text }
 
 // Load reads all layers. The error joins all problems found, one line each. With an error there is
-// no
-// Config, but the warnings are returned.
+// no Config, but the warnings are returned.
 func Load(src Source) (*Config, []Warning, error) {
 	l := &loader{cfg: Default(), origin: map[string]string{}, bad: map[string]bool{}}
 	flags, err := l.scanFlags(src.Args)

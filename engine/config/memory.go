@@ -7,8 +7,7 @@ import (
 )
 
 // Memory returns how many bytes of memory the machine has, or the container if that has less, and
-// how
-// many of them are available. It returns 0 if /proc does not say.
+// how many of them are available. It returns 0 if /proc does not say.
 func Memory() (total, available int64) {
 	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {

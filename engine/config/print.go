@@ -94,8 +94,7 @@ func (k *key) allowed() string {
 }
 
 // showDefault returns the default value, but does not show that of the secret key: nobody should
-// copy
-// it.
+// copy it.
 func (k *key) showDefault(defaults *Config) string {
 	if k.secret() {
 		return "the public sample"

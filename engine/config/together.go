@@ -9,8 +9,7 @@ import (
 )
 
 // fewCollectors is the number of collectors below which the limits are probably a mistake: a file
-// of
-// the replaced service may have MAX_CLIENTS_PER_CHILD 2, which that service ignored.
+// of the replaced service may have MAX_CLIENTS_PER_CHILD 2, which that service ignored.
 const fewCollectors = 256
 
 // checkTogether checks keys that depend on each other. Keys that are wrong by themselves are left

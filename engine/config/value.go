@@ -128,9 +128,8 @@ func (d *ArchiverData) members() []archiverMember {
 }
 
 // wholeNumber parses a number as JavaScript's Number() does (white space around it, exponents, 0x,
-// 0o
-// and 0b), because the replaced service did so with text. Unlike Number(), it refuses empty text,
-// Infinity, fractions and numbers out of range.
+// 0o and 0b), because the replaced service did so with text. Unlike Number(), it refuses empty
+// text, Infinity, fractions and numbers out of range.
 func wholeNumber(s string, least, most int64) (int64, bool) {
 	s = strings.TrimSpace(s)
 	var f float64

@@ -8,9 +8,8 @@
 // engine/worker.
 //
 // Messages are delivered in the order in which they are sent, so a Close that follows a Client
-// finds
-// it. JSON is chosen over a denser form because a hand-off includes a signature check anyway (tens
-// of microseconds, JSON takes two), and because an operator can read the channel with strace.
+// finds it. JSON is chosen over a denser form because a hand-off includes a signature check anyway
+// (tens of microseconds, JSON takes two), and because an operator can read the channel with strace.
 //
 // # The life of a channel
 //
@@ -26,7 +25,6 @@
 // exits at once, and the primary starts another.
 //
 // Conn is the primary's end. It blocks, and is safe for one reading and many writing goroutines.
-// The
-// worker's end is used by an event loop, so Receive and Send work on the bare descriptor, and never
-// block.
+// The worker's end is used by an event loop, so Receive and Send work on the bare descriptor, and
+// never block.
 package handoff

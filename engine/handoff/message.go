@@ -56,8 +56,7 @@ type Settings struct {
 }
 
 // Client hands over a socket, whose descriptor travels with the message. The worker writes
-// Response,
-// then treats Early as the first bytes from the client.
+// Response, then treats Early as the first bytes from the client.
 type Client struct {
 	ID       uint64 `json:"id"`       // unique for the life of the primary
 	Key      string `json:"key"`      // the collector's public key, for logs

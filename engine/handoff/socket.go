@@ -63,8 +63,7 @@ func (c *Conn) send(m Message, timeout time.Duration, fds ...int) error {
 }
 
 // Receive waits for the next message. It returns io.EOF when the worker has ended. Only one
-// goroutine
-// at a time may call it.
+// goroutine at a time may call it.
 func (c *Conn) Receive() (Message, error) {
 	n, err := ipc.Receive(c.unix, c.buf)
 	if errors.Is(err, io.EOF) {

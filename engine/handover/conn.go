@@ -68,8 +68,7 @@ func (c *conn) listen() {
 func (c *conn) Messages() <-chan Message { return c.messages }
 
 // Send sends m. It returns io.EOF when the other side has ended, and os.ErrDeadlineExceeded when
-// the
-// other side has left the channel full for sendWithin. In both cases m was not sent.
+// the other side has left the channel full for sendWithin. In both cases m was not sent.
 func (c *conn) Send(m Message) error {
 	b, err := json.Marshal(m)
 	if err == nil {

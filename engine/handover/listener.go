@@ -22,8 +22,7 @@ type Listener struct {
 }
 
 // Pause stops accepting. When it returns, no Accept is about to return a connection. It may be
-// called
-// only when the listener is not paused.
+// called only when the listener is not paused.
 func (l *Listener) Pause() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -135,8 +135,7 @@ func (s *Successor) await(
 }
 
 // ended returns the error for the end of the new process's channel. It first waits for the process
-// to
-// end by itself, because Kill would hide how it ended.
+// to end by itself, because Kill would hide how it ended.
 func (s *Successor) ended() error {
 	select {
 	case <-s.exited:

@@ -11,10 +11,8 @@ import (
 const batch = 400
 
 // spool keeps what must be sent to the other process: the newest position of each collector, and
-// the
-// keys to release. add and free never wait, so they may be called under locks. Any goroutine may
-// call
-// all methods.
+// the keys to release. add and free never wait, so they may be called under locks. Any goroutine
+// may call all methods.
 type spool struct {
 	more chan struct{} // capacity 1: there is something to send
 
@@ -55,9 +53,8 @@ func (s *spool) signal() {
 }
 
 // run sends what is queued until ctx ends, and then the rest. While the other side does not read,
-// run
-// retries, so nothing is dropped. It returns early when the other side has ended, or when ctx has
-// ended and the other side leaves the channel full once (sendWithin).
+// run retries, so nothing is dropped. It returns early when the other side has ended, or when ctx
+// has ended and the other side leaves the channel full once (sendWithin).
 func (s *spool) run(ctx context.Context, c *conn) {
 	for ctx.Err() == nil {
 		select {

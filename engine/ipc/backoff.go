@@ -15,8 +15,7 @@ const (
 )
 
 // Backoff says when a process may be started again after failures. It is zero if a minute has
-// passed
-// without a failure.
+// passed without a failure.
 type Backoff struct {
 	Failures int // in a row
 	Last     time.Time
@@ -25,8 +24,7 @@ type Backoff struct {
 }
 
 // Fail records a failure. Processes that fail within the same pause, for example because all of
-// them
-// were killed at once, count as one.
+// them were killed at once, count as one.
 func (b *Backoff) Fail(now time.Time, err error) {
 	b.Forget(now)
 	b.Last, b.Err = now, err

@@ -44,8 +44,7 @@ func Conn(f *os.File) (*net.UnixConn, error) {
 }
 
 // Send sends a packet, with duplicates of the descriptors fds. If the channel is full it waits
-// until
-// late.
+// until late.
 func Send(c *net.UnixConn, packet []byte, late time.Time, fds ...int) error {
 	var rights []byte
 	if len(fds) > 0 {

@@ -8,9 +8,8 @@ import (
 )
 
 // Start starts a child process with env as its whole environment, and files as its descriptors from
-// 3
-// on. It also returns the read end of the child's standard output and error. The caller closes it,
-// and files.
+// 3 on. It also returns the read end of the child's standard output and error. The caller closes
+// it, and files.
 //
 // The calling goroutine must be locked to a thread that outlives the child: the kernel kills the
 // child when the thread that forked it ends (PR_SET_PDEATHSIG).

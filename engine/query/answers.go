@@ -72,8 +72,7 @@ func (p *policy) total(ctx context.Context, s *source) (n int64, err error) {
 }
 
 // transfers answers cycleinfo, originalTx and receipt: {"<name>":[…],"sign":…}, or a number in
-// place
-// of the list.
+// place of the list.
 func (a *API) transfers(
 	ctx context.Context, p *policy, s selection, from *source, name string, out *answer,
 ) error {

@@ -62,8 +62,7 @@ type semaphore chan struct{}
 func newSemaphore() semaphore { return make(semaphore, runtime.GOMAXPROCS(0)) }
 
 // acquire waits until fewer than the bound hold the semaphore. Without an error the caller must
-// call
-// release.
+// call release.
 func (p semaphore) acquire(ctx context.Context) error {
 	select {
 	case p <- struct{}{}:
@@ -113,8 +112,7 @@ func NewAPI(d Databases, key shardus.HashKey, s Settings, log *slog.Logger) (*AP
 }
 
 // Reload sets the settings for the requests that follow. Requests under way keep the former ones.
-// On
-// an error nothing has changed.
+// On an error nothing has changed.
 func (a *API) Reload(s Settings) error {
 	p, err := newPolicy(s)
 	if err == nil {
@@ -136,8 +134,7 @@ func (a *API) all() []*source {
 }
 
 // Health returns the errors that keep databases from answering, or none. It checks a database at
-// most
-// once a second for all callers, and retries those that failed. ctx bounds the time: a locked
+// most once a second for all callers, and retries those that failed. ctx bounds the time: a locked
 // database takes two seconds.
 func (a *API) Health(ctx context.Context) []*DatabaseError {
 	found := make([]*DatabaseError, 5)
@@ -170,8 +167,7 @@ func (a *API) RowCounts(ctx context.Context) map[string]int64 {
 var unlimited = &policy{stop: -1}
 
 // ServeHTTP answers a request whose path is one of the endpoints'. The primary has read the body:
-// its
-// Content-Type is that of its kind.
+// its Content-Type is that of its kind.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e := a.routes[r.URL.Path]
 	if e == nil {
@@ -250,8 +246,7 @@ func (a *API) refuse(w http.ResponseWriter, status int, why *refusal) {
 }
 
 // fail writes the error of a valid request. The status is 503, so that clients take it neither for
-// an
-// answer nor for their own fault.
+// an answer nor for their own fault.
 func (a *API) fail(w http.ResponseWriter, err error) {
 	var malformed *httpError
 	switch {

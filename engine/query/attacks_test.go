@@ -22,8 +22,7 @@ import (
 )
 
 // Attacks on the HTTP API, besides those in the other files. docs/THREATS.md lists all of them.
-// Attacks
-// that depend on bytes or time go over a socket.
+// Attacks that depend on bytes or time go over a socket.
 
 // ask sends a body from an address.
 func ask(a http.Handler, from, path, body string) reply {
@@ -99,10 +98,8 @@ func errorOf(body string) string {
 }
 
 // A request has no time and no purpose in it, so anybody who has seen a request can send it again.
-// An
-// upgrade's signed data is a request without parameters. docs/THREATS.md says so. The answer is
-// what its
-// signer may have.
+// An upgrade's signed data is a request without parameters. docs/THREATS.md says so. The answer is
+// what its signer may have.
 func TestSeenRequestsWorkAgain(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	good := signedRequest(`"count":1`)
@@ -116,8 +113,7 @@ func TestSeenRequestsWorkAgain(t *testing.T) {
 }
 
 // Nested texts, long texts and large numbers up to the largest body, all signed; and parameters
-// that
-// look like SQL.
+// that look like SQL.
 func TestBombs(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	var log bytes.Buffer
@@ -193,10 +189,8 @@ func (d *deaf) Write(b []byte) (int, error) {
 }
 
 // An address that sends half a body a thousand times, or reads no answer, is refused when it holds
-// as much
-// as is still free. Others are served, a proxy on this machine as long as memory is free. All
-// memory is
-// given back.
+// as much as is still free. Others are served, a proxy on this machine as long as memory is free.
+// All memory is given back.
 func TestSlowClientsHoldTheirShare(t *testing.T) {
 	const patient = 500 * time.Millisecond // until a request without room is refused
 	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, Memory: 8 * maxBody, RequestTime: patient})
@@ -362,10 +356,8 @@ func TestBodiesOverSockets(t *testing.T) {
 }
 
 // Requests with the query process are bounded, because each costs a descriptor. An address whose
-// clients
-// read no answer holds as many as are still free. Its next request waits, and is refused when its
-// time is
-// over.
+// clients read no answer holds as many as are still free. Its next request waits, and is refused
+// when its time is over.
 func TestSlowClientsHoldTheirShareOfConnections(t *testing.T) {
 	const patient = 300 * time.Millisecond
 	a := newAPI(t, unpack(t, "db"), Settings{StopAtCycle: -1, RequestTime: patient})
@@ -422,8 +414,7 @@ func TestConnectionsFollowTheDescriptors(t *testing.T) {
 }
 
 // Clients that hold every connection to the query process do not affect the primary's own requests,
-// which
-// have connections of their own. It does not kill a busy process.
+// which have connections of their own. It does not kill a busy process.
 func TestSlowClientsDoNotKeepThePrimaryOut(t *testing.T) {
 	f := processes(t, "sound", 6000) // answers that are not read hold their connections
 	there, until := make(chan struct{}), make(chan struct{})

@@ -24,8 +24,7 @@ func (d *discard) Write(b []byte) (int, error) {
 }
 
 // benchmarkRequest measures a request in the handler, from its body to its answer: parse, verify,
-// query,
-// sign.
+// query, sign.
 func benchmarkRequest(b *testing.B, path, parameters string, rows int) {
 	a := newAPI(b, unpack(b, "db"), forever)
 	body := signedRequest(parameters)

@@ -15,8 +15,7 @@ import (
 )
 
 // dialWithin is how long passing a connection to the query process may take. A request's own time
-// is
-// usually shorter.
+// is usually shorter.
 const dialWithin = 10 * time.Second
 
 // The connections between primary and query process are socket pairs. The primary passes one end of

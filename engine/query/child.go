@@ -124,8 +124,7 @@ func (c *child) giveUp() {
 }
 
 // health answers with the errors that keep the databases from answering. If a file system hangs,
-// one
-// check waits for it, and not one for each request of the primary.
+// one check waits for it, and not one for each request of the primary.
 func (c *child) health(w http.ResponseWriter, r *http.Request) {
 	if !c.checking.TryLock() {
 		http.Error(w, "a database has not answered since it was last looked at",

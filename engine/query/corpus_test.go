@@ -31,8 +31,7 @@ func configured(t *testing.T, c querytest.Config) Settings {
 }
 
 // TestCorpus sends every recorded request over HTTP to a gateway with this API, except GET
-// /metrics, which
-// this package does not answer. enginetest sends all of them to the real binary.
+// /metrics, which this package does not answer. enginetest sends all of them to the real binary.
 func TestCorpus(t *testing.T) {
 	corpus := querytest.Read()
 	if len(corpus.Cases) != 1367 {

@@ -20,8 +20,7 @@
 //
 // The two processes talk HTTP over socket pairs, which are passed over a channel, so no other
 // process can come between (channel.go). The secret key stays in the primary: the query process
-// says
-// what is to be signed, and where the signature goes (seal.go).
+// says what is to be signed, and where the signature goes (seal.go).
 //
 // # The way of a request
 //
@@ -41,8 +40,7 @@
 // A table's columns are read from the database. So the tables of a collector, which have other
 // columns, are answered with what they have. A column declared JSON holds JSON text. Text that is
 // its own canonical form, as archivers write it, is copied into the answer. Other text is parsed
-// and
-// printed as the replaced service did. A row with a JSON column that holds no JSON is left out,
+// and printed as the replaced service did. A row with a JSON column that holds no JSON is left out,
 // counted, and logged at intervals. The other rows are answered.
 //
 // Rows are ordered by cycle, timestamp and rowid. The rowid is the end of each index entry, so
@@ -64,10 +62,9 @@
 // Each file has at most 4 connections, each of which keeps its statements prepared.
 //
 // Files may appear, disappear and be replaced. While there are requests, each file is checked once
-// a
-// second, and reopened if it is another one. If a file is missing, locked, damaged or lacks a table
-// or column, its endpoints answer with a signed error that names it; the others continue. The error
-// is logged when it changes, and Health reports it as long as it lasts.
+// a second, and reopened if it is another one. If a file is missing, locked, damaged or lacks a
+// table or column, its endpoints answer with a signed error that names it; the others continue. The
+// error is logged when it changes, and Health reports it as long as it lasts.
 //
 // Each statement reads one state of its file. An answer made of several statements (a page and its
 // total, the rows of a list of ids, totalData) may read several states.
@@ -84,16 +81,14 @@
 // query process ends after hungQuery.
 //
 // Checks, rows and hashes keep a processor busy, so at most as many requests as there are
-// processors
-// do that work at a time (semaphore). SQLite's own work, such as counting, goes on beside it. A
-// request that holds the semaphore never waits for a connection; a request that holds a connection
-// may wait for the semaphore.
+// processors do that work at a time (semaphore). SQLite's own work, such as counting, goes on
+// beside it. A request that holds the semaphore never waits for a connection; a request that holds
+// a connection may wait for the semaphore.
 //
 // # Concurrency
 //
 // All methods of Front and API may be called from any goroutine. A reload replaces the settings as
-// a
-// whole. Front has one goroutine, which is locked to its thread, for the query process, six more
+// a whole. Front has one goroutine, which is locked to its thread, for the query process, six more
 // while that process runs, and none per request except the caller's.
 //
 // # A query process that hangs
@@ -102,8 +97,7 @@
 // goroutine sends it settings (follow). One fetches its counters, and kills a process that does not
 // return them (watch). One asks for the state of the databases (checkDatabases). Reload, Snapshot
 // and Health return what was received last. Requests that follow a reload wait until the process
-// has
-// the new settings. Connections are passed one at a time, with a deadline, so a process that takes
-// none costs the descriptors of one. Killing a process loses no request: each is asked again
+// has the new settings. Connections are passed one at a time, with a deadline, so a process that
+// takes none costs the descriptors of one. Killing a process loses no request: each is asked again
 // (relay.go).
 package query

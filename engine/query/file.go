@@ -62,8 +62,7 @@ type described struct {
 }
 
 // use returns the file's connections. The caller must call release with the result, also if it is
-// an
-// error.
+// an error.
 func (f *file) use() (*opened, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -33,8 +33,7 @@ func rig(t testing.TB, d Databases, s Settings) (*tested, *clock, *bytes.Buffer)
 }
 
 // A database that does not answer affects its endpoints alone. It is logged once, reported by
-// Health as
-// long as it lasts, and used again when it answers.
+// Health as long as it lasts, and used again when it answers.
 func TestDatabaseComesAndGoes(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -124,8 +123,7 @@ func sqlExec(t testing.TB, path string, statements ...string) {
 }
 
 // A database that is replaced by another file is reopened. A table that is dropped or changed while
-// the
-// file is open is noticed.
+// the file is open is noticed.
 func TestDatabaseIsReplaced(t *testing.T) {
 	noLeaks(t)
 	d := unpack(t, "db")

@@ -108,9 +108,8 @@ func (f *Front) Close() {
 }
 
 // Reload sets settings and log level for the requests that follow. Requests under way keep the
-// former
-// ones. On an error nothing has changed. Reload does not wait for the query process; the requests
-// do.
+// former ones. On an error nothing has changed. Reload does not wait for the query process; the
+// requests do.
 func (f *Front) Reload(s Settings, level slog.Level) error {
 	if err := f.configure(s); err != nil {
 		return err
@@ -167,10 +166,8 @@ func (f *Front) running() (*process, error) {
 }
 
 // await returns the query process. It waits until there is one, as long as ctx lasts, and, if
-// current
-// is set, until that process has the latest settings. When a process has ended, the next one is
-// about
-// to be started.
+// current is set, until that process has the latest settings. When a process has ended, the next
+// one is about to be started.
 func (f *Front) await(ctx context.Context, current bool) (*process, error) {
 	for {
 		f.mu.Lock()

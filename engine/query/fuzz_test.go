@@ -11,8 +11,7 @@ import (
 )
 
 // FuzzColumn checks that the answer for any column value is JSON. A JSON column is answered like a
-// record,
-// a plain one reads back as the same value.
+// record, a plain one reads back as the same value.
 func FuzzColumn(f *testing.F) {
 	f.Add(uint8(0), []byte(`{"a":{"dataType":"bi","value":"ff"}}`), int64(0), 0.0)
 	f.Add(uint8(1), []byte(`{"type":"Buffer","data":[1,{"dataType":"bi","value":"1"}]}`), int64(1),

@@ -89,8 +89,7 @@ func startWriter(t *testing.T, path string) (commits *atomic.Int64) {
 }
 
 // While another process writes as fast as it can, sixteen clients get consistent answers. None is
-// locked
-// out, and none reads half a transaction.
+// locked out, and none reads half a transaction.
 func TestLiveWriter(t *testing.T) {
 	noLeaks(t)
 	d := unpack(t, "db-empty")
@@ -146,8 +145,7 @@ func TestLiveWriter(t *testing.T) {
 }
 
 // slow is a table over which a query takes some seconds, without an index. Not longer: if a context
-// ends
-// just before SQLite begins, the driver loses that (see hungQuery), and the query must end by
+// ends just before SQLite begins, the driver loses that (see hungQuery), and the query must end by
 // itself.
 func slow(t *testing.T) *tested {
 	d := unpack(t, "db-empty")
@@ -205,8 +203,7 @@ func TestQueryIsCancelled(t *testing.T) {
 }
 
 // Requests wait while others keep the processors busy, up to their time limit. This is no error of
-// the
-// database.
+// the database.
 func TestWorkIsBounded(t *testing.T) {
 	noLeaks(t)
 	a := newAPI(t, unpack(t, "db"), forever)
@@ -289,8 +286,7 @@ func TestPoolIsBounded(t *testing.T) {
 }
 
 // A query that continues after its request's time, because its interruption was lost, is reported
-// to
-// hung. A query that ends is not.
+// to hung. A query that ends is not.
 func TestHungQuery(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	hung := make(chan struct{}, 1)

@@ -96,8 +96,8 @@ type process struct {
 }
 
 // keep starts the query process again and again, until ctx ends. It stays on one thread: the
-// process
-// gets SIGKILL when the thread that forked it ends, and inherits the niceness of that thread.
+// process gets SIGKILL when the thread that forked it ends, and inherits the niceness of that
+// thread.
 func (f *Front) keep(ctx context.Context) {
 	runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
 	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, niceness); err != nil {

@@ -88,8 +88,7 @@ func stop(t *testing.T, f *Front) int {
 }
 
 // A query process that is stopped is killed, and the next one answers the request that it had.
-// Other
-// calls do not wait for it.
+// Other calls do not wait for it.
 func TestHungProcessIsKilled(t *testing.T) {
 	f := processesChecked(t, "sound", 10, checks{every: 10 * time.Millisecond,
 		within: 2 * time.Second, health: 200 * time.Millisecond})
@@ -162,8 +161,7 @@ func TestFailedCheckKillsNothing(t *testing.T) {
 }
 
 // While the query process is stopped, a reload and the counters return at once. Later requests wait
-// for the
-// new settings, and get them from the next process.
+// for the new settings, and get them from the next process.
 func TestReloadDoesNotWait(t *testing.T) {
 	f := processesChecked(t, "sound", 10, checks{every: time.Millisecond, within: time.Hour,
 		health: 200 * time.Millisecond})
@@ -218,8 +216,7 @@ func TestRequestsAfterAReloadSeeIt(t *testing.T) {
 }
 
 // Requests whose clients leave do not hold descriptors or goroutines of the primary when its query
-// process
-// is stopped and takes no more connections.
+// process is stopped and takes no more connections.
 func TestStoppedProcessCostsLittle(t *testing.T) {
 	f := processesChecked(t, "sound", 10, checks{every: time.Hour, within: time.Hour,
 		health: time.Hour})
@@ -349,8 +346,7 @@ func TestChannelLeavesNothing(t *testing.T) {
 }
 
 // If a query process accepts nothing, passing a connection ends after its time limit, also for
-// those that
-// wait for their turn, and leaves nothing open.
+// those that wait for their turn, and leaves nothing open.
 func TestDialsEnd(t *testing.T) {
 	noLeaks(t)
 	channel, control, err := newChannel()

@@ -13,15 +13,12 @@ import (
 )
 
 // mostLost is how many query processes may end during one request. After that it is refused,
-// because
-// the request may be the cause.
+// because the request may be the cause.
 const mostLost = 3
 
 // relay is a request to the query process, and its answer. It survives the end of the query
-// process:
-// the request is asked again, and an answer that is written in part is continued, if the new
-// process
-// makes the same one.
+// process: the request is asked again, and an answer that is written in part is continued, if the
+// new process makes the same one.
 type relay struct {
 	front *Front
 	ctx   context.Context
@@ -175,8 +172,7 @@ func (r *relay) copy(w io.Writer, n int64) error {
 }
 
 // fill reads more of the answer. If the query process ends, fill continues in the same answer of
-// the
-// next one.
+// the next one.
 func (r *relay) fill() error {
 	for {
 		n, err := r.answer.Body.Read(r.buffer[:])

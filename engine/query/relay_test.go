@@ -21,8 +21,7 @@ import (
 )
 
 // processOf is the environment variable that makes this test binary a query process: a sound one,
-// or one
-// that dies on POST /receipt ("fatal").
+// or one that dies on POST /receipt ("fatal").
 const processOf = "QUERY_TEST_PROCESS"
 
 func runProcess(mode string) {
@@ -90,8 +89,7 @@ func kill(t *testing.T, f *Front) int {
 }
 
 // Clients that send one request after the other get an answer to each, and none is cut, while the
-// query
-// process is killed again and again.
+// query process is killed again and again.
 func TestRequestsOutliveTheQueryProcess(t *testing.T) {
 	f := processes(t, "sound", 20_000)
 	server := httptest.NewServer(f)
@@ -202,8 +200,7 @@ func TestRequestThatKills(t *testing.T) {
 }
 
 // Claims that do not fit wait: those of one address in their order, each address independently, as
-// long as
-// their contexts last. Nothing is lost.
+// long as their contexts last. Nothing is lost.
 func TestBudgetWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b budget

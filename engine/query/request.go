@@ -79,8 +79,7 @@ func typeName(k shardus.Kind) string {
 }
 
 // is tells whether a value has the type that a field wants. Object means any kind except an array
-// or
-// null.
+// or null.
 func is(v, want shardus.Kind) bool {
 	if want == shardus.Object {
 		return v == shardus.Object || v == shardus.Bytes || v == shardus.Buffer

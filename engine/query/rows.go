@@ -11,8 +11,7 @@ import (
 )
 
 // rowReader turns rows into canonical text. It reuses its memory from row to row. Beyond the
-// answer,
-// a row allocates only the texts that the driver makes.
+// answer, a row allocates only the texts that the driver makes.
 type rowReader struct {
 	table  *table
 	values []any // as the driver returns them: nil, int64, float64, string, []byte
@@ -80,9 +79,8 @@ func appendWhole(dst []byte, v any) ([]byte, error) {
 }
 
 // appendJSON appends a column that holds JSON text. An empty text stays empty. A number is
-// possible,
-// because in a column of type JSON SQLite stores text that looks like a number as a number: it is
-// the same JSON.
+// possible, because in a column of type JSON SQLite stores text that looks like a number as a
+// number: it is the same JSON.
 func appendJSON(dst []byte, v any) ([]byte, error) {
 	switch v := v.(type) {
 	case string:

@@ -83,8 +83,7 @@ type reader struct {
 func (r reader) sql() *statements { return &r.row.table.sql }
 
 // list appends the rows that a statement returns, with commas between them, and one before the
-// first
-// if a row precedes it. Damaged rows are left out.
+// first if a row precedes it. Damaged rows are left out.
 func (r reader) list(dst []byte, statement string, args ...any) ([]byte, error) {
 	found, err := r.opened.db.QueryContext(r.ctx, statement, args...)
 	if err != nil {

@@ -7,8 +7,7 @@ import (
 )
 
 // Bounds are the upper bounds of the latency histogram's buckets: from an answer without rows to
-// the
-// default request time.
+// the default request time.
 var Bounds = [...]time.Duration{
 	250 * time.Microsecond, 500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond,
 	5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond,

@@ -134,8 +134,7 @@ func identifier(name string) string { return "`" + strings.ReplaceAll(name, "`",
 
 // statements writes the queries. order holds the columns that rows are ordered by, quoted. rowid
 // decides between equal rows. It is the end of every index entry, so it costs nothing if there is
-// an
-// index.
+// an index.
 func (t *table) statements(order []string, id, other string) statements {
 	// The driver converts columns that were declared BOOLEAN or DATE. An expression has no declared
 	// type, and + leaves its value as it is.

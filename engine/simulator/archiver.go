@@ -103,8 +103,7 @@ func (a *archiver) open() (err error) {
 }
 
 // piece writes at most n records, and returns how many. It writes the manifest first, so that after
-// a
-// crash the manifest has every record that a log has.
+// a crash the manifest has every record that a log has.
 func (a *archiver) piece(n int64) (int64, error) {
 	made := a.makeUp(n)
 	if a.manifest != nil {
@@ -222,8 +221,7 @@ func (a *archiver) makeOdd(l line, fits bool) (another bool) {
 const applyTime = "applyTimestamp"
 
 // repeat makes the line that the archiver logs when it gets the receipt l a second time. It logs
-// that
-// one before it deletes executionShardKey.
+// that one before it deletes executionShardKey.
 func (a *archiver) repeat(l line) line {
 	record := appendWithout(nil, a.text[l.from:l.to], applyTime)
 	from := len(a.text)

@@ -31,8 +31,7 @@ Flags:
 const exitConfig = 78
 
 // Command is "distributor simulate". It parses args (without the names of program and command),
-// runs
-// until it is done or ctx ends, and returns the exit status: 0, 1 for failures, exitConfig for
+// runs until it is done or ctx ends, and returns the exit status: 0, 1 for failures, exitConfig for
 // invalid arguments.
 func Command(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseArgs(args, stdout)

@@ -28,8 +28,7 @@ type database struct {
 }
 
 // OpenDatabases opens the databases in dir, in WAL mode, and makes those that do not exist. With
-// fresh
-// they are deleted first.
+// fresh they are deleted first.
 func OpenDatabases(dir string, fresh bool) (*Databases, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("simulator: %w", err)
@@ -273,8 +272,7 @@ func (d *Databases) Close() error {
 }
 
 // lastCycle returns the highest stored counter, and when that cycle began (Unix seconds); -1 and 0
-// if
-// there is none.
+// if there is none.
 func (d *Databases) lastCycle() (counter, start int64, err error) {
 	if d == nil {
 		return -1, 0, nil

@@ -23,8 +23,7 @@ const (
 )
 
 // LogOptions says where and how one stream's data logs are written. A limit of zero means the
-// default
-// of archivers of the generation.
+// default of archivers of the generation.
 type LogOptions struct {
 	Dir        string // made if it does not exist
 	Stream     string
@@ -75,8 +74,7 @@ type pendingLine struct {
 }
 
 // NewLogWriter opens the stream's logs. Like a restarted archiver it continues the log that the
-// active
-// file names, and rotates at once if that log is full.
+// active file names, and rotates at once if that log is full.
 func NewLogWriter(o LogOptions) (*LogWriter, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
@@ -153,13 +151,11 @@ func (w *LogWriter) measure() (int64, error) {
 }
 
 // Append adds a record to what Flush will write. It copies line. If the log is full, it first
-// flushes
-// and rotates.
+// flushes and rotates.
 func (w *LogWriter) Append(line []byte) error { return w.append(line, true) }
 
 // AppendNoise adds a line that is no record, such as a damaged one. It is written and counted like
-// a
-// record, but OnWrite is not called for it.
+// a record, but OnWrite is not called for it.
 func (w *LogWriter) AppendNoise(line []byte) error { return w.append(line, false) }
 
 func (w *LogWriter) append(line []byte, record bool) error {
@@ -210,8 +206,7 @@ func (w *LogWriter) Flush() error {
 }
 
 // write writes a piece of buf that ends at upTo, and calls OnWrite for the records that are
-// complete
-// by then. A record is complete when its first line end is written.
+// complete by then. A record is complete when its first line end is written.
 func (w *LogWriter) write(piece []byte, upTo int) error {
 	at := time.Now()
 	if _, err := w.file.Write(piece); err != nil {

@@ -1,8 +1,8 @@
 package simulator
 
 // Mix chooses streams by weight, as evenly as possible: among any number of successive records,
-// each
-// stream has its share, plus or minus one. It is a smooth weighted round robin, without randomness.
+// each stream has its share, plus or minus one. It is a smooth weighted round robin, without
+// randomness.
 type Mix struct {
 	weight, credit [len(Streams)]float64
 	total          float64

@@ -41,8 +41,7 @@ func (o *Odd) share(k oddKind) *float64 {
 }
 
 // appendNonCanonical appends another form of a canonical object: with its first member last, and
-// with
-// spaces and tabs between members. Line ends are not used, because they would end the line.
+// with spaces and tabs between members. Line ends are not used, because they would end the line.
 func appendNonCanonical(dst, record []byte) []byte {
 	first := memberEnd(record, 1)
 	if record[first] == '}' { // with one member only white space can differ
@@ -83,8 +82,7 @@ func appendWithout(dst, record []byte, name string) []byte {
 }
 
 // memberPlace returns where the member with that name begins, or would begin: at the quote of a
-// name,
-// or at the brace that ends the record.
+// name, or at the brace that ends the record.
 func memberPlace(record []byte, name string) int {
 	at := 1
 	for record[at] != '}' {

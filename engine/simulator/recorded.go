@@ -16,16 +16,14 @@ import (
 )
 
 // recordedGz holds recorded records with few signatures. Each line is a stream, the record's share
-// of
-// the copies, and the record's canonical text as older archivers log it: receipts have
+// of the copies, and the record's canonical text as older archivers log it: receipts have
 // executionShardKey. There are no records of originalTx, because a receipt contains its own.
 //
 //go:embed recorded/records.gz
 var recordedGz []byte
 
 // shardKey is the member that the newest archivers delete before they log a receipt. They store it
-// in
-// the database nevertheless.
+// in the database nevertheless.
 const shardKey = "executionShardKey"
 
 // shape holds the templates of one recorded transaction.
@@ -48,8 +46,7 @@ type template struct {
 }
 
 // cut says that text[from:to] is replaced. arg is an offset for times (ms) and cycles, a register
-// for
-// hashes.
+// for hashes.
 type cut struct {
 	from, to int
 	slot     slotKind
@@ -168,8 +165,7 @@ func namesIn(all []byte) map[string]bool {
 }
 
 // compile cuts the text of a record of the transaction of, wherever copies differ. Hashes in stay
-// are
-// the same in every copy. Any other hash gets one register for all its places.
+// are the same in every copy. Any other hash gets one register for all its places.
 func compile(text []byte, of *transaction, stay map[string]bool) *template {
 	t := &template{text: text}
 	registers := make(map[string]int)

@@ -9,8 +9,7 @@ import (
 )
 
 // rotate ends the log and begins the next, in the order in which archivers do it: trailer, end of
-// the
-// file, renames of old logs, new file, active file.
+// the file, renames of old logs, new file, active file.
 func (w *LogWriter) rotate() error {
 	unit := "bytes"
 	if w.o.Generation == Entries {

@@ -23,9 +23,8 @@ type Summary struct {
 const pieceBytes = 1 << 20
 
 // Run acts as an archiver until ctx ends, the duration is over or the count is reached. None of
-// these
-// is an error. Every record in the logs is in the manifest, and, when Run has returned without an
-// error, in the databases.
+// these is an error. Every record in the logs is in the manifest, and, when Run has returned
+// without an error, in the databases.
 func Run(ctx context.Context, o Options) (Summary, error) {
 	if err := o.complete(); err != nil {
 		return Summary{}, err

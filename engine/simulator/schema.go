@@ -7,8 +7,7 @@ import (
 
 // recordedSchema is the contents of sqlite_master of an archiver's databases: "-- <file>", then its
 // statements. Their types must stay as they are: NUMBER, JSON and BOOLEAN decide how SQLite stores
-// a
-// value.
+// a value.
 //
 //go:embed recorded/schema.sql
 var recordedSchema string
@@ -49,8 +48,7 @@ const (
 )
 
 // tables is in the order in which a batch is committed, so that a reader who sees a receipt finds
-// the
-// rows that the receipt names.
+// the rows that the receipt names.
 var tables = [tableCount]table{
 	tableCycles:      {name: "cycles", columns: 3},
 	tableOriginalTxs: {name: "originalTxsData", columns: 4},

@@ -51,8 +51,7 @@ type World struct {
 }
 
 // transaction holds what differs between copies. In a cycle's record, id is the cycle's marker,
-// marker
-// that of the cycle before, and ms the time at which the cycle begins.
+// marker that of the cycle before, and ms the time at which the cycle begins.
 type transaction struct {
 	shape  int
 	ms     int64

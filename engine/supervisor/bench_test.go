@@ -10,8 +10,7 @@ import (
 )
 
 // BenchmarkConnect measures hand-offs to a real process that closes each socket and reports that:
-// one
-// after another, and many in parallel, as net/http's goroutines make them.
+// one after another, and many in parallel, as net/http's goroutines make them.
 func BenchmarkConnect(b *testing.B) {
 	for _, parallel := range []int{1, 64} {
 		b.Run(fmt.Sprint("callers=", parallel*runtime.GOMAXPROCS(0)), func(b *testing.B) {

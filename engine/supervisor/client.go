@@ -36,8 +36,7 @@ const (
 )
 
 // client is one Connect and its result. Guarded by Supervisor.mu, except fd and Client, which
-// change
-// only while no writer uses them.
+// change only while no writer uses them.
 type client struct {
 	Client
 	id      uint64

@@ -51,8 +51,7 @@
 // # Goroutines and locks
 //
 // Every exported function may be called from any goroutine. One goroutine (run) starts processes.
-// It
-// is locked to its thread for life, because a worker gets SIGKILL when the thread that forked it
+// It is locked to its thread for life, because a worker gets SIGKILL when the thread that forked it
 // ends. Each worker has a writer, a reader, a forwarder of its output, and a goroutine that waits
 // for its end. Stop returns when all of them have ended.
 //

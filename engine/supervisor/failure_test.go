@@ -95,8 +95,7 @@ func TestCrashLoop(t *testing.T) {
 }
 
 // While starts are in backoff, waiting clients and new ones are refused. When the backoff is over,
-// the
-// next client lets a worker start.
+// the next client lets a worker start.
 func TestBackoffRefusesClients(t *testing.T) {
 	for _, warm := range []int{0, 1} {
 		t.Run(fmt.Sprint("warm=", warm), func(t *testing.T) {
@@ -158,8 +157,7 @@ func TestBadStarts(t *testing.T) {
 }
 
 // A worker that still reports but reads nothing is killed, and the clients that it was not given go
-// to
-// another worker.
+// to another worker.
 func TestWorkerThatReadsNothing(t *testing.T) {
 	f := prepare(t, "deaf@1", 2, 2, 1000)
 	f.times.send = 300 * time.Millisecond

@@ -10,8 +10,7 @@ import (
 
 // Profile opens a connection on which worker number answers one HTTP request for /debug/pprof. The
 // control channel carries the socket, so there is no file or port that others could find. It
-// returns
-// ErrNoWorker if that worker does not run.
+// returns ErrNoWorker if that worker does not run.
 func (s *Supervisor) Profile(number int) (net.Conn, error) {
 	w := s.working(number)
 	if w == nil {

@@ -148,8 +148,7 @@ func (s *Supervisor) retire(now time.Time, p *plan) {
 }
 
 // drain takes a worker out of service. It gets no client any more, and the clients that it was
-// given
-// are before the Drain in its queue.
+// given are before the Drain in its queue.
 func (s *Supervisor) drain(w *worker, d handoff.Drain) {
 	w.enter(draining)
 	w.send(outgoing{message: handoff.Message{Drain: &d}})
@@ -217,8 +216,7 @@ func (s *Supervisor) start(w *worker) {
 }
 
 // reap is the goroutine that each worker has until its end. It starts the worker's other
-// goroutines,
-// waits for the process's end, and cleans up.
+// goroutines, waits for the process's end, and cleans up.
 func (s *Supervisor) reap(w *worker) {
 	defer s.reaps.Done()
 	p := w.process
@@ -306,11 +304,9 @@ func (s *Supervisor) remove(w *worker, err error) {
 
 // Stop refuses new clients, and drains the workers: their clients get up to within to catch up with
 // head, and are closed with ServerShutdown, closeGap apart if there is time for that. When ctx
-// ends,
-// which should be some seconds later than within, the workers that are left are killed. Stop
-// returns
-// when every process is reaped and no goroutine is left. Another call, for example with less time,
-// replaces the first, and both return.
+// ends, which should be some seconds later than within, the workers that are left are killed. Stop
+// returns when every process is reaped and no goroutine is left. Another call, for example with
+// less time, replaces the first, and both return.
 func (s *Supervisor) Stop(ctx context.Context, head uint64, within time.Duration) {
 	s.mu.Lock()
 	s.stopping = true

@@ -63,8 +63,7 @@ type Worker struct {
 }
 
 // Ready returns how many workers take clients, if they have free slots. If there are none for
-// longer
-// than a start takes, and some are wanted, starts fail: see Backoff.
+// longer than a start takes, and some are wanted, starts fail: see Backoff.
 func (s Snapshot) Ready() (n int) {
 	for _, w := range s.Workers {
 		if w.State == ready {

@@ -197,10 +197,8 @@ func (s *Supervisor) reportStart(err error) {
 // not if starts are in backoff. An older client of the key is closed with DuplicateConnection at
 // once, even if this call fails later; Connect waits for its end up to times.takeover (see the
 // package doc). The caller closes fd when Connect has returned. If Connect returns an error,
-// nothing
-// was written to fd. Errors: ErrFull, ErrStopping, ErrClosed, ErrNoWorker (with ctx's, if that
-// ended
-// the wait).
+// nothing was written to fd. Errors: ErrFull, ErrStopping, ErrClosed, ErrNoWorker (with ctx's, if
+// that ended the wait).
 func (s *Supervisor) Connect(ctx context.Context, cl Client, fd int) error {
 	c := &client{Client: cl, fd: fd, done: make(chan error, 1)}
 	if err := s.enqueue(c); err != nil {
@@ -288,8 +286,7 @@ func (s *Supervisor) noWorker(cause error) error {
 }
 
 // Disconnect closes the connection of key, and tells whether there was one that was not being
-// closed
-// already.
+// closed already.
 func (s *Supervisor) Disconnect(key string, why wsproto.Disconnect) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -302,12 +299,9 @@ func (s *Supervisor) Disconnect(key string, why wsproto.Disconnect) bool {
 }
 
 // SetExpiry sets the expiry of every client to what f returns for its key, now and whenever a
-// client
-// connects, also if older settings admitted its request. Zero means never. A time in the past
-// closes
-// the client with SubscriptionExpired. f is called with the supervisor locked: it must not wait,
-// nor
-// call the supervisor.
+// client connects, also if older settings admitted its request. Zero means never. A time in the
+// past closes the client with SubscriptionExpired. f is called with the supervisor locked: it must
+// not wait, nor call the supervisor.
 func (s *Supervisor) SetExpiry(f func(key string) time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -353,8 +347,7 @@ func (s *Supervisor) SetCompressed(dir string) {
 }
 
 // updateReaders fills Readers and CompressedReaders. It is called with mu held when a worker got
-// its
-// first client or lost its last, of either kind.
+// its first client or lost its last, of either kind.
 func (s *Supervisor) updateReaders() {
 	var all, compressed []*bell.Bell
 	for _, w := range s.workers {

@@ -64,8 +64,7 @@ func (f *fixture) closes() []string {
 }
 
 // prepare returns a supervisor that is not started, with time limits for tests. The test ends with
-// Stop
-// and a check that nothing is left.
+// Stop and a check that nothing is left.
 func prepare(t testing.TB, mode string, warm, max, maxClients int) *fixture {
 	t.Helper()
 	f := &fixture{t: t, places: make(map[string][]uint64)}
@@ -190,8 +189,7 @@ type collector struct {
 }
 
 // connect hands over a new connection. The collector must be closed, by the test or by the worker,
-// before
-// the test ends.
+// before the test ends.
 func (f *fixture) connect(ctx context.Context, cl Client) (*collector, error) {
 	f.t.Helper()
 	client, server := socket(f.t)
@@ -351,8 +349,7 @@ func TestReconnectWhenFull(t *testing.T) {
 }
 
 // Upstream bugs 14–16: of three connections of one key on three workers, each closes the one
-// before, and
-// the last one stays.
+// before, and the last one stays.
 func TestDuplicatesAcrossWorkers(t *testing.T) {
 	f := start(t, "", 3, 3, 1)
 	f.wantLayout("1:0 2:0 3:0")
@@ -391,8 +388,7 @@ func TestDuplicatesAcrossWorkers(t *testing.T) {
 }
 
 // OnPosition is called when a key's newest connection begins, when it confirms and when it ends,
-// also
-// with its worker. It is not called for an older connection once a newer one has begun.
+// also with its worker. It is not called for an older connection once a newer one has begun.
 func TestPositions(t *testing.T) {
 	f := start(t, "", 2, 2, 1)
 	f.wantLayout("1:0 2:0")
@@ -585,8 +581,7 @@ func TestWake(t *testing.T) {
 }
 
 // A worker with descriptors for fewer clients than MaxClients is full with those. It reports when
-// it has
-// more.
+// it has more.
 func TestSlotsForFewDescriptors(t *testing.T) {
 	f := start(t, "room", 1, 2, 10) // reports 2
 	a, _ := f.mustConnect("a"), f.mustConnect("b")
@@ -639,8 +634,7 @@ func TestConfigure(t *testing.T) {
 }
 
 // If the ctx of a Connect ends while its client is in the queue of a worker, Connect returns at
-// once, and
-// its descriptor, which may be reused by then, is not sent.
+// once, and its descriptor, which may be reused by then, is not sent.
 func TestGiveUpInTheQueue(t *testing.T) {
 	f := prepare(t, "", 1, 1, 1000)
 	f.times.send, f.times.silentChecks = time.Minute, 1<<30

@@ -15,8 +15,7 @@ import (
 )
 
 // patient starts a supervisor that does not kill a stopped worker, and lets a newer connection wait
-// for
-// within.
+// for within.
 func patient(t *testing.T, within time.Duration, warm, max, maxClients int) *fixture {
 	t.Helper()
 	f := prepare(t, "", warm, max, maxClients)
@@ -88,8 +87,7 @@ func (f *fixture) place(key string) (last uint64) {
 }
 
 // A newer connection begins where the older one has ended, also on another worker. The older one's
-// worker
-// is stopped meanwhile, so that its end cannot come earlier.
+// worker is stopped meanwhile, so that its end cannot come earlier.
 func TestTakeoverWaitsForTheEnd(t *testing.T) {
 	for _, workers := range []int{1, 2} {
 		t.Run(fmt.Sprint(workers, " workers"), func(t *testing.T) {
@@ -131,8 +129,7 @@ func (f *fixture) mustHold(key string) *client {
 }
 
 // A newer connection waits for an older one that does not end only up to the limit, and later ones
-// do not
-// wait again.
+// do not wait again.
 func TestTakeoverWithoutAnEnd(t *testing.T) {
 	f := patient(t, 300*time.Millisecond, 2, 2, 3)
 	f.wantLayout("1:0 2:0")
@@ -151,8 +148,7 @@ func TestTakeoverWithoutAnEnd(t *testing.T) {
 }
 
 // Of many connections that come while the older one ends, only the newest waits. The others are
-// refused at
-// once, and nothing of them is left.
+// refused at once, and nothing of them is left.
 func TestTakeoverStorm(t *testing.T) {
 	f := patient(t, time.Hour, 1, 1, 1)
 	f.mustConnect("a")
@@ -176,8 +172,7 @@ func TestTakeoverStorm(t *testing.T) {
 }
 
 // The position that the older connection has confirmed counts, also if the newer one gives up
-// before the
-// older one has ended.
+// before the older one has ended.
 func TestTakeoverGivenUp(t *testing.T) {
 	f := patient(t, time.Hour, 1, 1, 2)
 	older := f.mustConnect("a")

@@ -23,8 +23,7 @@ func (f *fixture) revoke(revoked string) {
 }
 
 // A client that waits for a slot is refused when its subscription ends, by the clock or by a
-// reload. The
-// others continue to wait.
+// reload. The others continue to wait.
 func TestSubscriptionEndsWhileWaiting(t *testing.T) {
 	var step atomic.Int64
 	for name, end := range map[string]func(f *fixture){
@@ -97,8 +96,7 @@ func TestSlotOfAnEndedClient(t *testing.T) {
 }
 
 // stuff stops worker 1 and hands it clients until its channel is full, so that later messages stay
-// in its
-// queue. It returns the results of their Connects.
+// in its queue. It returns the results of their Connects.
 func (f *fixture) stuff() (outcomes chan error, n int) {
 	f.t.Helper()
 	f.pause(1)
@@ -120,8 +118,7 @@ func (f *fixture) stuff() (outcomes chan error, n int) {
 }
 
 // A client that was told to close before its worker had it is not assigned to another worker when
-// that
-// worker dies.
+// that worker dies.
 func TestClosedBeforeItsWorkerDies(t *testing.T) {
 	f := patient(t, time.Hour, 1, 1, 1000)
 	outcomes, n := f.stuff()

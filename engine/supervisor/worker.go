@@ -43,8 +43,7 @@ var failures = []Failure{
 }
 
 // worker is one process and its clients. Guarded by Supervisor.mu, except the immutable number,
-// log,
-// more and dead, and process, which is set once, before the worker's goroutines start.
+// log, more and dead, and process, which is set once, before the worker's goroutines start.
 type worker struct {
 	number       int
 	log          *slog.Logger

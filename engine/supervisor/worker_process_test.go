@@ -62,10 +62,9 @@ type testClients struct {
 }
 
 // testWorker writes a client's response to it, and "close <name>" when it gets a Close. Its Stats
-// count
-// wake-ups as Pings. They show the ping interval of later Settings as Sends, the worker number as
-// MinCursor and the length of the compressed log's name as CompressedBytes. Deflate counts clients,
-// including those that have left.
+// count wake-ups as Pings. They show the ping interval of later Settings as Sends, the worker
+// number as MinCursor and the length of the compressed log's name as CompressedBytes. Deflate
+// counts clients, including those that have left.
 func testWorker(mode string) error {
 	mode, only, _ := strings.Cut(mode, "@")
 	if len(os.Environ()) != len(workerEnv("")) {

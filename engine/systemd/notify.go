@@ -11,8 +11,7 @@ import (
 )
 
 // notifyWithin is how long the service manager may take to receive a message. If it hangs, its
-// queue
-// is full.
+// queue is full.
 const notifyWithin = time.Second
 
 // Notify reports the state of the service to the service manager that has set NOTIFY_SOCKET

@@ -24,8 +24,7 @@ import (
 )
 
 // numbered returns the payload of the n-th frame of a river. It shows its number, and every byte
-// can be
-// checked.
+// can be checked.
 func numbered(n int) []byte {
 	size := 20 + n*37%300
 	if n%50 == 0 {
@@ -370,8 +369,7 @@ func (b *bench) runAssaults(all []*assault) {
 }
 
 // check checks what the client gets: whole frames in order, then the close frame, then the end; or,
-// if
-// the input is allowed, the pong and more frames.
+// if the input is allowed, the pong and more frames.
 func (a *assault) check() error {
 	s := seen{next: -1}
 	if a.answer {
@@ -402,9 +400,8 @@ func (a *assault) check() error {
 }
 
 // Frames are sent to a client that breaks a rule, in any division of its input. It gets whole
-// frames,
-// then the close frame that the RFC demands, then the end. The other clients of the worker get
-// everything.
+// frames, then the close frame that the RFC demands, then the end. The other clients of the worker
+// get everything.
 func TestAttacks(t *testing.T) {
 	// On a busy machine the pieces of an attack may come minutes apart. The worker must read them all.
 	setCloseWait(t, time.Hour)
@@ -468,8 +465,7 @@ func setCloseWait(t *testing.T, wait time.Duration) {
 }
 
 // Half a frame, cut at every byte, has no effect: the client gets the stream until it leaves, with
-// or
-// without a reset.
+// or without a reset.
 func TestHalfFrames(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	r := b.flow(time.Millisecond)

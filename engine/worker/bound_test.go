@@ -18,8 +18,7 @@ import (
 )
 
 // manualLoop is a loop whose events the test makes one by one, so that the order of its actions can
-// be
-// checked.
+// be checked.
 type manualLoop struct {
 	*loop
 	t       testing.TB
@@ -142,8 +141,7 @@ func newWire(t testing.TB) *wire {
 }
 
 // after calls sent, then waits for n bytes after mark, which it writes first. So everything that
-// was sent
-// earlier is before the mark.
+// was sent earlier is before the mark.
 func (w *wire) after(t testing.TB, mark string, sent func(), n int) []byte {
 	t.Helper()
 	if _, err := w.theirs.Write([]byte(mark)); err != nil {
@@ -178,17 +176,13 @@ func (h *manualLoop) waitWritable(c *client) {
 }
 
 // replayBound is the bound of the package doc: how many bytes clients that are behind get at most
-// between
-// two reads of the head.
+// between two reads of the head.
 const replayBound = 2<<20 + 256<<10
 
 // The bound holds for any number of clients that replay history, and for all requests of them and
-// of new
-// clients. After a new frame the live clients are served first, and between two reads of the head
-// the
-// others get at most replayBound. Here the live clients and one that replays write to one
-// connection, so
-// its bytes show the order of sends.
+// of new clients. After a new frame the live clients are served first, and between two reads of the
+// head the others get at most replayBound. Here the live clients and one that replays write to one
+// connection, so its bytes show the order of sends.
 func TestReplayIsBounded(t *testing.T) {
 	const replaying, livePeers = 40, 3
 	h := newManualLoop(t)

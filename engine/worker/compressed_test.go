@@ -40,8 +40,7 @@ func (b *bench) announce(dir string) {
 }
 
 // zipper is a real compressor for a bench. It makes a compressed log while SetClients says that
-// there are
-// clients.
+// there are clients.
 type zipper struct {
 	*deflate.Compressor
 	t       testing.TB
@@ -104,8 +103,7 @@ func (z *zipper) waitAlive(alive bool) {
 }
 
 // begin publishes a frame and waits until it is in the compressed log, because the start of a
-// compressed
-// log is known only then.
+// compressed log is known only then.
 func (z *zipper) begin(b *bench, payload []byte) {
 	z.t.Helper()
 	before := z.Stats().Frames
@@ -114,8 +112,7 @@ func (z *zipper) begin(b *bench, payload []byte) {
 }
 
 // reaches publishes frames until p gets one compressed: then the worker uses the compressed log. p
-// must
-// have read everything. It returns the number of the next frame.
+// must have read everything. It returns the number of the next frame.
 func (z *zipper) reaches(b *bench, p *peer, payload []byte) int {
 	z.t.Helper()
 	z.waitAlive(true)
@@ -164,8 +161,7 @@ func inflated(payload []byte) ([]byte, error) {
 }
 
 // next reads up to the next message, and tells whether it was compressed. It answers pings, and
-// checks
-// their positions.
+// checks their positions.
 func (p *peer) next(b *bench, i int) (compressed bool, err error) {
 	for {
 		h, payload, err := p.tryFrame()
@@ -233,8 +229,7 @@ func (b *bench) frame(i int) []byte {
 }
 
 // When there is a compressed log, clients with compression get every message compressed, and the
-// other
-// clients of the same worker none. The texts are the same.
+// other clients of the same worker none. The texts are the same.
 func TestCompressedAndPlain(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	b := start(t, handoff.Settings{}, framelog.Options{})
@@ -305,8 +300,7 @@ func TestCompressedLogComesAndGoes(t *testing.T) {
 }
 
 // If the floor of the compressed log passes a client that does not read, the client continues with
-// plain
-// frames, from any place in a frame, and later with compressed frames again.
+// plain frames, from any place in a frame, and later with compressed frames again.
 func TestSlowerThanTheCompressedLog(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	b := start(t, handoff.Settings{}, framelog.Options{SegmentBytes: 8 << 20, RetainBytes: 256 << 20})
@@ -340,8 +334,8 @@ func TestSlowerThanTheCompressedLog(t *testing.T) {
 }
 
 // Clients of both kinds read, send and leave at random, while the compressed log appears and
-// disappears
-// and its floor moves. Each gets every message, with only valid control frames between them.
+// disappears and its floor moves. Each gets every message, with only valid control frames between
+// them.
 func TestRandomClientsAndCompressedLogs(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -423,8 +417,7 @@ func (b *bench) await(i int) {
 }
 
 // A client may mark its frames as compressed if compression was negotiated. They are discarded
-// without
-// inflating.
+// without inflating.
 func TestCompressedInput(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	data := masked(ws.OpText, []byte("\xff no DEFLATE data"))
@@ -552,8 +545,7 @@ func TestCompressedLogThatDoesNotGrow(t *testing.T) {
 }
 
 // The rest of a compressed frame that is longer than a slice is sent in the same turn, if the
-// socket
-// takes it, because no later event would send it.
+// socket takes it, because no later event would send it.
 func TestLongCompressedFrame(t *testing.T) {
 	h := newManualLoop(t)
 	w, dir := byHand(t, framelog.Options{})
@@ -627,10 +619,8 @@ func TestDamagedCompressedLog(t *testing.T) {
 }
 
 // Only damage to the compressed log is logged as an error. If its floor has passed a client since
-// the
-// last turn, that client continues with plain frames. If its directory is gone it has ended, and
-// the
-// primary's message about that is on its way.
+// the last turn, that client continues with plain frames. If its directory is gone it has ended,
+// and the primary's message about that is on its way.
 func TestCompressedLogIsGivenUp(t *testing.T) {
 	const size = 9000
 	for name, c := range map[string]struct {

@@ -28,8 +28,7 @@ const (
 // A client that is cut off gets again what it has not confirmed. A socket takes at once what a slow
 // client reads for many seconds, so pings are sent among the data, by its bytes. The client's read
 // rate is not known. So the distance grows with what the connection has brought: whenever it is
-// cut,
-// the client has confirmed all that it has read except about a confirmShare-th.
+// cut, the client has confirmed all that it has read except about a confirmShare-th.
 func (c *client) pingDistance(offset uint64) uint64 {
 	return min(confirmBytes, max(leastConfirm, (offset-c.from)/confirmShare))
 }
@@ -82,8 +81,7 @@ func (l *loop) pingsWithin(
 }
 
 // message returns the header for a sendmsg(2) of b with the pings in their places. It is valid
-// until
-// g is used again.
+// until g is used again.
 func (g *gathering) message(b []byte) *unix.Msghdr {
 	g.iov = g.iov[:0]
 	from, begin := 0, 0

@@ -84,8 +84,7 @@ func TestPingsAmongOldFrames(t *testing.T) {
 }
 
 // flush waits until the worker's TCP has all that was sent. Closing a connection with unread input
-// would
-// discard what is not sent yet.
+// would discard what is not sent yet.
 func (p *peer) flush() {
 	p.t.Helper()
 	until(p.t, func() bool { return p.pending(unix.SIOCOUTQ) == 0 })
@@ -142,8 +141,7 @@ func TestPingsInFastReplays(t *testing.T) {
 }
 
 // A client is pinged by time also while its socket is full. The ping is sent at the next boundary
-// when
-// the socket is writable.
+// when the socket is writable.
 func TestPingsWhileBlocked(t *testing.T) {
 	h := newManualLoop(t)
 	ours, theirs := dial(t, true)
@@ -199,8 +197,7 @@ func TestPartialPings(t *testing.T) {
 }
 
 // checkPings reads frames of one size up to an offset, and checks the positions in the pings
-// between
-// them.
+// between them.
 func checkPings(r io.Reader, frame int, to uint64) error {
 	if _, err := io.CopyN(io.Discard, r, int64(len(response))); err != nil {
 		return err
@@ -242,8 +239,7 @@ func (p *peer) closing(code uint16) {
 }
 
 // Input after a client's close frame, or after its answer to ours, does not destroy what is still
-// on its
-// way to the client.
+// on its way to the client.
 func TestInputBehindTheClose(t *testing.T) {
 	for name, begin := range map[string]func(*bench, *peer){
 		"the client closes": func(b *bench, p *peer) {
@@ -321,8 +317,7 @@ func TestPartingIsBounded(t *testing.T) {
 }
 
 // A client to which a slow link brings our close frame late is given time while its TCP
-// acknowledges
-// something.
+// acknowledges something.
 func TestCloseOnASlowLink(t *testing.T) {
 	h := newManualLoop(t)
 	ours, theirs := dialSlow(t)

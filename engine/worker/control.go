@@ -65,9 +65,8 @@ func (l *loop) handle(m handoff.Message, fd int) error {
 }
 
 // socketLost handles a Client message whose descriptor did not arrive. Only that client is lost.
-// The
-// cause is a descriptor limit that was lowered while the worker ran, because the primary gives a
-// worker no more clients than it reported slots.
+// The cause is a descriptor limit that was lowered while the worker ran, because the primary gives
+// a worker no more clients than it reported slots.
 func (l *loop) socketLost(m handoff.Message) {
 	l.log.Error("a socket is lost", "error", handoff.ErrNoDescriptor)
 	if m.Client != nil {

@@ -22,8 +22,7 @@ import (
 )
 
 // vanish makes the peer of a connection disappear: a filter drops all its input before TCP sees it.
-// So
-// nothing is acknowledged and no reset is sent, as if a cable had been pulled.
+// So nothing is acknowledged and no reset is sent, as if a cable had been pulled.
 func vanish(t testing.TB, c *net.TCPConn) {
 	t.Helper()
 	raw, err := c.SyscallConn()
@@ -41,8 +40,7 @@ func vanish(t testing.TB, c *net.TCPConn) {
 }
 
 // kernelKnows tells whether this machine still has the socket from local to remote, in any state,
-// even
-// if no process has it open.
+// even if no process has it open.
 func kernelKnows(t testing.TB, local, remote net.Addr) bool {
 	t.Helper()
 	table, err := os.ReadFile("/proc/self/net/tcp")
@@ -57,8 +55,7 @@ func kernelKnows(t testing.TB, local, remote net.Addr) bool {
 }
 
 // Peers that vanish are detected whether their sockets are full or not. Soon after that the kernel
-// has
-// dropped their connections too; by itself it would keep the last data for minutes.
+// has dropped their connections too; by itself it would keep the last data for minutes.
 func TestVanishedPeers(t *testing.T) {
 	b := start(t, handoff.Settings{PingIntervalMS: 200, PingTimeoutMS: 800}, framelog.Options{})
 	b.append(10, 12<<20)
@@ -90,8 +87,7 @@ func TestVanishedPeers(t *testing.T) {
 }
 
 // A peer that reads but answers no ping ends with PingTimeout. A peer that does not read either
-// ends
-// with TooSlow.
+// ends with TooSlow.
 func TestSilentPeers(t *testing.T) {
 	b := start(t, handoff.Settings{PingIntervalMS: 200, PingTimeoutMS: 900}, framelog.Options{})
 	b.append(6 << 20) // before they connect, so that there is data to send before the first ping
@@ -139,8 +135,7 @@ func (h *manualLoop) readUntilWritable(c *client, ours *net.TCPConn) {
 }
 
 // A client whose socket takes something now and then is not dead, even if a ping waits in the queue
-// for
-// longer than the timeout, behind data that the link is too slow for.
+// for longer than the timeout, behind data that the link is too slow for.
 func TestSlowLinkIsNotDead(t *testing.T) {
 	h := newManualLoop(t)
 	ours, theirs := dial(t, true)
@@ -266,8 +261,7 @@ func userTimeout(t testing.TB, c *net.TCPConn) (ms int) {
 }
 
 // TCP_USER_TIMEOUT is set only on connections that we have closed, because it also ends peers that
-// read
-// slowly.
+// read slowly.
 func TestUserTimeoutIsForTheEnd(t *testing.T) {
 	h := newManualLoop(t)
 	ours, theirs := dial(t, false)
@@ -297,8 +291,7 @@ func (h *manualLoop) queued(c *client) int {
 }
 
 // dialSlow is dial for a peer that reads slowly. It has small segments and a small receive buffer,
-// so it
-// acknowledges at most a few thousand bytes whenever it reads.
+// so it acknowledges at most a few thousand bytes whenever it reads.
 func dialSlow(t testing.TB) (ours, theirs *net.TCPConn) {
 	t.Helper()
 	ours, theirs = dialBy(t, &net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {

@@ -12,8 +12,7 @@ import (
 const drainEvery = 10 * time.Millisecond
 
 // askWait is how long a client may take to answer the ping before a drain. Then it is closed
-// without
-// an answer. Tests change it.
+// without an answer. Tests change it.
 var askWait = time.Second
 
 // draining is the state of a Drain. Clients that have all frames are disconnected evenly over
@@ -63,8 +62,7 @@ func (l *loop) countStaying() (n int) {
 }
 
 // endDrained disconnects clients of a draining worker: as many as are due by now, of those that
-// have
-// all frames; after the deadline, all of them.
+// have all frames; after the deadline, all of them.
 func (l *loop) endDrained() {
 	late := !l.now.Before(l.drain.deadline)
 	surplus := l.countStaying() - l.drain.remaining(l.now)

@@ -139,10 +139,8 @@ func setAskWait(t *testing.T, wait time.Duration) {
 }
 
 // Before a draining worker disconnects a client, it pings it, and waits for the answer, which is
-// then
-// reported. So the client gets nothing twice elsewhere. Frames that are committed meanwhile are
-// sent
-// too, and confirmed by a ping with the close frame.
+// then reported. So the client gets nothing twice elsewhere. Frames that are committed meanwhile
+// are sent too, and confirmed by a ping with the close frame.
 func TestDrainPingsBeforeClosing(t *testing.T) {
 	setAskWait(t, time.Hour)
 	b := start(t, handoff.Settings{PingIntervalMS: 3_600_000, PingTimeoutMS: 7_200_000},
@@ -201,10 +199,8 @@ func TestOrdinaryEnds(t *testing.T) {
 }
 
 // The answer to our close frame confirms all that was sent before it, if the client answers no
-// pings.
-// For a client that answers pings only its pongs count, because its own close frame may have
-// crossed
-// ours.
+// pings. For a client that answers pings only its pongs count, because its own close frame may have
+// crossed ours.
 func TestAnsweredCloseConfirms(t *testing.T) {
 	for name, c := range map[string]struct {
 		pongs    bool

@@ -31,8 +31,7 @@ func (h *heard) Data(int, bool) error              { return nil }
 
 // FuzzReceive gives a client's input to a loop in pieces, and commits a frame after each piece. The
 // client must get whole frames in order, the pongs that are due, and at most one close frame, with
-// the
-// code that the input demands, and nothing after it.
+// the code that the input demands, and nothing after it.
 func FuzzReceive(f *testing.F) {
 	for _, a := range attacks() {
 		f.Add(a.bytes, uint8(len(a.bytes)/3))

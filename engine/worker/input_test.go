@@ -50,8 +50,8 @@ func queue(t testing.TB, c net.Conn, which uint) (n int) {
 }
 
 // The end of a client's side is found even if it arrives in the segment of the last bytes, which
-// the
-// poller reports once. This holds for any last bytes, and for more of them than one event reads.
+// the poller reports once. This holds for any last bytes, and for more of them than one event
+// reads.
 func TestEndBehindTheLastBytes(t *testing.T) {
 	closing := masked(ws.OpClose, ws.NewCloseFrameBody(1000, ""))
 	for name, last := range map[string]struct {
@@ -85,8 +85,7 @@ func TestEndBehindTheLastBytes(t *testing.T) {
 }
 
 // Input that arrived before a worker had the socket is read to its end, though the poller reports
-// it
-// once: more than one event reads, and also bytes after an urgent byte, where a read ends early.
+// it once: more than one event reads, and also bytes after an urgent byte, where a read ends early.
 func TestInputBeforeTheWorker(t *testing.T) {
 	ping := masked(ws.OpPing, []byte("here?"))
 	for name, write := range map[string]func(*testing.T, *net.TCPConn){
@@ -130,8 +129,7 @@ func TestInputBeforeTheWorker(t *testing.T) {
 }
 
 // One turn reads about readBudget bytes from clients that have sent more than is read at once, each
-// in
-// its turn. More turns follow until everything is read.
+// in its turn. More turns follow until everything is read.
 func TestReadingOnIsBounded(t *testing.T) {
 	t.Run("more than one read of each", func(t *testing.T) { readOn(t, 10, 200_000) })
 	t.Run("one read of each", func(t *testing.T) { readOn(t, 20, 100_000) })
@@ -246,8 +244,7 @@ func TestInputBeforeTheReset(t *testing.T) {
 }
 
 // If a file is cut within the mapped range that one send gives, the client is disconnected at once
-// with
-// InternalError. The send took less, but the socket is not full.
+// with InternalError. The send took less, but the socket is not full.
 func TestCutInsideASend(t *testing.T) {
 	for name, sizes := range map[string][]int{
 		"one frame": {200_000},
@@ -285,8 +282,7 @@ func cut(t testing.TB, dir string, bytes int64) {
 }
 
 // If the file of a compressed log is cut within what one send gives, no client waits. A client at a
-// frame
-// boundary continues with plain frames, and a client inside a frame is disconnected at once.
+// frame boundary continues with plain frames, and a client inside a frame is disconnected at once.
 func TestCutInsideACompressedLog(t *testing.T) {
 	for _, c := range []struct {
 		name         string
@@ -337,8 +333,7 @@ func TestCutInsideACompressedLog(t *testing.T) {
 }
 
 // A message that is too long ends the connection with MessageTooBig, even if the read that brings
-// its
-// header exceeds the allowance.
+// its header exceeds the allowance.
 func TestLongMessageInTooMuchInput(t *testing.T) {
 	b := start(t, handoff.Settings{InputBytes: 4096, InputRate: 1024}, framelog.Options{})
 	for name, input := range map[string][]byte{

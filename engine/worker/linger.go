@@ -9,8 +9,7 @@ import (
 
 // lingering batches new frames (LINGER_MS): the live clients are sent to at most once per interval,
 // so that small frames share a system call. A frame after a quiet time is sent at once. So is a
-// full
-// slice, because more would not fit one call, and because a short frame log must not overtake
+// full slice, because more would not fit one call, and because a short frame log must not overtake
 // clients that wait. Clients that are behind do not wait: they are served up to the head of the
 // frame log, and get less in the next round.
 type lingering struct {

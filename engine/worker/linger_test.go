@@ -51,8 +51,7 @@ func (h *manualLoop) sends(want uint64, when string) {
 var record = []byte("a record")
 
 // A frame after a quiet time is sent at once. Frames that come soon after it wait for each other,
-// at
-// most for the interval.
+// at most for the interval.
 func TestLinger(t *testing.T) {
 	const every = 500 * time.Millisecond
 	h, later := lingeringLoop(t, every)
@@ -216,8 +215,7 @@ func TestLingerCompressed(t *testing.T) {
 }
 
 // A tick neither sends frames that wait, nor pings as if the wait were a quiet time. When
-// everything is
-// sent, clients are pinged for their positions soon.
+// everything is sent, clients are pinged for their positions soon.
 func TestLingerPings(t *testing.T) {
 	h, later := lingeringLoop(t, time.Second)
 	h.append(record)
@@ -317,8 +315,7 @@ func TestLingerNotWhileDraining(t *testing.T) {
 }
 
 // The latency is that of the frame that waited longest. Clients that wait for a round are not
-// reported
-// as slow.
+// reported as slow.
 func TestLingerStats(t *testing.T) {
 	h, later := lingeringLoop(t, time.Second)
 	h.append(record)

@@ -94,8 +94,7 @@ func (l *loop) next(c *client) (step, error) {
 }
 
 // nextCompressed is next for a client whose cursor is a frame boundary within the compressed log.
-// ok
-// is false if the compressed log turns out not to serve the cursor.
+// ok is false if the compressed log turns out not to serve the cursor.
 func (l *loop) nextCompressed(c *client, limit int, barrier uint64) (s step, ok bool) {
 	r := l.compressed.reader
 	if c.cursor >= r.End() {

@@ -271,8 +271,7 @@ func TestNext(t *testing.T) {
 }
 
 // pingedEvery returns the frames from frame i on, with a ping at each boundary that is leastConfirm
-// or
-// more after the last one.
+// or more after the last one.
 func pingedEvery(g *logs, i int) (b []byte) {
 	last := g.ends[i]
 	for ; i < len(g.all); i++ {
@@ -295,8 +294,7 @@ type stream struct {
 }
 
 // feed is loop.feed with a socket that takes of each step as many bytes as takes returns. It
-// returns
-// when there is no step, or the socket took nothing.
+// returns when there is no step, or the socket took nothing.
 func (s *stream) feed() {
 	s.t.Helper()
 	for {
@@ -335,9 +333,7 @@ func (s *stream) checkBoundary() {
 
 // check checks the stream from frame first on: frames in order, plain or compressed, with the right
 // control frames and notices between them. It returns the number of the frame before which the
-// stream
-// ends.
-// before.
+// stream ends. before.
 func (s *stream) check(first int) (i int) {
 	s.t.Helper()
 	i = first
@@ -381,9 +377,7 @@ func (s *stream) check(first int) (i int) {
 }
 
 // TestPartialStepsAtEveryByte cuts the stream of a small log at every byte: the socket takes
-// everything
-// before it, then nothing, then the rest.
-// to there, then nothing, then the rest.
+// everything before it, then nothing, then the rest. to there, then nothing, then the rest.
 func TestPartialStepsAtEveryByte(t *testing.T) {
 	g := newLogs(t)
 	for i, kind := range []*compressedlog.Kind{nil, other, same, other, nil} {
@@ -433,11 +427,9 @@ func TestPartialStepsAtEveryByte(t *testing.T) {
 }
 
 // TestPartialStepsAtRandom lets sockets take random amounts while both logs grow, the compressed
-// log
-// appears and disappears, and control frames and notices become due. Each client must get one
-// correct
-// stream, with control frames at frame boundaries only.
-// control frames at frame boundaries only.
+// log appears and disappears, and control frames and notices become due. Each client must get one
+// correct stream, with control frames at frame boundaries only. control frames at frame boundaries
+// only.
 func TestPartialStepsAtRandom(t *testing.T) {
 	seeds := uint64(40)
 	if testing.Short() {

@@ -45,8 +45,7 @@ func (p *peer) wantNotice(text string) {
 }
 
 // Clients that asked for notices get a notice after everything that was committed before it and
-// before
-// everything after it, for any start of their streams. The others get frames only.
+// before everything after it, for any start of their streams. The others get frames only.
 func TestNoticesInTheirPlace(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, handoff.Settings{Notices: dir, PingIntervalMS: 100, PingTimeoutMS: 60000},
@@ -178,8 +177,7 @@ func TestNoticesUnderLoad(t *testing.T) {
 }
 
 // A client with compressed frames gets a notice in its place, even if the compressed log already
-// has the
-// frames after it.
+// has the frames after it.
 func TestNoticesAmongCompressed(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, handoff.Settings{Notices: dir}, framelog.Options{})
@@ -228,8 +226,7 @@ func TestNoticesAmongCompressed(t *testing.T) {
 }
 
 // When a socket becomes writable, its client is served without a turn of the loop, from the frame
-// log as
-// it is then. Here too no frame is sent before the notice that precedes it.
+// log as it is then. Here too no frame is sent before the notice that precedes it.
 func TestNoticesToBlockedClients(t *testing.T) {
 	dir := t.TempDir()
 	b := start(t, handoff.Settings{Notices: dir}, framelog.Options{})

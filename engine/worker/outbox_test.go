@@ -45,8 +45,7 @@ func TestOutboxIsKept(t *testing.T) {
 }
 
 // fill sends the primary, which does not read, reports of ended clients until the channel is full.
-// It
-// returns their number.
+// It returns their number.
 func (h *manualLoop) fill() (ends uint64) {
 	h.t.Helper()
 	h.sentToPrimary(isReady)
@@ -136,8 +135,7 @@ func TestDrainWaitsForTheOutbox(t *testing.T) {
 }
 
 // The poller reports once that messages of the primary have arrived. All of them are handled, one
-// batch
-// per turn.
+// batch per turn.
 func TestControlIsReadToItsEnd(t *testing.T) {
 	h := newManualLoop(t)
 	h.armed = false

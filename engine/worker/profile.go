@@ -15,8 +15,7 @@ import (
 const profileWithin = 10 * time.Minute
 
 // serveProfile answers one HTTP request for /debug/pprof on the socket fd, and closes the socket.
-// It
-// works on goroutines of its own, so the loop goes on.
+// It works on goroutines of its own, so the loop goes on.
 func serveProfile(fd int, log *slog.Logger) {
 	file := os.NewFile(uintptr(fd), "profile")
 	conn, err := net.FileConn(file)

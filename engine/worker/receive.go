@@ -90,8 +90,7 @@ func (l *loop) read(c *client) (total int) {
 }
 
 // parse handles input, and sends the answers. A client that is behind gets them in its turn,
-// because
-// otherwise each of its pings would bring it a slice of data.
+// because otherwise each of its pings would bring it a slice of data.
 func (l *loop) parse(c *client, p []byte) {
 	c.unanswered = time.Time{}
 	if c.inputClosed || c.finish {
@@ -175,8 +174,7 @@ func (r *receiver) Close(code uint16, reason []byte) error {
 
 // answersClose tells whether a client's close frame, with code, confirms everything that was sent
 // before ours. It answers ours if ours was sent and the codes are equal. They can be equal by
-// chance
-// when both sides close at once. So for a client that answers pings only its pongs count.
+// chance when both sides close at once. So for a client that answers pings only its pongs count.
 func (c *client) answersClose(code uint16) bool {
 	return c.due&dueClose == 0 && len(c.pendingOutput) == 0 && code == c.closeCode &&
 		c.why.Code != 0 && c.acked == 0

@@ -122,9 +122,8 @@ func (l *loop) feed(c *client) (sent int, err error) {
 }
 
 // send offers the bytes of s, and the pings among them, to c's socket by one system call. It
-// returns
-// how many bytes the socket took. If the socket takes no more, send sets c.sendBlocked, and an
-// EPOLLOUT edge follows.
+// returns how many bytes the socket took. If the socket takes no more, send sets c.sendBlocked, and
+// an EPOLLOUT edge follows.
 //
 // The system call is a raw one, unknown to the Go scheduler: the socket never blocks, and an
 // ordinary call would add a quarter to the cost of a small send.

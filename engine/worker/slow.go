@@ -10,10 +10,8 @@ import (
 //
 // The rule is not for clients that the frame log is about to overtake: wsproto.BehindFloor ends
 // those. It is for a client that reads a little now and then, and holds a slot for days without
-// ever
-// catching up. So the rate is below that of any usable connection, and the window is long enough
-// for
-// a client's own pauses to average out.
+// ever catching up. So the rate is below that of any usable connection, and the window is long
+// enough for a client's own pauses to average out.
 type slowRule struct {
 	lag    uint64 // bytes; 0: nobody is too slow
 	rate   uint64 // bytes a second
@@ -27,9 +25,8 @@ type slowness struct {
 }
 
 // check applies r to a client that is lag bytes behind, whose peer has acknowledged taken bytes,
-// and
-// whose socket is full or not. If the client is too slow, check returns a description of what it
-// did, else "".
+// and whose socket is full or not. If the client is too slow, check returns a description of what
+// it did, else "".
 func (s *slowness) check(r slowRule, now time.Time, lag, taken uint64, full bool) string {
 	if r.lag == 0 || !full || lag <= r.lag {
 		*s = slowness{}

@@ -25,8 +25,7 @@ func limitUnsent(fd int) {
 
 // observe asks the kernel how many bytes the peer has acknowledged, and tells whether that grew. If
 // it grew, the peer is alive. Then the ping timeout starts anew if the peer has not acknowledged
-// the
-// ping yet, or if the socket is full: such a peer is slow, not silent.
+// the ping yet, or if the socket is full: such a peer is slow, not silent.
 func (c *client) observe(now time.Time) bool {
 	unacknowledged, err := unix.IoctlGetInt(c.fd, unix.SIOCOUTQ)
 	if err != nil {
@@ -44,8 +43,7 @@ func (c *client) observe(now time.Time) bool {
 }
 
 // part ends a connection on which both close frames were sent. It reports the end to the primary
-// and
-// shuts down our side. The socket stays open until the peer has shut down its side, or for
+// and shuts down our side. The socket stays open until the peer has shut down its side, or for
 // closeWait. Closing it earlier would answer any input with a reset, which destroys what the peer
 // has not read yet, the close frame included.
 func (l *loop) part(c *client) {

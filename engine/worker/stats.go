@@ -16,9 +16,8 @@ const recentReports = 10
 // lingering it is the age of the oldest frame that c was given, which has waited longest.
 //
 // round calls measure after its first and its last live client. So a sample is the best or the
-// worst
-// case of a round, and costs the same for any number of clients. Clients that are behind or blocked
-// are not sampled, because their wait depends on themselves. Lag and Slowest report them.
+// worst case of a round, and costs the same for any number of clients. Clients that are behind or
+// blocked are not sampled, because their wait depends on themselves. Lag and Slowest report them.
 func (l *loop) measure(c *client, from uint64) {
 	if c.fd < 0 || c.cursor == from {
 		return // gone, or its socket was full

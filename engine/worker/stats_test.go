@@ -179,9 +179,8 @@ func TestProfile(t *testing.T) {
 }
 
 // BenchmarkTurn measures a wake-up for one new frame of 1 KiB: giving it to a number of live
-// clients,
-// sampling included. The sockets are connected UDP sockets, whose send costs about the same as with
-// TCP, and which are never full.
+// clients, sampling included. The sockets are connected UDP sockets, whose send costs about the
+// same as with TCP, and which are never full.
 func BenchmarkTurn(b *testing.B) {
 	for _, clients := range []int{1, 16, 256} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {

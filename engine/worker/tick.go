@@ -19,8 +19,7 @@ const (
 )
 
 // tick does the periodic work: deadlines, pings, the floor, the report to the primary. It also
-// takes
-// a turn, in case a wake-up was lost.
+// takes a turn, in case a wake-up was lost.
 func (l *loop) tick() {
 	l.flushOutbox()
 	if l.frames == nil {

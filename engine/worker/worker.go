@@ -37,8 +37,7 @@ type Options struct {
 }
 
 // Run runs the worker. It returns nil after a Drain, and when the primary has ended. Run closes
-// both
-// descriptors of o. Call it once per process or test, on a goroutine of its own.
+// both descriptors of o. Call it once per process or test, on a goroutine of its own.
 func Run(o Options) error {
 	// The loop has a thread of its own: its sends are raw system calls, which would delay other
 	// goroutines on the same thread.

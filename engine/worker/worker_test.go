@@ -446,8 +446,7 @@ func TestClientCloses(t *testing.T) {
 }
 
 // The close frame for a displaced connection is sent between data frames, also if the socket is
-// full
-// in the middle of one.
+// full in the middle of one.
 func TestPrimaryClosesBetweenFrames(t *testing.T) {
 	b := start(t, handoff.Settings{}, framelog.Options{})
 	p := b.connect(0, nil, true)

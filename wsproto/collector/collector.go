@@ -57,8 +57,7 @@ type Collector struct {
 	pinned   bool
 
 	// position is that of the newest ping, or of Options.From. since counts the bytes of message
-	// frames
-	// after position.
+	// frames after position.
 	position wsproto.Position
 	located  bool
 	since    uint64
@@ -66,8 +65,7 @@ type Collector struct {
 }
 
 // Dial connects, and returns when the server has accepted the upgrade. Errors: *RefusedError,
-// ErrLost,
-// ErrProtocol, ErrOptions.
+// ErrLost, ErrProtocol, ErrOptions.
 func Dial(ctx context.Context, o Options) (*Collector, error) {
 	if o.DialTimeout <= 0 {
 		o.DialTimeout = defaultDialTimeout
@@ -105,8 +103,7 @@ func Dial(ctx context.Context, o Options) (*Collector, error) {
 
 // Next waits for the next message. Meanwhile it answers pings, and reads positions from them. After
 // ErrForged (with the message, as far as it could be parsed), a *GapError, or the error of ctx,
-// Next
-// may be called again. Any other error (*CloseError, ErrLost, ErrProtocol) is final.
+// Next may be called again. Any other error (*CloseError, ErrLost, ErrProtocol) is final.
 func (c *Collector) Next(ctx context.Context) (Message, error) {
 	if c.err != nil {
 		return Message{}, c.err
@@ -200,8 +197,7 @@ func (c *Collector) locate(payload []byte) error {
 }
 
 // Position returns the position after the last message that Next returned. ok is false as long as
-// the
-// server has not said a position. Save the position when that message is processed.
+// the server has not said a position. Save the position when that message is processed.
 func (c *Collector) Position() (p wsproto.Position, ok bool) {
 	return wsproto.Position{Log: c.position.Log, Offset: c.position.Offset + c.since}, c.located
 }
@@ -213,13 +209,12 @@ func (c *Collector) Compressed() bool { return c.in.deflate }
 func (c *Collector) Owner() (key shardus.PublicKey, ok bool) { return c.owner, c.pinned }
 
 // Pending reports whether a further message was received already, so that Next will return at once.
-// If
-// it is false, Next may wait, so buffered output should be flushed.
+// If it is false, Next may wait, so buffered output should be flushed.
 func (c *Collector) Pending() bool { return c.in.hasText() }
 
 // Close ends the connection with a close handshake, for which it waits at most two seconds. It must
-// be
-// called on the goroutine that calls Next: cancel Next's context first. A second call does nothing.
+// be called on the goroutine that calls Next: cancel Next's context first. A second call does
+// nothing.
 func (c *Collector) Close() {
 	if c.err != nil {
 		return
@@ -267,8 +262,7 @@ func (c *Collector) fail(err error) error {
 }
 
 // discard shuts down our side, and reads up to the server's end, for closeTimeout at most. Closing
-// a
-// socket with unread input resets the connection, which can destroy our close frame on its way.
+// a socket with unread input resets the connection, which can destroy our close frame on its way.
 func (c *Collector) discard() {
 	if tcp, ok := c.conn.(*net.TCPConn); ok && tcp.CloseWrite() == nil {
 		_ = tcp.SetReadDeadline(time.Now().Add(closeTimeout))

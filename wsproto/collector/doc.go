@@ -29,8 +29,7 @@
 // the largest message and never beyond MaxMessage. Message slices point into this buffer and are
 // valid until the next call of Next. A Collector speaks plain TCP, accepts no extension but
 // permessage-deflate without context takeover (Options.Compress), and does not reconnect: the
-// caller
-// may (the command `tail` does).
+// caller may (the command `tail` does).
 //
 // Network errors, protocol errors and a close frame end the connection: each later Next returns the
 // same error. A cancelled context, a message that does not verify and a gap do not end the

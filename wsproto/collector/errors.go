@@ -12,8 +12,7 @@ var (
 	// connection continues.
 	ErrForged = errors.New("collector: message does not verify")
 	// ErrProtocol: the server broke the WebSocket protocol or sent more than MaxMessage. The
-	// connection
-	// is closed.
+	// connection is closed.
 	ErrProtocol = errors.New("collector: server broke the protocol")
 	// ErrLost: the connection could not be opened, or ended without a close frame.
 	ErrLost = errors.New("collector: connection lost")

@@ -139,8 +139,7 @@ func connect(
 }
 
 // accepted tells whether the server's answer accepts the offer. The Dialer has checked that it
-// names
-// no other extension.
+// names no other extension.
 func accepted(answer []httphead.Option) (bool, error) {
 	if len(answer) == 0 {
 		return false, nil

@@ -21,8 +21,7 @@ type Message struct {
 }
 
 // A message is {"receipt":RECORD,"sign":{"owner":"64 digits","sig":"192 digits"}}. Everything but
-// the
-// record has a fixed length, so it can be split without parsing.
+// the record has a fixed length, so it can be split without parsing.
 const (
 	signStart  = `,"sign":{"owner":"`
 	signMiddle = `","sig":"`
@@ -33,8 +32,7 @@ const (
 )
 
 // take returns the Message in text, verified unless VerifyEvery leaves it out. From the first one
-// it
-// learns the server's key.
+// it learns the server's key.
 func (c *Collector) take(text []byte) (Message, error) {
 	m := Message{Text: text, Received: c.in.readAt}
 	stream, record, owner, err := split(text, "receipt", "originalTx", "cycle")
@@ -74,8 +72,7 @@ func (c *Collector) pin(key shardus.PublicKey) {
 var noticeStart = []byte(`{"` + wsproto.NoticeMember + `":`)
 
 // takeNotice verifies every notice, also with VerifyEvery, because there are few. It does not count
-// in
-// positions.
+// in positions.
 func (c *Collector) takeNotice(text []byte) (Message, error) {
 	m := Message{Text: text, Received: c.in.readAt}
 	key := c.owner

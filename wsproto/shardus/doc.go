@@ -15,8 +15,8 @@
 // allocating, a text that is its own canonical form. Archivers write canonical text, so this way
 // serves nearly every record. Parse builds a tree of Values and Value.AppendCanonical writes the
 // tree, which is slower, but handles every text. IsCanonical may refuse a text that is canonical,
-// and
-// never accepts a text that is not; FuzzCanonical and TestMutations search for a counterexample.
+// and never accepts a text that is not; FuzzCanonical and TestMutations search for a
+// counterexample.
 //
 // # Messages
 //

@@ -3,8 +3,7 @@ package shardus
 import "errors"
 
 // These are the errors that callers can test for with errors.Is. The text around them says where
-// and
-// why. None of them holds key material.
+// and why. None of them holds key material.
 var (
 	// ErrSyntax: the text is no JSON (as strict as JavaScript's JSON.parse).
 	ErrSyntax = errors.New("shardus: not JSON")

@@ -10,16 +10,14 @@ import (
 )
 
 // HashKey is the key of the hash of everything that is signed. Each network has one, which
-// everybody
-// who verifies knows.
+// everybody who verifies knows.
 type HashKey [32]byte
 
 // PublicKey is an Ed25519 public key. It identifies a signer.
 type PublicKey [32]byte
 
 // SecretKey is an Ed25519 secret key in libsodium's form: seed ‖ public key. Printing it in any
-// way,
-// also as part of another value, shows "SecretKey(redacted)".
+// way, also as part of another value, shows "SecretKey(redacted)".
 type SecretKey struct {
 	key [64]byte
 }
@@ -31,8 +29,7 @@ func ParseHashKey(digits string) (HashKey, error) {
 }
 
 // ParsePublicKey parses 64 hex digits. Errors wrap ErrKey. Whether the key is a valid point is
-// checked
-// when it is used.
+// checked when it is used.
 func ParsePublicKey(digits string) (PublicKey, error) {
 	var k PublicKey
 	return k, parseHex(k[:], digits, "public key")
@@ -53,8 +50,7 @@ func ParseSecretKey(digits string) (SecretKey, error) {
 }
 
 // parseHex accepts exactly the expected number of hex digits, of either case. (Node's decoder
-// accepts
-// more.)
+// accepts more.)
 func parseHex(dst []byte, digits, what string) error {
 	if len(digits) != 2*len(dst) {
 		return fmt.Errorf("%w: a %s has %d hex digits, not %d characters",

@@ -21,9 +21,8 @@ func MembersOf(canonical []byte) Members {
 }
 
 // Find returns the text of the member with that name, which must be plain ASCII. Names must be
-// given
-// in rising order, because Find continues where it stopped, and stops before the first greater
-// name.
+// given in rising order, because Find continues where it stopped, and stops before the first
+// greater name.
 func (m *Members) Find(name string) (value []byte, ok bool) {
 	t := m.text
 	for m.at < len(t) && t[m.at] == '"' {
@@ -59,9 +58,8 @@ func (m *Members) Int(name string) (n float64, ok bool) {
 }
 
 // AppendWith appends the object with one member added. The last call of Find must have said that
-// the
-// object has no member of that name. value is canonical text. dst must not overlap the object or
-// value.
+// the object has no member of that name. value is canonical text. dst must not overlap the object
+// or value.
 func (m *Members) AppendWith(dst []byte, name string, value []byte) []byte {
 	t := m.text
 	if m.at >= len(t) {
@@ -83,8 +81,7 @@ func (m *Members) AppendWith(dst []byte, name string, value []byte) []byte {
 }
 
 // compareName compares a member's name, as it is written, with a name in plain ASCII. Byte order
-// equals
-// the order of UTF-16 units here, except in names with escapes, which are rare.
+// equals the order of UTF-16 units here, except in names with escapes, which are rare.
 func compareName(written []byte, name string) int {
 	if bytes.IndexByte(written, '\\') < 0 {
 		return bytes.Compare(written, []byte(name))

@@ -9,9 +9,8 @@ import (
 )
 
 // appendNumber appends a finite number as JavaScript's Number::toString writes it: the shortest
-// digits
-// that parse to the same number, plain from 1e-6 up to 1e21, otherwise with an exponent. At most 25
-// bytes.
+// digits that parse to the same number, plain from 1e-6 up to 1e21, otherwise with an exponent. At
+// most 25 bytes.
 func appendNumber(dst []byte, f float64) []byte {
 	if f == math.Trunc(f) && math.Abs(f) < 1e15 {
 		return strconv.AppendInt(dst, int64(f), 10) // -0 becomes 0
@@ -118,8 +117,7 @@ func toUint8(f float64) byte {
 }
 
 // hexOfBigInt returns BigInt('0x' + s) as lower-case hex digits without leading zeros. White space
-// is
-// allowed after the digits, and nothing else.
+// is allowed after the digits, and nothing else.
 func hexOfBigInt(s string) (string, bool) {
 	n, upper := 0, false
 	for n < len(s) && hexValue[s[n]] < 16 {

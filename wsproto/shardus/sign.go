@@ -36,11 +36,10 @@ func NewSigner(key SecretKey, hashKey HashKey) *Signer {
 func (s *Signer) PublicKey() PublicKey { return s.key.public }
 
 // AppendMessage appends the message of a record:
-// {"<stream>":<record>,"sign":{"owner":"…","sig":"…"}}.
-// record is a result of AppendRecord. stream is "cycle", "originalTx" or "receipt" (any name that
-// sorts
-// before "sign" and needs no escapes). The signature is over {"<stream>":<record>}. record must not
-// overlap the free capacity of dst. Nothing is allocated if dst has capacity for MessageSize bytes.
+// {"<stream>":<record>,"sign":{"owner":"…","sig":"…"}}. record is a result of AppendRecord. stream
+// is "cycle", "originalTx" or "receipt" (any name that sorts before "sign" and needs no escapes).
+// The signature is over {"<stream>":<record>}. record must not overlap the free capacity of dst.
+// Nothing is allocated if dst has capacity for MessageSize bytes.
 func (s *Signer) AppendMessage(dst []byte, stream string, record []byte) []byte {
 	// First comes the text that is signed, so that it is hashed in one piece. Then `sign` replaces its
 	// last brace.
@@ -64,8 +63,8 @@ func MessageSize(stream string, record int) int {
 }
 
 // AppendSigned appends an object with `sign` added in its sorted place, or replaced, signed over
-// the
-// object without it. Errors are ErrNotObject and ErrTyped. On an error dst is returned unchanged.
+// the object without it. Errors are ErrNotObject and ErrTyped. On an error dst is returned
+// unchanged.
 func (s *Signer) AppendSigned(dst []byte, object Value) ([]byte, error) {
 	object = object.Without("sign")
 	if object.kind != Object || object.isBuffer() {
@@ -97,8 +96,7 @@ func (s *Signer) AppendSigned(dst []byte, object Value) ([]byte, error) {
 
 // AppendSign appends the member `"sign":{"owner":"…","sig":"…"}` for an object whose canonical text
 // without `sign` has this HashKey.Hash. It is for answers that are composed of canonical pieces.
-// The
-// caller must put the member into its sorted place, so that the signed object is canonical.
+// The caller must put the member into its sorted place, so that the signed object is canonical.
 func (s *Signer) AppendSign(dst []byte, hash [32]byte) []byte {
 	sig := s.signHash(&hash)
 	dst = append(dst, s.owner[len(","):]...)

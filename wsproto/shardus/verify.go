@@ -6,11 +6,9 @@ import (
 )
 
 // VerifyObject checks an object's `sign`: {owner, sig} over the canonical text of the object
-// without
-// `sign`. It is strict: it accepts exactly the expected number of hex digits (of either case), and
-// no
-// key or signature that libsodium would refuse. Errors: ErrUnsigned if `sign` is missing or
-// malformed, ErrSignature if it is wrong, ErrTyped if the rest has no canonical text.
+// without `sign`. It is strict: it accepts exactly the expected number of hex digits (of either
+// case), and no key or signature that libsodium would refuse. Errors: ErrUnsigned if `sign` is
+// missing or malformed, ErrSignature if it is wrong, ErrTyped if the rest has no canonical text.
 //
 // The caller must check that owner is the expected key.
 func VerifyObject(v Value, hashKey HashKey) error {
@@ -49,10 +47,8 @@ func verifyCombined[T string | []byte](key *PublicKey, hash *[32]byte, digits T)
 
 // VerifyMessage checks a message as AppendMessage makes it. It returns its stream and its record,
 // which is part of text. It checks the two ends and the signature only. It does not parse the
-// record,
-// because the signer has. Errors: ErrUnsigned if text is no such message, ErrKey if another key
-// signed
-// it, ErrSignature.
+// record, because the signer has. Errors: ErrUnsigned if text is no such message, ErrKey if another
+// key signed it, ErrSignature.
 func VerifyMessage(
 	text []byte, key PublicKey, hashKey HashKey,
 ) (stream string, record []byte, err error) {

@@ -80,8 +80,7 @@ func (c *Case) checkSane(got Answer, signed bool) error {
 }
 
 // Verify checks that a body is JSON, canonical unless it is an error of the framework, and checks
-// its
-// signature if it has one.
+// its signature if it has one.
 func Verify(body string) (signed bool, err error) {
 	v, err := shardus.Parse([]byte(body))
 	if err != nil {

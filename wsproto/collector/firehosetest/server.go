@@ -130,8 +130,7 @@ func (c *Conn) Send(pieces ...[]byte) bool {
 }
 
 // Receive waits for the next frame of the client. ok is false if the connection ended, or the frame
-// is
-// not masked.
+// is not masked.
 func (c *Conn) Receive() (op ws.OpCode, payload []byte, ok bool) {
 	f, err := ws.ReadFrame(c.in)
 	if err != nil || !f.Header.Masked {
