@@ -244,14 +244,15 @@ func (h *healthWatch) now() ([]known, time.Time) {
 
 // public answers /is-healthy on the public port.
 func (h *healthWatch) public() []problem.Problem {
-	problems, since := h.now()
+	var found []known
 	select {
 	case <-h.first:
-		problems, _ = h.now()
+		found, _ = h.now()
 	case <-time.After(firstWithin):
-		problems = []known{{h.hung(), since, since}}
+		_, since := h.now()
+		found = []known{{h.hung(), since, since}}
 	}
-	return inWords(problems, func(k known) problem.Problem { return k.Public })
+	return inWords(found, func(k known) problem.Problem { return k.Public })
 }
 
 // detailed is what the operator sees.
