@@ -59,7 +59,9 @@ func processesChecked(t *testing.T, mode string, rowBytes int, every checks) *Fr
 			fmt.Sprintf(`{"n":"%0*d"}`, rowBytes, i)))
 	}
 	f, err := newChecking(Options{
-		Command: []string{must(filepath.Abs(os.Args[0]))}, Env: []string{processOf + "=" + mode},
+		Command: []string{must(filepath.Abs(os.Args[0]))}, Env: []string{
+			processOf + "=" + mode, "GORACE=atexit_sleep_ms=0", // else the end takes a second
+		},
 		Databases: d, Settings: forever,
 		Signer: signer(serverSecret), HashKey: must(shardus.ParseHashKey(hashKeyHex)),
 		Origin: addressOf, Log: slog.New(slog.DiscardHandler),
