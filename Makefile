@@ -46,8 +46,8 @@ lint: ## formatting, vet, staticcheck, errorlint, lines of at most 100 columns
 check: ## before each commit: lint, and beside it the short tests, with a few of the real binary
 	@$(MAKE) --no-print-directory -j2 lint short
 
-short: ## the short tests of all packages
-	$(GO) test -short -vet=off ./...
+short: ## the short tests of all packages, six at a time
+	$(GO) test -short -vet=off -p 6 ./...
 
 race: ## all Go tests under the race detector
 	$(GO) test -race -timeout $(RACETIME) ./...

@@ -291,7 +291,7 @@ func TestHungQuery(t *testing.T) {
 	a := newAPI(t, unpack(t, "db"), forever)
 	hung := make(chan struct{}, 1)
 	a.hung = func() { hung <- struct{}{} }
-	a.grace = time.Millisecond - requestTime
+	a.grace = time.Millisecond - forever.RequestTime
 	asked := *a.routes["/receipt"]
 	asked.answer = func(*API, context.Context, *policy, selection, *answer) error {
 		select {
