@@ -193,16 +193,19 @@ func (d *demonstration) readLog(r io.Reader, listening chan<- struct{}) {
 			(line.Level != "INFO" && line.Level != "DEBUG") {
 			fmt.Fprintf(d.stderr, "%s\n", lines.Bytes())
 		}
-		switch line.Msg {
-		case "distributing":
+		switch {
+		case listening == nil: // both are known; after a handover they come again
+			continue
+		case line.Msg == "distributing":
 			d.address = line.Address
-		case "admin listener":
+		case line.Msg == "admin listener":
 			d.admin = line.Address
 		default:
 			continue
 		}
 		if d.address != "" && d.admin != "" {
 			close(listening)
+			listening = nil
 		}
 	}
 	_, _ = io.Copy(io.Discard, r)

@@ -99,5 +99,6 @@
 // and Health return what was received last. Requests that follow a reload wait until the process
 // has the new settings. Connections are passed one at a time, with a deadline, so a process that
 // takes none costs the descriptors of one. Killing a process loses no request: each is asked again
-// (relay.go).
+// (relay.go). A process that is late because the machine gives it no processor is not killed before
+// it was late six times (unlessStarved).
 package query

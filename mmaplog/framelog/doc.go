@@ -39,7 +39,7 @@
 //
 //	entry                                        frames
 //	  0* end, logical                              frame │ frame │ frame │ …   from byte 0, without
-//	  8  cycle                                     gaps, so that one write(2) sends many
+//	  8  cycle                                     gaps, so that one send(2) sends many
 //	 16  time, ns
 //	 24  source, 32 bytes
 //	 56  stream  57 flags (0)  58 0
@@ -201,7 +201,7 @@
 // While the log is open, readers of an ID that was given up get ErrReplaced. If another program
 // truncates a segment file, or a disk cannot deliver a page, the process that reads the mapping
 // gets SIGBUS. Frames, FrameEnd and Meta turn SIGBUS into ErrDamaged (SetPanicOnFault, where the
-// index is read); passing such mapped frames to write(2) gives EFAULT. If the disk fails for a
+// index is read); passing such mapped frames to send(2) gives EFAULT. If the disk fails for a
 // moment only, the next try works: the failure is not remembered.
 //
 // Accepted limits:
